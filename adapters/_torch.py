@@ -1,0 +1,151 @@
+"""The border between numpy and torch, and the only place that crosses it.
+
+Noise is drawn by mcgen as numpy arrays, so that its numbers do not depend on a device. Here it becomes
+tensors of the device and dtype that the model wants, the model runs without gradients and in evaluation
+mode, and its samples stay tensors: the statistics of `mcgen.statistics` work on them where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
+
+try:
+    import torch
+except ImportError as error:  # pragma: no cover - shown by the clean-environment step of .ci/run
+    raise ImportError(
+        "mcgen.adapters needs torch, which is not installed; install the extra: pip install 'mcgen-stats[torch]'"
+    ) from error
+
+TensorNoise = torch.Tensor | Mapping[str, torch.Tensor]
+
+
+class TorchGenerator:
+    """A torch callable taken as a generator: `mcgen.Generator` in, tensors inside, tensors out.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(noise)`` or, where a condition is given, ``function(noise, condition)``, with `noise` a
+        tensor of shape ``(n, *shape)`` (a mapping of such tensors when the noise has several blocks), to
+        samples whose leading axis is n.
+    noise : tuple of int or NoiseSpec
+        What the function wants for one sample.
+    device : torch.device or str, optional
+        Where the noise goes. By default where the parameters of `modules` are, else the CPU.
+    dtype : torch.dtype, optional
+        The type of the noise that the function receives. By default that of the spec (float32).
+    modules : iterable of torch.nn.Module, optional
+        The networks that `function` runs. By default `function` itself where it is a module. They must be
+        in evaluation mode.
+    name : str, optional
+        How results call the generator.
+
+    Raises
+    ------
+    ValueError
+        If one of the modules is in training mode, where batch normalization would couple the samples of a
+        batch and dropout would draw noise that mcgen doesn't see.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        noise: Shape | NoiseSpec,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        modules: Iterable[torch.nn.Module] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if modules is None:
+            modules = [function] if isinstance(function, torch.nn.Module) else []
+        self.modules = tuple(modules)
+        self.function = function
+        self.noise = as_noise_spec(noise)
+        self.dtype = dtype
+        self.device = torch.device(device) if device is not None else _device_of(self.modules)
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self._require_evaluation_mode()
+
+    def __call__(self, noise: Noise, condition: object = None) -> Any:
+        """Return the samples of `noise`, without gradients.
+
+        Parameters
+        ----------
+        noise : ndarray of shape (n, *shape), or a mapping of such arrays
+            As drawn by a design.
+        condition : object, optional
+            Passed on as second argument where it is not None.
+        """
+        self._require_evaluation_mode()
+        tensors = to_tensors(noise, device=self.device, dtype=self.dtype)
+        arguments = (tensors,) if condition is None else (tensors, condition)
+        with torch.no_grad():
+            return self.function(*arguments)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, noise={self.noise})"
+
+    def _require_evaluation_mode(self) -> None:
+        for module in self.modules:
+            if module.training:
+                raise ValueError(
+                    f"{type(module).__name__} is in training mode, where batch normalization couples the samples "
+                    "and dropout draws noise of its own; models are run in evaluation mode: call its .eval() first"
+                )
+
+
+def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options: Any) -> TorchGenerator:
+    """Take a torch module or function as a generator; the options are those of `TorchGenerator`.
+
+    Examples
+    --------
+    >>> import mcgen, torch
+    >>> from mcgen.adapters import from_torch
+    >>> decoder = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Sigmoid()).eval()
+    >>> from_torch(decoder, noise=(2,), name="decoder")
+    TorchGenerator(decoder, noise=normal(2) float32)
+    """
+    return TorchGenerator(function, noise, **options)
+
+
+def to_tensors(noise: Noise, *, device: torch.device, dtype: torch.dtype | None) -> TensorNoise:
+    """Return the noise as a tensor, or as a mapping that makes each block's tensor when it is asked for.
+
+    On the CPU and without a change of dtype the tensor shares the array's memory.
+    """
+    if isinstance(noise, Mapping):
+        return _LazyTensors(noise, device, dtype)
+    return _tensor(noise, device, dtype)
+
+
+class _LazyTensors(Mapping[str, torch.Tensor]):
+    """Tensors made block by block, so that a long sampler's noise is never in memory as a whole."""
+
+    def __init__(self, noise: Mapping[str, Any], device: torch.device, dtype: torch.dtype | None) -> None:
+        self._noise, self._device, self._dtype = noise, device, dtype
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return _tensor(self._noise[name], self._device, self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._noise)
+
+    def __len__(self) -> int:
+        return len(self._noise)
+
+
+def _tensor(array: np.ndarray[Any, np.dtype[Any]], device: torch.device, dtype: torch.dtype | None) -> torch.Tensor:
+    return torch.from_numpy(array).to(device=device, dtype=dtype)
+
+
+def _device_of(modules: tuple[torch.nn.Module, ...]) -> torch.device:
+    for module in modules:
+        for parameter in module.parameters():
+            return parameter.device
+    return torch.device("cpu")

@@ -1,0 +1,43 @@
+"""mcgen: how sure you can be of E[S(G(noise))] for any generative model G that turns noise into samples.
+
+The one idea: a design draws independent replicates of dependent noise, a replicate gives one mean of the statistic,
+and inference sees only these independent, identically distributed means.
+"""
+
+from mcgen import intervals, statistics
+from mcgen._version import __version__
+from mcgen.citations import citation
+from mcgen.comparison import Comparison, compare
+from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError
+from mcgen.estimates import Estimate
+from mcgen.estimation import difference, estimate
+from mcgen.generators import Generator, as_generator
+from mcgen.intervals import Interval
+from mcgen.noise import Block, NoiseSpec
+
+__all__ = [
+    "Antithetic",
+    "Block",
+    "Comparison",
+    "CoverageWarning",
+    "Design",
+    "Estimate",
+    "Generator",
+    "GeneratorWarning",
+    "Interval",
+    "KAntithetic",
+    "MonteCarlo",
+    "NoiseSpec",
+    "NonFiniteError",
+    "RunError",
+    "Sobol",
+    "__version__",
+    "as_generator",
+    "citation",
+    "compare",
+    "difference",
+    "estimate",
+    "intervals",
+    "statistics",
+]

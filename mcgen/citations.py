@@ -1,0 +1,138 @@
+"""BibTeX for the methods that a result used."""
+
+from __future__ import annotations
+
+from mcgen._version import __version__
+from mcgen.comparison import Comparison
+from mcgen.designs.sobol import MAX_DIMENSION
+from mcgen.estimates import Estimate
+
+_ENTRIES = {
+    "mcgen": f"""@software{{mcgen,
+  title = {{mcgen: Monte Carlo estimates of generative models, with confidence intervals}},
+  author = {{{{The mcgen developers}}}},
+  version = {{{__version__}}},
+  year = {{2026}}
+}}""",
+    "jia2025antithetic": """@article{jia2025antithetic,
+  title = {Antithetic Noise in Diffusion Models},
+  author = {Jia, Jing and Liu, Sifan and Song, Bowen and Yuan, Wei and Shen, Liyue and Wang, Guanyang},
+  journal = {arXiv preprint arXiv:2506.06185},
+  year = {2025}
+}""",
+    "hammersley1956antithetic": """@article{hammersley1956antithetic,
+  title = {A new {Monte Carlo} technique: antithetic variates},
+  author = {Hammersley, J. M. and Morton, K. W.},
+  journal = {Mathematical Proceedings of the Cambridge Philosophical Society},
+  volume = {52}, number = {3}, pages = {449--475},
+  year = {1956}
+}""",
+    "joe2008sobol": """@article{joe2008sobol,
+  title = {Constructing {Sobol} sequences with better two-dimensional projections},
+  author = {Joe, Stephen and Kuo, Frances Y.},
+  journal = {SIAM Journal on Scientific Computing},
+  volume = {30}, number = {5}, pages = {2635--2654},
+  year = {2008}
+}""",
+    "matousek1998discrepancy": """@article{matousek1998discrepancy,
+  title = {On the {$L_2$}-discrepancy for anchored boxes},
+  author = {Matou{\\v s}ek, Ji{\\v r}{\\'i}},
+  journal = {Journal of Complexity},
+  volume = {14}, number = {4}, pages = {527--556},
+  year = {1998}
+}""",
+    "owen1998supercube": """@article{owen1998supercube,
+  title = {{Latin} supercube sampling for very high-dimensional simulations},
+  author = {Owen, Art B.},
+  journal = {ACM Transactions on Modeling and Computer Simulation},
+  volume = {8}, number = {1}, pages = {71--102},
+  year = {1998}
+}""",
+    "lecuyer2023confidence": """@inproceedings{lecuyer2023confidence,
+  title = {Confidence intervals for randomized quasi-{Monte Carlo} estimators},
+  author = {L'Ecuyer, Pierre and Nakayama, Marvin K. and Owen, Art B. and Tuffin, Bruno},
+  booktitle = {Proceedings of the 2023 Winter Simulation Conference},
+  year = {2023}
+}""",
+    "salmon2011parallel": """@inproceedings{salmon2011parallel,
+  title = {Parallel random numbers: as easy as 1, 2, 3},
+  author = {Salmon, John K. and Moraes, Mark A. and Dror, Ron O. and Shaw, David E.},
+  booktitle = {Proceedings of the International Conference for High Performance Computing (SC'11)},
+  year = {2011}
+}""",
+    "hall1988theoretical": """@article{hall1988theoretical,
+  title = {Theoretical comparison of bootstrap confidence intervals},
+  author = {Hall, Peter},
+  journal = {The Annals of Statistics},
+  volume = {16}, number = {3}, pages = {927--953},
+  year = {1988}
+}""",
+    "sidak1967rectangular": """@article{sidak1967rectangular,
+  title = {Rectangular confidence regions for the means of multivariate normal distributions},
+  author = {{\\v S}id{\\'a}k, Zbyn{\\v e}k},
+  journal = {Journal of the American Statistical Association},
+  volume = {62}, number = {318}, pages = {626--633},
+  year = {1967}
+}""",
+    "chernozhukov2013gaussian": """@article{chernozhukov2013gaussian,
+  title = {{Gaussian} approximations and multiplier bootstrap for maxima of sums of high-dimensional random vectors},
+  author = {Chernozhukov, Victor and Chetverikov, Denis and Kato, Kengo},
+  journal = {The Annals of Statistics},
+  volume = {41}, number = {6}, pages = {2786--2819},
+  year = {2013}
+}""",
+    "welch1947generalization": """@article{welch1947generalization,
+  title = {The generalization of {`Student's'} problem when several different population variances are involved},
+  author = {Welch, B. L.},
+  journal = {Biometrika},
+  volume = {34}, number = {1--2}, pages = {28--35},
+  year = {1947}
+}""",
+    "miller1968jackknifing": """@article{miller1968jackknifing,
+  title = {Jackknifing variances},
+  author = {Miller, Rupert G.},
+  journal = {The Annals of Mathematical Statistics},
+  volume = {39}, number = {2}, pages = {567--582},
+  year = {1968}
+}""",
+}
+
+_OF_DESIGN = {
+    "Antithetic": ("jia2025antithetic", "hammersley1956antithetic"),
+    "KAntithetic": ("jia2025antithetic",),
+    "Sobol": ("joe2008sobol", "matousek1998discrepancy", "lecuyer2023confidence"),
+}
+_OF_METHOD = {
+    "bootstrap-t": ("hall1988theoretical",),
+    "bootstrap-max-t": ("hall1988theoretical",),
+    "sidak": ("sidak1967rectangular",),
+    "gaussian-multiplier": ("chernozhukov2013gaussian",),
+}
+
+
+def citation(result: Estimate | Comparison) -> str:
+    """Return BibTeX entries for the methods that made a result: its designs, its intervals, mcgen itself.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> generator = mcgen.as_generator(lambda z: z, noise=(1,))
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=100, seed=0)
+    >>> print(mcgen.citation(mcgen.estimate(generator, lambda x: x[:, 0] ** 2, **options)).splitlines()[0])
+    @software{mcgen,
+    """
+    compared = isinstance(result, Comparison)
+    keys = ["mcgen", "salmon2011parallel"]
+    for estimate in result.estimates if isinstance(result, Comparison) else (result,):
+        keys += _OF_DESIGN.get(estimate.provenance.design.partition("(")[0], ())
+        keys += _OF_METHOD.get(estimate.method, ())
+        keys += ["owen1998supercube"] if _is_supercube(estimate) else []
+        keys += ["welch1947generalization"] if estimate.moments is None else []
+    keys += ["miller1968jackknifing"] if compared else []
+    return "\n\n".join(_ENTRIES[key] for key in dict.fromkeys(keys))
+
+
+def _is_supercube(estimate: Estimate) -> bool:
+    """Tell whether a net was cut into pieces: several blocks, or more dimensions than a Sobol' sequence has."""
+    p = estimate.provenance
+    return p.design.startswith("Sobol") and (": " in p.noise or p.dimension > MAX_DIMENSION)

@@ -1,0 +1,180 @@
+"""The command line: ``mcgen demo``, ``mcgen estimate`` and ``mcgen compare``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcgen import statistics
+from mcgen._version import __version__
+from mcgen.comparison import Comparison, compare
+from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.errors import RunError
+from mcgen.estimates import Estimate
+from mcgen.estimation import estimate
+
+# Named as a user's own generator is, so that the core knows no adapter.
+_DEMO = "mcgen.validation.demo:run_demo"
+
+_DESIGNS: dict[str, Callable[[int], Design]] = {"k-antithetic": KAntithetic, "sobol": Sobol}
+_FIXED_DESIGNS: dict[str, Design] = {"monte-carlo": MonteCarlo(), "antithetic": Antithetic()}
+_STATISTICS = ("pixel_mean", "brightness", "contrast", "centroid", "identity")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 for a run that broke, 2 for arguments that can't be used."""
+    options = _parser().parse_args(arguments)
+    # A generator is looked up from the folder one stands in, as `python -m` does.
+    sys.path.insert(0, os.getcwd())
+    try:
+        result = options.command(options)
+    except RunError as error:
+        print(f"mcgen: {error}", file=sys.stderr)
+        if error.partial is not None:
+            print(f"finished before it: {error.partial}", file=sys.stderr)
+            _save(error.partial, getattr(options, "output", None))
+        return 1
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        if getattr(error, "__notes__", None):
+            raise  # out of the user's own code: the traceback says where
+        print(f"mcgen: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mcgen: interrupted before two replicates were finished", file=sys.stderr)
+        return 130
+    if result is not None:
+        print(result.summary() if isinstance(result, Estimate) else result)
+        _save(result, options.output)
+    return 0
+
+
+def _save(result: Estimate | Comparison, output: str | None) -> None:
+    if output is not None:
+        result.save(output)
+        print(f"saved to {output}")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    load(_DEMO)(
+        folder=Path(options.folder), n_evaluations=options.n_evaluations, seed=options.seed, progress=options.progress
+    )
+
+
+def _estimate(options: argparse.Namespace) -> Estimate:
+    return estimate(
+        load(options.generator),
+        statistic_named(options.statistic),
+        design=design_named(options.design, options.n_points),
+        **_run_options(options),
+    )
+
+
+def _compare(options: argparse.Namespace) -> Comparison:
+    return compare(
+        load(options.generator),
+        statistic_named(options.statistic),
+        designs=[design_named(text, None) for text in options.designs.split(",")],
+        **_run_options(options),
+    )
+
+
+def _run_options(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("n_evaluations", "seed", "confidence_level", "interval", "simultaneous", "batch_size", "progress")
+    return {name: getattr(options, name) for name in names} | {"condition": _condition(options.condition)}
+
+
+def _condition(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+
+
+def load(target: str) -> Any:
+    """Return the object that ``package.module:name`` names.
+
+    Raises
+    ------
+    ValueError, ImportError
+        If the text has another form, or there is no such module or name.
+    """
+    module_name, colon, name = target.partition(":")
+    if not (module_name and colon and name):
+        raise ValueError(f"name an object as package.module:name, such as mymodel:generator; got {target!r}")
+    found = importlib.import_module(module_name)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{module_name} has no {name!r}; it has {', '.join(_public(found)) or 'nothing public'}")
+        found = getattr(found, part)
+    return found
+
+
+def _public(module: Any) -> list[str]:
+    return [name for name in vars(module) if not name.startswith("_")][:12]
+
+
+def design_named(text: str, n_points: int | None) -> Design:
+    """Return the design of a name such as ``antithetic``, ``sobol:64``, or ``sobol`` with its points beside it."""
+    name, _, number = text.strip().partition(":")
+    points = int(number) if number.isdigit() else n_points
+    if name in _FIXED_DESIGNS and (points is None or points == _FIXED_DESIGNS[name].n_points):
+        return _FIXED_DESIGNS[name]
+    if name in _DESIGNS and points is not None:
+        return _DESIGNS[name](points)
+    raise ValueError(
+        f"a design is one of {', '.join(_FIXED_DESIGNS)}, k-antithetic:K or sobol:N (N a power of two); got {text!r}"
+        + (f" with --n-points {n_points}" if n_points is not None else "")
+    )
+
+
+def statistic_named(text: str) -> statistics.Statistic:
+    """Return the statistic of a name, of ``package.module:name``, or several stacked, separated by commas."""
+    chosen = [_one_statistic(part.strip()) for part in text.split(",")]
+    return chosen[0] if len(chosen) == 1 else statistics.stack(*chosen)
+
+
+def _one_statistic(text: str) -> statistics.Statistic:
+    if ":" in text:
+        found: statistics.Statistic = load(text)
+        return found
+    if text not in _STATISTICS:
+        raise ValueError(f"a statistic is one of {', '.join(_STATISTICS)} or package.module:name; got {text!r}")
+    chosen: statistics.Statistic = getattr(statistics, text)
+    return chosen
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mcgen", description="Estimates of generative models, with intervals.")
+    parser.add_argument("--version", action="version", version=f"mcgen {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="compare the designs on a trained diffusion model; writes a report")
+    demo.set_defaults(command=_demo)
+    demo.add_argument("--folder", default="demo", help="where report.html goes (default: demo)")
+    demo.add_argument("--n-evaluations", type=int, default=3200, help="samples a design (default: 3200)")
+    one = commands.add_parser("estimate", help="estimate a statistic of your own generator")
+    one.set_defaults(command=_estimate)
+    one.add_argument("--design", required=True, help="monte-carlo, antithetic, k-antithetic:K or sobol:N")
+    one.add_argument("--n-points", type=int, help="points of the design, where its name does not say them")
+    several = commands.add_parser("compare", help="compare designs on your own generator")
+    several.set_defaults(command=_compare)
+    several.add_argument("--designs", default="monte-carlo,antithetic,k-antithetic:8,sobol:64", help="with commas")
+    for command in (one, several):
+        _add_run_arguments(command)
+    for command in (demo, one, several):
+        command.add_argument("--seed", type=int, required=command is not demo, default=0)
+        command.add_argument("--no-progress", dest="progress", action="store_false", help="without the bar")
+    return parser
+
+
+def _add_run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("generator", metavar="package.module:generator", help="an mcgen generator")
+    command.add_argument("--statistic", required=True, help=f"{', '.join(_STATISTICS)} or package.module:name; commas")
+    command.add_argument("--n-evaluations", type=int, required=True, help="samples (a design)")
+    command.add_argument("--condition", help="a class (number) or prompt, passed to the generator")
+    command.add_argument("--confidence-level", type=float, default=0.95)
+    command.add_argument("--interval", default="student-t", help="student-t, normal or bootstrap-t")
+    command.add_argument("--simultaneous", action="store_true", help="cover all components together")
+    command.add_argument("--batch-size", type=int, help="rows that the model sees at a time (default: about 64)")
+    command.add_argument("--output", metavar="FILE", help="save the result as JSON")

@@ -1,0 +1,156 @@
+"""What every design is: a frozen value that draws the noise of any range of replicates.
+
+Laws, for every design and every replicate r:
+
+- each point alone has exactly the declared law, N(0, I) or U(0, 1); never an inf, a NaN, a 0 or a 1 of U(0, 1);
+- the noise of replicate r is a pure function of (design, seed, stream, r, block), bit for bit;
+- different replicates are independent, and so are different designs, streams and seeds.
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+from mcgen.cells import number_from_digits
+from mcgen.noise import Array, Block, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
+from mcgen.random import Seed, Stream
+
+Path = tuple[str | int, ...]
+Replicates = int | range
+
+
+@runtime_checkable
+class Design(Protocol):
+    """A way to draw independent replicates, each of `n_points` noise vectors. Values: frozen, hashable, picklable."""
+
+    @property
+    def n_points(self) -> int:
+        """Number of noise vectors in a replicate."""
+        ...
+
+    def draw(
+        self,
+        spec: NoiseSpec | Shape,
+        replicates: Replicates,
+        seed: Seed,
+        *,
+        stream: Path = (),
+        points: range | None = None,
+    ) -> Noise:
+        """Return the noise of some replicates; see `PointsDesign.draw`."""
+        ...
+
+
+class PointsDesign(ABC):
+    """What the designs of this package share: checks, iid blocks and lazy blocks. Subclasses draw one block.
+
+    Not needed by a design of your own: `estimate` asks only for the `Design` protocol.
+    """
+
+    n_points: int
+
+    @abstractmethod
+    def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
+        """Return one block of the given points, shape (len(replicates), len(points), size)."""
+
+    def draw(
+        self,
+        spec: NoiseSpec | Shape,
+        replicates: Replicates,
+        seed: Seed,
+        *,
+        stream: Path = (),
+        points: range | None = None,
+    ) -> Noise:
+        """Return the noise of some replicates, for loops of your own.
+
+        Parameters
+        ----------
+        spec : NoiseSpec or tuple of int
+            The noise of one sample; a shape is one block of standard normal noise.
+        replicates : int or range
+            Which replicates; an int is that many from 0.
+        seed : int or SeedSequence
+            The same seed gives the same noise.
+        stream : tuple of str and int, optional
+            Separates what must be independent under one seed. `estimate` uses the empty path for a run
+            without conditions.
+        points : range, optional
+            Only these points of each replicate, for replicates that are large.
+
+        Returns
+        -------
+        ndarray of shape (n_replicates, n_points, *shape)
+            Or, for a spec of several blocks, a mapping that draws each block's array when it is asked for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the seed, the range of replicates or points, or the spec can't be used.
+
+        Examples
+        --------
+        >>> from mcgen import Antithetic
+        >>> noise = Antithetic().draw((3, 8, 8), replicates=100, seed=0)
+        >>> noise.shape, bool((noise[:, 0] == -noise[:, 1]).all())
+        ((100, 2, 3, 8, 8), True)
+        """
+        spec = as_noise_spec(spec)
+        rows = _checked_range("replicates", replicates, None)
+        columns = _checked_range("points", self.n_points if points is None else points, self.n_points)
+        draw = partial(self._draw_named, spec, rows, columns, seed, stream)
+        names = tuple(name for name, _ in spec.blocks)
+        return draw(names[0]) if len(names) == 1 else BlockNoise(draw, names)
+
+    def _draw_named(
+        self, spec: NoiseSpec, replicates: range, points: range, seed: Seed, stream: Path, name: str
+    ) -> Array:
+        names = [known for known, _ in spec.blocks]
+        block = dict(spec.blocks)[name]
+        pieces = _Pieces(block, spec.dtype, len(names) > 1, seed, (str(self), *stream, names.index(name)))
+        if block.iid:
+            noise = pieces.independent(replicates, self.n_points)[:, points.start : points.stop]
+        else:
+            noise = self._draw_block(pieces, replicates, points)
+        return noise.reshape(len(replicates), len(points), *block.shape)
+
+
+class _Pieces:
+    """What a design needs to draw one block: its size, law and dtype, and its random numbers."""
+
+    def __init__(self, block: Block, dtype: DType, several: bool, seed: Seed, path: Path) -> None:
+        self.size, self.law, self.dtype, self.several_blocks = block.size, block.law, dtype, several
+        self._seed, self._path = seed, path
+
+    def stream(self, *purpose: str | int) -> Stream:
+        """Return random numbers for one purpose inside the block."""
+        return Stream(self._seed, *self._path, *purpose)
+
+    def independent(self, replicates: range, n_points: int) -> Array:
+        """Return i.i.d. numbers of the block's law, shape (len(replicates), n_points, size)."""
+        size = n_points * self.size
+        if self.law == "normal":
+            flat = self.stream().normals(replicates, size, self.dtype)
+        else:
+            flat = number_from_digits(self.stream().digits(replicates, size), "uniform", self.dtype)
+        return flat.reshape(len(replicates), n_points, self.size)
+
+    def tiles(self, replicates: range) -> Iterator[tuple[slice, Array]]:
+        """Yield (rows, numbers of shape (rows, size)) of one i.i.d. point a replicate, in pieces that fit a cache."""
+        if self.law == "normal":
+            yield from self.stream().normal_tiles(replicates, self.size, self.dtype)
+        else:
+            yield slice(0, len(replicates)), self.independent(replicates, 1)[:, 0]
+
+
+def _checked_range(name: str, value: Replicates, limit: int | None) -> range:
+    if not isinstance(value, range):
+        value = range(operator.index(value))
+    if value.step != 1 or value.start < 0 or len(value) == 0 or (limit is not None and value.stop > limit):
+        allowed = f"inside range(0, {limit})" if limit is not None else "from 0 or later"
+        raise ValueError(f"{name} must be a non-empty range of step 1, {allowed}; got {value}")
+    return value

@@ -1,0 +1,203 @@
+r"""Scrambled Sobol' points: digital nets in base 2 with a linear matrix scramble and a digital shift.
+
+The n = 2^k points of a net are, coordinate by coordinate, x_i = C i over the bits of i: a 32 x 32 matrix C over
+the field of two elements takes the digits of i to the digits of x_i. A linear matrix scramble [1]_ replaces C by L C
+with L random, lower triangular, with ones on its diagonal; a digital shift adds one random word to all points. Every
+point alone is then uniform on the grid of 32 digits, and the points together keep the net's quality parameter t.
+
+Since i < 2^k, only the first k columns of C count; they are upper triangular, so only the first k columns of L do.
+Each is a 32-bit word: k random words a coordinate are the whole scramble. With the scrambled columns S_0, ...,
+S_{k-1} as words, the points are made by doubling: the second half of 2^{j+1} points is the first half XOR S_j.
+
+A Sobol' sequence has 21,201 dimensions here [2]_. Larger blocks, and specs of several blocks, are cut into pieces,
+each with its own randomization and its points in random order: Latin supercube sampling [3]_.
+
+References
+----------
+.. [1] J. Matousek (1998). On the L2-discrepancy for anchored boxes. J. Complexity 14(4), 527-556.
+.. [2] S. Joe, F. Y. Kuo (2008). Constructing Sobol sequences with better two-dimensional projections. SIAM J. Sci.
+   Comput. 30(5), 2635-2654. The direction numbers are those of `scipy.stats.qmc.Sobol`, read off its first points.
+.. [3] A. B. Owen (1998). Latin supercube sampling for very high-dimensional simulations. ACM Trans. Model. Comput.
+   Simul. 8(1), 71-102.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen.cells import number_from_digits
+from mcgen.designs._base import PointsDesign, _Pieces
+from mcgen.noise import Array
+
+MAX_DIMENSION = 21_201
+MAX_POINTS = 2**24
+# Numbers made at a time: their float64 middles stay in a core's second-level cache until they are stored.
+_CHUNK = 2**15
+
+Words = NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Sobol(PointsDesign):
+    """Scrambled Sobol' points, `n_points` a replicate, each replicate with its own scramble and shift.
+
+    Several replicates of fewer points give an interval, one large replicate gives none: choose `n_points` so that
+    at least 25 replicates fit the budget.
+
+    Parameters
+    ----------
+    n_points : int
+        A power of two from 2 to 2^24.
+
+    Notes
+    -----
+    The mathematics and its references open the module `mcgen.designs.sobol`.
+    """
+
+    n_points: int
+
+    def __post_init__(self) -> None:
+        n = operator.index(self.n_points)
+        if n < 2 or n > MAX_POINTS or n & (n - 1):
+            below = 1 << max(1, min(n, MAX_POINTS).bit_length() - 1)
+            raise ValueError(
+                f"Sobol needs a power of two from 2 to {MAX_POINTS} as n_points; got {n}. "
+                f"Near it are {below} and {min(2 * below, MAX_POINTS)}"
+            )
+        object.__setattr__(self, "n_points", n)
+
+    def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
+        out = np.empty((len(replicates), len(points), pieces.size), pieces.dtype)
+        cuts = range(0, pieces.size, MAX_DIMENSION)
+        shuffled = pieces.several_blocks or len(cuts) > 1
+        for start in cuts:
+            dimensions = slice(start, min(start + MAX_DIMENSION, pieces.size))
+            self._draw_piece(pieces, start, replicates, points, shuffled, out[:, :, dimensions])
+        return out
+
+    def _draw_piece(
+        self, pieces: _Pieces, piece: int, replicates: range, points: range, shuffled: bool, out: Array
+    ) -> None:
+        d, k = out.shape[2], self.n_points.bit_length() - 1
+        columns = generator_columns(d, k)
+        stream, order = pieces.stream("net", piece), pieces.stream("order", piece)
+        at_once = max(1, _CHUNK // (self.n_points * d))
+        for first in range(0, len(replicates), at_once):
+            some = replicates[first : first + at_once]
+            random = stream.digits(some, (k + 1) * d).reshape(len(some), k + 1, d)
+            net = _Net(scramble(columns, random[:, :k]), random[:, k])
+            rows = out[first : first + at_once]
+            if shuffled:
+                orders = np.stack([order.generator(r).permutation(self.n_points) for r in some])
+                for chunk, digits in net.select(orders[:, points.start : points.stop]):
+                    number_from_digits(digits, pieces.law, pieces.dtype, rows[chunk])
+            else:
+                for chunk, digits in net.consecutive(points):
+                    number_from_digits(digits, pieces.law, pieces.dtype, rows[chunk])
+
+
+class _Net:
+    """The points of some replicates' nets, from scrambled columns S (m, k, d) and shifts (m, d)."""
+
+    def __init__(self, columns: Words, shift: Words) -> None:
+        self._columns, self._shift = columns, shift
+        # Chunks are 2^j points by some dimensions, all replicates at once.
+        m, k, d = columns.shape
+        self._width = min(d, max(16, _CHUNK // (m << k)))
+        self._log2_length = min(k, max(0, (_CHUNK // (m * self._width)).bit_length() - 1))
+
+    def consecutive(self, points: range) -> Iterator[tuple[tuple[slice, slice, slice], Words]]:
+        """Yield (place in the output, digits) of the points of that range, in the net's order."""
+        length = 1 << self._log2_length
+        for dimensions in self._dimensions():
+            for start in range(points.start - points.start % length, points.stop, length):
+                digits = self._aligned(start, dimensions)
+                low, high = max(start, points.start), min(start + length, points.stop)
+                place = slice(low - points.start, high - points.start)
+                yield (slice(None), place, dimensions), digits[:, low - start : high - start]
+
+    def select(self, indices: NDArray[np.int64]) -> Iterator[tuple[tuple[slice, slice, slice], Words]]:
+        """Yield (place in the output, digits) of the points of those numbers, shape (m, n)."""
+        n, length = indices.shape[1], 1 << self._log2_length
+        for dimensions in self._dimensions():
+            for start in range(0, n, length):
+                some = indices[:, start : start + length]
+                digits = np.repeat(self._shift[:, None, dimensions], some.shape[1], axis=1)
+                for j in range(self._columns.shape[1]):
+                    bit = (some >> j & 1).astype(np.uint32)
+                    digits ^= bit[:, :, None] * self._columns[:, j, None, dimensions]
+                yield (slice(None), slice(start, start + length), dimensions), digits
+
+    def _dimensions(self) -> Iterator[slice]:
+        d = self._columns.shape[2]
+        return (slice(start, min(start + self._width, d)) for start in range(0, d, self._width))
+
+    def _aligned(self, start: int, dimensions: slice) -> Words:
+        """Return the points start, ..., start + 2^j - 1 for j = log2_length, where 2^j divides start."""
+        columns = self._columns[:, :, dimensions]
+        first = self._shift[:, dimensions].copy()
+        for j in range(self._log2_length, columns.shape[1]):
+            if start >> j & 1:
+                first ^= columns[:, j]
+        digits = np.empty((len(first), 1 << self._log2_length, first.shape[1]), np.uint32)
+        digits[:, 0] = first
+        for j in range(self._log2_length):
+            half = 1 << j
+            np.bitwise_xor(digits[:, :half], columns[:, j, None], out=digits[:, half : 2 * half])
+        return digits
+
+
+def scramble(columns: Words, random: Words) -> Words:
+    """Return the columns of L C as words, L the lower triangular matrices that the random words stand for.
+
+    Parameters
+    ----------
+    columns : ndarray of uint32, shape (k, d)
+        The first k columns of the generator matrices, the most significant bit in row 0.
+    random : ndarray of uint32, shape (m, k, d)
+        Column i of L has a one in row i and random bits below: of each word the bits under 2^(31 - i) count.
+
+    Returns
+    -------
+    ndarray of uint32, shape (m, k, d)
+    """
+    k = len(columns)
+    lower = np.empty_like(random)
+    scrambled = np.empty_like(random)
+    for i in range(k):
+        diagonal = np.uint32(1 << (31 - i))
+        lower[:, i] = random[:, i] & (diagonal - np.uint32(1)) | diagonal
+        # Column i of C is upper triangular with a one in row i: L_i itself, and L_j where C has a one in row j < i.
+        scrambled[:, i] = lower[:, i]
+        for j in range(i):
+            bit = columns[i] >> np.uint32(31 - j) & np.uint32(1)
+            scrambled[:, i] ^= lower[:, j] * bit
+    return scrambled
+
+
+@lru_cache(maxsize=8)
+def generator_columns(d: int, k: int) -> Words:
+    """Return the first k columns of the Sobol' generator matrices of d dimensions as words, shape (k, d).
+
+    They are read off scipy's unscrambled sequence through its public interface. Its points come in Gray code
+    order, in which point 2^j is point 2^j - 1 XOR column j.
+    """
+    # Imported here: scipy.stats takes most of a second, and most runs draw no Sobol' points.
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(d, scramble=False, bits=32)
+    columns = np.empty((k, d), np.uint32)
+    for j in range(k):
+        engine.reset()
+        if j > 0:
+            engine.fast_forward((1 << j) - 1)
+        before, after = (engine.random(2) * 2.0**32).astype(np.uint32)
+        columns[j] = before ^ after
+    columns.setflags(write=False)
+    return columns

@@ -1,0 +1,340 @@
+"""The result of a run: an estimate with its interval, frozen, that says all that was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.random import SeedSequence
+
+from mcgen.efficiency import over_monte_carlo
+from mcgen.intervals import Interval, Method, Sampled, SimultaneousMethod, make_interval
+from mcgen.moments import Floats, Moments
+from mcgen.plot import plot_estimate
+from mcgen.serialization import read_json, to_plain, write_json
+from mcgen.text import estimate_html, estimate_line, summary_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Provenance:
+    """What was done to get an estimate.
+
+    Attributes
+    ----------
+    generator, statistic : str
+        Their names.
+    noise, design : str
+        Their text forms.
+    dimension : int
+        Entries of the noise of one sample.
+    n_points, n_replicates, n_evaluations : int
+        Points in a replicate, replicates, and their product: the runs of the model that count in the estimate. Under
+        conditions: for each.
+    seed : SeedSequence
+        What all randomness came from.
+    condition : str or None
+        Text form of the condition; of all of them for an average.
+    batch_size : int
+        Rows that the model saw at a time.
+    partial : bool
+        Whether the run ended before its time.
+    common_random_numbers : bool
+        Whether several conditions shared their noise.
+    seconds : float
+        Wall time of the run; no part of equality.
+    versions : dict of str
+        Of Python and the libraries; no part of equality.
+    """
+
+    generator: str
+    statistic: str
+    noise: str
+    dimension: int
+    design: str
+    n_points: int
+    n_replicates: int
+    n_evaluations: int
+    seed: SeedSequence
+    condition: str | None
+    batch_size: int
+    partial: bool = False
+    common_random_numbers: bool = False
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seed_text(self) -> str:
+        """The seed as one would pass it again."""
+        return str(self.seed.entropy) if not self.seed.spawn_key else repr(self.seed)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate:
+    """E[statistic(generator(noise))] with a confidence interval.
+
+    Prints in one line; `summary` is the long form. Two estimates are equal when all their numbers and all that was
+    done are equal; seconds and versions do not count.
+
+    Attributes
+    ----------
+    mean : float, or ndarray of the statistic's component shape
+        The estimate.
+    standard_error : float or ndarray
+        Its standard error, from the replicate means.
+    interval : Interval
+        The confidence interval, of the same shape.
+    degrees_of_freedom : float or ndarray
+        R - 1, or Welch-Satterthwaite's for an average over independent conditions.
+    confidence_level : float
+        Such as 0.95.
+    method : str
+        What made the interval.
+    names : tuple of str
+        Names of the components.
+    provenance : Provenance
+        What was done.
+    moments : Moments or None
+        Of the replicate means; None for an average over independent conditions.
+    replicate_means, within : ndarray of shape (R, k), or None
+        The replicate means and the mean squared deviations inside each replicate, where they were kept.
+    strata : tuple of Estimate
+        For an average over conditions, the estimate of each.
+    warnings : tuple of str
+        What the run warned of.
+    """
+
+    mean: float | Floats
+    standard_error: float | Floats
+    interval: Interval
+    degrees_of_freedom: float | Floats
+    confidence_level: float
+    method: str
+    names: tuple[str, ...]
+    provenance: Provenance
+    moments: Moments | None = None
+    replicate_means: Floats | None = None
+    within: Floats | None = None
+    strata: tuple[Estimate, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def half_width(self) -> float | Floats:
+        """Half the width of the interval."""
+        return self.interval.half_width
+
+    @property
+    def n_replicates(self) -> int:
+        """Number of independent replicates, R."""
+        return self.provenance.n_replicates
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of samples in the estimate, R times the points of a replicate."""
+        return self.provenance.n_evaluations
+
+    @property
+    def partial(self) -> bool:
+        """Whether the run ended before its time."""
+        return self.provenance.partial
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the statistic's components, ``()`` for a single number."""
+        return np.shape(self.mean)
+
+    def with_interval(
+        self,
+        *,
+        confidence_level: float | None = None,
+        interval: Method = "student-t",
+        simultaneous: bool | SimultaneousMethod = False,
+    ) -> Estimate:
+        """Return the same estimate with another interval; nothing is run again.
+
+        Parameters
+        ----------
+        confidence_level : float, optional
+            By default as it is.
+        interval : {"student-t", "normal", "bootstrap-t"}
+            For each component alone; bootstrap-t needs kept replicate means.
+        simultaneous : bool or {"sidak", "bootstrap-max-t", "gaussian-multiplier"}
+            Cover all components together; see `mcgen.intervals.make_interval`.
+
+        Examples
+        --------
+        >>> import mcgen
+        >>> generator = mcgen.as_generator(lambda z: z, noise=(1,))
+        >>> options = dict(design=mcgen.Antithetic(), n_evaluations=200, seed=0)
+        >>> result = mcgen.estimate(generator, lambda x: x[:, 0] ** 2, **options)
+        >>> wider = result.with_interval(confidence_level=0.99)
+        >>> wider.half_width > result.half_width
+        True
+        """
+        level = self.confidence_level if confidence_level is None else confidence_level
+        made, method = make_interval(self._sampled(), level, interval, simultaneous)
+        shaped = Interval(_shaped(made.low, self.shape), _shaped(made.high, self.shape))
+        return replace(self, interval=shaped, confidence_level=level, method=method)
+
+    def relative_efficiency(self, confidence_level: float | None = None) -> tuple[float | Floats, Interval]:
+        """Return the efficiency over Monte Carlo that this design's own run shows, with its interval.
+
+        See `mcgen.efficiency.over_monte_carlo`; needs kept replicate means of one run.
+        """
+        if self.replicate_means is None or self.within is None:
+            raise ValueError(
+                "relative_efficiency needs the replicate means of one run, which this estimate does not have; run it "
+                "with keep_replicates=True (for an average over conditions ask its .strata)"
+            )
+        level = self.confidence_level if confidence_level is None else confidence_level
+        value, made = over_monte_carlo(self.replicate_means, self.within, self.provenance.n_points, level)
+        return _shaped(value, self.shape), Interval(_shaped(made.low, self.shape), _shaped(made.high, self.shape))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row a component; with a row a condition and component, and their average, if several.
+
+        Columns: condition (where there is one), component, mean, standard_error, low, high, half_width,
+        degrees_of_freedom, n_replicates, n_evaluations.
+        """
+        import pandas as pd
+
+        if self.strata:
+            return pd.concat([part.to_frame() for part in (*self.strata, replace(self, strata=()))], ignore_index=True)
+        columns: dict[str, Any] = {
+            "component": list(self.names),
+            "mean": np.ravel(self.mean),
+            "standard_error": np.ravel(self.standard_error),
+            "low": np.ravel(self.interval.low),
+            "high": np.ravel(self.interval.high),
+            "half_width": np.ravel(self.half_width),
+            "degrees_of_freedom": np.ravel(self.degrees_of_freedom),
+            "n_replicates": self.n_replicates,
+            "n_evaluations": self.n_evaluations,
+        }
+        if self.provenance.condition is not None:
+            columns = {"condition": self.provenance.condition, **columns}
+        return pd.DataFrame(columns)
+
+    def summary(self) -> str:
+        """Return the long form: every component (the first and last of many), what was done, and the warnings."""
+        return summary_text(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the estimate as JSON, from which `load` makes an equal one."""
+        write_json("estimate", estimate_to_plain(self), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Estimate:
+        """Read an estimate that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else, or was written by a newer schema.
+        """
+        return estimate_from_plain(read_json("estimate", path))
+
+    def plot(self, **options: Any) -> Figure:
+        """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
+
+        See `mcgen.plot.plot_estimate`; needs matplotlib (the extra ``[plot]``).
+        """
+        return plot_estimate(self, **options)
+
+    def __str__(self) -> str:
+        return estimate_line(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return estimate_html(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Estimate):
+            return NotImplemented
+        return bool(_compared(self) == _compared(other))
+
+    def __hash__(self) -> int:
+        return hash((self.provenance.design, self.provenance.seed_text, self.n_replicates, self.names))
+
+    def _sampled(self) -> Sampled:
+        return Sampled(
+            mean=np.ravel(self.mean),
+            standard_error=np.ravel(self.standard_error),
+            degrees_of_freedom=np.ravel(self.degrees_of_freedom),
+            replicate_means=self.replicate_means,
+            seed=self.provenance.seed,
+        )
+
+
+def _shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:
+    """Return flat values in the statistic's shape: a float for a single number."""
+    return float(np.reshape(values, ())) if shape == () else np.reshape(values, shape)
+
+
+def estimate_of(
+    sampled: Sampled,
+    provenance: Provenance,
+    shape: tuple[int, ...],
+    names: tuple[str, ...],
+    **parts: Any,
+) -> Estimate:
+    """Return an estimate without its interval yet; `Estimate.with_interval` gives it one."""
+    mean = _shaped(sampled.mean, shape)
+    return Estimate(
+        mean=mean,
+        standard_error=_shaped(sampled.standard_error, shape),
+        interval=Interval(mean, mean),
+        degrees_of_freedom=_shaped(sampled.degrees_of_freedom, shape),
+        confidence_level=0.0,
+        method="none",
+        names=names,
+        provenance=provenance,
+        replicate_means=sampled.replicate_means,
+        **parts,
+    )
+
+
+def estimate_to_plain(record: Any) -> dict[str, Any]:
+    """Return the fields of an estimate, and of the records inside it, as dictionaries."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
+
+    return {f.name: plain(getattr(record, f.name)) for f in fields(record)}
+
+
+def estimate_from_plain(content: dict[str, Any]) -> Estimate:
+    """Return the estimate whose fields `estimate_to_plain` gave."""
+    moments = content["moments"]
+    return Estimate(
+        **content
+        | {
+            "interval": Interval(**content["interval"]),
+            "provenance": Provenance(**content["provenance"]),
+            "moments": None if moments is None else Moments(**moments),
+            "names": tuple(content["names"]),
+            "warnings": tuple(content["warnings"]),
+            "strata": tuple(estimate_from_plain(part) for part in content["strata"]),
+        }
+    )
+
+
+def _compared(estimate: Estimate) -> Any:
+    """Return all that two equal estimates share."""
+
+    def without_circumstances(record: dict[str, Any]) -> dict[str, Any]:
+        provenance = {k: v for k, v in record["provenance"].items() if k not in ("seconds", "versions")}
+        return record | {
+            "provenance": provenance,
+            "strata": [without_circumstances(part) for part in record["strata"]],
+        }
+
+    return to_plain(without_circumstances(estimate_to_plain(estimate)))

@@ -1,0 +1,83 @@
+"""What can be estimated: any model that turns noise into samples.
+
+Laws of a generator: the same noise gives the same samples; it draws nothing itself and leaves the global random
+states of numpy and torch alone; it does not write into its input; row i of its output belongs to row i of the noise
+and depends on no other row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A model that turns noise into samples. Anything with these two members is one; no base class is needed."""
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The noise that one sample needs."""
+        ...
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Any:
+        """Return n samples, in any library, for noise of shape (n, *shape) or a mapping of such blocks.
+
+        A tuple of arrays that share their leading axis is allowed too.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CallableGenerator:
+    """A plain function taken as a generator; made by `as_generator`."""
+
+    function: Callable[..., Any]
+    noise: NoiseSpec
+    name: str
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Any:
+        """Call the function with the noise, and with the condition where there is one."""
+        return self.function(noise) if condition is None else self.function(noise, condition)
+
+
+def as_generator(function: Callable[..., Any], noise: Shape | NoiseSpec, *, name: str | None = None) -> Generator:
+    """Take any callable as a generator.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(noise)``, with noise a numpy array of shape (n, *shape), to n samples of any library; called as
+        ``function(noise, condition)`` where a condition is estimated. For torch models see
+        `mcgen.adapters.from_torch`.
+    noise : tuple of int or NoiseSpec
+        The noise of one sample; a shape means standard normal noise in float32.
+    name : str, optional
+        How results call the generator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `function` can't be called or `noise` is no shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> generator = mcgen.as_generator(lambda z: np.tanh(z), noise=(16,), name="tanh")
+    >>> generator(np.zeros((2, 16))).shape
+    (2, 16)
+    """
+    if not callable(function):
+        raise TypeError(
+            f"a generator is made from a callable noise -> samples; got {function!r} of type {type(function).__name__}"
+        )
+    return CallableGenerator(function, as_noise_spec(noise), name or name_of(function))
+
+
+def name_of(thing: object) -> str:
+    """Return how results call a generator or a statistic: its `name`, its `__name__` or its class."""
+    return str(getattr(thing, "name", None) or getattr(thing, "__name__", None) or type(thing).__name__)

@@ -1,0 +1,261 @@
+r"""Intervals for a mean from R independent, identically distributed replicate means B_1, ..., B_R.
+
+Nothing here knows the design: every design gives i.i.d. replicate means, and the mean of all points is the mean of
+the B_r. With s their standard deviation, the Student t interval is
+
+.. math:: \bar B \pm t_{R-1,\,(1+c)/2}\; s / \sqrt R,
+
+exact for normal replicate means. For randomized quasi-Monte Carlo it covered best among the intervals compared in
+[1]_. The normal interval has z in place of t (too short for few replicates: on normal means it covers 0.878 instead
+of 0.95 for R = 5, 0.938 for R = 25). Bootstrap t [2]_ takes the quantiles of the studentized mean from resampled
+replicates and follows their skewness.
+
+Simultaneous intervals cover all k components together: Sidak's [3]_ (valid whatever their dependence), the
+largest studentized deviation over the components from resampled replicates (max-t), or from Gaussian multipliers [4]_.
+
+References
+----------
+.. [1] P. L'Ecuyer, M. K. Nakayama, A. B. Owen, B. Tuffin (2023). Confidence intervals for randomized quasi-Monte Carlo
+   estimators. Winter Simulation Conference.
+.. [2] P. Hall (1988). Theoretical comparison of bootstrap confidence intervals. Ann. Statist. 16(3), 927-953.
+.. [3] Z. Sidak (1967). Rectangular confidence regions for the means of multivariate normal distributions. J. Amer.
+   Statist. Assoc. 62(318), 626-633. Corollary 1 covers Student's t.
+.. [4] V. Chernozhukov, D. Chetverikov, K. Kato (2013). Gaussian approximations and multiplier bootstrap for maxima of
+   sums of high-dimensional random vectors. Ann. Statist. 41(6), 2786-2819.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.random import Generator as NumpyGenerator
+from scipy.special import ndtri, stdtrit
+
+from mcgen.moments import Floats
+from mcgen.random import Seed, Stream
+
+Method = Literal["student-t", "normal", "bootstrap-t"]
+SimultaneousMethod = Literal["sidak", "bootstrap-max-t", "gaussian-multiplier"]
+
+BOOTSTRAP_RESAMPLES = 1999
+FEWEST_FOR_BOOTSTRAP = 5
+FEWEST_FOR_MAX_T = 50
+FEWEST_FOR_MULTIPLIER = 1000
+_RESAMPLED_VALUES = 2**22
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval, or one for each component.
+
+    Attributes
+    ----------
+    low, high : float or ndarray
+        Its ends.
+    """
+
+    low: float | Floats
+    high: float | Floats
+
+    @property
+    def half_width(self) -> float | Floats:
+        """Half the distance between the ends."""
+        return (self.high - self.low) / 2
+
+    def __contains__(self, value: float | Floats) -> bool:
+        """Whether the value (every component of it) lies inside."""
+        return bool(np.all((self.low <= np.asarray(value)) & (np.asarray(value) <= self.high)))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What an interval is made from.
+
+    Attributes
+    ----------
+    mean, standard_error : ndarray of shape (k,)
+        Of the estimate.
+    degrees_of_freedom : ndarray of shape (k,)
+        Of the standard error: R - 1, or Welch-Satterthwaite's for sums of independent estimates.
+    replicate_means : ndarray of shape (R, k), or None
+        For the methods that resample them.
+    seed : int or SeedSequence
+        The run's; resampling takes a stream of its own from it.
+    """
+
+    mean: Floats
+    standard_error: Floats
+    degrees_of_freedom: Floats
+    replicate_means: Floats | None
+    seed: Seed
+
+
+def make_interval(
+    sampled: Sampled, confidence_level: float, method: Method, simultaneous: bool | SimultaneousMethod
+) -> tuple[Interval, str]:
+    """Return the interval of each component and the name of the method that made it.
+
+    Parameters
+    ----------
+    sampled : Sampled
+        The estimate.
+    confidence_level : float
+        In (0, 1).
+    method : {"student-t", "normal", "bootstrap-t"}
+        For each component alone.
+    simultaneous : bool or {"sidak", "bootstrap-max-t", "gaussian-multiplier"}
+        Cover all components together. True chooses by the number of replicates: Sidak-t below 50, bootstrap max-t
+        from 50, Gaussian multipliers from 1,000.
+
+    Raises
+    ------
+    ValueError
+        If the level or a method is not one of those allowed, or replicate means are needed that were not kept.
+    """
+    check_interval_options(confidence_level, method, simultaneous)
+    if simultaneous and len(sampled.mean) > 1:
+        chosen = _default_simultaneous(sampled) if simultaneous is True else simultaneous
+        c = _SIMULTANEOUS[chosen](sampled, confidence_level)
+        return _around(sampled, -c, c), chosen
+    low, high = _POINTWISE[method](sampled, confidence_level)
+    return _around(sampled, low, high), method
+
+
+def check_interval_options(
+    confidence_level: float, method: str, simultaneous: bool | str, names: tuple[str, ...] = get_args(Method)
+) -> None:
+    """Refuse a level outside (0, 1) and unknown methods."""
+    if not 0 < confidence_level < 1:
+        hint = f"; for {confidence_level:g} % write {confidence_level / 100:g}" if 1 < confidence_level < 100 else ""
+        raise ValueError(f"confidence_level must lie between 0 and 1, such as 0.95; got {confidence_level}{hint}")
+    if method not in names:
+        raise ValueError(f"interval must be one of {', '.join(names)}; got {method!r}")
+    if not isinstance(simultaneous, bool) and simultaneous not in get_args(SimultaneousMethod):
+        raise ValueError(
+            f"simultaneous must be True, False or one of {', '.join(get_args(SimultaneousMethod))}; "
+            f"got {simultaneous!r}"
+        )
+
+
+def student_t_quantile(p: float | Floats, degrees_of_freedom: float | Floats) -> Floats:
+    """Return the quantile of Student's t distribution; of the normal one for infinite degrees of freedom."""
+    df = np.asarray(degrees_of_freedom, dtype=np.float64)
+    return np.where(np.isinf(df), ndtri(p), stdtrit(np.where(np.isinf(df), 1.0, df), p))
+
+
+def _around(sampled: Sampled, low: Floats, high: Floats) -> Interval:
+    return Interval(sampled.mean + low * sampled.standard_error, sampled.mean + high * sampled.standard_error)
+
+
+def _student_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+    t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
+    return -t, t
+
+
+def _normal(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+    z = np.full(len(sampled.mean), ndtri((1 + level) / 2))
+    return -z, z
+
+
+def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+    """Return minus the upper and lower quantiles of (B*bar - Bbar) / se*, Hall's equal-tailed interval."""
+    t = np.concatenate(_studentized_resamples(sampled, "bootstrap-t"))
+    upper = np.quantile(t, (1 + level) / 2, axis=0, method="higher")
+    lower = np.quantile(t, (1 - level) / 2, axis=0, method="lower")
+    return -_finite(upper, sampled), -_finite(lower, sampled)
+
+
+def _sidak(sampled: Sampled, level: float) -> Floats:
+    each = level ** (1 / len(sampled.mean))
+    return student_t_quantile((1 + each) / 2, sampled.degrees_of_freedom)
+
+
+def _bootstrap_max_t(sampled: Sampled, level: float) -> Floats:
+    largest = [np.abs(t).max(axis=1) for t in _studentized_resamples(sampled, "bootstrap-max-t")]
+    return _finite(np.quantile(np.concatenate(largest), level, method="higher"), sampled)
+
+
+def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
+    means = _required_means(sampled, "gaussian-multiplier")
+    n = len(means)
+    with np.errstate(invalid="ignore"):
+        scores = np.nan_to_num((means - sampled.mean) / (sampled.standard_error * n))
+    largest = []
+    for rng, rows in _resampling(sampled, "gaussian-multiplier", max(means.shape)):
+        largest.append(np.abs(rng.standard_normal((rows, n)) @ scores).max(axis=1))
+    return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
+
+
+_POINTWISE: dict[str, Callable[[Sampled, float], tuple[Floats, Floats]]] = {
+    "student-t": _student_t,
+    "normal": _normal,
+    "bootstrap-t": _bootstrap_t,
+}
+_SIMULTANEOUS: dict[str, Callable[[Sampled, float], Floats]] = {
+    "sidak": _sidak,
+    "bootstrap-max-t": _bootstrap_max_t,
+    "gaussian-multiplier": _gaussian_multiplier,
+}
+
+
+def _default_simultaneous(sampled: Sampled) -> SimultaneousMethod:
+    n = _count(sampled)
+    if n < FEWEST_FOR_MAX_T or sampled.replicate_means is None:
+        return "sidak"
+    return "gaussian-multiplier" if n >= FEWEST_FOR_MULTIPLIER else "bootstrap-max-t"
+
+
+def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
+    """Return the studentized means (resamples, k) of resampled replicates, in pieces.
+
+    A component whose resampled replicates are all equal has an infinite studentized mean, or 0 where they equal the
+    mean: so it counts in the tails, on the side it lies.
+    """
+    means = _required_means(sampled, purpose)
+    n = len(means)
+    if n < FEWEST_FOR_BOOTSTRAP:
+        raise ValueError(f"{purpose} needs at least {FEWEST_FOR_BOOTSTRAP} replicates; got {n}. Use student-t")
+    d = means - sampled.mean
+    pieces = []
+    for rng, rows in _resampling(sampled, purpose, max(means.shape)):
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)
+        first, second = counts @ d / n, counts @ (d * d) / n
+        variance = second - first**2
+        # Of n equal draws the difference leaves only rounding.
+        variance[variance <= 1e-12 * second] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pieces.append(np.nan_to_num(first / np.sqrt(variance / (n - 1)), nan=0.0, posinf=np.inf, neginf=-np.inf))
+    return pieces
+
+
+def _resampling(sampled: Sampled, purpose: str, size: int) -> Iterator[tuple[NumpyGenerator, int]]:
+    """Yield pairs (random numbers, resamples) that make up all resamples, each of bounded memory."""
+    rows = max(1, min(BOOTSTRAP_RESAMPLES, _RESAMPLED_VALUES // size))
+    stream = Stream(sampled.seed, "interval", purpose)
+    for start in range(0, BOOTSTRAP_RESAMPLES, rows):
+        yield stream.generator(start), min(rows, BOOTSTRAP_RESAMPLES - start)
+
+
+def _finite(quantile: Floats, sampled: Sampled) -> Floats:
+    if not np.isfinite(quantile).all():
+        raise ValueError(
+            f"at this confidence level the bootstrap has no finite interval from {_count(sampled)} replicates, too "
+            "many of whose resamples do not vary; run more replicates or use student-t"
+        )
+    return np.asarray(quantile)
+
+
+def _count(sampled: Sampled) -> int:
+    return round(float(np.min(sampled.degrees_of_freedom))) + 1
+
+
+def _required_means(sampled: Sampled, purpose: str) -> Floats:
+    if sampled.replicate_means is None:
+        raise ValueError(
+            f"{purpose} resamples the replicate means, which this estimate does not have; run it with "
+            "keep_replicates=True (an average over independent conditions has none: use student-t)"
+        )
+    return sampled.replicate_means

@@ -1,0 +1,129 @@
+"""The laws of generators and statistics that a run checks as it goes; what breaks one is refused or warned of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen.arrays import as_numpy, leading_length, non_finite_rows
+from mcgen.errors import NonFiniteError, RunError
+from mcgen.generators import Generator, name_of
+from mcgen.noise import Noise, change_noise
+
+_REPEATED_POINTS = 2
+# Relative to the largest sample: what matrix products of another batch size do, by bytes of the type.
+_TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-3}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that the model sees together: some points of some replicates."""
+
+    replicates: range
+    points: range
+    noise: Noise
+
+    @property
+    def n_rows(self) -> int:
+        """Number of noise vectors."""
+        return len(self.replicates) * len(self.points)
+
+    def place_of(self, row: int) -> tuple[int, int]:
+        """Return the replicate and the point that a row belongs to."""
+        replicate, point = divmod(row, len(self.points))
+        return self.replicates[replicate], self.points[point]
+
+
+def require_samples(generator: Generator, samples: Any, batch: Batch) -> None:
+    """Refuse samples whose leading axis is not that of the noise."""
+    name, n = name_of(generator), batch.n_rows
+    try:
+        length = leading_length(samples)
+    except TypeError as error:
+        raise RunError(
+            f"generator {name!r} returned {type(samples).__name__} without a leading axis ({error}); it must return "
+            f"an array, or a tuple of arrays, of {n} samples for {n} points of noise"
+        ) from error
+    if length != n:
+        raise RunError(
+            f"generator {name!r} returned {length} samples for {n} points of noise; the leading axis of its output "
+            "must be that of its input"
+        )
+
+
+def require_values(
+    statistic: object, values: NDArray[np.float64], batch: Batch, components: tuple[int, ...] | None
+) -> None:
+    """Refuse values of the wrong length, or with other components than those of the first batch."""
+    name, n = name_of(statistic), batch.n_rows
+    if values.ndim == 0 or len(values) != n:
+        raise RunError(
+            f"statistic {name!r} returned an array of shape {values.shape} for {n} samples; it must return one number "
+            f"or one vector a sample: shape ({n},) or ({n}, k)"
+        )
+    if values.size == 0 or (components is not None and values.shape[1:] != components):
+        before = "one or more" if components is None else f"{components} as in the first batch"
+        raise RunError(
+            f"statistic {name!r} returned components of shape {values.shape[1:]} at replicate {batch.replicates[0]}, "
+            f"where {before} are needed; every sample must give the same number of values"
+        )
+
+
+def require_finite(culprit: str, found: Any, batch: Batch, kept: range) -> None:
+    """Refuse a NaN or an infinity in the rows of the replicates that are `kept`; the rest are not asked for."""
+    places = [batch.place_of(row) for row in non_finite_rows(found, batch.n_rows).tolist()]
+    places = [(replicate, point) for replicate, point in places if replicate in kept]
+    if places:
+        replicates = sorted({replicate for replicate, _ in places})
+        raise NonFiniteError(
+            f"{culprit} returned NaN or infinity for {len(places)} of the {batch.n_rows} points of a batch, in "
+            f"{len(replicates)} replicates; the first is replicate {places[0][0]}, point {places[0][1]}. Every value "
+            "must be finite. See its noise by design.draw(generator.noise, range(r, r + 1), seed) and mend the model "
+            "or the statistic; the estimate from the replicates before it is this error's .partial"
+        )
+
+
+def require_input_kept(generator: Generator, batch: Batch, before: NDArray[Any]) -> None:
+    """Refuse a generator that has written into its noise."""
+    if not np.array_equal(np.asarray(batch.noise), before):
+        raise RunError(
+            f"generator {name_of(generator)!r} changed its input in place; it must leave the noise as it is. Let it "
+            "work on a copy: noise = noise.copy(), or noise.clone() in torch"
+        )
+
+
+def repeatability_problem(generator: Generator, samples: Any, batch: Batch, condition: Any) -> str | None:
+    """Run two points of a batch again; say what is wrong where their samples differ: hidden noise, or their company."""
+    n = min(_REPEATED_POINTS, batch.n_rows)
+    noise = change_noise(batch.noise, lambda rows: rows[:n].copy())
+    again = generator(noise, condition)
+    if _agree(samples, again, n):
+        return None
+    name = name_of(generator)
+    if _agree(again, generator(noise, condition), n):
+        return (
+            f"generator {name!r} gives other samples for the same noise when other rows share its batch: the samples "
+            "of one replicate depend on another's, and the interval may not cover. Normalization over the batch and "
+            "adaptive steps do this; use evaluation mode and fixed steps"
+        )
+    return (
+        f"generator {name!r} gives other samples for the same noise: it draws random numbers of its own, which the "
+        "design can't steer and the seed does not fix. Declare them as blocks of its NoiseSpec and use the noise that "
+        "it is given"
+    )
+
+
+def _agree(a: Any, b: Any, n: int) -> bool:
+    """Tell whether the first n rows are equal but for rounding; what isn't numbers can't be compared, and passes."""
+    if isinstance(a, tuple):
+        return all(_agree(x, y, n) for x, y in zip(a, b, strict=True))
+    try:
+        x, y = as_numpy(a[:n]), as_numpy(b[:n])
+        tolerance = _TOLERANCE.get(x.dtype.itemsize, 0.0) if x.dtype.kind == "f" else 0.0
+        limit = tolerance * float(np.abs(x).max(initial=0.0))
+        return bool((np.abs(x.astype(np.float64) - y) <= limit).all())
+    except (TypeError, ValueError):
+        return True

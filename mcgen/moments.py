@@ -1,0 +1,186 @@
+"""Streaming moments of replicate means: all that inference needs, in memory that does not grow with R.
+
+With B_r the replicate means, the count R, the mean and the sums of powers M_p = sum_r (B_r - mean)^p, p = 2, 3, 4,
+are kept and merged by the pairwise formulas of Pebay [1]_ (equations 1.1, 2.1 and those after), which cancel
+nothing: deviations are from the current mean, never differences of large powers.
+
+References
+----------
+.. [1] P. Pebay (2008). Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
+   statistical moments. Sandia report SAND2008-6212.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+COVARIANCE_COMPONENTS = 32
+"""The covariance of the components is kept up to this many of them."""
+
+
+@dataclass(frozen=True)
+class ReplicateMeans:
+    """What some consecutive replicates gave: one row each.
+
+    Attributes
+    ----------
+    start : int
+        Number of the first replicate.
+    means : ndarray of shape (m, k)
+        Mean of each component of the statistic over the points of a replicate.
+    within : ndarray of shape (m, k)
+        Mean squared deviation of the values from their replicate's mean.
+    ones : ndarray of int of shape (m, k), or None
+        How many values were 1, where all were 0 or 1.
+    n_points : int
+        Points in a replicate.
+    """
+
+    start: int
+    means: Floats
+    within: Floats
+    ones: NDArray[np.int64] | None
+    n_points: int
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def __getitem__(self, rows: slice) -> ReplicateMeans:
+        first, last, _ = rows.indices(len(self))
+        ones = None if self.ones is None else self.ones[first:last]
+        return ReplicateMeans(self.start + first, self.means[first:last], self.within[first:last], ones, self.n_points)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Moments of R replicate means of k components, and what their points gave.
+
+    Attributes
+    ----------
+    count : int
+        R.
+    mean, m2, m3, m4 : ndarray of shape (k,)
+        The mean of the replicate means and the sums of their deviations' powers.
+    within : ndarray of shape (k,)
+        Mean over the replicates of the mean squared deviation inside a replicate.
+    events, non_events : ndarray of int of shape (k,), or None
+        How many values were 1 and 0, where all were.
+    comoment : ndarray of shape (k, k), or None
+        Sums of products of deviations, for few components.
+    """
+
+    count: int
+    mean: Floats
+    m2: Floats
+    m3: Floats
+    m4: Floats
+    within: Floats
+    events: NDArray[np.int64] | None = None
+    non_events: NDArray[np.int64] | None = None
+    comoment: Floats | None = None
+
+    @classmethod
+    def of(cls, rows: ReplicateMeans) -> Moments:
+        """Return the moments of some replicates, in two passes over their means."""
+        mean = rows.means.mean(axis=0)
+        d = rows.means - mean
+        square = d * d
+        k = len(mean)
+        events = None if rows.ones is None else rows.ones.sum(axis=0)
+        return cls(
+            count=len(rows),
+            mean=mean,
+            m2=square.sum(axis=0),
+            m3=(square * d).sum(axis=0),
+            m4=(square * square).sum(axis=0),
+            within=rows.within.mean(axis=0),
+            events=events,
+            non_events=None if events is None else len(rows) * rows.n_points - events,
+            comoment=d.T @ d if k <= COVARIANCE_COMPONENTS else None,
+        )
+
+    def merge(self, other: Moments) -> Moments:
+        """Return the moments of both sets of replicates together."""
+        a, b, n = self.count, other.count, self.count + other.count
+        delta = other.mean - self.mean
+        step = delta / n
+        return Moments(
+            count=n,
+            mean=self.mean + step * b,
+            m2=self.m2 + other.m2 + delta * step * a * b,
+            m3=self.m3 + other.m3 + delta * step**2 * a * b * (a - b) + 3 * step * (a * other.m2 - b * self.m2),
+            m4=self.m4
+            + other.m4
+            + delta * step**3 * a * b * (a * a - a * b + b * b)
+            + 6 * step**2 * (a * a * other.m2 + b * b * self.m2)
+            + 4 * step * (a * other.m3 - b * self.m3),
+            within=self.within + (other.within - self.within) * (b / n),
+            events=_sum(self.events, other.events),
+            non_events=_sum(self.non_events, other.non_events),
+            comoment=_merged_comoment(self, other, delta),
+        )
+
+    def add(self, rows: ReplicateMeans) -> Moments:
+        """Return the moments with some more replicates."""
+        return self.merge(Moments.of(rows))
+
+    def select(self, components: slice) -> Moments:
+        """Return the moments of some of the components."""
+
+        def pick(value: NDArray[Any] | None) -> Any:
+            return None if value is None else value[components]
+
+        return Moments(
+            count=self.count,
+            mean=pick(self.mean),
+            m2=pick(self.m2),
+            m3=pick(self.m3),
+            m4=pick(self.m4),
+            within=pick(self.within),
+            events=pick(self.events),
+            non_events=pick(self.non_events),
+            comoment=None if self.comoment is None else self.comoment[components, components],
+        )
+
+    @property
+    def variance(self) -> Floats:
+        """Variance of a replicate mean, unbiased."""
+        return np.asarray(self.m2 / (self.count - 1))
+
+    @property
+    def standard_error(self) -> Floats:
+        """Standard error of the mean over the replicates."""
+        return np.asarray(np.sqrt(self.variance / self.count))
+
+    @property
+    def covariance(self) -> Floats | None:
+        """Covariance of the components' replicate means, where it was kept."""
+        return None if self.comoment is None else self.comoment / (self.count - 1)
+
+    @property
+    def skewness(self) -> Floats:
+        """Skewness of the replicate means, 0 where they do not vary."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.nan_to_num(np.sqrt(self.count) * self.m3 / self.m2**1.5))
+
+    @property
+    def kurtosis(self) -> Floats:
+        """Kurtosis of the replicate means (3 for normal ones), 0 where they do not vary."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.nan_to_num(self.count * self.m4 / self.m2**2))
+
+
+def _sum(a: NDArray[np.int64] | None, b: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    return None if a is None or b is None else a + b
+
+
+def _merged_comoment(a: Moments, b: Moments, delta: Floats) -> Floats | None:
+    if a.comoment is None or b.comoment is None:
+        return None
+    return a.comoment + b.comoment + np.outer(delta, delta) * (a.count * b.count / (a.count + b.count))

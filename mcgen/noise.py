@@ -1,0 +1,163 @@
+"""What a generator wants to be fed: named blocks of noise, each a shape and a law.
+
+Most generators want one block of standard normal noise; a sampler that injects noise at every step wants one
+more a step, and hidden draws (a dropout mask, a random integer) become uniform blocks. A design draws the
+blocks of a spec for its points; with several blocks the noise is a mapping that draws a block when it is
+asked for, so that a thousand steps of large images never lie in memory together.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+Law = Literal["normal", "uniform"]
+DType = Literal["float32", "float64"]
+Noise = Array | Mapping[str, Array]
+"""The noise of one block as an array; of several as a mapping from the block's name to its array."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One array of noise that a sample needs.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape for one sample; ``()`` is a single number.
+    law : {"normal", "uniform"}
+        N(0, 1) or U(0, 1), independently for every entry.
+    iid : bool
+        Draw this block independently for every point, whatever the design: for what must not be steered.
+    """
+
+    shape: Shape
+    law: Law = "normal"
+    iid: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _checked_shape(self.shape))
+        if self.law not in get_args(Law):
+            raise ValueError(f"the law of a noise block must be one of {get_args(Law)}; got {self.law!r}")
+
+    @property
+    def size(self) -> int:
+        """Number of entries for one sample: its dimension."""
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        sides = "x".join(map(str, self.shape)) or "scalar"
+        return f"{self.law}({sides}{', iid' if self.iid else ''})"
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """The noise that one sample needs: named blocks and the floating-point type they are drawn in.
+
+    Attributes
+    ----------
+    blocks : tuple of (str, Block)
+        In the order the generator uses them; a mapping is taken too.
+    dtype : {"float32", "float64"}
+        Type of all blocks.
+
+    Examples
+    --------
+    >>> from mcgen import Block, NoiseSpec
+    >>> print(NoiseSpec.normal((3, 32, 32)))
+    normal(3x32x32) float32
+    >>> print(NoiseSpec({"start": Block((4,)), "mask": Block((4,), law="uniform", iid=True)}))
+    start: normal(4), mask: uniform(4, iid) float32
+    """
+
+    blocks: tuple[tuple[str, Block], ...]
+    dtype: DType = "float32"
+
+    def __post_init__(self) -> None:
+        items = self.blocks.items() if isinstance(self.blocks, Mapping) else self.blocks
+        blocks = tuple((str(name), block) for name, block in items)
+        if not blocks or len(dict(blocks)) != len(blocks):
+            raise ValueError(f"a noise spec needs at least one block and distinct names; got {[n for n, _ in blocks]}")
+        if self.dtype not in get_args(DType):
+            raise ValueError(f"the dtype of noise must be one of {get_args(DType)}; got {self.dtype!r}")
+        object.__setattr__(self, "blocks", blocks)
+
+    @classmethod
+    def normal(cls, shape: Shape, dtype: DType = "float32") -> NoiseSpec:
+        """Return the spec of one block of standard normal noise."""
+        return cls((("noise", Block(shape)),), dtype)
+
+    @classmethod
+    def uniform(cls, shape: Shape, dtype: DType = "float32") -> NoiseSpec:
+        """Return the spec of one block of uniform noise."""
+        return cls((("noise", Block(shape, "uniform")),), dtype)
+
+    @property
+    def dimension(self) -> int:
+        """Number of entries over all blocks."""
+        return sum(block.size for _, block in self.blocks)
+
+    def __str__(self) -> str:
+        if len(self.blocks) == 1:
+            return f"{self.blocks[0][1]} {self.dtype}"
+        return ", ".join(f"{name}: {block}" for name, block in self.blocks) + f" {self.dtype}"
+
+
+def as_noise_spec(noise: Shape | NoiseSpec | int) -> NoiseSpec:
+    """Return `noise` if it is a spec, else the spec of one normal block of that shape."""
+    if isinstance(noise, NoiseSpec):
+        return noise
+    return NoiseSpec.normal((noise,) if isinstance(noise, int) else noise)
+
+
+class BlockNoise(Mapping[str, Array]):
+    """Noise of several blocks, each drawn when it is asked for and not kept.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(name)`` returns the block's array; a pure function.
+    names : tuple of str
+        The blocks.
+    """
+
+    def __init__(self, draw: Callable[[str], Array], names: tuple[str, ...]) -> None:
+        self._draw, self._names = draw, names
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(f"no noise block {name!r}; there are {', '.join(self._names)}")
+        return self._draw(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def map(self, change: Callable[[Array], Array]) -> BlockNoise:
+        """Return the same noise with `change` applied to every block as it is drawn."""
+        return BlockNoise(lambda name: change(self._draw(name)), self._names)
+
+
+def change_noise(noise: Noise, change: Callable[[Array], Array]) -> Noise:
+    """Apply `change` to the array, or lazily to every block."""
+    return noise.map(change) if isinstance(noise, BlockNoise) else change(np.asarray(noise))
+
+
+def _checked_shape(shape: Shape) -> Shape:
+    try:
+        sides = tuple(operator.index(side) for side in shape)
+    except TypeError:
+        raise TypeError(f"a noise shape is a tuple of positive integers such as (3, 32, 32); got {shape!r}") from None
+    if any(side < 1 for side in sides):
+        raise ValueError(f"every side of a noise shape must be at least 1; got {sides}")
+    return sides

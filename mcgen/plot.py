@@ -1,0 +1,138 @@
+"""Figures of estimates; matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcgen.intervals import student_t_quantile
+from mcgen.moments import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mcgen.comparison import Comparison
+    from mcgen.estimates import Estimate
+
+COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+_LARGEST_PANELS = 6
+
+
+def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """Return a figure outside pyplot's register, and its axes (n_rows, n_columns).
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing; the message names the extra.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "plots need matplotlib, which is not installed; install the extra: pip install 'mcgen-stats[plot]'"
+        ) from error
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+
+
+def plot_estimate(estimate: Estimate) -> Figure:
+    """Draw an estimate: maps of mean and half-width for images, else the interval against the evaluations.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps. The interval against evaluations is
+        Student's t from the kept replicate means, for up to six components.
+
+    Raises
+    ------
+    ValueError
+        If there are no replicate means to draw the interval from.
+    """
+    if is_image(estimate.shape):
+        return _plot_maps(estimate)
+    if estimate.replicate_means is None:
+        raise ValueError(
+            "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
+            "run it with keep_replicates=True"
+        )
+    means = estimate.replicate_means[:, :_LARGEST_PANELS]
+    k = means.shape[1]
+    figure, axes = new_figure(k, 1, 6.4, 1.2 + 1.8 * k)
+    for j, ax in enumerate(axes[:, 0]):
+        _plot_running(ax, means[:, j], estimate)
+        ax.set_ylabel(estimate.names[j])
+    axes[-1, 0].set_xlabel("evaluations")
+    figure.suptitle(f"{estimate.provenance.design}: {100 * estimate.confidence_level:g} % Student t interval")
+    return figure
+
+
+def plot_comparison(comparison: Comparison) -> Figure:
+    """Draw each design's interval, a panel a component (up to six)."""
+    first = comparison.estimates[0]
+    k = min(len(first.names), _LARGEST_PANELS)
+    n_rows = math.ceil(k / 2)
+    designs = [estimate.provenance.design for estimate in comparison.estimates]
+    figure, axes = new_figure(n_rows, min(k, 2), 4.6 * min(k, 2), (0.7 + 0.35 * len(designs)) * n_rows + 0.4)
+    for j, ax in enumerate(axes.flat):
+        ax.set_visible(j < k)
+        if j >= k:
+            continue
+        for row, estimate in enumerate(comparison.estimates):
+            mean, half = np.ravel(estimate.mean)[j], np.ravel(estimate.half_width)[j]
+            ax.errorbar(mean, -row, xerr=half, fmt="o", capsize=4, color=COLOURS[row % len(COLOURS)])
+        ax.set_yticks([-row for row in range(len(designs))], designs if j % 2 == 0 else [])
+        ax.set_ylim(0.6 - len(designs), 0.4)
+        ax.set_title(first.names[j], fontsize=10)
+        ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Tell whether components of this shape are pixels of an image."""
+    return (len(shape) == 2 and min(shape) > 1) or (len(shape) == 3 and shape[0] in (1, 3))
+
+
+def as_picture(image: Floats) -> Floats:
+    """Return an image (H, W), (1, H, W) or (3, H, W) with its channels where matplotlib wants them."""
+    if image.ndim == 3:
+        return image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, 2)
+    return image
+
+
+def _plot_maps(estimate: Estimate) -> Figure:
+    figure, axes = new_figure(1, 2, 7.2, 3.4)
+    mean = as_picture(np.clip(np.asarray(estimate.mean), 0, 1))
+    half = np.asarray(estimate.half_width)
+    half = half.mean(axis=0) if half.ndim == 3 else half
+    axes[0, 0].imshow(mean, cmap="gray", vmin=0, vmax=1)
+    axes[0, 0].set_title("mean")
+    shown = axes[0, 1].imshow(half, cmap="magma", vmin=0)
+    axes[0, 1].set_title(f"half-width ({100 * estimate.confidence_level:g} %)")
+    figure.colorbar(shown, ax=axes[0, 1], shrink=0.85)
+    for ax in axes.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    return figure
+
+
+def _plot_running(ax: Axes, means: Floats, estimate: Estimate) -> None:
+    n = np.unique(np.geomspace(2, len(means), 200).astype(int))
+    # Shifted by the final mean, the sums of squares lose nothing that a picture shows.
+    d = means - means.mean()
+    mean = np.cumsum(d)[n - 1] / n
+    variance = np.maximum(np.cumsum(d**2)[n - 1] - n * mean**2, 0) / (n - 1)
+    half = student_t_quantile((1 + estimate.confidence_level) / 2, n - 1.0) * np.sqrt(variance / n)
+    evaluations = n * estimate.provenance.n_points
+    centre = mean + means.mean()
+    ax.fill_between(evaluations, centre - half, centre + half, color=COLOURS[1], alpha=0.25, lw=0)
+    ax.plot(evaluations, centre, color=COLOURS[1])
+    ax.set_xscale("log")
+    # The first replicates' intervals would hide the rest.
+    spread = 4 * half[len(half) // 3]
+    ax.set_ylim(centre[-1] - spread, centre[-1] + spread) if spread > 0 else None
+    ax.grid(alpha=0.3)

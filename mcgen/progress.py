@@ -1,0 +1,65 @@
+"""A bar of evaluations done, with the estimate and its half-width so far."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from mcgen.intervals import student_t_quantile
+from mcgen.reduction import Tally
+from mcgen.text import number_pair
+
+_SECONDS_BETWEEN = 0.3
+
+
+class Progress:
+    """A tqdm bar that does nothing, and imports nothing, where it isn't wanted.
+
+    Parameters
+    ----------
+    total : int
+        Evaluations expected.
+    label : str
+        Shown before the bar.
+    shown : bool
+        Whether it is wanted.
+    confidence_level : float
+        Of the half-width shown.
+    """
+
+    def __init__(self, total: int, label: str, shown: bool, confidence_level: float) -> None:
+        self._level = confidence_level
+        self._last = 0.0
+        self._bar: Any = None
+        if shown:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc=label, unit=" evaluations", unit_scale=True)
+
+    def update(self, n_evaluations: int, tally: Tally) -> None:
+        """Move on; show the estimate so far, though not at every call."""
+        if self._bar is None:
+            return
+        self._bar.update(n_evaluations)
+        now = time.monotonic()
+        if now - self._last > _SECONDS_BETWEEN:
+            self._last = now
+            self._bar.set_postfix_str(self._so_far(tally), refresh=False)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _so_far(self, tally: Tally) -> str:
+        moments = tally.moments()
+        if moments is None or moments.count < 2:
+            return ""
+        t = student_t_quantile((1 + self._level) / 2, moments.count - 1.0)
+        middle, half = number_pair(float(moments.mean[0]), float(t * moments.standard_error[0]))
+        return f"{middle} ± {half}"

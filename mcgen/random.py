@@ -1,0 +1,137 @@
+"""Random numbers that are a pure function of (seed, path, replicate): counter-based, with no cursor.
+
+A `Stream` stands for the randomness of one purpose, named by a path such as (design, condition, block). Its key
+is a hash of the seed and the path; Philox [1]_ makes from a key and a counter as many random numbers as wanted.
+Replicates are dealt out in tiles of 2^i replicates, one counter a tile: where a replicate needs few numbers,
+setting the counter for each would cost more than drawing. Any range of replicates can thus be drawn at any time,
+in any order, in any process, with the same numbers.
+
+References
+----------
+.. [1] J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. SC'11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.random import Generator as NumpyGenerator
+from numpy.random import Philox, SeedSequence
+from numpy.typing import NDArray
+
+from mcgen.noise import Array, DType
+
+Seed = int | SeedSequence
+
+_TILE_VALUES = 2**14
+_TILE_REPLICATES = 256
+
+
+def as_seed_sequence(seed: Seed) -> SeedSequence:
+    """Return the SeedSequence of `seed`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a SeedSequence nor a non-negative integer.
+    """
+    if isinstance(seed, SeedSequence):
+        return seed
+    try:
+        if isinstance(seed, bool):
+            raise TypeError
+        number = operator.index(seed)
+    except TypeError:
+        raise TypeError(
+            f"seed must be an int or a numpy.random.SeedSequence; got {seed!r} of type {type(seed).__name__}. "
+            "Pass a fixed number such as seed=0, so that the result can be made again"
+        ) from None
+    if number < 0:
+        raise ValueError(f"seed must be at least 0; got {number}")
+    return SeedSequence(number)
+
+
+class Stream:
+    """The random numbers of one purpose: arrays whose row r belongs to replicate r.
+
+    Parameters
+    ----------
+    seed : int or SeedSequence
+        The user's.
+    *path : str or int
+        What the numbers are for; other paths give independent numbers.
+    """
+
+    def __init__(self, seed: Seed, *path: str | int) -> None:
+        root = as_seed_sequence(seed)
+        digest = hashlib.sha256("\x1f".join(map(str, path)).encode()).digest()
+        words = tuple(np.frombuffer(digest[:16], dtype="<u4").tolist())
+        leaf = SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *words), pool_size=root.pool_size)
+        self._philox = Philox(key=leaf.generate_state(2, np.uint64))
+        self._state = self._philox.state
+        self._generator = NumpyGenerator(self._philox)
+
+    def normals(self, replicates: range, size: int, dtype: DType) -> Array:
+        """Return i.i.d. N(0, 1) numbers, shape (len(replicates), size)."""
+        out: Array = np.empty((len(replicates), size), dtype)
+        for rows, part in self.normal_tiles(replicates, size, dtype, out):
+            if part.base is not out:
+                out[rows] = part
+        return out
+
+    def normal_tiles(
+        self, replicates: range, size: int, dtype: DType, out: Array | None = None
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield (rows, numbers) a tile at a time, for callers who transform them while they are in cache.
+
+        Whole tiles are drawn into their rows of `out` where it is given, the others into memory of their own.
+        """
+        for rows, skip in self._tiles(replicates, size):
+            n_rows = rows.stop - rows.start
+            if out is not None and skip == 0:
+                yield rows, self._generator.standard_normal(dtype=np.dtype(dtype), out=out[rows])
+            else:
+                yield (
+                    rows,
+                    self._generator.standard_normal((skip + n_rows, size), dtype=np.dtype(dtype))[skip:],
+                )
+
+    def digits(self, replicates: range, size: int) -> NDArray[np.uint32]:
+        """Return i.i.d. 32-bit words, shape (len(replicates), size)."""
+        out = np.empty((len(replicates), size), np.uint32)
+        for rows, skip in self._tiles(replicates, size):
+            first, last = skip * size, (skip + rows.stop - rows.start) * size
+            words = self._philox.random_raw((last + 1) // 2).astype("<u8", copy=False).view("<u4")
+            out[rows] = words[first:last].reshape(-1, size)
+        return out
+
+    def generator(self, index: int) -> NumpyGenerator:
+        """Return numpy's generator set to the numbers of one index; valid until the stream is used again."""
+        self._seek(index)
+        return self._generator
+
+    def _tiles(self, replicates: range, size: int) -> Iterator[tuple[slice, int]]:
+        """Set the counter to each tile in turn; yield its rows in the output and how many replicates to skip."""
+        per_tile = replicates_per_tile(size)
+        start = replicates.start
+        while start < replicates.stop:
+            tile, skip = divmod(start, per_tile)
+            stop = min(replicates.stop, (tile + 1) * per_tile)
+            self._seek(tile)
+            yield slice(start - replicates.start, stop - replicates.start), skip
+            start = stop
+
+    def _seek(self, index: int) -> None:
+        # The low words of the counter run while numbers are drawn; the index has the high ones for itself.
+        self._state["state"]["counter"][:] = (0, 0, index, 0)
+        self._state["buffer_pos"] = 4
+        self._state["has_uint32"] = 0
+        self._philox.state = self._state
+
+
+def replicates_per_tile(size: int) -> int:
+    """Return how many replicates of `size` numbers share a counter: a power of two, fixed by the size alone."""
+    return min(_TILE_REPLICATES, 1 << max(0, (_TILE_VALUES // max(1, size)).bit_length() - 1))

@@ -1,0 +1,88 @@
+"""Results as JSON and back, exactly: floats by their shortest exact decimal form, large arrays by their bytes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import SeedSequence
+
+SCHEMA = 1
+_LARGEST_LIST = 256
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value made of what JSON knows; arrays of more than 256 numbers as base64 of their little-endian bytes.
+
+    Raises
+    ------
+    TypeError
+        If it is of a type that `from_plain` would not give back.
+    """
+    if isinstance(value, np.ndarray):
+        kind = {"f": "<f8", "i": "<i8"}[value.dtype.kind]
+        if value.size <= _LARGEST_LIST:
+            return {"array": value.tolist(), "dtype": kind, "shape": [*value.shape]}
+        data = base64.b64encode(np.ascontiguousarray(value, dtype=kind).tobytes()).decode()
+        return {"base64": data, "dtype": kind, "shape": [*value.shape]}
+    if isinstance(value, SeedSequence):
+        entropy = value.entropy if value.entropy is None or isinstance(value.entropy, int) else [*value.entropy]
+        return {"entropy": entropy, "spawn_key": [*value.spawn_key], "pool_size": value.pool_size}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): to_plain(item) for name, item in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a {type(value).__name__} can't be written as JSON: {value!r}")
+
+
+def from_plain(value: Any) -> Any:
+    """Return what `to_plain` was given, but lists for tuples."""
+    if isinstance(value, list):
+        return [from_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
+    if "base64" in value:
+        data = np.frombuffer(base64.b64decode(value["base64"]), dtype=value["dtype"])
+        return data.reshape(value["shape"]).copy()
+    if "entropy" in value:
+        return SeedSequence(value["entropy"], spawn_key=tuple(value["spawn_key"]), pool_size=value["pool_size"])
+    return {name: from_plain(item) for name, item in value.items()}
+
+
+def write_json(kind: str, content: dict[str, Any], path: str | Path) -> None:
+    """Write content with its kind and the schema's number."""
+    text = json.dumps({"mcgen": kind, "schema": SCHEMA, **to_plain(content)}, indent=1, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(kind: str, path: str | Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is no JSON, holds something else, or was written by a newer schema.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a file that mcgen saved: {error}") from error
+    found = content.get("mcgen") if isinstance(content, dict) else None
+    if found != kind:
+        raise ValueError(f"{path} holds {found or 'something mcgen did not save'}; an mcgen {kind} is needed")
+    if content["schema"] > SCHEMA:
+        raise ValueError(
+            f"{path} was saved with schema {content['schema']}, this version of mcgen reads up to {SCHEMA}; "
+            "upgrade mcgen to read it"
+        )
+    plain: dict[str, Any] = from_plain({k: v for k, v in content.items() if k not in ("mcgen", "schema")})
+    return plain

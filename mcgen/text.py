@@ -1,0 +1,147 @@
+"""Estimates in words: one readable line, a summary, a small HTML table."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mcgen.estimates import Estimate
+    from mcgen.moments import Floats
+
+METHOD_NAMES = {
+    "student-t": "Student t",
+    "normal": "normal",
+    "bootstrap-t": "bootstrap t",
+    "sidak": "simultaneous, Sidak t",
+    "bootstrap-max-t": "simultaneous, bootstrap max-t",
+    "gaussian-multiplier": "simultaneous, Gaussian multiplier",
+}
+_IN_LINE = 6
+_IN_SUMMARY = 20
+
+
+def number_pair(mean: float, half_width: float) -> tuple[str, str]:
+    """Return the mean and its half-width as text, to two significant digits of the half-width."""
+    if not half_width > 0:
+        return f"{mean:.6g}", "0"
+    digits = 1 - math.floor(math.log10(half_width))
+    if not -3 <= digits <= 12:
+        return f"{mean:.6g}", f"{half_width:.2g}"
+    return f"{mean:.{max(0, digits)}f}", f"{half_width:.{max(0, digits)}f}"
+
+
+def component_text(mean: float, low: float, high: float) -> str:
+    """Return ``mean ± half-width``, or the ends of an interval that is not symmetric."""
+    middle, half = number_pair(mean, (high - low) / 2)
+    if abs((low + high) / 2 - mean) <= 1e-6 * (high - low):
+        return f"{middle} ± {half}"
+    return f"{middle} [{number_pair(low, (high - low) / 2)[0]}, {number_pair(high, (high - low) / 2)[0]}]"
+
+
+def estimate_line(estimate: Estimate) -> str:
+    """Return the estimate in one line."""
+    numbers = _component_texts(estimate)
+    if estimate.shape == ():
+        values = numbers[0]
+    elif len(numbers) <= _IN_LINE:
+        values = ", ".join(f"{name} {text}" for name, text in zip(estimate.names, numbers, strict=True))
+    else:
+        means, half = np.ravel(estimate.mean), np.ravel(estimate.half_width)
+        values = (
+            f"{len(means)} components, means {means.min():.4g} to {means.max():.4g}, "
+            f"half-widths {half.min():.2g} to {half.max():.2g}"
+        )
+    return f"{values} ({_how(estimate)})"
+
+
+def summary_text(estimate: Estimate) -> str:
+    """Return the long form of an estimate."""
+    p = estimate.provenance
+    lines = [f"E[{p.statistic}({p.generator}(noise))]"]
+    lines += [f"  {line}" for line in _table_lines(estimate)]
+    facts = {
+        "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        "design": f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}",
+        "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.strata else ""),
+        "noise": p.noise,
+        "condition": p.condition,
+        "seed": p.seed_text,
+        "batch size": str(p.batch_size),
+        "seconds": f"{p.seconds:.3g} ({p.seconds / max(1, p.n_evaluations):.2g} an evaluation)",
+        "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
+    }
+    lines += [f"{name:<12} {text}" for name, text in facts.items() if text is not None]
+    if p.partial:
+        lines.append("PARTIAL: the run ended before its time; these are its finished replicates.")
+    lines += [f"warning: {text}" for text in estimate.warnings]
+    return "\n".join(lines)
+
+
+def estimate_html(estimate: Estimate) -> str:
+    """Return the estimate as an HTML table with a caption."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+        for name, text in _named_texts(estimate)
+    )
+    return f"<table><caption>{html.escape(_how(estimate))}</caption>{rows}</table>"
+
+
+def _how(estimate: Estimate) -> str:
+    p = estimate.provenance
+    parts = [
+        f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        f"{p.n_replicates} replicates of {_points(p.n_points)}",
+        p.design,
+        f"seed {p.seed_text}",
+    ]
+    if estimate.strata:
+        parts.append(f"average over {len(estimate.strata)} conditions")
+    elif p.condition is not None:
+        parts.append(f"condition {p.condition}")
+    if p.partial:
+        parts.append("PARTIAL")
+    return ", ".join(parts)
+
+
+def _table_lines(estimate: Estimate) -> list[str]:
+    named = _named_texts(estimate)
+    width = max(len(name) for name, _ in named)
+    return [f"{name:<{width}}  {text}" for name, text in named]
+
+
+def _named_texts(estimate: Estimate) -> list[tuple[str, str]]:
+    named: list[tuple[str, str]] = []
+    for part in (*estimate.strata, estimate):
+        names, texts = list(part.names), _component_texts(part)
+        if len(names) > _IN_SUMMARY:
+            half = _IN_SUMMARY // 2
+            names = [*names[:half], "...", *names[-half:]]
+            texts = [*texts[:half], f"{len(texts) - 2 * half} more", *texts[-half:]]
+        label = f"condition {part.provenance.condition}: " if part is not estimate else ""
+        label = "average: " if part is estimate and estimate.strata else label
+        named += [(label + name, text) for name, text in zip(names, texts, strict=True)]
+    return named
+
+
+def _component_texts(estimate: Estimate) -> list[str]:
+    columns: list[Floats] = [np.ravel(c) for c in (estimate.mean, estimate.interval.low, estimate.interval.high)]
+    return [component_text(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def _points(n: int) -> str:
+    return "1 point" if n == 1 else f"{n} points"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.confidence_level:g} %"
+
+
+def frame_html(frame: pd.DataFrame) -> str:
+    """Return a table of text as HTML."""
+    return str(frame.to_html(index=False, border=0, classes="mcgen"))
