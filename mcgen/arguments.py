@@ -108,5 +108,6 @@ def checked_resampling(n_replicates: int, keep_replicates: bool | None) -> None:
     if keep_replicates is False or n_replicates < FEWEST_FOR_BOOTSTRAP:
         raise ValueError(
             f"bootstrap and multiplier intervals need {FEWEST_FOR_BOOTSTRAP} or more replicates and "
-            f"keep_replicates=True; got {n_replicates} replicates and keep_replicates={keep_replicates}. Use interval='student-t' otherwise"
+            f"keep_replicates=True; got {n_replicates} replicates and keep_replicates={keep_replicates}. Otherwise use "
+            "interval='student-t'"
         )

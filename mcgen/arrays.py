@@ -45,6 +45,7 @@ def non_finite_rows(samples: Any, n_rows: int) -> NDArray[np.intp]:
     if isinstance(samples, tuple):
         found = [non_finite_rows(part, n_rows) for part in samples]
         return np.unique(np.concatenate(found))
+    samples = samples.detach() if hasattr(samples, "detach") else samples
     # A sum is finite only if all its terms are, and costs a single pass in the samples' own library.
     with np.errstate(invalid="ignore", over="ignore"):
         try:

@@ -115,10 +115,11 @@ def citation(result: Estimate | Comparison) -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> import mcgen
-    >>> generator = mcgen.as_generator(lambda z: z, noise=(1,))
-    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=100, seed=0)
-    >>> print(mcgen.citation(mcgen.estimate(generator, lambda x: x[:, 0] ** 2, **options)).splitlines()[0])
+    >>> generator = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="lognormal")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=200, seed=0)
+    >>> print(mcgen.citation(mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)).splitlines()[0])
     @software{mcgen,
     """
     compared = isinstance(result, Comparison)

@@ -168,10 +168,11 @@ class Estimate:
 
         Examples
         --------
+        >>> import numpy as np
         >>> import mcgen
-        >>> generator = mcgen.as_generator(lambda z: z, noise=(1,))
+        >>> generator = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="lognormal")
         >>> options = dict(design=mcgen.Antithetic(), n_evaluations=200, seed=0)
-        >>> result = mcgen.estimate(generator, lambda x: x[:, 0] ** 2, **options)
+        >>> result = mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)
         >>> wider = result.with_interval(confidence_level=0.99)
         >>> wider.half_width > result.half_width
         True

@@ -24,9 +24,9 @@ WIDTH_AND_DEPTH = (256, 4)
 _FOLDER = Path(__file__).parent
 
 
-def digits_network() -> ResidualMLP:
+def digits_network(dropout: float = 0.0) -> ResidualMLP:
     """Return the untrained denoiser of 8 x 8 digits."""
-    return ResidualMLP(64, *WIDTH_AND_DEPTH, n_classes=10)
+    return ResidualMLP(64, *WIDTH_AND_DEPTH, n_classes=10, dropout=dropout)
 
 
 @lru_cache(maxsize=1)

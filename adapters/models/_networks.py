@@ -19,16 +19,18 @@ class ResidualMLP(nn.Module):
         Width and number of the residual blocks.
     n_classes : int
         Number of classes; one more embedding stands for "any class".
+    dropout : float
+        Share of a block's units that training drops, so that few examples are not learnt by heart.
     """
 
-    def __init__(self, size: int, width: int, depth: int, n_classes: int) -> None:
+    def __init__(self, size: int, width: int, depth: int, n_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.n_classes = n_classes
         self.frequencies = 32
         self.enter = nn.Linear(size, width)
         self.embed_time = nn.Sequential(nn.Linear(2 * self.frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.embed_class = nn.Embedding(n_classes + 1, width)
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, size)
 
@@ -67,16 +69,18 @@ class ResidualMLP(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Linear(width, 2 * width)
         self.first = nn.Linear(width, width)
+        self.drop = nn.Dropout(dropout)
         self.second = nn.Linear(width, width)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
     def forward(self, h: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         scale, shift = self.modulate(embedding).chunk(2, dim=1)
-        out: torch.Tensor = self.second(nn.functional.silu(self.first(self.norm(h) * (1 + scale) + shift)))
+        inner = nn.functional.silu(self.first(self.norm(h) * (1 + scale) + shift))
+        out: torch.Tensor = self.second(self.drop(inner))
         return h + out

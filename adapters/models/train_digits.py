@@ -31,7 +31,8 @@ SETTINGS: dict[str, Any] = {
     "steps": 24_000,
     "batch": 256,
     "learning_rate": 1e-3,
-    "weight_decay": 0.01,
+    "weight_decay": 0.05,
+    "dropout": 0.3,
     "share_without_class": 0.3,
     "average_decay": 0.9995,
     "width_and_depth": WIDTH_AND_DEPTH,
@@ -42,7 +43,7 @@ SETTINGS: dict[str, Any] = {
 
 def load_digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return images (n, 1, 8, 8) in [0, 1] and classes, of the training and of the held-out part."""
-    from sklearn.datasets import load_digits as load  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits as load
 
     images, classes = load(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(images))
@@ -55,7 +56,7 @@ def load_digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tenso
 def train_denoiser(x: torch.Tensor, y: torch.Tensor, log: list[dict[str, float]]) -> ResidualMLP:
     """Return the average of the weights along a run of AdamW on the velocity loss."""
     torch.manual_seed(SETTINGS["seed"])
-    network = digits_network()
+    network = digits_network(SETTINGS["dropout"])
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=SETTINGS["learning_rate"], weight_decay=SETTINGS["weight_decay"]

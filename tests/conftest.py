@@ -1,0 +1,67 @@
+"""What the tests share: a seed, a budget of false alarms, small generators, and a mode in which a skip is a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from scipy.special import ndtri
+
+import mcgen
+
+SEED = int(os.environ.get("MCGEN_TEST_SEED", "20260101"))
+
+# The whole suite raises a false alarm once in a million seeds: at most 100 statistical checks, 1e-8 each.
+FALSE_ALARM = 1e-8
+Z_LIMIT = float(-ndtri(FALSE_ALARM / 2))
+
+settings.register_profile("mcgen", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mcgen")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="count a skipped test as failed")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = (yield).get_result()
+    if report.skipped and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where everything must run: {report.longrepr}"
+
+
+def z_score(values: np.ndarray, truth: float) -> float:
+    """How many standard errors the mean of independent values is from the truth."""
+    return float((values.mean() - truth) / (values.std(ddof=1) / np.sqrt(len(values))))
+
+
+def logistic(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z - 1))
+
+
+@pytest.fixture
+def generator() -> mcgen.Generator:
+    """A cheap, batch-invariant generator of 16 numbers."""
+    return mcgen.as_generator(logistic, noise=(16,), name="logistic")
+
+
+@pytest.fixture
+def estimate(generator: mcgen.Generator) -> Callable[..., mcgen.Estimate]:
+    """`mcgen.estimate` with every argument filled in; tests change what they are about."""
+
+    def run(**changes: object) -> mcgen.Estimate:
+        arguments = {
+            "generator": generator,
+            "statistic": mcgen.statistics.pixel_mean,
+            "design": mcgen.Antithetic(),
+            "seed": SEED,
+        } | changes
+        if not {"n_evaluations", "n_replicates"} & set(arguments):
+            arguments["n_evaluations"] = 640
+        return mcgen.estimate(arguments.pop("generator"), arguments.pop("statistic"), **arguments)
+
+    return run

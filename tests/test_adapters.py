@@ -1,0 +1,162 @@
+"""Torch models as generators: the border to numpy, DDIM against a closed form, the shipped model."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+from conftest import SEED
+
+torch = pytest.importorskip("torch")
+
+import mcgen  # noqa: E402
+from mcgen import Antithetic, Block, NoiseSpec  # noqa: E402
+from mcgen.adapters import DDIM, Schedule, from_torch, models  # noqa: E402
+from mcgen.adapters.diffusion import split_prediction  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_noise_arrives_as_tensors_and_samples_stay_tensors() -> None:
+    seen = {}
+
+    def model(noise: torch.Tensor, condition: int = 0) -> torch.Tensor:
+        seen.update(dtype=noise.dtype, gradients=torch.is_grad_enabled(), condition=condition)
+        return torch.sigmoid(noise + condition + 1)
+
+    generator = from_torch(model, (4,), dtype=torch.float64, name="sigmoid")
+    samples = generator(np.zeros((3, 4), np.float32), 1)
+    assert isinstance(samples, torch.Tensor)
+    assert seen == {"dtype": torch.float64, "gradients": False, "condition": 1}
+    assert isinstance(generator, mcgen.Generator)
+    result = mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=Antithetic(), n_evaluations=640, seed=SEED)
+    assert result.provenance.versions["torch"] == torch.__version__
+
+
+def test_several_blocks_arrive_lazily() -> None:
+    spec = NoiseSpec({"a": Block((4,)), "b": Block((4,))})
+    generator = from_torch(lambda noise: noise["a"] + noise["b"] ** 2, spec)
+    result = mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=Antithetic(), n_evaluations=6400, seed=SEED)
+    assert abs(result.mean - 1.0) < 6 * result.standard_error
+
+
+def test_training_mode_is_refused_with_the_module_named() -> None:
+    layer = torch.nn.BatchNorm1d(4)
+    with pytest.raises(ValueError, match=r"BatchNorm1d is in training mode, .*: call its .eval\(\) first"):
+        from_torch(layer, (4,))
+    generator = from_torch(layer.eval(), (4,))
+    layer.train()
+    with pytest.raises(ValueError, match="training mode"):
+        generator(np.zeros((2, 4), np.float32))
+
+
+def test_writing_into_the_noise_is_seen_through_the_border() -> None:
+    generator = from_torch(lambda z: z.mul_(2), (4,))
+    with pytest.raises(mcgen.RunError, match="changed its input in place"):
+        mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=Antithetic(), n_evaluations=64, seed=0)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "sample", "velocity"])
+def test_predictions_agree(prediction: str) -> None:
+    x_0, noise, share = torch.tensor([0.3]), torch.tensor([-1.2]), 0.36
+    x_t = 0.6 * x_0 + 0.8 * noise
+    outputs = {"noise": noise, "sample": x_0, "velocity": 0.6 * noise - 0.8 * x_0}
+    back = split_prediction(prediction, x_t, outputs[prediction], share)
+    assert torch.allclose(back[0], x_0)
+    assert torch.allclose(back[1], noise)
+
+
+class GaussianDenoiser(torch.nn.Module):
+    """The exact noise prediction for data N(mean, sd^2): E[noise | x_t]."""
+
+    def __init__(self, schedule: Schedule, mean: float, sd: float) -> None:
+        super().__init__()
+        self.share = torch.tensor(schedule.alpha_bar, dtype=torch.float64)
+        self.mean, self.sd = mean, sd
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        share = self.share[(time * len(self.share)).round().long()][:, None]
+        variance = share * self.sd**2 + 1 - share
+        return (1 - share).sqrt() / variance * (x - share.sqrt() * self.mean)
+
+
+def test_ddim_is_the_affine_map_it_must_be_for_gaussian_data() -> None:
+    """For Gaussian data DDIM is affine in its noise, so antithetic pairs estimate its mean exactly; with many steps it
+    reaches the data's mean and standard deviation."""
+    schedule = Schedule.cosine()
+    model = DDIM(GaussianDenoiser(schedule, 0.7, 0.5).eval(), schedule, (1,), steps=1000)
+    model.dtype = torch.float64
+    z = np.linspace(-2, 2, 9)[:, None]
+    samples = model(z).numpy()[:, 0]
+    assert np.allclose(np.diff(samples, 2), 0, atol=1e-10)
+    slope, middle = samples[-1] - samples[-2], samples[4]
+    assert middle == pytest.approx(0.7, abs=0.01)
+    assert slope / 0.5 == pytest.approx(0.5, abs=0.02)
+
+
+def test_schedule_and_sampler_refuse() -> None:
+    schedule = Schedule.cosine(100)
+    assert schedule.times(100).tolist() == list(range(99, -2, -1))
+    assert schedule.times(1).tolist() == [99, -1]
+    with pytest.raises(ValueError, match="steps must be between 1 and the schedule's 100; got 101"):
+        schedule.times(101)
+    with pytest.raises(ValueError, match="alpha_bar must be a decreasing sequence inside"):
+        Schedule((0.5, 0.9))
+    with pytest.raises(ValueError, match="prediction must be one of .*; got 'epsilon'"):
+        DDIM(torch.nn.Identity().eval(), schedule, (1,), prediction="epsilon")
+
+
+def test_shipped_model_gives_digits() -> None:
+    """Class by class, by the nearest class mean of the real digits: far above the tenth that chance would give."""
+    model = models.load("digits-diffusion")
+    assert models.list() == ["digits-diffusion"]
+    images, classes = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    centres = np.stack([images[classes == c].mean(axis=0) / 16 for c in range(10)])
+    rng = np.random.default_rng(SEED)
+    right = 0
+    for c in range(10):
+        x = model(rng.standard_normal((40, 1, 8, 8), dtype=np.float32), c).numpy().reshape(40, 64)
+        assert x.min() >= 0
+        assert x.max() <= 1
+        right += int((((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1) == c).sum())
+    assert right > 0.8 * 400
+
+
+def test_shipped_model_is_batch_invariant_and_conditional() -> None:
+    model = models.load("digits-diffusion", steps=5)
+    z = np.random.default_rng(SEED).standard_normal((8, 1, 8, 8), dtype=np.float32)
+    assert torch.allclose(model(z)[:3], model(z[:3]), atol=1e-5)
+    assert not torch.allclose(model(z, 3), model(z, 4), atol=0.1)
+    with pytest.raises(ValueError, match="condition must be a class from 0 to 9, or None for any; got 10"):
+        model(z, 10)
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("digits-diffusion.safetensors", "digits-diffusion.json"):
+        shutil.copy(models._FOLDER / name, tmp_path / name)
+    path = tmp_path / "digits-diffusion.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    monkeypatch.setattr(models, "_FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=r"has SHA-256 .*: the file is damaged or was replaced; reinstall"):
+        models.checked_weights("digits-diffusion")
+    with pytest.raises(ValueError, match="no model 'mnist' ships with mcgen; there are digits-diffusion"):
+        models.load("mnist")
+
+
+def test_weights_are_small_and_their_log_tells_how_they_were_made() -> None:
+    import json
+
+    log = json.loads((models._FOLDER / "digits-diffusion.json").read_text())
+    assert (models._FOLDER / log["file"]).stat().st_size == log["bytes"] < 5_000_000
+    assert {"command", "settings", "versions", "quality", "log", "data", "licence"} <= set(log)
+    assert math.isfinite(log["quality"]["frechet_distance_of_samples"])

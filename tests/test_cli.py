@@ -1,0 +1,127 @@
+"""The command line, as a user would type it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mcgen
+from mcgen.cli import main
+
+MODEL = """
+import numpy as np
+import mcgen
+
+def decode(z, condition=0):
+    return 1 / (1 + np.exp(-z - condition - 1))
+
+def top(x):
+    return x.max(axis=(1, 2, 3))
+
+def breaks(z):
+    return np.where(z > 3.7, np.nan, z)
+
+generator = mcgen.as_generator(decode, noise=(1, 4, 4), name="decode")
+broken = mcgen.as_generator(breaks, noise=(1, 4, 4))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mymodel.py").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.modules.pop("mymodel", None)
+
+
+RUN = ["--n-evaluations", "3200", "--seed", "0", "--no-progress"]
+
+
+def test_estimate_saves_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["estimate", "mymodel:generator", "--statistic", "brightness,mymodel:top", "--design", "sobol", "--n-points", "64", *RUN, "--output", "run.json"])  # fmt: skip
+    assert status == 0
+    result = mcgen.Estimate.load("run.json")
+    assert result.names == ("brightness", "top")
+    assert result.provenance.design == "Sobol(n_points=64)"
+    out = capsys.readouterr().out
+    assert result.summary() in out
+    assert "saved to run.json" in out
+
+
+def test_compare_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "compare",
+        "mymodel:generator",
+        "--statistic",
+        "contrast",
+        *RUN,
+        "--condition",
+        "2",
+        "--output",
+        "table.json",
+    ]
+    assert main(arguments) == 0
+    table = mcgen.Comparison.load("table.json")
+    assert len(table.estimates) == 4
+    assert table.estimates[0].provenance.condition == "2"
+    assert "KAntithetic(k=8)" in capsys.readouterr().out
+
+
+def test_module_runs_as_a_command() -> None:
+    run = subprocess.run([sys.executable, "-m", "mcgen", "estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN], capture_output=True, text=True, check=True)  # fmt: skip
+    assert "E[pixel_mean(decode(noise))]" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["estimate", "mymodel:generator", "--statistic", "sharpness", "--design", "antithetic", *RUN], "a statistic is one of pixel_mean"),
+        (["estimate", "mymodel", "--statistic", "brightness", "--design", "antithetic", *RUN], "name an object as package.module:name"),
+        (["estimate", "mymodel:nothing", "--statistic", "brightness", "--design", "antithetic", *RUN], "mymodel has no 'nothing'; it has np, mcgen, decode"),
+        (["estimate", "nomodel:generator", "--statistic", "brightness", "--design", "antithetic", *RUN], "No module named 'nomodel'"),
+        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol", *RUN], "sobol:N .* got 'sobol'"),
+        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol:48", *RUN], "got 48. Near it are 32 and 64"),
+        (["estimate", "mymodel:decode", "--statistic", "brightness", "--design", "antithetic", *RUN], "generator must satisfy mcgen.Generator"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_exit_with_2_and_one_line(arguments: list[str], message: str, capsys) -> None:
+    import re
+
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.count("\n") == 1
+
+
+def test_a_broken_run_exits_with_1_and_saves_what_was_finished(capsys) -> None:
+    arguments = [
+        "estimate",
+        "mymodel:broken",
+        "--statistic",
+        "pixel_mean",
+        "--design",
+        "monte-carlo",
+        *RUN,
+        "--output",
+        "part.json",
+    ]
+    assert main(arguments) == 1
+    assert "NaN or infinity" in capsys.readouterr().err
+    assert mcgen.Estimate.load("part.json").partial
+
+
+@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")  # Sobol(64) has 10 replicates here
+def test_demo_compares_the_designs_and_writes_a_report(tmp_path: Path, capsys) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    assert main(["demo", "--n-evaluations", "640", "--no-progress"]) == 0
+    out = capsys.readouterr().out
+    assert "Sobol(n_points=64)" in out
+    assert "report: demo/report.html" in out
+    report = (tmp_path / "demo" / "report.html").read_text()
+    assert report.count("data:image/png;base64") == 3
+    assert "http" not in report.replace("https://", "http://").split("<body>")[0]
+    assert "jia2025antithetic" in report

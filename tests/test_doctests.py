@@ -1,0 +1,53 @@
+"""Every example in the docstrings, the README and the documentation, run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import warnings
+from pathlib import Path
+
+import pytest
+
+import mcgen
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+WITHOUT_EXAMPLES = ("mcgen.__main__", "mcgen.validation.__main__")
+
+
+def module_names() -> list[str]:
+    found = pkgutil.walk_packages(mcgen.__path__, "mcgen.", onerror=lambda name: None)
+    return sorted(module.name for module in found if module.name not in WITHOUT_EXAMPLES)
+
+
+def pages() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_docstring_examples(name: str) -> None:
+    if name.startswith("mcgen.adapters") or name.endswith((".demo", ".benchmarks")):
+        pytest.importorskip("torch")
+    if name == "mcgen.adapters.models.train_digits":
+        pytest.importorskip("sklearn")
+    result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_page_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "adapters" in page.read_text():
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    # In Markdown an example's output ends at the fence, which doctest does not know.
+    text = page.read_text().replace("\n```", "\n\n```")
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert doctest.DocTestRunner(optionflags=OPTIONS).run(examples).failed == 0
+
+
+def test_some_pages_have_examples() -> None:
+    assert sum(">>>" in page.read_text() for page in pages()) >= 3

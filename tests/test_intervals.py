@@ -1,0 +1,123 @@
+"""Intervals: the formulas, the choice of a simultaneous method, and what can't be made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import SEED
+from scipy import stats
+
+from mcgen.intervals import Interval, Sampled, make_interval
+
+
+def sampled(r: int, k: int = 1, keep: bool = True, skewed: bool = False) -> Sampled:
+    rng = np.random.default_rng(SEED)
+    x = rng.exponential(size=(r, k)) if skewed else rng.normal(size=(r, k))
+    se = x.std(axis=0, ddof=1) / np.sqrt(r)
+    return Sampled(x.mean(axis=0), se, np.full(k, r - 1.0), x if keep else None, SEED)
+
+
+@pytest.mark.parametrize(("method", "law"), [("student-t", stats.t(9)), ("normal", stats.norm())])
+def test_closed_forms(method: str, law) -> None:
+    s = sampled(10)
+    made, name = make_interval(s, 0.9, method, False)
+    assert name == method
+    assert made.half_width == pytest.approx(law.ppf(0.95) * s.standard_error)
+    assert s.mean in made
+
+
+def test_student_t_is_scipys() -> None:
+    s = sampled(12)
+    made, _ = make_interval(s, 0.95, "student-t", False)
+    theirs = stats.ttest_1samp(s.replicate_means[:, 0], 0.0).confidence_interval(0.95)
+    assert (made.low[0], made.high[0]) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_bootstrap_t_follows_skewness_and_repeats() -> None:
+    s = sampled(40, skewed=True)
+    made, _ = make_interval(s, 0.95, "bootstrap-t", False)
+    again, _ = make_interval(s, 0.95, "bootstrap-t", False)
+    assert (made.low, made.high) == (again.low, again.high)
+    assert made.high - s.mean > 1.2 * (s.mean - made.low)
+
+
+@pytest.mark.parametrize(
+    ("r", "keep", "chosen"),
+    [
+        (20, True, "sidak"),
+        (49, True, "sidak"),
+        (50, True, "bootstrap-max-t"),
+        (1000, True, "gaussian-multiplier"),
+        (1000, False, "sidak"),
+    ],
+)
+def test_simultaneous_method_by_number_of_replicates(r: int, keep: bool, chosen: str) -> None:
+    s = sampled(r, k=4, keep=keep)
+    made, name = make_interval(s, 0.95, "student-t", True)
+    alone, _ = make_interval(s, 0.95, "student-t", False)
+    assert name == chosen
+    assert (made.half_width > alone.half_width).all()
+
+
+def test_sidak_is_the_t_quantile_of_the_root_of_the_level() -> None:
+    s = sampled(15, k=8)
+    made, _ = make_interval(s, 0.95, "student-t", "sidak")
+    expected = stats.t(14).ppf((1 + 0.95 ** (1 / 8)) / 2) * s.standard_error
+    assert made.half_width == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", ["bootstrap-max-t", "gaussian-multiplier"])
+def test_dependence_narrows_resampled_simultaneous_intervals(method: str) -> None:
+    """Eight copies of one component need no more than one; eight independent ones do."""
+    s = sampled(1200, k=8)
+    copies = Sampled(
+        np.repeat(s.mean[:1], 8),
+        np.repeat(s.standard_error[:1], 8),
+        s.degrees_of_freedom,
+        np.repeat(s.replicate_means[:, :1], 8, 1),
+        SEED,
+    )
+    apart, _ = make_interval(s, 0.95, "student-t", method)
+    together, _ = make_interval(copies, 0.95, "student-t", method)
+    alone, _ = make_interval(copies, 0.95, "student-t", False)
+    assert together.half_width == pytest.approx(alone.half_width, rel=0.08)
+    assert (apart.half_width / s.standard_error).mean() > 1.2 * (together.half_width / copies.standard_error).mean()
+
+
+def test_constant_components_have_no_width() -> None:
+    s = Sampled(np.array([1.0]), np.array([0.0]), np.array([9.0]), np.ones((10, 1)), SEED)
+    for method in ("student-t", "normal", "bootstrap-t"):
+        made, _ = make_interval(s, 0.95, method, False)
+        assert (made.low, made.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("s", "options", "message"),
+    [
+        (
+            sampled(10),
+            (95, "student-t", False),
+            r"confidence_level must lie between 0 and 1, such as 0.95; got 95; for 95 % write 0.95",
+        ),
+        (sampled(10), (1.0, "student-t", False), "confidence_level must lie between 0 and 1"),
+        (
+            sampled(10),
+            (0.95, "percentile", False),
+            "interval must be one of student-t, normal, bootstrap-t; got 'percentile'",
+        ),
+        (sampled(10), (0.95, "student-t", "scheffe"), "simultaneous must be True, False or one of sidak"),
+        (sampled(4), (0.95, "bootstrap-t", False), "bootstrap-t needs at least 5 replicates; got 4. Use student-t"),
+        (sampled(10, keep=False), (0.95, "bootstrap-t", False), "keep_replicates=True"),
+        (sampled(60, 2, keep=False), (0.95, "student-t", "bootstrap-max-t"), "keep_replicates=True"),
+        (sampled(5), (0.9999, "bootstrap-t", False), "no finite interval from 5 replicates"),
+    ],
+)
+def test_refusals(s: Sampled, options: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_interval(s, *options)
+
+
+def test_interval_holds_values() -> None:
+    assert 1.5 in Interval(1.0, 2.0)
+    assert 2.5 not in Interval(1.0, 2.0)
+    assert Interval(1.0, 2.0).half_width == 0.5

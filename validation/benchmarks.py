@@ -1,0 +1,254 @@
+"""Speed, as ratios in one process: noise against scipy, torch and QMCPy; the loop against a bare one; memory.
+
+Machines are shared and noisy, so each ratio is that of the fastest of several rounds of both sides, run in turn.
+Nothing here asserts: tables are printed, people judge.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import mcgen
+from mcgen.designs import Design
+from mcgen.statistics import pixel_mean
+
+Job = Callable[[], object]
+
+
+def ratio(job: Job, reference: Job, rounds: int = 5) -> float:
+    """Return the time of a job over that of a reference, the fastest of some rounds of each, in turn."""
+    best = [float("inf"), float("inf")]
+    for _ in range(rounds):
+        for side, one in enumerate((job, reference)):
+            start = time.perf_counter()
+            one()
+            best[side] = min(best[side], time.perf_counter() - start)
+    return best[0] / best[1]
+
+
+def scipy_noise(n: int, d: int, replicates: int) -> None:
+    """Build a scrambled scipy engine a replicate and map its points to normal noise."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    for seed in range(replicates):
+        points = qmc.Sobol(d, scramble=True, rng=np.random.default_rng(seed)).random(n)
+        ndtri(points).astype(np.float32)
+
+
+def torch_noise(n: int, d: int, replicates: int) -> None:
+    """Build a scrambled torch engine a replicate and map its points to normal noise."""
+    import torch
+
+    for seed in range(replicates):
+        points = torch.quasirandom.SobolEngine(d, scramble=True, seed=seed).draw(n)  # type: ignore[no-untyped-call]
+        torch.erfinv(2 * points - 1)
+
+
+def qmcpy_noise(n: int, d: int, replicates: int) -> None:
+    """Build a scrambled QMCPy sequence a replicate and map its points to normal noise."""
+    import qmcpy
+    from scipy.special import ndtri
+
+    for seed in range(replicates):
+        points = qmcpy.DigitalNetB2(d, randomize="LMS_DS", seed=seed)(n)
+        ndtri(points).astype(np.float32)
+
+
+PEERS: dict[str, Callable[[int, int, int], None]] = {
+    "scipy.stats.qmc + ndtri": scipy_noise,
+    "torch SobolEngine + erfinv": torch_noise,
+    "qmcpy DigitalNetB2 + ndtri": qmcpy_noise,
+}
+
+
+def standard_normal(n: int, d: int) -> Job:
+    """Return a job that draws as much by numpy's own standard_normal."""
+    return lambda: np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
+
+
+def noise_table() -> pd.DataFrame:
+    """Time Sobol' noise against peers and against numpy's standard_normal of the same size."""
+    return pd.DataFrame([_noise_row(64, 3072, 50, 4), _noise_row(64, 16384, 50, 2), _noise_row(2**20, 8, 1, 1)])
+
+
+def _noise_row(n: int, d: int, replicates: int, peer_replicates: int) -> dict[str, Any]:
+    draw = partial(mcgen.Sobol(n).draw, (d,), seed=0)
+    draw(1, points=range(1))
+    row: dict[str, Any] = {"noise": f"{replicates} x ({n}, {d})"}
+    row["times numpy standard_normal"] = ratio(partial(draw, replicates), standard_normal(replicates * n, d))
+    for name, peer in PEERS.items():
+        # A few replicates are enough: each costs a peer the same.
+        row[f"faster than {name}"] = _faster(partial(draw, peer_replicates), partial(peer, n, d, peer_replicates))
+    return row
+
+
+def _faster(job: Job, peer: Job) -> float:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            peer()
+            return 1 / ratio(job, peer, rounds=3)
+    except ImportError:
+        return float("nan")
+
+
+def plain_table(n: int = 3200) -> pd.DataFrame:
+    """Time the other designs against bare standard_normal calls, of as many numbers as come out."""
+    designs = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8))
+    return pd.DataFrame([_plain_row(design, n, d) for d in (64, 3072, 16384) for design in designs])
+
+
+def _plain_row(design: Design, n: int, d: int) -> dict[str, Any]:
+    job = partial(design.draw, (d,), n // design.n_points, 0)
+    fresh = n // 2 if design == mcgen.Antithetic() else n
+    return {
+        "design": str(design),
+        "d": d,
+        "times standard_normal": ratio(job, standard_normal(n, d), rounds=9),
+        "times that of the numbers drawn afresh": ratio(job, standard_normal(fresh, d), rounds=9),
+    }
+
+
+def memory_table() -> pd.DataFrame:
+    """Measure the peak memory of drawing noise over the size of the noise."""
+    rows = []
+    designs = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8), mcgen.Sobol(64), mcgen.Sobol(2**20))
+    for design, d, count in zip(designs, (3072, 3072, 3072, 3072, 8), (3200, 1600, 400, 50, 1), strict=True):
+        design.draw((d,), 1, 0, points=range(1))
+        tracemalloc.start()
+        noise = np.asarray(design.draw((d,), count, 0))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        rows.append(
+            {"design": str(design), "noise": f"{count} x {design.n_points} x {d}", "peak / size": peak / noise.nbytes}
+        )
+    return pd.DataFrame(rows)
+
+
+def overhead_table(n_batches: int = 200, seconds: float = 0.02) -> pd.DataFrame:
+    """Time `estimate` over the bare loop, for generators that take about 20 ms a batch of 64."""
+    rows = []
+    generators = {
+        "numpy, waiting 20 ms": _waiting(seconds),
+        "numpy, working": _working(seconds),
+        "torch": _torch(seconds),
+    }
+    for name, generator in generators.items():
+        for design in (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.Sobol(64)):
+            times = _overhead(generator, design, n_batches)
+            rows.append({"generator": name, "design": str(design), "overhead in %": 100 * (times[0] / times[1] - 1)})
+    return pd.DataFrame(rows)
+
+
+def _overhead(generator: Any, design: Design, n_batches: int) -> tuple[float, float]:
+    shape = (64, *generator.noise.blocks[0][1].shape)
+    rng = np.random.default_rng(0)
+    pixel_mean(generator(rng.standard_normal(shape, dtype=np.float32)))
+    design.draw(generator.noise, 1, 0, points=range(1))
+    ours = bare = 0.0
+    # Turn by turn, so that what else the machine does falls on both.
+    for part in range(4):
+        start = time.perf_counter()
+        mcgen.estimate(
+            generator, pixel_mean, design=design, n_evaluations=64 * n_batches // 4, seed=part, batch_size=64
+        )
+        middle = time.perf_counter()
+        for _ in range(n_batches // 4):
+            pixel_mean(generator(rng.standard_normal(shape, dtype=np.float32)))
+        ours, bare = ours + middle - start, bare + time.perf_counter() - middle
+    return ours, bare
+
+
+def _waiting(seconds: float) -> Any:
+    def wait(z: Any) -> Any:
+        time.sleep(seconds * len(z) / 64)
+        return z
+
+    return mcgen.as_generator(wait, noise=(3, 32, 32))
+
+
+def _working(seconds: float) -> Any:
+    def work(z: Any) -> Any:
+        x = z
+        for _ in range(steps):
+            x = np.tanh(x)
+        return x
+
+    steps, start = 1, time.perf_counter()
+    work(np.zeros((64, 3, 32, 32), np.float32))
+    steps = max(1, round(seconds / (time.perf_counter() - start)))
+    return mcgen.as_generator(work, noise=(3, 32, 32))
+
+
+def _torch(seconds: float) -> Any:
+    import torch
+
+    from mcgen.adapters import from_torch
+
+    torch.set_num_threads(1)
+    layer = torch.nn.Linear(3072, 512)
+    back = torch.nn.Linear(512, 3072)
+
+    def work(z: torch.Tensor) -> torch.Tensor:
+        x = z.flatten(1)
+        for _ in range(steps):
+            x = torch.tanh(back(torch.relu(layer(x))))
+        return x.reshape(z.shape)
+
+    steps = 1
+    with torch.no_grad():
+        work(torch.zeros(64, 3, 32, 32))
+        start = time.perf_counter()
+        work(torch.zeros(64, 3, 32, 32))
+    steps = max(1, round(seconds / (time.perf_counter() - start)))
+    return from_torch(work, noise=(3, 32, 32), modules=[layer.eval(), back.eval()])
+
+
+def growth_table() -> pd.DataFrame:
+    """Measure how much a process grows from 10^4 to 10^6 replicates of a 64-dimensional generator."""
+    code = (
+        "import resource, sys, mcgen\n"
+        "g = mcgen.as_generator(lambda z: z, noise=(64,))\n"
+        "def run(n):\n"
+        "    mcgen.estimate(g, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_replicates=n, seed=0)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "small = run(10_000); print(small, run(1_000_000))\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    small, large = map(float, printed.split())
+    return pd.DataFrame([{"MB after 10^4": small, "MB after 10^6": large, "growth in MB": large - small}])
+
+
+def import_table(rounds: int = 5) -> pd.DataFrame:
+    """Time `import mcgen` in a fresh interpreter, with the interpreter's own start taken off."""
+
+    def seconds(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - start
+
+    def fastest(code: str) -> float:
+        return min(seconds(code) for _ in range(rounds))
+
+    return pd.DataFrame([{"seconds": fastest("import mcgen") - fastest("pass")}])
+
+
+TABLES: dict[str, Callable[[], pd.DataFrame]] = {
+    "Sobol' noise (float32, standard normal)": noise_table,
+    "The other designs": plain_table,
+    "Peak memory of drawing": memory_table,
+    "The loop, 200 batches of 64": overhead_table,
+    "Memory of a run": growth_table,
+    "import mcgen": import_table,
+}
