@@ -31,7 +31,7 @@ class TorchGenerator:
     ----------
     function : callable
         ``function(noise)`` or, where a condition is given, ``function(noise, condition)``, with `noise` a
-        tensor of shape ``(n, *shape)`` (a mapping of such tensors when the noise has several blocks), to
+        tensor of shape ``(n, ...)`` (a mapping of such tensors when the noise has several blocks), to
         samples whose leading axis is n.
     noise : tuple of int or NoiseSpec
         What the function wants for one sample.
@@ -77,7 +77,7 @@ class TorchGenerator:
 
         Parameters
         ----------
-        noise : ndarray of shape (n, *shape), or a mapping of such arrays
+        noise : ndarray of shape (n, ...), or a mapping of such arrays
             As drawn by a design.
         condition : object, optional
             Passed on as second argument where it is not None.

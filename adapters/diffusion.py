@@ -4,16 +4,16 @@ The forward process mixes a sample :math:`x_0` with standard normal noise :math:
 
 .. math:: x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon,
 
-and a network predicts the noise, the sample, or the velocity
+and a network predicts the noise, the sample, or the velocity [3]_
 :math:`v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0` from :math:`x_t`. The deterministic
 sampler DDIM [1]_ goes back from :math:`x_T \sim N(0, I)` to a sample,
 
 .. math:: x_s = \sqrt{\bar\alpha_s}\, \hat x_0(x_t, t) + \sqrt{1 - \bar\alpha_s}\, \hat\varepsilon(x_t, t),
 
-so that all its randomness is the noise it starts from.
+so that all its randomness is the noise it starts from. The schedule is the cosine one [2]_.
 
-References
-----------
+.. rubric:: References
+
 .. [1] J. Song, C. Meng, S. Ermon (2021). Denoising diffusion implicit models. ICLR. Equation (12), sigma = 0.
 .. [2] A. Nichol, P. Dhariwal (2021). Improved denoising diffusion probabilistic models. ICML. Equation (17).
 .. [3] T. Salimans, J. Ho (2022). Progressive distillation for fast sampling of diffusion models. ICLR. Appendix D.
@@ -35,7 +35,7 @@ from mcgen.noise import NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]
 Denoiser = Callable[[torch.Tensor, torch.Tensor, object], torch.Tensor]
-"""``denoiser(x, time, condition)``: x (n, *shape), time (n,) in [0, 1], to a prediction (n, *shape)."""
+"""``denoiser(x, time, condition)``: x (n, ...), time (n,) in [0, 1], to a prediction (n, ...)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Schedule:
 
     @classmethod
     def cosine(cls, n_steps: int = 1000) -> Schedule:
-        """Return the cosine schedule, reference [2]_ of the module, whose steps' beta is at most 0.999."""
+        """Return the cosine schedule, reference 2 of the module, whose steps' beta is at most 0.999."""
         edges = np.cos((np.arange(n_steps + 1) / n_steps + 0.008) / 1.008 * math.pi / 2) ** 2
         return cls(tuple(np.cumprod(np.maximum(edges[1:] / edges[:-1], 1e-3)).tolist()))
 
@@ -78,7 +78,7 @@ class DDIM(TorchGenerator):
     Parameters
     ----------
     denoiser : torch.nn.Module
-        ``denoiser(x, time, condition)`` with x of shape (n, *shape) and time of shape (n,), the training step
+        ``denoiser(x, time, condition)`` with x of shape (n, ...) and time of shape (n,), the training step
         over their number, in [0, 1).
     schedule : Schedule
         The one that the denoiser was trained with.
@@ -118,7 +118,7 @@ class DDIM(TorchGenerator):
         )
 
     def sample(self, noise: torch.Tensor, condition: object = None) -> torch.Tensor:
-        """Return the samples (n, *shape) that start from `noise` (n, *shape)."""
+        """Return the samples (n, ...) that start from `noise` (n, ...)."""
         x = noise
         for t, s in zip(self.times[:-1].tolist(), self.times[1:].tolist(), strict=True):
             alpha_t = self.schedule.alpha_bar[t]
@@ -133,7 +133,7 @@ class DDIM(TorchGenerator):
 def split_prediction(
     prediction: Prediction, x: torch.Tensor, output: torch.Tensor, alpha_bar: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the predicted sample and noise that a network's output stands for, reference [3]_ of the module."""
+    """Return the predicted sample and noise that a network's output stands for, reference 3 of the module."""
     signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
     if prediction == "noise":
         return (x - noise * output) / signal, output

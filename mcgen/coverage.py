@@ -43,15 +43,16 @@ def coverage_warnings(moments: Moments, names: Sequence[str], method: str) -> li
         )
     if n < needed[worst]:
         found.append(
-            f"the replicate means of {names[worst]}{_and_others(n < needed)} have skewness up to {skewness[worst]:.2g}, for "
-            f"which {n} replicates are few (below 25 x skewness^2 = {needed[worst]:.0f}): the interval may cover less "
-            "than it says. Use more replicates" + ("" if method == "bootstrap-t" else ", or interval='bootstrap-t'")
+            f"the replicate means of {names[worst]}{_and_others(n < needed)} have skewness up to "
+            f"{skewness[worst]:.2g}, for which {n} replicates are few (below 25 x skewness^2 = {needed[worst]:.0f}): the "
+            "interval may cover less than it says. Use more replicates"
+            + ("" if method == "bootstrap-t" else ", or interval='bootstrap-t'")
         )
     if constant.any():
         found.append(
             f"all {n} replicate means of {names[int(constant.argmax())]}{_and_others(constant)} are equal but for "
-            "rounding: their interval has no width. The statistic is constant, the design integrates it exactly, or a rare "
-            "event was never seen"
+            "rounding: their interval has no width. The statistic is constant, the design integrates it exactly, or a "
+            "rare event was never seen"
         )
     return found
 

@@ -8,8 +8,8 @@ Its interval is Student's t on the log scale, with the error of each log varianc
 [1]_: F intervals, which suppose normal replicate means, cover far too little here. The point is the jackknife's too,
 free of the first-order bias of a ratio of two estimated variances.
 
-References
-----------
+.. rubric:: References
+
 .. [1] R. G. Miller (1968). Jackknifing variances. Ann. Math. Statist. 39(2), 567-582.
 """
 

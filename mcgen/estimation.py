@@ -58,7 +58,7 @@ def estimate(
     generator : Generator
         The model; see `as_generator` for plain functions.
     statistic : callable
-        From n samples to an array of shape (n,) or (n, *components), numpy or torch; `mcgen.statistics` has some.
+        From n samples to an array of shape (n,) or (n, ...), numpy or torch; `mcgen.statistics` has some.
     design : Design
         How the noise is drawn, such as ``Antithetic()``.
     n_evaluations, n_replicates : int

@@ -24,7 +24,7 @@ class Generator(Protocol):
         ...
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
-        """Return n samples, in any library, for noise of shape (n, *shape) or a mapping of such blocks.
+        """Return n samples, in any library, for noise of shape (n, ...) or a mapping of such blocks.
 
         A tuple of arrays that share their leading axis is allowed too.
         """
@@ -50,7 +50,7 @@ def as_generator(function: Callable[..., Any], noise: Shape | NoiseSpec, *, name
     Parameters
     ----------
     function : callable
-        ``function(noise)``, with noise a numpy array of shape (n, *shape), to n samples of any library; called as
+        ``function(noise)``, with noise a numpy array of shape (n, ...), to n samples of any library; called as
         ``function(noise, condition)`` where a condition is estimated. For torch models see
         `mcgen.adapters.from_torch`.
     noise : tuple of int or NoiseSpec

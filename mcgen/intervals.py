@@ -13,8 +13,8 @@ replicates and follows their skewness.
 Simultaneous intervals cover all k components together: Sidak's [3]_ (valid whatever their dependence), the
 largest studentized deviation over the components from resampled replicates (max-t), or from Gaussian multipliers [4]_.
 
-References
-----------
+.. rubric:: References
+
 .. [1] P. L'Ecuyer, M. K. Nakayama, A. B. Owen, B. Tuffin (2023). Confidence intervals for randomized quasi-Monte Carlo
    estimators. Winter Simulation Conference.
 .. [2] P. Hall (1988). Theoretical comparison of bootstrap confidence intervals. Ann. Statist. 16(3), 927-953.

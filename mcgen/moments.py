@@ -4,8 +4,8 @@ With B_r the replicate means, the count R, the mean and the sums of powers M_p =
 are kept and merged by the pairwise formulas of Pebay [1]_ (equations 1.1, 2.1 and those after), which cancel
 nothing: deviations are from the current mean, never differences of large powers.
 
-References
-----------
+.. rubric:: References
+
 .. [1] P. Pebay (2008). Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
    statistical moments. Sandia report SAND2008-6212.
 """

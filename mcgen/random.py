@@ -6,8 +6,8 @@ Replicates are dealt out in tiles of 2^i replicates, one counter a tile: where a
 setting the counter for each would cost more than drawing. Any range of replicates can thus be drawn at any time,
 in any order, in any process, with the same numbers.
 
-References
-----------
+.. rubric:: References
+
 .. [1] J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. SC'11.
 """
 

@@ -1,6 +1,6 @@
 """Statistics of the field: what is averaged over the samples.
 
-A statistic is any callable from n samples to an array of shape (n,) or (n, *components), in the samples' own
+A statistic is any callable from n samples to an array of shape (n,) or (n, ...), in the samples' own
 library: torch samples give a torch tensor with its gradient. Those here are for images in [0, 1] of shape (n, H, W)
 or (n, C, H, W) with one channel (grey) or three (red, green, blue).
 
@@ -95,7 +95,7 @@ def luminance(samples: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class L1:
-    """The mean absolute difference to a reference, mean |x - reference|, shape (n,).
+    """The mean absolute difference to a reference, the mean of abs(x - reference), shape (n,).
 
     Parameters
     ----------

@@ -21,8 +21,10 @@ def decode(z, condition=0):
 def top(x):
     return x.max(axis=(1, 2, 3))
 
+trigger = mcgen.MonteCarlo().draw((1, 4, 4), range(1000, 1001), seed=0)[0, 0]
+
 def breaks(z):
-    return np.where(z > 3.7, np.nan, z)
+    return np.where((z == trigger).all(axis=(1, 2, 3), keepdims=True), np.nan, z)
 
 generator = mcgen.as_generator(decode, noise=(1, 4, 4), name="decode")
 broken = mcgen.as_generator(breaks, noise=(1, 4, 4))
@@ -110,7 +112,9 @@ def test_a_broken_run_exits_with_1_and_saves_what_was_finished(capsys) -> None:
     ]
     assert main(arguments) == 1
     assert "NaN or infinity" in capsys.readouterr().err
-    assert mcgen.Estimate.load("part.json").partial
+    partial = mcgen.Estimate.load("part.json")
+    assert partial.partial
+    assert 900 < partial.n_replicates <= 1000
 
 
 @pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")  # Sobol(64) has 10 replicates here

@@ -35,7 +35,7 @@ class ResidualMLP(nn.Module):
         self.leave = nn.Linear(width, size)
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
-        """Return the prediction (n, *shape) at x (n, *shape) and time (n,).
+        """Return the prediction (n, ...) at x (n, ...) and time (n,).
 
         The condition is a class, one for all rows (int) or one a row (tensor of shape (n,)); None is any class.
         """

@@ -84,7 +84,7 @@ class PointsDesign(ABC):
 
         Returns
         -------
-        ndarray of shape (n_replicates, n_points, *shape)
+        ndarray of shape (n_replicates, n_points, ...)
             Or, for a spec of several blocks, a mapping that draws each block's array when it is asked for.
 
         Raises

@@ -12,8 +12,8 @@ S_{k-1} as words, the points are made by doubling: the second half of 2^{j+1} po
 A Sobol' sequence has 21,201 dimensions here [2]_. Larger blocks, and specs of several blocks, are cut into pieces,
 each with its own randomization and its points in random order: Latin supercube sampling [3]_.
 
-References
-----------
+.. rubric:: References
+
 .. [1] J. Matousek (1998). On the L2-discrepancy for anchored boxes. J. Complexity 14(4), 527-556.
 .. [2] S. Joe, F. Y. Kuo (2008). Constructing Sobol sequences with better two-dimensional projections. SIAM J. Sci.
    Comput. 30(5), 2635-2654. The direction numbers are those of `scipy.stats.qmc.Sobol`, read off its first points.

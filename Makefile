@@ -1,0 +1,40 @@
+# Each command does its own set-up in .venv; Python 3.11 or later, pip and make are all that is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: demo test docs bench coverage lint types clean
+
+demo: $(STAMP)
+	$(BIN)/mcgen demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --no-skips -q
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+bench: $(STAMP)
+	$(BIN)/python -m mcgen.validation benchmarks
+
+coverage: $(STAMP)
+	$(BIN)/python -m mcgen.validation coverage
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+# torch first and pinned: a range would let pip choose a build with several GB of GPU libraries.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt "setuptools>=77" torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,docs]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo docs/_build
