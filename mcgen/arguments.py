@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from mcgen.designs import Design
+from mcgen.generators import Generator
 from mcgen.intervals import FEWEST_FOR_BOOTSTRAP
 from mcgen.moments import Floats
+from mcgen.noise import NoiseSpec
 from mcgen.statistics import Statistic
 
 DEFAULT_BATCH = 64
@@ -56,6 +58,19 @@ def checked_protocol(value: Any, protocol: Any, name: str, advice: str) -> Any:
     if not isinstance(value, protocol) or isinstance(value, type):
         raise TypeError(f"{name} must satisfy mcgen.{protocol.__name__}; got {value!r}. To get one, {advice}")
     return value
+
+
+def checked_generator(generator: Any, name: str = "generator") -> Generator:
+    """Return a generator whose noise is declared."""
+    found: Generator = checked_protocol(
+        generator, Generator, name, "wrap a function by mcgen.as_generator(f, noise=shape)"
+    )
+    if not isinstance(found.noise, NoiseSpec):
+        raise TypeError(
+            f"{name}.noise must be an mcgen.NoiseSpec; got {found.noise!r}. For one block of normal noise write "
+            "NoiseSpec.normal(shape)"
+        )
+    return found
 
 
 def checked_callable(statistic: Any) -> Statistic:

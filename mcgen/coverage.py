@@ -44,8 +44,8 @@ def coverage_warnings(moments: Moments, names: Sequence[str], method: str) -> li
     if n < needed[worst]:
         found.append(
             f"the replicate means of {names[worst]}{_and_others(n < needed)} have skewness up to "
-            f"{skewness[worst]:.2g}, for which {n} replicates are few (below 25 x skewness^2 = {needed[worst]:.0f}): the "
-            "interval may cover less than it says. Use more replicates"
+            f"{skewness[worst]:.2g}, for which {n} replicates are few (below 25 x skewness^2 = {needed[worst]:.0f}): "
+            "the interval may cover less than it says. Use more replicates"
             + ("" if method == "bootstrap-t" else ", or interval='bootstrap-t'")
         )
     if constant.any():

@@ -11,7 +11,7 @@ import numpy as np
 from mcgen.arguments import (
     checked_batch_size,
     checked_callable,
-    checked_protocol,
+    checked_generator,
     checked_replicates,
     checked_resampling,
     checked_weights,
@@ -120,9 +120,7 @@ def estimate(
     if options.resamples:
         checked_resampling(count, keep_replicates)
     task = Task(
-        generator=checked_protocol(
-            generator, Generator, "generator", "wrap a function by mcgen.as_generator(f, noise=shape)"
-        ),
+        generator=checked_generator(generator),
         statistic=checked_callable(statistic),
         design=design,
         seed=as_seed_sequence(seed),
@@ -176,7 +174,7 @@ def difference(
     True
     """
     for side, generator in (("generator_a", generator_a), ("generator_b", generator_b)):
-        checked_protocol(generator, Generator, side, "wrap a function by mcgen.as_generator(f, noise=shape)")
+        checked_generator(generator, side)
     if generator_a.noise != generator_b.noise:
         raise ValueError(
             f"common random numbers need the same noise for both generators; got {generator_a.noise} and "

@@ -108,7 +108,7 @@ def make_interval(
         For each component alone.
     simultaneous : bool or {"sidak", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components together. True chooses by the number of replicates: Sidak-t below 50, bootstrap max-t
-        from 50, Gaussian multipliers from 1,000.
+        from 50, Gaussian multipliers from 1,000; where the replicate means were not kept, Sidak-t.
 
     Raises
     ------

@@ -95,15 +95,22 @@ class Task:
                 yield range(start + place, start + place + group), noise[place : place + group]
 
     def _batches(self, company: range, noise: Noise | None) -> Iterator[Batch]:
-        n_points = self.design.n_points
+        """Yield a group's batches: all of it, or slices of the points of a replicate that is larger than a batch."""
+        n_points, spec = self.design.n_points, self.generator.noise
         length = min(n_points, self.batch_size)
-        for first in range(0, n_points, length):
-            points = range(first, min(first + length, n_points))
-            if noise is None:
-                part = self.design.draw(self.generator.noise, company, self.seed, stream=self.stream, points=points)
-            else:
-                part = np.asarray(noise)[:, first : points.stop]
-            yield Batch(company, points, change_noise(part, _as_rows))
+        span = n_points
+        if noise is None:
+            # Of one block several batches are drawn at once; several blocks stay lazy.
+            span = length * (max(1, _NOISE_VALUES // (length * spec.dimension)) if len(spec.blocks) == 1 else 1)
+        for first in range(0, n_points, span):
+            drawn = range(first, min(first + span, n_points))
+            part = noise
+            if part is None:
+                part = self.design.draw(spec, company, self.seed, stream=self.stream, points=drawn)
+            for start in range(first, drawn.stop, length):
+                points = range(start, min(start + length, drawn.stop))
+                rows = part if points == drawn else np.asarray(part)[:, start - first : points.stop - first]
+                yield Batch(company, points, change_noise(rows, _as_rows))
 
     def _values(self, batch: Batch, kept: range) -> Floats:
         """Return the statistic's values of a batch, shape (n_rows, *components), once all laws were checked."""

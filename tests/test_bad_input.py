@@ -45,6 +45,10 @@ def test_values_that_are_not_allowed(estimate, changes: dict, message: str) -> N
             {"generator": logistic},
             "generator must satisfy mcgen.Generator; got .* wrap a function by mcgen.as_generator",
         ),
+        (
+            {"generator": type("Model", (), {"noise": (3,), "__call__": lambda self, z, c=None: z})()},
+            r"generator.noise must be an mcgen.NoiseSpec; got \(3,\)",
+        ),
         ({"design": Antithetic}, r"design must satisfy mcgen.Design; got .* pass one such as mcgen.Antithetic\(\)"),
         ({"design": "sobol"}, "design must satisfy mcgen.Design; got 'sobol'"),
         ({"statistic": [pixel_mean]}, "statistic must be a callable .* For several use mcgen.statistics.stack"),

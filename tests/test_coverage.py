@@ -78,6 +78,22 @@ def test_antithetic_efficiency_is_one_over_one_plus_rho() -> None:
     assert not interval.low < 1 / (1 - rho) < interval.high  # negative control: the sign of rho matters
 
 
+class SamePoints(Antithetic):
+    """A broken design: pairs z, +z."""
+
+    def _draw_block(self, pieces, replicates: range, points: range) -> np.ndarray:
+        return np.repeat(super()._draw_block(pieces, replicates, range(1)), 2, axis=1)[:, points.start : points.stop]
+
+
+def test_the_efficiency_check_rejects_pairs_of_the_same_point() -> None:
+    """Negative control: z, +z is half as good as Monte Carlo, far from 1 / (1 + rho)."""
+    generator = mcgen.as_generator(lambda z: z + 0.5 * z**2, NoiseSpec.normal((1,), "float64"))
+    result = mcgen.estimate(generator, lambda x: x[:, 0], design=SamePoints(), n_replicates=40000, seed=SEED)
+    value, interval = result.relative_efficiency(confidence_level=1 - FALSE_ALARM)
+    assert value == pytest.approx(0.5)
+    assert interval.high < 1
+
+
 @pytest.mark.parametrize("k", [3, 8])
 def test_k_antithetic_variance_is_the_hermite_sum(k: int) -> None:
     """S = He_1 + He_2 / sqrt(2) + He_3 / sqrt(6), a third of the variance each:

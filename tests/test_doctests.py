@@ -28,7 +28,7 @@ def pages() -> list[Path]:
 
 @pytest.mark.parametrize("name", module_names())
 def test_docstring_examples(name: str) -> None:
-    if name.startswith("mcgen.adapters") or name.endswith((".demo", ".benchmarks")):
+    if name.startswith("mcgen.adapters") or name.endswith((".demo", ".benchmarks", ".pictures")):
         pytest.importorskip("torch")
     if name == "mcgen.adapters.models.train_digits":
         pytest.importorskip("sklearn")

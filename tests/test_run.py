@@ -90,6 +90,12 @@ def test_batches_have_the_size_asked_for() -> None:
         assert set(sizes) - {2} == expected
 
 
+def test_replicates_too_large_to_hold_are_drawn_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = means(task(Sobol(1024), 64), range(3))
+    monkeypatch.setattr("mcgen.run._NOISE_VALUES", 16 * 300)
+    assert np.array_equal(means(task(Sobol(1024), 64), range(3)), whole)
+
+
 @pytest.mark.parametrize(("n_evaluations", "most"), [(200, 200), (3200, 3200), (3202, 3264)])
 def test_default_batches_waste_next_to_nothing(estimate, n_evaluations: int, most: int) -> None:
     seen = 0

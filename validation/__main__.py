@@ -1,8 +1,9 @@
-"""``python -m mcgen.validation benchmarks`` and ``... coverage`` print the tables that the documentation quotes."""
+"""``python -m mcgen.validation benchmarks | coverage | pictures``: the tables and pictures of the documentation."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import scipy
@@ -13,10 +14,15 @@ import mcgen
 def main() -> None:
     """Print the tables of one kind."""
     parser = argparse.ArgumentParser(prog="python -m mcgen.validation", description="What mcgen promises, shown.")
-    parser.add_argument("kind", choices=("benchmarks", "coverage"))
+    parser.add_argument("kind", choices=("benchmarks", "coverage", "pictures"))
     parser.add_argument("--only", default="", help="benchmarks whose title contains this")
     options = parser.parse_args()
     print(f"mcgen {mcgen.__version__}, numpy {np.__version__}, scipy {scipy.__version__}")
+    if options.kind == "pictures":
+        from mcgen.validation.pictures import write_pictures
+
+        write_pictures(Path("docs/images"))
+        return
     if options.kind == "coverage":
         from mcgen.validation.coverage import coverage_table
 

@@ -7,14 +7,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import mcgen
 from mcgen import statistics
 from mcgen.adapters import models
-from mcgen.arrays import as_numpy
-from mcgen.plot import as_picture, new_figure
 from mcgen.report import Report
+from mcgen.validation.pictures import pairs_figure
 
 STATISTIC = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)
 DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8), mcgen.Sobol(64))
@@ -65,7 +62,7 @@ def _report(generator: Any, table: mcgen.Comparison, means: mcgen.Estimate, seed
     )
     report.figure(table.plot(), "The estimates with their 95 % Student t intervals.")
     report.heading("Noise and its negation")
-    report.figure(_pairs_figure(generator, seed), "Above: samples from z. Below: samples from -z.")
+    report.figure(pairs_figure(generator, N_PAIRS, seed), "Above: samples from z. Below: samples from -z.")
     report.heading("Where the model puts its ink")
     report.figure(means.plot(), "Mean of every pixel and the half-width of its interval; all 64 hold together at 95 %.")
     report.code(means.summary())
@@ -78,19 +75,3 @@ def _report(generator: Any, table: mcgen.Comparison, means: mcgen.Estimate, seed
         "about the model's own expectations; how far the model is from real digits is outside them."
     )
     return report.heading("Cite").code(mcgen.citation(table))
-
-
-def _pairs_figure(generator: Any, seed: int) -> Any:
-    """Draw pairs of samples from z and -z."""
-    noise = np.asarray(mcgen.Antithetic().draw(generator.noise, N_PAIRS, seed, stream=("pictures",)))
-    samples = as_numpy(generator(noise.reshape(-1, *noise.shape[2:]))).reshape(noise.shape)
-    figure, axes = new_figure(2, N_PAIRS, 1.0 * N_PAIRS, 2.1)
-    for column in range(N_PAIRS):
-        for row in range(2):
-            ax = axes[row, column]
-            ax.imshow(as_picture(samples[column, row]), cmap="gray", vmin=0, vmax=1)
-            ax.set_xticks([])
-            ax.set_yticks([])
-    axes[0, 0].set_ylabel("z")
-    axes[1, 0].set_ylabel("-z")
-    return figure
