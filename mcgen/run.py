@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,11 +90,12 @@ class Task:
                 yield range(start, start + group), None
             return
         at_once = group * max(1, min(LEAF // group, _NOISE_VALUES // size))
-        for start in range(first, replicates.stop, at_once):
-            stop = min(start + at_once, replicates.stop + (start - replicates.stop) % group)
-            noise = np.asarray(self.design.draw(spec, range(start, stop), self.seed, stream=self.stream))
-            for place in range(0, stop - start, group):
-                yield range(start + place, start + place + group), noise[place : place + group]
+        last = replicates.stop + (first - replicates.stop) % group
+        parts = [range(start, min(start + at_once, last)) for start in range(first, last, at_once)]
+        draw = partial(self.design.draw, spec, seed=self.seed, stream=self.stream)
+        for part, noise in zip(parts, _one_ahead(draw, parts), strict=True):
+            for place in range(0, len(part), group):
+                yield part[place : place + group], np.asarray(noise)[place : place + group]
 
     def _batches(self, company: range, noise: Noise | None) -> Iterator[Batch]:
         """Yield a group's batches: all of it, or slices of the points of a replicate that is larger than a batch."""
@@ -131,6 +134,20 @@ class Task:
                 self.warnings.append(problem)
                 warnings.warn(problem, GeneratorWarning, stacklevel=2)
         return values
+
+
+def _one_ahead(draw: Callable[[range], Noise], parts: list[range]) -> Iterator[Noise]:
+    """Yield the noise of each part, drawing the next in a thread meanwhile: numpy and devices work side by side."""
+    if len(parts) == 1:
+        yield draw(parts[0])
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = pool.submit(draw, parts[0])
+        for following in [*parts[1:], None]:
+            noise = ahead.result()
+            if following is not None:
+                ahead = pool.submit(draw, following)
+            yield noise
 
 
 def _call(function: Callable[..., Any], batch: Batch, *arguments: Any) -> Any:
