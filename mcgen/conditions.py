@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from mcgen.arrays import as_numpy
 from mcgen.efficiency import welch_satterthwaite
-from mcgen.estimates import Estimate, Provenance, estimate_of
-from mcgen.execution import RunOptions, component_names, condition_text, run_single, with_options
+from mcgen.errors import RunError
+from mcgen.estimates import Estimate, estimate_of
+from mcgen.execution import (
+    Outcome,
+    RunOptions,
+    component_names,
+    condition_text,
+    moments_estimate,
+    provenance_of,
+    run,
+    run_single,
+    with_options,
+)
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Sampled
 from mcgen.moments import Floats
@@ -47,6 +59,7 @@ def stratified_average(task: Task, n_replicates: int, options: RunOptions, weigh
         for number, condition in enumerate(task.condition):
             part = replace(task, stream=stream_of(condition, number), condition=condition, warnings=[])
             strata.append(run_single(part, n_replicates, options))
+            _require_same_shape(strata, task)
             if strata[-1].partial:
                 break
     except KeyboardInterrupt:
@@ -59,6 +72,16 @@ def stratified_average(task: Task, n_replicates: int, options: RunOptions, weigh
             error.partial = _average(strata, task, options, weights)  # type: ignore[attr-defined]
         raise
     return _average(strata, task, options, weights)
+
+
+def _require_same_shape(strata: list[Estimate], task: Task) -> None:
+    if strata[-1].shape != strata[0].shape:
+        wrong = strata.pop()
+        raise RunError(
+            f"statistic {name_of(task.statistic)!r} gave components of shape {wrong.shape} under condition "
+            f"{wrong.provenance.condition}, where {strata[0].shape} as under the first are needed to average; estimate "
+            "the conditions one by one"
+        )
 
 
 def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: Floats) -> Estimate:
@@ -91,44 +114,24 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
 
 def common_noise_average(task: Task, n_replicates: int, options: RunOptions, weights: Floats) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
-    conditions, n = task.condition, len(task.condition)
-    joint = replace(
-        task,
-        generator=_EachCondition(task.generator),
-        statistic=_EachAndAverage(task.statistic, weights),
-    )
-    # Intervals are made for each condition, not across them.
-    whole = run_single(joint, n_replicates, replace(options, interval="student-t", simultaneous=False))
-    shape = whole.shape[1:]
-    names = component_names(task.statistic, shape)
+    joint = replace(task, generator=_EachCondition(task.generator), statistic=_EachAndAverage(task.statistic, weights))
+    return run(joint, n_replicates, options, partial(_split, options=options))
+
+
+def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
+    """Return the average, with the estimate of each condition, out of a run of all on the same noise."""
+    assert joint.components is not None
+    assert isinstance(joint.statistic, _EachAndAverage)
+    shape = joint.components[1:]
+    names = component_names(joint.statistic.statistic, shape)
+    texts = [condition_text(one) for one in joint.condition]
     parts = []
-    for number in range(n + 1):
-        text = condition_text(conditions[number]) if number < n else ", ".join(map(condition_text, conditions))
-        provenance = replace(
-            whole.provenance,
-            generator=name_of(task.generator),
-            statistic=name_of(task.statistic),
-            condition=text,
-            common_random_numbers=True,
-        )
-        part = _components(whole, number, shape, names, provenance)
-        parts.append(with_options(part, options))
+    for number, text in enumerate([*texts, ", ".join(texts)]):
+        k = math.prod(shape)
+        columns = slice(number * k, (number + 1) * k)
+        provenance = replace(provenance_of(joint, outcome), condition=text, common_random_numbers=True)
+        parts.append(with_options(moments_estimate(joint, outcome, columns, shape, names, provenance), options))
     return replace(parts[-1], strata=tuple(parts[:-1]))
-
-
-def _components(
-    whole: Estimate, number: int, shape: tuple[int, ...], names: tuple[str, ...], provenance: Provenance
-) -> Estimate:
-    """Return the estimate of one condition, or of the average, out of a run of all."""
-    assert whole.moments is not None
-    k = math.prod(shape)
-    columns = slice(number * k, (number + 1) * k)
-    moments = whole.moments.select(columns)
-    means = None if whole.replicate_means is None else whole.replicate_means[:, columns]
-    within = None if whole.within is None else whole.within[:, columns]
-    df = np.full(k, moments.count - 1.0)
-    sampled = Sampled(moments.mean, moments.standard_error, df, means, provenance.seed)
-    return estimate_of(sampled, provenance, shape, names, moments=moments, within=within, warnings=whole.warnings)
 
 
 @dataclass(frozen=True)

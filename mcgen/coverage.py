@@ -26,7 +26,7 @@ _SKEWED_COVERAGE = {5: 0.82, 10: 0.84}
 _ROUNDING = 1e-7
 
 
-def coverage_warnings(moments: Moments, names: Sequence[str], method: str) -> list[str]:
+def coverage_warnings(moments: Moments, names: Sequence[str]) -> list[str]:
     """Return what there is to warn of in an interval from these replicate means."""
     n, found = moments.count, []
     constant = np.sqrt(moments.variance) <= _ROUNDING * np.sqrt(moments.mean**2 + moments.within)
@@ -45,8 +45,7 @@ def coverage_warnings(moments: Moments, names: Sequence[str], method: str) -> li
         found.append(
             f"the replicate means of {names[worst]}{_and_others(n < needed)} have skewness up to "
             f"{skewness[worst]:.2g}, for which {n} replicates are few (below 25 x skewness^2 = {needed[worst]:.0f}): "
-            "the interval may cover less than it says. Use more replicates"
-            + ("" if method == "bootstrap-t" else ", or interval='bootstrap-t'")
+            "the interval may cover less than it says. Use more replicates, or interval='bootstrap-t'"
         )
     if constant.any():
         found.append(

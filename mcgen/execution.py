@@ -8,7 +8,9 @@ import platform
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from mcgen.errors import CoverageWarning
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.generators import name_of
 from mcgen.intervals import Method, Sampled, SimultaneousMethod
+from mcgen.moments import Moments
 from mcgen.progress import Progress
 from mcgen.random import as_seed_sequence
 from mcgen.reduction import Tally
@@ -43,14 +46,37 @@ class RunOptions:
         return self.interval == "bootstrap-t" or self.simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: its replicates (two or more), whether it ended before its time, how long it took."""
+
+    tally: Tally
+    partial: bool
+    seconds: float
+
+    @property
+    def moments(self) -> Moments:
+        """The moments of the replicates."""
+        moments = self.tally.moments()
+        assert moments is not None
+        return moments
+
+
 def run_single(task: Task, n_replicates: int, options: RunOptions) -> Estimate:
     """Run one task and make its estimate."""
-    keep = True if options.resamples else options.keep_replicates
-    tally, partial = Tally(n_replicates, keep), False
+    return run(task, n_replicates, options, partial(single_estimate, options=options))
+
+
+def run(task: Task, n_replicates: int, options: RunOptions, finish: Callable[[Task, Outcome], Estimate]) -> Estimate:
+    """Run one task and return what `finish` makes of its replicates.
+
+    What is interrupted from the keyboard returns it for the replicates that came; an exception carries it as its
+    ``partial``. With fewer than two replicates there is nothing to make.
+    """
+    tally = Tally(n_replicates, True if options.resamples else options.keep_replicates)
     label = f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
-    total = n_replicates * task.design.n_points
-    bar = Progress(total, label, options.progress, options.confidence_level)
-    start = time.perf_counter()
+    bar = Progress(n_replicates * task.design.n_points, label, options.progress, options.confidence_level)
+    start, interrupted = time.perf_counter(), False
     try:
         with bar:
             for rows in task.evaluate(range(n_replicates)):
@@ -59,17 +85,54 @@ def run_single(task: Task, n_replicates: int, options: RunOptions) -> Estimate:
     except KeyboardInterrupt:
         if tally.count < 2:
             raise
-        partial = True
+        interrupted = True
     except Exception as error:
-        # Exceptions with slots have no room for it; they keep what they say.
-        with contextlib.suppress(AttributeError):
-            error.partial = _finished(task, tally, options, True, start)  # type: ignore[attr-defined]
+        if tally.count >= 2:
+            # Exceptions with slots have no room for it; they keep what they say.
+            with contextlib.suppress(AttributeError):
+                error.partial = finish(task, Outcome(tally, True, time.perf_counter() - start))  # type: ignore[attr-defined]
         raise
-    made = _finished(task, tally, options, partial, start)
-    assert made is not None  # two replicates at least, by the checks above
-    for text in made.warnings[len(task.warnings) :]:
-        warnings.warn(text, CoverageWarning, stacklevel=3)
+    made = finish(task, Outcome(tally, interrupted, time.perf_counter() - start))
+    told = [text for part in (made, *made.strata) for text in part.warnings if text not in task.warnings]
+    for text in dict.fromkeys(told):
+        warnings.warn(text, CoverageWarning, stacklevel=4)
     return made
+
+
+def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estimate:
+    """Return the estimate of the replicates that came."""
+    assert task.components is not None
+    names = component_names(task.statistic, task.components)
+    provenance = provenance_of(task, outcome)
+    return with_options(moments_estimate(task, outcome, slice(None), task.components, names, provenance), options)
+
+
+def moments_estimate(
+    task: Task,
+    outcome: Outcome,
+    columns: slice,
+    shape: tuple[int, ...],
+    names: tuple[str, ...],
+    provenance: Provenance,
+) -> Estimate:
+    """Return the estimate of some columns of a run's components, without its interval yet."""
+    moments, kept = outcome.moments.select(columns), outcome.tally.kept()
+    sampled = Sampled(
+        moments.mean,
+        moments.standard_error,
+        np.full(len(moments.mean), moments.count - 1.0),
+        None if kept is None else kept[0][:, columns],
+        provenance.seed,
+    )
+    return estimate_of(
+        sampled,
+        provenance,
+        shape,
+        names,
+        moments=moments,
+        within=None if kept is None else kept[1][:, columns],
+        warnings=(*task.warnings, *coverage_warnings(moments, names)),
+    )
 
 
 def with_options(made: Estimate, options: RunOptions) -> Estimate:
@@ -89,26 +152,6 @@ def with_options(made: Estimate, options: RunOptions) -> Estimate:
     except ValueError as error:
         error.partial = made.with_interval(confidence_level=options.confidence_level)  # type: ignore[attr-defined]
         raise
-
-
-def _finished(task: Task, tally: Tally, options: RunOptions, partial: bool, start: float) -> Estimate | None:
-    """Return the estimate of the replicates that came, None where they are fewer than two."""
-    moments, kept = tally.moments(), tally.kept()
-    if moments is None or moments.count < 2 or task.components is None:
-        return None
-    provenance = _provenance(task, moments.count, partial, time.perf_counter() - start)
-    sampled = Sampled(
-        moments.mean,
-        moments.standard_error,
-        np.full(len(moments.mean), moments.count - 1.0),
-        None if kept is None else kept[0],
-        provenance.seed,
-    )
-    names = component_names(task.statistic, task.components)
-    notes = (*task.warnings, *coverage_warnings(moments, names, options.interval))
-    within = None if kept is None else kept[1]
-    made = estimate_of(sampled, provenance, task.components, names, moments=moments, within=within, warnings=notes)
-    return with_options(made, options)
 
 
 def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -132,7 +175,8 @@ def condition_text(condition: Any) -> str:
     return f"{type(condition).__name__} of shape {tuple(shape)}" if shape is not None else f"{text[:57]}..."
 
 
-def _provenance(task: Task, n_replicates: int, partial: bool, seconds: float) -> Provenance:
+def provenance_of(task: Task, outcome: Outcome) -> Provenance:
+    """Return what was done in a run."""
     torch = sys.modules.get("torch")
     versions = {
         "mcgen": __version__,
@@ -140,6 +184,7 @@ def _provenance(task: Task, n_replicates: int, partial: bool, seconds: float) ->
         "numpy": np.__version__,
         "scipy": scipy.__version__,
     }
+    n_replicates = outcome.tally.count
     return Provenance(
         generator=name_of(task.generator),
         statistic=name_of(task.statistic),
@@ -152,7 +197,7 @@ def _provenance(task: Task, n_replicates: int, partial: bool, seconds: float) ->
         seed=as_seed_sequence(task.seed),
         condition=None if task.condition is None else condition_text(task.condition),
         batch_size=task.batch_size,
-        partial=partial,
-        seconds=seconds,
+        partial=outcome.partial,
+        seconds=outcome.seconds,
         versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
     )

@@ -96,6 +96,33 @@ def test_common_random_numbers_average_replicate_by_replicate() -> None:
     assert joint.half_width == pytest.approx(result.half_width, rel=0.15)
 
 
+def test_common_noise_that_breaks_keeps_every_condition() -> None:
+    calls = 0
+
+    def fails(z: np.ndarray, condition: float) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls > 20:
+            raise RuntimeError("out of memory")
+        return shifted(z, condition)
+
+    with pytest.raises(RuntimeError) as caught:
+        mcgen.estimate(
+            mcgen.as_generator(fails, (8,)), pixel_mean, design=Antithetic(), n_evaluations=1280, seed=SEED,
+            condition=[0, 1], common_random_numbers=True,
+        )  # fmt: skip
+    partial = caught.value.partial
+    assert [part.provenance.condition for part in partial.strata] == ["0", "1"]
+    assert partial.shape == ()
+
+
+def test_conditions_must_give_the_same_components() -> None:
+    growing = mcgen.as_generator(lambda z, c: logistic(z)[:, :c], (8,))
+    with pytest.raises(mcgen.RunError, match=r"components of shape \(4,\) under condition 4, where \(3,\)") as caught:
+        mcgen.estimate(growing, lambda x: x, design=Antithetic(), n_evaluations=640, seed=SEED, condition=[3, 4])
+    assert len(caught.value.partial.strata) == 1
+
+
 def test_measurements_and_prompts_can_be_conditions() -> None:
     measurement = np.linspace(0, 1, 8)
     result = mcgen.estimate(
