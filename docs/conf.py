@@ -16,3 +16,5 @@ exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"mcgen {release}"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
