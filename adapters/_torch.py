@@ -39,9 +39,9 @@ class TorchGenerator:
         Where the noise goes. By default where the parameters of `modules` are, else the CPU.
     dtype : torch.dtype, optional
         The type of the noise that the function receives. By default that of the spec (float32).
-    modules : iterable of torch.nn.Module, optional
-        The networks that `function` runs. By default `function` itself where it is a module. They must be
-        in evaluation mode.
+    modules : torch.nn.Module or iterable of them, optional
+        The networks that `function` runs. By default `function` itself where it is a module, or the module that
+        it is a method of. They must be in evaluation mode.
     name : str, optional
         How results call the generator.
 
@@ -59,12 +59,18 @@ class TorchGenerator:
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        modules: Iterable[torch.nn.Module] | None = None,
+        modules: torch.nn.Module | Iterable[torch.nn.Module] | None = None,
         name: str | None = None,
     ) -> None:
+        if not callable(function) or not isinstance(dtype, torch.dtype | None):
+            raise TypeError(
+                f"from_torch takes a callable and a dtype such as torch.float32; got {function!r} and dtype={dtype!r}"
+            )
         if modules is None:
-            modules = [function] if isinstance(function, torch.nn.Module) else []
-        self.modules = tuple(modules)
+            # A method's network is the module that it is bound to.
+            owner = getattr(function, "__self__", function)
+            modules = [owner] if isinstance(owner, torch.nn.Module) else []
+        self.modules = (modules,) if isinstance(modules, torch.nn.Module) else tuple(modules)
         self.function = function
         self.noise = as_noise_spec(noise)
         self.dtype = dtype

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from mcgen._integers import checked_integer
+from mcgen.arrays import as_numpy
 from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.intervals import FEWEST_FOR_BOOTSTRAP
@@ -34,9 +36,9 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
         )
     n = design.n_points
     if n_replicates is not None:
-        count = operator.index(n_replicates)
+        count = checked_integer("n_replicates", n_replicates)
     else:
-        evaluations = operator.index(n_evaluations or 0)
+        evaluations = checked_integer("n_evaluations", n_evaluations)
         count, rest = divmod(evaluations, n)
         if rest:
             below, above = max(2, count) * n, max(2, count + 1) * n
@@ -92,10 +94,33 @@ def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int)
         # Groups of the same size, so that the last is not half empty.
         n_groups = math.ceil(n_replicates * n_points / DEFAULT_BATCH)
         return math.ceil(n_replicates / n_groups) * n_points
-    size = operator.index(batch_size)
+    size = checked_integer("batch_size", batch_size)
     if size < 1:
         raise ValueError(f"batch_size must be at least 1; got {size}. Leave it out for about {DEFAULT_BATCH}")
     return size
+
+
+def stream_of(condition: Any, number: int) -> tuple[str, ...]:
+    """Return what sets a condition's random numbers apart: its own content, the same in every list and alone.
+
+    Numbers, texts, and arrays of any library, alone or in tuples, are known by their content; anything else by its
+    place in the list.
+    """
+    return () if condition is None else ("condition", _content(condition) or f"number {number}")
+
+
+def _content(condition: Any) -> str | None:
+    if isinstance(condition, np.generic):
+        condition = condition.item()
+    if condition is None or isinstance(condition, bool | int | float | complex | str | bytes):
+        return repr(condition)
+    if isinstance(condition, tuple):
+        parts = [_content(part) for part in condition]
+        return None if None in parts else f"({', '.join(map(str, parts))})"
+    if hasattr(condition, "dtype") and hasattr(condition, "shape"):
+        array = np.ascontiguousarray(as_numpy(condition))
+        return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    return None
 
 
 def checked_weights(conditions: list[Any], weights: Sequence[float] | None) -> Floats:
@@ -104,16 +129,20 @@ def checked_weights(conditions: list[Any], weights: Sequence[float] | None) -> F
         raise ValueError(
             "condition is an empty list; give at least one condition, or leave it out for a generator without"
         )
-    texts = [repr(c) for c in conditions if isinstance(c, int | str)]
-    if len(set(texts)) < len(texts):
-        raise ValueError(f"conditions repeat in {texts}; list each once and count it by its weight")
+    keys = [stream_of(condition, number) for number, condition in enumerate(conditions)]
+    if len(set(keys)) < len(keys):
+        texts = [repr(condition) for condition in conditions]
+        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
     if weights is None:
         return np.full(len(conditions), 1 / len(conditions))
-    given = np.asarray(weights, dtype=np.float64)
+    try:
+        given = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        given = np.empty(0)
     if given.shape != (len(conditions),) or not (given > 0).all() or abs(given.sum() - 1) > 1e-9:
         raise ValueError(
             f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition; got "
-            f"{given.tolist()}. Divide them by their sum"
+            f"{weights!r}. Divide them by their sum"
         )
     return given
 

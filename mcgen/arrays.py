@@ -17,11 +17,44 @@ def as_numpy(array: Any) -> NDArray[Any]:
 
     Half-precision types that numpy lacks become float32.
     """
+    if isinstance(array, list) and array and hasattr(array[0], "detach"):
+        array = [as_numpy(item) for item in array]
     if hasattr(array, "detach"):
         array = array.detach().cpu()
         if "bfloat16" in str(array.dtype):
             array = array.float()
     return np.asarray(array)
+
+
+def as_values(result: Any) -> NDArray[np.float64]:
+    """Return what a statistic gave as numbers.
+
+    Raises
+    ------
+    TypeError
+        If they are no real numbers: complex, masked, text, dates, ragged.
+    """
+    if isinstance(result, np.ma.MaskedArray):
+        raise TypeError("a masked array, whose mask would be lost; fill it or average what is not masked")
+    array = as_numpy(result)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"values of type {array.dtype}, which are no real numbers")
+    return array.astype(np.float64)
+
+
+def rounding_of(array: Any) -> float:
+    """Return the relative rounding error of an array's type, that of float64 for what is no floating-point array."""
+    if isinstance(array, tuple):
+        return max(map(rounding_of, array), default=0.0)
+    text = str(getattr(array, "dtype", "float64")).rpartition(".")[2]
+    return {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(text, 2.0**-52)
+
+
+def take_rows(samples: Any, rows: slice) -> Any:
+    """Return some rows of the samples, of each array of a tuple."""
+    if isinstance(samples, tuple):
+        return tuple(take_rows(part, rows) for part in samples)
+    return samples[rows]
 
 
 def leading_length(samples: Any) -> int:
@@ -32,9 +65,11 @@ def leading_length(samples: Any) -> int:
     TypeError
         If there is no such axis, or the arrays of a tuple disagree.
     """
+    if isinstance(samples, dict | str):
+        raise TypeError(f"a {type(samples).__name__} has none; return the array itself, or a tuple of arrays")
     if not isinstance(samples, tuple):
         return len(samples)
-    lengths = {len(part) for part in samples}
+    lengths = {leading_length(part) for part in samples}
     if len(lengths) != 1:
         raise TypeError(f"a tuple of arrays with leading axes of different lengths {sorted(lengths)}")
     return lengths.pop()

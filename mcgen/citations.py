@@ -67,12 +67,12 @@ _ENTRIES = {
   volume = {16}, number = {3}, pages = {927--953},
   year = {1988}
 }""",
-    "sidak1967rectangular": """@article{sidak1967rectangular,
-  title = {Rectangular confidence regions for the means of multivariate normal distributions},
-  author = {{\\v S}id{\\'a}k, Zbyn{\\v e}k},
+    "dunn1961multiple": """@article{dunn1961multiple,
+  title = {Multiple comparisons among means},
+  author = {Dunn, Olive Jean},
   journal = {Journal of the American Statistical Association},
-  volume = {62}, number = {318}, pages = {626--633},
-  year = {1967}
+  volume = {56}, number = {293}, pages = {52--64},
+  year = {1961}
 }""",
     "chernozhukov2013gaussian": """@article{chernozhukov2013gaussian,
   title = {{Gaussian} approximations and multiplier bootstrap for maxima of sums of high-dimensional random vectors},
@@ -105,7 +105,7 @@ _OF_DESIGN = {
 _OF_METHOD = {
     "bootstrap-t": ("hall1988theoretical",),
     "bootstrap-max-t": ("hall1988theoretical",),
-    "sidak": ("sidak1967rectangular",),
+    "bonferroni": ("dunn1961multiple",),
     "gaussian-multiplier": ("chernozhukov2013gaussian",),
 }
 
@@ -122,6 +122,8 @@ def citation(result: Estimate | Comparison) -> str:
     >>> print(mcgen.citation(mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)).splitlines()[0])
     @software{mcgen,
     """
+    if not isinstance(result, Estimate | Comparison):
+        raise TypeError(f"citation takes an Estimate or a Comparison; got {result!r}")
     compared = isinstance(result, Comparison)
     keys = ["mcgen", "salmon2011parallel"]
     for estimate in result.estimates if isinstance(result, Comparison) else (result,):

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,26 +32,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # A generator is looked up from the folder one stands in, as `python -m` does.
     sys.path.insert(0, os.getcwd())
+    output = getattr(options, "output", None)
     try:
+        _require_folder(output)
         result = options.command(options)
-    except RunError as error:
-        print(f"mcgen: {error}", file=sys.stderr)
-        if error.partial is not None:
-            print(f"finished before it: {error.partial}", file=sys.stderr)
-            _save(error.partial, getattr(options, "output", None))
-        return 1
-    except (ValueError, TypeError, ImportError, OSError) as error:
-        if getattr(error, "__notes__", None):
-            raise  # out of the user's own code: the traceback says where
-        print(f"mcgen: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("mcgen: interrupted before two replicates were finished", file=sys.stderr)
         return 130
-    if result is not None:
-        print(result.summary() if isinstance(result, Estimate) else result)
-        _save(result, options.output)
-    return 0
+    except Exception as error:
+        return _failed(error, output)
+    if result is None:
+        return 0
+    _save(result, output)
+    print(result.summary() if isinstance(result, Estimate) else result)
+    parts = result.estimates if isinstance(result, Comparison) else (result,)
+    return 130 if any(part.partial for part in parts) else 0
+
+
+def _failed(error: Exception, output: str | None) -> int:
+    """Say what went wrong, save what was finished, and return the exit status."""
+    expected = isinstance(error, ValueError | TypeError | OSError | ModuleNotFoundError)
+    if isinstance(error, RunError) or (expected and not getattr(error, "__notes__", None)):
+        print(f"mcgen: {error}", file=sys.stderr)
+    else:
+        # Out of the user's own code: the traceback says where.
+        traceback.print_exception(error)
+    partial = getattr(error, "partial", None)
+    if partial is not None:
+        print(f"finished before it: {partial}", file=sys.stderr)
+        _save(partial, output)
+    return 2 if partial is None and not isinstance(error, RunError) else 1
+
+
+def _require_folder(output: str | None) -> None:
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise ValueError(f"the folder of --output {output} does not exist; make it first")
 
 
 def _save(result: Estimate | Comparison, output: str | None) -> None:
@@ -85,11 +101,12 @@ def _compare(options: argparse.Namespace) -> Comparison:
 
 def _run_options(options: argparse.Namespace) -> dict[str, Any]:
     names = ("n_evaluations", "seed", "confidence_level", "interval", "simultaneous", "batch_size", "progress")
-    return {name: getattr(options, name) for name in names} | {"condition": _condition(options.condition)}
-
-
-def _condition(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+    conditions = [int(text) if text.lstrip("-").isdigit() else text for text in options.condition or []]
+    return {
+        **{name: getattr(options, name) for name in names},
+        "condition": conditions if len(conditions) > 1 else conditions[0] if conditions else None,
+        "common_random_numbers": options.common_random_numbers,
+    }
 
 
 def load(target: str) -> Any:
@@ -103,7 +120,17 @@ def load(target: str) -> Any:
     module_name, colon, name = target.partition(":")
     if not (module_name and colon and name):
         raise ValueError(f"name an object as package.module:name, such as mymodel:generator; got {target!r}")
-    found = importlib.import_module(module_name)
+    if module_name.endswith(".py"):
+        raise ValueError(f"name the module, not its file: {module_name[:-3].replace('/', '.')}:{name}; got {target!r}")
+    try:
+        found = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not module_name.startswith(error.name or "\0"):
+            error.add_note(f"raised while importing {module_name!r}")
+        raise
+    except Exception as error:
+        error.add_note(f"raised while importing {module_name!r}")
+        raise
     for part in name.split("."):
         if not hasattr(found, part):
             raise ValueError(f"{module_name} has no {name!r}; it has {', '.join(_public(found)) or 'nothing public'}")
@@ -118,6 +145,8 @@ def _public(module: Any) -> list[str]:
 def design_named(text: str, n_points: int | None) -> Design:
     """Return the design of a name such as ``antithetic``, ``sobol:64``, or ``sobol`` with its points beside it."""
     name, _, number = text.strip().partition(":")
+    if number.isdigit() and n_points not in (None, int(number)):
+        raise ValueError(f"the design {text!r} and --n-points {n_points} disagree; leave out one of them")
     points = int(number) if number.isdigit() else n_points
     if name in _FIXED_DESIGNS and (points is None or points == _FIXED_DESIGNS[name].n_points):
         return _FIXED_DESIGNS[name]
@@ -172,7 +201,8 @@ def _add_run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("generator", metavar="package.module:generator", help="an mcgen generator")
     command.add_argument("--statistic", required=True, help=f"{', '.join(_STATISTICS)} or package.module:name; commas")
     command.add_argument("--n-evaluations", type=int, required=True, help="samples (a design)")
-    command.add_argument("--condition", help="a class (number) or prompt, passed to the generator")
+    command.add_argument("--condition", action="append", help="a class (number) or prompt; again for several")
+    command.add_argument("--common-random-numbers", action="store_true", help="the same noise for all conditions")
     command.add_argument("--confidence-level", type=float, default=0.95)
     command.add_argument("--interval", default="student-t", help="student-t, normal or bootstrap-t")
     command.add_argument("--simultaneous", action="store_true", help="cover all components together")

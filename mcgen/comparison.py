@@ -9,22 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen.arguments import checked_replicates
+from mcgen._integers import checked_integer
+from mcgen.arguments import checked_generator, checked_protocol, checked_replicates
 from mcgen.designs import Design, MonteCarlo
-from mcgen.efficiency import LogEstimate, log_variance
+from mcgen.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance
 from mcgen.estimates import Estimate, estimate_from_plain, estimate_to_plain
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
-from mcgen.moments import Floats
 from mcgen.plot import plot_comparison
 from mcgen.random import Seed
 from mcgen.serialization import read_json, write_json
 from mcgen.statistics import Statistic
-from mcgen.text import component_text, frame_html
+from mcgen.text import component_text, expectation_text, frame_html
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+FEW_FOR_EFFICIENCY = 100
+"""Below so many replicates the interval of an efficiency covers markedly less than it says."""
+
+_MOST_COMPONENTS = 12
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,8 +54,10 @@ class Comparison:
         Columns beside those of `Estimate.to_frame`: ``relative_efficiency`` (the ratio of the variances at equal
         evaluations) with its interval ``efficiency_low``, ``efficiency_high``; ``relative_efficiency_width`` (the
         squared ratio of the intervals' widths, in which the t quantile of few replicates counts);
-        ``seconds_per_evaluation``; ``efficiency_per_second`` (the ratio of variance times seconds). All are NaN where
-        the replicate means do not vary.
+        ``seconds_per_evaluation``; ``efficiency_per_second`` (the ratio of variance times seconds) with its interval
+        ``per_second_low``, ``per_second_high``. Efficiencies are NaN where the replicate means do not vary but by
+        rounding. They are the jackknife's, free of the bias that a ratio of few replicates' variances has, and so
+        differ a little from the ratio of the printed standard errors.
         """
         import pandas as pd
 
@@ -73,24 +81,42 @@ class Comparison:
 
     def __str__(self) -> str:
         p = self.estimates[self.baseline].provenance
-        head = (
-            f"E[{p.statistic}({p.generator}(noise))], {p.n_evaluations:,} evaluations a design, seed {p.seed_text}\n"
+        lines = [
+            f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
             f"efficiency: evaluations of {p.design} that one evaluation is worth, with its "
-            f"{100 * self.estimates[0].confidence_level:g} % interval; in width: by the squared ratio of the widths\n"
-        )
-        return head + self.readable().to_string(index=False)
+            f"{100 * self.estimates[0].confidence_level:g} % interval; in width: the squared ratio of the "
+            "intervals' widths",
+            self.readable().to_string(index=False),
+            *self.notes(),
+        ]
+        return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return frame_html(self.readable())
+        return frame_html(self.readable()) + "".join(f"<p>{note}</p>" for note in self.notes())
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the table should know."""
+        found = []
+        few = min(one.n_replicates for one in self.estimates)
+        if few < FEW_FOR_EFFICIENCY:
+            found.append(
+                f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their 95 % "
+                "intervals covered 0.83 to 0.92 in simulations."
+            )
+        hidden = len(self.estimates[0].names) - _MOST_COMPONENTS
+        if hidden > 0:
+            found.append(f"{hidden} more components are in to_frame().")
+        return found
 
     def readable(self) -> pd.DataFrame:
         """Return the table for reading: rounded, as text, grouped by component."""
         import pandas as pd
 
+        order = {name: i for i, name in enumerate(self.estimates[0].names[:_MOST_COMPONENTS])}
         frame = self.to_frame()
-        order = {name: i for i, name in enumerate(self.estimates[0].names)}
+        frame = frame[frame["component"].isin(list(order))]
         frame = frame.sort_values("component", key=lambda names: names.map(order), kind="stable")
         rows = [
             {
@@ -115,7 +141,7 @@ def compare(
     designs: Sequence[Design],
     n_evaluations: int,
     seed: Seed,
-    baseline: int | None = None,
+    baseline: int | Design | None = None,
     **options: Any,
 ) -> Comparison:
     """Estimate the same quantity by several designs at equal numbers of evaluations.
@@ -130,15 +156,18 @@ def compare(
         For each design; a multiple of the points of each.
     seed : int or SeedSequence
         As for `estimate`.
-    baseline : int, optional
-        Which design the efficiencies are relative to; by default ``MonteCarlo()`` where it is there, else the first.
+    baseline : Design or int, optional
+        The design that the efficiencies are relative to, or its number; by default ``MonteCarlo()`` where it is
+        there, else the first.
     **options
-        The other arguments of `estimate`. Conditions in a list need ``common_random_numbers=True``.
+        The other arguments of `estimate`. Conditions in a list need ``common_random_numbers=True``; replicate means are
+        always kept.
 
     Returns
     -------
     Comparison
-        If interrupted from the keyboard, that of the designs that are finished.
+        If interrupted from the keyboard, that of the designs that are finished; an exception carries it as its
+        ``partial``.
 
     Raises
     ------
@@ -155,47 +184,69 @@ def compare(
     >>> table.to_frame()["relative_efficiency"].round(1).tolist()
     [1.0, 1.5, 10.3]
     """
-    designs = tuple(designs)
-    if len(designs) < 1 or len({str(design) for design in designs}) < len(designs):
-        raise ValueError(f"compare needs one or more designs, all different; got {[str(design) for design in designs]}")
-    for design in designs:
-        # One point of one replicate: what a design can't do, it says here; what it sets up once, no timing counts.
-        design.draw(generator.noise, 1, seed, points=range(1))
+    chosen, number = _checked_designs(designs, baseline)
+    checked_generator(generator)
+    for design in chosen:
         count = checked_replicates(design, n_evaluations, None)
-        if count < 5:
+        if count < FEWEST_FOR_JACKKNIFE:
             raise ValueError(
-                f"an efficiency needs at least 5 replicates; got {count} of {design} in {n_evaluations} evaluations. "
-                f"Use {5 * design.n_points} or more evaluations, or fewer points"
+                f"an efficiency needs at least {FEWEST_FOR_JACKKNIFE} replicates; got {count} of {design} in "
+                f"{n_evaluations} evaluations. Use {FEWEST_FOR_JACKKNIFE * design.n_points} or more evaluations, or "
+                "fewer points"
             )
+    if options.setdefault("keep_replicates", True) is False:
+        raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
     if isinstance(options.get("condition"), list) and not options.get("common_random_numbers"):
         raise ValueError(
             "the average over independent conditions has no replicate means to compare designs by; pass "
             "common_random_numbers=True, or compare one condition at a time"
         )
+    return _run_all(generator, statistic, chosen, number, n_evaluations=n_evaluations, seed=seed, **options)
+
+
+def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -> tuple[tuple[Design, ...], int]:
+    """Return the designs, all different, and the number of the baseline."""
+    chosen = (designs,) if isinstance(designs, Design) else tuple(designs)
+    for design in chosen:
+        checked_protocol(design, Design, "each of designs", "pass a list such as [MonteCarlo(), Antithetic()]")
+    if len(chosen) < 1 or len({str(design) for design in chosen}) < len(chosen):
+        raise ValueError(f"compare needs one or more designs, all different; got {[str(design) for design in chosen]}")
     if baseline is None:
-        baseline = designs.index(MonteCarlo()) if MonteCarlo() in designs else 0
-    if not 0 <= baseline < len(designs):
-        raise ValueError(f"baseline must be the number of a design, from 0 to {len(designs) - 1}; got {baseline}")
-    return _run_all(generator, statistic, designs, baseline, n_evaluations=n_evaluations, seed=seed, **options)
+        return chosen, chosen.index(MonteCarlo()) if MonteCarlo() in chosen else 0
+    if isinstance(baseline, Design) and baseline in chosen:
+        return chosen, chosen.index(baseline)
+    if isinstance(baseline, Design) or not 0 <= checked_integer("baseline", baseline) < len(chosen):
+        raise ValueError(
+            f"baseline must be one of the designs, or its number from 0 to {len(chosen) - 1}; got {baseline}"
+        )
+    return chosen, checked_integer("baseline", baseline)
 
 
 def _run_all(
     generator: Generator, statistic: Statistic, designs: tuple[Design, ...], baseline: int, **options: Any
 ) -> Comparison:
+    """Run the designs, the baseline first, so that a comparison cut short still has it."""
     done: list[Estimate] = []
-    # The baseline first, so that an interrupted comparison still has it.
     order = [baseline, *(number for number in range(len(designs)) if number != baseline)]
-    for number in order:
-        try:
+    try:
+        for number in order:
             made = estimate(generator, statistic, design=designs[number], **options)
-        except KeyboardInterrupt:
-            made = None
-        if made is not None and not made.partial:
+            if made.partial and done:
+                break
             done.append(made)
-            continue
+            if made.partial:
+                break
+    except KeyboardInterrupt:
         if not done:
-            raise KeyboardInterrupt
-        break
+            raise
+    except Exception as error:
+        if done:
+            error.partial = _compared(order, done, baseline)  # type: ignore[attr-defined]
+        raise
+    return _compared(order, done, baseline)
+
+
+def _compared(order: list[int], done: list[Estimate], baseline: int) -> Comparison:
     finished = sorted(zip(order, done, strict=False), key=lambda pair: pair[0])
     return Comparison(tuple(one for _, one in finished), [number for number, _ in finished].index(baseline))
 
@@ -205,37 +256,44 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     frame.insert(0, "design", one.provenance.design)
     frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
     if one is base:
-        value, low, high = (np.ones(len(frame)) for _ in range(3))
+        frame["relative_efficiency"] = frame["efficiency_low"] = frame["efficiency_high"] = 1.0
+        frame["relative_efficiency_width"] = 1.0
     else:
-        value, interval = _log_work(base).minus(_log_work(one)).exp(one.confidence_level)
-        low, high = np.asarray(interval.low), np.asarray(interval.high)
-    seconds = one.provenance.seconds / one.n_evaluations
-    frame["relative_efficiency"] = value
-    frame["efficiency_low"], frame["efficiency_high"] = low, high
-    frame["relative_efficiency_width"] = value * (_widths(base) / _widths(one)) ** 2
-    frame["seconds_per_evaluation"] = seconds
-    frame["efficiency_per_second"] = value * (base.provenance.seconds / base.n_evaluations) / seconds
+        log_ratio = _log_work(base).minus(_log_work(one))
+        value, interval = log_ratio.exp(one.confidence_level)
+        frame["relative_efficiency"] = value
+        frame["efficiency_low"], frame["efficiency_high"] = interval.low, interval.high
+        with np.errstate(divide="ignore", invalid="ignore"):
+            widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2
+        frame["relative_efficiency_width"] = np.where(np.isnan(value), np.nan, widths)
+    frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
+    if one is base:
+        frame["efficiency_per_second"] = frame["per_second_low"] = frame["per_second_high"] = 1.0
+        return frame
+    times = [part.provenance for part in (base, one)]
+    speed = np.log(times[0].seconds_per_evaluation / times[1].seconds_per_evaluation)
+    noise = sum(part.timing_error**2 for part in times)
+    timed = LogEstimate(log_ratio.value + speed, log_ratio.variance + noise, log_ratio.degrees_of_freedom)
+    value, interval = timed.exp(one.confidence_level)
+    frame["efficiency_per_second"] = value
+    frame["per_second_low"], frame["per_second_high"] = interval.low, interval.high
     return frame
 
 
 def _log_work(one: Estimate) -> LogEstimate:
     """Return the log of (variance of a replicate mean) x (points of a replicate)."""
-    if one.replicate_means is None:
+    if one.replicate_means is None or one.within is None:
         raise ValueError(
             "an efficiency needs the replicate means, which this estimate does not have; compare with "
             "keep_replicates=True"
         )
-    log = log_variance(one.replicate_means)
+    log = log_variance(one.replicate_means, one.within, one.provenance.rounding)
     return LogEstimate(log.value + np.log(one.provenance.n_points), log.variance, log.degrees_of_freedom)
-
-
-def _widths(one: Estimate) -> Floats:
-    """Return half-widths in standard errors: the quantile where the interval is Student's or normal."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.ravel(one.half_width) / np.ravel(one.standard_error))
 
 
 def _efficiency_text(row: Any) -> str:
     if row["efficiency_low"] == row["efficiency_high"]:
         return "1 (baseline)"
+    if np.isnan(row["relative_efficiency"]):
+        return "not defined"
     return f"{row['relative_efficiency']:.3g} [{row['efficiency_low']:.3g}, {row['efficiency_high']:.3g}]"

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.arrays import as_numpy
+from mcgen.arguments import stream_of
+from mcgen.arrays import leading_length
 from mcgen.efficiency import welch_satterthwaite
 from mcgen.errors import RunError
 from mcgen.estimates import Estimate, estimate_of
@@ -31,17 +32,11 @@ from mcgen.execution import (
 )
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Sampled
+from mcgen.laws import values_of
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.run import Task
 from mcgen.statistics import Statistic
-
-
-def stream_of(condition: Any, number: int) -> tuple[str | int, ...]:
-    """Return what sets a condition's random numbers apart: a class or a prompt is itself, all else its number."""
-    if condition is None:
-        return ()
-    return ("condition", repr(condition) if isinstance(condition, int | str) else f"number {number}")
 
 
 def stratified_average(task: Task, n_replicates: int, options: RunOptions, weights: Floats) -> Estimate:
@@ -52,7 +47,7 @@ def stratified_average(task: Task, n_replicates: int, options: RunOptions, weigh
     if options.resamples:
         raise ValueError(
             "the average over independent conditions has no replicate means to resample; use interval='student-t', "
-            "simultaneous='sidak', or common_random_numbers=True"
+            "simultaneous='bonferroni', or common_random_numbers=True"
         )
     strata: list[Estimate] = []
     try:
@@ -99,6 +94,8 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
         first.provenance,
         condition=", ".join(str(part.provenance.condition) for part in strata),
         partial=len(strata) < len(task.condition) or strata[-1].partial,
+        n_replicates=min(part.n_replicates for part in strata),
+        n_evaluations=min(part.n_evaluations for part in strata),
         seconds=sum(part.provenance.seconds for part in strata),
     )
     sampled = Sampled(
@@ -164,6 +161,13 @@ class _EachAndAverage:
         return name_of(self.statistic)
 
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
-        values = np.stack([as_numpy(self.statistic(part)).astype(np.float64) for part in samples], axis=1)
+        n = leading_length(samples)
+        columns = [values_of(self.statistic, part, n) for part in samples]
+        if len({column.shape for column in columns}) > 1:
+            raise RunError(
+                f"statistic {self.name!r} gave components of shapes {[column.shape[1:] for column in columns]} "
+                "under the conditions; to average they must be the same. Estimate the conditions one by one"
+            )
+        values = np.stack(columns, axis=1)
         average = np.einsum("c,nc...->n...", self.weights, values)
         return np.concatenate([values, average[:, None]], axis=1)

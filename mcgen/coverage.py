@@ -22,14 +22,10 @@ FEWEST_WITHOUT_WARNING = 25
 _SKEWED_COVERAGE = {5: 0.82, 10: 0.84}
 
 
-# Of replicate means that differ by less than this, relative to the values, float32 rounding is all that is left.
-_ROUNDING = 1e-7
-
-
-def coverage_warnings(moments: Moments, names: Sequence[str]) -> list[str]:
-    """Return what there is to warn of in an interval from these replicate means."""
+def coverage_warnings(moments: Moments, names: Sequence[str], rounding: float) -> list[str]:
+    """Return what there is to warn of in an interval from these replicate means, of values with that rounding."""
     n, found = moments.count, []
-    constant = np.sqrt(moments.variance) <= _ROUNDING * np.sqrt(moments.mean**2 + moments.within)
+    constant = moments.constant(rounding)
     skewness = np.where(constant, 0.0, np.abs(moments.skewness))
     needed = 25 * skewness**2
     worst = int(skewness.argmax())
@@ -57,6 +53,6 @@ def coverage_warnings(moments: Moments, names: Sequence[str]) -> list[str]:
 
 
 def _and_others(concerned: NDArray[np.bool_]) -> str:
-    """Return how many other components a warning about one of them is about too."""
+    """Return how many components a warning about one of them is about."""
     others = int(concerned.sum()) - 1
-    return f" (and of {others} others among {len(concerned)} components)" if others else ""
+    return f" ({others + 1} of {len(concerned)} components)" if others else ""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcgen.intervals import Interval, student_t_quantile
-from mcgen.moments import Floats
+from mcgen.moments import Floats, varies_by_rounding
 
 FEWEST_FOR_JACKKNIFE = 5
 
@@ -63,15 +63,15 @@ def welch_satterthwaite(variances: Floats, degrees_of_freedom: Floats) -> Floats
     return np.asarray(np.where(np.isnan(df), np.broadcast_to(degrees_of_freedom, variances.shape).min(axis=0), df))
 
 
-def log_variance(replicate_means: Floats) -> LogEstimate:
-    """Return the jackknife of the log variance of the replicate means (R, k)."""
+def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> LogEstimate:
+    """Return the jackknife of the log variance of the replicate means (R, k); arguments as for `over_monte_carlo`."""
     n = _enough(replicate_means)
-    variance, left_out = _left_out_variances(replicate_means)
+    variance, left_out = _left_out_variances(replicate_means, within, rounding)
     return _jackknife(np.log(variance), np.log(left_out), n)
 
 
 def over_monte_carlo(
-    replicate_means: Floats, within: Floats, n_points: int, confidence_level: float
+    replicate_means: Floats, within: Floats, n_points: int, confidence_level: float, rounding: float = 2.0**-52
 ) -> tuple[Floats, Interval]:
     """Return the efficiency over Monte Carlo that a design's own run shows, and its interval, each of shape (k,).
 
@@ -86,12 +86,14 @@ def over_monte_carlo(
         Points in a replicate.
     confidence_level : float
         Of the interval.
+    rounding : float
+        Relative rounding error of the values.
 
     Returns
     -------
     value : ndarray
-        NaN for a component whose replicate means do not vary: the statistic is constant, or the design integrates it
-        exactly, and there is no variance to compare.
+        NaN for a component whose replicate means do not vary but by rounding: the statistic is constant, or the
+        design integrates it exactly, and there is no variance to compare.
     interval : Interval
         NaN there too.
 
@@ -101,7 +103,7 @@ def over_monte_carlo(
         If there are fewer than 5 replicates.
     """
     n = _enough(replicate_means)
-    variance, left_out = _left_out_variances(replicate_means)
+    variance, left_out = _left_out_variances(replicate_means, within, rounding)
     total = within.mean(axis=0) + variance
     total_left_out = (within.sum(axis=0) - within) / (n - 1) + left_out
     log_ratio = np.log(total / (n_points * variance))
@@ -118,16 +120,15 @@ def _enough(replicate_means: Floats) -> int:
     return n
 
 
-def _left_out_variances(means: Floats) -> tuple[Floats, Floats]:
-    """Return the variance (k,) and those with each replicate left out (R, k), in closed form."""
-    n = len(means)
-    squares = (means - means.mean(axis=0)) ** 2
+def _left_out_variances(means: Floats, within: Floats, rounding: float) -> tuple[Floats, Floats]:
+    """Return the variance (k,) and those with each replicate left out (R, k), in closed form; NaN for rounding."""
+    n, mean = len(means), means.mean(axis=0)
+    squares = (means - mean) ** 2
     m2 = squares.sum(axis=0)
     left_out = (m2 - squares * (n / (n - 1))) / (n - 2)
-    # What is left of replicate means that agree to rounding is rounding itself, no variance to divide by.
-    scale = np.maximum(np.abs(means).max(axis=0), np.finfo(float).tiny)
-    defined = (left_out > (1e-14 * scale) ** 2).all(axis=0)
-    return np.where(defined, m2 / (n - 1), np.nan), np.where(defined, left_out, np.nan)
+    # The least of them: where one replicate alone varies, the others say nothing either.
+    undefined = varies_by_rounding(mean, np.maximum(left_out.min(axis=0), 0.0), within.mean(axis=0), rounding)
+    return np.where(undefined, np.nan, m2 / (n - 1)), np.where(undefined, np.nan, left_out)
 
 
 def _jackknife(value: Floats, left_out: Floats, n: int) -> LogEstimate:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mcgen.estimates import Estimate
+import sys
+import warnings
+from typing import Any
 
 
 class RunError(ValueError):
@@ -13,11 +12,11 @@ class RunError(ValueError):
 
     Attributes
     ----------
-    partial : Estimate or None
-        What the finished replicates give, where there are two or more.
+    partial : Estimate, Comparison or None
+        What the finished replicates (for `compare`: the finished designs) give, where there are enough.
     """
 
-    partial: Estimate | None = None
+    partial: Any = None
 
 
 class NonFiniteError(RunError):
@@ -30,3 +29,11 @@ class CoverageWarning(UserWarning):
 
 class GeneratorWarning(UserWarning):
     """The generator seems to break a law that the interval needs, such as drawing noise of its own."""
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside mcgen that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mcgen."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

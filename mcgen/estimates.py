@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from mcgen.efficiency import over_monte_carlo
-from mcgen.intervals import Interval, Method, Sampled, SimultaneousMethod, make_interval
+from mcgen.intervals import Interval, Method, Sampled, SimultaneousMethod, make_interval, options_of
 from mcgen.moments import Floats, Moments
 from mcgen.plot import plot_estimate
 from mcgen.serialization import read_json, to_plain, write_json
@@ -46,8 +46,12 @@ class Provenance:
         Whether the run ended before its time.
     common_random_numbers : bool
         Whether several conditions shared their noise.
+    rounding : float
+        Relative rounding error of the samples' type.
     seconds : float
         Wall time of the run; no part of equality.
+    seconds_per_evaluation, timing_error : float
+        From the batches but the first, in which models warm up, with the relative standard error; no part of equality.
     versions : dict of str
         Of Python and the libraries; no part of equality.
     """
@@ -65,13 +69,18 @@ class Provenance:
     batch_size: int
     partial: bool = False
     common_random_numbers: bool = False
+    rounding: float = 2.0**-52
     seconds: float = 0.0
+    seconds_per_evaluation: float = 0.0
+    timing_error: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def seed_text(self) -> str:
         """The seed as one would pass it again."""
-        return str(self.seed.entropy) if not self.seed.spawn_key else repr(self.seed)
+        if not self.seed.spawn_key:
+            return str(self.seed.entropy)
+        return f"SeedSequence({self.seed.entropy}, spawn_key={self.seed.spawn_key})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,8 +161,8 @@ class Estimate:
         self,
         *,
         confidence_level: float | None = None,
-        interval: Method = "student-t",
-        simultaneous: bool | SimultaneousMethod = False,
+        interval: Method | None = None,
+        simultaneous: bool | SimultaneousMethod | None = None,
     ) -> Estimate:
         """Return the same estimate with another interval; nothing is run again.
 
@@ -163,8 +172,9 @@ class Estimate:
             By default as it is.
         interval : {"student-t", "normal", "bootstrap-t"}
             For each component alone; bootstrap-t needs kept replicate means.
-        simultaneous : bool or {"sidak", "bootstrap-max-t", "gaussian-multiplier"}
-            Cover all components together; see `mcgen.intervals.make_interval`.
+        simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
+            Cover all components together; see `mcgen.intervals.make_interval`. With neither this nor `interval` the
+            method stays as it is.
 
         Examples
         --------
@@ -178,6 +188,9 @@ class Estimate:
         True
         """
         level = self.confidence_level if confidence_level is None else confidence_level
+        if interval is None and simultaneous is None:
+            interval, simultaneous = options_of(self.method)
+        interval, simultaneous = interval or "student-t", simultaneous or False
         made, method = make_interval(self._sampled(), level, interval, simultaneous)
         shaped = Interval(_shaped(made.low, self.shape), _shaped(made.high, self.shape))
         return replace(self, interval=shaped, confidence_level=level, method=method)
@@ -193,7 +206,8 @@ class Estimate:
                 "with keep_replicates=True (for an average over conditions ask its .strata)"
             )
         level = self.confidence_level if confidence_level is None else confidence_level
-        value, made = over_monte_carlo(self.replicate_means, self.within, self.provenance.n_points, level)
+        p = self.provenance
+        value, made = over_monte_carlo(self.replicate_means, self.within, p.n_points, level, p.rounding)
         return _shaped(value, self.shape), Interval(_shaped(made.low, self.shape), _shaped(made.high, self.shape))
 
     def to_frame(self) -> pd.DataFrame:
@@ -240,12 +254,12 @@ class Estimate:
         """
         return estimate_from_plain(read_json("estimate", path))
 
-    def plot(self, **options: Any) -> Figure:
+    def plot(self) -> Figure:
         """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
 
         See `mcgen.plot.plot_estimate`; needs matplotlib (the extra ``[plot]``).
         """
-        return plot_estimate(self, **options)
+        return plot_estimate(self)
 
     def __str__(self) -> str:
         return estimate_line(self)
@@ -313,7 +327,16 @@ def estimate_to_plain(record: Any) -> dict[str, Any]:
 
 
 def estimate_from_plain(content: dict[str, Any]) -> Estimate:
-    """Return the estimate whose fields `estimate_to_plain` gave."""
+    """Return the estimate whose fields `estimate_to_plain` gave; ValueError where they are others."""
+    try:
+        return _from_plain(content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"the saved estimate is incomplete, or was changed by hand or by another version ({error!r}); save it again"
+        ) from error
+
+
+def _from_plain(content: dict[str, Any]) -> Estimate:
     moments = content["moments"]
     return Estimate(
         **content
@@ -328,11 +351,14 @@ def estimate_from_plain(content: dict[str, Any]) -> Estimate:
     )
 
 
+_CIRCUMSTANCES = ("seconds", "seconds_per_evaluation", "timing_error", "versions")
+
+
 def _compared(estimate: Estimate) -> Any:
     """Return all that two equal estimates share."""
 
     def without_circumstances(record: dict[str, Any]) -> dict[str, Any]:
-        provenance = {k: v for k, v in record["provenance"].items() if k not in ("seconds", "versions")}
+        provenance = {k: v for k, v in record["provenance"].items() if k not in _CIRCUMSTANCES}
         return record | {
             "provenance": provenance,
             "strata": [without_circumstances(part) for part in record["strata"]],

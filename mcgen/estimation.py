@@ -15,14 +15,17 @@ from mcgen.arguments import (
     checked_replicates,
     checked_resampling,
     checked_weights,
+    stream_of,
 )
-from mcgen.arrays import as_numpy
-from mcgen.conditions import common_noise_average, stratified_average, stream_of
+from mcgen.arrays import leading_length
+from mcgen.conditions import common_noise_average, stratified_average
 from mcgen.designs import Design
+from mcgen.errors import RunError
 from mcgen.estimates import Estimate
 from mcgen.execution import RunOptions, run_single
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SimultaneousMethod, check_interval_options
+from mcgen.laws import values_of
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.random import Seed, as_seed_sequence
@@ -70,7 +73,7 @@ def estimate(
         In (0, 1).
     interval : {"student-t", "normal", "bootstrap-t"}
         See `mcgen.intervals`.
-    simultaneous : bool or {"sidak", "bootstrap-max-t", "gaussian-multiplier"}
+    simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components of a vector statistic together instead of each alone.
     condition : object or list, optional
         Passed to the generator. A list gives an estimate for each of its conditions (`Estimate.strata`) and their
@@ -213,5 +216,11 @@ class _Difference:
         return name_of(self.statistic)
 
     def __call__(self, samples: tuple[Any, Any]) -> Floats:
-        a, b = (as_numpy(self.statistic(part)).astype(np.float64) for part in samples)
+        n = leading_length(samples)
+        a, b = (values_of(self.statistic, part, n) for part in samples)
+        if a.shape != b.shape:
+            raise RunError(
+                f"statistic {self.name!r} gave components of shape {a.shape[1:]} for one generator and {b.shape[1:]} "
+                "for the other; a difference needs the same"
+            )
         return np.asarray(a - b)

@@ -7,7 +7,6 @@ import math
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ import scipy
 
 from mcgen._version import __version__
 from mcgen.coverage import coverage_warnings
-from mcgen.errors import CoverageWarning
+from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.generators import name_of
 from mcgen.intervals import Method, Sampled, SimultaneousMethod
@@ -46,13 +45,43 @@ class RunOptions:
         return self.interval == "bootstrap-t" or self.simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
 
 
+class Clock:
+    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.seconds = 0.0
+        self._groups: list[float] = [0.0, 0.0, 0.0]  # count, mean and sum of squared deviations
+        self._first: float | None = None
+
+    def tick(self, n_evaluations: int) -> None:
+        """Take note of a finished group."""
+        now = time.perf_counter()
+        each, self._last = (now - self._last) / n_evaluations, now
+        self.seconds = now - self._start
+        if self._first is None:
+            self._first = each
+            return
+        count, mean, m2 = self._groups
+        step = each - mean
+        mean += step / (count + 1)
+        self._groups = [count + 1, mean, m2 + step * (each - mean)]
+
+    def seconds_per_evaluation(self) -> tuple[float, float]:
+        """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
+        count, mean, m2 = self._groups
+        if count < 2:
+            return self._first if count < 1 and self._first is not None else mean, 0.0
+        return mean, math.sqrt(m2 / (count - 1) / count) / mean
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run gave: its replicates (two or more), whether it ended before its time, how long it took."""
 
     tally: Tally
     partial: bool
-    seconds: float
+    clock: Clock
 
     @property
     def moments(self) -> Moments:
@@ -76,11 +105,12 @@ def run(task: Task, n_replicates: int, options: RunOptions, finish: Callable[[Ta
     tally = Tally(n_replicates, True if options.resamples else options.keep_replicates)
     label = f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
     bar = Progress(n_replicates * task.design.n_points, label, options.progress, options.confidence_level)
-    start, interrupted = time.perf_counter(), False
+    clock, interrupted = Clock(), False
     try:
         with bar:
             for rows in task.evaluate(range(n_replicates)):
                 tally.add(rows)
+                clock.tick(len(rows) * task.design.n_points)
                 bar.update(len(rows) * task.design.n_points, tally)
     except KeyboardInterrupt:
         if tally.count < 2:
@@ -90,12 +120,12 @@ def run(task: Task, n_replicates: int, options: RunOptions, finish: Callable[[Ta
         if tally.count >= 2:
             # Exceptions with slots have no room for it; they keep what they say.
             with contextlib.suppress(AttributeError):
-                error.partial = finish(task, Outcome(tally, True, time.perf_counter() - start))  # type: ignore[attr-defined]
+                error.partial = finish(task, Outcome(tally, True, clock))  # type: ignore[attr-defined]
         raise
-    made = finish(task, Outcome(tally, interrupted, time.perf_counter() - start))
+    made = finish(task, Outcome(tally, interrupted, clock))
     told = [text for part in (made, *made.strata) for text in part.warnings if text not in task.warnings]
     for text in dict.fromkeys(told):
-        warnings.warn(text, CoverageWarning, stacklevel=4)
+        warn_user(text, CoverageWarning)
     return made
 
 
@@ -131,7 +161,7 @@ def moments_estimate(
         names,
         moments=moments,
         within=None if kept is None else kept[1][:, columns],
-        warnings=(*task.warnings, *coverage_warnings(moments, names)),
+        warnings=(*task.warnings, *coverage_warnings(moments, names, task.rounding)),
     )
 
 
@@ -143,7 +173,7 @@ def with_options(made: Estimate, options: RunOptions) -> Estimate:
     """
     if made.partial:
         return made.with_interval(
-            confidence_level=options.confidence_level, simultaneous="sidak" if options.simultaneous else False
+            confidence_level=options.confidence_level, simultaneous="bonferroni" if options.simultaneous else False
         )
     try:
         return made.with_interval(
@@ -185,6 +215,7 @@ def provenance_of(task: Task, outcome: Outcome) -> Provenance:
         "scipy": scipy.__version__,
     }
     n_replicates = outcome.tally.count
+    seconds, timing_error = outcome.clock.seconds_per_evaluation()
     return Provenance(
         generator=name_of(task.generator),
         statistic=name_of(task.statistic),
@@ -198,6 +229,9 @@ def provenance_of(task: Task, outcome: Outcome) -> Provenance:
         condition=None if task.condition is None else condition_text(task.condition),
         batch_size=task.batch_size,
         partial=outcome.partial,
-        seconds=outcome.seconds,
+        rounding=task.rounding,
+        seconds=outcome.clock.seconds,
+        seconds_per_evaluation=seconds,
+        timing_error=timing_error,
         versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
     )

@@ -53,7 +53,7 @@ def as_generator(function: Callable[..., Any], noise: Shape | NoiseSpec, *, name
         ``function(noise)``, with noise a numpy array of shape (n, ...), to n samples of any library; called as
         ``function(noise, condition)`` where a condition is estimated. For torch models see
         `mcgen.adapters.from_torch`.
-    noise : tuple of int or NoiseSpec
+    noise : tuple of int, NoiseSpec, Block or mapping of Block
         The noise of one sample; a shape means standard normal noise in float32.
     name : str, optional
         How results call the generator.
@@ -74,6 +74,11 @@ def as_generator(function: Callable[..., Any], noise: Shape | NoiseSpec, *, name
     if not callable(function):
         raise TypeError(
             f"a generator is made from a callable noise -> samples; got {function!r} of type {type(function).__name__}"
+        )
+    if hasattr(function, "named_parameters"):
+        raise TypeError(
+            f"{type(function).__name__} is a torch module, which takes tensors; use mcgen.adapters.from_torch(module, "
+            "noise=shape)"
         )
     return CallableGenerator(function, as_noise_spec(noise), name or name_of(function))
 

@@ -10,16 +10,16 @@ exact for normal replicate means. For randomized quasi-Monte Carlo it covered be
 of 0.95 for R = 5, 0.938 for R = 25). Bootstrap t [2]_ takes the quantiles of the studentized mean from resampled
 replicates and follows their skewness.
 
-Simultaneous intervals cover all k components together: Sidak's [3]_ (valid whatever their dependence), the
-largest studentized deviation over the components from resampled replicates (max-t), or from Gaussian multipliers [4]_.
+Simultaneous intervals cover all k components together: Bonferroni's [3]_ (each at level 1 - (1 - c) / k; valid whatever
+their dependence), the largest studentized deviation over the components from resampled replicates (max-t), or from
+Gaussian multipliers [4]_.
 
 .. rubric:: References
 
 .. [1] P. L'Ecuyer, M. K. Nakayama, A. B. Owen, B. Tuffin (2023). Confidence intervals for randomized quasi-Monte Carlo
    estimators. Winter Simulation Conference.
 .. [2] P. Hall (1988). Theoretical comparison of bootstrap confidence intervals. Ann. Statist. 16(3), 927-953.
-.. [3] Z. Sidak (1967). Rectangular confidence regions for the means of multivariate normal distributions. J. Amer.
-   Statist. Assoc. 62(318), 626-633. Corollary 1 covers Student's t.
+.. [3] O. J. Dunn (1961). Multiple comparisons among means. J. Amer. Statist. Assoc. 56(293), 52-64.
 .. [4] V. Chernozhukov, D. Chetverikov, K. Kato (2013). Gaussian approximations and multiplier bootstrap for maxima of
    sums of high-dimensional random vectors. Ann. Statist. 41(6), 2786-2819.
 """
@@ -38,7 +38,7 @@ from mcgen.moments import Floats
 from mcgen.random import Seed, Stream
 
 Method = Literal["student-t", "normal", "bootstrap-t"]
-SimultaneousMethod = Literal["sidak", "bootstrap-max-t", "gaussian-multiplier"]
+SimultaneousMethod = Literal["bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
 
 BOOTSTRAP_RESAMPLES = 1999
 FEWEST_FOR_BOOTSTRAP = 5
@@ -106,9 +106,10 @@ def make_interval(
         In (0, 1).
     method : {"student-t", "normal", "bootstrap-t"}
         For each component alone.
-    simultaneous : bool or {"sidak", "bootstrap-max-t", "gaussian-multiplier"}
-        Cover all components together. True chooses by the number of replicates: Sidak-t below 50, bootstrap max-t
-        from 50, Gaussian multipliers from 1,000; where the replicate means were not kept, Sidak-t.
+    simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
+        Cover all components together. True chooses by the number of replicates: Bonferroni-t below 50, bootstrap max-t
+        from 50, Gaussian multipliers from 1,000; Bonferroni-t too where the replicate means were not kept, or a
+        component varies in so few replicates that the bootstrap has no finite interval.
 
     Raises
     ------
@@ -119,20 +120,39 @@ def make_interval(
     if simultaneous and len(sampled.mean) > 1:
         chosen = _default_simultaneous(sampled) if simultaneous is True else simultaneous
         c = _SIMULTANEOUS[chosen](sampled, confidence_level)
+        if simultaneous is True and not np.isfinite(c).all():
+            # A component that varies in few replicates: too many resamples do not vary in it.
+            chosen, c = "bonferroni", _bonferroni(sampled, confidence_level)
+        c = _finite(c, sampled)
         return _around(sampled, -c, c), chosen
     low, high = _POINTWISE[method](sampled, confidence_level)
     return _around(sampled, low, high), method
+
+
+def options_of(method: str) -> tuple[Method, bool | SimultaneousMethod]:
+    """Return the arguments of `make_interval` that ask for a method by its name."""
+    for simultaneous in get_args(SimultaneousMethod):
+        if method == simultaneous:
+            return "student-t", simultaneous
+    return ("normal" if method == "normal" else "bootstrap-t" if method == "bootstrap-t" else "student-t"), False
 
 
 def check_interval_options(
     confidence_level: float, method: str, simultaneous: bool | str, names: tuple[str, ...] = get_args(Method)
 ) -> None:
     """Refuse a level outside (0, 1) and unknown methods."""
+    if isinstance(confidence_level, bool) or not isinstance(confidence_level, int | float):
+        raise TypeError(f"confidence_level must be a number such as 0.95; got {confidence_level!r}")
     if not 0 < confidence_level < 1:
         hint = f"; for {confidence_level:g} % write {confidence_level / 100:g}" if 1 < confidence_level < 100 else ""
         raise ValueError(f"confidence_level must lie between 0 and 1, such as 0.95; got {confidence_level}{hint}")
     if method not in names:
         raise ValueError(f"interval must be one of {', '.join(names)}; got {method!r}")
+    if simultaneous and method != "student-t":
+        raise ValueError(
+            f"simultaneous intervals have methods of their own; got interval={method!r} beside "
+            f"simultaneous={simultaneous!r}. Leave out one of them"
+        )
     if not isinstance(simultaneous, bool) and simultaneous not in get_args(SimultaneousMethod):
         raise ValueError(
             f"simultaneous must be True, False or one of {', '.join(get_args(SimultaneousMethod))}; "
@@ -168,14 +188,13 @@ def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
     return -_finite(upper, sampled), -_finite(lower, sampled)
 
 
-def _sidak(sampled: Sampled, level: float) -> Floats:
-    each = level ** (1 / len(sampled.mean))
-    return student_t_quantile((1 + each) / 2, sampled.degrees_of_freedom)
+def _bonferroni(sampled: Sampled, level: float) -> Floats:
+    return student_t_quantile(1 - (1 - level) / (2 * len(sampled.mean)), sampled.degrees_of_freedom)
 
 
 def _bootstrap_max_t(sampled: Sampled, level: float) -> Floats:
     largest = [np.abs(t).max(axis=1) for t in _studentized_resamples(sampled, "bootstrap-max-t")]
-    return _finite(np.quantile(np.concatenate(largest), level, method="higher"), sampled)
+    return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
 
 
 def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
@@ -195,7 +214,7 @@ _POINTWISE: dict[str, Callable[[Sampled, float], tuple[Floats, Floats]]] = {
     "bootstrap-t": _bootstrap_t,
 }
 _SIMULTANEOUS: dict[str, Callable[[Sampled, float], Floats]] = {
-    "sidak": _sidak,
+    "bonferroni": _bonferroni,
     "bootstrap-max-t": _bootstrap_max_t,
     "gaussian-multiplier": _gaussian_multiplier,
 }
@@ -204,7 +223,7 @@ _SIMULTANEOUS: dict[str, Callable[[Sampled, float], Floats]] = {
 def _default_simultaneous(sampled: Sampled) -> SimultaneousMethod:
     n = _count(sampled)
     if n < FEWEST_FOR_MAX_T or sampled.replicate_means is None:
-        return "sidak"
+        return "bonferroni"
     return "gaussian-multiplier" if n >= FEWEST_FOR_MULTIPLIER else "bootstrap-max-t"
 
 
@@ -218,7 +237,9 @@ def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
     n = len(means)
     if n < FEWEST_FOR_BOOTSTRAP:
         raise ValueError(f"{purpose} needs at least {FEWEST_FOR_BOOTSTRAP} replicates; got {n}. Use student-t")
+    # Deviations of a constant component are the rounding of its mean's sum; they must not be studentized.
     d = means - sampled.mean
+    d[:, np.abs(d).max(axis=0) <= n * np.finfo(np.float64).eps * np.abs(sampled.mean)] = 0.0
     pieces = []
     for rng, rows in _resampling(sampled, purpose, max(means.shape)):
         counts = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)

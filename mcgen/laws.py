@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.arrays import as_numpy, leading_length, non_finite_rows
+from mcgen.arrays import as_numpy, as_values, leading_length, non_finite_rows
 from mcgen.errors import NonFiniteError, RunError
 from mcgen.generators import Generator, name_of
+from mcgen.moments import Floats
 from mcgen.noise import Noise, change_noise
 
 _REPEATED_POINTS = 2
 # Relative to the largest sample: what matrix products of another batch size do, by bytes of the type.
-_TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-3}
+_TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-8}
+
+LARGEST_VALUE = 1e75
+"""The fourth power of larger values overflows, and with it the moments."""
 
 
 @dataclass(frozen=True)
@@ -54,41 +59,55 @@ def require_samples(generator: Generator, samples: Any, batch: Batch) -> None:
         )
 
 
-def require_values(
-    statistic: object, values: NDArray[np.float64], batch: Batch, components: tuple[int, ...] | None
-) -> None:
-    """Refuse values of the wrong length, or with other components than those of the first batch."""
-    name, n = name_of(statistic), batch.n_rows
+def values_of(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
+    """Return the statistic's values of n samples as float64, shape (n, ...), or refuse what is no such array."""
+    result, name = statistic(samples), name_of(statistic)
+    wanted = f"it must return one number or one vector a sample: shape ({n},) or ({n}, k)"
+    try:
+        values = as_values(result)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"statistic {name!r} returned {error}; {wanted}, of real numbers") from error
     if values.ndim == 0 or len(values) != n:
+        raise RunError(f"statistic {name!r} returned an array of shape {values.shape} for {n} samples; {wanted}")
+    if np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0.0) > LARGEST_VALUE:
         raise RunError(
-            f"statistic {name!r} returned an array of shape {values.shape} for {n} samples; it must return one number "
-            f"or one vector a sample: shape ({n},) or ({n}, k)"
+            f"statistic {name!r} returned values beyond {LARGEST_VALUE:g}, whose powers overflow; divide them by a "
+            "constant first"
         )
-    if values.size == 0 or (components is not None and values.shape[1:] != components):
+    return values
+
+
+def require_components(statistic: object, values: Floats, batch: Batch, components: tuple[int, ...] | None) -> None:
+    """Refuse values without components, or with other components than those of the first batch."""
+    if values[:1].size == 0 or (components is not None and values.shape[1:] != components):
         before = "one or more" if components is None else f"{components} as in the first batch"
         raise RunError(
-            f"statistic {name!r} returned components of shape {values.shape[1:]} at replicate {batch.replicates[0]}, "
-            f"where {before} are needed; every sample must give the same number of values"
+            f"statistic {name_of(statistic)!r} returned components of shape {values.shape[1:]} at replicate "
+            f"{batch.replicates[0]}, where {before} are needed; every sample must give the same number of values"
         )
 
 
-def require_finite(culprit: str, found: Any, batch: Batch, kept: range) -> None:
-    """Refuse a NaN or an infinity in the rows of the replicates that are `kept`; the rest are not asked for."""
+def require_finite(culprit: str, found: Any, batch: Batch) -> None:
+    """Refuse a NaN or an infinity in the rows that are asked for."""
     places = [batch.place_of(row) for row in non_finite_rows(found, batch.n_rows).tolist()]
-    places = [(replicate, point) for replicate, point in places if replicate in kept]
     if places:
         replicates = sorted({replicate for replicate, _ in places})
         raise NonFiniteError(
             f"{culprit} returned NaN or infinity for {len(places)} of the {batch.n_rows} points of a batch, in "
             f"{len(replicates)} replicates; the first is replicate {places[0][0]}, point {places[0][1]}. Every value "
             "must be finite. See its noise by design.draw(generator.noise, range(r, r + 1), seed) and mend the model "
-            "or the statistic; the estimate from the replicates before it is this error's .partial"
+            "or the statistic; the estimate from the batches before is this error's .partial"
         )
 
 
-def require_input_kept(generator: Generator, batch: Batch, before: NDArray[Any]) -> None:
+def copied(noise: Noise) -> dict[str, NDArray[Any]]:
+    """Return copies of the blocks of some noise."""
+    return {name: block.copy() for name, block in _blocks(noise)}
+
+
+def require_input_kept(generator: Generator, batch: Batch, before: dict[str, NDArray[Any]]) -> None:
     """Refuse a generator that has written into its noise."""
-    if not np.array_equal(np.asarray(batch.noise), before):
+    if not all(np.array_equal(block, before[name]) for name, block in _blocks(batch.noise)):
         raise RunError(
             f"generator {name_of(generator)!r} changed its input in place; it must leave the noise as it is. Let it "
             "work on a copy: noise = noise.copy(), or noise.clone() in torch"
@@ -116,14 +135,21 @@ def repeatability_problem(generator: Generator, samples: Any, batch: Batch, cond
     )
 
 
+def _blocks(noise: Noise) -> list[tuple[str, NDArray[Any]]]:
+    return [("", noise)] if isinstance(noise, np.ndarray) else [*noise.items()]
+
+
 def _agree(a: Any, b: Any, n: int) -> bool:
     """Tell whether the first n rows are equal but for rounding; what isn't numbers can't be compared, and passes."""
     if isinstance(a, tuple):
         return all(_agree(x, y, n) for x, y in zip(a, b, strict=True))
     try:
         x, y = as_numpy(a[:n]), as_numpy(b[:n])
-        tolerance = _TOLERANCE.get(x.dtype.itemsize, 0.0) if x.dtype.kind == "f" else 0.0
-        limit = tolerance * float(np.abs(x).max(initial=0.0))
-        return bool((np.abs(x.astype(np.float64) - y) <= limit).all())
+        tolerance = _TOLERANCE.get(x.dtype.itemsize, 0.0) if x.dtype.kind in "fc" else 0.0
+        limit = tolerance * float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+        with np.errstate(invalid="ignore"):
+            near = np.abs(x - y.astype(np.result_type(y, np.float64))) <= limit
+        # A NaN or an infinity that repeats is another law's concern.
+        return bool((near | (x == y) | (np.isnan(x) & np.isnan(y))).all())
     except (TypeError, ValueError):
         return True

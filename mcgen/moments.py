@@ -158,6 +158,10 @@ class Moments:
         """Standard error of the mean over the replicates."""
         return np.asarray(np.sqrt(self.variance / self.count))
 
+    def constant(self, rounding: float) -> NDArray[np.bool_]:
+        """Return which components' replicate means differ by no more than rounding; see `varies_by_rounding`."""
+        return varies_by_rounding(self.mean, self.variance, self.within, rounding)
+
     @property
     def covariance(self) -> Floats | None:
         """Covariance of the components' replicate means, where it was kept."""
@@ -167,13 +171,26 @@ class Moments:
     def skewness(self) -> Floats:
         """Skewness of the replicate means, 0 where they do not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.nan_to_num(np.sqrt(self.count) * self.m3 / self.m2**1.5))
+            return np.asarray(np.nan_to_num(np.sqrt(self.count) * (self.m3 / self.m2) / np.sqrt(self.m2)))
 
     @property
     def kurtosis(self) -> Floats:
         """Kurtosis of the replicate means (3 for normal ones), 0 where they do not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.nan_to_num(self.count * self.m4 / self.m2**2))
+            return np.asarray(np.nan_to_num(self.count * (self.m4 / self.m2) / self.m2))
+
+
+def varies_by_rounding(mean: Floats, variance: Floats, within: Floats, rounding: float) -> NDArray[np.bool_]:
+    """Return where replicate means vary by no more than the rounding of the values, whose mean square is known.
+
+    Parameters
+    ----------
+    mean, variance, within : ndarray of shape (k,)
+        Of the replicate means, and the mean squared deviation inside replicates.
+    rounding : float
+        Relative rounding error of the values.
+    """
+    return np.asarray(np.sqrt(variance) <= rounding * np.sqrt(mean**2 + within))
 
 
 def _sum(a: NDArray[np.int64] | None, b: NDArray[np.int64] | None) -> NDArray[np.int64] | None:

@@ -65,7 +65,8 @@ class NoiseSpec:
     Attributes
     ----------
     blocks : tuple of (str, Block)
-        In the order the generator uses them; a mapping is taken too.
+        In the order the generator uses them; a mapping is taken too. The generator gets a lone block as an array,
+        several as a mapping.
     dtype : {"float32", "float64"}
         Type of all blocks.
 
@@ -82,12 +83,22 @@ class NoiseSpec:
     dtype: DType = "float32"
 
     def __post_init__(self) -> None:
-        items = self.blocks.items() if isinstance(self.blocks, Mapping) else self.blocks
-        blocks = tuple((str(name), block) for name, block in items)
+        try:
+            items = self.blocks.items() if isinstance(self.blocks, Mapping) else self.blocks
+            blocks = tuple((str(name), block) for name, block in items)
+        except (TypeError, ValueError):
+            blocks = (("", None),)
+        if not all(isinstance(block, Block) for _, block in blocks):
+            raise TypeError(
+                'a noise spec is made from named blocks, such as NoiseSpec({"start": Block((4,)), "steps": Block((10, '
+                f"4))}}), or by NoiseSpec.normal(shape); got {self.blocks!r}"
+            )
         if not blocks or len(dict(blocks)) != len(blocks):
             raise ValueError(f"a noise spec needs at least one block and distinct names; got {[n for n, _ in blocks]}")
-        if self.dtype not in get_args(DType):
+        dtype = getattr(self.dtype, "__name__", None) or getattr(self.dtype, "name", None) or self.dtype
+        if dtype not in get_args(DType):
             raise ValueError(f"the dtype of noise must be one of {get_args(DType)}; got {self.dtype!r}")
+        object.__setattr__(self, "dtype", dtype)
         object.__setattr__(self, "blocks", blocks)
 
     @classmethod
@@ -111,11 +122,15 @@ class NoiseSpec:
         return ", ".join(f"{name}: {block}" for name, block in self.blocks) + f" {self.dtype}"
 
 
-def as_noise_spec(noise: Shape | NoiseSpec | int) -> NoiseSpec:
-    """Return `noise` if it is a spec, else the spec of one normal block of that shape."""
+def as_noise_spec(noise: Shape | NoiseSpec | Block | Mapping[str, Block]) -> NoiseSpec:
+    """Return `noise` if it is a spec, else the spec of one normal block of that shape, of a block, or of a mapping."""
     if isinstance(noise, NoiseSpec):
         return noise
-    return NoiseSpec.normal((noise,) if isinstance(noise, int) else noise)
+    if isinstance(noise, Block):
+        return NoiseSpec((("noise", noise),))
+    if isinstance(noise, Mapping):
+        return NoiseSpec(tuple(noise.items()))
+    return NoiseSpec.normal(noise)
 
 
 class BlockNoise(Mapping[str, Array]):
@@ -155,7 +170,9 @@ def change_noise(noise: Noise, change: Callable[[Array], Array]) -> Noise:
 
 def _checked_shape(shape: Shape) -> Shape:
     try:
-        sides = tuple(operator.index(side) for side in shape)
+        # One number is a shape of one side, as in numpy.
+        given = (shape,) if isinstance(shape, int | np.integer) and not isinstance(shape, bool) else shape
+        sides = tuple(operator.index(side) for side in given)
     except TypeError:
         raise TypeError(f"a noise shape is a tuple of positive integers such as (3, 32, 32); got {shape!r}") from None
     if any(side < 1 for side in sides):

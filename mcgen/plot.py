@@ -58,7 +58,7 @@ def plot_estimate(estimate: Estimate) -> Figure:
     if estimate.replicate_means is None:
         raise ValueError(
             "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
-            "run it with keep_replicates=True"
+            "run it with keep_replicates=True (of an average over conditions plot its .strata)"
         )
     means = estimate.replicate_means[:, :_LARGEST_PANELS]
     k = means.shape[1]
@@ -83,8 +83,9 @@ def plot_comparison(comparison: Comparison) -> Figure:
         if j >= k:
             continue
         for row, estimate in enumerate(comparison.estimates):
-            mean, half = np.ravel(estimate.mean)[j], np.ravel(estimate.half_width)[j]
-            ax.errorbar(mean, -row, xerr=half, fmt="o", capsize=4, color=COLOURS[row % len(COLOURS)])
+            mean = np.ravel(estimate.mean)[j]
+            below, above = mean - np.ravel(estimate.interval.low)[j], np.ravel(estimate.interval.high)[j] - mean
+            ax.errorbar(mean, -row, xerr=[[below], [above]], fmt="o", capsize=4, color=COLOURS[row % len(COLOURS)])
         ax.set_yticks([-row for row in range(len(designs))], designs if j % 2 == 0 else [])
         ax.set_ylim(0.6 - len(designs), 0.4)
         ax.set_title(first.names[j], fontsize=10)
@@ -106,10 +107,17 @@ def as_picture(image: Floats) -> Floats:
 
 def _plot_maps(estimate: Estimate) -> Figure:
     figure, axes = new_figure(1, 2, 7.2, 3.4)
-    mean = as_picture(np.clip(np.asarray(estimate.mean), 0, 1))
+    mean = np.asarray(estimate.mean)
     half = np.asarray(estimate.half_width)
     half = half.mean(axis=0) if half.ndim == 3 else half
-    axes[0, 0].imshow(mean, cmap="gray", vmin=0, vmax=1)
+    if mean.min() >= 0 and mean.max() <= 1:
+        axes[0, 0].imshow(as_picture(mean), cmap="gray", vmin=0, vmax=1)
+    else:
+        # No picture: a difference, or samples of another range. Colours say the sign, the bar the scale.
+        flat = mean.mean(axis=0) if mean.ndim == 3 else mean
+        limit = float(np.abs(flat).max())
+        signed = axes[0, 0].imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        figure.colorbar(signed, ax=axes[0, 0], shrink=0.85)
     axes[0, 0].set_title("mean")
     shown = axes[0, 1].imshow(half, cmap="magma", vmin=0)
     axes[0, 1].set_title(f"half-width ({100 * estimate.confidence_level:g} %)")

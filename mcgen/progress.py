@@ -32,6 +32,7 @@ class Progress:
         self._level = confidence_level
         self._last = 0.0
         self._bar: Any = None
+        self._tally: Tally | None = None
         if shown:
             from tqdm.auto import tqdm
 
@@ -41,6 +42,7 @@ class Progress:
         """Move on; show the estimate so far, though not at every call."""
         if self._bar is None:
             return
+        self._tally = tally
         self._bar.update(n_evaluations)
         now = time.monotonic()
         if now - self._last > _SECONDS_BETWEEN:
@@ -54,6 +56,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            if self._tally is not None:
+                self._bar.set_postfix_str(self._so_far(self._tally))
             self._bar.close()
 
     def _so_far(self, tally: Tally) -> str:

@@ -8,35 +8,39 @@ are cut into slices of their points.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from mcgen.arrays import as_numpy
+from mcgen.arrays import rounding_of, take_rows
 from mcgen.designs import Design
-from mcgen.errors import GeneratorWarning
+from mcgen.errors import GeneratorWarning, RunError, warn_user
 from mcgen.generators import Generator, name_of
 from mcgen.laws import (
     Batch,
+    copied,
     repeatability_problem,
+    require_components,
     require_finite,
     require_input_kept,
     require_samples,
-    require_values,
+    values_of,
 )
 from mcgen.moments import Floats, ReplicateMeans
-from mcgen.noise import Array, Noise, change_noise
+from mcgen.noise import Array, BlockNoise, Noise, change_noise
 from mcgen.random import Seed
 from mcgen.reduction import LEAF, Reduction
 from mcgen.statistics import Statistic
 
-# Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32).
-_NOISE_VALUES = 2**21
+# Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32); that of
+# one group as a whole up to so many (64 MB).
+_USUAL_DRAW = 2**21
+_LARGEST_DRAW = 2**24
 
 
 @dataclass
@@ -49,6 +53,8 @@ class Task:
         Trailing shape of the statistic's values, known after the first batch.
     warnings : list of str
         What the first batch gave cause to warn of.
+    rounding : float
+        Relative rounding error of the samples' type.
     """
 
     generator: Generator
@@ -60,6 +66,7 @@ class Task:
     batch_size: int
     components: tuple[int, ...] | None = None
     warnings: list[str] = field(default_factory=list)
+    rounding: float = 0.0
 
     def evaluate(self, replicates: range) -> Iterator[ReplicateMeans]:
         """Yield the replicate means of a range of replicates, group by group, in order.
@@ -72,30 +79,35 @@ class Task:
         """
         for company, noise in self._groups(replicates):
             kept = range(max(company.start, replicates.start), min(company.stop, replicates.stop))
-            rows = slice(kept.start - company.start, kept.stop - company.start)
             reduction = Reduction()
             for batch in self._batches(company, noise):
                 values = self._values(batch, kept)
-                reduction.add(values.reshape(len(company), len(batch.points), -1)[rows])
+                reduction.add(values.reshape(len(kept), len(batch.points), -1))
             yield reduction.finish(kept.start)
 
     def _groups(self, replicates: range) -> Iterator[tuple[range, Noise | None]]:
         """Yield the groups that hold the replicates and their noise, None where it is to be drawn batch by batch."""
-        spec, n_points = self.generator.noise, self.design.n_points
-        group = max(1, self.batch_size // n_points)
-        size = group * n_points * spec.dimension
+        group = max(1, self.batch_size // self.design.n_points)
+        size = group * self.design.n_points * self.generator.noise.dimension
         first = replicates.start - replicates.start % group
-        if len(spec.blocks) > 1 or (group == 1 and size > _NOISE_VALUES):
-            for start in range(first, replicates.stop, group):
+        last = replicates.stop + (first - replicates.stop) % group
+        if size > _LARGEST_DRAW:
+            for start in range(first, last, group):
                 yield range(start, start + group), None
             return
-        at_once = group * max(1, min(LEAF // group, _NOISE_VALUES // size))
-        last = replicates.stop + (first - replicates.stop) % group
-        parts = [range(start, min(start + at_once, last)) for start in range(first, last, at_once)]
-        draw = partial(self.design.draw, spec, seed=self.seed, stream=self.stream)
-        for part, noise in zip(parts, _one_ahead(draw, parts), strict=True):
+        at_once = group * max(1, min(LEAF // group, _USUAL_DRAW // size))
+        parts = (range(start, min(start + at_once, last)) for start in range(first, last, at_once))
+        for part, noise in _one_ahead(self._draw, parts, several=last - first > at_once):
             for place in range(0, len(part), group):
-                yield part[place : place + group], np.asarray(noise)[place : place + group]
+                yield part[place : place + group], change_noise(noise, itemgetter(slice(place, place + group)))
+
+    def _draw(self, replicates: range) -> Noise:
+        """Return all the noise of some replicates, of several blocks too."""
+        noise = self.design.draw(self.generator.noise, replicates, self.seed, stream=self.stream)
+        if isinstance(noise, np.ndarray):
+            return noise
+        blocks = dict(noise)
+        return BlockNoise(blocks.__getitem__, tuple(blocks))
 
     def _batches(self, company: range, noise: Noise | None) -> Iterator[Batch]:
         """Yield a group's batches: all of it, or slices of the points of a replicate that is larger than a batch."""
@@ -104,7 +116,7 @@ class Task:
         span = n_points
         if noise is None:
             # Of one block several batches are drawn at once; several blocks stay lazy.
-            span = length * (max(1, _NOISE_VALUES // (length * spec.dimension)) if len(spec.blocks) == 1 else 1)
+            span = length * (max(1, _LARGEST_DRAW // (length * spec.dimension)) if len(spec.blocks) == 1 else 1)
         for first in range(0, n_points, span):
             drawn = range(first, min(first + span, n_points))
             part = noise
@@ -112,53 +124,70 @@ class Task:
                 part = self.design.draw(spec, company, self.seed, stream=self.stream, points=drawn)
             for start in range(first, drawn.stop, length):
                 points = range(start, min(start + length, drawn.stop))
-                rows = part if points == drawn else np.asarray(part)[:, start - first : points.stop - first]
-                yield Batch(company, points, change_noise(rows, _as_rows))
+                yield Batch(company, points, change_noise(part, partial(_rows_of, points, first)))
 
     def _values(self, batch: Batch, kept: range) -> Floats:
-        """Return the statistic's values of a batch, shape (n_rows, *components), once all laws were checked."""
+        """Return the statistic's values of the kept replicates, shape (rows, ...), once all laws were checked.
+
+        The rest of a batch is there for company; what it gives, or breaks, is nobody's concern.
+        """
         first_batch = self.components is None
-        before = batch.noise.copy() if first_batch and isinstance(batch.noise, np.ndarray) else None
-        samples = _call(self.generator, batch, batch.noise, self.condition)
+        small = batch.n_rows * self.generator.noise.dimension <= _USUAL_DRAW
+        before = copied(batch.noise) if first_batch and small else None
+        samples = _call(self.generator, batch, self.generator, batch.noise, self.condition)
         if before is not None:
             require_input_kept(self.generator, batch, before)
         require_samples(self.generator, samples, batch)
-        require_finite(f"generator {name_of(self.generator)!r}", samples, batch, kept)
-        values = np.asarray(as_numpy(_call(self.statistic, batch, samples)), dtype=np.float64)
-        require_values(self.statistic, values, batch, self.components)
-        require_finite(f"statistic {name_of(self.statistic)!r}", values, batch, kept)
         if first_batch:
-            self.components = values.shape[1:]
             problem = repeatability_problem(self.generator, samples, batch, self.condition)
             if problem is not None:
                 self.warnings.append(problem)
-                warnings.warn(problem, GeneratorWarning, stacklevel=2)
+                warn_user(problem, GeneratorWarning)
+        if kept != batch.replicates:
+            n, start = len(batch.points), batch.replicates.start
+            samples = take_rows(samples, slice((kept.start - start) * n, (kept.stop - start) * n))
+            batch = replace(batch, replicates=kept)
+        require_finite(f"generator {name_of(self.generator)!r}", samples, batch)
+        values: Floats = _call(self.statistic, batch, values_of, self.statistic, samples, batch.n_rows)
+        require_components(self.statistic, values, batch, self.components)
+        require_finite(f"statistic {name_of(self.statistic)!r}", values, batch)
+        self.components = values.shape[1:]
+        self.rounding = max(self.rounding, rounding_of(samples))
         return values
 
 
-def _one_ahead(draw: Callable[[range], Noise], parts: list[range]) -> Iterator[Noise]:
-    """Yield the noise of each part, drawing the next in a thread meanwhile: numpy and devices work side by side."""
-    if len(parts) == 1:
-        yield draw(parts[0])
+def _one_ahead(draw: Callable[[range], Noise], parts: Iterable[range], several: bool) -> Iterator[tuple[range, Noise]]:
+    """Yield each part and its noise, drawing the next in a thread meanwhile: numpy and the model work side by side."""
+    if not several:
+        yield from ((part, draw(part)) for part in parts)
         return
     with ThreadPoolExecutor(max_workers=1) as pool:
-        ahead = pool.submit(draw, parts[0])
-        for following in [*parts[1:], None]:
-            noise = ahead.result()
-            if following is not None:
-                ahead = pool.submit(draw, following)
-            yield noise
+        ahead = None
+        for part in parts:
+            following = part, pool.submit(draw, part)
+            if ahead is not None:
+                yield ahead[0], ahead[1].result()
+            ahead = following
+        if ahead is not None:
+            yield ahead[0], ahead[1].result()
 
 
-def _call(function: Callable[..., Any], batch: Batch, *arguments: Any) -> Any:
+def _call(culprit: object, batch: Batch, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call the user's code; what it raises gets a note that says where it was."""
+    first, last = batch.replicates[0], batch.replicates[-1]
+    note = f"raised by {name_of(culprit)!r} at replicates {first} to {last}"
     try:
         return function(*arguments)
+    except RunError:
+        raise
+    except StopIteration as error:
+        raise RuntimeError(f"StopIteration {note}") from error
     except Exception as error:
-        first, last = batch.replicates[0], batch.replicates[-1]
-        error.add_note(f"raised by {name_of(function)!r} at replicates {first} to {last}")
+        error.add_note(note)
         raise
 
 
-def _as_rows(block: Array) -> Array:
-    return block.reshape(-1, *block.shape[2:])
+def _rows_of(points: range, first: int, block: Array) -> Array:
+    """Return some points of a block (replicates, points, ...) as rows, where the block starts at point `first`."""
+    part = block[:, points.start - first : points.stop - first]
+    return part.reshape(-1, *part.shape[2:])

@@ -29,8 +29,10 @@ def to_plain(value: Any) -> Any:
         data = base64.b64encode(np.ascontiguousarray(value, dtype=kind).tobytes()).decode()
         return {"base64": data, "dtype": kind, "shape": [*value.shape]}
     if isinstance(value, SeedSequence):
-        entropy = value.entropy if value.entropy is None or isinstance(value.entropy, int) else [*value.entropy]
-        return {"entropy": entropy, "spawn_key": [*value.spawn_key], "pool_size": value.pool_size}
+        entropy: Any = value.entropy
+        if entropy is not None:
+            entropy = int(entropy) if np.ndim(entropy) == 0 else [int(word) for word in entropy]
+        return {"entropy": entropy, "spawn_key": [int(word) for word in value.spawn_key], "pool_size": value.pool_size}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, tuple | list):
@@ -79,6 +81,8 @@ def read_json(kind: str, path: str | Path) -> dict[str, Any]:
     found = content.get("mcgen") if isinstance(content, dict) else None
     if found != kind:
         raise ValueError(f"{path} holds {found or 'something mcgen did not save'}; an mcgen {kind} is needed")
+    if not isinstance(content.get("schema"), int):
+        raise ValueError(f"{path} says no schema; it is incomplete or was changed by hand")
     if content["schema"] > SCHEMA:
         raise ValueError(
             f"{path} was saved with schema {content['schema']}, this version of mcgen reads up to {SCHEMA}; "

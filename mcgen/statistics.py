@@ -26,6 +26,7 @@ LUMA = (0.2126, 0.7152, 0.0722)
 
 def pixel_mean(samples: Any) -> Any:
     """Return the mean over all entries of each sample, shape (n,)."""
+    samples = _real(samples)
     return samples.reshape(len(samples), -1).mean(1)
 
 
@@ -58,9 +59,16 @@ def centroid(samples: Any) -> Any:
     Raises
     ------
     ValueError
-        If an image has no brightness at all, where there is no centre.
+        If an image has no brightness at all, where there is no centre, or negative values.
     """
-    rows = luminance(samples).mean(2)
+    y = luminance(samples)
+    least = float(as_numpy(y.min()))
+    if least < 0:
+        raise ValueError(
+            f"centroid takes images whose values are at least 0, as weights must be; got {least:.3g}. Map them to "
+            "[0, 1] first, such as (x + 1) / 2 from [-1, 1]"
+        )
+    rows = y.mean(2)
     total = rows.sum(1)
     black = np.flatnonzero(as_numpy(total) == 0)
     if black.size:
@@ -79,6 +87,7 @@ def luminance(samples: Any) -> Any:
     ValueError
         If the samples are not images of shape (n, H, W), (n, 1, H, W) or (n, 3, H, W).
     """
+    samples = _real(samples)
     shape = tuple(samples.shape)
     if len(shape) == 3:
         return samples
@@ -157,19 +166,19 @@ class Stack:
 
     def __call__(self, samples: Any) -> Any:
         """Return the values of n samples, shape (n, k), in the library of the first statistic's values."""
-        columns = [statistic(samples) for statistic in self.statistics]
+        columns = [_column(statistic(samples)) for statistic in self.statistics]
         for name, column in zip(self.names, columns, strict=True):
             if tuple(column.shape) != (len(columns[0]),):
                 raise ValueError(
                     f"stack takes statistics of one number a sample; {name!r} gave an array of shape "
                     f"{tuple(column.shape)} for {len(columns[0])} samples"
                 )
-        if hasattr(columns[0], "new_tensor"):
-            joined = columns[0].new_zeros((len(columns[0]), len(columns)))
-            for j, column in enumerate(columns):
-                joined[:, j] = column
-            return joined
-        return np.stack([as_numpy(column) for column in columns], axis=1)
+        if not all(hasattr(column, "new_zeros") for column in columns):
+            return np.stack([as_numpy(column) for column in columns], axis=1)
+        joined = columns[0].new_zeros((len(columns[0]), len(columns)))
+        for j, column in enumerate(columns):
+            joined[:, j] = column
+        return joined
 
 
 def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = None) -> Stack:
@@ -193,6 +202,11 @@ def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = No
     >>> statistics.stack(statistics.brightness, statistics.contrast).names
     ('brightness', 'contrast')
     """
+    for statistic in statistics:
+        if not callable(statistic):
+            raise TypeError(f"stack takes callables, one after another: stack(brightness, contrast); got {statistic!r}")
+    if isinstance(names, str):
+        names = (names,)
     chosen = tuple(names) if names is not None else tuple(name_of(statistic) for statistic in statistics)
     if not statistics or len(chosen) != len(statistics) or len(set(chosen)) != len(chosen):
         raise ValueError(
@@ -202,16 +216,38 @@ def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = No
     return Stack(statistics, chosen)
 
 
-def _like(array: Any, values: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
-    """Return numpy values in the library, dtype and device of `array`."""
-    return array.new_tensor(values) if hasattr(array, "new_tensor") else values
+def _real(samples: Any) -> Any:
+    """Return samples as floating-point numbers: means and differences of integers and booleans would overflow."""
+    if not hasattr(samples, "dtype") or not hasattr(samples, "reshape"):
+        raise TypeError(
+            f"this statistic takes an array of samples; got a {type(samples).__name__}. Let the generator return an "
+            "array (of a tuple or a dictionary, its images), or use a statistic of your own"
+        )
+    if any(kind in str(samples.dtype) for kind in ("float", "complex")):
+        return samples
+    return samples.float() if hasattr(samples, "new_tensor") else np.asarray(samples, dtype=np.float64)
+
+
+def _column(values: Any) -> Any:
+    """Return one statistic's values in a type that all can be joined in: double precision, in torch's own."""
+    if hasattr(values, "new_tensor"):
+        # Apple's devices have no double precision.
+        return values.float() if getattr(values.device, "type", "") == "mps" else values.double()
+    return as_numpy(values)
+
+
+def _like(array: Any, values: Any) -> Any:
+    """Return values in the library, dtype and device of `array`."""
+    if hasattr(array, "new_tensor"):
+        return values.to(array) if hasattr(values, "new_tensor") else array.new_tensor(np.asarray(values))
+    return as_numpy(values)
 
 
 def _difference(samples: Any, reference: Any) -> Any:
+    samples = _real(samples)
+    reference = _like(samples, reference)
     if tuple(samples.shape[1:]) != tuple(reference.shape):
         raise ValueError(
             f"the reference must have the shape of one sample, {tuple(samples.shape[1:])}; got {tuple(reference.shape)}"
         )
-    if hasattr(samples, "new_tensor") and not hasattr(reference, "new_tensor"):
-        reference = _like(samples, np.asarray(reference))
     return (samples - reference).reshape(len(samples), -1)

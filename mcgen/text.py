@@ -11,14 +11,14 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mcgen.estimates import Estimate
+    from mcgen.estimates import Estimate, Provenance
     from mcgen.moments import Floats
 
 METHOD_NAMES = {
     "student-t": "Student t",
     "normal": "normal",
     "bootstrap-t": "bootstrap t",
-    "sidak": "simultaneous, Sidak t",
+    "bonferroni": "simultaneous, Bonferroni t",
     "bootstrap-max-t": "simultaneous, bootstrap max-t",
     "gaussian-multiplier": "simultaneous, Gaussian multiplier",
 }
@@ -28,8 +28,8 @@ _IN_SUMMARY = 20
 
 def number_pair(mean: float, half_width: float) -> tuple[str, str]:
     """Return the mean and its half-width as text, to two significant digits of the half-width."""
-    if not half_width > 0:
-        return f"{mean:.6g}", "0"
+    if not (math.isfinite(half_width) and half_width > 0):
+        return f"{mean:.6g}", f"{half_width:g}"
     digits = 1 - math.floor(math.log10(half_width))
     if not -3 <= digits <= 12:
         return f"{mean:.6g}", f"{half_width:.2g}"
@@ -60,10 +60,17 @@ def estimate_line(estimate: Estimate) -> str:
     return f"{values} ({_how(estimate)})"
 
 
+def expectation_text(provenance: Provenance) -> str:
+    """Return what is estimated, such as ``E[brightness(model(noise))]``."""
+    if ", " in provenance.statistic:
+        return f"E[S({provenance.generator}(noise))] for S = {provenance.statistic}"
+    return f"E[{provenance.statistic}({provenance.generator}(noise))]"
+
+
 def summary_text(estimate: Estimate) -> str:
     """Return the long form of an estimate."""
     p = estimate.provenance
-    lines = [f"E[{p.statistic}({p.generator}(noise))]"]
+    lines = [expectation_text(p)]
     lines += [f"  {line}" for line in _table_lines(estimate)]
     facts = {
         "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
@@ -73,7 +80,7 @@ def summary_text(estimate: Estimate) -> str:
         "condition": p.condition,
         "seed": p.seed_text,
         "batch size": str(p.batch_size),
-        "seconds": f"{p.seconds:.3g} ({p.seconds / max(1, p.n_evaluations):.2g} an evaluation)",
+        "seconds": f"{p.seconds:.3g} ({p.seconds_per_evaluation:.2g} an evaluation)",
         "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
     }
     lines += [f"{name:<12} {text}" for name, text in facts.items() if text is not None]

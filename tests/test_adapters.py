@@ -163,3 +163,14 @@ def test_weights_are_small_and_their_log_tells_how_they_were_made() -> None:
     assert (models._FOLDER / log["file"]).stat().st_size == log["bytes"] < 5_000_000
     assert {"command", "settings", "versions", "quality", "log", "data", "licence"} <= set(log)
     assert math.isfinite(log["quality"]["frechet_distance_of_samples"])
+
+
+def test_what_from_torch_takes() -> None:
+    module = torch.nn.Linear(4, 4)
+    with pytest.raises(ValueError, match="Linear is in training mode"):
+        from_torch(module.forward, (4,))
+    assert from_torch(lambda z: module(z), (4,), modules=module.eval()).modules == (module,)
+    with pytest.raises(TypeError, match="from_torch takes a callable and a dtype such as torch.float32"):
+        from_torch(module, (4,), dtype="float32")
+    with pytest.raises(TypeError, match="Linear is a torch module, which takes tensors; use mcgen.adapters.from_torch"):
+        mcgen.as_generator(module, (4,))

@@ -243,3 +243,96 @@ def test_an_interval_that_cannot_be_made_keeps_the_numbers() -> None:
     with pytest.raises(ValueError, match="no finite interval from 5 replicates") as caught:
         run(logistic, n=10, interval="bootstrap-t", confidence_level=0.9999)
     assert caught.value.partial.mean == result.mean
+
+
+@pytest.mark.parametrize(
+    ("statistic", "message"),
+    [
+        (lambda x: (x + 1j).mean(axis=1), "returned values of type complex64, which are no real numbers"),
+        (lambda x: [str(v) for v in x[:, 0]], "returned values of type <U"),
+        (lambda x: np.ma.masked_less(x, 0.5)[:, 0], "returned a masked array, whose mask would be lost"),
+        (lambda x: {"mean": x.mean(axis=1)}, "which are no real numbers"),
+        (lambda x: x[:, 0].astype(float) * 1e80, "beyond 1e\\+75, whose powers overflow; divide them by a constant"),
+    ],
+)
+def test_statistics_of_other_kinds_are_refused_by_name(statistic, message: str) -> None:
+    with pytest.raises(RunError, match=f"statistic '<lambda>' {message}|{message}"):
+        run(logistic, statistic)
+
+
+def test_what_fills_a_batch_cannot_break_the_statistic() -> None:
+    trigger = Antithetic().draw((4,), 64, SEED)[40, 0]
+
+    def statistic(x: np.ndarray) -> np.ndarray:
+        if (x == trigger).all(axis=1).any():
+            raise ValueError("not defined here")
+        return logistic(x).mean(axis=1)
+
+    assert run(lambda z: z, statistic, n=80).n_replicates == 40
+    with pytest.raises(ValueError, match="not defined here"):
+        run(lambda z: z, statistic, n=82)
+
+
+def test_small_hidden_noise_on_a_large_offset_is_seen() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.warns(mcgen.GeneratorWarning, match="draws random numbers of its own"):
+        run(lambda z: 100 + logistic(z) + 0.02 * rng.standard_normal(z.shape))
+
+
+def test_writing_into_one_of_several_blocks_is_refused() -> None:
+    spec = mcgen.NoiseSpec({"a": mcgen.Block((4,)), "b": mcgen.Block((4,))})
+
+    def in_place(noise) -> np.ndarray:
+        b = noise["b"]
+        b += 1
+        return logistic(noise["a"] + b)
+
+    with pytest.raises(RunError, match="changed its input in place"):
+        mcgen.estimate(mcgen.as_generator(in_place, spec), pixel_mean, design=Antithetic(), n_evaluations=64, seed=0)
+
+
+def test_differences_do_not_broadcast() -> None:
+    a, b = (
+        mcgen.as_generator(logistic, (4,), name="a"),
+        mcgen.as_generator(lambda z: logistic(z)[:, :1], (4,), name="b"),
+    )
+    with pytest.raises(RunError, match=r"components of shape \(4,\) for one generator and \(1,\) for the other"):
+        mcgen.difference(a, b, lambda x: x, design=Antithetic(), n_evaluations=64, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: KAntithetic(8.0), "k must be an int; got 8.0 of type float; write 8"),
+        (lambda: Sobol("64"), "n_points must be an int; got '64' of type str"),
+        (lambda: mcgen.NoiseSpec({"a": (4,)}), "a noise spec is made from named blocks"),
+        (lambda: mcgen.NoiseSpec((4,)), "a noise spec is made from named blocks"),
+        (lambda: mcgen.citation("x"), "citation takes an Estimate or a Comparison; got 'x'"),
+        (lambda: mcgen.statistics.stack([pixel_mean]), "stack takes callables, one after another"),
+        (lambda: pixel_mean([[1.0]]), "this statistic takes an array of samples; got a list"),
+        (lambda: run(logistic, confidence_level="0.95"), "confidence_level must be a number such as 0.95; got '0.95'"),
+        (lambda: run(logistic, batch_size=True), "batch_size must be an int; got True of type bool"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_named(call, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_method_beside_a_simultaneous_one_is_refused(estimate) -> None:
+    with pytest.raises(ValueError, match="got interval='normal' beside simultaneous=True. Leave out one of them"):
+        estimate(interval="normal", simultaneous=True)
+
+
+def test_designs_need_a_text_form() -> None:
+    class Nameless(MonteCarlo):
+        __repr__ = object.__repr__
+
+    with pytest.raises(TypeError, match="Nameless has no text form of its own"):
+        Nameless().draw((3,), 2, 0)
+
+
+def test_warnings_point_at_the_users_line(estimate) -> None:
+    with pytest.warns(mcgen.CoverageWarning) as caught:
+        mcgen.compare(mcgen.as_generator(logistic, (4,)), pixel_mean, designs=[MonteCarlo()], n_evaluations=20, seed=0)
+    assert caught[0].filename == __file__

@@ -85,7 +85,7 @@ def test_module_runs_as_a_command() -> None:
         (["estimate", "mymodel:nothing", "--statistic", "brightness", "--design", "antithetic", *RUN], "mymodel has no 'nothing'; it has np, mcgen, decode"),
         (["estimate", "nomodel:generator", "--statistic", "brightness", "--design", "antithetic", *RUN], "No module named 'nomodel'"),
         (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol", *RUN], "sobol:N .* got 'sobol'"),
-        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol:48", *RUN], "got 48. Near it are 32 and 64"),
+        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol:48", *RUN], "got 48. Near it: 32 and 64"),
         (["estimate", "mymodel:decode", "--statistic", "brightness", "--design", "antithetic", *RUN], "generator must satisfy mcgen.Generator"),
     ],
 )  # fmt: skip
@@ -129,3 +129,33 @@ def test_demo_compares_the_designs_and_writes_a_report(tmp_path: Path, capsys) -
     assert report.count("data:image/png;base64") == 3
     assert "http" not in report.replace("https://", "http://").split("<body>")[0]
     assert "jia2025antithetic" in report
+
+
+def test_conditions_folders_and_failures(capsys) -> None:
+    run = ["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN]
+    assert main([*run, "--condition", "1", "--condition", "2", "--output", "two.json"]) == 0
+    assert len(mcgen.Estimate.load("two.json").strata) == 2
+    assert main([*run, "--output", "missing/run.json"]) == 2
+    assert "the folder of --output missing/run.json does not exist" in capsys.readouterr().err
+    assert main([*run[:5], "sobol:32", "--n-points", "64", *RUN]) == 2
+    assert "disagree; leave out one of them" in capsys.readouterr().err
+    assert main(["estimate", "mymodel.py:generator", *run[2:]]) == 2
+    assert "name the module, not its file: mymodel:generator" in capsys.readouterr().err
+
+
+def test_errors_of_the_users_code_show_where_and_save_what_was_finished(tmp_path: Path, capsys) -> None:
+    (tmp_path / "late.py").write_text(
+        "import mcgen\ncalls = 0\n"
+        "def fails(z):\n    global calls\n    calls += 1\n"
+        "    if calls > 9:\n        raise RuntimeError('out of memory')\n    return z + z**2\n"
+        "generator = mcgen.as_generator(fails, noise=(8,))\n"
+    )
+    run = ["estimate", "late:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN]
+    assert main([*run, "--output", "part.json"]) == 1
+    error = capsys.readouterr().err
+    assert "late.py" in error
+    assert "raised by 'fails' at replicates" in error
+    assert mcgen.Estimate.load("part.json").partial
+    (tmp_path / "typo.py").write_text("import nowhere_to_be_found\n")
+    assert main(["estimate", "typo:generator", *run[2:]]) == 2
+    assert "typo.py" in capsys.readouterr().err

@@ -173,7 +173,7 @@ def test_antithetic_negates_every_block_but_iid_ones() -> None:
     ("make", "message"),
     [
         (lambda: KAntithetic(1), "at least k = 2 points; got k = 1. For one point use MonteCarlo"),
-        (lambda: Sobol(48), "a power of two from 2 to 16777216 as n_points; got 48. Near it are 32 and 64"),
+        (lambda: Sobol(48), "a power of two from 2 to 16777216 as n_points; got 48. Near it: 32 and 64"),
         (lambda: Sobol(0), "a power of two from 2"),
         (lambda: Sobol(2**30), "a power of two from 2"),
         (lambda: MonteCarlo().draw((3, 0), 2, 0), "every side of a noise shape must be at least 1; got \\(3, 0\\)"),
@@ -203,3 +203,20 @@ def test_seed_must_be_an_int_or_a_seed_sequence(seed: object) -> None:
 def test_a_shape_must_be_a_tuple_of_integers() -> None:
     with pytest.raises(TypeError, match=r"a noise shape is a tuple of positive integers such as \(3, 32, 32\)"):
         MonteCarlo().draw((3.5,), 2, 0)
+
+
+@pytest.mark.parametrize(
+    "noise", [3, np.int64(3), (3,), Block((3,)), {"noise": Block((3,))}, NoiseSpec.normal((3,), np.float32)]
+)
+def test_ways_to_say_the_same_noise(noise) -> None:
+    assert np.array_equal(MonteCarlo().draw(noise, 4, SEED), MonteCarlo().draw((3,), 4, SEED))
+
+
+def test_designs_are_independent_of_each_other_under_one_seed() -> None:
+    """What the interval of a relative efficiency in `compare` rests on."""
+    spec, n = NoiseSpec.normal((1,), "float64"), 20000
+    first = [array(design, spec, n)[:, 0, 0] for design in (MonteCarlo(), Antithetic(), KAntithetic(4), Sobol(8))]
+    for i, a in enumerate(first):
+        for b in first[:i]:
+            assert abs(z_score(a * b, 0.0)) < Z_LIMIT
+            assert abs(z_score(a**2 * b**2, 1.0)) < Z_LIMIT

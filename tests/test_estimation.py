@@ -221,3 +221,58 @@ def test_same_seed_same_numbers(estimate) -> None:
     assert estimate() == estimate()
     assert estimate() != estimate(seed=SEED + 1)
     assert estimate(seed=np.random.SeedSequence(SEED)) == estimate()
+
+
+def test_conditions_are_known_by_their_content() -> None:
+    """The same noise alone and in a list, for Python's and numpy's numbers; other noise for every other content."""
+    plain = mcgen.as_generator(lambda z, c: z + z**2, (8,))
+    options = {"design": MonteCarlo(), "n_evaluations": 200, "seed": SEED}
+
+    def means(condition: object) -> np.ndarray:
+        return mcgen.estimate(plain, pixel_mean, condition=condition, **options).replicate_means[:, 0]
+
+    different = [1, 2, 0.5, 0.7, "a cat", True, (1, 0.5), np.zeros(3), np.ones(3)]
+    for i, one in enumerate(different):
+        for other in different[:i]:
+            assert abs(np.corrcoef(means(one), means(other))[0, 1]) < 0.45
+    assert np.array_equal(means(np.int64(2)), means(2))
+    joint = mcgen.estimate(plain, pixel_mean, condition=[0.7, np.ones(3)], **options)
+    assert np.array_equal(joint.strata[0].replicate_means[:, 0], means(0.7))
+    assert np.array_equal(joint.strata[1].replicate_means[:, 0], means(np.ones(3)))
+    with pytest.raises(ValueError, match="conditions repeat"):
+        mcgen.estimate(plain, pixel_mean, condition=[0.5, np.float64(0.5)], **options)
+
+
+def test_differences_under_several_conditions_on_common_noise() -> None:
+    a = mcgen.as_generator(shifted, (8,), name="a")
+    b = mcgen.as_generator(lambda z, c: shifted(1.1 * z, c), (8,), name="b")
+    options = {"design": MonteCarlo(), "n_evaluations": 640, "seed": SEED}
+    joint = mcgen.difference(a, b, pixel_mean, condition=[0, 1], common_random_numbers=True, **options)
+    assert len(joint.strata) == 2
+    assert joint.mean == pytest.approx(np.mean([part.mean for part in joint.strata]))
+
+
+def test_generators_may_return_tuples() -> None:
+    pair = mcgen.as_generator(lambda z: (logistic(z), z), (8,), name="pair")
+    options = {"design": Antithetic(), "n_evaluations": 640, "seed": SEED}
+    result = mcgen.estimate(pair, lambda samples: samples[0].mean(axis=1), **options)
+    assert result.mean == pytest.approx(mcgen.estimate(CONDITIONAL, pixel_mean, **options).mean, abs=0.01)
+    other = mcgen.as_generator(lambda z: (logistic(1.1 * z), z), (8,), name="other")
+    paired = mcgen.difference(pair, other, lambda samples: samples[0].mean(axis=1), **options)
+    assert paired.half_width < result.half_width
+
+
+def test_an_endless_run_takes_no_memory_before_it_starts() -> None:
+    calls = 0
+
+    def stops(z: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls > 20:
+            raise KeyboardInterrupt
+        return logistic(z)
+
+    result = mcgen.estimate(
+        mcgen.as_generator(stops, (8,)), pixel_mean, design=Antithetic(), n_evaluations=2 * 10**13, seed=0
+    )
+    assert result.partial

@@ -44,11 +44,11 @@ def test_bootstrap_t_follows_skewness_and_repeats() -> None:
 @pytest.mark.parametrize(
     ("r", "keep", "chosen"),
     [
-        (20, True, "sidak"),
-        (49, True, "sidak"),
+        (20, True, "bonferroni"),
+        (49, True, "bonferroni"),
         (50, True, "bootstrap-max-t"),
         (1000, True, "gaussian-multiplier"),
-        (1000, False, "sidak"),
+        (1000, False, "bonferroni"),
     ],
 )
 def test_simultaneous_method_by_number_of_replicates(r: int, keep: bool, chosen: str) -> None:
@@ -59,10 +59,10 @@ def test_simultaneous_method_by_number_of_replicates(r: int, keep: bool, chosen:
     assert (made.half_width > alone.half_width).all()
 
 
-def test_sidak_is_the_t_quantile_of_the_root_of_the_level() -> None:
+def test_bonferroni_is_the_t_quantile_of_the_level_shared_out() -> None:
     s = sampled(15, k=8)
-    made, _ = make_interval(s, 0.95, "student-t", "sidak")
-    expected = stats.t(14).ppf((1 + 0.95 ** (1 / 8)) / 2) * s.standard_error
+    made, _ = make_interval(s, 0.95, "student-t", "bonferroni")
+    expected = stats.t(14).ppf(1 - 0.05 / 16) * s.standard_error
     assert made.half_width == pytest.approx(expected)
 
 
@@ -105,7 +105,7 @@ def test_constant_components_have_no_width() -> None:
             (0.95, "percentile", False),
             "interval must be one of student-t, normal, bootstrap-t; got 'percentile'",
         ),
-        (sampled(10), (0.95, "student-t", "scheffe"), "simultaneous must be True, False or one of sidak"),
+        (sampled(10), (0.95, "student-t", "scheffe"), "simultaneous must be True, False or one of bonferroni"),
         (sampled(4), (0.95, "bootstrap-t", False), "bootstrap-t needs at least 5 replicates; got 4. Use student-t"),
         (sampled(10, keep=False), (0.95, "bootstrap-t", False), "keep_replicates=True"),
         (sampled(60, 2, keep=False), (0.95, "student-t", "bootstrap-max-t"), "keep_replicates=True"),
@@ -121,3 +121,26 @@ def test_interval_holds_values() -> None:
     assert 1.5 in Interval(1.0, 2.0)
     assert 2.5 not in Interval(1.0, 2.0)
     assert Interval(1.0, 2.0).half_width == 0.5
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1.1, 1e9 / 7])
+@pytest.mark.parametrize("r", [10, 60, 300, 1200])
+def test_constants_that_binary_cannot_hold_have_no_width(value: float, r: int) -> None:
+    s = sampled(r, 2)
+    means = np.stack([s.replicate_means[:, 0], np.full(r, value)], axis=1)
+    mixed = Sampled(means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(r), np.full(2, r - 1.0), means, SEED)
+    for method, simultaneous in (("bootstrap-t", False), ("student-t", "bootstrap-max-t"), ("student-t", True)):
+        made, _ = make_interval(mixed, 0.95, method, simultaneous)
+        assert made.half_width[1] <= 1e-12 * value
+        assert 0 < made.half_width[0] < 3
+
+
+def test_a_component_that_varies_in_few_replicates_falls_back_to_bonferroni() -> None:
+    means = np.zeros((100, 3))
+    means[:2, 0] = 1
+    means[:, 1:] = np.random.default_rng(0).normal(size=(100, 2))
+    rare = Sampled(means.mean(axis=0), means.std(axis=0, ddof=1) / 10, np.full(3, 99.0), means, SEED)
+    _, name = make_interval(rare, 0.95, "student-t", True)
+    assert name == "bonferroni"
+    with pytest.raises(ValueError, match="no finite interval from 100 replicates"):
+        make_interval(rare, 0.95, "student-t", "bootstrap-max-t")

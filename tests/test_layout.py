@@ -18,14 +18,13 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 
 # From the lowest layer to the highest; a module imports from its own layer's predecessors only.
 LAYERS = [
-    ["_version", "noise"],
+    ["_version", "_integers", "errors", "noise"],
     ["random", "cells", "arrays"],
     ["designs._base"],
     ["designs.monte_carlo", "designs.antithetic", "designs.k_antithetic", "designs.sobol"],
     ["designs"],
     ["generators"],
     ["moments", "statistics"],
-    ["errors"],
     ["laws", "reduction"],
     ["run", "intervals"],
     ["efficiency", "coverage", "serialization", "text"],

@@ -145,3 +145,21 @@ def test_large_replicates_can_be_drawn_in_slices() -> None:
     for start in (0, 1000, 65000):
         part = np.asarray(design.draw((3,), 1, SEED, points=range(start, start + 500)))
         assert np.array_equal(part, whole[:, start : start + 500])
+
+
+def test_scramble_is_the_matrix_product() -> None:
+    """Explicitly: L lower triangular with ones on its diagonal, C's first columns, L C modulo 2."""
+    d, k = 3, 7
+    columns = generator_columns(d, k)
+    random = np.random.default_rng(SEED).integers(0, 2**32, (1, k, d), dtype=np.uint32)
+    ours = scramble(columns, random)[0]
+
+    def bits(words: np.ndarray) -> np.ndarray:
+        return (words[..., None] >> np.arange(31, -1, -1, dtype=np.uint32) & 1).astype(int)
+
+    for j in range(d):
+        c = bits(columns[:, j]).T  # (32, k), row 0 the most significant
+        lower = np.tril(np.ones((32, 32), int), -1) * 0
+        lower[:, :k] = bits(random[0, :, j]).T
+        lower = np.tril(lower, -1) + np.eye(32, dtype=int)
+        assert np.array_equal(bits(ours[:, j]).T, lower @ c % 2)

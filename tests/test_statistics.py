@@ -94,3 +94,36 @@ def test_stack_joins_components_in_both_libraries() -> None:
 def test_refusals(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_integers_and_booleans_are_not_wrapped_around() -> None:
+    torch = pytest.importorskip("torch")
+    images = (255 * COLOUR).astype(np.uint8)
+    reference = np.full((3, 8, 6), 200, np.uint8)
+    for samples, ref in ((images, reference), (torch.from_numpy(images), torch.from_numpy(reference))):
+        expected = np.abs(images.astype(float) - 200).mean(axis=(1, 2, 3))
+        assert np.asarray(s.L1(ref)(samples)) == pytest.approx(expected)
+        assert np.asarray(s.pixel_mean(samples)) == pytest.approx(images.mean(axis=(1, 2, 3)))
+        assert np.asarray(s.brightness(samples)) == pytest.approx(s.brightness(images.astype(float)), rel=1e-5)
+
+
+def test_stack_keeps_every_columns_precision() -> None:
+    torch = pytest.importorskip("torch")
+    samples = torch.tensor(COLOUR)
+    both = s.stack(lambda x: (x > 2).flatten(1).any(1), lambda x: x.flatten(1).mean(1).to(torch.bfloat16), s.pixel_mean, names=["any", "half", "mean"])  # fmt: skip
+    values = both(samples)
+    assert values[:, 2].numpy() == pytest.approx(s.pixel_mean(COLOUR))
+    assert (values[:, 0] == 0).all()
+
+
+def test_references_may_be_of_another_library() -> None:
+    torch = pytest.importorskip("torch")
+    for samples, reference in ((torch.tensor(COLOUR), REFERENCE), (COLOUR, torch.tensor(REFERENCE)), (COLOUR, REFERENCE.tolist())):  # fmt: skip
+        assert np.asarray(s.L1(reference)(samples)) == pytest.approx(s.L1(REFERENCE)(COLOUR))
+
+
+def test_centroid_refuses_negative_brightness() -> None:
+    with pytest.raises(
+        ValueError, match=r"values are at least 0, as weights must be; got -1. Map them to \[0, 1\] first"
+    ):
+        s.centroid(2 * np.round(GREY) - 1)

@@ -50,10 +50,6 @@ def _normal_pairs(z: Array) -> Array:
     return np.asarray(3 * z[:, 1:2] + even)
 
 
-def _mean_of_tanh(z: Array) -> Array:
-    return np.asarray(np.tanh(z + 0.5 * z**2).mean(axis=1, keepdims=True))
-
-
 PROBLEMS: dict[str, Problem] = {
     problem.name: problem
     for problem in (
@@ -71,6 +67,13 @@ PROBLEMS: dict[str, Problem] = {
             0.0,
             "|z_1| has distribution function 2 Phi - 1, so the even part is N(0, 1); the odd part has mean 0. The "
             "means of antithetic pairs are the even part, exactly normal: the nominal level is the true one",
+        ),
+        Problem(
+            "odd-and-even",
+            as_generator(lambda z: z + z**2 / 2, NoiseSpec.normal((1,), "float64"), name="odd-and-even"),
+            _first,
+            0.5,
+            "odd part w of variance 1, even part w^2 / 2 of variance 1/2: pairs have rho = -1/3 and efficiency 3/2",
         ),
         Problem(
             "exponential",

@@ -9,12 +9,12 @@ Laws, for every design and every replicate r:
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
 from typing import Protocol, runtime_checkable
 
+from mcgen._integers import checked_integer
 from mcgen.cells import number_from_digits
 from mcgen.noise import Array, Block, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.random import Seed, Stream
@@ -99,6 +99,11 @@ class PointsDesign(ABC):
         >>> noise.shape, bool((noise[:, 0] == -noise[:, 1]).all())
         ((100, 2, 3, 8, 8), True)
         """
+        if type(self).__repr__ is object.__repr__:
+            raise TypeError(
+                f"{type(self).__name__} has no text form of its own, by which its random numbers are known; make it a "
+                "frozen dataclass"
+            )
         spec = as_noise_spec(spec)
         rows = _checked_range("replicates", replicates, None)
         columns = _checked_range("points", self.n_points if points is None else points, self.n_points)
@@ -149,7 +154,7 @@ class _Pieces:
 
 def _checked_range(name: str, value: Replicates, limit: int | None) -> range:
     if not isinstance(value, range):
-        value = range(operator.index(value))
+        value = range(checked_integer(name, value))
     if value.step != 1 or value.start < 0 or len(value) == 0 or (limit is not None and value.stop > limit):
         allowed = f"inside range(0, {limit})" if limit is not None else "from 0 or later"
         raise ValueError(f"{name} must be a non-empty range of step 1, {allowed}; got {value}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from mcgen._integers import checked_integer
 from mcgen.cells import uniform_from_normal
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array
@@ -40,7 +40,7 @@ class KAntithetic(PointsDesign):
     n_points: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        k = operator.index(self.k)
+        k = checked_integer("k", self.k)
         if k < 2:
             raise ValueError(f"KAntithetic needs at least k = 2 points; got k = {k}. For one point use MonteCarlo()")
         object.__setattr__(self, "k", k)

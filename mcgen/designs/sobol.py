@@ -23,7 +23,6 @@ each with its own randomization and its points in random order: Latin supercube 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +30,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._integers import checked_integer
 from mcgen.cells import number_from_digits
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array
@@ -63,13 +63,11 @@ class Sobol(PointsDesign):
     n_points: int
 
     def __post_init__(self) -> None:
-        n = operator.index(self.n_points)
+        n = checked_integer("n_points", self.n_points)
         if n < 2 or n > MAX_POINTS or n & (n - 1):
             below = 1 << max(1, min(n, MAX_POINTS).bit_length() - 1)
-            raise ValueError(
-                f"Sobol needs a power of two from 2 to {MAX_POINTS} as n_points; got {n}. "
-                f"Near it are {below} and {min(2 * below, MAX_POINTS)}"
-            )
+            near = f"{below} and {2 * below}" if below < MAX_POINTS else f"{below}"
+            raise ValueError(f"Sobol needs a power of two from 2 to {MAX_POINTS} as n_points; got {n}. Near it: {near}")
         object.__setattr__(self, "n_points", n)
 
     def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
