@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ FEW_FOR_EFFICIENCY = 100
 """Below so many replicates the interval of an efficiency covers markedly less than it says."""
 
 _MOST_COMPONENTS = 12
+_EFFICIENCY = ("relative_efficiency", "efficiency_low", "efficiency_high")
+_PER_SECOND = ("efficiency_per_second", "per_second_low", "per_second_high")
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,10 +127,10 @@ class Comparison:
                 "design": row["design"],
                 "replicates": f"{row['n_replicates']} x {row['n_points']}",
                 "mean": component_text(row["mean"], row["low"], row["high"]),
-                "efficiency": _efficiency_text(row),
+                "efficiency": _ratio_text(row, *_EFFICIENCY),
                 "in width": f"{row['relative_efficiency_width']:.3g}",
                 "ms/evaluation": f"{1e3 * row['seconds_per_evaluation']:.3g}",
-                "per second": f"{row['efficiency_per_second']:.3g}",
+                "per second": _ratio_text(row, *_PER_SECOND),
             }
             for _, row in frame.iterrows()
         ]
@@ -255,29 +258,24 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     frame = one.to_frame() if not one.strata else one.to_frame().tail(len(one.names)).reset_index(drop=True)
     frame.insert(0, "design", one.provenance.design)
     frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
-    if one is base:
-        frame["relative_efficiency"] = frame["efficiency_low"] = frame["efficiency_high"] = 1.0
-        frame["relative_efficiency_width"] = 1.0
-    else:
-        log_ratio = _log_work(base).minus(_log_work(one))
-        value, interval = log_ratio.exp(one.confidence_level)
-        frame["relative_efficiency"] = value
-        frame["efficiency_low"], frame["efficiency_high"] = interval.low, interval.high
-        with np.errstate(divide="ignore", invalid="ignore"):
-            widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2
-        frame["relative_efficiency_width"] = np.where(np.isnan(value), np.nan, widths)
+    work = _log_work(base).minus(_log_work(one)) if one is not base else _log_one(len(one.names))
+    times = one.provenance, base.provenance
+    speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
+    noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
+    timed = LogEstimate(work.value + speed, work.variance + noise, work.degrees_of_freedom)
+    for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
+        frame[point], interval = log_ratio.exp(one.confidence_level)
+        frame[low], frame[high] = interval.low, interval.high
+    with np.errstate(divide="ignore", invalid="ignore"):
+        widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2
+    frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
     frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
-    if one is base:
-        frame["efficiency_per_second"] = frame["per_second_low"] = frame["per_second_high"] = 1.0
-        return frame
-    times = [part.provenance for part in (base, one)]
-    speed = np.log(times[0].seconds_per_evaluation / times[1].seconds_per_evaluation)
-    noise = sum(part.timing_error**2 for part in times)
-    timed = LogEstimate(log_ratio.value + speed, log_ratio.variance + noise, log_ratio.degrees_of_freedom)
-    value, interval = timed.exp(one.confidence_level)
-    frame["efficiency_per_second"] = value
-    frame["per_second_low"], frame["per_second_high"] = interval.low, interval.high
     return frame
+
+
+def _log_one(k: int) -> LogEstimate:
+    """Return the log of the efficiency of the baseline over itself."""
+    return LogEstimate(np.zeros(k), np.zeros(k), np.full(k, np.inf))
 
 
 def _log_work(one: Estimate) -> LogEstimate:
@@ -291,9 +289,7 @@ def _log_work(one: Estimate) -> LogEstimate:
     return LogEstimate(log.value + np.log(one.provenance.n_points), log.variance, log.degrees_of_freedom)
 
 
-def _efficiency_text(row: Any) -> str:
-    if row["efficiency_low"] == row["efficiency_high"]:
+def _ratio_text(row: Any, value: str, low: str, high: str) -> str:
+    if row[low] == row[high]:
         return "1 (baseline)"
-    if np.isnan(row["relative_efficiency"]):
-        return "not defined"
-    return f"{row['relative_efficiency']:.3g} [{row['efficiency_low']:.3g}, {row['efficiency_high']:.3g}]"
+    return "not defined" if np.isnan(row[value]) else f"{row[value]:.3g} [{row[low]:.3g}, {row[high]:.3g}]"
