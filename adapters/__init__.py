@@ -6,6 +6,7 @@ if __name__ != "mcgen.adapters":
     raise ImportError(f"this package was imported as {__name__!r}; import it as 'mcgen.adapters'")
 
 from mcgen.adapters._torch import TorchGenerator, from_torch
+from mcgen.adapters.capture import CapturedGenerator, capture
 from mcgen.adapters.diffusion import DDIM, Schedule
 
-__all__ = ["DDIM", "Schedule", "TorchGenerator", "from_torch"]
+__all__ = ["DDIM", "CapturedGenerator", "Schedule", "TorchGenerator", "capture", "from_torch"]
