@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 import mcgen  # noqa: E402
 from mcgen import Antithetic, Block, NoiseSpec  # noqa: E402
-from mcgen.adapters import DDIM, Schedule, from_torch, models  # noqa: E402
+from mcgen.adapters import DDIM, Guided, Schedule, from_torch, models  # noqa: E402
 from mcgen.adapters.diffusion import split_prediction  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
@@ -105,12 +105,69 @@ def test_ddim_is_the_affine_map_it_must_be_for_gaussian_data() -> None:
     assert slope / 0.5 == pytest.approx(0.5, abs=0.02)
 
 
+def gaussian(sampler: type, steps: int, **options: object):
+    schedule = Schedule.cosine()
+    model = sampler(GaussianDenoiser(schedule, 0.7, 0.5).eval(), schedule, (1,), steps=steps, **options)
+    model.dtype = torch.float64
+    return model
+
+
+def test_ancestral_sampling_has_the_datas_mean_and_variance() -> None:
+    model = gaussian(DDIM, 200, eta=1.0)
+    assert [name for name, _ in model.noise.blocks][:2] == ["start", "step 1"]
+    assert len(model.noise.blocks) == 200
+    noise = mcgen.MonteCarlo().draw(model.noise, 4000, SEED)
+    x = model({name: block[:, 0] for name, block in noise.items()}).numpy()[:, 0]
+    assert abs(x.mean() - 0.7) < 6 * 0.5 / math.sqrt(4000) + 0.01
+    assert x.std() == pytest.approx(0.5, abs=0.05)
+    result = mcgen.estimate(model, lambda s: s[:, 0], design=Antithetic(), n_evaluations=64, seed=SEED, batch_size=64)
+    assert result.half_width < 1e-5  # affine in all its noise, of every step: pairs are exact
+
+
+def test_trajectories_start_at_the_noise_and_end_at_the_sample() -> None:
+    model = gaussian(DDIM, 10)
+    z = np.linspace(-2, 2, 5)[:, None]
+    path = model.trajectory(z)
+    assert path.shape == (5, 11, 1)
+    assert np.array_equal(path[:, 0].numpy(), z)
+    assert torch.equal(path[:, -1], model(z))
+    assert torch.equal(gaussian(DDIM, 40).trajectory(z)[:, 0], path[:, 0])
+
+
+def test_coarse_models_take_the_same_noise() -> None:
+    model = models.load("digits-diffusion")
+    coarse = model.coarse(10)
+    assert coarse.noise == model.noise
+    assert coarse.steps == 10
+    z = np.random.default_rng(SEED).standard_normal((200, 1, 8, 8), dtype=np.float32)
+    a, b = (m(z).flatten(1).mean(1) for m in (model, coarse))
+    assert np.corrcoef(a, b)[0, 1] > 0.9
+
+
+def test_guidance_is_the_formula() -> None:
+    class Plain(torch.nn.Module):
+        def forward(self, x, time, condition=None):
+            return x * (0.0 if condition is None else condition)
+
+    guided = Guided(Plain().eval(), 2.0)
+    x = torch.ones(2, 3)
+    assert torch.equal(guided(x, x[:, 0], 1.0), 3.0 * x)
+    assert torch.equal(guided(x, x[:, 0]), 0.0 * x)
+    assert not guided.training
+    model = models.load("digits-diffusion", guidance=1.0)
+    z = np.random.default_rng(SEED).standard_normal((4, 1, 8, 8), dtype=np.float32)
+    assert not torch.allclose(model(z, 3), models.load("digits-diffusion")(z, 3))
+    assert torch.equal(model(z), models.load("digits-diffusion")(z))
+
+
 def test_schedule_and_sampler_refuse() -> None:
     schedule = Schedule.cosine(100)
     assert schedule.times(100).tolist() == list(range(99, -2, -1))
     assert schedule.times(1).tolist() == [99, -1]
     with pytest.raises(ValueError, match="steps must be between 1 and the schedule's 100; got 101"):
         schedule.times(101)
+    with pytest.raises(ValueError, match=r"eta must lie between 0 \(deterministic\) and 1 \(ancestral\); got 2"):
+        DDIM(torch.nn.Identity().eval(), schedule, (1,), eta=2)
     with pytest.raises(ValueError, match="alpha_bar must be a decreasing sequence inside"):
         Schedule((0.5, 0.9))
     with pytest.raises(ValueError, match="prediction must be one of .*; got 'epsilon'"):

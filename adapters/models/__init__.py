@@ -15,7 +15,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from mcgen.adapters._torch import TorchGenerator
-from mcgen.adapters.diffusion import DDIM, Schedule
+from mcgen.adapters.diffusion import DDIM, Guided, Schedule
 from mcgen.adapters.models._networks import ResidualMLP
 
 __all__ = ["digits_diffusion", "list", "load"]
@@ -37,19 +37,27 @@ def _digits_denoiser() -> ResidualMLP:
     return network.eval().requires_grad_(False)
 
 
-def digits_diffusion(*, steps: int = 50) -> DDIM:
+def digits_diffusion(*, steps: int = 50, eta: float = 0.0, guidance: float = 0.0) -> DDIM:
     """Return a diffusion model of handwritten digits, 8 x 8 grey images (n, 1, 8, 8) in [0, 1].
 
     Parameters
     ----------
-    steps : int
-        Number of DDIM steps. The condition is a class from 0 to 9, or None for any digit.
+    steps, eta
+        Of the sampler, see `mcgen.adapters.DDIM`.
+    guidance : float
+        Weight of classifier-free guidance.
+
+    Notes
+    -----
+    The condition is a class from 0 to 9, or None for any digit.
     """
+    denoiser = _digits_denoiser()
     return DDIM(
-        _digits_denoiser(),
+        Guided(denoiser, guidance) if guidance else denoiser,
         Schedule.cosine(),
         (1, 8, 8),
         steps=steps,
+        eta=eta,
         prediction="velocity",
         decode=lambda x: ((x + 1) / 2).clamp(0, 1),
         name=f"digits-diffusion DDIM-{steps}",
@@ -59,7 +67,7 @@ def digits_diffusion(*, steps: int = 50) -> DDIM:
 _MODELS: dict[str, Callable[..., TorchGenerator]] = {"digits-diffusion": digits_diffusion}
 
 
-def load(name: str, **options: int) -> TorchGenerator:
+def load(name: str, **options: float) -> TorchGenerator:
     """Return the model of that name, ready to be estimated; options as its own function takes them.
 
     Raises
