@@ -72,3 +72,13 @@ def estimate(generator: mcgen.Generator) -> Callable[..., mcgen.Estimate]:
         return mcgen.estimate(arguments.pop("generator"), arguments.pop("statistic"), **arguments)
 
     return run
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """On a busy machine a second thread of torch waits more than it works."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -17,15 +17,7 @@ from mcgen.adapters import DDIM, Guided, Schedule, from_torch, models  # noqa: E
 from mcgen.adapters.diffusion import split_prediction  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.filterwarnings("ignore:the replicate means"), pytest.mark.usefixtures("one_torch_thread")]
 
 
 def test_noise_arrives_as_tensors_and_samples_stay_tensors() -> None:

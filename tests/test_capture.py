@@ -12,13 +12,7 @@ import mcgen  # noqa: E402
 from mcgen import Antithetic, Sobol  # noqa: E402
 from mcgen.adapters import capture  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def walk(n: int, condition: object) -> torch.Tensor:
