@@ -41,8 +41,6 @@ from mcgen.adapters._torch import TensorNoise, TorchGenerator, to_tensors
 from mcgen.noise import Block, Noise, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]
-Denoiser = Callable[[torch.Tensor, torch.Tensor, object], torch.Tensor]
-"""``denoiser(x, time, condition)``: x (n, ...), time (n,) in [0, 1], to a prediction (n, ...)."""
 
 
 @dataclass(frozen=True)
