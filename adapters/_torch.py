@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mcgen.generators import name_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 try:
@@ -75,7 +76,7 @@ class TorchGenerator:
         self.noise = as_noise_spec(noise)
         self.dtype = dtype
         self.device = torch.device(device) if device is not None else _device_of(self.modules)
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = name or name_of(function)
         self._require_evaluation_mode()
 
     def __call__(self, noise: Noise, condition: object = None) -> Any:

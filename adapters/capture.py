@@ -43,10 +43,12 @@ class CapturedGenerator(TorchGenerator):
 
     def _sample(self, noise: TensorNoise, condition: object = None) -> Any:
         names = [name for name, _ in self.noise.blocks]
-        n = len(noise) if isinstance(noise, torch.Tensor) else len(noise[names[0]])
+        # Lazy blocks are drawn at each access: the first one, which tells n, is kept.
+        first = noise if isinstance(noise, torch.Tensor) else noise[names[0]]
+        n = len(first)
 
         def block(i: int) -> torch.Tensor:
-            return noise[names[i]] if isinstance(noise, Mapping) else noise
+            return first if i == 0 or isinstance(noise, torch.Tensor) else noise[names[i]]
 
         supply = _Supply(self.draws, block, n, str(self.name))
         with torch.random.fork_rng(devices=_cuda_devices()), supply:
@@ -122,7 +124,7 @@ def capture(
 ) -> CapturedGenerator:
     """Take a sampler that draws its own noise as a generator, unmodified.
 
-    The sampler is run three times, for 2, 3 and 3 samples, to see what it draws and that samples stay apart.
+    The sampler is run four times, for 2 or 3 samples, to see what it draws and that samples stay apart.
 
     Parameters
     ----------

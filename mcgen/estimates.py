@@ -192,8 +192,7 @@ class Estimate:
             interval, simultaneous = options_of(self.method)
         interval, simultaneous = interval or "student-t", simultaneous or False
         made, method = make_interval(self._sampled(), level, interval, simultaneous)
-        shaped = Interval(_shaped(made.low, self.shape), _shaped(made.high, self.shape))
-        return replace(self, interval=shaped, confidence_level=level, method=method)
+        return replace(self, interval=_shaped_interval(made, self.shape), confidence_level=level, method=method)
 
     def relative_efficiency(self, confidence_level: float | None = None) -> tuple[float | Floats, Interval]:
         """Return the efficiency over Monte Carlo that this design's own run shows, with its interval.
@@ -208,7 +207,7 @@ class Estimate:
         level = self.confidence_level if confidence_level is None else confidence_level
         p = self.provenance
         value, made = over_monte_carlo(self.replicate_means, self.within, p.n_points, level, p.rounding)
-        return _shaped(value, self.shape), Interval(_shaped(made.low, self.shape), _shaped(made.high, self.shape))
+        return _shaped(value, self.shape), _shaped_interval(made, self.shape)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row a component; with a row a condition and component, and their average, if several.
@@ -290,6 +289,10 @@ class Estimate:
 def _shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:
     """Return flat values in the statistic's shape: a float for a single number."""
     return float(np.reshape(values, ())) if shape == () else np.reshape(values, shape)
+
+
+def _shaped_interval(interval: Interval, shape: tuple[int, ...]) -> Interval:
+    return Interval(_shaped(interval.low, shape), _shaped(interval.high, shape))
 
 
 def estimate_of(

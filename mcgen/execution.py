@@ -51,8 +51,9 @@ class Clock:
     def __init__(self) -> None:
         self._start = self._last = time.perf_counter()
         self.seconds = 0.0
-        self._groups: list[float] = [0.0, 0.0, 0.0]  # count, mean and sum of squared deviations
         self._first: float | None = None
+        # Of the groups after the first: their count, mean and sum of squared deviations.
+        self._count, self._mean, self._m2 = 0, 0.0, 0.0
 
     def tick(self, n_evaluations: int) -> None:
         """Take note of a finished group."""
@@ -62,17 +63,18 @@ class Clock:
         if self._first is None:
             self._first = each
             return
-        count, mean, m2 = self._groups
-        step = each - mean
-        mean += step / (count + 1)
-        self._groups = [count + 1, mean, m2 + step * (each - mean)]
+        step = each - self._mean
+        self._count += 1
+        self._mean += step / self._count
+        self._m2 += step * (each - self._mean)
 
     def seconds_per_evaluation(self) -> tuple[float, float]:
         """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
-        count, mean, m2 = self._groups
-        if count < 2:
-            return self._first if count < 1 and self._first is not None else mean, 0.0
-        return mean, math.sqrt(m2 / (count - 1) / count) / mean
+        if self._count == 0:
+            return self._first or 0.0, 0.0
+        if self._count == 1:
+            return self._mean, 0.0
+        return self._mean, math.sqrt(self._m2 / (self._count - 1) / self._count) / self._mean
 
 
 @dataclass(frozen=True)

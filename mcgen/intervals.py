@@ -134,20 +134,21 @@ def options_of(method: str) -> tuple[Method, bool | SimultaneousMethod]:
     for simultaneous in get_args(SimultaneousMethod):
         if method == simultaneous:
             return "student-t", simultaneous
-    return ("normal" if method == "normal" else "bootstrap-t" if method == "bootstrap-t" else "student-t"), False
+    for pointwise in get_args(Method):
+        if method == pointwise:
+            return pointwise, False
+    return "student-t", False
 
 
-def check_interval_options(
-    confidence_level: float, method: str, simultaneous: bool | str, names: tuple[str, ...] = get_args(Method)
-) -> None:
+def check_interval_options(confidence_level: float, method: str, simultaneous: bool | str) -> None:
     """Refuse a level outside (0, 1) and unknown methods."""
     if isinstance(confidence_level, bool) or not isinstance(confidence_level, int | float):
         raise TypeError(f"confidence_level must be a number such as 0.95; got {confidence_level!r}")
     if not 0 < confidence_level < 1:
         hint = f"; for {confidence_level:g} % write {confidence_level / 100:g}" if 1 < confidence_level < 100 else ""
         raise ValueError(f"confidence_level must lie between 0 and 1, such as 0.95; got {confidence_level}{hint}")
-    if method not in names:
-        raise ValueError(f"interval must be one of {', '.join(names)}; got {method!r}")
+    if method not in get_args(Method):
+        raise ValueError(f"interval must be one of {', '.join(get_args(Method))}; got {method!r}")
     if simultaneous and method != "student-t":
         raise ValueError(
             f"simultaneous intervals have methods of their own; got interval={method!r} beside "

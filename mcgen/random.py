@@ -14,7 +14,6 @@ in any order, in any process, with the same numbers.
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.random import Generator as NumpyGenerator
 from numpy.random import Philox, SeedSequence
 from numpy.typing import NDArray
 
+from mcgen._integers import checked_integer
 from mcgen.noise import Array, DType
 
 Seed = int | SeedSequence
@@ -41,9 +41,7 @@ def as_seed_sequence(seed: Seed) -> SeedSequence:
     if isinstance(seed, SeedSequence):
         return seed
     try:
-        if isinstance(seed, bool):
-            raise TypeError
-        number = operator.index(seed)
+        number = checked_integer("seed", seed)
     except TypeError:
         raise TypeError(
             f"seed must be an int or a numpy.random.SeedSequence; got {seed!r} of type {type(seed).__name__}. "

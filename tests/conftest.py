@@ -46,8 +46,22 @@ def binomial_p_value(hits: int, n: int, p: float) -> float:
     return float(2 * min(stats.binom.cdf(hits, n, p), stats.binom.sf(hits - 1, n, p)))
 
 
-def logistic(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-z - 1))
+def logistic(z: np.ndarray, condition: float = 0.0) -> np.ndarray:
+    return 1 / (1 + np.exp(-z - 1 - condition))
+
+
+def logistic_until(n_calls: int, error: BaseException) -> Callable[..., np.ndarray]:
+    """`logistic` for so many calls, and then an error."""
+    calls = 0
+
+    def function(z: np.ndarray, condition: float = 0.0) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls > n_calls:
+            raise error
+        return logistic(z, condition)
+
+    return function
 
 
 @pytest.fixture

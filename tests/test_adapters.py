@@ -206,9 +206,7 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_weights_are_small_and_their_log_tells_how_they_were_made() -> None:
-    import json
-
-    log = json.loads((models._FOLDER / "digits-diffusion.json").read_text())
+    log = models.log("digits-diffusion")
     assert (models._FOLDER / log["file"]).stat().st_size == log["bytes"] < 5_000_000
     assert {"command", "settings", "versions", "quality", "log", "data", "licence"} <= set(log)
     assert math.isfinite(log["quality"]["frechet_distance_of_samples"])

@@ -8,7 +8,7 @@ from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
-from conftest import SEED, logistic
+from conftest import SEED, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
@@ -19,11 +19,7 @@ from mcgen.statistics import pixel_mean
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
 
 
-def shifted(z: np.ndarray, condition: float = 0.0) -> np.ndarray:
-    return logistic(z + condition)
-
-
-CONDITIONAL = mcgen.as_generator(shifted, noise=(8,), name="shifted")
+CONDITIONAL = mcgen.as_generator(logistic, noise=(8,), name="shifted")
 
 
 @pytest.mark.parametrize("design", [MonteCarlo(), Antithetic(), KAntithetic(8), Sobol(16)], ids=str)
@@ -100,18 +96,9 @@ def test_common_random_numbers_average_replicate_by_replicate() -> None:
 
 
 def test_common_noise_that_breaks_keeps_every_condition() -> None:
-    calls = 0
-
-    def fails(z: np.ndarray, condition: float) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        if calls > 20:
-            raise RuntimeError("out of memory")
-        return shifted(z, condition)
-
     with pytest.raises(RuntimeError) as caught:
         mcgen.estimate(
-            mcgen.as_generator(fails, (8,)), pixel_mean, design=Antithetic(), n_evaluations=1280, seed=SEED,
+            mcgen.as_generator(logistic_until(20, RuntimeError("out of memory")), (8,)), pixel_mean, design=Antithetic(), n_evaluations=1280, seed=SEED,
             condition=[0, 1], common_random_numbers=True,
         )  # fmt: skip
     partial = caught.value.partial
@@ -153,17 +140,9 @@ def test_difference_pairs_the_replicates() -> None:
 
 
 def test_interruption_gives_back_what_is_finished() -> None:
-    calls = 0
-
-    def interrupted(z: np.ndarray) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        if calls == 6:  # four batches, and one call that looks whether the first repeats
-            raise KeyboardInterrupt
-        return logistic(z)
-
+    # Four batches, and one call that looks whether the first repeats.
     result = mcgen.estimate(
-        mcgen.as_generator(interrupted, (8,)),
+        mcgen.as_generator(logistic_until(5, KeyboardInterrupt()), (8,), name="interrupted"),
         pixel_mean,
         design=Antithetic(),
         n_evaluations=640,
@@ -197,7 +176,7 @@ def test_interrupted_conditions_keep_the_finished_ones() -> None:
     def interrupted(z: np.ndarray, condition: int) -> np.ndarray:
         if condition == 2:
             raise KeyboardInterrupt
-        return shifted(z, condition)
+        return logistic(z, condition)
 
     generator = mcgen.as_generator(interrupted, (8,))
     result = mcgen.estimate(
@@ -244,8 +223,8 @@ def test_conditions_are_known_by_their_content() -> None:
 
 
 def test_differences_under_several_conditions_on_common_noise() -> None:
-    a = mcgen.as_generator(shifted, (8,), name="a")
-    b = mcgen.as_generator(lambda z, c: shifted(1.1 * z, c), (8,), name="b")
+    a = mcgen.as_generator(logistic, (8,), name="a")
+    b = mcgen.as_generator(lambda z, c: logistic(1.1 * z, c), (8,), name="b")
     options = {"design": MonteCarlo(), "n_evaluations": 640, "seed": SEED}
     joint = mcgen.difference(a, b, pixel_mean, condition=[0, 1], common_random_numbers=True, **options)
     assert len(joint.strata) == 2
@@ -263,16 +242,11 @@ def test_generators_may_return_tuples() -> None:
 
 
 def test_an_endless_run_takes_no_memory_before_it_starts() -> None:
-    calls = 0
-
-    def stops(z: np.ndarray) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        if calls > 20:
-            raise KeyboardInterrupt
-        return logistic(z)
-
     result = mcgen.estimate(
-        mcgen.as_generator(stops, (8,)), pixel_mean, design=Antithetic(), n_evaluations=2 * 10**13, seed=0
+        mcgen.as_generator(logistic_until(20, KeyboardInterrupt()), (8,)),
+        pixel_mean,
+        design=Antithetic(),
+        n_evaluations=2 * 10**13,
+        seed=0,
     )
     assert result.partial

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import SEED, Z_LIMIT, logistic
+from conftest import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
@@ -162,16 +162,7 @@ def test_comparison_counts_the_t_quantile(generator) -> None:
 
 
 def test_interrupted_comparison_keeps_the_finished_designs(generator) -> None:
-    calls = 0
-
-    def interrupted(z: np.ndarray) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        if calls > 120:
-            raise KeyboardInterrupt
-        return logistic(z)
-
-    broken = mcgen.as_generator(interrupted, (16,))
+    broken = mcgen.as_generator(logistic_until(120, KeyboardInterrupt()), (16,))
     table = mcgen.compare(
         broken, pixel_mean, designs=[Antithetic(), MonteCarlo(), KAntithetic(8)], n_evaluations=3200, seed=SEED
     )
@@ -299,18 +290,9 @@ def test_large_offsets_in_float64_are_no_rounding() -> None:
 
 
 def test_a_comparison_that_breaks_carries_the_finished_designs() -> None:
-    calls = 0
-
-    def fails(z: np.ndarray) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        if calls > 70:
-            raise RuntimeError("out of memory")
-        return logistic(z)
-
     with pytest.raises(RuntimeError) as caught:
         mcgen.compare(
-            mcgen.as_generator(fails, (16,)), pixel_mean, designs=[Antithetic(), MonteCarlo()], n_evaluations=3200, seed=0
+            mcgen.as_generator(logistic_until(70, RuntimeError("out of memory")), (16,)), pixel_mean, designs=[Antithetic(), MonteCarlo()], n_evaluations=3200, seed=0
         )  # fmt: skip
     assert [one.provenance.design for one in caught.value.partial.estimates] == ["MonteCarlo()"]
 

@@ -210,6 +210,36 @@ def _torch(seconds: float) -> Any:
     return from_torch(work, noise=(3, 32, 32), modules=[layer.eval(), back.eval()])
 
 
+def capture_table(steps: int = 50, operations: int = 20) -> pd.DataFrame:
+    """Time a captured sampler over the sampler itself, whose operations take longer with more samples."""
+    import torch
+
+    from mcgen.adapters import capture
+
+    torch.set_num_threads(1)
+    layer = torch.nn.Linear(1024, 1024).eval()
+
+    def sampler(n: int, condition: object) -> torch.Tensor:
+        x = torch.randn(n, 1024)
+        for _ in range(steps):
+            for _ in range(operations):
+                x = torch.tanh(layer(x))
+            x = x + 0.1 * torch.randn_like(x)
+        return x
+
+    generator = capture(sampler, modules=layer)
+    rows = []
+    with torch.no_grad():
+        for n in (16, 192, 512):
+            noise = {name: block[:, 0] for name, block in dict(mcgen.MonteCarlo().draw(generator.noise, n, 0)).items()}
+            start = time.perf_counter()
+            sampler(n, None)
+            each = (time.perf_counter() - start) / (2 * steps * operations)
+            over = ratio(partial(generator, noise), partial(sampler, n, None), rounds=3) - 1
+            rows.append({"samples": n, "ms an operation": 1e3 * each, "overhead in %": 100 * over})
+    return pd.DataFrame(rows)
+
+
 def _steps_for(seconds: float, steps: int, work: Job) -> int:
     """Return how many steps take so long, from the fastest of a few runs of some."""
     times = []
@@ -258,6 +288,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "The other designs": plain_table,
     "Peak memory of drawing": memory_table,
     "The loop, 200 batches of 64": overhead_table,
+    "A captured sampler": capture_table,
     "Memory of a run": growth_table,
     "import mcgen": import_table,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def run_demo(folder: Path, n_evaluations: int = 3200, seed: int = 0, progress: b
 
 def _report(generator: Any, table: mcgen.Comparison, means: mcgen.Estimate, seed: int) -> Report:
     n = table.estimates[0].n_evaluations
-    quality = json.loads((Path(models.__file__).parent / "digits-diffusion.json").read_text())["quality"]
+    quality = models.log("digits-diffusion")["quality"]
     report = Report("How sure can one be of what a diffusion model draws?")
     report.text(
         "A diffusion model of handwritten digits (8 x 8 pixels, trained on the 1,797 digits of scikit-learn, 50 "
@@ -60,6 +59,8 @@ def _report(generator: Any, table: mcgen.Comparison, means: mcgen.Estimate, seed
         "Efficiency: how many independent samples one sample of the design is worth, with its 95 % interval. In width: "
         "the same by the squared ratio of the intervals' widths, in which the t quantile of few replicates counts."
     )
+    for note in table.notes():
+        report.text(note)
     report.figure(table.plot(), "The estimates with their 95 % Student t intervals.")
     report.heading("Noise and its negation")
     report.figure(pairs_figure(generator, N_PAIRS, seed), "Above: samples from z. Below: samples from -z.")

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 
@@ -18,7 +19,7 @@ from mcgen.adapters._torch import TorchGenerator
 from mcgen.adapters.diffusion import DDIM, Guided, Schedule
 from mcgen.adapters.models._networks import ResidualMLP
 
-__all__ = ["digits_diffusion", "list", "load"]
+__all__ = ["digits_diffusion", "list", "load", "log"]
 
 WIDTH_AND_DEPTH = (256, 4)
 _FOLDER = Path(__file__).parent
@@ -85,10 +86,16 @@ def list() -> builtins.list[str]:
     return [*_MODELS]
 
 
+def log(name: str) -> dict[str, Any]:
+    """Return how a model was made and how good it is: command, settings, versions, hash, loss, quality."""
+    record: dict[str, Any] = json.loads((_FOLDER / f"{name}.json").read_text())
+    return record
+
+
 def checked_weights(name: str) -> Path:
     """Return the path of a model's weight file, once its SHA-256 was compared with the log's."""
     path = _FOLDER / f"{name}.safetensors"
-    expected = json.loads((_FOLDER / f"{name}.json").read_text())["sha256"]
+    expected = log(name)["sha256"]
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
         raise ValueError(

@@ -107,28 +107,29 @@ class PointsDesign(ABC):
         spec = as_noise_spec(spec)
         rows = _checked_range("replicates", replicates, None)
         columns = _checked_range("points", self.n_points if points is None else points, self.n_points)
-        draw = partial(self._draw_named, spec, rows, columns, seed, stream)
-        names = tuple(name for name, _ in spec.blocks)
-        return draw(names[0]) if len(names) == 1 else BlockNoise(draw, names)
+        several = len(spec.blocks) > 1
+        pieces = {
+            name: _Pieces(block, spec.dtype, several, seed, (str(self), *stream, number))
+            for number, (name, block) in enumerate(spec.blocks)
+        }
+        draw = partial(self._draw_named, pieces, rows, columns)
+        return BlockNoise(draw, tuple(pieces)) if several else draw(spec.blocks[0][0])
 
-    def _draw_named(
-        self, spec: NoiseSpec, replicates: range, points: range, seed: Seed, stream: Path, name: str
-    ) -> Array:
-        names = [known for known, _ in spec.blocks]
-        block = dict(spec.blocks)[name]
-        pieces = _Pieces(block, spec.dtype, len(names) > 1, seed, (str(self), *stream, names.index(name)))
-        if block.iid:
+    def _draw_named(self, blocks: dict[str, _Pieces], replicates: range, points: range, name: str) -> Array:
+        pieces = blocks[name]
+        if pieces.iid:
             noise = pieces.independent(replicates, self.n_points)[:, points.start : points.stop]
         else:
             noise = self._draw_block(pieces, replicates, points)
-        return noise.reshape(len(replicates), len(points), *block.shape)
+        return noise.reshape(len(replicates), len(points), *pieces.shape)
 
 
 class _Pieces:
     """What a design needs to draw one block: its size, law and dtype, and its random numbers."""
 
     def __init__(self, block: Block, dtype: DType, several: bool, seed: Seed, path: Path) -> None:
-        self.size, self.law, self.dtype, self.several_blocks = block.size, block.law, dtype, several
+        self.size, self.shape, self.law, self.iid = block.size, block.shape, block.law, block.iid
+        self.dtype, self.several_blocks = dtype, several
         self._seed, self._path = seed, path
 
     def stream(self, *purpose: str | int) -> Stream:
