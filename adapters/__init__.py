@@ -7,6 +7,6 @@ if __name__ != "mcgen.adapters":
 
 from mcgen.adapters._torch import TorchGenerator, from_torch
 from mcgen.adapters.capture import CapturedGenerator, capture
-from mcgen.adapters.diffusion import DDIM, Guided, Schedule
+from mcgen.adapters.diffusion import DDIM, Guided, Heun, Schedule
 
-__all__ = ["DDIM", "CapturedGenerator", "Guided", "Schedule", "TorchGenerator", "capture", "from_torch"]
+__all__ = ["DDIM", "CapturedGenerator", "Guided", "Heun", "Schedule", "TorchGenerator", "capture", "from_torch"]

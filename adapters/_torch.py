@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mcgen.arrays import as_numpy
 from mcgen.generators import name_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
@@ -39,7 +40,8 @@ class TorchGenerator:
     device : torch.device or str, optional
         Where the noise goes. By default where the parameters of `modules` are, else the CPU.
     dtype : torch.dtype, optional
-        The type of the noise that the function receives. By default that of the spec (float32).
+        The type of the noise that the function receives. By default that of the parameters of `modules`, else that of
+        the spec (float32). Samples in float16 or bfloat16 are returned in float32, in which statistics are computed.
     modules : torch.nn.Module or iterable of them, optional
         The networks that `function` runs. By default `function` itself where it is a module, or the module that
         it is a method of. They must be in evaluation mode.
@@ -50,7 +52,8 @@ class TorchGenerator:
     ------
     ValueError
         If one of the modules is in training mode, where batch normalization would couple the samples of a
-        batch and dropout would draw noise that mcgen doesn't see.
+        batch and dropout would draw noise that mcgen doesn't see; or if the modules lie on several devices and `device`
+        does not say where the noise goes.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class TorchGenerator:
         self.modules = (modules,) if isinstance(modules, torch.nn.Module) else tuple(modules)
         self.function = function
         self.noise = as_noise_spec(noise)
-        self.dtype = dtype
+        self.dtype = dtype or _dtype_of(self.modules)
         self.device = torch.device(device) if device is not None else _device_of(self.modules)
         self.name = name or name_of(function)
         self._require_evaluation_mode()
@@ -89,11 +92,62 @@ class TorchGenerator:
         condition : object, optional
             Passed on as second argument where it is not None.
         """
-        self._require_evaluation_mode()
         tensors = to_tensors(noise, device=self.device, dtype=self.dtype)
-        arguments = (tensors,) if condition is None else (tensors, condition)
         with torch.no_grad():
-            return self.function(*arguments)
+            return self._run(tensors, condition)
+
+    def gradient(self, noise: Noise, statistic: Callable[[Any], Any], condition: object = None) -> Noise:
+        """Return the gradient of a statistic with respect to each sample's noise, by backpropagation.
+
+        Parameters
+        ----------
+        noise : ndarray of shape (n, ...), or a mapping of such arrays
+            As drawn by a design.
+        statistic : callable
+            From n samples to a tensor of n values.
+        condition : object, optional
+            As in a call.
+
+        Returns
+        -------
+        ndarray of shape (n, ...), or a mapping of such arrays
+            Row i is the gradient of value i by noise i; blocks that have no effect get zeros.
+
+        Raises
+        ------
+        ValueError
+            If the statistic gives no tensor of n values, or the samples carry no gradient.
+        """
+        lone = not isinstance(noise, Mapping)
+        blocks = {"noise": noise} if isinstance(noise, np.ndarray) else dict(noise)
+        tensors = {b: _tensor(a, self.device, self.dtype).detach().clone().requires_grad_() for b, a in blocks.items()}
+        with torch.enable_grad():
+            values = statistic(self._run(tensors["noise"] if lone else tensors, condition))
+            n = len(next(iter(tensors.values())))
+            if not isinstance(values, torch.Tensor) or values.shape != (n,):
+                found = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+                raise ValueError(f"a gradient needs a statistic that returns a tensor of {n} values; got {found}")
+            if not values.requires_grad:
+                raise ValueError(
+                    f"the samples of {self.name!r} carry no gradient: its function runs under torch.no_grad or leaves "
+                    "torch. Give its undecorated function (function.__wrapped__), or estimate without gradients"
+                )
+            slopes = torch.autograd.grad(values.sum(), [*tensors.values()], allow_unused=True, materialize_grads=True)
+        gradients = {b: as_numpy(g).astype(blocks[b].dtype) for b, g in zip(tensors, slopes, strict=True)}
+        return gradients["noise"] if lone else gradients
+
+    def _run(self, tensors: TensorNoise, condition: object) -> Any:
+        self._require_evaluation_mode()
+        arguments = (tensors,) if condition is None else (tensors, condition)
+        try:
+            samples = self.function(*arguments)
+        except RuntimeError as error:
+            error.add_note(
+                f"{self.name!r} was given noise of {self.noise}, as its spec says, on {self.device}; see that the "
+                "model takes these shapes there"
+            )
+            raise
+        return tuple(map(_widened, samples)) if isinstance(samples, tuple) else _widened(samples)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, noise={self.noise})"
@@ -151,8 +205,22 @@ def _tensor(array: np.ndarray[Any, np.dtype[Any]], device: torch.device, dtype: 
     return torch.from_numpy(array).to(device=device, dtype=dtype)
 
 
+def _widened(samples: Any) -> Any:
+    """Return half-precision samples in float32: a mean over their pixels would round to three digits."""
+    half = isinstance(samples, torch.Tensor) and samples.dtype in (torch.float16, torch.bfloat16)
+    return samples.float() if half else samples
+
+
+def _dtype_of(modules: tuple[torch.nn.Module, ...]) -> torch.dtype | None:
+    floating = (p.dtype for module in modules for p in module.parameters() if p.dtype.is_floating_point)
+    return next(floating, None)
+
+
 def _device_of(modules: tuple[torch.nn.Module, ...]) -> torch.device:
-    for module in modules:
-        for parameter in module.parameters():
-            return parameter.device
-    return torch.device("cpu")
+    devices = {parameter.device for module in modules for parameter in module.parameters()}
+    if len(devices) > 1:
+        raise ValueError(
+            f"the modules lie on several devices, {', '.join(sorted(map(str, devices)))}; move them to one, or say by "
+            "device= where the noise goes"
+        )
+    return devices.pop() if devices else torch.device("cpu")

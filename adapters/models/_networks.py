@@ -46,7 +46,7 @@ class ResidualMLP(nn.Module):
             # In sampling all rows share time and class: one row of embeddings serves the whole batch.
             if bool((time == time[0]).all()):
                 time = time[:1]
-        embedding = nn.functional.silu(self.embed_time(self._waves(time)) + self.embed_class(classes))
+        embedding = nn.functional.silu(self.embed_time(self._waves(time).to(x.dtype)) + self.embed_class(classes))
         h = self.enter(x.flatten(1))
         for block in self.blocks:
             h = block(h, embedding)
