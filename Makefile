@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test docs bench coverage lint types clean
+.PHONY: demo test docs bench coverage models lint types clean
 
 demo: $(STAMP)
 	$(BIN)/mcgen demo
@@ -22,6 +22,9 @@ bench: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python -m mcgen.validation coverage
 
+models: $(STAMP)
+	$(BIN)/python -m mcgen.validation models
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +37,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt "setuptools>=77" torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,docs]"
+	# Samplers to test against; what they ask for would bring another torch.
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps azula torchcfm torchdiffeq POT
 	touch $@
 
 clean:

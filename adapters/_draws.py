@@ -55,12 +55,15 @@ class Draw:
         Rows a sample: 2 where guidance runs a sample twice.
     kind : Kind
         How it is made from noise.
+    dtype : torch.dtype
+        Of its outcome.
     """
 
     operation: str
     shape: Shape
     rows: int
     kind: Kind
+    dtype: torch.dtype
 
     @property
     def block(self) -> Block:

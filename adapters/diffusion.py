@@ -6,14 +6,15 @@ The forward process mixes a sample :math:`x_0` with standard normal noise :math:
 
 and a network predicts the noise, the sample, or the velocity [3]_
 :math:`v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0` from :math:`x_t`. The sampler DDIM [1]_ goes
-back from :math:`x_T \sim N(0, I)` to a sample, with fresh noise :math:`z` at every step t to s but the last,
+back from :math:`x_T \sim N(0, I)` to a sample, with fresh noise :math:`z` at every step t to s,
 
 .. math::
 
     x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \hat\varepsilon + \sigma z,
     \qquad \sigma = \eta \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}:
 
-deterministic for eta = 0, and the ancestral sampler DDPM [4]_ for eta = 1. With :math:`y = x / \sqrt{\bar\alpha}` and
+deterministic for eta = 0, and the ancestral sampler DDPM [4]_ for eta = 1; a last step to :math:`\bar\alpha_s = 1` has
+no fresh noise. With :math:`y = x / \sqrt{\bar\alpha}` and
 :math:`\sigma^2 = (1 - \bar\alpha) / \bar\alpha` the deterministic limit is the probability flow
 :math:`dy / d\sigma = \hat\varepsilon`, which Heun's second-order steps follow in few evaluations [6]_. The cosine
 schedule is that of [2]_, guidance that of [5]_.
@@ -126,6 +127,8 @@ class Diffusion(TorchGenerator):
         What the denoiser predicts.
     clip : float, optional
         Keep each predicted sample within [-clip, clip], and take the predicted noise that belongs to it.
+    keep_noise : bool
+        Keep the noise that was predicted where the sample is clipped, as the DDIM of diffusers does.
     decode : callable, optional
         From the sampler's last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
     modules : iterable of torch.nn.Module
@@ -154,6 +157,7 @@ class Diffusion(TorchGenerator):
         injected: bool = False,
         prediction: Prediction = "noise",
         clip: float | None = None,
+        keep_noise: bool = False,
         decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
         modules: Sequence[torch.nn.Module] = (),
         name: str | None = None,
@@ -163,11 +167,13 @@ class Diffusion(TorchGenerator):
         if clip is not None and not clip > 0:
             raise ValueError(f"clip must be a positive bound, or None; got {clip}")
         self.denoiser, self.schedule, self.prediction = denoiser, schedule, prediction
-        self.clip, self.decode = clip, decode
+        self.clip, self.keep_noise, self.decode = clip, keep_noise, decode
         self.times, self.signals = times, signals
         noise = NoiseSpec.normal(shape)
-        if injected and self.steps > 1:
-            names = ["start", *(f"step {i}" for i in range(1, self.steps))]
+        # A finished sample has noise of its own only where the schedule ends below 1.
+        n_injected = np.count_nonzero(signals[1:] < 1) if injected else 0
+        if n_injected:
+            names = ["start", *(f"step {i + 1}" for i in range(n_injected))]
             noise = NoiseSpec(tuple((block, Block(shape)) for block in names))
         name = name or f"{type(denoiser).__name__} {self._label}-{self.steps}"
         super().__init__(self.sample, noise, modules=[denoiser, *modules], name=name)
@@ -236,6 +242,7 @@ class Diffusion(TorchGenerator):
         x_0, epsilon = split_prediction(self.prediction, x, self.denoiser(x, time, condition), signal)
         if self.clip is not None:
             x_0 = x_0.clamp(-self.clip, self.clip)
+        if self.clip is not None and not self.keep_noise:
             epsilon = (x - math.sqrt(signal) * x_0) / math.sqrt(1 - signal)
         return x_0, epsilon
 
@@ -246,7 +253,8 @@ class Diffusion(TorchGenerator):
 
     def _options(self) -> dict[str, Any]:
         others = [module for module in self.modules if module is not self.denoiser]
-        return {"prediction": self.prediction, "clip": self.clip, "decode": self.decode, "modules": others}
+        own = {"prediction": self.prediction, "clip": self.clip, "keep_noise": self.keep_noise, "decode": self.decode}
+        return own | {"modules": others}
 
 
 class DDIM(Diffusion):
@@ -259,8 +267,8 @@ class DDIM(Diffusion):
     steps : int or sequence of int
         Denoiser evaluations a sample costs, at most the steps of the schedule; or the training steps themselves.
     eta : float
-        Share of fresh noise, in [0, 1]. For eta > 0 the noise has a block for every step but the last beside that of
-        the start, and designs act on all of them.
+        Share of fresh noise, in [0, 1]. For eta > 0 the noise has a block for every step (but the last, where the
+        schedule ends at 1) beside that of the start, and designs act on all of them.
     """
 
     _label = "DDIM"
@@ -296,7 +304,7 @@ class DDIM(Diffusion):
         signal_t, signal_s = float(self.signals[i]), float(self.signals[i + 1])
         variance = self.eta**2 * (1 - signal_s) / (1 - signal_t) * (1 - signal_t / signal_s)
         x = math.sqrt(signal_s) * x_0 + math.sqrt(max(0.0, 1 - signal_s - variance)) * epsilon
-        if variance > 0 and i + 1 < self.steps and not isinstance(noise, torch.Tensor):
+        if variance > 0 and not isinstance(noise, torch.Tensor):
             x = x + math.sqrt(variance) * noise[f"step {i + 1}"]
         return x
 

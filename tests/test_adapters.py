@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -164,52 +163,6 @@ def test_schedule_and_sampler_refuse() -> None:
         Schedule((0.5, 0.9))
     with pytest.raises(ValueError, match="prediction must be one of .*; got 'epsilon'"):
         DDIM(torch.nn.Identity().eval(), schedule, (1,), prediction="epsilon")
-
-
-def test_shipped_model_gives_digits() -> None:
-    """Class by class, by the nearest class mean of the real digits: far above the tenth that chance would give."""
-    model = models.load("digits-diffusion")
-    assert models.list() == ["digits-diffusion"]
-    images, classes = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
-    centres = np.stack([images[classes == c].mean(axis=0) / 16 for c in range(10)])
-    rng = np.random.default_rng(SEED)
-    right = 0
-    for c in range(10):
-        x = model(rng.standard_normal((40, 1, 8, 8), dtype=np.float32), c).numpy().reshape(40, 64)
-        assert x.min() >= 0
-        assert x.max() <= 1
-        right += int((((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1) == c).sum())
-    assert right > 0.8 * 400
-
-
-def test_shipped_model_is_batch_invariant_and_conditional() -> None:
-    model = models.load("digits-diffusion", steps=5)
-    z = np.random.default_rng(SEED).standard_normal((8, 1, 8, 8), dtype=np.float32)
-    assert torch.allclose(model(z)[:3], model(z[:3]), atol=1e-5)
-    assert not torch.allclose(model(z, 3), model(z, 4), atol=0.1)
-    with pytest.raises(ValueError, match="condition must be a class from 0 to 9, or None for any; got 10"):
-        model(z, 10)
-
-
-def test_damaged_weights_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("digits-diffusion.safetensors", "digits-diffusion.json"):
-        shutil.copy(models._FOLDER / name, tmp_path / name)
-    path = tmp_path / "digits-diffusion.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
-    monkeypatch.setattr(models, "_FOLDER", tmp_path)
-    with pytest.raises(ValueError, match=r"has SHA-256 .*: the file is damaged or was replaced; reinstall"):
-        models.checked_weights("digits-diffusion")
-    with pytest.raises(ValueError, match="no model 'mnist' ships with mcgen; there are digits-diffusion"):
-        models.load("mnist")
-
-
-def test_weights_are_small_and_their_log_tells_how_they_were_made() -> None:
-    log = models.log("digits-diffusion")
-    assert (models._FOLDER / log["file"]).stat().st_size == log["bytes"] < 5_000_000
-    assert {"command", "settings", "versions", "quality", "log", "data", "licence"} <= set(log)
-    assert math.isfinite(log["quality"]["frechet_distance_of_samples"])
 
 
 def test_what_from_torch_takes() -> None:

@@ -1,4 +1,4 @@
-"""Samplers that draw their own noise, unmodified: toys that show each law, and the pipelines of diffusers."""
+"""Samplers that draw their own noise, unmodified: toys that show each law, and the samplers of azula."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import pytest
 from conftest import SEED
 
 torch = pytest.importorskip("torch")
+
+from torch.utils._python_dispatch import _get_current_dispatch_mode  # noqa: E402
 
 import mcgen  # noqa: E402
 from mcgen import Antithetic, Sobol  # noqa: E402
@@ -137,120 +139,225 @@ def test_draws_that_change_from_call_to_call_stop_the_run() -> None:
         mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=Antithetic(), n_evaluations=640, seed=0)
 
 
-diffusers_warnings = pytest.mark.filterwarnings(
-    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
-)
+class Layers(torch.nn.Module):
+    """A network that tells under which mode it ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        self.modes: list[object] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.modes.append(_get_current_dispatch_mode())
+        return self.second(torch.tanh(self.first(x)))
 
 
 @pytest.fixture
-def unet(request: pytest.FixtureRequest):
-    channels = getattr(request, "param", 1)
-    diffusers = pytest.importorskip("diffusers")
+def network() -> Layers:
     torch.manual_seed(0)
-    return diffusers.UNet2DModel(
-        sample_size=8, in_channels=channels, out_channels=channels, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-    ).eval()  # fmt: skip
+    return Layers().eval()
 
 
-def pictures(samples) -> torch.Tensor:
-    """A pipeline's pictures (n, H, W, C) as it makes them of its last state."""
-    return torch.as_tensor(np.asarray(samples))
+def steps_of(network: torch.nn.Module):
+    def sampler(n: int, condition: object) -> torch.Tensor:
+        x = torch.randn(n, 4)
+        for _ in range(3):
+            x = x + 0.1 * network(x) + 0.1 * torch.randn_like(x)
+        return x
+
+    return sampler
 
 
-@diffusers_warnings
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_diffusers_ddim_is_the_direct_route(unet, eta: float) -> None:
-    import diffusers
-
-    pipe = diffusers.DDIMPipeline(unet, diffusers.DDIMScheduler(num_train_timesteps=100))
-    pipe.set_progress_bar_config(disable=True)
-    generator = capture(
-        lambda n, c: pipe(batch_size=n, num_inference_steps=5, eta=eta, output_type="np").images,
-        modules=pipe.unet,
-        name="ddim",
-    )
-    assert len(generator.draws) == (1 if eta == 0 else 6)
-    noise = Antithetic().draw(generator.noise, 3, SEED)
-    blocks = [noise] if eta == 0 else list(noise.values())
-    blocks = [torch.from_numpy(block.reshape(-1, 1, 8, 8)) for block in blocks]
-    x, scheduler = blocks[0], diffusers.DDIMScheduler(num_train_timesteps=100)
-    scheduler.set_timesteps(5)
-    with torch.no_grad():
-        for i, t in enumerate(scheduler.timesteps):
-            step_noise = blocks[i + 1] if eta > 0 else None
-            x = scheduler.step(
-                unet(x, t).sample, t, x, eta=eta, use_clipped_model_output=None, variance_noise=step_noise
-            ).prev_sample
-    direct = (x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
-    captured = generator(
-        blocks[0].numpy()
-        if eta == 0
-        else {name: b.numpy() for (name, _), b in zip(generator.noise.blocks, blocks, strict=True)}
-    )
-    assert torch.equal(pictures(captured), direct)
+def test_networks_that_draw_nothing_run_outside_the_mode(network: Layers) -> None:
+    watched, quiet = capture(steps_of(network)), capture(steps_of(network), modules=network)
+    noise = rows(watched, Antithetic())
+    network.modes.clear()
+    expected = watched(noise)
+    assert None not in network.modes
+    network.modes.clear()
+    assert torch.equal(quiet(noise), expected)
+    assert network.modes == [None] * 3
+    assert "forward" not in vars(network)
 
 
-@diffusers_warnings
-def test_diffusers_ddpm_is_steered_at_every_step(unet) -> None:
-    import diffusers
-
-    pipe = diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler(num_train_timesteps=20))
-    pipe.set_progress_bar_config(disable=True)
-    generator = capture(
-        lambda n, c: pipe(batch_size=n, num_inference_steps=6, output_type="np").images, modules=pipe.unet, name="ddpm"
-    )
-    assert len(generator.draws) == 6  # the start and five steps; the last step draws nothing
-    assert "no effect" not in generator.describe(effects=True)
-    result = mcgen.estimate(
-        generator,
-        lambda x: x.reshape(len(x), -1).mean(axis=1),
-        design=Antithetic(),
-        n_evaluations=64,
-        seed=0,
-        batch_size=16,
-    )
-    efficiency, _ = result.relative_efficiency()
-    assert efficiency > 2
+def test_a_network_is_as_it_was_after_an_error(network: Layers) -> None:
+    generator = capture(steps_of(network), modules=network)
+    network.forward = own = lambda x: x[:, :3]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="size of tensor"):
+            generator(rows(generator, Antithetic()))
+        assert vars(network)["forward"] is own
+        assert _get_current_dispatch_mode() is None
+    del network.forward
+    assert torch.isfinite(generator(rows(generator, Antithetic()))).all()
 
 
-@diffusers_warnings
-@pytest.mark.parametrize("unet", [3], indirect=True)
-@pytest.mark.parametrize("steps", [1, 2])
-def test_diffusers_consistency_model(unet, steps: int) -> None:
-    import diffusers
-
-    scheduler = diffusers.CMStochasticIterativeScheduler(num_train_timesteps=40)
-    pipe = diffusers.ConsistencyModelPipeline(unet, scheduler)
-    pipe.set_progress_bar_config(disable=True)
-    options = {"num_inference_steps": None, "timesteps": [39, 0][:steps], "output_type": "np"}
-    generator = capture(lambda n, c: pipe(batch_size=n, **options).images, modules=pipe.unet, name="consistency")
-    noise = np.random.default_rng(SEED).standard_normal((4, 3, 8, 8), dtype=np.float32)
-    blocks = {name: noise for name, _ in generator.noise.blocks}
-    captured = generator(noise if len(blocks) == 1 else blocks)
-    assert torch.isfinite(pictures(captured)).all()
-    if steps == 1:
-        direct = pipe(batch_size=4, latents=torch.from_numpy(noise), **options).images
-        assert np.array_equal(captured, direct)
+def test_a_network_that_begins_to_draw_is_refused(network: Layers) -> None:
+    generator = capture(steps_of(network), modules=network)
+    network.second.forward = lambda x: x + torch.randn_like(x)
+    with pytest.raises(ValueError, match="Layers drew random numbers inside 'sampler', and none when it was captured"):
+        generator(rows(generator, Antithetic()))
 
 
-@diffusers_warnings
-def test_diffusers_dit_with_guidance_draws_two_rows_a_sample() -> None:
-    diffusers = pytest.importorskip("diffusers")
+def test_of_a_network_that_draws_the_quiet_parts_run_outside_the_mode(network: Layers) -> None:
+    inner = torch.nn.Sequential(network, torch.nn.Dropout(0.5)).eval()
+    inner[1].forward = lambda x: torch.nn.functional.dropout(x, 0.5, training=True)
+    generator = capture(steps_of(inner), modules=inner)
+    assert [draw.operation for draw in generator.draws] == ["randn", *["bernoulli_", "randn_like"] * 3]
+    network.modes.clear()
+    noise = rows(generator, Antithetic())
+    assert torch.equal(generator(noise), generator(noise))
+    assert network.modes == [None] * 6
+
+
+def test_noise_comes_in_the_type_of_each_draw() -> None:
+    network = torch.nn.Linear(4, 4).eval().bfloat16()
+    seen = []
+
+    def sampler(n: int, condition: object) -> torch.Tensor:
+        seen.append(torch.randn(n, 4))
+        return network(seen[-1].bfloat16())
+
+    generator = capture(sampler, modules=network)
+    z = np.random.default_rng(SEED).standard_normal((5, 4), dtype=np.float32)
+    assert generator(z).dtype == torch.float32
+    assert np.array_equal(seen[-1].numpy(), z)
+    assert capture(lambda n, c: torch.randn(n, 4, dtype=torch.float64)).noise.dtype == "float64"
+
+
+def test_modules_on_several_devices_are_refused() -> None:
+    modules = [torch.nn.Linear(4, 4).eval(), torch.nn.Linear(4, 4, device="meta").eval()]
+    with pytest.raises(ValueError, match="lie on several devices, cpu, meta; move them to one, or say by device="):
+        capture(walk, modules=modules)
+    assert capture(walk, modules=modules, device="cpu").device == torch.device("cpu")
+
+
+def adaptive(n: int, condition: float) -> torch.Tensor:
+    """A flow by Heun's steps, whose size follows the error over the whole batch, or is fixed by the condition."""
+    x, t, step = torch.randn(n, 4), 0.0, 0.25
+    while t < 1:
+        step = min(step, 1 - t)
+        slope = torch.sin(3 * x)
+        ahead = x + step / 2 * (slope + torch.sin(3 * (x + step * slope)))
+        error = float((ahead - x - step * slope).norm())
+        if condition or error < 0.1:
+            x, t = ahead, t + step
+        step = condition or step * 0.9 * (0.1 / error) ** 0.5
+    return x
+
+
+def test_steps_that_adapt_to_the_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match="the noise of one sample reaches others .*adapts its steps to it"):
+        capture(adaptive)
+    assert len(capture(adaptive, condition=0.25).draws) == 1
+
+
+def every_law(n: int, condition: object) -> torch.Tensor:
+    x = torch.randn(n, 3, dtype=torch.float64)
+    x = x + 0.3 * torch.randn_like(x) ** 2 + torch.empty_like(x).normal_(0.5, 2.0) * torch.sin(x)
+    x = torch.nn.functional.dropout(x, 0.3, training=True) * torch.rand(n, 3, dtype=torch.float64)
+    return x + torch.normal(torch.zeros(n, 3).double(), 0.3) ** 3 + torch.empty_like(x).exponential_(2.0)
+
+
+def energy(x: torch.Tensor) -> torch.Tensor:
+    return (x**2).flatten(1).sum(1)
+
+
+def test_gradients_reach_every_steered_draw() -> None:
+    """Compared with central differences, whose error in float64 is some 1e-8 at this step."""
+    generator, step = capture(every_law), 1e-6
+    noise = rows(generator, Antithetic(), replicates=2)
+    gradients = generator.gradient(noise, energy)
+    for draw, (name, _) in zip(generator.draws, generator.noise.blocks, strict=True):
+        if draw.kind.iid:
+            assert not gradients[name].any()
+            continue
+        for j in range(3):
+            ends = []
+            for sign in (1, -1):
+                moved = {**noise, name: noise[name].copy()}
+                moved[name][:, j] += sign * step
+                ends.append(energy(generator(moved)).numpy())
+            assert np.allclose(gradients[name][:, j], (ends[0] - ends[1]) / (2 * step), rtol=1e-4, atol=1e-6), name
+
+
+def test_gradients_say_where_they_cannot_follow() -> None:
+    hidden = torch.no_grad()(every_law)
+    generator = capture(hidden)
+    noise = rows(generator, Antithetic(), replicates=2)
+    with pytest.raises(ValueError, match=r"draws randn \(as number 0\) under torch.no_grad, .* undecorated function"):
+        generator.gradient(noise, energy)
+    shown = capture(hidden.__wrapped__)
+    assert np.abs(shown.gradient(noise, energy)["0 randn"]).max() > 0
+    inside = capture(lambda n, c: torch.nn.functional.gumbel_softmax(torch.randn(n, 3)))
+    with pytest.raises(ValueError, match="gumbel_softmax draws noise inside, where gradients can't follow"):
+        inside.gradient(rows(inside, Antithetic()), energy)
+
+
+@pytest.fixture
+def denoiser():
+    azula = pytest.importorskip("azula.denoise")
+    from azula.noise import CosineSchedule
+
+    class Backbone(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(self.layer(x) + log_sigma / 10)
+
     torch.manual_seed(0)
-    transformer = diffusers.DiTTransformer2DModel(
-        sample_size=4, in_channels=4, out_channels=8, num_layers=1, num_attention_heads=2, attention_head_dim=8,
-        num_embeds_ada_norm=1000, patch_size=2,
-    ).eval()  # fmt: skip
-    vae = diffusers.AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4).eval()
-    scheduler = diffusers.DDPMScheduler(num_train_timesteps=20)
-    pipe = diffusers.DiTPipeline(transformer, vae, scheduler)
-    pipe.set_progress_bar_config(disable=True)
+    return azula.KarrasDenoiser(Backbone(), CosineSchedule()).eval()
 
-    def sampler(n: int, condition: object):
-        return pipe(class_labels=[condition] * n, num_inference_steps=3, output_type="np").images
 
-    generator = capture(sampler, condition=1, modules=[transformer, vae], name="dit")
-    assert [draw.rows for draw in generator.draws] == [1, 2, 2]
-    noise = {name: block[:, 0] for name, block in mcgen.MonteCarlo().draw(generator.noise, 3, SEED).items()}
-    assert np.array_equal(generator(noise, 1), generator(noise, 1))
+def run_by(sampler):
+    return lambda n, condition: sampler(sampler.init((n, 4)))
+
+
+azula_warnings = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@azula_warnings
+@pytest.mark.parametrize(("kind", "options"), [("DDPM", {}), ("DDIM", {}), ("DDIM", {"eta": 1.0})])
+def test_azula_samplers_are_the_direct_route(denoiser, kind: str, options: dict[str, float]) -> None:
+    """To the last bit: on the noise that torch draws, in order, the captured sampler is the sampler."""
+    from azula import sample
+
+    sampler = run_by(getattr(sample, f"{kind}Sampler")(denoiser, steps=5, silent=True, **options))
+    generator = capture(sampler, modules=denoiser, name=kind)
+    assert [draw.operation for draw in generator.draws] == ["randn_like"] * 6
+    torch.manual_seed(SEED)
+    expected = sampler(32, None)
+    torch.manual_seed(SEED)
+    noise = {name: torch.randn(32, 4).numpy() for name, _ in generator.noise.blocks}
+    assert torch.equal(generator(noise), expected)
+    inert = [i for i, line in enumerate(generator.describe(effects=True).splitlines()[1:]) if "no effect" in line]
+    assert inert == ([1, 2, 3, 4, 5] if (kind, options) == ("DDIM", {}) else [])
+
+
+@azula_warnings
+def test_azula_posterior_samplers_are_taken_unless_they_couple_the_batch(denoiser) -> None:
+    """DPS divides by a norm over the whole batch; PGDM and MMPS keep the samples apart."""
+    guidance = pytest.importorskip("azula.guidance")
+    from azula.linalg.covariance import IsotropicCovariance
+    from azula.sample import DDIMSampler
+
+    y, steps = torch.tensor([0.5, -0.5]), {"steps": 5, "silent": True}
+
+    def observe(x: torch.Tensor) -> torch.Tensor:
+        return x[..., :2]
+
+    def back(y: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(y, (0, 2))
+
+    mmps = guidance.MMPSDenoiser(denoiser, y, observe, IsotropicCovariance(0.01)).eval()
+    for sampler in (
+        guidance.PGDMSampler(denoiser, y, observe, back, eta=1.0, **steps),
+        DDIMSampler(mmps, eta=1.0, **steps),
+    ):
+        generator = capture(run_by(sampler), modules=denoiser, name=type(sampler).__name__)
+        samples = generator(rows(generator, Antithetic(), replicates=20))
+        assert (observe(samples) - y).abs().mean() < (observe(samples) + y).abs().mean()
+    with pytest.raises(ValueError, match="in 'DPS' the noise of one sample reaches others"):
+        capture(run_by(guidance.DPSSampler(denoiser, y, observe, **steps)), modules=denoiser, name="DPS")

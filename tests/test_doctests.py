@@ -28,10 +28,8 @@ def pages() -> list[Path]:
 
 @pytest.mark.parametrize("name", module_names())
 def test_docstring_examples(name: str) -> None:
-    if name.startswith("mcgen.adapters") or name.endswith((".demo", ".benchmarks", ".pictures")):
+    if name.startswith("mcgen.adapters") or name.endswith((".demo", ".benchmarks", ".models", ".model_page")):
         pytest.importorskip("torch")
-    if name == "mcgen.adapters.models.train_digits":
-        pytest.importorskip("sklearn")
     result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert result.failed == 0
 

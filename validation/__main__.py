@@ -1,4 +1,4 @@
-"""``python -m mcgen.validation benchmarks | coverage | pictures``: the tables and pictures of the documentation."""
+"""``python -m mcgen.validation benchmarks | coverage | models``: the tables and pictures of the documentation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import mcgen
 def main() -> None:
     """Print the tables of one kind."""
     parser = argparse.ArgumentParser(prog="python -m mcgen.validation", description="What mcgen promises, shown.")
-    parser.add_argument("kind", choices=("benchmarks", "coverage", "pictures"))
-    parser.add_argument("--only", default="", help="benchmarks whose title contains this")
+    parser.add_argument("kind", choices=("benchmarks", "coverage", "models"))
+    parser.add_argument("--only", default="", help="benchmarks or models whose title contains this")
     options = parser.parse_args()
     print(f"mcgen {mcgen.__version__}, numpy {np.__version__}, scipy {scipy.__version__}")
-    if options.kind == "pictures":
-        from mcgen.validation.pictures import write_pictures
+    if options.kind == "models":
+        from mcgen.validation.model_page import write_page
 
-        write_pictures(Path("docs/images"))
+        write_page(Path("docs"), options.only)
         return
     if options.kind == "coverage":
         from mcgen.validation.coverage import coverage_table, efficiency_coverage_table

@@ -70,9 +70,9 @@ def _report(generator: Any, table: mcgen.Comparison, means: mcgen.Estimate, seed
     report.heading("How good the model is")
     report.text(
         f"A classifier trained on real digits recognizes {100 * quality['accuracy_on_samples_of_each_class']:.1f} % of "
-        f"samples of a given class, and {100 * quality['accuracy_on_held_out_digits']:.1f} % of real digits it has not "
+        f"samples of a given class, and {100 * quality['accuracy_on_held_out_images']:.1f} % of real digits it has not "
         f"seen. Frechet distance to those in its features: {quality['frechet_distance_of_samples']:.1f} for samples, "
-        f"{quality['frechet_distance_of_training_digits']:.1f} for as many training digits. The intervals above are "
+        f"{quality['frechet_distance_of_training_images']:.1f} for as many training digits. The intervals above are "
         "about the model's own expectations; how far the model is from real digits is outside them."
     )
     return report.heading("Cite").code(mcgen.citation(table))

@@ -1,58 +1,67 @@
-"""The pictures of the documentation, made again by ``python -m mcgen.validation pictures``."""
+"""The pictures of models in the documentation: samples beside real images, and samples of z beside those of -z."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import mcgen
-from mcgen.adapters import models
 from mcgen.arrays import as_numpy
+from mcgen.noise import Noise, change_noise
 from mcgen.plot import as_picture, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-N_CLASSES = 10
+N_COLUMNS = 10
 
 
-def write_pictures(folder: Path) -> None:
-    """Write ``digits.png`` (samples and real digits, class by class) and ``pairs.png`` (z and -z) into a folder."""
-    generator = models.load("digits-diffusion")
-    folder.mkdir(parents=True, exist_ok=True)
-    samples_figure(generator).savefig(folder / "digits.png")
-    pairs_figure(generator, n_pairs=10, seed=0).savefig(folder / "pairs.png")
+def samples_figure(
+    generator: Any, real: Any, real_classes: Any, *, by_class: bool, n_rows: int = 6, n_real: int = 3
+) -> Figure:
+    """Draw samples above held-out real images; where the model has classes, a column for each.
 
-
-def samples_figure(generator: Any, n_rows: int = 6, n_real: int = 3) -> Figure:
-    """Draw samples of each class above held-out real digits."""
-    from mcgen.adapters.models.train_digits import load_digits
-
-    _, _, real, classes = load_digits()
-    figure, axes = new_figure(n_rows + n_real, N_CLASSES, 0.7 * N_CLASSES, 0.72 * (n_rows + n_real))
-    for c in range(N_CLASSES):
-        noise = np.asarray(mcgen.MonteCarlo().draw(generator.noise, n_rows, seed=c))[:, 0]
-        column = [*as_numpy(generator(noise, c)), *as_numpy(real[classes == c][:n_real])]
-        for row, image in enumerate(column):
-            _show(axes[row, c], image)
+    Parameters
+    ----------
+    generator : Generator
+        Of images.
+    real : array of shape (n, channels, side, side)
+        Held-out real images.
+    real_classes : array of shape (n,)
+        Of the real images.
+    by_class : bool
+        Whether to ask for the classes 0 to 9, a column each.
+    n_rows, n_real : int
+        Rows of samples and of real images.
+    """
+    figure, axes = new_figure(n_rows + n_real, N_COLUMNS, 0.7 * N_COLUMNS, 0.72 * (n_rows + n_real))
+    for column in range(N_COLUMNS):
+        noise = _rows(mcgen.MonteCarlo().draw(generator.noise, n_rows, seed=column))
+        samples = as_numpy(generator(noise, column if by_class else None))
+        chosen = real[real_classes == column] if by_class else real[column::N_COLUMNS]
+        for row, image in enumerate([*samples, *as_numpy(chosen[:n_real])]):
+            _show(axes[row, column], image)
     axes[n_rows // 2, 0].set_ylabel("samples")
     axes[n_rows + n_real // 2, 0].set_ylabel("real")
     return figure
 
 
-def pairs_figure(generator: Any, n_pairs: int, seed: int) -> Figure:
+def pairs_figure(generator: Any, n_pairs: int, seed: int, condition: Any = None) -> Figure:
     """Draw samples from z above samples from -z."""
-    noise = np.asarray(mcgen.Antithetic().draw(generator.noise, n_pairs, seed, stream=("pictures",)))
-    samples = as_numpy(generator(noise.reshape(-1, *noise.shape[2:]))).reshape(noise.shape)
+    noise = _rows(mcgen.Antithetic().draw(generator.noise, n_pairs, seed, stream=("pictures",)))
+    samples = as_numpy(generator(noise, condition))
     figure, axes = new_figure(2, n_pairs, 0.9 * n_pairs, 1.9)
-    for column in range(n_pairs):
-        for row in range(2):
-            _show(axes[row, column], samples[column, row])
+    for i, image in enumerate(samples):
+        _show(axes[i % 2, i // 2], image)
     axes[0, 0].set_ylabel("z")
     axes[1, 0].set_ylabel("-z")
     return figure
+
+
+def _rows(noise: Noise) -> Noise:
+    """Return noise (replicates, points, ...) as rows, one a sample."""
+    return change_noise(noise, lambda block: block.reshape(-1, *block.shape[2:]))
 
 
 def _show(ax: Any, image: Any) -> None:

@@ -1,6 +1,7 @@
 """Trained models that ship with the package, each a generator: `load` one of `list()`.
 
-Each comes as a weight file, a log with its hash, size, licence, data and quality, and the script that made it.
+Each comes as a weight file and a log with its hash, size, licence, data and quality; the scripts that made them are
+`mcgen.adapters.models.training`.
 """
 
 from __future__ import annotations
@@ -13,72 +14,134 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from mcgen.adapters._torch import TorchGenerator
-from mcgen.adapters.diffusion import DDIM, Guided, Schedule
-from mcgen.adapters.models._networks import ResidualMLP
+from mcgen.adapters.consistency import Consistency
+from mcgen.adapters.diffusion import DDIM, Diffusion, Guided, Heun, Schedule
+from mcgen.adapters.flow import Flow
+from mcgen.adapters.glow import Glow
+from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
+from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet
+from mcgen.adapters.vae import VAE
 
-__all__ = ["digits_diffusion", "list", "load", "log"]
+__all__ = ["list", "load", "log"]
 
-WIDTH_AND_DEPTH = (256, 4)
 _FOLDER = Path(__file__).parent
 
+_NETWORKS: dict[str, Callable[[float], nn.Module]] = {
+    "digits-diffusion": lambda dropout: ResidualMLP(64, 256, 4, n_classes=10, dropout=dropout),
+    "mnist-ddpm": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
+    "mnist-dit": lambda dropout: DiT(1, 28, 4, 128, 6, 4, n_classes=10, dropout=dropout),
+    "patches-diffusion": lambda dropout: UNet(3, 64, 2, n_classes=0, dropout=dropout),
+    "mnist-consistency": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
+    "moons-flow": lambda dropout: ResidualMLP(2, 64, 3, n_classes=0, dropout=dropout),
+    "mnist-vae": lambda dropout: ConvolutionalVAE(16, 32, dropout),
+    "mnist-glow": lambda dropout: multiscale_glow(32, (16, 12, 6), (128, 96, 48), n_classes=10),
+}
+# Noise-to-signal ratios of 80, the start of its training, and of 0.84, which is 0.82 in the paper (section 6.1).
+_CONSISTENCY_STEPS = {1: [991], 2: [991, 438]}
+_SHAPES = {
+    "digits-diffusion": (1, 8, 8),
+    "mnist-ddpm": (1, 28, 28),
+    "mnist-dit": (1, 28, 28),
+    "patches-diffusion": (3, 32, 32),
+}
 
-def digits_network(dropout: float = 0.0) -> ResidualMLP:
-    """Return the untrained denoiser of 8 x 8 digits."""
-    return ResidualMLP(64, *WIDTH_AND_DEPTH, n_classes=10, dropout=dropout)
 
-
-@lru_cache(maxsize=1)
-def _digits_denoiser() -> ResidualMLP:
-    network = digits_network()
-    state = load_file(checked_weights("digits-diffusion"))
-    network.load_state_dict({name: value.float() for name, value in state.items()})
-    return network.eval().requires_grad_(False)
-
-
-def digits_diffusion(*, steps: int = 50, eta: float = 0.0, guidance: float = 0.0) -> DDIM:
-    """Return a diffusion model of handwritten digits, 8 x 8 grey images (n, 1, 8, 8) in [0, 1].
+def _diffusion(
+    name: str, *, steps: int = 50, eta: float = 0.0, guidance: float = 0.0, sampler: str = "ddim"
+) -> Diffusion:
+    """Return a diffusion model.
 
     Parameters
     ----------
+    name : str
+        Its name.
     steps, eta
         Of the sampler, see `mcgen.adapters.DDIM`.
     guidance : float
         Weight of classifier-free guidance.
-
-    Notes
-    -----
-    The condition is a class from 0 to 9, or None for any digit.
+    sampler : {"ddim", "heun"}
+        See `mcgen.adapters.DDIM` and `mcgen.adapters.Heun`.
     """
-    denoiser = _digits_denoiser()
-    return DDIM(
-        Guided(denoiser, guidance) if guidance else denoiser,
+    denoiser = trained(name)
+    options: dict[str, Any] = {"prediction": "velocity", "decode": to_images, "name": f"{name} {sampler}-{steps}"}
+    network = Guided(denoiser, guidance) if guidance else denoiser
+    if sampler == "heun":
+        return Heun(network, Schedule.cosine(), _SHAPES[name], steps=steps, **options)
+    if sampler != "ddim":
+        raise ValueError(f"sampler must be 'ddim' or 'heun'; got {sampler!r}")
+    return DDIM(network, Schedule.cosine(), _SHAPES[name], steps=steps, eta=eta, **options)
+
+
+def _consistency(name: str, *, steps: int = 1) -> Consistency:
+    """Return the consistency model, of one or two steps."""
+    if steps not in _CONSISTENCY_STEPS:
+        raise ValueError(f"{name} takes 1 or 2 steps; got {steps}")
+    return Consistency.from_schedule(
+        trained(name),
         Schedule.cosine(),
-        (1, 8, 8),
-        steps=steps,
-        eta=eta,
+        (1, 28, 28),
+        steps=_CONSISTENCY_STEPS[steps],
         prediction="velocity",
-        decode=lambda x: ((x + 1) / 2).clamp(0, 1),
-        name=f"digits-diffusion DDIM-{steps}",
+        decode=to_images,
+        name=f"{name}-{steps}",
     )
 
 
-_MODELS: dict[str, Callable[..., TorchGenerator]] = {"digits-diffusion": digits_diffusion}
+def _flow(name: str, *, steps: int = 20) -> Flow:
+    """Return the flow on the plane, integrated by so many midpoint steps."""
+    return Flow(trained(name), (2,), steps=steps, name=f"{name}-{steps}")
 
 
-def load(name: str, **options: float) -> TorchGenerator:
-    """Return the model of that name, ready to be estimated; options as its own function takes them.
+def _vae(name: str) -> VAE:
+    """Return a VAE."""
+    network: Any = trained(name)
+    return VAE(network.decode, (16,), encoder=network.encode, name=name)
+
+
+def _glow(name: str, *, temperature: float = 0.7) -> Glow:
+    """Return a Glow whose standard normal noise is multiplied by `temperature`."""
+    return Glow(trained(name), temperature=temperature, decode=cropped, name=name)
+
+
+_MODELS: dict[str, Callable[..., TorchGenerator]] = {
+    **dict.fromkeys(_SHAPES, _diffusion),
+    "mnist-consistency": _consistency,
+    "moons-flow": _flow,
+    "mnist-vae": _vae,
+    "mnist-glow": _glow,
+}
+
+
+def load(name: str, **options: Any) -> TorchGenerator:
+    """Return the model of that name, ready to be estimated.
+
+    Parameters
+    ----------
+    name : str
+        One of `list()`.
+    **options
+        Of diffusion models: ``steps=50``, ``eta=0.0``, ``guidance=0.0``, ``sampler="ddim"`` or ``"heun"``. Of the
+        consistency model: ``steps=1`` or 2; of the flow: ``steps=20``; of Glow: ``temperature=0.7``.
+
+    Notes
+    -----
+    The condition of a model with classes is one of them, 0 to 9, or None for any.
 
     Raises
     ------
     ValueError
         If there is no such model, or the weight file is not the one that its log describes.
+    ImportError
+        If the model's network is another library's, which is not installed.
     """
     if name not in _MODELS:
         raise ValueError(f"no model {name!r} ships with mcgen; there are {', '.join(_MODELS)}")
-    return _MODELS[name](**options)
+    return _MODELS[name](name, **options)
 
 
 def list() -> builtins.list[str]:
@@ -88,13 +151,36 @@ def list() -> builtins.list[str]:
 
 def log(name: str) -> dict[str, Any]:
     """Return how a model was made and how good it is: command, settings, versions, hash, loss, quality."""
-    record: dict[str, Any] = json.loads((_FOLDER / f"{name}.json").read_text())
+    record: dict[str, Any] = json.loads(weights_path(name).with_suffix(".json").read_text())
     return record
+
+
+def network(name: str, dropout: float = 0.0) -> nn.Module:
+    """Return a model's network, untrained."""
+    return _NETWORKS[name](dropout)
+
+
+@lru_cache(maxsize=4)
+def trained(name: str) -> nn.Module:
+    """Return a model's network with its weights, in evaluation mode."""
+    found = network(name)
+    found.load_state_dict({key: value.float() for key, value in load_file(checked_weights(name)).items()})
+    return found.eval().requires_grad_(False)
+
+
+def to_images(x: torch.Tensor) -> torch.Tensor:
+    """Return images in [0, 1] from states in [-1, 1]."""
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+def weights_path(name: str) -> Path:
+    """Return where a model's weights lie; its log lies beside them."""
+    return _FOLDER / f"{name}.safetensors"
 
 
 def checked_weights(name: str) -> Path:
     """Return the path of a model's weight file, once its SHA-256 was compared with the log's."""
-    path = _FOLDER / f"{name}.safetensors"
+    path = weights_path(name)
     expected = log(name)["sha256"]
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:

@@ -4,8 +4,49 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
+
+
+class _Embedding(nn.Module):
+    """The time and a class as one vector, which the blocks of a denoiser are modulated by.
+
+    The condition is a class, one for all rows (int) or one a row (tensor of shape (n,)); None is any class.
+    """
+
+    def __init__(self, width: int, n_classes: int) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.frequencies = 32
+        self.time = nn.Sequential(nn.Linear(2 * self.frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.classes = nn.Embedding(n_classes + 1, width)
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        if isinstance(condition, torch.Tensor):
+            classes = condition
+        else:
+            classes = torch.full((1,), self._class_index(condition), device=x.device)
+            # In sampling all rows share time and class: one row of embeddings serves the whole batch.
+            if bool((time == time[0]).all()):
+                time = time[:1]
+        return nn.functional.silu(self.time(self._waves(time).to(x.dtype)) + self.classes(classes))
+
+    def _class_index(self, condition: object) -> int:
+        if condition is None:
+            return self.n_classes
+        if self.n_classes == 0:
+            raise ValueError(f"this model was trained without classes and takes no condition; got {condition!r}")
+        if not isinstance(condition, int | np.integer) or not 0 <= condition < self.n_classes:
+            raise ValueError(
+                f"condition must be a class from 0 to {self.n_classes - 1}, or None for any; got {condition!r}"
+            )
+        return int(condition)
+
+    def _waves(self, time: torch.Tensor) -> torch.Tensor:
+        octaves = torch.arange(self.frequencies, device=time.device, dtype=time.dtype) / self.frequencies
+        angles = time[:, None] * torch.exp(octaves * math.log(1000.0))
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class ResidualMLP(nn.Module):
@@ -25,11 +66,8 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, size: int, width: int, depth: int, n_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.n_classes = n_classes
-        self.frequencies = 32
         self.enter = nn.Linear(size, width)
-        self.embed_time = nn.Sequential(nn.Linear(2 * self.frequencies, width), nn.SiLU(), nn.Linear(width, width))
-        self.embed_class = nn.Embedding(n_classes + 1, width)
+        self.embed = _Embedding(width, n_classes)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, size)
@@ -39,33 +77,12 @@ class ResidualMLP(nn.Module):
 
         The condition is a class, one for all rows (int) or one a row (tensor of shape (n,)); None is any class.
         """
-        if isinstance(condition, torch.Tensor):
-            classes = condition
-        else:
-            classes = torch.full((1,), self._class_index(condition), device=x.device)
-            # In sampling all rows share time and class: one row of embeddings serves the whole batch.
-            if bool((time == time[0]).all()):
-                time = time[:1]
-        embedding = nn.functional.silu(self.embed_time(self._waves(time).to(x.dtype)) + self.embed_class(classes))
+        embedding = self.embed(x, time, condition)
         h = self.enter(x.flatten(1))
         for block in self.blocks:
             h = block(h, embedding)
         prediction: torch.Tensor = self.leave(nn.functional.silu(self.norm(h)))
         return prediction.reshape(x.shape)
-
-    def _class_index(self, condition: object) -> int:
-        if condition is None:
-            return self.n_classes
-        if not isinstance(condition, int) or not 0 <= condition < self.n_classes:
-            raise ValueError(
-                f"condition must be a class from 0 to {self.n_classes - 1}, or None for any; got {condition!r}"
-            )
-        return condition
-
-    def _waves(self, time: torch.Tensor) -> torch.Tensor:
-        octaves = torch.arange(self.frequencies, device=time.device, dtype=time.dtype) / self.frequencies
-        angles = time[:, None] * torch.exp(octaves * math.log(1000.0))
-        return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class _Block(nn.Module):
@@ -84,3 +101,180 @@ class _Block(nn.Module):
         inner = nn.functional.silu(self.first(self.norm(h) * (1 + scale) + shift))
         out: torch.Tensor = self.second(self.drop(inner))
         return h + out
+
+
+class UNet(nn.Module):
+    """A denoiser of images: two levels of residual convolutions, attention at the lower, on 2 x 2 blocks of pixels.
+
+    Parameters
+    ----------
+    channels : int
+        Of the image.
+    width : int
+        Channels of the upper level; the lower has twice as many.
+    depth : int
+        Residual blocks at each level, on the way down and on the way up.
+    n_classes : int
+        Number of classes; one more embedding stands for "any class".
+    dropout : float
+        As in `ResidualMLP`.
+    """
+
+    def __init__(self, channels: int, width: int, depth: int, n_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.embed = _Embedding(2 * width, n_classes)
+        self.enter = nn.Conv2d(4 * channels, width, 3, padding=1)
+
+        def blocks(channels: int, width_out: int) -> nn.ModuleList:
+            return nn.ModuleList(_Convolutions(channels, width_out, 2 * width, dropout) for _ in range(depth))
+
+        self.down = blocks(width, width)
+        self.shrink = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.low_down = blocks(2 * width, 2 * width)
+        self.attend = _Attention(2 * width, heads=4)
+        self.low_up = blocks(4 * width, 2 * width)
+        self.grow = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.up = blocks(2 * width, width)
+        self.norm = nn.GroupNorm(8, width)
+        self.leave = nn.Conv2d(width, 4 * channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        """Return the prediction (n, channels, side, side); the condition is as in `ResidualMLP`."""
+        embedding = self.embed(x, time, condition)
+        h = self.enter(nn.functional.pixel_unshuffle(x, 2))
+        upper, lower = [], []
+        for block in self.down:
+            h = block(h, embedding)
+            upper.append(h)
+        side = h.shape[-2:]
+        h = self.shrink(h)
+        for block in self.low_down:
+            h = block(h, embedding)
+            lower.append(h)
+        h = self.attend(h)
+        for block in self.low_up:
+            h = block(torch.cat([h, lower.pop()], dim=1), embedding)
+        h = self.grow(nn.functional.interpolate(h, size=side, mode="nearest"))
+        for block in self.up:
+            h = block(torch.cat([h, upper.pop()], dim=1), embedding)
+        return nn.functional.pixel_shuffle(self.leave(nn.functional.silu(self.norm(h))), 2)
+
+
+class _Convolutions(nn.Module):
+    def __init__(self, channels: int, width: int, embedding: int, dropout: float) -> None:
+        super().__init__()
+        self.first_norm = nn.GroupNorm(8, channels)
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.modulate = nn.Linear(embedding, 2 * width)
+        self.second_norm = nn.GroupNorm(8, width, affine=False)
+        self.drop = nn.Dropout2d(dropout)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.skip = nn.Conv2d(channels, width, 1) if channels != width else nn.Identity()
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, h: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        inner = self.first(nn.functional.silu(self.first_norm(h)))
+        scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, dim=1)
+        inner = nn.functional.silu(self.second_norm(inner) * (1 + scale) + shift)
+        out: torch.Tensor = self.skip(h) + self.second(self.drop(inner))
+        return out
+
+
+class _Attention(nn.Module):
+    """Self-attention over the positions of an image, added to it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.attention = _Heads(width, heads)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        tokens = self.norm(h).flatten(2).transpose(1, 2)
+        out: torch.Tensor = h + self.attention(tokens).transpose(1, 2).reshape(h.shape)
+        return out
+
+
+class _Heads(nn.Module):
+    """Multi-head self-attention of tokens (n, tokens, width)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mix = nn.Linear(width, 3 * width)
+        self.leave = nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        n, length, width = tokens.shape
+        q, k, v = self.mix(tokens).reshape(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        out: torch.Tensor = self.leave(mixed.transpose(1, 2).reshape(n, length, width))
+        return out
+
+
+class DiT(nn.Module):
+    """A transformer denoiser of square images, whose blocks time and class scale, shift and gate (Peebles, Xie 2023).
+
+    Parameters
+    ----------
+    channels, side : int
+        Of the image.
+    patch : int
+        Side of the pixel blocks that are its tokens.
+    width, depth, heads : int
+        Of the transformer.
+    n_classes : int
+        Number of classes; one more embedding stands for "any class".
+    dropout : float
+        As in `ResidualMLP`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        side: int,
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int,
+        n_classes: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.patch = patch
+        self.embed = _Embedding(width, n_classes)
+        self.enter = nn.Linear(channels * patch**2, width)
+        self.places = nn.Parameter(0.02 * torch.randn(1, (side // patch) ** 2, width))
+        self.blocks = nn.ModuleList(_Transformer(width, heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, channels * patch**2)
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        """Return the prediction (n, channels, side, side); the condition is as in `ResidualMLP`."""
+        embedding = self.embed(x, time, condition)[:, None]
+        blocks = nn.functional.pixel_unshuffle(x, self.patch)
+        h = self.enter(blocks.flatten(2).transpose(1, 2)) + self.places
+        for block in self.blocks:
+            h = block(h, embedding)
+        tokens = self.leave(self.norm(h)).transpose(1, 2)
+        return nn.functional.pixel_shuffle(tokens.reshape(blocks.shape), self.patch)
+
+
+class _Transformer(nn.Module):
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention = _Heads(width, heads)
+        self.first = nn.Linear(width, 4 * width)
+        self.drop = nn.Dropout(dropout)
+        self.second = nn.Linear(4 * width, width)
+        self.modulate = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, h: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        scale, shift, gate, scale_2, shift_2, gate_2 = self.modulate(embedding).chunk(6, dim=-1)
+        h = h + gate * self.drop(self.attention(self.norm(h) * (1 + scale) + shift))
+        inner = nn.functional.gelu(self.first(self.norm(h) * (1 + scale_2) + shift_2))
+        out: torch.Tensor = h + gate_2 * self.drop(self.second(inner))
+        return out

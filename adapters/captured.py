@@ -2,16 +2,24 @@
 
 A sampler that draws its own noise is run once to see what it draws; from then on mcgen's noise is put in place of every
 draw, so that negation and nets reach the initial noise and every step's noise, with no change to the sampler's source.
+
+A dispatch mode of torch watches every operation, which costs some microseconds each. Networks in which the first run
+saw no draw are therefore run without it; the state of torch's random numbers before and after tells that they still
+draw nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode, _pop_mode_temporarily
 
 from mcgen.adapters._draws import Draw, draws_nothing, kind_of
 from mcgen.adapters._torch import TensorNoise, TorchGenerator
@@ -21,9 +29,12 @@ from mcgen.generators import name_of
 from mcgen.noise import NoiseSpec
 
 Sampler = Callable[[int, Any], Any]
+Forward = Callable[..., Any]
 
 _PROBES = (2, 3)
 _MOST_PROBED = 64
+# Torch's random state and the forward of the networks are of the process, not of the thread.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class CapturedGenerator(TorchGenerator):
@@ -35,11 +46,17 @@ class CapturedGenerator(TorchGenerator):
         What the sampler draws, in order.
     """
 
-    def __init__(self, sampler: Sampler, draws: tuple[Draw, ...], **options: Any) -> None:
+    def __init__(
+        self, sampler: Sampler, draws: tuple[Draw, ...], *, quiet: Iterable[torch.nn.Module] = (), **options: Any
+    ) -> None:
         self.draws = draws
         self.sampler = sampler
-        spec = NoiseSpec(tuple((f"{i} {draw.operation}", draw.block) for i, draw in enumerate(draws)))
-        super().__init__(self._sample, spec, **options)
+        self._quiet = tuple(quiet)
+        blocks = tuple((f"{i} {draw.operation}", draw.block) for i, draw in enumerate(draws))
+        double = any(draw.dtype == torch.float64 for draw in draws)
+        super().__init__(self._sample, NoiseSpec(blocks, "float64" if double else "float32"), **options)
+        # Every draw is given in its own type: the networks' half precision must not round what is drawn in single.
+        self.dtype = None
 
     def _sample(self, noise: TensorNoise, condition: object = None) -> Any:
         names = [name for name, _ in self.noise.blocks]
@@ -50,8 +67,15 @@ class CapturedGenerator(TorchGenerator):
         def block(i: int) -> torch.Tensor:
             return first if i == 0 or isinstance(noise, torch.Tensor) else noise[names[i]]
 
-        supply = _Supply(self.draws, block, n, str(self.name))
-        with torch.random.fork_rng(devices=_cuda_devices()), supply:
+        gradients = torch.is_grad_enabled()
+        supply = _Supply(self.draws, block, n, str(self.name), gradients)
+        with (
+            _ONE_AT_A_TIME,
+            torch.random.fork_rng(devices=_cuda_devices()),
+            supply,
+            _Follow(supply) if gradients else nullcontext(),
+            _forwards_wrapped(self._quiet, supply.unwatched),
+        ):
             samples = self.sampler(n, condition)
         supply.require_all_used()
         return samples
@@ -109,8 +133,8 @@ class CapturedGenerator(TorchGenerator):
         if gap > 1e-4 * float(np.abs(before).max(initial=0.0)):
             raise ValueError(
                 f"in {self.name!r} the noise of one sample reaches others (they changed by {gap:.3g}): it shares draws "
-                "between the samples of a batch, or normalizes over it; an interval would not cover. Sample one by one "
-                "in it, or use a sampler whose samples are independent"
+                "between the samples of a batch, normalizes over it, or adapts its steps to it; an interval would not "
+                "cover. Sample one by one in it, or use a sampler whose samples are independent"
             )
 
 
@@ -135,7 +159,8 @@ def capture(
     device : torch.device or str, optional
         Where the noise goes; draws elsewhere get theirs there.
     modules : torch.nn.Module or iterable of them
-        The networks that the sampler runs; they must be in evaluation mode.
+        The networks that the sampler runs; they must be in evaluation mode. Those that draw nothing then run unwatched,
+        at their own speed.
     name : str, optional
         How results call it.
 
@@ -170,11 +195,13 @@ def capture(
        3 randn_like    normal(4)
     """
     name = name or name_of(sampler)
-    records = [_record(sampler, n, condition, name) for n in _PROBES]
-    draws = tuple(_matched(records, name))
+    modules = (modules,) if isinstance(modules, torch.nn.Module) else tuple(modules)
+    records = [_record(sampler, n, condition, modules, name) for n in _PROBES]
+    draws = tuple(_matched([record.seen for record in records], name))
     if not draws:
         raise ValueError(f"{name!r} draws no random numbers by torch: there is nothing to steer; use from_torch")
-    captured = CapturedGenerator(sampler, draws, device=device, modules=modules, name=name)
+    quiet = dict.fromkeys(records[-1].quiet(modules))
+    captured = CapturedGenerator(sampler, draws, quiet=quiet, device=device, modules=modules, name=name)
     captured.require_rows_apart(condition)
     return captured
 
@@ -198,24 +225,60 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         raise NotImplementedError
 
 
+class _Seen(NamedTuple):
+    operation: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
 class _Record(_Watch):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[tuple[str, tuple[int, ...]]] = []
+        self.seen: list[_Seen] = []
+        self._open: list[torch.nn.Module] = []
+        self._run: set[torch.nn.Module] = set()
+        self._drawing: set[torch.nn.Module] = set()
 
     def drawn(self, operation: str, out: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        self.seen.append((operation, tuple(out.shape) if isinstance(out, torch.Tensor) else ()))
+        known = isinstance(out, torch.Tensor)
+        self.seen.append(_Seen(operation, tuple(out.shape) if known else (), out.dtype if known else torch.float32))
+        self._drawing.update(self._open)
         return out
+
+    def noted(self, module: torch.nn.Module, forward: Forward) -> Forward:
+        """Return a module's forward that notes which modules run, and what is drawn within."""
+
+        @wraps(forward)
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._run.add(module)
+            self._open.append(module)
+            try:
+                return forward(*arguments, **options)
+            finally:
+                self._open.pop()
+
+        return call
+
+    def quiet(self, modules: Iterable[torch.nn.Module]) -> Iterator[torch.nn.Module]:
+        """Yield the outermost modules whose forward ran without a draw."""
+        for module in modules:
+            if module in self._run and module not in self._drawing:
+                yield module
+            else:
+                yield from self.quiet(module.children())
 
 
 class _Supply(_Watch):  # type: ignore[no-untyped-call]
-    def __init__(self, draws: tuple[Draw, ...], block: Callable[[int], torch.Tensor], n: int, name: str) -> None:
+    def __init__(
+        self, draws: tuple[Draw, ...], block: Callable[[int], torch.Tensor], n: int, name: str, gradients: bool
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._draws, self._block, self._n, self._name = draws, block, n, name
-        self._next = 0
+        self._draws, self._block, self._n, self._name, self._gradients = draws, block, n, name, gradients
+        self._made = 0
+        self.steered: list[Callable[[], torch.Tensor]] = []
 
     def drawn(self, operation: str, out: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        i, self._next = self._next, self._next + 1
+        i, self._made = self._made, self._made + 1
         expected = self._draws[i] if i < len(self._draws) else None
         shape = None if expected is None else (expected.rows * self._n, *expected.shape)
         if expected is None or operation != expected.operation or tuple(out.shape) != shape:
@@ -225,39 +288,121 @@ class _Supply(_Watch):  # type: ignore[no-untyped-call]
                 "when it was captured: what it draws changes from call to call (a rejection loop, an adaptive step?), "
                 "and can't be steered. Fix its number of steps"
             )
-        # Under the mode each operation would be watched again.
-        with torch.utils._python_dispatch._disable_current_modes():
-            noise = expected.arrange(self._block(i).to(device=out.device))
-            out.copy_(expected.kind.outcome(noise, arguments, options))
-        return out
+        noise = self._block(i).to(device=out.device)
+
+        def outcome() -> torch.Tensor:
+            return expected.kind.outcome(expected.arrange(noise), arguments, options)
+
+        if self._gradients and not expected.kind.iid:
+            if not torch.is_grad_enabled():
+                raise ValueError(
+                    f"{self._name!r} draws {operation} (as number {i}) under torch.no_grad, where gradients can't "
+                    "follow. Capture its undecorated function, such as type(pipe).__call__.__wrapped__ of a pipeline "
+                    'with output_type="pt", or estimate without gradients'
+                )
+            self.steered.append(outcome)
+        return out.copy_(outcome())
+
+    def unwatched(self, module: torch.nn.Module, forward: Forward) -> Forward:
+        """Return the forward of a module that draws nothing, run outside the mode and refused if it does draw."""
+
+        @wraps(forward)
+        def call(*arguments: Any, **options: Any) -> Any:
+            if _get_current_dispatch_mode() is not self:
+                return forward(*arguments, **options)
+            with _pop_mode_temporarily():
+                before = _random_states()
+                outputs = forward(*arguments, **options)
+                still = all(map(torch.equal, before, _random_states()))
+            if not still:
+                raise ValueError(
+                    f"{type(module).__name__} drew random numbers inside {self._name!r}, and none when it was "
+                    "captured: what it draws changes from call to call or with the condition. Capture the sampler "
+                    "under the condition in which it draws, or leave the module out of modules="
+                )
+            return outputs
+
+        return call
 
     def require_all_used(self) -> None:
         """Refuse a run that drew less than was captured."""
-        if self._next < len(self._draws):
+        if self._made < len(self._draws):
             raise ValueError(
-                f"{self._name!r} made {self._next} draws, where {len(self._draws)} came when it was captured: what it "
+                f"{self._name!r} made {self._made} draws, where {len(self._draws)} came when it was captured: what it "
                 "draws changes from call to call, and can't be steered. Fix its number of steps"
             )
 
 
-def _record(sampler: Sampler, n: int, condition: object, name: str) -> list[tuple[str, tuple[int, ...]]]:
+class _Follow(TorchFunctionMode):
+    """Lets gradients through the draws: a dispatch mode works below autograd, a function mode above it."""
+
+    def __init__(self, supply: _Supply) -> None:
+        super().__init__()
+        self._supply = supply
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        steered, self._supply.steered = self._supply.steered, []
+        if not steered:
+            return out
+        if len(steered) > 1 or kind_of(func.__name__) is None:
+            raise ValueError(
+                f"{func.__name__} draws noise inside, where gradients can't follow; draw it in the sampler by "
+                "torch.randn or torch.rand, or estimate without gradients"
+            )
+        return out.copy_(steered[0]())
+
+
+@contextmanager
+def _forwards_wrapped(
+    modules: Iterable[torch.nn.Module], wrapped: Callable[[torch.nn.Module, Forward], Forward]
+) -> Iterator[None]:
+    """Replace the forward of modules for a while; whatever happens, they are as they were afterwards."""
+    own = {module: module.__dict__.get("forward") for module in modules}
+    try:
+        for module in own:
+            module.__dict__["forward"] = wrapped(module, module.forward)
+        yield
+    finally:
+        for module, forward in own.items():
+            if forward is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = forward
+
+
+def _random_states() -> list[torch.Tensor]:
+    cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    return [generator.get_state() for generator in (torch.default_generator, *cuda)]
+
+
+def _record(sampler: Sampler, n: int, condition: object, modules: tuple[torch.nn.Module, ...], name: str) -> _Record:
     record = _Record()
-    with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices()), record:
+    every = [part for module in modules for part in module.modules()]
+    with (
+        _ONE_AT_A_TIME,
+        torch.no_grad(),
+        torch.random.fork_rng(devices=_cuda_devices()),
+        record,
+        _forwards_wrapped(every, record.noted),
+    ):
         samples = sampler(n, condition)
     if leading_length(samples) != n:
         raise ValueError(f"{name!r} returned {leading_length(samples)} samples where {n} were asked for")
-    return record.seen
+    return record
 
 
-def _matched(records: list[list[tuple[str, tuple[int, ...]]]], name: str) -> Iterable[Draw]:
+def _matched(records: list[list[_Seen]], name: str) -> Iterable[Draw]:
     """Yield the draws of one sample, from what was drawn for two numbers of samples."""
     fewer, more = records
-    if [operation for operation, _ in fewer] != [operation for operation, _ in more]:
+    if [seen.operation for seen in fewer] != [seen.operation for seen in more]:
         raise ValueError(
             f"{name!r} made {len(fewer)} draws for {_PROBES[0]} samples and {len(more)} for {_PROBES[1]}, or others: "
             "what it draws changes from call to call, or is not for each sample, and can't be steered"
         )
-    for i, ((operation, few), (_, many)) in enumerate(zip(fewer, more, strict=True)):
+    for i, ((operation, few, dtype), (_, many, _)) in enumerate(zip(fewer, more, strict=True)):
         kind = kind_of(operation)
         if kind is None:
             raise ValueError(
@@ -271,7 +416,7 @@ def _matched(records: list[list[tuple[str, tuple[int, ...]]]], name: str) -> Ite
                 f"number {i}): it is not drawn for each sample, along the leading axis, and all samples of a batch "
                 "would share it. Draw it for each sample, or fix it outside the sampler"
             )
-        yield Draw(operation, few[1:], rows, kind)
+        yield Draw(operation, few[1:], rows, kind, dtype)
 
 
 def _rows(samples: Any) -> Any:

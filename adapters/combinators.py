@@ -1,0 +1,259 @@
+r"""Generators made of generators: their noise is that of all the parts.
+
+A diffusion model can start in the middle. From a sample :math:`x_0`, given or made by another generator, the state at
+time t is
+
+.. math:: x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, z,
+
+and the sampler goes back from there. With a given sample this is SDEdit [1]_ (`Partial`); with another generator's it
+is a truncated diffusion [2]_ [3]_ (`Truncate`), which saves the earlier steps. More generally a second generator may
+take the first one's samples as its condition (`Chain`), such as a diffusion that regenerates a prediction [4]_.
+
+The blocks of a part's noise are named after it, "first/noise", "second/mix", and handed on as they are asked for.
+
+.. rubric:: References
+
+.. [1] C. Meng, Y. He, Y. Song, J. Song, J. Wu, J.-Y. Zhu, S. Ermon (2022). SDEdit: guided image synthesis and editing
+   with stochastic differential equations. ICLR. Algorithm 1.
+.. [2] H. Zheng, P. He, W. Chen, M. Zhou (2023). Truncated diffusion probabilistic models and diffusion-based
+   adversarial auto-encoders. ICLR.
+.. [3] Z. Lyu, X. Xu, C. Yang, D. Lin, B. Dai (2022). Accelerating diffusion models via early stop of the diffusion
+   process. arXiv:2205.12524.
+.. [4] J.-M. Lemercier, J. Richter, S. Welker, T. Gerkmann (2023). StoRM: a diffusion-based stochastic regeneration
+   model for speech enhancement and dereverberation. IEEE/ACM Transactions on Audio, Speech, and Language Processing 31.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.adapters.diffusion import Diffusion
+from mcgen.arrays import as_numpy
+from mcgen.generators import Generator, name_of
+from mcgen.noise import Block, BlockNoise, NoiseSpec
+
+Encode = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Start(NamedTuple):
+    """What `Partial` starts from, where the diffusion model has a condition of its own.
+
+    Attributes
+    ----------
+    sample : array
+        One sample, or one for each row.
+    condition : object
+        That of the diffusion model.
+    """
+
+    sample: Any
+    condition: Any = None
+
+
+class Partial(TorchGenerator):
+    """A diffusion model that starts in the middle, from a given sample: the sample with noise mixed in, then reversed.
+
+    Its condition is the sample, an array like those that the diffusion model returns, or `Start(sample, condition)`;
+    one for all rows, or an array of n for n rows.
+
+    Parameters
+    ----------
+    diffusion : Diffusion
+        Such as `DDIM` or `Heun`.
+    step : int
+        Number of the step to start at: 0 is the sampler's own start, `diffusion.steps` - 1 its last step.
+    encode : callable, optional
+        From samples (n, ...) back to the sampler's states (n, ...), the way back of the model's `decode`; needed
+        where it has one.
+    name : str, optional
+        How results call the generator.
+
+    Notes
+    -----
+    The noise is a block "mix" and, for a stochastic sampler, those of the steps that remain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.adapters import Partial, models
+    >>> digits = models.load("digits-diffusion", steps=10)
+    >>> partial = Partial(digits, 6, encode=lambda x: 2 * x - 1)
+    >>> partial.noise.dimension, partial(np.zeros((2, 1, 8, 8), np.float32), np.zeros((1, 8, 8))).shape
+    (64, torch.Size([2, 1, 8, 8]))
+    """
+
+    def __init__(
+        self, diffusion: Diffusion, step: int, *, encode: Encode | None = None, name: str | None = None
+    ) -> None:
+        if not isinstance(diffusion, Diffusion):
+            raise TypeError(f"only a Diffusion (DDIM, Heun) can start in the middle; got {type(diffusion).__name__}")
+        if not isinstance(step, int) or not 0 <= step < diffusion.steps:
+            raise ValueError(f"step must be one of the sampler's, 0 to {diffusion.steps - 1}; got {step!r}")
+        if encode is None and diffusion.decode is not None:
+            raise ValueError(
+                f"{diffusion.name!r} decodes its states, so that a sample is not on their scale: say by encode= how to "
+                "get back, such as encode=lambda x: 2 * x - 1 for images in [0, 1] made from [-1, 1]"
+            )
+        self.diffusion, self.start, self.encode = diffusion, step, encode
+        # One block is the start's; then comes one for each later step of a stochastic sampler.
+        blocks = (("mix", Block(diffusion.shape)), *diffusion.noise.blocks[step + 1 :])
+        super().__init__(
+            self.sample,
+            NoiseSpec(blocks, diffusion.noise.dtype),
+            device=diffusion.device,
+            dtype=diffusion.dtype,
+            modules=diffusion.modules,
+            name=name or f"{diffusion.name} from step {step}",
+        )
+
+    def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
+        """Return the samples (n, ...) that `noise` makes of the given one."""
+        if condition is None:
+            raise ValueError(f"{self.name!r} starts from a sample: give it as the condition")
+        given = condition if isinstance(condition, Start) else Start(condition)
+        z = noise if isinstance(noise, torch.Tensor) else noise["mix"]
+        x = self.diffusion.mix(rows_of(given.sample, z, self.encode), z, self.start)
+        return self.diffusion.finished(self.diffusion.reverse(x, noise, given.condition, first=self.start))
+
+
+class Chain(TorchGenerator):
+    """Two generators in a row: the samples of the first, row by row, are the condition of the second.
+
+    Parameters
+    ----------
+    first, second : Generator
+        Of torch or numpy. The condition goes to the first.
+    join : callable, optional
+        ``join(samples, condition)`` to the condition of the second; by default the samples alone.
+    name : str, optional
+        How results call the generator.
+
+    Notes
+    -----
+    A second generator of numpy receives numpy arrays. Gradients need both to be of torch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> from mcgen.adapters import Chain
+    >>> first = mcgen.as_generator(lambda z: z**2, noise=(3,), name="square")
+    >>> second = mcgen.as_generator(lambda z, x: x + z, noise=(3,), name="blur")
+    >>> Chain(first, second)
+    Chain(square, blur, noise=first/noise: normal(3), second/noise: normal(3) float32)
+    """
+
+    def __init__(
+        self,
+        first: Generator,
+        second: Generator,
+        *,
+        join: Callable[[Any, Any], Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        dtypes = {first.noise.dtype, second.noise.dtype}
+        if len(dtypes) > 1:
+            raise ValueError(
+                f"the noise of {name_of(first)!r} is {first.noise.dtype}, that of {name_of(second)!r} "
+                f"{second.noise.dtype}; declare both in one type"
+            )
+        parts = {"first": first, "second": second}
+        blocks = tuple((f"{part}/{b}", block) for part, model in parts.items() for b, block in model.noise.blocks)
+        dtype = dtypes.pop()
+        self.first, self.second, self.join = first, second, join
+        super().__init__(
+            self.sample,
+            NoiseSpec(blocks, dtype),
+            device=getattr(second, "device", None),
+            dtype=getattr(torch, dtype),
+            modules=[module for model in parts.values() for module in getattr(model, "modules", ())],
+            name=name or f"{name_of(first)}, {name_of(second)}",
+        )
+
+    def sample(self, noise: Mapping[str, torch.Tensor], condition: object = None) -> Any:
+        """Return the second generator's samples (n, ...)."""
+        samples = _run_part(self.first, "first", noise, condition)
+        joined = samples if self.join is None else self.join(samples, condition)
+        return _run_part(self.second, "second", noise, joined)
+
+
+class Truncate(Chain):
+    """A diffusion model that starts in the middle, from the samples of another generator.
+
+    Parameters
+    ----------
+    first : Generator
+        Of samples like those that the diffusion model returns.
+    diffusion, step, encode
+        See `Partial`. The condition goes to both generators.
+    name : str, optional
+        How results call the generator.
+    """
+
+    def __init__(
+        self,
+        first: Generator,
+        diffusion: Diffusion,
+        step: int,
+        *,
+        encode: Encode | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(first, Partial(diffusion, step, encode=encode), join=Start, name=name)
+
+
+def rows_of(sample: Any, noise: torch.Tensor, encode: Encode | None = None) -> torch.Tensor:
+    """Return a sample, or one for each row, as encoded rows shaped like the noise, whose rank tells which it is."""
+    x = sample if isinstance(sample, torch.Tensor) else torch.tensor(as_numpy(sample))
+    x = x.to(device=noise.device, dtype=noise.dtype)
+    if x.ndim == noise.ndim - 1:
+        x = x.expand(len(noise), *x.shape)
+    if x.ndim != noise.ndim or len(x) != len(noise):
+        raise ValueError(
+            f"the given sample has shape {tuple(x.shape)}; {noise.ndim - 1} axes are needed for one sample, or these "
+            f"after a leading axis of {len(noise)}, one for each row of the noise"
+        )
+    x = x if encode is None else encode(x)
+    if x.shape != noise.shape:
+        raise ValueError(
+            f"the given sample has shape {tuple(x.shape[1:])} where the model's states have {tuple(noise.shape[1:])}; "
+            "give a sample of that shape, or one that encode turns into it"
+        )
+    return x
+
+
+def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:
+    """Run a part on its own blocks, in its own library."""
+    own = _PartNoise(part, prefix, noise)
+    lone = len(own) == 1
+    if isinstance(part, TorchGenerator):
+        return part._run(own[next(iter(own))] if lone else own, condition)
+
+    def array(name: str) -> Any:
+        # Not detached, so that a gradient stops with an error here instead of leaving out the part.
+        return own[name].cpu().numpy()
+
+    condition = as_numpy(condition) if isinstance(condition, torch.Tensor) else condition
+    return part(array(next(iter(own))) if lone else BlockNoise(array, tuple(own)), condition)
+
+
+class _PartNoise(Mapping[str, torch.Tensor]):
+    """The blocks of one part under its own names, made when they are asked for, where and as the part wants them."""
+
+    def __init__(self, part: Generator, prefix: str, noise: Mapping[str, torch.Tensor]) -> None:
+        self._names = [name for name, _ in part.noise.blocks]
+        self._prefix, self._noise = prefix, noise
+        self._device, self._dtype = getattr(part, "device", None), getattr(part, "dtype", None)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._noise[f"{self._prefix}/{name}"].to(device=self._device, dtype=self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -1,0 +1,221 @@
+r"""Consistency models as generators: a sample in one step, or in a few with fresh noise before each.
+
+A consistency function :math:`f(x_t, t)` leads from any point of a probability flow's path to its end, the sample [1]_.
+Multistep sampling, Algorithm 1 of [1]_, starts from noise and mixes noise into the sample at ever lower levels,
+
+.. math:: x \leftarrow f(s_0 z_0, t_0), \qquad x \leftarrow f(\alpha_n x + s_n z_n, t_n), \quad n = 1, 2, \ldots
+
+A level is a time :math:`t_n`, the scale :math:`\alpha_n` of the signal and that :math:`s_n` of the noise. In the
+variance-exploding form of [1]_ the time is :math:`\sigma_n`, :math:`\alpha_n = 1`, :math:`s_0 = \sigma_{\max}` and
+:math:`s_n = \sqrt{\sigma_n^2 - \sigma_{\min}^2}`, since f leads to :math:`\sigma_{\min}`. In the variance-preserving
+form of models distilled from a diffusion model [2]_, :math:`\alpha_n = \sqrt{\bar\alpha}`,
+:math:`s_n = \sqrt{1 - \bar\alpha}` and :math:`s_0 = 1`. Guidance is a part of f.
+
+.. rubric:: References
+
+.. [1] Y. Song, P. Dhariwal, M. Chen, I. Sutskever (2023). Consistency models. ICML.
+.. [2] S. Luo, Y. Tan, L. Huang, J. Li, H. Zhao (2023). Latent consistency models: synthesizing high-resolution images
+   with few-step inference. arXiv:2310.04378.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, get_args
+
+import numpy as np
+import torch
+
+from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.adapters.diffusion import Prediction, Schedule, split_prediction
+from mcgen.adapters.flow import networks_of, times_of
+from mcgen.noise import Block, NoiseSpec
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where a consistency function is asked.
+
+    Attributes
+    ----------
+    time : float
+        What the function receives.
+    signal, noise : float
+        Scales of the sample and of the standard normal noise that are mixed; at the first level there is noise alone.
+    """
+
+    time: float
+    signal: float
+    noise: float
+
+
+class Consistency(TorchGenerator):
+    """A consistency function and the levels at which it is asked, one a step.
+
+    Made by `from_sigmas` (variance-exploding) or `from_schedule` (variance-preserving).
+
+    Parameters
+    ----------
+    function : callable
+        ``function(x, time, condition)`` with x of shape (n, ...) and time of shape (n,) to the predicted samples.
+    levels : sequence of Level
+        From the start on. With several, the noise has a block for every step, "start", "step 1", ..., and designs act
+        on all of them.
+    shape : tuple of int
+        Shape of one sample's state, hence of its noise.
+    prediction : {"sample", "noise", "velocity"}
+        What the function returns: the sample itself, or, in the variance-preserving form, what it is made of.
+    clip : float, optional
+        Keep each predicted sample within [-clip, clip].
+    decode : callable, optional
+        From the last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
+    modules : iterable of torch.nn.Module
+        Networks that `function`, if it is no module itself, and `decode` run: they must be in evaluation mode.
+    name : str, optional
+        How results call the generator.
+
+    Examples
+    --------
+    The function of data N(0, 1), in two steps:
+
+    >>> from mcgen.adapters import Consistency
+    >>> def function(x, sigma, condition):
+    ...     return x / (1 + sigma[:, None] ** 2).sqrt()
+    >>> Consistency.from_sigmas(function, [80.0, 0.66], (3,), name="normal")
+    Consistency(normal, noise=start: normal(3), step 1: normal(3) float32)
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., torch.Tensor],
+        levels: Sequence[Level],
+        shape: tuple[int, ...],
+        *,
+        prediction: Prediction = "sample",
+        clip: float | None = None,
+        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        modules: Iterable[torch.nn.Module] = (),
+        name: str | None = None,
+    ) -> None:
+        if prediction not in get_args(Prediction):
+            raise ValueError(f"prediction must be one of {get_args(Prediction)}; got {prediction!r}")
+        if not levels:
+            raise ValueError("a consistency model takes at least 1 level; got none")
+        if prediction != "sample" and any(level.signal >= 1 for level in levels):
+            raise ValueError(
+                f"prediction={prediction!r} is defined where signal and noise are mixed with preserved variance; a "
+                "function of sigma must return the sample itself"
+            )
+        self.consistency, self.levels, self.prediction = function, tuple(levels), prediction
+        self.clip, self.decode = clip, decode
+        blocks = ["start", *(f"step {i}" for i in range(1, self.steps))] if self.steps > 1 else ["noise"]
+        noise = NoiseSpec(tuple((block, Block(shape)) for block in blocks))
+        name = name or f"consistency-{self.steps}"
+        super().__init__(self.sample, noise, modules=networks_of(function, modules), name=name)
+
+    @classmethod
+    def from_sigmas(
+        cls,
+        function: Callable[..., torch.Tensor],
+        sigmas: Sequence[float],
+        shape: tuple[int, ...],
+        *,
+        sigma_min: float = 0.002,
+        **options: Any,
+    ) -> Self:
+        """Return the model asked at noise levels sigma: reference 1, variance-exploding.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(x, sigma, condition)``.
+        sigmas : sequence of float
+            Decreasing from the largest, the start, 80 in reference 1; each at least `sigma_min`.
+        shape, **options
+            See the class.
+        sigma_min : float
+            The level to which the function leads.
+        """
+        if len(sigmas) == 0 or (np.diff(sigmas) >= 0).any() or not sigmas[-1] >= sigma_min >= 0:
+            raise ValueError(
+                f"sigmas must decrease, from the start to at least sigma_min = {sigma_min}; got {list(sigmas)}"
+            )
+        scales = [sigmas[0], *(math.sqrt(sigma**2 - sigma_min**2) for sigma in sigmas[1:])]
+        return cls(
+            function, [Level(sigma, 1.0, scale) for sigma, scale in zip(sigmas, scales, strict=True)], shape, **options
+        )
+
+    @classmethod
+    def from_schedule(
+        cls,
+        function: Callable[..., torch.Tensor],
+        schedule: Schedule,
+        shape: tuple[int, ...],
+        *,
+        steps: int | Sequence[int] = 1,
+        **options: Any,
+    ) -> Self:
+        """Return the model asked at steps of a diffusion's schedule: variance-preserving, as distilled from one.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(x, time, condition)`` with the time as a denoiser of `Diffusion` gets it: the training step over
+            their number.
+        schedule : Schedule
+            That of the diffusion model.
+        shape, **options
+            See the class.
+        steps : int or sequence of int
+            Evenly spaced training steps; or the decreasing training steps themselves.
+        """
+        times = [int(t) for t in schedule.times(steps)[:-1]]
+        signals = [schedule.signal(t) for t in times]
+        # The start is the noise itself, as in the samplers of diffusion models.
+        scales = [1.0, *(math.sqrt(1 - signal) for signal in signals[1:])]
+        levels = [
+            Level(t / len(schedule.alpha_bar), math.sqrt(signal), scale)
+            for t, signal, scale in zip(times, signals, scales, strict=True)
+        ]
+        return cls(function, levels, shape, **options)
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the function that a sample costs."""
+        return len(self.levels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample's state."""
+        return self.noise.blocks[0][1].shape
+
+    def coarse(self, steps: int) -> Self:
+        """Return the same model stopped after its first steps."""
+        if not 1 <= steps <= self.steps:
+            raise ValueError(f"a coarse model has between 1 and the model's own {self.steps} steps; got {steps}")
+        return type(self)(
+            self.consistency,
+            self.levels[:steps],
+            self.shape,
+            prediction=self.prediction,
+            clip=self.clip,
+            decode=self.decode,
+            modules=self.modules,
+        )
+
+    def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
+        """Return the samples (n, ...) of `noise`."""
+        start = noise if isinstance(noise, torch.Tensor) else noise["start"]
+        x = self._denoised(self.levels[0].noise * start, self.levels[0], condition)
+        for i, level in enumerate(self.levels[1:], 1):
+            assert not isinstance(noise, torch.Tensor)
+            x = self._denoised(level.signal * x + level.noise * noise[f"step {i}"], level, condition)
+        return x if self.decode is None else self.decode(x)
+
+    def _denoised(self, x: torch.Tensor, level: Level, condition: object) -> torch.Tensor:
+        output = self.consistency(x, times_of(x, level.time), condition)
+        if self.prediction != "sample":
+            output, _ = split_prediction(self.prediction, x, output, level.signal**2)
+        return output if self.clip is None else output.clamp(-self.clip, self.clip)

@@ -1,0 +1,251 @@
+r"""Flows as generators: an ordinary differential equation in time, or the inverse of a normalizing flow.
+
+A velocity field carries noise :math:`x(0) = z \sim N(0, I)` to a sample :math:`x(1)`, equation (1) of [1]_,
+
+.. math:: \frac{dx}{dt} = v(x, t),
+
+where :math:`v` was trained by flow matching [1]_ or as a rectified flow [2]_: it predicts :math:`x_1 - z` from
+:math:`x_t = (1 - t) z + t x_1`. `Flow` integrates it by a fixed number of explicit Runge-Kutta steps [3]_ of length h,
+
+.. math:: k_i = v\Bigl(x + h \sum_{j < i} a_{ij} k_j,\; t + h \sum_{j < i} a_{ij}\Bigr), \qquad
+    x(t + h) = x + h \sum_i b_i k_i.
+
+A normalizing flow [4]_ has an invertible transform f with :math:`f(x) = \mu + \sigma z`, so that
+:math:`x = f^{-1}(\mu + \sigma z)`.
+
+.. rubric:: References
+
+.. [1] Y. Lipman, R. T. Q. Chen, H. Ben-Hamu, M. Nickel, M. Le (2023). Flow matching for generative modeling. ICLR.
+.. [2] X. Liu, C. Gong, Q. Liu (2023). Flow straight and fast: learning to generate and transfer data with rectified
+   flow. ICLR.
+.. [3] E. Hairer, S. P. Nørsett, G. Wanner (1993). Solving ordinary differential equations I. Springer. Section II.1.
+.. [4] G. Papamakarios, E. Nalisnick, D. J. Rezende, S. Mohamed, B. Lakshminarayanan (2021). Normalizing flows for
+   probabilistic modeling and inference. Journal of Machine Learning Research 22. Equation (1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mcgen.adapters._torch import TorchGenerator, to_tensors
+from mcgen.noise import Noise, NoiseSpec
+
+Velocity = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
+"""From states (n, ...), their time (n,) and the condition to velocities (n, ...)."""
+
+Method = Literal["euler", "midpoint", "heun", "rk4"]
+
+# The rows a and the weights b of each method.
+_TABLEAUS: dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
+    "euler": (((),), (1.0,)),
+    "midpoint": (((), (1 / 2,)), (0.0, 1.0)),
+    "heun": (((), (1.0,)), (1 / 2, 1 / 2)),
+    "rk4": (((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+}
+
+
+class Flow(TorchGenerator):
+    """A velocity field integrated from noise at time 0 to a sample at time 1, by steps of fixed length.
+
+    Parameters
+    ----------
+    velocity : callable
+        ``velocity(x, time, condition)`` with x of shape (n, ...) and time of shape (n,), in [0, 1], to dx/dt (n, ...).
+    shape : tuple of int
+        Shape of one sample's state, hence of its noise.
+    steps : int or sequence of float
+        Number of steps of the same length; or the times themselves, increasing from 0 to 1.
+    method : {"euler", "midpoint", "heun", "rk4"}
+        Of order 1, 2, 2 and 4, at 1, 2, 2 and 4 evaluations of the velocity a step.
+    decode : callable, optional
+        From the last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
+    modules : iterable of torch.nn.Module
+        Networks that `velocity`, if it is no module itself, and `decode` run: they must be in evaluation mode.
+    name : str, optional
+        How results call the generator.
+
+    Attributes
+    ----------
+    times : ndarray of float
+        From 0 to 1, steps + 1 of them.
+
+    Raises
+    ------
+    ValueError
+        If the method is none of these. Adaptive ones take their step from an error over the whole batch, which makes
+        a sample depend on the others of its batch, and an interval would not cover.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.adapters import Flow
+    >>> flow = Flow(lambda x, time, condition: 2.0 - x, (3,), steps=20, method="rk4", name="toy")
+    >>> flow(np.zeros((1, 3), np.float32))
+    tensor([[1.2642, 1.2642, 1.2642]])
+    """
+
+    def __init__(
+        self,
+        velocity: Velocity,
+        shape: tuple[int, ...],
+        *,
+        steps: int | Sequence[float] = 50,
+        method: Method = "midpoint",
+        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        modules: Iterable[torch.nn.Module] = (),
+        name: str | None = None,
+    ) -> None:
+        if method not in _TABLEAUS:
+            raise ValueError(
+                f"method must be one of {get_args(Method)}, whose steps are fixed; got {method!r}. An adaptive method "
+                "chooses its steps by an error over the whole batch, so that samples depend on each other and an "
+                "interval would not cover: use 'rk4' with more steps"
+            )
+        self.velocity, self.method, self.decode = velocity, method, decode
+        self.times = time_grid(steps)
+        networks = networks_of(velocity, modules)
+        name = name or f"flow {method}-{self.steps}"
+        super().__init__(self.sample, NoiseSpec.normal(shape), modules=networks, name=name)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the integration."""
+        return len(self.times) - 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample's state."""
+        return self.noise.blocks[0][1].shape
+
+    def coarse(self, steps: int) -> Self:
+        """Return the same model with fewer steps, evenly spaced, on the same noise."""
+        if not 1 <= steps <= self.steps:
+            raise ValueError(f"a coarse model has between 1 and the model's own {self.steps} steps; got {steps}")
+        return type(self)(
+            self.velocity, self.shape, steps=steps, method=self.method, decode=self.decode, modules=self.modules
+        )
+
+    def sample(self, noise: torch.Tensor, condition: object = None) -> torch.Tensor:
+        """Return the samples (n, ...) that start from `noise`."""
+        *_, x = self.states(noise, condition)
+        return x if self.decode is None else self.decode(x)
+
+    def trajectory(self, noise: Noise, condition: object = None) -> torch.Tensor:
+        """Return all states, shape (n, steps + 1, ...), not decoded: for correlations along the flow's time."""
+        z = to_tensors(noise, device=self.device, dtype=self.dtype)
+        assert isinstance(z, torch.Tensor)
+        with torch.no_grad():
+            return torch.stack([*self.states(z, condition)], dim=1)
+
+    def states(self, noise: torch.Tensor, condition: object = None) -> Iterator[torch.Tensor]:
+        """Yield the states (n, ...) from the noise to the end, steps + 1 in all."""
+        x = noise
+        yield x
+        for t, s in zip(self.times[:-1], self.times[1:], strict=True):
+            x = self._step(x, float(t), float(s - t), condition)
+            yield x
+
+    def _step(self, x: torch.Tensor, t: float, h: float, condition: object) -> torch.Tensor:
+        rows, weights = _TABLEAUS[self.method]
+        slopes: list[torch.Tensor] = []
+        for row in rows:
+            inner = _moved(x, h, row, slopes)
+            slopes.append(self.velocity(inner, times_of(inner, t + h * sum(row)), condition))
+        return _moved(x, h, weights, slopes)
+
+
+def from_zuko(
+    flow: Any, *, context: Callable[[Any], torch.Tensor] | None = None, name: str | None = None
+) -> TorchGenerator:
+    """Take a normalizing flow of zuko as a generator, whose noise is that of the flow's normal base, standardized.
+
+    Parameters
+    ----------
+    flow : zuko.lazy.Flow
+        With a base of independent normals; their means and scales may be learnt.
+    context : callable, optional
+        From the condition to the flow's context, a tensor of shape (k,) or (n, k). By default the condition itself.
+    name : str, optional
+        How results call the generator.
+
+    Raises
+    ------
+    TypeError
+        If it is no flow of zuko.
+    ValueError
+        If its base is not normal, or if it is integrated by adaptive steps (zuko.flows.CNF).
+
+    Examples
+    --------
+    With zuko installed, a flow of 3 numbers under a context of 2::
+
+        generator = from_zuko(zuko.flows.NSF(3, context=2).eval())
+        generator(noise, numpy.float32([0.5, -1.0]))
+    """
+    if not isinstance(getattr(flow, "transform", None), torch.nn.Module) or not hasattr(flow, "base"):
+        raise TypeError(f"from_zuko takes a flow of zuko, with a transform and a base; got {type(flow).__name__}")
+    if any(type(module).__name__ == "FFJTransform" for module in flow.modules()):
+        raise ValueError(
+            f"{type(flow).__name__} is integrated by adaptive steps, chosen by an error over the whole batch, so that "
+            "samples depend on each other and an interval would not cover; give its field to Flow: "
+            "Flow(lambda x, t, c: -flow.transform.f(1 - t, x, c), shape, method='rk4', modules=[flow])"
+        )
+
+    def sample(noise: torch.Tensor, condition: object = None) -> torch.Tensor:
+        given = condition if context is None or condition is None else context(condition)
+        # A context of another type, such as a numpy array, becomes a tensor beside the noise.
+        c = None if given is None else torch.as_tensor(given, device=noise.device, dtype=noise.dtype)
+        base = _normal_base(flow)
+        x: torch.Tensor = flow.transform(c).inv(base.loc + base.scale * noise)
+        return x
+
+    return TorchGenerator(sample, tuple(_normal_base(flow).loc.shape), modules=[flow], name=name or type(flow).__name__)
+
+
+def time_grid(steps: int | Sequence[float]) -> NDArray[np.float64]:
+    """Return times from 0 to 1: so many steps of the same length, or those that are given."""
+    if isinstance(steps, int):
+        if steps < 1:
+            raise ValueError(f"a flow takes at least 1 step; got {steps}")
+        return np.linspace(0, 1, steps + 1)
+    times = np.asarray(steps, dtype=np.float64)
+    if times.ndim != 1 or len(times) < 2 or times[0] != 0 or times[-1] != 1 or (np.diff(times) <= 0).any():
+        raise ValueError(f"times given one by one must increase from 0, the noise, to 1, the sample; got {steps}")
+    return times
+
+
+def times_of(x: torch.Tensor, t: float) -> torch.Tensor:
+    """Return the time t once for each row of `x`, in float32 or better."""
+    return torch.full((len(x),), t, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+
+
+def networks_of(function: Callable[..., Any], modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
+    """Return the module that `function` is or is a method of, if any, and the given ones."""
+    owner = getattr(function, "__self__", function)
+    return [*([owner] if isinstance(owner, torch.nn.Module) else []), *(m for m in modules if m is not owner)]
+
+
+def _moved(x: torch.Tensor, h: float, weights: tuple[float, ...], slopes: list[torch.Tensor]) -> torch.Tensor:
+    for weight, slope in zip(weights, slopes, strict=True):
+        x = x + h * weight * slope if weight else x
+    return x
+
+
+def _normal_base(flow: Any) -> torch.distributions.Normal:
+    """Return the independent normals that a flow of zuko starts from."""
+    base = flow.base(None)
+    law = base
+    while isinstance(law, torch.distributions.Independent):
+        law = law.base_dist
+    if not isinstance(law, torch.distributions.Normal):
+        raise ValueError(
+            f"the base of {type(flow).__name__} is {type(base).__name__}; only normal bases (zuko.distributions."
+            "DiagNormal), which are standard normal noise scaled and shifted, are taken. Write the map from noise "
+            "yourself and give it to from_torch"
+        )
+    return law

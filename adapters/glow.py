@@ -1,0 +1,155 @@
+r"""Multiscale normalizing flows (Glow) as generators: the base noise of every level in standardized form.
+
+A flow maps latent variables :math:`z_0, \dots, z_{L-1}`, one for each level of resolution, to an image [1]_; normflows
+[2]_ gives each a diagonal Gaussian whose mean and scale are learnt, and may depend on a class y. Here
+
+.. math:: z_i = \mu_i(y) + \tau\, \sigma_i(y)\, \varepsilon_i, \qquad \varepsilon_i \sim N(0, I),
+
+and the generator's noise is :math:`\varepsilon`: the model's law is symmetric in it, as designs need, while -z would be
+no point of the same law where :math:`\mu_i` is not 0. The temperature :math:`\tau` is that of section 6 of [1]_.
+
+.. rubric:: References
+
+.. [1] D. Kingma, P. Dhariwal (2018). Glow: generative flow with invertible 1 x 1 convolutions. NeurIPS.
+.. [2] V. Stimper et al. (2023). normflows: a PyTorch package for normalizing flows. Journal of Open Source Software
+   8(86), 5361.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.noise import Block, NoiseSpec
+
+Moments = tuple[torch.Tensor, torch.Tensor]
+"""Mean and log standard deviation of a base distribution, with a leading axis for the classes asked for."""
+
+
+class Glow(TorchGenerator):
+    """A flow of normflows as a generator.
+
+    The noise has a normal block for every level, "level 0" being the lowest resolution. A class-conditional flow has a
+    uniform block "class" before them, which designs leave independent: without a condition it draws the class.
+
+    Parameters
+    ----------
+    flow : normflows.MultiscaleFlow
+        Trained, in evaluation mode. Its bases are `DiagGaussian`, `ClassCondDiagGaussian` or `GlowBase`.
+    temperature : float
+        What the noise of every level is multiplied by; 1 is the law that the flow was trained for.
+    decode : callable, optional
+        From the flow's outputs (n, ...) to samples, such as images in [0, 1].
+    name : str, optional
+        How results call the generator.
+
+    Notes
+    -----
+    The condition of a class-conditional flow is a class (int), or None for a class that is drawn for each sample.
+
+    Raises
+    ------
+    TypeError
+        If `flow` is no multiscale flow.
+    ValueError
+        If a base has another law, a layer was never initialized or couples the samples of a batch, or the temperature
+        is not positive.
+    """
+
+    def __init__(
+        self,
+        flow: Any,
+        *,
+        temperature: float = 1.0,
+        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(getattr(flow, "q0", None), torch.nn.ModuleList):
+            raise TypeError(f"Glow takes a normflows.MultiscaleFlow, with a list q0 of bases; got {type(flow)}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive; got {temperature}")
+        _require_fixed_layers(flow)
+        self.flow, self.temperature, self.decode = flow, temperature, decode
+        self.n_classes = max(getattr(base, "num_classes", None) or 0 for base in flow.q0)
+        blocks = {"class": Block((), "uniform", iid=True)} if self.n_classes else {}
+        for level, base in enumerate(flow.q0):
+            if type(base).__name__ not in _MOMENTS:
+                raise ValueError(
+                    f"level {level} of the flow has a base {type(base).__name__}; only {', '.join(_MOMENTS)} can be "
+                    "written as standard normal noise here. Write another as a function of such noise, for from_torch"
+                )
+            blocks[f"level {level}"] = Block(tuple(base.shape))
+        super().__init__(self.sample, NoiseSpec(tuple(blocks.items())), modules=flow, name=name or type(flow).__name__)
+
+    def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
+        """Return the samples (n, ...) of standard normal noise."""
+        x: torch.Tensor = self.flow.forward_and_log_det(self.latents(noise, condition))[0]
+        return x if self.decode is None else self.decode(x)
+
+    def latents(self, noise: TensorNoise, condition: object = None) -> list[torch.Tensor]:
+        """Return the latent variables z of every level, each (n, ...), that belong to standard normal noise."""
+        noise = {"level 0": noise} if isinstance(noise, torch.Tensor) else noise
+        classes = self._classes(noise, condition)
+        latents = []
+        for level, base in enumerate(self.flow.q0):
+            mean, log_scale = _MOMENTS[type(base).__name__](base, classes)
+            latents.append(mean + self.temperature * log_scale.exp() * noise[f"level {level}"])
+        return latents
+
+    def _classes(self, noise: Any, condition: object) -> torch.Tensor:
+        if condition is None:
+            if not self.n_classes:
+                return torch.zeros(1, dtype=torch.int64, device=self.device)
+            u: torch.Tensor = noise["class"]
+            # In half precision a uniform number may round to 1.
+            return (u * self.n_classes).long().clamp(max=self.n_classes - 1)
+        if not self.n_classes:
+            raise ValueError(f"the flow has no classes and takes no condition; got {condition!r}")
+        if not isinstance(condition, int | np.integer) or not 0 <= condition < self.n_classes:
+            raise ValueError(
+                f"condition must be a class from 0 to {self.n_classes - 1}, or None for any; got {condition!r}"
+            )
+        return torch.tensor([int(condition)], device=self.device)
+
+
+def _diagonal(base: Any, classes: torch.Tensor) -> Moments:
+    return base.loc, base.log_scale
+
+
+def _diagonal_of_class(base: Any, classes: torch.Tensor) -> Moments:
+    return base.loc[..., classes].movedim(-1, 0), base.log_scale[..., classes].movedim(-1, 0)
+
+
+def _channels(base: Any, classes: torch.Tensor) -> Moments:
+    mean = base.loc * torch.exp(base.loc_logs * base.logscale_factor)
+    log_scale = base.log_scale * torch.exp(base.log_scale_logs * base.logscale_factor)
+    if base.class_cond:
+        shape = (len(classes), *base.loc.shape[1:])
+        mean = mean + base.loc_cc[classes].reshape(shape)
+        log_scale = log_scale + base.log_scale_cc[classes].reshape(shape)
+    return mean, log_scale
+
+
+_MOMENTS: dict[str, Callable[[Any, torch.Tensor], Moments]] = {
+    "DiagGaussian": _diagonal,
+    "ClassCondDiagGaussian": _diagonal_of_class,
+    "GlowBase": _channels,
+}
+
+
+def _require_fixed_layers(flow: torch.nn.Module) -> None:
+    for name, layer in flow.named_modules():
+        if not bool(getattr(layer, "data_dep_init_done", True)):
+            raise ValueError(
+                f"{name} ({type(layer).__name__}) takes its scales from the first batch that it meets, and has met "
+                "none: load trained weights, or pass data through the flow first"
+            )
+        if type(layer).__module__.startswith("normflows") and type(layer).__name__ == "BatchNorm":
+            raise ValueError(
+                f"{name} (BatchNorm) normalizes over the batch, also in evaluation: its samples depend on "
+                "each other and no interval holds; build the flow with ActNorm"
+            )

@@ -1,0 +1,28 @@
+"""Train one of the shipped models again: ``python -m mcgen.adapters.models.training NAME``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+RECIPES = {
+    "digits-diffusion": "diffusion",
+    "mnist-ddpm": "diffusion",
+    "mnist-dit": "diffusion",
+    "patches-diffusion": "diffusion",
+    "mnist-consistency": "consistency",
+    "mnist-vae": "vae",
+    "mnist-glow": "glow",
+    "moons-flow": "flow",
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Train the model that is named."""
+    if len(arguments) != 1 or arguments[0] not in RECIPES:
+        raise SystemExit(f"usage: python -m mcgen.adapters.models.training NAME, one of {', '.join(RECIPES)}")
+    import_module(f"mcgen.adapters.models.training.{RECIPES[arguments[0]]}").train(arguments[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,109 @@
+"""How good a model is: its samples against held-out real images, in the features of a small classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+from torch import nn
+
+from mcgen.adapters.models.training.data import Images
+
+Sample = Callable[[int, int | None], torch.Tensor]
+"""From a number of samples and a class, or None for any, to images (n, channels, side, side) in [0, 1]."""
+
+_N_FEATURES = 64
+_PER_CLASS = 50
+_SETS = 2
+
+
+class Judge:
+    """A classifier of real images, and the numbers that it gives for others.
+
+    Parameters
+    ----------
+    images : Images
+        The classifier learns from the part to train on, and compares with the part held out.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    @cached_property
+    def classifier(self) -> nn.Sequential:
+        """A small convolutional network; its last hidden layer (64) gives the features."""
+        torch.manual_seed(1)
+        channels = self.images.x.shape[1]
+        network = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(256, _N_FEATURES),
+            nn.SiLU(),
+            nn.Linear(_N_FEATURES, self.images.n_classes),
+        )
+        optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, 1500)
+        with torch.enable_grad():
+            for _ in range(1500):
+                rows = torch.randint(len(self.images.x), (128,))
+                x = self.images.x[rows] + 0.05 * torch.randn(len(rows), *self.images.x.shape[1:])
+                loss = nn.functional.cross_entropy(network(x), self.images.y[rows])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                rate.step()
+        return network.eval()
+
+    def accuracy(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        """Return how often the classifier sees the given classes."""
+        return float((self.classifier(x).argmax(1) == y).double().mean())
+
+    def distance(self, a: torch.Tensor, b: torch.Tensor) -> float:
+        """Return the Frechet distance of two sets of images in the classifier's features."""
+        return frechet_distance(*(self.classifier[:-1](x).double().numpy() for x in (a, b)))
+
+    def nearest(self, x: torch.Tensor) -> float:
+        """Return the median distance of an image to the nearest training image."""
+        return float(torch.cdist(x.flatten(1), self.images.x.flatten(1)).min(1).values.median())
+
+    @torch.no_grad()
+    def numbers(self, sample: Sample, *, by_class: bool) -> dict[str, float]:
+        """Return a model's numbers, each beside that of real images.
+
+        Accuracy: how often the classifier sees the class that was asked for. Distance: between held-out images and as
+        many samples without a class, averaged over 2 sets, beside that of as many training images (the floor).
+        Nearest: the distance of a sample to the nearest training image over that of a held-out image; far below 1
+        would mean that the model repeats its training images.
+        """
+        real = self.images
+        n = len(real.x_new)
+        sets = [sample(n, None) for _ in range(_SETS)]
+        rng = np.random.default_rng(7)
+        parts = [real.x[torch.from_numpy(rng.permutation(len(real.x))[:n])] for _ in range(_SETS)]
+        found = {"accuracy_on_held_out_images": self.accuracy(real.x_new, real.y_new)}
+        if by_class:
+            each = torch.cat([sample(_PER_CLASS, c) for c in range(real.n_classes)])
+            classes = torch.arange(real.n_classes).repeat_interleave(_PER_CLASS)
+            found["accuracy_on_samples_of_each_class"] = self.accuracy(each, classes)
+        found["frechet_distance_of_samples"] = float(np.mean([self.distance(x, real.x_new) for x in sets]))
+        found["frechet_distance_of_training_images"] = float(np.mean([self.distance(x, real.x_new) for x in parts]))
+        found["nearest_training_image_ratio"] = self.nearest(sets[0]) / self.nearest(real.x_new)
+        return {name: round(value, 4) for name, value in found.items()}
+
+
+def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the squared 2-Wasserstein distance of the Gaussians fitted to two sets of features (n, k)."""
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = np.real(sqrtm(cov_a @ cov_b))
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root))

@@ -1,0 +1,111 @@
+"""The common part of every training: averaged weights, a log of the loss, the files that ship."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from operator import itemgetter
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from mcgen.adapters import models
+from mcgen.adapters.models.training.data import Images
+from mcgen.adapters.models.training.quality import Sample
+from mcgen.designs import MonteCarlo
+from mcgen.noise import change_noise
+
+Settings = dict[str, Any]
+Log = list[dict[str, float]]
+
+_LINES = 24
+
+
+def optimize(network: nn.Module, loss_of: Callable[[nn.Module], torch.Tensor], settings: Settings) -> tuple[Any, Log]:
+    """Return the average of the weights along a run of AdamW, in evaluation mode, and the log of the loss.
+
+    Parameters
+    ----------
+    network : Module
+        It is trained in place.
+    loss_of : callable
+        From the network to the loss on a random batch.
+    settings : dict
+        ``steps``, ``learning_rate``, ``weight_decay``, ``average_decay`` and ``bfloat16`` (whether to compute in it).
+    """
+    average = copy.deepcopy(network).requires_grad_(False)
+    peak, steps = settings["learning_rate"], settings["steps"]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=peak, weight_decay=settings["weight_decay"])
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps, pct_start=0.05)
+    log: Log = []
+    running, every, start = 0.0, steps // _LINES, time.perf_counter()
+    for step in range(1, steps + 1):
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings["bfloat16"]):
+            loss = loss_of(network)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        rate.step()
+        follow(average, network, min(settings["average_decay"], step / (step + 10)))
+        running += loss.item()
+        if step % every == 0:
+            log.append({"step": step, "loss": round(running / every, 5), "seconds": round(time.perf_counter() - start)})
+            print(log[-1], flush=True)
+            running = 0.0
+    return average.eval(), log
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move averaged weights towards a network's."""
+    for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(weight, 1 - decay)
+
+
+def ship(
+    name: str, network: nn.Module, images: Images, settings: Settings, log: Log, quality: Callable[[], dict[str, float]]
+) -> None:
+    """Store weights in half precision, judge what was stored, and write how it was made beside it."""
+    weights = models.weights_path(name)
+    save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, weights)
+    record: dict[str, Any] = {
+        "file": weights.name,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "bytes": weights.stat().st_size,
+        "licence": "BSD-3-Clause",
+        "data": images.source,
+        "licence_of_the_data": images.licence,
+        "command": f"python -m mcgen.adapters.models.training {name}",
+        "settings": settings,
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in ("torch", "numpy")}},
+    }
+    path = weights.with_suffix(".json")
+    # The stored model is loaded to be judged, and its hash compared with the log's.
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    record["quality"] = quality()
+    record["log"] = log
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    print(json.dumps(record["quality"], indent=2))
+
+
+def sampler_of(name: str, **options: Any) -> Sample:
+    """Return samples of the shipped model for other random noise at every call."""
+    model = models.load(name, **options)
+    calls = itertools.count()
+
+    def sample(n: int, condition: int | None) -> torch.Tensor:
+        noise = MonteCarlo().draw(model.noise, n, seed=0, stream=("quality", next(calls)))
+        out: torch.Tensor = model(change_noise(noise, itemgetter((slice(None), 0))), condition)
+        return out
+
+    return sample

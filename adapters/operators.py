@@ -1,0 +1,404 @@
+r"""What an inverse problem measures: linear operators on images, each with its adjoint.
+
+A measurement of an image x is
+
+.. math:: y = A x + \sigma n, \qquad n \sim N(0, I).
+
+The adjoint :math:`A^\top` is the map with :math:`\langle A x, y \rangle = \langle x, A^\top y \rangle` for all x and y.
+Where A is an orthogonal projection (inpainting) or is cut out of an orthonormal transform (masked Fourier),
+:math:`A^\top y` is the image in which all that was not measured is zero. Both maps work on a batch, row by row, in the
+dtype and on the device of what they are given.
+
+Blurring and averaging are separable: with one matrix for the rows and one for the columns,
+:math:`A x = K_h x K_w^\top` and :math:`A^\top y = K_h^\top y K_w`. The masked Fourier operator is that of magnetic
+resonance imaging with a single coil and whole lines of the Fourier plane, the middle ones always [1]_; the transform is
+orthonormal and the measurement holds its real parts and its imaginary parts.
+
+.. rubric:: References
+
+.. [1] M. Lustig, D. Donoho, J. M. Pauly (2007). Sparse MRI: the application of compressed sensing for rapid MR imaging.
+   Magnetic Resonance in Medicine 58(6).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from mcgen._integers import checked_integer
+from mcgen.arrays import as_numpy
+from mcgen.noise import Shape
+
+_LEAST_HIDDEN, _MOST_HIDDEN = 0.3, 0.7
+
+# A Gaussian is below 4e-6 of its peak there.
+_REACH = 5.0
+
+
+class Operator(ABC):
+    """A linear map from images to measurements, with its adjoint.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one image.
+    measurement_shape : tuple of int
+        Of one measurement.
+    """
+
+    shape: Shape
+
+    @property
+    @abstractmethod
+    def measurement_shape(self) -> Shape:
+        """Shape of one measurement."""
+
+    @abstractmethod
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the noiseless measurements (n, *measurement_shape) of images (n, *shape)."""
+
+    @abstractmethod
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Return the images (n, *shape) that the adjoint makes of measurements (n, *measurement_shape)."""
+
+    def measure(self, image: Any, noise_sd: float = 0.0, noise: ArrayLike | None = None) -> NDArray[Any]:
+        """Return a simulated measurement of one image.
+
+        Parameters
+        ----------
+        image : array of shape `shape`
+            Of any library.
+        noise_sd : float
+            Standard deviation of the measurement's noise.
+        noise : array of shape `measurement_shape`, optional
+            Standard normal numbers; needed where `noise_sd` is above 0.
+
+        Returns
+        -------
+        ndarray of shape `measurement_shape`
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, `noise_sd` is below 0, or the noise is missing.
+        """
+        x = as_floats(image)
+        if tuple(x.shape) != self.shape:
+            raise ValueError(f"{self} measures one image of shape {self.shape}; got shape {tuple(x.shape)}")
+        y: NDArray[Any] = self.apply(x[None])[0].numpy()
+        if not noise_sd >= 0:
+            raise ValueError(f"noise_sd must be at least 0; got {noise_sd}")
+        if noise_sd == 0:
+            return y
+        if noise is None or np.shape(noise) != self.measurement_shape:
+            found = "none" if noise is None else f"shape {np.shape(noise)}"
+            raise ValueError(
+                f"a measurement with noise_sd={noise_sd} needs standard normal numbers of shape "
+                f"{self.measurement_shape} as noise; got {found}. Draw them by a random generator with a seed"
+            )
+        return np.asarray(y + noise_sd * np.asarray(noise), dtype=y.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Inpainting(Operator):
+    """The pixels that a mask leaves visible, one after another.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one image, such as (3, 32, 32).
+    mask : array of bool
+        True where a pixel is seen; of the image's shape or of its last axes, such as (32, 32) for all channels alike.
+
+    Raises
+    ------
+    ValueError
+        If the mask does not fit, or hides everything.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import Inpainting
+    >>> operator = Inpainting.random((1, 8, 8), hidden=0.5, seed=0)
+    >>> operator.measurement_shape
+    (32,)
+    """
+
+    shape: Shape
+    mask: NDArray[np.bool_] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        seen = np.broadcast_to(_checked_mask(self.mask, self.shape, len(self.shape)), self.shape)
+        object.__setattr__(self, "mask", seen)
+
+    @classmethod
+    def random(cls, shape: Shape, *, hidden: float = 0.5, seed: int = 0) -> Inpainting:
+        """Return the operator that hides a share of the pixels at random, the same ones in every channel.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of one image; its last two axes are rows and columns.
+        hidden : float
+            Share of the pixels, from 0.3 to 0.7; met to the nearest pixel.
+        seed : int
+            Of the mask.
+
+        Raises
+        ------
+        ValueError
+            If the share lies outside: with fewer hidden there is little to do, with more little to go by.
+        """
+        if not _LEAST_HIDDEN <= hidden <= _MOST_HIDDEN:
+            raise ValueError(
+                f"hidden must be a share of the pixels from {_LEAST_HIDDEN} to {_MOST_HIDDEN}; got {hidden}. For any "
+                "other mask give it as an array: Inpainting(shape, mask)"
+            )
+        plane = shape[-2:]
+        n = math.prod(plane)
+        order = np.random.default_rng(seed).permutation(n)
+        return cls(shape, (order >= round(hidden * n)).reshape(plane))
+
+    @property
+    def measurement_shape(self) -> Shape:
+        """One number for each pixel that is seen."""
+        return (int(self.mask.sum()),)
+
+    @cached_property
+    def _places(self) -> torch.Tensor:
+        return torch.from_numpy(np.flatnonzero(self.mask))
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the visible pixels, shape (n, number of them)."""
+        return x.flatten(1)[:, self._places.to(x.device)]
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Return images that are zero where nothing was seen."""
+        return _placed(y, self._places, math.prod(self.shape)).reshape(-1, *self.shape)
+
+
+class _Separable(Operator):
+    """An operator of one matrix for the rows and one for the columns."""
+
+    @property
+    @abstractmethod
+    def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The matrices of the rows and of the columns, in float64."""
+
+    @property
+    def measurement_shape(self) -> Shape:
+        """That of the image, with as many rows and columns as the matrices give."""
+        rows, columns = self.matrices
+        return (*self.shape[:-2], len(rows), len(columns))
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the measured images."""
+        rows, columns = (matrix.to(x) for matrix in self.matrices)
+        return rows @ x @ columns.T
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Return what the transposed matrices make of measured images."""
+        rows, columns = (matrix.to(y) for matrix in self.matrices)
+        return rows.T @ y @ columns
+
+
+@dataclass(frozen=True)
+class GaussianBlur(_Separable):
+    """A Gaussian blur, whose weights at the border are shared among the pixels that exist.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one image; its last two axes are rows and columns.
+    sd : float
+        Standard deviation of the Gaussian in pixels.
+
+    Raises
+    ------
+    ValueError
+        If the standard deviation is not above 0.
+    """
+
+    shape: Shape
+    sd: float
+
+    def __post_init__(self) -> None:
+        _require_plane(self.shape)
+        if not 0 < self.sd < math.inf:
+            raise ValueError(f"the blur's sd must be a number of pixels above 0; got {self.sd}")
+
+    @cached_property
+    def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gaussian weights, each row of which sums to 1."""
+        rows, columns = (self._weights(side) for side in self.shape[-2:])
+        return rows, columns
+
+    def _weights(self, side: int) -> torch.Tensor:
+        places = torch.arange(side, dtype=torch.float64)
+        distance = (places[:, None] - places) / self.sd
+        weights = torch.exp(-(distance**2) / 2) * (distance.abs() <= _REACH)
+        return weights / weights.sum(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class SuperResolution(_Separable):
+    """Averages over squares of pixels: the small image from which a large one is to be made.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one large image; its last two axes are rows and columns.
+    factor : int
+        Side of a square.
+
+    Raises
+    ------
+    ValueError
+        If the squares do not fill the image.
+    """
+
+    shape: Shape
+    factor: int
+
+    def __post_init__(self) -> None:
+        _require_plane(self.shape)
+        factor = checked_integer("factor", self.factor)
+        if factor < 1 or any(side % factor for side in self.shape[-2:]):
+            raise ValueError(
+                f"factor must be at least 1 and divide the rows and columns, {self.shape[-2:]}; got {factor}"
+            )
+
+    @cached_property
+    def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each row the average of `factor` neighbours."""
+        rows, columns = (self._averages(side) for side in self.shape[-2:])
+        return rows, columns
+
+    def _averages(self, side: int) -> torch.Tensor:
+        one = torch.eye(side // self.factor, dtype=torch.float64)
+        return one.repeat_interleave(self.factor, dim=1) / self.factor
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedFourier(Operator):
+    """A part of the orthonormal Fourier transform of real images, as in magnetic resonance imaging with one coil.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one image; its last two axes are rows and columns.
+    mask : array of bool, the shape of rows and columns
+        True where the Fourier plane is measured, with the zero frequency in the middle, at (rows // 2, columns // 2).
+
+    Raises
+    ------
+    ValueError
+        If the mask does not fit, or hides everything.
+    """
+
+    shape: Shape
+    mask: NDArray[np.bool_] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _require_plane(self.shape)
+        object.__setattr__(self, "mask", _checked_mask(self.mask, self.shape, 2))
+
+    @classmethod
+    def random_lines(cls, shape: Shape, *, measured: float = 0.5, centre: float = 0.2, seed: int = 0) -> MaskedFourier:
+        """Return the operator that measures whole columns of the Fourier plane: the middle ones and others at random.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of one image.
+        measured : float
+            Share of the columns that are measured, in (0, 1]; met to the nearest column.
+        centre : float
+            Share of the columns, around the zero frequency, that are always measured; at most `measured`.
+        seed : int
+            Of the mask.
+
+        Raises
+        ------
+        ValueError
+            If the shares do not fit together.
+        """
+        _require_plane(shape)
+        columns = shape[-1]
+        n_measured, n_centre = round(measured * columns), max(1, round(centre * columns))
+        if not (0 < measured <= 1 and 0 <= centre <= 1 and n_centre <= n_measured):
+            raise ValueError(
+                f"measured must be a share of the {columns} columns in (0, 1], centre a share of at most that; got "
+                f"measured={measured} and centre={centre}"
+            )
+        middle = columns // 2 - n_centre // 2 + np.arange(n_centre)
+        others = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(columns), middle))
+        lines = np.zeros(columns, bool)
+        lines[middle] = lines[others[: n_measured - n_centre]] = True
+        return cls(shape, np.broadcast_to(lines, shape[-2:]))
+
+    @property
+    def measurement_shape(self) -> Shape:
+        """Real parts and imaginary parts of what is measured, shape (2, ..., number of frequencies)."""
+        return (2, *self.shape[:-2], int(self.mask.sum()))
+
+    @cached_property
+    def _places(self) -> torch.Tensor:
+        return torch.from_numpy(np.flatnonzero(np.fft.ifftshift(self.mask)))
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the measured frequencies' real and imaginary parts."""
+        plane = torch.fft.fft2(x, norm="ortho").flatten(-2)[..., self._places.to(x.device)]
+        return torch.stack([plane.real, plane.imag], dim=1)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Return the real part of the images whose other frequencies are zero."""
+        plane = _placed(torch.complex(y[:, 0], y[:, 1]), self._places, self.mask.size)
+        x: torch.Tensor = torch.fft.ifft2(plane.reshape(-1, *self.shape), norm="ortho").real
+        return x
+
+
+def as_floats(array: Any) -> torch.Tensor:
+    """Return a copy of an array of any library as a tensor on the CPU, in float32 or float64.
+
+    Raises
+    ------
+    TypeError
+        If it holds no real numbers.
+    """
+    values = as_numpy(array)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"an image or a measurement is an array of real numbers; got type {values.dtype}")
+    return torch.from_numpy(values.astype(np.promote_types(values.dtype, np.float32)))
+
+
+def _placed(values: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tensor:
+    """Return zeros (..., size) with the values (..., number of places) at their places."""
+    zeros = values.new_zeros((*values.shape[:-1], size))
+    return zeros.index_copy(-1, places.to(values.device), values)
+
+
+def _checked_mask(mask: ArrayLike, shape: Shape, most_axes: int) -> NDArray[np.bool_]:
+    """Return a copy of a mask that fits the last axes of a shape, at most so many and at least two of them."""
+    seen = np.array(mask)
+    axes = seen.ndim
+    if seen.dtype != bool or not min(2, most_axes) <= axes <= most_axes or seen.shape != shape[len(shape) - axes :]:
+        raise ValueError(
+            f"the mask must be an array of bool, True where something is measured, of the last axes of {shape}; got "
+            f"shape {seen.shape} and type {seen.dtype}"
+        )
+    if not seen.any():
+        raise ValueError("the mask hides everything, and there is nothing to go by; measure at least one place")
+    seen.flags.writeable = False
+    return seen
+
+
+def _require_plane(shape: Shape) -> None:
+    if len(shape) < 2:
+        raise ValueError(f"this operator works on rows and columns, the last two axes of an image; got shape {shape}")

@@ -1,0 +1,104 @@
+r"""Variational autoencoders as generators: decode the prior's noise, or reconstruct a given image.
+
+A decoder maps a latent vector with the prior :math:`z \sim N(0, I)` to the mean of :math:`p(x | z)` [1]_, which is the
+sample here. An encoder gives the mean and the log variance of a Gaussian :math:`q(z | x)` near the posterior; a
+reconstruction decodes
+
+.. math:: z = \mu(x) + \sigma(x)\, \varepsilon, \qquad \varepsilon \sim N(0, I),
+
+equation (10) of [1]_, so that the noise stays standard normal and -eps is a point of the same law.
+
+.. rubric:: References
+
+.. [1] D. Kingma, M. Welling (2014). Auto-encoding variational Bayes. ICLR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from mcgen.adapters._torch import TorchGenerator
+from mcgen.noise import Shape
+
+Encoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""From images (1, ...) to the mean and the log variance (1, *latent_shape) of their latent vectors."""
+
+
+class VAE(TorchGenerator):
+    """The decoder of a VAE, fed by its prior's noise.
+
+    Parameters
+    ----------
+    decoder : callable
+        ``decoder(z)``, or ``decoder(z, condition)`` where one is given, from latent vectors (n, *latent_shape) to n
+        samples: a module, a module's method, or a function around them.
+    latent_shape : tuple of int
+        Shape of one latent vector.
+    encoder : callable, optional
+        See `Encoder`; for `reconstruction`.
+    modules : torch.nn.Module or iterable of them, optional
+        The networks that decoder and encoder run. By default the modules that these are, or are methods of.
+    name : str, optional
+        How results call the generator.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mcgen.adapters.vae import VAE
+    >>> decoder = torch.nn.Sequential(torch.nn.Linear(2, 9), torch.nn.Sigmoid()).eval()
+    >>> VAE(decoder, (2,), name="tiny VAE")
+    VAE(tiny VAE, noise=normal(2) float32)
+    """
+
+    def __init__(
+        self,
+        decoder: Callable[..., torch.Tensor],
+        latent_shape: Shape,
+        *,
+        encoder: Encoder | None = None,
+        modules: torch.nn.Module | Iterable[torch.nn.Module] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if modules is None:
+            owners = [getattr(function, "__self__", function) for function in (decoder, encoder)]
+            modules = [owner for owner in dict.fromkeys(owners) if isinstance(owner, torch.nn.Module)]
+        self.encoder = encoder
+        super().__init__(decoder, latent_shape, modules=modules, name=name)
+
+    def reconstruction(self) -> TorchGenerator:
+        """Return the generator of reconstructions of one image, which is its condition (without a leading axis).
+
+        Raises
+        ------
+        ValueError
+            If the VAE was made without an encoder; later, if the condition is None or the encoder's latent vector is
+            not of the decoder's shape.
+        """
+        if self.encoder is None:
+            raise ValueError(f"{self.name!r} has no encoder to reconstruct by; make the VAE with encoder=")
+        return TorchGenerator(
+            self._reconstruct,
+            self.noise,
+            device=self.device,
+            dtype=self.dtype,
+            modules=self.modules,
+            name=f"{self.name} reconstruction",
+        )
+
+    def _reconstruct(self, noise: torch.Tensor, condition: Any = None) -> torch.Tensor:
+        if condition is None or self.encoder is None:
+            raise ValueError(f"{self.name!r} reconstructs an image: pass it as condition")
+        # One encoded image serves the batch.
+        x = torch.as_tensor(condition, dtype=noise.dtype, device=noise.device)[None]
+        mean, log_variance = self.encoder(x)
+        if mean.shape != (1, *noise.shape[1:]) or log_variance.shape != mean.shape:
+            raise ValueError(
+                f"the encoder of {self.name!r} gave a mean of shape {tuple(mean.shape)} and a log variance of "
+                f"{tuple(log_variance.shape)} for one image of {tuple(x.shape[1:])}; both must be "
+                f"{(1, *noise.shape[1:])}, as the decoder takes them"
+            )
+        samples: torch.Tensor = self.function(mean + (log_variance / 2).exp() * noise)
+        return samples

@@ -1,0 +1,136 @@
+"""The tables of ``docs/models.md``, each between its marks in the page: `mcgen.validation.models` has the numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from mcgen.adapters import models
+from mcgen.validation.models import DESIGNS, FOUR, METHODS, MODELS, OTHERS, PROBLEMS, SHOWN, Numbers
+
+
+def write_page(folder: Path, only: str = "") -> None:
+    """Measure what is named (by default all), keep the numbers in ``models.json``, write the tables into the page."""
+    store = folder / "models.json"
+    pictures = folder / "images"
+    pictures.mkdir(parents=True, exist_ok=True)
+    numbers: Numbers = json.loads(store.read_text()) if store.exists() else {}
+    for label, make in (MODELS | OTHERS).items():
+        if only in label:
+            print(label, flush=True)
+            numbers[label] = make(pictures) if label in MODELS else make()
+            store.write_text(json.dumps(numbers, indent=1) + "\n")
+    page = folder / "models.md"
+    text = page.read_text()
+    for title, table in TABLES.items():
+        start, end = f"<!-- {title} -->", "<!-- end -->"
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}\n\n{table(numbers)}\n\n{end}{rest.partition(end)[2]}"
+    page.write_text(text)
+
+
+def quality_table(numbers: Numbers) -> str:
+    """Return the shipped models, their size, and their quality beside that of real data."""
+    rows = []
+    for name in models.list():
+        log = models.log(name)
+        quality = log["quality"]
+        accuracy = [quality.get(f"accuracy_on_{what}") for what in ("samples_of_each_class", "held_out_images")]
+        distances = [value for key, value in quality.items() if "distance_of" in key]
+        rows.append(
+            [
+                f"`{name}`",
+                log["data"],
+                f"{log['bytes'] / 1e6:.2f} MB",
+                f"{log['log'][-1]['seconds'] * log['threads'] / 60:.0f}",
+                " / ".join(f"{value:.3f}" for value in accuracy) if accuracy[0] else "",
+                " / ".join(f"{value:.3g}" for value in distances),
+                f"{quality['nearest_training_image_ratio']:.2f}" if "nearest_training_image_ratio" in quality else "",
+            ]
+        )
+    head = ["model", "trained on", "size", "core minutes", "accuracy", "distance", "nearest"]
+    return _table(head, rows)
+
+
+def correlation_table(numbers: Numbers) -> str:
+    """Return mean (sd) of the correlation of pairs, beside the paper's."""
+    kinds = ("negated, standard", "negated, centralized", "independent, standard", "independent, centralized")
+    rows = [
+        [label, *(_mean_and_sd(numbers[label]["correlations"][kind]) for kind in kinds), SHOWN[label].paper]
+        for label in SHOWN
+        if label in numbers
+    ]
+    return _table(["model", "z / -z", "centralized", "independent", "centralized", "paper, z / -z"], rows)
+
+
+def efficiency_table(numbers: Numbers) -> str:
+    """Return the relative efficiencies with their intervals."""
+    designs = [str(design) for design in DESIGNS[1:]]
+    rows = [
+        [label, design, *(_with_interval(numbers[label]["efficiencies"][f"{design}, {name}"]) for name in FOUR.names)]
+        for label in SHOWN
+        for design in designs
+        if label in numbers
+    ]
+    return _table(["model", "design", *FOUR.names], rows)
+
+
+def ddpm_table(numbers: Numbers) -> str:
+    """Return the correlations of DDPM's pairs by what was negated."""
+    kinds = ("negated, standard", "negated, centralized")
+    rows = [
+        [label, what, *(_mean_and_sd(found[kind]) for kind in kinds)]
+        for label in OTHERS
+        if label.startswith("DDPM") and label in numbers
+        for what, found in numbers[label].items()
+    ]
+    return _table(["sampler", "negated", "z / -z", "centralized"], rows)
+
+
+def problem_table(numbers: Numbers) -> str:
+    """Return L1 distance and PSNR of posterior samples with their intervals, by both designs."""
+    rows = []
+    for problem in PROBLEMS:
+        for method in METHODS:
+            found = numbers.get(f"{method}, {problem}")
+            if found is None:
+                continue
+            by_design = [found[str(design)] for design in DESIGNS[:2]]
+            for k, what in enumerate(("L1", "PSNR")):
+                plain, pairs = ([one["mean"][k], one["half width"][k]] for one in by_design)
+                ratio = f"{(plain[1] / pairs[1]) ** 2:.1f}"
+                rows.append([problem, method, what, *(f"{m:.4g} ± {h:.2g}" for m, h in (plain, pairs)), ratio])
+    return _table(["problem", "sampler", "", "Monte Carlo", "antithetic", "efficiency in width"], rows)
+
+
+def conformance_table(numbers: Numbers) -> str:
+    """Return the gaps that the conformance checks found."""
+    found = {label: numbers[label]["conformance"] for label in SHOWN if label in numbers}
+    laws = [*next(iter(found.values()))] if found else []
+    return _table(
+        ["model", *laws], [[label, *(f"{gap:.1g}" for gap in gaps.values())] for label, gaps in found.items()]
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def _mean_and_sd(pair: list[float]) -> str:
+    return f"{pair[0]:+.2f} ({pair[1]:.2f})"
+
+
+def _with_interval(found: list[float]) -> str:
+    value, low, high = (f"{x:.2g}" if x < 10 else f"{x:.0f}" for x in found)
+    return f"{value} [{low}, {high}]"
+
+
+TABLES: dict[str, Callable[[Numbers], str]] = {
+    "quality": quality_table,
+    "correlations": correlation_table,
+    "efficiencies": efficiency_table,
+    "negated noise of DDPM": ddpm_table,
+    "inverse problems": problem_table,
+    "conformance": conformance_table,
+}

@@ -1,0 +1,260 @@
+"""What noise and its negation do in every shipped model: the numbers and pictures of ``docs/models.md``.
+
+``python -m mcgen.validation models`` makes them again, model by model (``--only NAME`` for one), keeps them in
+``docs/models.json`` and writes the tables into the page. The Pearson correlation of a pair is that over the pixels of
+its two samples; the centralized one is taken after the mean image (of its class, where there are classes) was
+subtracted [1]_.
+
+.. rubric:: References
+
+.. [1] J. Jia, S. Liu, B. Song, W. Yuan, L. Shen, G. Wang (2025). Antithetic noise in diffusion models.
+   arXiv:2506.06185.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import mcgen
+from mcgen import statistics
+from mcgen.adapters import DDS, DPS, GaussianBlur, Inpainting, Operator, SuperResolution, models
+from mcgen.adapters.models.training import data
+from mcgen.arguments import stream_of
+from mcgen.arrays import as_numpy
+from mcgen.noise import Noise, NoiseSpec, change_noise
+from mcgen.validation.conformance import check_generator
+from mcgen.validation.pictures import N_COLUMNS, pairs_figure, samples_figure
+
+Floats = NDArray[np.float64]
+Numbers = dict[str, Any]
+
+N_PAIRS = 1600
+FOUR = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)
+DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.Sobol(64))
+_BATCH = 200
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A shipped model as the page shows it.
+
+    Attributes
+    ----------
+    model : str
+        For `models.load`.
+    options : dict
+        For it too.
+    takes_class : bool
+        Whether its pictures have a column a class.
+    by_class : bool
+        Whether the pairs are spread over the ten classes, and the efficiencies are those under one of them.
+    paper : str
+        The correlations that reference 1 found for its kind, standard and centralized.
+    """
+
+    model: str
+    options: Numbers
+    takes_class: bool
+    by_class: bool
+    paper: str
+
+
+_UNCONDITIONAL = "-0.34 to -0.76, centralized -0.77 to -0.86"
+SHOWN = {
+    "patches-diffusion": Shown("patches-diffusion", {}, False, False, _UNCONDITIONAL),
+    "mnist-ddpm": Shown("mnist-ddpm", {}, True, False, _UNCONDITIONAL),
+    "digits-diffusion": Shown("digits-diffusion", {}, True, False, _UNCONDITIONAL),
+    "mnist-consistency, 1 step": Shown("mnist-consistency", {"steps": 1}, True, False, "-0.71 to -0.88"),
+    "mnist-consistency, 2 steps": Shown("mnist-consistency", {"steps": 2}, True, False, "-0.71 to -0.88"),
+    "mnist-vae": Shown("mnist-vae", {}, False, False, "+0.21, centralized -0.41"),
+    "mnist-glow": Shown("mnist-glow", {}, True, True, "-0.52, centralized -0.57"),
+    "mnist-dit, guidance 1": Shown("mnist-dit", {"guidance": 1.0, "steps": 25}, True, True, "-0.07, centralized -0.45"),
+}
+_CLASS = 3
+NOISE_SD = 0.05
+PROBLEMS: dict[str, Operator] = {
+    "inpainting, half of the pixels hidden": Inpainting.random((1, 28, 28), hidden=0.5, seed=0),
+    "Gaussian blur of 1.5 pixels": GaussianBlur((1, 28, 28), 1.5),
+    "super-resolution, 4 x 4 pixels to 1": SuperResolution((1, 28, 28), 4),
+}
+METHODS: Numbers = {"DPS": {}, "DDS": {"noise_sd": NOISE_SD}}
+
+
+class Remembering:
+    """A generator that keeps its samples, so that those of one run serve several tables."""
+
+    def __init__(self, generator: mcgen.Generator) -> None:
+        self.generator, self.noise = generator, generator.noise
+        self.name = getattr(generator, "name", "generator")
+        self._known: dict[bytes, Any] = {}
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Any:
+        """Return samples, from memory where all rows are known."""
+        blocks = [noise] if isinstance(noise, np.ndarray) else [*noise.values()]
+        keys = [_key(condition, [block[i] for block in blocks]) for i in range(len(blocks[0]))]
+        if not all(key in self._known for key in keys):
+            self._known |= dict(zip(keys, as_numpy(self.generator(noise, condition)), strict=True))
+        return np.stack([self._known[key] for key in keys])
+
+
+def _key(condition: Any, rows: list[Any]) -> bytes:
+    digest = hashlib.blake2b(repr(condition).encode(), digest_size=16)
+    for row in rows:
+        digest.update(np.ascontiguousarray(row).tobytes())
+    return digest.digest()
+
+
+def pairs_of(generator: mcgen.Generator, design: mcgen.Design, n_pairs: int, condition: Any, seed: int) -> Floats:
+    """Return the samples of pairs, shape (n_pairs, 2, pixels): the points of pairs, or two replicates of one point."""
+    parts = []
+    for start in range(0, 2 * n_pairs, _BATCH):
+        replicates = range(start // design.n_points, (start + min(_BATCH, 2 * n_pairs - start)) // design.n_points)
+        noise = design.draw(generator.noise, replicates, seed, stream=stream_of(condition, 0))
+        rows = change_noise(noise, lambda block: block.reshape(-1, *block.shape[2:]))
+        parts.append(as_numpy(generator(rows, condition)).astype(np.float64))
+    samples = np.concatenate(parts)
+    return samples.reshape(n_pairs, 2, -1)
+
+
+def pearson(pairs: Floats) -> Floats:
+    """Return the Pearson correlation over pixels of each pair (n, 2, pixels)."""
+    deviations = pairs - pairs.mean(axis=2, keepdims=True)
+    a, b = deviations[:, 0], deviations[:, 1]
+    correlation: Floats = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return correlation
+
+
+def correlations(generator: mcgen.Generator, classes: bool, n_pairs: int = N_PAIRS, seed: int = 0) -> Numbers:
+    """Return mean and sd of the correlation of pairs z / -z and of independent pairs, standard and centralized."""
+    conditions = [*range(N_COLUMNS)] if classes else [None]
+    found: dict[str, list[Floats]] = {}
+    for condition in conditions:
+        kinds: dict[str, mcgen.Design] = {"negated": mcgen.Antithetic(), "independent": mcgen.MonteCarlo()}
+        by_kind = {
+            kind: pairs_of(generator, design, n_pairs // len(conditions), condition, seed)
+            for kind, design in kinds.items()
+        }
+        mean = np.concatenate([*by_kind.values()]).mean(axis=(0, 1))
+        for kind, pairs in by_kind.items():
+            found.setdefault(f"{kind}, standard", []).append(pearson(pairs))
+            found.setdefault(f"{kind}, centralized", []).append(pearson(pairs - mean))
+    joined = {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: [float(r.mean()), float(r.std(ddof=1))] for name, r in joined.items()}
+
+
+def efficiencies(generator: mcgen.Generator, condition: Any, seed: int = 0) -> Numbers:
+    """Return the relative efficiencies [value, low, high] of antithetic and Sobol' noise on the four statistics."""
+    table = mcgen.compare(
+        generator,
+        FOUR,
+        designs=DESIGNS,
+        n_evaluations=2 * N_PAIRS,
+        seed=seed,
+        condition=condition,
+        batch_size=_BATCH,
+    ).to_frame()
+    columns = ["relative_efficiency", "efficiency_low", "efficiency_high"]
+    chosen = table[table["design"] != str(mcgen.MonteCarlo())]
+    return {f"{row['design']}, {row['component']}": [float(row[c]) for c in columns] for _, row in chosen.iterrows()}
+
+
+def measure(label: str, pictures: Path) -> Numbers:
+    """Measure one shipped model and write its pictures."""
+    shown = SHOWN[label]
+    generator = models.load(shown.model, **shown.options)
+    condition = _CLASS if shown.by_class else None
+    remembering = Remembering(generator)
+    stem = re.sub(r"[^a-z0-9]+", "-", label)
+    real = getattr(data, shown.model.partition("-")[0])()
+    samples = samples_figure(generator, real.x_new, real.y_new, by_class=shown.takes_class)
+    samples.savefig(pictures / f"{stem}.png")
+    pairs_figure(generator, n_pairs=10, seed=0, condition=condition).savefig(pictures / f"{stem}-pairs.png")
+    return {
+        "efficiencies": efficiencies(remembering, condition),
+        "correlations": correlations(remembering, shown.by_class),
+        "conformance": {check.law: check.gap for check in check_generator(generator, condition=condition).checks},
+    }
+
+
+def with_start_negated_only(generator: mcgen.Generator) -> mcgen.Generator:
+    """Return a sampler whose fresh noise is independent, whatever the design, but for that of its start."""
+    blocks = {name: replace(block, iid=name != "start") for name, block in generator.noise.blocks}
+    return mcgen.as_generator(generator, NoiseSpec(tuple(blocks.items())), name="only the start negated")
+
+
+def measure_ddpm(steps: int, n_pairs: int) -> Numbers:
+    """Return the correlations of DDPM's pairs with all noise negated, and with only the initial noise negated."""
+    model = models.load("mnist-ddpm", steps=steps, eta=1.0)
+    only = with_start_negated_only(model)
+    return {
+        "every step": correlations(model, classes=False, n_pairs=n_pairs),
+        "only the start": correlations(only, classes=False, n_pairs=n_pairs),
+    }
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Posterior samples of several measured images, each beside its truth; the condition is the image's number."""
+
+    sampler: mcgen.Generator
+    measurements: list[NDArray[Any]]
+    truths: Any
+    name: str
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """That of the posterior sampler."""
+        return self.sampler.noise
+
+    def __call__(self, noise: Noise, condition: int) -> tuple[Any, Any]:
+        """Return the samples and as many copies of the truth."""
+        samples = self.sampler(noise, self.measurements[condition])
+        return samples, self.truths[condition].expand_as(samples)
+
+
+def distances(samples: tuple[Any, Any]) -> Any:
+    """Return the L1 distance and the PSNR of each sample to the truth, shape (n, 2)."""
+    difference = (samples[0] - samples[1]).flatten(1)
+    return torch.stack([difference.abs().mean(1), -10 * difference.square().mean(1).log10()], dim=1)
+
+
+def measure_problem(problem: str, method: str, n_images: int = 10, n_evaluations: int = 100) -> Numbers:
+    """Return the mean L1 distance and PSNR over some held-out digits, by Monte Carlo and antithetic noise."""
+    operator = PROBLEMS[problem]
+    prior = models.load("mnist-ddpm", steps=50, eta=1.0)
+    sampler = {"DPS": DPS, "DDS": DDS}[method](prior, operator, **METHODS[method])
+    truths = data.mnist().x_new[:n_images]
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((n_images, *operator.measurement_shape), dtype=np.float32)
+    measurements = [operator.measure(x, NOISE_SD, n) for x, n in zip(truths, noise, strict=True)]
+    problems = Reconstructions(sampler, measurements, truths, f"{method} {problem}")
+    found: Numbers = {}
+    for design in (mcgen.MonteCarlo(), mcgen.Antithetic()):
+        one = mcgen.estimate(
+            problems,
+            distances,
+            design=design,
+            n_evaluations=n_evaluations,
+            seed=0,
+            condition=[*range(n_images)],
+            batch_size=n_evaluations,
+        )
+        found[str(design)] = {"mean": one.mean.tolist(), "half width": one.half_width.tolist()}
+    return found
+
+
+MODELS = {label: partial(measure, label) for label in SHOWN}
+OTHERS: dict[str, Callable[[], Numbers]] = {
+    "DDPM, 100 steps": partial(measure_ddpm, 100, 1600),
+    "DDPM, 1000 steps": partial(measure_ddpm, 1000, 200),
+} | {f"{method}, {problem}": partial(measure_problem, problem, method) for problem in PROBLEMS for method in METHODS}
