@@ -80,6 +80,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    family = _HOME.get(name, name)
+    if family != "onnx":
+        # First, since its error says what to install where torch is missing.
+        import_module("mcgen.adapters._torch")
     if name not in _HOME:
         raise AttributeError(f"module 'mcgen.adapters' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"mcgen.adapters.{_HOME[name]}"), name)
+    return getattr(import_module(f"mcgen.adapters.{family}"), name)

@@ -33,7 +33,7 @@ schedule is that of [2]_, guidance that of [5]_.
 from __future__ import annotations
 
 import math
-from collections import deque
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
@@ -42,8 +42,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcgen.adapters._torch import TensorNoise, TorchGenerator, to_tensors
-from mcgen.noise import Block, Noise, NoiseSpec
+from mcgen.adapters._path import PathGenerator
+from mcgen.adapters._torch import TensorNoise
+from mcgen.noise import Block, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]
 
@@ -111,7 +112,7 @@ class Schedule:
         return sigmas
 
 
-class Diffusion(TorchGenerator):
+class Diffusion(PathGenerator):
     """A denoiser and the grid of times along which a sampler goes back from noise to a sample; base of the samplers.
 
     Parameters
@@ -178,41 +179,6 @@ class Diffusion(TorchGenerator):
         name = name or f"{type(denoiser).__name__} {self._label}-{self.steps}"
         super().__init__(self.sample, noise, modules=[denoiser, *modules], name=name)
 
-    @property
-    def steps(self) -> int:
-        """Steps of the sampler."""
-        return len(self.times) - 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one sample's state."""
-        return self.noise.blocks[0][1].shape
-
-    def with_steps(self, steps: int) -> Self:
-        """Return the same model with another number of steps."""
-        raise NotImplementedError
-
-    def coarse(self, steps: int) -> Self:
-        """Return the same model with fewer steps; on the same noise where the sampler is deterministic."""
-        if not 1 <= steps <= self.steps:
-            raise ValueError(f"a coarse model has between 1 and the model's own {self.steps} steps; got {steps}")
-        return self.with_steps(steps)
-
-    def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
-        """Return the samples (n, ...) that start from `noise`."""
-        return self.finished(self.states(noise, condition))
-
-    def finished(self, states: Iterator[torch.Tensor]) -> torch.Tensor:
-        """Return the last of the states, decoded."""
-        x = deque(states, maxlen=1)[0]
-        return x if self.decode is None else self.decode(x)
-
-    def trajectory(self, noise: Noise, condition: object = None) -> torch.Tensor:
-        """Return all states, shape (n, steps + 1, ...), not decoded: for correlations along the sampler's time."""
-        tensors = to_tensors(noise, device=self.device, dtype=self.dtype)
-        with torch.no_grad():
-            return torch.stack([*self.states(tensors, condition)], dim=1)
-
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the sampler's states (n, ...) from its noise to its end, steps + 1 in all."""
         x = noise if isinstance(noise, torch.Tensor) else noise["start"]
@@ -230,9 +196,9 @@ class Diffusion(TorchGenerator):
             x = self.step(x, i, noise, condition)
             yield x
 
+    @abstractmethod
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from that at step i."""
-        raise NotImplementedError
 
     def denoise(self, x: torch.Tensor, i: int, condition: object = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the predicted sample and the predicted noise for states `x` (n, ...) at step i."""

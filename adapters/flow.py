@@ -32,8 +32,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcgen.adapters._torch import TorchGenerator, to_tensors
-from mcgen.noise import Noise, NoiseSpec
+from mcgen.adapters._path import PathGenerator
+from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.noise import NoiseSpec
 
 Velocity = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 """From states (n, ...), their time (n,) and the condition to velocities (n, ...)."""
@@ -49,7 +50,7 @@ _TABLEAUS: dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]] = 
 }
 
 
-class Flow(TorchGenerator):
+class Flow(PathGenerator):
     """A velocity field integrated from noise at time 0 to a sample at time 1, by steps of fixed length.
 
     Parameters
@@ -112,38 +113,14 @@ class Flow(TorchGenerator):
         name = name or f"flow {method}-{self.steps}"
         super().__init__(self.sample, NoiseSpec.normal(shape), modules=networks, name=name)
 
-    @property
-    def steps(self) -> int:
-        """Steps of the integration."""
-        return len(self.times) - 1
+    def with_steps(self, steps: int) -> Self:
+        """Return the same model with another number of steps, evenly spaced, on the same noise."""
+        options = {"method": self.method, "decode": self.decode, "modules": self.modules}
+        return type(self)(self.velocity, self.shape, steps=steps, **options)  # type: ignore[arg-type]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one sample's state."""
-        return self.noise.blocks[0][1].shape
-
-    def coarse(self, steps: int) -> Self:
-        """Return the same model with fewer steps, evenly spaced, on the same noise."""
-        if not 1 <= steps <= self.steps:
-            raise ValueError(f"a coarse model has between 1 and the model's own {self.steps} steps; got {steps}")
-        return type(self)(
-            self.velocity, self.shape, steps=steps, method=self.method, decode=self.decode, modules=self.modules
-        )
-
-    def sample(self, noise: torch.Tensor, condition: object = None) -> torch.Tensor:
-        """Return the samples (n, ...) that start from `noise`."""
-        *_, x = self.states(noise, condition)
-        return x if self.decode is None else self.decode(x)
-
-    def trajectory(self, noise: Noise, condition: object = None) -> torch.Tensor:
-        """Return all states, shape (n, steps + 1, ...), not decoded: for correlations along the flow's time."""
-        z = to_tensors(noise, device=self.device, dtype=self.dtype)
-        assert isinstance(z, torch.Tensor)
-        with torch.no_grad():
-            return torch.stack([*self.states(z, condition)], dim=1)
-
-    def states(self, noise: torch.Tensor, condition: object = None) -> Iterator[torch.Tensor]:
+    def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the states (n, ...) from the noise to the end, steps + 1 in all."""
+        assert isinstance(noise, torch.Tensor)
         x = noise
         yield x
         for t, s in zip(self.times[:-1], self.times[1:], strict=True):

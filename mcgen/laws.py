@@ -141,16 +141,34 @@ def _blocks(noise: Noise) -> list[tuple[str, NDArray[Any]]]:
 
 
 def _agree(a: Any, b: Any, n: int) -> bool:
-    """Tell whether the first n rows are equal but for rounding; what isn't numbers can't be compared, and passes."""
+    """Tell whether the first n rows are equal but for rounding; what can't be compared passes."""
     if isinstance(a, tuple):
         return all(_agree(x, y, n) for x, y in zip(a, b, strict=True))
     try:
         x, y = as_numpy(a[:n]), as_numpy(b[:n])
-        tolerance = _TOLERANCE.get(x.dtype.itemsize, 0.0) if x.dtype.kind in "fc" else 0.0
-        limit = tolerance * float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
-        with np.errstate(invalid="ignore"):
-            near = np.abs(x - y.astype(np.result_type(y, np.float64))) <= limit
-        # A NaN or an infinity that repeats is another law's concern.
-        return bool((near | (x == y) | (np.isnan(x) & np.isnan(y))).all())
+        return gap_between(x, y) <= tolerance_of(x)
     except (TypeError, ValueError):
         return True
+
+
+def tolerance_of(array: NDArray[Any]) -> float:
+    """Return what matrix products of another batch size may do to samples of this type, relative to the largest."""
+    return _TOLERANCE.get(array.dtype.itemsize, 0.0) if array.dtype.kind in "fc" else 0.0
+
+
+def gap_between(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return the largest difference relative to the largest entry of `a`; infinite where they can't be compared."""
+    if a.shape != b.shape:
+        return np.inf
+    if a.dtype.kind not in "biufc":
+        return 0.0 if bool((a == b).all()) else np.inf
+    wide = np.result_type(a, np.float64)
+    x, y = a.astype(wide), b.astype(wide)
+    # What is infinite or NaN in both is another law's concern.
+    one_finite = np.isfinite(x) | np.isfinite(y)
+    with np.errstate(invalid="ignore"):
+        difference = float(np.abs(x - y)[one_finite].max(initial=0.0))
+    largest = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+    if difference == 0:
+        return 0.0
+    return difference / largest if largest and np.isfinite(difference) else np.inf

@@ -32,7 +32,7 @@ from mcgen.arrays import as_numpy, leading_length, non_finite_rows
 from mcgen.designs import MonteCarlo
 from mcgen.errors import RunError
 from mcgen.generators import Generator, name_of
-from mcgen.laws import _TOLERANCE, copied
+from mcgen.laws import copied, gap_between, tolerance_of
 from mcgen.noise import Block, BlockNoise, Noise
 from mcgen.random import Seed
 
@@ -224,7 +224,7 @@ class _Trial:
     def default_tolerance(self) -> float:
         """Return what rounding may do in the widest of the samples' types."""
         parts = self.first if isinstance(self.first, tuple) else (self.first,)
-        return max(_TOLERANCE.get(part.dtype.itemsize, 0.0) if part.dtype.kind in "fc" else 0.0 for part in parts)
+        return max(map(tolerance_of, parts))
 
 
 def _leading_axis(trial: _Trial) -> float:
@@ -368,23 +368,9 @@ def _rows(samples: Any, chosen: Any) -> Any:
 
 
 def _gap(a: Any, b: Any) -> float:
-    """Return the largest difference relative to the largest entry of `a`; infinite where they can't be compared."""
     if isinstance(a, tuple):
         return max((_gap(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
-    if a.shape != b.shape:
-        return np.inf
-    if a.dtype.kind not in "biufc":
-        return _holds(bool((a == b).all()))
-    wide = np.result_type(a, np.float64)
-    x, y = a.astype(wide), b.astype(wide)
-    # What is infinite or NaN in both is another law's concern.
-    both = np.isfinite(x) | np.isfinite(y)
-    with np.errstate(invalid="ignore"):
-        difference = float(np.abs(x - y)[both].max(initial=0.0))
-    largest = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
-    if difference == 0:
-        return 0.0
-    return difference / largest if largest and np.isfinite(difference) else np.inf
+    return gap_between(a, b)
 
 
 def _same_state(before: Any, after: Any) -> bool:

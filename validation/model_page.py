@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mcgen.adapters import models
-from mcgen.validation.models import DESIGNS, FOUR, METHODS, MODELS, OTHERS, PROBLEMS, SHOWN, Numbers
+from mcgen.validation.models import DESIGNS, FOUR, METHODS, OTHERS, PROBLEMS, SHOWN, Numbers, measure
 
 
 def write_page(folder: Path, only: str = "") -> None:
@@ -16,10 +16,10 @@ def write_page(folder: Path, only: str = "") -> None:
     pictures = folder / "images"
     pictures.mkdir(parents=True, exist_ok=True)
     numbers: Numbers = json.loads(store.read_text()) if store.exists() else {}
-    for label, make in (MODELS | OTHERS).items():
+    for label in [*SHOWN, *OTHERS]:
         if only in label:
             print(label, flush=True)
-            numbers[label] = make(pictures) if label in MODELS else make()
+            numbers[label] = measure(label, pictures) if label in SHOWN else OTHERS[label]()
             store.write_text(json.dumps(numbers, indent=1) + "\n")
     page = folder / "models.md"
     text = page.read_text()
