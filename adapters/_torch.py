@@ -52,8 +52,8 @@ class TorchGenerator:
     ------
     ValueError
         If one of the modules is in training mode, where batch normalization would couple the samples of a
-        batch and dropout would draw noise that mcgen doesn't see; or if the modules lie on several devices and `device`
-        does not say where the noise goes.
+        batch and dropout would draw noise that mcgen doesn't see; if the modules lie on several devices and `device`
+        does not say where the noise goes; or if float64 noise is to go to a device without it.
     """
 
     def __init__(
@@ -79,6 +79,10 @@ class TorchGenerator:
         self.noise = as_noise_spec(noise)
         self.dtype = dtype or _dtype_of(self.modules)
         self.device = torch.device(device) if device is not None else _device_of(self.modules)
+        if self.device.type == "mps" and (self.dtype or self.noise.dtype) in (torch.float64, "float64"):
+            raise ValueError(
+                f"noise in float64 can't go to {self.device}, which has no double precision; pass dtype=torch.float32"
+            )
         self.name = name or name_of(function)
         self._require_evaluation_mode()
 

@@ -62,11 +62,11 @@ class Operator(ABC):
 
     @abstractmethod
     def apply(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the noiseless measurements (n, *measurement_shape) of images (n, *shape)."""
+        """Return the noiseless measurements ``(n, *measurement_shape)`` of images ``(n, *shape)``."""
 
     @abstractmethod
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """Return the images (n, *shape) that the adjoint makes of measurements (n, *measurement_shape)."""
+        """Return the images ``(n, *shape)`` that the adjoint makes of measurements ``(n, *measurement_shape)``."""
 
     def measure(self, image: Any, noise_sd: float = 0.0, noise: ArrayLike | None = None) -> NDArray[Any]:
         """Return a simulated measurement of one image.

@@ -33,7 +33,7 @@ class VAE(TorchGenerator):
     Parameters
     ----------
     decoder : callable
-        ``decoder(z)``, or ``decoder(z, condition)`` where one is given, from latent vectors (n, *latent_shape) to n
+        ``decoder(z)``, or ``decoder(z, condition)`` where one is given, from latent vectors (n, ...) to n
         samples: a module, a module's method, or a function around them.
     latent_shape : tuple of int
         Shape of one latent vector.

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 import mcgen  # noqa: E402
 from mcgen import Antithetic, Block, NoiseSpec  # noqa: E402
-from mcgen.adapters import DDIM, Guided, Schedule, from_torch, models  # noqa: E402
+from mcgen.adapters import DDIM, Guided, Heun, Schedule, from_torch, models  # noqa: E402
 from mcgen.adapters.diffusion import split_prediction  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
@@ -174,3 +174,133 @@ def test_what_from_torch_takes() -> None:
         from_torch(module, (4,), dtype="float32")
     with pytest.raises(TypeError, match="Linear is a torch module, which takes tensors; use mcgen.adapters.from_torch"):
         mcgen.as_generator(module, (4,))
+
+
+def test_a_spec_that_does_not_fit_is_told_with_the_noise_that_was_given() -> None:
+    generator = from_torch(torch.nn.Linear(4, 2).eval(), (5,), name="decoder")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised:
+        generator(np.zeros((3, 5), np.float32))
+    assert "'decoder' was given noise of normal(5) float32, as its spec says, on cpu" in str(raised.value.__notes__)
+
+
+def test_modules_on_several_devices_are_refused() -> None:
+    there = torch.nn.Linear(4, 4, device="meta").eval()
+    here = torch.nn.Linear(4, 4).eval()
+    with pytest.raises(ValueError, match="the modules lie on several devices, cpu, meta; move them to one, or say"):
+        from_torch(lambda z: here(z), (4,), modules=[here, there])
+    assert from_torch(lambda z: here(z), (4,), modules=[here, there], device="cpu").device.type == "cpu"
+    assert from_torch(there, (4,))(np.zeros((2, 4), np.float32)).device.type == "meta"
+    with pytest.raises(ValueError, match=r"noise in float64 can't go to mps, .* pass dtype=torch.float32"):
+        from_torch(lambda z: z, NoiseSpec.normal((4,), "float64"), device="mps")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_models_get_their_noise_and_give_single_precision(dtype: torch.dtype) -> None:
+    """A mean over pixels in half precision would be off by its rounding; the samples come back in float32."""
+    layer = torch.nn.Linear(64, 64).eval().to(dtype)
+    generator = from_torch(lambda z: torch.sigmoid(layer(z)), (64,), modules=layer)
+    z = np.random.default_rng(SEED).standard_normal((4, 64), dtype=np.float32)
+    samples = generator(z)
+    assert samples.dtype == torch.float32
+    assert torch.equal(samples, torch.sigmoid(layer(torch.from_numpy(z).to(dtype))).float())
+    assert from_torch(torch.nn.Linear(4, 4).double().eval(), (4,))(np.zeros((1, 4), np.float32)).dtype == torch.float64
+    pairs = from_torch(lambda z: (layer(z), z.half()), (64,), modules=layer)(z)
+    assert [part.dtype for part in pairs] == [torch.float32, torch.float32]
+
+
+def test_gradients_are_those_of_each_samples_own_noise() -> None:
+    spec = NoiseSpec({"a": Block((3,)), "b": Block((3,)), "unused": Block((2,))}, "float64")
+    generator = from_torch(lambda noise, c=1.0: c * noise["a"] ** 2 + noise["b"].sin(), spec)
+    rng = np.random.default_rng(SEED)
+    noise = {name: rng.standard_normal((4, *block.shape)) for name, block in spec.blocks}
+    found = generator.gradient(noise, lambda x: x.sum(1), 2.0)
+    assert np.allclose(found["a"], 4 * noise["a"])
+    assert np.allclose(found["b"], np.cos(noise["b"]))
+    assert not found["unused"].any()
+    lone = from_torch(lambda z: z**3, (3,))
+    z = noise["a"].astype(np.float32)
+    assert np.allclose(lone.gradient(z, lambda x: x[:, 0]), np.stack([3 * z[:, 0] ** 2, 0 * z[:, 0], 0 * z[:, 0]], 1))
+
+
+def test_gradients_refuse() -> None:
+    z = np.zeros((3, 2), np.float32)
+    with pytest.raises(
+        ValueError, match=r"a gradient needs a statistic that returns a tensor of 3 values; got \(3, 2\)"
+    ):
+        from_torch(lambda z: z, (2,)).gradient(z, lambda x: x)
+    with pytest.raises(ValueError, match="a gradient needs a statistic that returns a tensor of 3 values; got ndarray"):
+        from_torch(lambda z: z, (2,)).gradient(z, lambda x: x.detach().numpy())
+    with pytest.raises(ValueError, match=r"the samples of 'frozen' carry no gradient: .* \(function.__wrapped__\)"):
+        from_torch(torch.no_grad()(lambda z: 1 * z), (2,), name="frozen").gradient(z, lambda x: x.sum(1))
+
+
+def test_every_name_of_the_package_is_there() -> None:
+    import mcgen.adapters
+
+    for name in mcgen.adapters.__all__:
+        assert getattr(mcgen.adapters, name).__name__ == name
+    assert set(mcgen.adapters.__all__) == set(mcgen.adapters._HOME)
+    with pytest.raises(AttributeError, match="module 'mcgen.adapters' has no attribute 'from_keras'; it has DDIM, "):
+        mcgen.adapters.from_keras()
+
+
+class FractionalDenoiser(GaussianDenoiser):
+    """The same between training steps, where log sigma is interpolated."""
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        steps = np.arange(len(self.share))
+        log_sigma = np.interp(time.numpy() * len(steps), steps, 0.5 * np.log(1 / self.share.numpy() - 1))
+        share = torch.from_numpy(1 / (1 + np.exp(2 * log_sigma)))[:, None]
+        variance = share * self.sd**2 + 1 - share
+        return (1 - share).sqrt() / variance * (x - share.sqrt() * self.mean)
+
+
+def heun_error(steps: int) -> tuple[float, float]:
+    """Mean and standard deviation that Heun's sampler gives Gaussian data N(0.7, 0.5^2), less the truth."""
+    schedule = Schedule.cosine()
+    model = Heun(FractionalDenoiser(schedule, 0.7, 0.5).eval(), schedule, (1,), steps=steps)
+    model.dtype = torch.float64
+    x = model(np.array([[-1.0], [0.0], [1.0]])).numpy()[:, 0]
+    return float(x[1]) - 0.7, float(x[2] - x[0]) / 2 - 0.5
+
+
+def test_heun_follows_the_probability_flow_to_second_order() -> None:
+    """For Gaussian data the flow is known: its end is mean + sd z but for the start at a ratio of 80, not infinity."""
+    errors = {steps: np.abs(heun_error(steps)[1]) for steps in (16, 32, 64)}
+    assert errors[64] < 2e-3
+    assert errors[16] / errors[32] > 3.5
+    assert errors[32] / errors[64] > 3.5
+    ddim = gaussian(DDIM, 31)(np.array([[-1.0], [1.0]])).numpy()[:, 0]
+    assert errors[16] < abs((ddim[1] - ddim[0]) / 2 - 0.5) / 4  # both ask the denoiser 31 times
+    assert abs(heun_error(64)[0]) < 0.7 * 0.0125 + 1e-3  # the start has no signal, where 1/80 is due
+    with pytest.raises(ValueError, match="Heun's sampler takes at least 2 steps; got 1"):
+        gaussian(Heun, 1)
+
+
+def test_clipped_predictions_and_their_noise() -> None:
+    schedule = Schedule.cosine()
+    x = torch.full((1, 1), 3.0)
+    for keep in (False, True):
+        model = DDIM(torch.nn.Identity().eval(), schedule, (1,), steps=4, clip=1.0, keep_noise=keep)
+        model.denoiser.forward = lambda x, time, condition: 0 * x  # no noise predicted: the sample is x / sqrt(signal)
+        x_0, epsilon = model.denoise(x, 2)
+        signal = model.signals[2]
+        assert x_0.item() == 1.0
+        expected = 0.0 if keep else (3.0 - math.sqrt(signal)) / math.sqrt(1 - signal)
+        assert epsilon.item() == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match="clip must be a positive bound, or None; got 0"):
+        DDIM(torch.nn.Identity().eval(), schedule, (1,), clip=0)
+
+
+def test_steps_one_by_one_and_schedules_that_end_below_one() -> None:
+    schedule = Schedule(Schedule.cosine(100).alpha_bar, end=Schedule.cosine(100).alpha_bar[0])
+    assert schedule.times([80, 40, 0]).tolist() == [80, 40, 0, -1]
+    for wrong in ([], [40, 80], [100, 0]):
+        with pytest.raises(ValueError, match="steps given one by one must decrease, from at most 99 to at least 0"):
+            schedule.times(wrong)
+    with pytest.raises(ValueError, match="end must lie between the first alpha_bar, .* and 1; got 1.5"):
+        Schedule((0.9, 0.5), end=1.5)
+    model = DDIM(torch.nn.Identity().eval(), schedule, (1,), steps=[80, 40, 10], eta=1.0)
+    assert [name for name, _ in model.noise.blocks] == ["start", "step 1", "step 2", "step 3"]
+    with pytest.raises(ValueError, match="a coarse model has between 1 and the model's own 3 steps; got 4"):
+        model.coarse(4)
