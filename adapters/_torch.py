@@ -179,6 +179,15 @@ def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options
     return TorchGenerator(function, noise, **options)
 
 
+def checked_class(condition: object, n_classes: int) -> int:
+    """Return a condition that is a class, or refuse it."""
+    if n_classes == 0:
+        raise ValueError(f"this model was trained without classes and takes no condition; got {condition!r}")
+    if not isinstance(condition, int | np.integer) or not 0 <= condition < n_classes:
+        raise ValueError(f"condition must be a class from 0 to {n_classes - 1}, or None for any; got {condition!r}")
+    return int(condition)
+
+
 def to_tensors(noise: Noise, *, device: torch.device, dtype: torch.dtype | None) -> TensorNoise:
     """Return the noise as a tensor, or as a mapping that makes each block's tensor when it is asked for.
 

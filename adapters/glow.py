@@ -20,10 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
-from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.adapters._torch import TensorNoise, TorchGenerator, checked_class
 from mcgen.noise import Block, NoiseSpec
 
 Moments = tuple[torch.Tensor, torch.Tensor]
@@ -107,13 +106,7 @@ class Glow(TorchGenerator):
             u: torch.Tensor = noise["class"]
             # In half precision a uniform number may round to 1.
             return (u * self.n_classes).long().clamp(max=self.n_classes - 1)
-        if not self.n_classes:
-            raise ValueError(f"the flow has no classes and takes no condition; got {condition!r}")
-        if not isinstance(condition, int | np.integer) or not 0 <= condition < self.n_classes:
-            raise ValueError(
-                f"condition must be a class from 0 to {self.n_classes - 1}, or None for any; got {condition!r}"
-            )
-        return torch.tensor([int(condition)], device=self.device)
+        return torch.tensor([checked_class(condition, self.n_classes)], device=self.device)
 
 
 def _diagonal(base: Any, classes: torch.Tensor) -> Moments:

@@ -232,7 +232,7 @@ def test_what_glow_refuses() -> None:
         Glow(torch.nn.Identity())
     with pytest.raises(ValueError, match="temperature must be positive; got 0"):
         Glow(flow, temperature=0)
-    with pytest.raises(ValueError, match="the flow has no classes and takes no condition; got 1"):
+    with pytest.raises(ValueError, match="this model was trained without classes and takes no condition; got 1"):
         Glow(flow)(drawn(Glow(flow), 1), 1)
     by_class = Glow(_FLOWS["channels by class"]())
     with pytest.raises(ValueError, match="condition must be a class from 0 to 2, or None for any; got 3"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
+
+from mcgen.adapters._torch import checked_class
 
 
 class _Embedding(nn.Module):
@@ -26,22 +27,13 @@ class _Embedding(nn.Module):
         if isinstance(condition, torch.Tensor):
             classes = condition
         else:
-            classes = torch.full((1,), self._class_index(condition), device=x.device)
+            # The last embedding stands for any class.
+            one = self.n_classes if condition is None else checked_class(condition, self.n_classes)
+            classes = torch.full((1,), one, device=x.device)
             # In sampling all rows share time and class: one row of embeddings serves the whole batch.
             if bool((time == time[0]).all()):
                 time = time[:1]
         return nn.functional.silu(self.time(self._waves(time).to(x.dtype)) + self.classes(classes))
-
-    def _class_index(self, condition: object) -> int:
-        if condition is None:
-            return self.n_classes
-        if self.n_classes == 0:
-            raise ValueError(f"this model was trained without classes and takes no condition; got {condition!r}")
-        if not isinstance(condition, int | np.integer) or not 0 <= condition < self.n_classes:
-            raise ValueError(
-                f"condition must be a class from 0 to {self.n_classes - 1}, or None for any; got {condition!r}"
-            )
-        return int(condition)
 
     def _waves(self, time: torch.Tensor) -> torch.Tensor:
         octaves = torch.arange(self.frequencies, device=time.device, dtype=time.dtype) / self.frequencies

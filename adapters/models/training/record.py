@@ -27,6 +27,7 @@ Settings = dict[str, Any]
 Log = list[dict[str, float]]
 
 _LINES = 24
+_PACKAGES = ("torch", "numpy", "normflows")
 
 
 def optimize(network: nn.Module, loss_of: Callable[[nn.Module], torch.Tensor], settings: Settings) -> tuple[Any, Log]:
@@ -46,7 +47,7 @@ def optimize(network: nn.Module, loss_of: Callable[[nn.Module], torch.Tensor], s
     optimizer = torch.optim.AdamW(network.parameters(), lr=peak, weight_decay=settings["weight_decay"])
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps, pct_start=0.05)
     log: Log = []
-    running, every, start = 0.0, steps // _LINES, time.perf_counter()
+    running, every, start = 0.0, steps // _LINES, time.process_time()
     for step in range(1, steps + 1):
         with torch.autocast("cpu", torch.bfloat16, enabled=settings["bfloat16"]):
             loss = loss_of(network)
@@ -58,7 +59,8 @@ def optimize(network: nn.Module, loss_of: Callable[[nn.Module], torch.Tensor], s
         follow(average, network, min(settings["average_decay"], step / (step + 10)))
         running += loss.item()
         if step % every == 0:
-            log.append({"step": step, "loss": round(running / every, 5), "seconds": round(time.perf_counter() - start)})
+            seconds = round(time.process_time() - start)
+            log.append({"step": step, "loss": round(running / every, 5), "core_seconds": seconds})
             print(log[-1], flush=True)
             running = 0.0
     return average.eval(), log
@@ -77,6 +79,8 @@ def ship(
     """Store weights in half precision, judge what was stored, and write how it was made beside it."""
     weights = models.weights_path(name)
     save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, weights)
+    # It comes readable by its owner alone, and so would the wheel's.
+    weights.chmod(0o644)
     record: dict[str, Any] = {
         "file": weights.name,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -87,7 +91,7 @@ def ship(
         "command": f"python -m mcgen.adapters.models.training {name}",
         "settings": settings,
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in ("torch", "numpy")}},
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
     }
     path = weights.with_suffix(".json")
     # The stored model is loaded to be judged, and its hash compared with the log's.
