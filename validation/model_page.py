@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mcgen.adapters import models
-from mcgen.validation.models import DESIGNS, FOUR, METHODS, OTHERS, PROBLEMS, SHOWN, Numbers, measure
+from mcgen.validation.models import DESIGNS, FOUR, METHODS, OTHERS, PLANE, PROBLEMS, SHOWN, Numbers, measure
 
 
 def write_page(folder: Path, only: str = "") -> None:
@@ -15,12 +15,14 @@ def write_page(folder: Path, only: str = "") -> None:
     store = folder / "models.json"
     pictures = folder / "images"
     pictures.mkdir(parents=True, exist_ok=True)
-    numbers: Numbers = json.loads(store.read_text()) if store.exists() else {}
     for label in [*SHOWN, *OTHERS]:
         if only in label:
             print(label, flush=True)
-            numbers[label] = measure(label, pictures) if label in SHOWN else OTHERS[label]()
+            found = measure(label, pictures) if label in SHOWN else OTHERS[label](pictures)
+            # Read again: models may be measured side by side.
+            numbers = _stored(store) | {label: found}
             store.write_text(json.dumps(numbers, indent=1) + "\n")
+    numbers = _stored(store)
     page = folder / "models.md"
     text = page.read_text()
     for title, table in TABLES.items():
@@ -28,6 +30,11 @@ def write_page(folder: Path, only: str = "") -> None:
         before, _, rest = text.partition(start)
         text = f"{before}{start}\n\n{table(numbers)}\n\n{end}{rest.partition(end)[2]}"
     page.write_text(text)
+
+
+def _stored(path: Path) -> Numbers:
+    numbers: Numbers = json.loads(path.read_text()) if path.exists() else {}
+    return numbers
 
 
 def quality_table(numbers: Numbers) -> str:
@@ -76,6 +83,17 @@ def efficiency_table(numbers: Numbers) -> str:
     return _table(["model", "design", *FOUR.names], rows)
 
 
+def plane_table(numbers: Numbers) -> str:
+    """Return the efficiencies and correlations of the flow on the plane."""
+    found = numbers.get("moons-flow", {"efficiencies": {}, "correlations": {}})
+    rows = []
+    for name in PLANE.names:
+        efficiencies = [found["efficiencies"][f"{design}, {name}"] for design in DESIGNS[1:] if found["efficiencies"]]
+        correlation = found["correlations"].get(name)
+        rows.append([name, "" if correlation is None else f"{correlation:+.2f}", *map(_with_interval, efficiencies)])
+    return _table(["mean of", "correlation of z / -z", *map(str, DESIGNS[1:])], rows)
+
+
 def ddpm_table(numbers: Numbers) -> str:
     """Return the correlations of DDPM's pairs by what was negated."""
     kinds = ("negated, standard", "negated, centralized")
@@ -106,7 +124,8 @@ def problem_table(numbers: Numbers) -> str:
 
 def conformance_table(numbers: Numbers) -> str:
     """Return the gaps that the conformance checks found."""
-    found = {label: numbers[label]["conformance"] for label in SHOWN if label in numbers}
+    labels = [*SHOWN, "moons-flow"]
+    found = {label: numbers[label]["conformance"] for label in labels if label in numbers}
     laws = [*next(iter(found.values()))] if found else []
     return _table(
         ["model", *laws], [[label, *(f"{gap:.1g}" for gap in gaps.values())] for label, gaps in found.items()]
@@ -135,6 +154,7 @@ TABLES: dict[str, Callable[[Numbers], str]] = {
     "quality": quality_table,
     "correlations": correlation_table,
     "efficiencies": efficiency_table,
+    "plane": plane_table,
     "negated noise of DDPM": ddpm_table,
     "inverse problems": problem_table,
     "conformance": conformance_table,

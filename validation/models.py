@@ -33,12 +33,13 @@ from mcgen.arguments import stream_of
 from mcgen.arrays import as_numpy
 from mcgen.noise import Noise, NoiseSpec, change_noise
 from mcgen.validation.conformance import check_generator
-from mcgen.validation.pictures import N_COLUMNS, pairs_figure, samples_figure
+from mcgen.validation.pictures import N_COLUMNS, pairs_figure, plane_figure, samples_figure
 
 Floats = NDArray[np.float64]
 Numbers = dict[str, Any]
 
 N_PAIRS = 1600
+PLANE = statistics.stack(lambda x: x[:, 0], lambda x: x[:, 1], lambda x: (x**2).sum(1), names=("x", "y", "x^2 + y^2"))
 FOUR = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)
 DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.Sobol(64))
 _BATCH = 200
@@ -156,11 +157,11 @@ def correlations(
     return {name: [float(r.mean()), float(r.std(ddof=1))] for name, r in joined.items()}
 
 
-def efficiencies(generator: mcgen.Generator, condition: Any, seed: int = 0) -> Numbers:
-    """Return the relative efficiencies [value, low, high] of antithetic and Sobol' noise on the four statistics."""
+def efficiencies(generator: mcgen.Generator, statistic: Any, condition: Any, seed: int = 0) -> Numbers:
+    """Return the relative efficiencies [value, low, high] of antithetic and Sobol' noise on a statistic."""
     table = mcgen.compare(
         generator,
-        FOUR,
+        statistic,
         designs=DESIGNS,
         n_evaluations=2 * N_PAIRS,
         seed=seed,
@@ -184,9 +185,21 @@ def measure(label: str, pictures: Path) -> Numbers:
     samples.savefig(pictures / f"{stem}.png")
     pairs_figure(generator, n_pairs=10, seed=0, condition=condition).savefig(pictures / f"{stem}-pairs.png")
     return {
-        "efficiencies": efficiencies(remembering, condition),
+        "efficiencies": efficiencies(remembering, FOUR, condition),
         "correlations": correlations(remembering, shown.by_class),
         "conformance": {check.law: check.gap for check in check_generator(generator, condition=condition).checks},
+    }
+
+
+def measure_plane(pictures: Path) -> Numbers:
+    """Measure the flow on the plane and write its picture; correlations are those of a coordinate over the pairs."""
+    flow = models.load("moons-flow")
+    plane_figure(flow, data.moons().x_new).savefig(pictures / "moons-flow.png")
+    pairs = pairs_of(flow, mcgen.Antithetic(), N_PAIRS, None, seed=0)
+    return {
+        "efficiencies": efficiencies(flow, PLANE, None),
+        "correlations": {name: pearson(pairs[None, :, :, k].swapaxes(1, 2))[0] for k, name in enumerate("xy")},
+        "conformance": {check.law: check.gap for check in check_generator(flow).checks},
     }
 
 
@@ -196,7 +209,7 @@ def with_start_negated_only(generator: mcgen.Generator) -> mcgen.Generator:
     return mcgen.as_generator(generator, NoiseSpec(tuple(blocks.items())), name="only the start negated")
 
 
-def measure_ddpm(steps: int, n_pairs: int) -> Numbers:
+def measure_ddpm(steps: int, n_pairs: int, pictures: Path) -> Numbers:
     """Return the correlations of DDPM's pairs with all noise negated, and with only the initial noise negated."""
     model = models.load("mnist-ddpm", steps=steps, eta=1.0)
     only = with_start_negated_only(model)
@@ -232,7 +245,7 @@ def distances(samples: tuple[Any, Any]) -> Any:
     return torch.stack([difference.abs().mean(1), -10 * difference.square().mean(1).log10()], dim=1)
 
 
-def measure_problem(problem: str, method: str, n_images: int = 10, n_evaluations: int = 80) -> Numbers:
+def measure_problem(problem: str, method: str, pictures: Path, n_images: int = 10, n_evaluations: int = 80) -> Numbers:
     """Return the mean L1 distance and PSNR over some held-out digits, by Monte Carlo and antithetic noise."""
     operator = PROBLEMS[problem]
     prior = models.load("mnist-ddpm", steps=50, eta=1.0)
@@ -257,7 +270,9 @@ def measure_problem(problem: str, method: str, n_images: int = 10, n_evaluations
     return found
 
 
-OTHERS: Mapping[str, Callable[[], Numbers]] = {
+OTHERS: Mapping[str, Callable[[Path], Numbers]] = {
+    "moons-flow": measure_plane,
     "DDPM, 100 steps": partial(measure_ddpm, 100, 1600),
     "DDPM, 1000 steps": partial(measure_ddpm, 1000, 200),
-} | {f"{method}, {problem}": partial(measure_problem, problem, method) for problem in PROBLEMS for method in METHODS}
+    **{f"{method}, {problem}": partial(measure_problem, problem, method) for problem in PROBLEMS for method in METHODS},
+}

@@ -9,7 +9,7 @@ import numpy as np
 import mcgen
 from mcgen.arrays import as_numpy
 from mcgen.noise import Noise, change_noise
-from mcgen.plot import as_picture, new_figure
+from mcgen.plot import COLOURS, as_picture, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +56,21 @@ def pairs_figure(generator: Any, n_pairs: int, seed: int, condition: Any = None)
         _show(axes[i % 2, i // 2], image)
     axes[0, 0].set_ylabel("z")
     axes[1, 0].set_ylabel("-z")
+    return figure
+
+
+def plane_figure(generator: Any, real: Any, n_points: int = 1000, n_pairs: int = 40) -> Figure:
+    """Draw samples of the plane over real points, and pairs of samples from z and -z, joined by lines."""
+    figure, ((left, right),) = new_figure(1, 2, 8.0, 3.4)
+    samples = as_numpy(generator(_rows(mcgen.MonteCarlo().draw(generator.noise, n_points, seed=0))))
+    for ax, title in ((left, "samples over real points"), (right, "pairs from z and -z")):
+        ax.scatter(*as_numpy(real[:n_points]).T, s=4, color="0.8")
+        ax.set_title(title, fontsize=9)
+        ax.set_aspect("equal")
+    left.scatter(*samples.T, s=3, color=COLOURS[1])
+    pairs = as_numpy(generator(_rows(mcgen.Antithetic().draw(generator.noise, n_pairs, seed=0)))).reshape(-1, 2, 2)
+    for pair in pairs:
+        right.plot(*pair.T, "o-", color=COLOURS[2], markersize=3, linewidth=0.6)
     return figure
 
 
