@@ -116,7 +116,7 @@ def _uniform_in_place(u: torch.Tensor, arguments: Arguments, options: Options) -
     return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
 
 
-def _integers(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
+def _numbers(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
     numbers = [a for a in arguments if isinstance(a, int)][:2]
     if not numbers:
         raise ValueError("an integer draw without bounds can't be steered; give it the greatest number")
@@ -149,9 +149,9 @@ _KINDS: dict[str, Kind] = {
     "rand_like": Kind("uniform", False, _standard),
     "uniform_": Kind("uniform", False, _uniform_in_place),
     "exponential_": Kind("uniform", False, _exponential),
-    "randint": Kind("uniform", True, _integers),
-    "randint_like": Kind("uniform", True, _integers),
-    "random_": Kind("uniform", True, _integers),
+    "randint": Kind("uniform", True, _numbers),
+    "randint_like": Kind("uniform", True, _numbers),
+    "random_": Kind("uniform", True, _numbers),
     "bernoulli": Kind("uniform", True, _bernoulli),
     "bernoulli_": Kind("uniform", True, _bernoulli_in_place),
 }

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from numpy.typing import NDArray
 
-from mcgen.adapters._torch import TensorNoise, TorchGenerator, to_tensors
+from mcgen.adapters._torch import TensorNoise, TorchGenerator
 from mcgen.noise import Noise, Shape
 
 
@@ -63,6 +63,6 @@ class PathGenerator(TorchGenerator, ABC):
 
     def trajectory(self, noise: Noise, condition: object = None) -> torch.Tensor:
         """Return all states, shape (n, steps + 1, ...), not decoded: for correlations along the sampler's time."""
-        tensors = to_tensors(noise, device=self.device, dtype=self.dtype)
+        self.require_evaluation_mode()
         with torch.no_grad():
-            return torch.stack([*self.states(tensors, condition)], dim=1)
+            return torch.stack([*self.states(self.tensors_of(noise), condition)], dim=1)

@@ -25,6 +25,8 @@ except ImportError as error:  # pragma: no cover - shown by the clean-environmen
 
 TensorNoise = torch.Tensor | Mapping[str, torch.Tensor]
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 class TorchGenerator:
     """A torch callable taken as a generator: `mcgen.Generator` in, tensors inside, tensors out.
@@ -70,11 +72,7 @@ class TorchGenerator:
             raise TypeError(
                 f"from_torch takes a callable and a dtype such as torch.float32; got {function!r} and dtype={dtype!r}"
             )
-        if modules is None:
-            # A method's network is the module that it is bound to.
-            owner = getattr(function, "__self__", function)
-            modules = [owner] if isinstance(owner, torch.nn.Module) else []
-        self.modules = (modules,) if isinstance(modules, torch.nn.Module) else tuple(modules)
+        self.modules = modules_of(modules) if modules is not None else owners_of(function)
         self.function = function
         self.noise = as_noise_spec(noise)
         self.dtype = dtype or _dtype_of(self.modules)
@@ -84,7 +82,7 @@ class TorchGenerator:
                 f"noise in float64 can't go to {self.device}, which has no double precision; pass dtype=torch.float32"
             )
         self.name = name or name_of(function)
-        self._require_evaluation_mode()
+        self.require_evaluation_mode()
 
     def __call__(self, noise: Noise, condition: object = None) -> Any:
         """Return the samples of `noise`, without gradients.
@@ -96,9 +94,44 @@ class TorchGenerator:
         condition : object, optional
             Passed on as second argument where it is not None.
         """
-        tensors = to_tensors(noise, device=self.device, dtype=self.dtype)
         with torch.no_grad():
-            return self._run(tensors, condition)
+            return self._run(self.tensors_of(noise), condition)
+
+    def tensors_of(self, noise: Noise) -> TensorNoise:
+        """Return noise as the function receives it; a mapping makes, and checks, each block when it is asked for.
+
+        Raises
+        ------
+        TypeError
+            If it is not one array, or a mapping where there are several blocks.
+        ValueError
+            If a block is missing or not of its shape, with a leading axis of the same length in all.
+        """
+        blocks = self.noise.blocks
+        if len(blocks) > 1 and isinstance(noise, Mapping) and {*noise} == {name for name, _ in blocks}:
+            return _LazyTensors(noise, self)
+        if len(blocks) > 1 or not isinstance(noise, np.ndarray):
+            found = f"a mapping of {', '.join(map(str, noise))}" if isinstance(noise, Mapping) else type(noise).__name__
+            wanted = f"a mapping of the blocks of {self.noise}" if len(blocks) > 1 else "one numpy array"
+            raise TypeError(f"{self.name!r} takes {wanted}, as designs draw it; got {found}")
+        return self.tensor_of(blocks[0][0], noise)
+
+    def tensor_of(self, name: str, array: np.ndarray[Any, np.dtype[Any]]) -> torch.Tensor:
+        """Return one block's noise (n, ...) on the device and in the type that the function wants.
+
+        On the CPU and without a change of type the tensor shares the array's memory.
+        """
+        block = dict(self.noise.blocks)[name]
+        if np.shape(array)[1:] != block.shape or np.ndim(array) != 1 + len(block.shape):
+            raise ValueError(
+                f"block {name!r} of the noise of {self.name!r} must have shape (n, {str(block.shape)[1:].lstrip()}"
+                f"; got {np.shape(array)}. One sample's noise gets its leading axis by noise[None]"
+            )
+        tensor = torch.from_numpy(array).to(device=self.device, dtype=self.dtype)
+        if block.law == "uniform" and tensor.dtype in _HALF:
+            # Rounding would reach 1, which no uniform noise is.
+            tensor = tensor.clamp(max=1 - torch.finfo(tensor.dtype).eps / 2)
+        return tensor
 
     def gradient(self, noise: Noise, statistic: Callable[[Any], Any], condition: object = None) -> Noise:
         """Return the gradient of a statistic with respect to each sample's noise, by backpropagation.
@@ -122,9 +155,10 @@ class TorchGenerator:
         ValueError
             If the statistic gives no tensor of n values, or the samples carry no gradient.
         """
-        lone = not isinstance(noise, Mapping)
-        blocks = {"noise": noise} if isinstance(noise, np.ndarray) else dict(noise)
-        tensors = {b: _tensor(a, self.device, self.dtype).detach().clone().requires_grad_() for b, a in blocks.items()}
+        given = self.tensors_of(noise)
+        lone = isinstance(given, torch.Tensor)
+        blocks = {"noise": given} if isinstance(given, torch.Tensor) else given
+        tensors = {name: block.detach().clone().requires_grad_() for name, block in blocks.items()}
         with torch.enable_grad():
             values = statistic(self._run(tensors["noise"] if lone else tensors, condition))
             n = len(next(iter(tensors.values())))
@@ -137,11 +171,13 @@ class TorchGenerator:
                     "torch. Give its undecorated function (function.__wrapped__), or estimate without gradients"
                 )
             slopes = torch.autograd.grad(values.sum(), [*tensors.values()], allow_unused=True, materialize_grads=True)
-        gradients = {b: as_numpy(g).astype(blocks[b].dtype) for b, g in zip(tensors, slopes, strict=True)}
+        gradients = {
+            b: as_numpy(g.to(torch.float64)).astype(self.noise.dtype) for b, g in zip(tensors, slopes, strict=True)
+        }
         return gradients["noise"] if lone else gradients
 
     def _run(self, tensors: TensorNoise, condition: object) -> Any:
-        self._require_evaluation_mode()
+        self.require_evaluation_mode()
         arguments = (tensors,) if condition is None else (tensors, condition)
         try:
             samples = self.function(*arguments)
@@ -156,8 +192,9 @@ class TorchGenerator:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, noise={self.noise})"
 
-    def _require_evaluation_mode(self) -> None:
-        for module in self.modules:
+    def require_evaluation_mode(self) -> None:
+        """Refuse modules in training mode."""
+        for module in (part for whole in self.modules for part in whole.modules()):
             if module.training:
                 raise ValueError(
                     f"{type(module).__name__} is in training mode, where batch normalization couples the samples "
@@ -179,33 +216,22 @@ def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options
     return TorchGenerator(function, noise, **options)
 
 
-def checked_class(condition: object, n_classes: int) -> int:
-    """Return a condition that is a class, or refuse it."""
-    if n_classes == 0:
-        raise ValueError(f"this model was trained without classes and takes no condition; got {condition!r}")
-    if not isinstance(condition, int | np.integer) or not 0 <= condition < n_classes:
-        raise ValueError(f"condition must be a class from 0 to {n_classes - 1}, or None for any; got {condition!r}")
-    return int(condition)
-
-
-def to_tensors(noise: Noise, *, device: torch.device, dtype: torch.dtype | None) -> TensorNoise:
-    """Return the noise as a tensor, or as a mapping that makes each block's tensor when it is asked for.
-
-    On the CPU and without a change of dtype the tensor shares the array's memory.
-    """
-    if isinstance(noise, Mapping):
-        return _LazyTensors(noise, device, dtype)
-    return _tensor(noise, device, dtype)
-
-
 class _LazyTensors(Mapping[str, torch.Tensor]):
     """Tensors made block by block, so that a long sampler's noise is never in memory as a whole."""
 
-    def __init__(self, noise: Mapping[str, Any], device: torch.device, dtype: torch.dtype | None) -> None:
-        self._noise, self._device, self._dtype = noise, device, dtype
+    def __init__(self, noise: Mapping[str, Any], generator: TorchGenerator) -> None:
+        self._noise, self._generator = noise, generator
+        self._n: int | None = None
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return _tensor(self._noise[name], self._device, self._dtype)
+        tensor = self._generator.tensor_of(name, self._noise[name])
+        if self._n not in (None, len(tensor)):
+            raise ValueError(
+                f"all blocks of the noise of {self._generator.name!r} must have as many rows; got {len(tensor)} in "
+                f"block {name!r} and {self._n} in one before"
+            )
+        self._n = len(tensor)
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._noise)
@@ -214,13 +240,46 @@ class _LazyTensors(Mapping[str, torch.Tensor]):
         return len(self._noise)
 
 
-def _tensor(array: np.ndarray[Any, np.dtype[Any]], device: torch.device, dtype: torch.dtype | None) -> torch.Tensor:
-    return torch.from_numpy(array).to(device=device, dtype=dtype)
+def modules_of(modules: torch.nn.Module | Iterable[torch.nn.Module]) -> tuple[torch.nn.Module, ...]:
+    """Return one module or several as a tuple, or refuse what is no module."""
+    found = (modules,) if isinstance(modules, torch.nn.Module) or not isinstance(modules, Iterable) else tuple(modules)
+    if not all(isinstance(module, torch.nn.Module) for module in found):
+        raise TypeError(f"modules must be torch modules; got {modules!r}. Of a pipeline give its networks: pipe.unet")
+    return found
+
+
+def owners_of(*functions: Any) -> tuple[torch.nn.Module, ...]:
+    """Return the modules that functions are, or are methods of."""
+    owners = [getattr(function, "__self__", function) for function in functions]
+    return tuple(dict.fromkeys(owner for owner in owners if isinstance(owner, torch.nn.Module)))
+
+
+def checked_output(output: Any, x: torch.Tensor, culprit: str, advice: str = "") -> torch.Tensor:
+    """Return what a network gave for states x, or refuse what is no tensor of their shape: it would broadcast."""
+    if isinstance(output, torch.Tensor) and output.shape == x.shape:
+        return output
+    found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    raise ValueError(
+        f"{culprit} must return a tensor of the shape of its states, {tuple(x.shape)}; got {found}{advice}"
+    )
+
+
+def checked_class(condition: Any, n_classes: int) -> int:
+    """Return a condition that is a class, of Python, numpy or torch, or refuse it."""
+    if n_classes == 0:
+        raise ValueError(f"this model was trained without classes and takes no condition; got {condition!r}")
+    lone = condition.item() if hasattr(condition, "item") and np.ndim(condition) == 0 else condition
+    if not isinstance(lone, int) or isinstance(lone, bool) or not 0 <= lone < n_classes:
+        raise ValueError(
+            f"condition must be a class from 0 to {n_classes - 1}, or None for any; got {condition!r}. For several "
+            "classes give a list of them to estimate"
+        )
+    return lone
 
 
 def _widened(samples: Any) -> Any:
     """Return half-precision samples in float32: a mean over their pixels would round to three digits."""
-    half = isinstance(samples, torch.Tensor) and samples.dtype in (torch.float16, torch.bfloat16)
+    half = isinstance(samples, torch.Tensor) and samples.dtype in _HALF
     return samples.float() if half else samples
 
 

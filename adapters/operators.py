@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mcgen._integers import checked_integer
+from mcgen._numbers import checked_integer
 from mcgen.arrays import as_numpy
 from mcgen.noise import Shape
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._integers import checked_integer
+from mcgen._numbers import checked_integer
 from mcgen.arrays import as_numpy
 from mcgen.designs import Design
 from mcgen.generators import Generator

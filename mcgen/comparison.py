@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen._integers import checked_integer
+from mcgen._numbers import checked_integer
 from mcgen.arguments import checked_generator, checked_protocol, checked_replicates
 from mcgen.designs import Design, MonteCarlo
 from mcgen.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance

@@ -52,7 +52,7 @@ def test_negation_and_nets_reach_every_step() -> None:
     assert result.provenance.noise.startswith("0 randn: normal(4), 1 randn_like: normal(4)")
 
 
-def test_integers_and_masks_are_replayed() -> None:
+def test_numbers_and_masks_are_replayed() -> None:
     def hidden(n: int, condition: object) -> torch.Tensor:
         x = torch.randn(n, 6) + torch.randint(0, 3, (n, 1)) + torch.randint(5, (n, 6))
         return torch.nn.functional.dropout(x, 0.5, training=True) * torch.bernoulli(torch.full((n, 6), 0.9))

@@ -207,7 +207,7 @@ def test_seed_must_be_an_int_or_a_seed_sequence(seed: object) -> None:
         MonteCarlo().draw((3,), 2, seed)
 
 
-def test_a_shape_must_be_a_tuple_of_integers() -> None:
+def test_a_shape_must_be_a_tuple_of_numbers() -> None:
     with pytest.raises(TypeError, match=r"a noise shape is a tuple of positive integers such as \(3, 32, 32\)"):
         MonteCarlo().draw((3.5,), 2, 0)
 

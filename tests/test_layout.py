@@ -18,7 +18,7 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 
 # From the lowest layer to the highest; a module imports from its own layer's predecessors only.
 LAYERS = [
-    ["_version", "_integers", "errors", "noise"],
+    ["_version", "_numbers", "errors", "noise"],
     ["random", "cells", "arrays"],
     ["designs._base"],
     ["designs.monte_carlo", "designs.antithetic", "designs.k_antithetic", "designs.sobol"],

@@ -96,7 +96,7 @@ def test_refusals(call, message: str) -> None:
         call()
 
 
-def test_integers_and_booleans_are_not_wrapped_around() -> None:
+def test_numbers_and_booleans_are_not_wrapped_around() -> None:
     torch = pytest.importorskip("torch")
     images = (255 * COLOUR).astype(np.uint8)
     reference = np.full((3, 8, 6), 200, np.uint8)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._integers import checked_integer
+from mcgen._numbers import checked_integer
 from mcgen.arguments import checked_generator
 from mcgen.arrays import as_numpy, leading_length, non_finite_rows
 from mcgen.designs import MonteCarlo
