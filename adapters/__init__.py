@@ -87,3 +87,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mcgen.adapters' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(f"mcgen.adapters.{family}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "models"]

@@ -25,13 +25,18 @@ The blocks of a part's noise are named after it, "first/noise", "second/mix", an
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
+from mcgen._numbers import checked_integer
 from mcgen.adapters._torch import TensorNoise, TorchGenerator
 from mcgen.adapters.diffusion import Diffusion
+from mcgen.adapters.operators import require_floats
+from mcgen.arguments import checked_generator
 from mcgen.arrays import as_numpy
 from mcgen.generators import Generator, name_of
 from mcgen.noise import Block, BlockNoise, NoiseSpec
@@ -57,8 +62,8 @@ class Start(NamedTuple):
 class Partial(TorchGenerator):
     """A diffusion model that starts in the middle, from a given sample: the sample with noise mixed in, then reversed.
 
-    Its condition is the sample, an array like those that the diffusion model returns, or `Start(sample, condition)`;
-    one for all rows, or an array of n for n rows.
+    Its condition is the sample, an array of floats like those that the diffusion model returns, or
+    `Start(sample, condition)`; one for all rows, or an array of n for n rows.
 
     Parameters
     ----------
@@ -68,7 +73,7 @@ class Partial(TorchGenerator):
         Number of the step to start at: 0 is the sampler's own start, `diffusion.steps` - 1 its last step.
     encode : callable, optional
         From samples (n, ...) back to the sampler's states (n, ...), the way back of the model's `decode`; needed
-        where it has one.
+        where it has one. One sample for all rows is encoded once, n = 1.
     name : str, optional
         How results call the generator.
 
@@ -91,8 +96,11 @@ class Partial(TorchGenerator):
     ) -> None:
         if not isinstance(diffusion, Diffusion):
             raise TypeError(f"only a Diffusion (DDIM, Heun) can start in the middle; got {type(diffusion).__name__}")
-        if not isinstance(step, int) or not 0 <= step < diffusion.steps:
-            raise ValueError(f"step must be one of the sampler's, 0 to {diffusion.steps - 1}; got {step!r}")
+        step = checked_integer("step", step)
+        if not 0 <= step < diffusion.steps:
+            raise ValueError(f"step must be one of the sampler's, 0 to {diffusion.steps - 1}; got {step}")
+        if not (encode is None or callable(encode)):
+            raise TypeError(f"encode must be a callable from samples to states, or None; got {encode!r}")
         if encode is None and diffusion.decode is not None:
             raise ValueError(
                 f"{diffusion.name!r} decodes its states, so that a sample is not on their scale: say by encode= how to "
@@ -134,7 +142,9 @@ class Chain(TorchGenerator):
 
     Notes
     -----
-    A second generator of numpy receives numpy arrays. Gradients need both to be of torch.
+    The second generator receives arrays of its own library, also inside of tuples, lists and mappings: numpy arrays,
+    or tensors on its device and, where they hold floats, in its type. `join` works on the samples as the first made
+    them. Gradients need both to be of torch.
 
     Examples
     --------
@@ -155,6 +165,10 @@ class Chain(TorchGenerator):
         join: Callable[[Any, Any], Any] | None = None,
         name: str | None = None,
     ) -> None:
+        checked_generator(first, "first")
+        checked_generator(second, "second")
+        if not (join is None or callable(join)):
+            raise TypeError(f"join must be a callable of samples and condition, or None; got {join!r}")
         dtypes = {first.noise.dtype, second.noise.dtype}
         if len(dtypes) > 1:
             raise ValueError(
@@ -178,7 +192,7 @@ class Chain(TorchGenerator):
         """Return the second generator's samples (n, ...)."""
         samples = _run_part(self.first, "first", noise, condition)
         joined = samples if self.join is None else self.join(samples, condition)
-        return _run_part(self.second, "second", noise, joined)
+        return _run_part(self.second, "second", noise, _in_library_of(self.second, joined))
 
 
 class Truncate(Chain):
@@ -208,52 +222,93 @@ class Truncate(Chain):
 
 def rows_of(sample: Any, noise: torch.Tensor, encode: Encode | None = None) -> torch.Tensor:
     """Return a sample, or one for each row, as encoded rows shaped like the noise, whose rank tells which it is."""
+    require_floats(sample, "condition")
     x = sample if isinstance(sample, torch.Tensor) else torch.tensor(as_numpy(sample))
     x = x.to(device=noise.device, dtype=noise.dtype)
-    if x.ndim == noise.ndim - 1:
-        x = x.expand(len(noise), *x.shape)
-    if x.ndim != noise.ndim or len(x) != len(noise):
+    one = x.ndim == noise.ndim - 1
+    if not one and (x.ndim != noise.ndim or len(x) != len(noise)):
+        advice = ": give image[0]" if x.ndim == noise.ndim and len(x) == 1 else ""
         raise ValueError(
-            f"the given sample has shape {tuple(x.shape)}; {noise.ndim - 1} axes are needed for one sample, or these "
-            f"after a leading axis of {len(noise)}, one for each row of the noise"
+            f"the given sample has shape {tuple(x.shape)}; {noise.ndim - 1} axes are needed for one sample, as in "
+            f"{tuple(noise.shape[1:])}, or as in {tuple(noise.shape)} for one each{advice}"
         )
+    x = x[None] if one else x
+    rows = len(x)
     x = x if encode is None else encode(x)
-    if x.shape != noise.shape:
+    if x.shape != (rows, *noise.shape[1:]):
         raise ValueError(
             f"the given sample has shape {tuple(x.shape[1:])} where the model's states have {tuple(noise.shape[1:])}; "
             "give a sample of that shape, or one that encode turns into it"
         )
-    return x
+    return x.expand(noise.shape)
+
+
+def require_condition_taken(function: Callable[..., Any], condition: Any, name: str) -> None:
+    """Refuse a condition where a function's signature has no place for it after the noise."""
+    if condition is None:
+        return
+    try:
+        signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, condition)
+    except TypeError:
+        raise TypeError(f"{name!r} takes no condition; got {condition!r}. Leave it out") from None
 
 
 def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:
     """Run a part on its own blocks, in its own library."""
+    require_condition_taken(getattr(part, "function", part), condition, name_of(part))
     own = _PartNoise(part, prefix, noise)
     lone = len(own) == 1
     if isinstance(part, TorchGenerator):
-        return part._run(own[next(iter(own))] if lone else own, condition)
+        given = own[next(iter(own))] if lone else own
+        # The chain has seen to evaluation mode, and is differentiated as a whole.
+        return part.function(given) if condition is None else part.function(given, condition)
 
     def array(name: str) -> Any:
         # Not detached, so that a gradient stops with an error here instead of leaving out the part.
         return own[name].cpu().numpy()
 
-    condition = as_numpy(condition) if isinstance(condition, torch.Tensor) else condition
     return part(array(next(iter(own))) if lone else BlockNoise(array, tuple(own)), condition)
+
+
+def _in_library_of(part: Generator, thing: Any) -> Any:
+    """Return what a part is given with its arrays, however deep, in the part's library."""
+    if isinstance(thing, tuple | list):
+        parts = [_in_library_of(part, one) for one in thing]
+        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
+    if isinstance(thing, Mapping):
+        return {key: _in_library_of(part, one) for key, one in thing.items()}
+    if not hasattr(thing, "dtype") or not hasattr(thing, "shape") or isinstance(thing, np.generic):
+        return thing
+    if not isinstance(part, TorchGenerator):
+        return as_numpy(thing) if isinstance(thing, torch.Tensor) else thing
+    if not isinstance(thing, torch.Tensor):
+        array = as_numpy(thing)
+        if array.dtype.kind not in "biufc":
+            return thing
+        thing = torch.tensor(array)
+    return thing.to(device=part.device, dtype=part.dtype if thing.is_floating_point() else None)
 
 
 class _PartNoise(Mapping[str, torch.Tensor]):
     """The blocks of one part under its own names, made when they are asked for, where and as the part wants them."""
 
     def __init__(self, part: Generator, prefix: str, noise: Mapping[str, torch.Tensor]) -> None:
-        self._names = [name for name, _ in part.noise.blocks]
+        self._blocks = dict(part.noise.blocks)
         self._prefix, self._noise = prefix, noise
         self._device, self._dtype = getattr(part, "device", None), getattr(part, "dtype", None)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._noise[f"{self._prefix}/{name}"].to(device=self._device, dtype=self._dtype)
+        tensor = self._noise[f"{self._prefix}/{name}"].to(device=self._device, dtype=self._dtype)
+        # Rounding to half precision would reach 1, which no uniform noise is.
+        uniform = self._blocks[name].law == "uniform"
+        return tensor.clamp(max=1 - torch.finfo(tensor.dtype).eps / 2) if uniform else tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._blocks)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._blocks)

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from mcgen._numbers import checked_real
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, checked_class
 from mcgen.noise import Block, NoiseSpec
 
@@ -55,8 +56,8 @@ class Glow(TorchGenerator):
     TypeError
         If `flow` is no multiscale flow.
     ValueError
-        If a base has another law, a layer was never initialized or couples the samples of a batch, or the temperature
-        is not positive.
+        If a base has another law or a temperature of its own, a layer was never initialized or couples the samples of a
+        batch, or the temperature is not positive and finite.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class Glow(TorchGenerator):
     ) -> None:
         if not isinstance(getattr(flow, "q0", None), torch.nn.ModuleList):
             raise TypeError(f"Glow takes a normflows.MultiscaleFlow, with a list q0 of bases; got {type(flow)}")
-        if not temperature > 0:
+        self.temperature = checked_real("temperature", temperature)
+        if self.temperature <= 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
         _require_fixed_layers(flow)
-        self.flow, self.temperature, self.decode = flow, temperature, decode
+        self.flow, self.decode = flow, decode
         self.n_classes = max(getattr(base, "num_classes", None) or 0 for base in flow.q0)
         blocks = {"class": Block((), "uniform", iid=True)} if self.n_classes else {}
         for level, base in enumerate(flow.q0):
@@ -80,6 +82,11 @@ class Glow(TorchGenerator):
                 raise ValueError(
                     f"level {level} of the flow has a base {type(base).__name__}; only {', '.join(_MOMENTS)} can be "
                     "written as standard normal noise here. Write another as a function of such noise, for from_torch"
+                )
+            if getattr(base, "temperature", None) not in (None, 1):
+                raise ValueError(
+                    f"level {level} of the flow has a temperature of its own, {base.temperature}, besides that of Glow: "
+                    "call flow.set_temperature(None), and give it as Glow(flow, temperature=...)"
                 )
             blocks[f"level {level}"] = Block(tuple(base.shape))
         super().__init__(self.sample, NoiseSpec(tuple(blocks.items())), modules=flow, name=name or type(flow).__name__)
@@ -103,9 +110,9 @@ class Glow(TorchGenerator):
         if condition is None:
             if not self.n_classes:
                 return torch.zeros(1, dtype=torch.int64, device=self.device)
+            # The border keeps u at most the last number below 1, and then the product stays below the number of classes.
             u: torch.Tensor = noise["class"]
-            # In half precision a uniform number may round to 1.
-            return (u * self.n_classes).long().clamp(max=self.n_classes - 1)
+            return (u * self.n_classes).long()
         return torch.tensor([checked_class(condition, self.n_classes)], device=self.device)
 
 

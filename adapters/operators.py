@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mcgen._numbers import checked_integer
+from mcgen._numbers import checked_integer, checked_real
 from mcgen.arrays import as_numpy
 from mcgen.noise import Shape
 
@@ -74,7 +74,7 @@ class Operator(ABC):
         Parameters
         ----------
         image : array of shape `shape`
-            Of any library.
+            Of floats, of any library.
         noise_sd : float
             Standard deviation of the measurement's noise.
         noise : array of shape `measurement_shape`, optional
@@ -87,13 +87,16 @@ class Operator(ABC):
         Raises
         ------
         ValueError
-            If a shape does not fit, `noise_sd` is below 0, or the noise is missing.
+            If a shape does not fit, `noise_sd` is below 0 or not finite, or the noise is missing or not finite.
+        TypeError
+            If the image or the noise is no array of floats.
         """
-        x = as_floats(image)
+        x = as_floats(image, "image")
+        noise_sd = checked_real("noise_sd", noise_sd)
         if tuple(x.shape) != self.shape:
             raise ValueError(f"{self} measures one image of shape {self.shape}; got shape {tuple(x.shape)}")
         y: NDArray[Any] = self.apply(x[None])[0].numpy()
-        if not noise_sd >= 0:
+        if noise_sd < 0:
             raise ValueError(f"noise_sd must be at least 0; got {noise_sd}")
         if noise_sd == 0:
             return y
@@ -103,7 +106,10 @@ class Operator(ABC):
                 f"a measurement with noise_sd={noise_sd} needs standard normal numbers of shape "
                 f"{self.measurement_shape} as noise; got {found}. Draw them by a random generator with a seed"
             )
-        return np.asarray(y + noise_sd * np.asarray(noise), dtype=y.dtype)
+        n = as_floats(noise, "noise").numpy()
+        if not np.isfinite(n).all():
+            raise ValueError("noise must be finite; got a NaN or an infinity in it. Draw it by a random generator")
+        return np.asarray(y + noise_sd * n, dtype=y.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,18 +370,37 @@ class MaskedFourier(Operator):
         return x
 
 
-def as_floats(array: Any) -> torch.Tensor:
-    """Return a copy of an array of any library as a tensor on the CPU, in float32 or float64.
+def as_floats(array: Any, what: str = "condition") -> torch.Tensor:
+    """Return a copy of an array of floats, of any library, as a tensor on the CPU, in float32 or float64.
 
     Raises
     ------
     TypeError
-        If it holds no real numbers.
+        If it is no array of floats.
     """
+    require_floats(array, what)
     values = as_numpy(array)
-    if values.dtype.kind not in "biuf":
-        raise TypeError(f"an image or a measurement is an array of real numbers; got type {values.dtype}")
     return torch.from_numpy(values.astype(np.promote_types(values.dtype, np.float32)))
+
+
+def require_floats(array: Any, what: str = "condition") -> None:
+    """Refuse what is no array of real numbers in floats: bytes of a picture would be off their scale in silence."""
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or not hasattr(array, "shape"):
+        found = "none" if array is None else type(array).__name__
+        advice = ". A list is a list of conditions; give an array" if isinstance(array, list) else ""
+        raise TypeError(f"{what} must be an array of floats; got {found}{advice}")
+    kind = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+    if "complex" in kind:
+        raise TypeError(
+            f"{what} must be an array of real numbers; got {kind}. Give the real part, or real and imaginary parts as "
+            "an axis"
+        )
+    if "float" not in kind:
+        raise TypeError(
+            f"{what} must be an array of floats; got {kind}. Give floats on the scale of the model's samples, such as "
+            "image / 255"
+        )
 
 
 def _placed(values: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tensor:

@@ -54,7 +54,7 @@ from typing import Any, Self
 
 import torch
 
-from mcgen._numbers import checked_integer
+from mcgen._numbers import checked_integer, checked_real
 from mcgen.adapters._torch import TensorNoise
 from mcgen.adapters.diffusion import DDIM, Diffusion
 from mcgen.adapters.operators import Operator, as_floats
@@ -111,6 +111,15 @@ class PosteriorSampler(Diffusion):
         super().__init__(prior.denoiser, prior.schedule, prior.shape, prior.times, prior.signals, **options)
         self.device, self.dtype = prior.device, prior.dtype
 
+    def with_steps(self, steps: int) -> Self:
+        """Return the same sampler with another number of steps."""
+        prior = self.prior.with_steps(steps)
+        return type(self)(prior, self.operator, prior_condition=self.prior_condition, **self._own_options())
+
+    def _own_options(self) -> dict[str, Any]:
+        """Return the options that only this sampler has."""
+        return {}
+
     def reverse(
         self, x: torch.Tensor, noise: TensorNoise, condition: object = None, *, first: int = 0
     ) -> Iterator[torch.Tensor]:
@@ -118,8 +127,10 @@ class PosteriorSampler(Diffusion):
 
         Raises
         ------
+        TypeError
+            If the condition is no array of floats.
         ValueError
-            If the condition is no measurement of the operator's shape.
+            If it has not the shape of a measurement, or is not finite.
         """
         # Half precision would lose the misfit, a small difference of large numbers.
         wide = torch.promote_types(x.dtype, torch.float32)
@@ -132,14 +143,10 @@ class PosteriorSampler(Diffusion):
 
     def _measurement(self, condition: object) -> torch.Tensor:
         wanted = self.operator.measurement_shape
-        try:
-            y = as_floats(condition)
-        except (TypeError, ValueError):
-            found = "none" if condition is None else repr(condition)
-        else:
-            if tuple(y.shape) == wanted and bool(y.isfinite().all()):
-                return y
-            found = f"shape {tuple(y.shape)}" if tuple(y.shape) != wanted else "a NaN or an infinity in it"
+        y = as_floats(condition, f"the condition of {self.name!r}, a measurement,")
+        if tuple(y.shape) == wanted and bool(y.isfinite().all()):
+            return y
+        found = f"shape {tuple(y.shape)}" if tuple(y.shape) != wanted else "a NaN or an infinity in it"
         raise ValueError(
             f"the condition of {self.name!r} must be one measurement, an array of finite numbers of shape {wanted}; "
             f"got {found}. Simulate one by operator.measure(image, noise_sd, noise)"
@@ -153,7 +160,7 @@ class DPS(PosteriorSampler):
 
     Parameters
     ----------
-    prior, operator, **options
+    prior, operator, prior_condition, name
         See `PosteriorSampler`. The authors' prior is ancestral, eta = 1.
     strength : float
         How far the misfit's gradient can take the state over all steps, in lengths of a state. Less leaves the misfit
@@ -161,20 +168,28 @@ class DPS(PosteriorSampler):
 
     Raises
     ------
+    TypeError
+        If the strength is no number.
     ValueError
-        If the strength is below 0.
+        If it is below 0 or not finite.
     """
 
-    def __init__(self, prior: DDIM, operator: Operator, *, strength: float = 2.5, **options: Any) -> None:
-        if not 0 <= strength < math.inf:
+    def __init__(
+        self,
+        prior: DDIM,
+        operator: Operator,
+        *,
+        strength: float = 2.5,
+        prior_condition: object = None,
+        name: str | None = None,
+    ) -> None:
+        self.strength = checked_real("strength", strength)
+        if self.strength < 0:
             raise ValueError(f"strength must be a number of at least 0; got {strength}")
-        self.strength = strength
-        super().__init__(prior, operator, **options)
+        super().__init__(prior, operator, prior_condition=prior_condition, name=name)
 
-    def with_steps(self, steps: int) -> Self:
-        """Return the same sampler with another number of steps."""
-        prior, condition = self.prior.with_steps(steps), self.prior_condition
-        return type(self)(prior, self.operator, strength=self.strength, prior_condition=condition)
+    def _own_options(self) -> dict[str, Any]:
+        return {"strength": self.strength}
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: Any) -> torch.Tensor:
         """Return the state at step i + 1 from that at step i."""
@@ -202,7 +217,7 @@ class DDS(PosteriorSampler):
 
     Parameters
     ----------
-    prior, operator, **options
+    prior, operator, prior_condition, name
         See `PosteriorSampler`.
     noise_sd : float, optional
         Standard deviation of the measurement's noise, on the measurement's scale. Where it is given the weight of the
@@ -214,8 +229,10 @@ class DDS(PosteriorSampler):
 
     Raises
     ------
+    TypeError
+        If `noise_sd` or `weight` is no number, or `n_iterations` no whole one.
     ValueError
-        If `noise_sd`, `weight` or `n_iterations` is not above 0.
+        If one of them is not above 0, or not finite.
     """
 
     def __init__(
@@ -226,30 +243,25 @@ class DDS(PosteriorSampler):
         noise_sd: float | None = None,
         weight: float = 1.0,
         n_iterations: int = 5,
-        **options: Any,
+        prior_condition: object = None,
+        name: str | None = None,
     ) -> None:
-        if noise_sd is not None and not 0 < noise_sd < math.inf:
+        self.noise_sd = None if noise_sd is None else checked_real("noise_sd", noise_sd)
+        self.weight = checked_real("weight", weight)
+        self.n_iterations = checked_integer("n_iterations", n_iterations)
+        if self.noise_sd is not None and self.noise_sd <= 0:
             raise ValueError(
                 f"noise_sd must be above 0; got {noise_sd}. For a measurement without noise leave it out, and the "
                 "weight is fixed"
             )
-        if not 0 < weight < math.inf or checked_integer("n_iterations", n_iterations) < 1:
+        if self.weight <= 0 or self.n_iterations < 1:
             raise ValueError(
                 f"weight must be above 0 and n_iterations at least 1; got weight={weight}, n_iterations={n_iterations}"
             )
-        self.noise_sd, self.weight, self.n_iterations = noise_sd, weight, n_iterations
-        super().__init__(prior, operator, **options)
+        super().__init__(prior, operator, prior_condition=prior_condition, name=name)
 
-    def with_steps(self, steps: int) -> Self:
-        """Return the same sampler with another number of steps."""
-        return type(self)(
-            self.prior.with_steps(steps),
-            self.operator,
-            noise_sd=self.noise_sd,
-            weight=self.weight,
-            n_iterations=self.n_iterations,
-            prior_condition=self.prior_condition,
-        )
+    def _own_options(self) -> dict[str, Any]:
+        return {"noise_sd": self.noise_sd, "weight": self.weight, "n_iterations": self.n_iterations}
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: Any) -> torch.Tensor:
         """Return the state at step i + 1 from that at step i."""

@@ -20,8 +20,10 @@ from typing import Any
 
 import torch
 
-from mcgen.adapters._torch import TorchGenerator
-from mcgen.noise import Shape
+from mcgen.adapters._torch import TorchGenerator, owners_of
+from mcgen.adapters.combinators import require_condition_taken
+from mcgen.adapters.operators import as_floats
+from mcgen.noise import Noise, Shape
 
 Encoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """From images (1, ...) to the mean and the log variance (1, *latent_shape) of their latent vectors."""
@@ -44,6 +46,11 @@ class VAE(TorchGenerator):
     name : str, optional
         How results call the generator.
 
+    Raises
+    ------
+    TypeError
+        If decoder or encoder can't be called; later, if the decoder takes no condition and one is given.
+
     Examples
     --------
     >>> import torch
@@ -62,17 +69,26 @@ class VAE(TorchGenerator):
         modules: torch.nn.Module | Iterable[torch.nn.Module] | None = None,
         name: str | None = None,
     ) -> None:
-        if modules is None:
-            owners = [getattr(function, "__self__", function) for function in (decoder, encoder)]
-            modules = [owner for owner in dict.fromkeys(owners) if isinstance(owner, torch.nn.Module)]
+        if not callable(decoder) or not (encoder is None or callable(encoder)):
+            raise TypeError(
+                f"a VAE takes a callable decoder, and a callable encoder or none; got {decoder!r} and {encoder!r}"
+            )
         self.encoder = encoder
+        modules = owners_of(decoder, encoder) if modules is None else modules
         super().__init__(decoder, latent_shape, modules=modules, name=name)
+
+    def __call__(self, noise: Noise, condition: object = None) -> Any:
+        """Return the samples of `noise`, as `TorchGenerator` does, and refuse a condition that the decoder can't take."""
+        require_condition_taken(self.function, condition, self.name)
+        return super().__call__(noise, condition)
 
     def reconstruction(self) -> TorchGenerator:
         """Return the generator of reconstructions of one image, which is its condition (without a leading axis).
 
         Raises
         ------
+        TypeError
+            Later, if the condition is no array of floats or the encoder returns no pair of tensors.
         ValueError
             If the VAE was made without an encoder; later, if the condition is None or the encoder's latent vector is
             not of the decoder's shape.
@@ -92,8 +108,12 @@ class VAE(TorchGenerator):
         if condition is None or self.encoder is None:
             raise ValueError(f"{self.name!r} reconstructs an image: pass it as condition")
         # One encoded image serves the batch.
-        x = torch.as_tensor(condition, dtype=noise.dtype, device=noise.device)[None]
-        mean, log_variance = self.encoder(x)
+        x = as_floats(condition).to(noise)[None]
+        encoded = self.encoder(x)
+        if not isinstance(encoded, tuple | list) or [isinstance(part, torch.Tensor) for part in encoded] != [True] * 2:
+            found = f"{len(encoded)} things" if isinstance(encoded, tuple | list) else type(encoded).__name__
+            raise TypeError(f"the encoder of {self.name!r} must return mean and log variance, two tensors; got {found}")
+        mean, log_variance = encoded
         if mean.shape != (1, *noise.shape[1:]) or log_variance.shape != mean.shape:
             raise ValueError(
                 f"the encoder of {self.name!r} gave a mean of shape {tuple(mean.shape)} and a log variance of "

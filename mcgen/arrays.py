@@ -84,7 +84,7 @@ def non_finite_rows(samples: Any, n_rows: int) -> NDArray[np.intp]:
     # A sum is finite only if all its terms are, and costs a single pass in the samples' own library.
     with np.errstate(invalid="ignore", over="ignore"):
         try:
-            if np.isfinite(float(samples[:n_rows].sum())):
+            if np.isfinite(complex(samples[:n_rows].sum())):
                 return np.empty(0, np.intp)
             rows = as_numpy(samples[:n_rows]).reshape(n_rows, -1)
             return np.flatnonzero(~np.isfinite(rows).all(axis=1))

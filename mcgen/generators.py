@@ -39,6 +39,9 @@ class CallableGenerator:
     noise: NoiseSpec
     name: str
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, noise={self.noise})"
+
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Call the function with the noise, and with the condition where there is one."""
         return self.function(noise) if condition is None else self.function(noise, condition)

@@ -21,6 +21,7 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 Law = Literal["normal", "uniform"]
 DType = Literal["float32", "float64"]
+_MOST_SHOWN = 6
 Noise = Array | Mapping[str, Array]
 """The noise of one block as an array; of several as a mapping from the block's name to its array."""
 
@@ -119,7 +120,11 @@ class NoiseSpec:
     def __str__(self) -> str:
         if len(self.blocks) == 1:
             return f"{self.blocks[0][1]} {self.dtype}"
-        return ", ".join(f"{name}: {block}" for name, block in self.blocks) + f" {self.dtype}"
+        texts = [f"{name}: {block}" for name, block in self.blocks]
+        if len(texts) > _MOST_SHOWN:
+            # A long sampler has a block for every step.
+            texts = [*texts[:2], f"... ({len(texts) - 3} more)", texts[-1]]
+        return ", ".join(texts) + f" {self.dtype}"
 
 
 def as_noise_spec(noise: Shape | NoiseSpec | Block | Mapping[str, Block]) -> NoiseSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from conftest import SEED, logistic, logistic_until
@@ -139,6 +141,28 @@ def test_hidden_noise_is_warned_of_by_name() -> None:
 def test_batch_coupling_is_warned_of_by_name() -> None:
     with pytest.warns(mcgen.GeneratorWarning, match="when other rows share its batch"):
         run(lambda z: (z - z.mean(axis=0)) / z.std(axis=0) + logistic(z))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda z: np.exp(z - z.mean(axis=0)), lambda z: z + np.random.default_rng(0).standard_normal(z.shape), lambda z: z + np.arange(len(z))[:, None]],
+    ids=["the mean of a pair is 0", "a fixed seed", "the place in the batch"],
+)  # fmt: skip
+def test_what_two_points_in_their_own_places_would_hide(function) -> None:
+    with pytest.warns(mcgen.GeneratorWarning, match="or on random numbers from a fixed seed inside"):
+        run(function)
+
+
+def test_samples_that_cannot_be_compared_are_warned_of() -> None:
+    with pytest.warns(mcgen.GeneratorWarning, match=r"the samples of generator 'broken' can't be compared \(they are list\)"):
+        run(lambda z: [{"ink": row} for row in z], lambda samples: np.array([(s["ink"] ** 2).mean() for s in samples]))
+
+
+def test_complex_samples_are_compared_in_their_own_precision() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", mcgen.GeneratorWarning)
+        matrix = np.random.default_rng(0).standard_normal((4, 4)).astype(np.complex64)
+        run(lambda z: z.astype(np.complex64) @ matrix, lambda x: abs(x).mean(axis=1))
 
 
 def test_changing_the_input_in_place_is_refused() -> None:

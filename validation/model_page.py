@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def write_page(folder: Path, only: str = "") -> None:
             found = measure(label, pictures) if label in SHOWN else OTHERS[label](pictures)
             # Read again: models may be measured side by side.
             numbers = _stored(store) | {label: found}
-            store.write_text(json.dumps(numbers, indent=1) + "\n")
+            draft = store.with_suffix(f".{os.getpid()}")
+            draft.write_text(json.dumps(numbers, indent=1) + "\n")
+            os.replace(draft, store)
     numbers = _stored(store)
     page = folder / "models.md"
     text = page.read_text()
@@ -117,9 +120,9 @@ def problem_table(numbers: Numbers) -> str:
             by_design = [found[str(design)] for design in DESIGNS[:2]]
             for k, what in enumerate(("L1", "PSNR")):
                 plain, pairs = ([one["mean"][k], one["half width"][k]] for one in by_design)
-                ratio = f"{(plain[1] / pairs[1]) ** 2:.1f}"
-                rows.append([problem, method, what, *(f"{m:.4g} ± {h:.2g}" for m, h in (plain, pairs)), ratio])
-    return _table(["problem", "sampler", "", "Monte Carlo", "antithetic", "efficiency in width"], rows)
+                intervals = [f"{mean:.4g} ± {half:.2g}" for mean, half in (plain, pairs)]
+                rows.append([problem, method, what, *intervals, _with_interval(found["efficiency"][k])])
+    return _table(["problem", "sampler", "", "Monte Carlo", "antithetic", "efficiency"], rows)
 
 
 def conformance_table(numbers: Numbers) -> str:

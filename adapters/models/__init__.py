@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import inspect
 import json
 from collections.abc import Callable
 from functools import lru_cache
@@ -67,20 +68,30 @@ def _diffusion(
     sampler : {"ddim", "heun"}
         See `mcgen.adapters.DDIM` and `mcgen.adapters.Heun`.
     """
-    denoiser = trained(name)
-    options: dict[str, Any] = {"prediction": "velocity", "decode": to_images, "name": f"{name} {sampler}-{steps}"}
+    if sampler not in ("ddim", "heun"):
+        raise ValueError(f"sampler must be 'ddim' (DDPM for eta=1) or 'heun'; got {sampler!r}")
+    if sampler == "heun" and eta != 0:
+        raise ValueError(f"Heun's sampler is deterministic and takes no eta; got eta={eta}. Use sampler='ddim'")
+    denoiser: Any = trained(name)
+    if guidance and not denoiser.embed.n_classes:
+        raise ValueError(f"{name} was trained without classes, and guidance={guidance} has nothing to act on")
+    words = [name, f"{sampler}-{steps}", f"eta {eta}" if eta else "", f"guidance {guidance}" if guidance else ""]
+    options: dict[str, Any] = {
+        "steps": steps,
+        "prediction": "velocity",
+        "decode": to_images,
+        "name": " ".join(word for word in words if word),
+    }
     network = Guided(denoiser, guidance) if guidance else denoiser
     if sampler == "heun":
-        return Heun(network, Schedule.cosine(), _SHAPES[name], steps=steps, **options)
-    if sampler != "ddim":
-        raise ValueError(f"sampler must be 'ddim' or 'heun'; got {sampler!r}")
-    return DDIM(network, Schedule.cosine(), _SHAPES[name], steps=steps, eta=eta, **options)
+        return Heun(network, Schedule.cosine(), _SHAPES[name], **options)
+    return DDIM(network, Schedule.cosine(), _SHAPES[name], eta=eta, **options)
 
 
 def _consistency(name: str, *, steps: int = 1) -> Consistency:
     """Return the consistency model, of one or two steps."""
     if steps not in _CONSISTENCY_STEPS:
-        raise ValueError(f"{name} takes 1 or 2 steps; got {steps}")
+        raise ValueError(f"{name} takes steps=1 or 2; got {steps!r}")
     return Consistency.from_schedule(
         trained(name),
         Schedule.cosine(),
@@ -136,12 +147,16 @@ def load(name: str, **options: Any) -> TorchGenerator:
     ------
     ValueError
         If there is no such model, or the weight file is not the one that its log describes.
+    TypeError
+        If the model takes no such option.
     ImportError
         If the model's network is another library's, which is not installed.
     """
-    if name not in _MODELS:
-        raise ValueError(f"no model {name!r} ships with mcgen; there are {', '.join(_MODELS)}")
-    return _MODELS[name](name, **options)
+    make = _MODELS[_checked_name(name)]
+    known = [key for key in inspect.signature(make).parameters if key != "name"]
+    if not {*options} <= {*known}:
+        raise TypeError(f"{name} takes {', '.join(known) or 'no options'}; got {', '.join(options)}")
+    return make(name, **options)
 
 
 def list() -> builtins.list[str]:
@@ -151,8 +166,14 @@ def list() -> builtins.list[str]:
 
 def log(name: str) -> dict[str, Any]:
     """Return how a model was made and how good it is: command, settings, versions, hash, loss, quality."""
-    record: dict[str, Any] = json.loads(weights_path(name).with_suffix(".json").read_text())
+    record: dict[str, Any] = json.loads(weights_path(_checked_name(name)).with_suffix(".json").read_text())
     return record
+
+
+def _checked_name(name: str) -> str:
+    if name not in _MODELS:
+        raise ValueError(f"no model {name!r} ships with mcgen; there are {', '.join(_MODELS)}")
+    return name
 
 
 def network(name: str, dropout: float = 0.0) -> nn.Module:
@@ -160,12 +181,16 @@ def network(name: str, dropout: float = 0.0) -> nn.Module:
     return _NETWORKS[name](dropout)
 
 
-@lru_cache(maxsize=4)
 def trained(name: str) -> nn.Module:
-    """Return a model's network with its weights, in evaluation mode."""
+    """Return a model's network with its weights, in evaluation mode; each call gives one of its own."""
     found = network(name)
-    found.load_state_dict({key: value.float() for key, value in load_file(checked_weights(name)).items()})
+    found.load_state_dict(_weights(name))
     return found.eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=8)
+def _weights(name: str) -> dict[str, torch.Tensor]:
+    return {key: value.float() for key, value in load_file(checked_weights(name)).items()}
 
 
 def to_images(x: torch.Tensor) -> torch.Tensor:

@@ -24,8 +24,13 @@ class _Embedding(nn.Module):
         self.classes = nn.Embedding(n_classes + 1, width)
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
-        if isinstance(condition, torch.Tensor):
+        if isinstance(condition, torch.Tensor) and condition.ndim > 0:
             classes = condition
+            if classes.shape != (len(x),) or not bool(((classes >= 0) & (classes <= self.n_classes)).all()):
+                raise ValueError(
+                    f"a tensor of classes must have shape ({len(x)},), one a row, from 0 to {self.n_classes}, which "
+                    f"stands for any; got shape {tuple(classes.shape)} from {classes.min()} to {classes.max()}"
+                )
         else:
             # The last embedding stands for any class.
             one = self.n_classes if condition is None else checked_class(condition, self.n_classes)
