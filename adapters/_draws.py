@@ -9,11 +9,13 @@ by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mcgen.noise import Block, Law, Shape
 
@@ -25,8 +27,9 @@ _WIDEST_RANGE = 2**16
 
 Arguments = tuple[Any, ...]
 Options = dict[str, Any]
+Forward = Callable[..., Any]
 Outcome = Callable[[torch.Tensor, Arguments, Options], Any]
-"""From noise shaped like the draw, and the operation's arguments by position and name, to what the operation returns."""
+"""From noise shaped like the draw, and the operation's arguments by position and name, to what it returns."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,82 @@ class Seen(NamedTuple):
     dtype: torch.dtype
 
 
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Calls `self.drawn` at every random draw; passes everything else on, and sets generators of the user's back."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._generators: dict[torch.Generator, torch.Tensor] = {}
+
+    def __exit__(self, *error: Any) -> None:
+        for generator, state in self._generators.items():
+            generator.set_state(state)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        operation = func.overloadpacket.__name__
+        if draws_nothing(operation, args, kwargs):
+            return func(*args, **kwargs)
+        generator = kwargs.get("generator")
+        if generator is not None and generator not in self._generators:
+            self._generators[generator] = generator.get_state()
+        return self.drawn(operation, func(*args, **kwargs), args, kwargs)
+
+    def drawn(self, operation: str, out: Any, arguments: Arguments, options: Options) -> Any:
+        """Take note of a draw, or change its outcome."""
+        raise NotImplementedError
+
+
+class Record(Watch):  # type: ignore[no-untyped-call]
+    """Notes what is drawn, and in which modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Seen] = []
+        self._open: list[torch.nn.Module] = []
+        self._run: set[torch.nn.Module] = set()
+        self._drawing: set[torch.nn.Module] = set()
+
+    def drawn(self, operation: str, out: Any, arguments: Arguments, options: Options) -> Any:
+        main = main_output(out)
+        known = isinstance(main, torch.Tensor)
+        self.seen.append(Seen(operation, tuple(main.shape) if known else (), main.dtype if known else torch.float32))
+        self._drawing.update(self._open)
+        return out
+
+    def noted(self, module: torch.nn.Module, forward: Forward) -> Forward:
+        """Return a module's forward that notes which modules run, and what is drawn within."""
+
+        @wraps(forward)
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._run.add(module)
+            self._open.append(module)
+            try:
+                return forward(*arguments, **options)
+            finally:
+                self._open.pop()
+
+        return call
+
+    def quiet(self, modules: Iterable[torch.nn.Module]) -> Iterator[torch.nn.Module]:
+        """Yield the outermost modules whose forward ran without a draw."""
+        for module in modules:
+            if module in self._run and module not in self._drawing:
+                yield module
+            else:
+                yield from self.quiet(module.children())
+
+
+def main_output(out: Any) -> Any:
+    """Return what an operation drew, of several outputs the first."""
+    return out[0] if isinstance(out, tuple) and out else out
+
+
 def matched(records: list[list[Seen]], name: str) -> Iterator[Draw]:
     """Yield the draws of one sample, from what was drawn for each of `PROBES` samples.
 
@@ -141,7 +220,7 @@ def kind_of(operation: str) -> Kind | None:
 
 
 def draws_nothing(operation: str, arguments: Arguments, options: Options) -> bool:
-    """Tell whether an operation that could draw does not: attention without dropout, dropout and RReLU outside training."""
+    """Tell whether an operation that could draw does not: attention without dropout, dropout, RReLU out of training."""
     if "scaled_dot_product" in operation or "flash_attention" in operation or "efficient_attention" in operation:
         # The share to drop is the only float between 0 and 1 that these take by position before the scale.
         share = options.get("dropout_p", next((a for a in arguments if isinstance(a, float)), 0.0))

@@ -1,37 +1,124 @@
-"""Generators that go from noise to a sample step by step: what samplers of diffusion models and flows share."""
+"""Loops around networks that go from noise to a sample step by step: what samplers of diffusion models and flows share.
+
+A state that were rounded to half precision at every step would lose steps shorter than its rounding, and bias the
+samples. So states and noise are in float32 or better, whatever the networks compute in.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcgen.adapters._torch import TensorNoise, TorchGenerator
-from mcgen.noise import Noise, Shape
+from mcgen._numbers import checked_integer, checked_real
+from mcgen.adapters._torch import TensorNoise, TorchGenerator, checked_output, modules_of, owners_of
+from mcgen.noise import Noise, NoiseSpec, Shape
+
+Network = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
+"""From states (n, ...), their time (n,) and the condition to a tensor (n, ...): a module, its method, or a function."""
+Decode = Callable[[torch.Tensor], torch.Tensor]
+"""From last states (n, ...) to samples."""
+Modules = torch.nn.Module | Iterable[torch.nn.Module]
 
 
-class PathGenerator(TorchGenerator, ABC):
+class LoopGenerator(TorchGenerator, ABC):
+    """A loop of steps, each of which asks networks.
+
+    Parameters
+    ----------
+    networks : mapping of str to callable
+        By the names that messages call them.
+    noise : NoiseSpec
+        What the loop wants for one sample.
+    label : str
+        How results call the generator where the user gave no `name`.
+    decode : callable, optional
+        From the last state to samples.
+    device, name
+        See `TorchGenerator`.
+    dtype : torch.dtype, optional
+        What the networks receive, by default the type of their parameters; states are in this or float32, whichever
+        is wider.
+    modules : torch.nn.Module or iterable of them
+        Beside those that the networks and `decode` are, or are methods of.
+
+    Attributes
+    ----------
+    network_dtype : torch.dtype or None
+        What the networks and `decode` receive; None for that of the states.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, Network],
+        noise: NoiseSpec,
+        *,
+        label: str,
+        decode: Decode | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        modules: Modules = (),
+        name: str | None = None,
+    ) -> None:
+        for role, function in (*networks.items(), *([] if decode is None else [("decode", decode)])):
+            if not callable(function):
+                raise TypeError(f"{role} must be callable: a torch module, its method or a function; got {function!r}")
+        found = dict.fromkeys([*owners_of(*networks.values(), decode), *modules_of(modules)])
+        self._decode, self._given_name = decode, name
+        super().__init__(self.sample, noise, device=device, dtype=dtype, modules=[*found], name=name or label)
+        self.network_dtype = self.dtype
+        if self.dtype is not None:
+            self.dtype = torch.promote_types(self.dtype, torch.float32)
+
+    @abstractmethod
+    def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
+        """Return the samples (n, ...) that `noise` makes."""
+
+    @property
+    def decode(self) -> Decode | None:
+        """From the last state to samples, or None."""
+        return None if self._decode is None else self._decoded
+
+    def finish(self, x: torch.Tensor) -> torch.Tensor:
+        """Return last states (n, ...), decoded."""
+        return x if self._decode is None else self._decoded(x)
+
+    def ask(
+        self, role: str, network: Network, x: torch.Tensor, t: float, condition: object, advice: str = ""
+    ) -> torch.Tensor:
+        """Return what a network gives for states (n, ...), all at time t: of their shape and dtype, or an error."""
+        given = self._narrowed(x)
+        output = network(given, times_of(given, t), condition)
+        return checked_output(output, x, f"the {role} of {self.name!r}", advice).to(x.dtype)
+
+    def _options(self) -> dict[str, Any]:
+        """Return what the same loop with other steps is made with."""
+        dtype = self.network_dtype or self.dtype
+        return {"decode": self._decode, "device": self.device, "dtype": dtype, "modules": self.modules}
+
+    def _narrowed(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.network_dtype is None else x.to(self.network_dtype)
+
+    def _decoded(self, x: torch.Tensor) -> torch.Tensor:
+        assert self._decode is not None
+        return self._decode(self._narrowed(x))
+
+
+class PathGenerator(LoopGenerator):
     """A path of states from noise to a sample.
 
     Attributes
     ----------
-    times : ndarray of float
-        Of the states, steps + 1 of them.
-    decode : callable or None
-        From the last state to samples.
+    steps : int
+        Number of steps.
     """
 
-    times: NDArray[Any]
-    decode: Callable[[torch.Tensor], torch.Tensor] | None
-
-    @property
-    def steps(self) -> int:
-        """Number of steps."""
-        return len(self.times) - 1
+    steps: int
 
     @property
     def shape(self) -> Shape:
@@ -48,9 +135,7 @@ class PathGenerator(TorchGenerator, ABC):
 
     def coarse(self, steps: int) -> Self:
         """Return the same model with fewer steps, on the same noise where there is none but that of the start."""
-        if not 1 <= steps <= self.steps:
-            raise ValueError(f"a coarse model has between 1 and the model's own {self.steps} steps; got {steps}")
-        return self.with_steps(steps)
+        return self.with_steps(self._fewer(steps))
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
         """Return the samples (n, ...) that start from `noise`."""
@@ -58,11 +143,52 @@ class PathGenerator(TorchGenerator, ABC):
 
     def finished(self, states: Iterator[torch.Tensor]) -> torch.Tensor:
         """Return the last of the states, decoded."""
-        x = deque(states, maxlen=1)[0]
-        return x if self.decode is None else self.decode(x)
+        return self.finish(deque(states, maxlen=1)[0])
 
     def trajectory(self, noise: Noise, condition: object = None) -> torch.Tensor:
         """Return all states, shape (n, steps + 1, ...), not decoded: for correlations along the sampler's time."""
         self.require_evaluation_mode()
         with torch.no_grad():
-            return torch.stack([*self.states(self.tensors_of(noise), condition)], dim=1)
+            path = torch.stack([*self.states(self.tensors_of(noise), condition)], dim=1)
+        return path.to(torch.promote_types(path.dtype, torch.float32))
+
+    def _fewer(self, steps: int) -> int:
+        if not 1 <= checked_integer("steps", steps) <= self.steps:
+            raise ValueError(f"a coarse model has between 1 and the model's own {self.steps} steps; got {steps}")
+        return steps
+
+    def _name_with(self, steps: int) -> str | None:
+        """Return the name that the user gave, if any, with another number of steps."""
+        if self._given_name is None:
+            return None
+        return f"{self._given_name.removesuffix(f', {self.steps} steps')}, {steps} steps"
+
+
+def start_of(noise: TensorNoise) -> torch.Tensor:
+    """Return the block that a path starts from, of noise that may have one for each step too."""
+    return noise if isinstance(noise, torch.Tensor) else noise["start"]
+
+
+def times_of(x: torch.Tensor, t: float) -> torch.Tensor:
+    """Return the time t once for each row of `x`, in float32 or better."""
+    return torch.full((len(x),), t, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+
+
+def time_grid(steps: int | Sequence[float]) -> NDArray[np.float64]:
+    """Return times from 0 to 1: so many steps of the same length, or those that are given."""
+    if np.ndim(steps) == 0:
+        n_steps = checked_integer("steps", steps)
+        if n_steps < 1:
+            raise ValueError(f"a flow takes at least 1 step; got {n_steps}")
+        return np.linspace(0, 1, n_steps + 1)
+    times = np.asarray([checked_real("each time", t) for t in np.asarray(steps).tolist()])
+    if len(times) < 2 or times[0] != 0 or times[-1] != 1 or (np.diff(times) <= 0).any():
+        raise ValueError(f"times given one by one must increase from 0, the noise, to 1, the sample; got {steps}")
+    return times
+
+
+def checked_clip(clip: float | None) -> float | None:
+    """Return a bound of predicted samples, or None for none."""
+    if clip is not None and checked_real("clip", clip) <= 0:
+        raise ValueError(f"clip must be a positive bound, or None; got {clip}")
+    return clip

@@ -10,29 +10,39 @@ draw nothing.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode, _pop_mode_temporarily
+from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode_temporarily
+from torch.utils._pytree import tree_map_only
 
-from mcgen.adapters._draws import Draw, draws_nothing, kind_of
-from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.adapters._draws import PROBES, Draw, Forward, Record, Watch, kind_of, main_output, matched
+from mcgen.adapters._torch import TensorNoise, TorchGenerator, modules_of
 from mcgen.arrays import as_numpy, leading_length
 from mcgen.designs import MonteCarlo
 from mcgen.generators import name_of
 from mcgen.noise import NoiseSpec
 
 Sampler = Callable[[int, Any], Any]
-Forward = Callable[..., Any]
 
-_PROBES = (2, 3)
+PIPELINE_ADVICE = (
+    "mcgen.adapters.capture takes any pipeline as it is: capture(lambda n, prompt: pipe([prompt] * n, "
+    'num_inference_steps=50, output_type="pt").images, condition="a cat", modules=[pipe.unet, pipe.vae]); of one '
+    "without prompts capture(lambda n, condition: pipe(batch_size=n, num_inference_steps=50, "
+    'output_type="pt").images, modules=pipe.unet)'
+)
+
 _MOST_PROBED = 64
+# Of the greatest value: what the same kernels may differ by.
+_SAME = 1e-4
 # Torch's random state and the forward of the networks are of the process, not of the thread.
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -53,8 +63,9 @@ class CapturedGenerator(TorchGenerator):
         self.sampler = sampler
         self._quiet = tuple(quiet)
         blocks = tuple((f"{i} {draw.operation}", draw.block) for i, draw in enumerate(draws))
-        double = any(draw.dtype == torch.float64 for draw in draws)
+        double = any(draw.dtype in (torch.float64, torch.complex128) for draw in draws)
         super().__init__(self._sample, NoiseSpec(blocks, "float64" if double else "float32"), **options)
+        self._types = {self.dtype, *(draw.dtype for draw in draws)}
         # Every draw is given in its own type: the networks' half precision must not round what is drawn in single.
         self.dtype = None
 
@@ -107,12 +118,16 @@ class CapturedGenerator(TorchGenerator):
             tried = range(first, min(first + _MOST_PROBED, len(self.draws)))
             n = max(2, len(tried))
             noise = {name: block[:, 0].copy() for name, block in self._probe(n).items()}
-            before = _rows(self._given(noise, condition))
+            before = _parts(self._given(noise, condition))
             for row, i in enumerate(tried):
                 name, _ = self.noise.blocks[i]
                 noise[name][row] = _other(noise[name][row], self.draws[i])
-            after = _rows(self._given(noise, condition))
-            found |= {i for row, i in enumerate(tried) if np.array_equal(before[row], after[row])}
+            after = _parts(self._given(noise, condition))
+            found |= {
+                i
+                for row, i in enumerate(tried)
+                if all(np.array_equal(b[row], a[row]) for b, a in zip(before, after, strict=True))
+            }
         return found
 
     def _probe(self, n: int) -> dict[str, Any]:
@@ -123,19 +138,41 @@ class CapturedGenerator(TorchGenerator):
         return self(noise if len(self.noise.blocks) > 1 else next(iter(noise.values())), condition)
 
     def require_rows_apart(self, condition: object) -> None:
-        """Refuse a sampler in which the noise of one sample reaches another."""
+        """Refuse a sampler that draws unseen, or in which a sample depends on the batch that it is in."""
         noise = {name: block[:, 0].copy() for name, block in self._probe(3).items()}
-        before = _rows(self._given(noise, condition))
-        for i, (name, _) in enumerate(self.noise.blocks):
-            noise[name][0] = _other(noise[name][0], self.draws[i])
-        after = _rows(self._given(noise, condition))
-        gap = float(np.abs(after[1:] - before[1:]).max(initial=0.0))
-        if gap > 1e-4 * float(np.abs(before).max(initial=0.0)):
+        first, again = (_parts(self._given(noise, condition)) for _ in range(2))
+        if (gap := _gap(first, again)) > _SAME:
             raise ValueError(
-                f"in {self.name!r} the noise of one sample reaches others (they changed by {gap:.3g}): it shares draws "
-                "between the samples of a batch, normalizes over it, or adapts its steps to it; an interval would not "
-                "cover. Sample one by one in it, or use a sampler whose samples are independent"
+                f"{self.name!r} gives other samples of the same noise ({gap:.2g} of the greatest value): it draws "
+                "numbers of its own outside torch (numpy, random); draw them by torch, or pass them in"
             )
+        ends = {name: block.copy() for name, block in noise.items()}
+        for i, (name, _) in enumerate(self.noise.blocks):
+            for end in (0, -1):
+                ends[name][end] = _other(noise[name][end], self.draws[i])
+        middle = slice(1, -1)
+        others = _parts(self._given(ends, condition))
+        if (gap := _gap([part[middle] for part in first], [part[middle] for part in others])) > _SAME:
+            raise ValueError(
+                f"in {self.name!r} the noise of one sample reaches others (they changed by {gap:.2g} of the greatest "
+                "value): it shares draws between the samples of a batch, normalizes over it, or adapts its steps to "
+                "it, or a network is in training mode; an interval would not cover. Sample one by one in it, or use a "
+                "sampler whose samples are independent; call a network's .eval(), and name it in modules="
+            )
+        fewer = _parts(self._given({name: block[1:] for name, block in noise.items()}, condition))
+        if (gap := _gap([part[1:] for part in first], fewer)) > self._same_in_other_batch:
+            raise ValueError(
+                f"in {self.name!r} a sample depends on its place in the batch or on the number of samples (it changed "
+                f"by {gap:.2g} of the greatest value when the first of 3 was left out): it divides by n, mixes "
+                "neighbours, or adds numbers by their place, such as those of numpy by a fixed seed; an interval "
+                "would not cover. Make each sample of its own noise alone; draw what is random by torch"
+            )
+
+    @property
+    def _same_in_other_batch(self) -> float:
+        """Other numbers of samples run by other kernels, which round elsewhere, step by step."""
+        floating = [t for t in self._types if t is not None and (t.is_floating_point or t.is_complex)]
+        return max([0.01, *(16 * torch.finfo(t).eps for t in floating)])
 
 
 def capture(
@@ -148,7 +185,9 @@ def capture(
 ) -> CapturedGenerator:
     """Take a sampler that draws its own noise as a generator, unmodified.
 
-    The sampler is run four times, for 2 or 3 samples, to see what it draws and that samples stay apart.
+    The sampler is run six times, for 2 or 3 samples: to see what it draws, that it draws nothing else, and that a
+    sample depends on its own noise alone. While it runs, torch's random state is its own and is set back afterwards;
+    that state is the process's, so let no other thread draw by torch meanwhile, whose numbers would come again.
 
     Parameters
     ----------
@@ -172,9 +211,12 @@ def capture(
 
     Raises
     ------
+    TypeError
+        If it can't be called as ``sampler(n, condition)``, or returns no samples.
     ValueError
         If it draws nothing, draws what can't be steered (multinomial, permutations, ...), draws that are not for each
-        sample, other draws from call to call, or if the noise of one sample reaches another.
+        sample, other draws from call to call, or outside torch; or if a sample depends on the noise of another, its
+        place or their number.
 
     Examples
     --------
@@ -195,84 +237,26 @@ def capture(
        3 randn_like    normal(4)
     """
     name = name or name_of(sampler)
-    modules = (modules,) if isinstance(modules, torch.nn.Module) else tuple(modules)
-    records = [_record(sampler, n, condition, modules, name) for n in _PROBES]
-    draws = tuple(_matched([record.seen for record in records], name))
+    modules = modules_of(modules)
+    _require_sampler(sampler, condition, name)
+    records = [_record(sampler, n, condition, modules, name) for n in PROBES]
+    draws = tuple(matched([record.seen for record in records], name))
     if not draws:
-        raise ValueError(f"{name!r} draws no random numbers by torch: there is nothing to steer; use from_torch")
+        raise ValueError(
+            f"{name!r} draws no random numbers by torch: there is nothing to steer; use from_torch. Those of numpy and "
+            "jax are not seen: take them as an argument, mcgen.as_generator(function, noise=shape)"
+        )
     quiet = dict.fromkeys(records[-1].quiet(modules))
     captured = CapturedGenerator(sampler, draws, quiet=quiet, device=device, modules=modules, name=name)
     captured.require_rows_apart(condition)
     return captured
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Calls `self.drawn` at every random draw; passes everything else on."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded not in func.tags:
-            return func(*args, **kwargs)
-        operation = func.overloadpacket.__name__
-        if draws_nothing(operation, args, kwargs):
-            return func(*args, **kwargs)
-        return self.drawn(operation, func(*args, **kwargs), args, kwargs)
-
-    def drawn(self, operation: str, out: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Take note of a draw, or change its outcome."""
-        raise NotImplementedError
-
-
-class _Seen(NamedTuple):
-    operation: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-class _Record(_Watch):  # type: ignore[no-untyped-call]
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[_Seen] = []
-        self._open: list[torch.nn.Module] = []
-        self._run: set[torch.nn.Module] = set()
-        self._drawing: set[torch.nn.Module] = set()
-
-    def drawn(self, operation: str, out: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        known = isinstance(out, torch.Tensor)
-        self.seen.append(_Seen(operation, tuple(out.shape) if known else (), out.dtype if known else torch.float32))
-        self._drawing.update(self._open)
-        return out
-
-    def noted(self, module: torch.nn.Module, forward: Forward) -> Forward:
-        """Return a module's forward that notes which modules run, and what is drawn within."""
-
-        @wraps(forward)
-        def call(*arguments: Any, **options: Any) -> Any:
-            self._run.add(module)
-            self._open.append(module)
-            try:
-                return forward(*arguments, **options)
-            finally:
-                self._open.pop()
-
-        return call
-
-    def quiet(self, modules: Iterable[torch.nn.Module]) -> Iterator[torch.nn.Module]:
-        """Yield the outermost modules whose forward ran without a draw."""
-        for module in modules:
-            if module in self._run and module not in self._drawing:
-                yield module
-            else:
-                yield from self.quiet(module.children())
-
-
-class _Supply(_Watch):  # type: ignore[no-untyped-call]
+class _Supply(Watch):  # type: ignore[no-untyped-call]
     def __init__(
         self, draws: tuple[Draw, ...], block: Callable[[int], torch.Tensor], n: int, name: str, gradients: bool
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._draws, self._block, self._n, self._name, self._gradients = draws, block, n, name, gradients
         self._made = 0
         self.steered: list[Callable[[], torch.Tensor]] = []
@@ -281,17 +265,18 @@ class _Supply(_Watch):  # type: ignore[no-untyped-call]
         i, self._made = self._made, self._made + 1
         expected = self._draws[i] if i < len(self._draws) else None
         shape = None if expected is None else (expected.rows * self._n, *expected.shape)
-        if expected is None or operation != expected.operation or tuple(out.shape) != shape:
+        main = main_output(out)
+        if expected is None or operation != expected.operation or tuple(main.shape) != shape:
             wanted = "no more draws" if expected is None else f"{expected.operation} of shape {shape}"
             raise ValueError(
-                f"{self._name!r} draws {operation} of shape {tuple(out.shape)} as number {i}, where {wanted} came "
+                f"{self._name!r} draws {operation} of shape {tuple(main.shape)} as number {i}, where {wanted} came "
                 "when it was captured: what it draws changes from call to call (a rejection loop, an adaptive step?), "
                 "and can't be steered. Fix its number of steps"
             )
-        noise = self._block(i).to(device=out.device)
+        noise = self._block(i).to(device=main.device)
 
-        def outcome() -> torch.Tensor:
-            return expected.kind.outcome(expected.arrange(noise), arguments, options)
+        def outcome() -> Any:
+            return expected.outcome(noise, arguments, options)
 
         if self._gradients and not expected.kind.iid:
             if not torch.is_grad_enabled():
@@ -301,6 +286,8 @@ class _Supply(_Watch):  # type: ignore[no-untyped-call]
                     'with output_type="pt", or estimate without gradients'
                 )
             self.steered.append(outcome)
+        if isinstance(out, tuple):
+            return tuple(part.copy_(values) for part, values in zip(out, outcome(), strict=True))
         return out.copy_(outcome())
 
     def unwatched(self, module: torch.nn.Module, forward: Forward) -> Forward:
@@ -314,7 +301,9 @@ class _Supply(_Watch):  # type: ignore[no-untyped-call]
                 before = _random_states()
                 outputs = forward(*arguments, **options)
                 still = all(map(torch.equal, before, _random_states()))
-            if not still:
+                # The state is the process's: it may have been another thread that drew.
+                drew = not still and _draws_itself(forward, arguments, options)
+            if drew:
                 raise ValueError(
                     f"{type(module).__name__} drew random numbers inside {self._name!r}, and none when it was "
                     "captured: what it draws changes from call to call or with the condition. Capture the sampler "
@@ -355,6 +344,14 @@ class _Follow(TorchFunctionMode):
         return out.copy_(steered[0]())
 
 
+def _draws_itself(forward: Forward, arguments: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Tell whether a forward draws, by a repetition that leaves what it was given alone."""
+    arguments, options = tree_map_only(torch.Tensor, torch.clone, (arguments, options))
+    with torch.no_grad(), Record() as record:
+        forward(*arguments, **options)
+    return bool(record.seen)
+
+
 @contextmanager
 def _forwards_wrapped(
     modules: Iterable[torch.nn.Module], wrapped: Callable[[torch.nn.Module, Forward], Forward]
@@ -378,8 +375,8 @@ def _random_states() -> list[torch.Tensor]:
     return [generator.get_state() for generator in (torch.default_generator, *cuda)]
 
 
-def _record(sampler: Sampler, n: int, condition: object, modules: tuple[torch.nn.Module, ...], name: str) -> _Record:
-    record = _Record()
+def _record(sampler: Sampler, n: int, condition: object, modules: tuple[torch.nn.Module, ...], name: str) -> Record:
+    record = Record()
     every = [part for module in modules for part in module.modules()]
     with (
         _ONE_AT_A_TIME,
@@ -388,46 +385,74 @@ def _record(sampler: Sampler, n: int, condition: object, modules: tuple[torch.nn
         record,
         _forwards_wrapped(every, record.noted),
     ):
-        samples = sampler(n, condition)
-    if leading_length(samples) != n:
-        raise ValueError(f"{name!r} returned {leading_length(samples)} samples where {n} were asked for")
+        try:
+            samples = sampler(n, condition)
+        except Exception as error:
+            if condition is None:
+                error.add_note(f"{name!r} was tried with condition None; give one: capture(..., condition=...)")
+            raise
+    _require_samples(samples, n, name)
     return record
 
 
-def _matched(records: list[list[_Seen]], name: str) -> Iterable[Draw]:
-    """Yield the draws of one sample, from what was drawn for two numbers of samples."""
-    fewer, more = records
-    if [seen.operation for seen in fewer] != [seen.operation for seen in more]:
-        raise ValueError(
-            f"{name!r} made {len(fewer)} draws for {_PROBES[0]} samples and {len(more)} for {_PROBES[1]}, or others: "
-            "what it draws changes from call to call, or is not for each sample, and can't be steered"
+def _require_sampler(sampler: Any, condition: object, name: str) -> None:
+    if hasattr(sampler, "scheduler") and not inspect.isroutine(sampler):
+        raise TypeError(
+            f"capture takes a sampler, not the pipeline itself; got a {type(sampler).__name__}. {PIPELINE_ADVICE}"
         )
-    for i, ((operation, few, dtype), (_, many, _)) in enumerate(zip(fewer, more, strict=True)):
-        kind = kind_of(operation)
-        if kind is None:
-            raise ValueError(
-                f"{name!r} draws {operation} (as number {i}), which is no fixed function of uniform or normal noise "
-                "and can't be steered; replace it in the sampler, or pass its outcome in as a condition"
-            )
-        rows = few[0] // _PROBES[0] if few else 0
-        if not few or (few[0], many[0]) != (rows * _PROBES[0], rows * _PROBES[1]) or few[1:] != many[1:] or rows == 0:
-            raise ValueError(
-                f"{name!r} draws {operation} of shape {few} for {_PROBES[0]} samples and {many} for {_PROBES[1]} (as "
-                f"number {i}): it is not drawn for each sample, along the leading axis, and all samples of a batch "
-                "would share it. Draw it for each sample, or fix it outside the sampler"
-            )
-        yield Draw(operation, few[1:], rows, kind, dtype)
+    if not callable(sampler):
+        raise TypeError(f"capture takes a callable sampler(n, condition); got {sampler!r}")
+    try:
+        signature = inspect.signature(sampler)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(PROBES[0], condition)
+    except TypeError:
+        raise TypeError(
+            f"capture calls sampler(n, condition) for n samples; {name!r} takes {signature}: write lambda n, "
+            "condition: ..."
+        ) from None
 
 
-def _rows(samples: Any) -> Any:
-    first = samples[0] if isinstance(samples, tuple) else samples
-    array = as_numpy(first)
-    return array.reshape(len(array), -1).astype(np.float64)
+def _require_samples(samples: Any, n: int, name: str) -> None:
+    try:
+        found = leading_length(samples)
+    except TypeError:
+        advice = "its images: pipe(...).images" if hasattr(samples, "images") else "one tensor, or a tuple of tensors"
+        raise TypeError(
+            f"{name!r} returned {type(samples).__name__}, which has no leading axis of {n} samples; return {advice}"
+        ) from None
+    if isinstance(samples, list) and samples and type(samples[0]).__module__.startswith("PIL"):
+        raise TypeError(
+            f"{name!r} returned a list of pictures of PIL; return one tensor (n, ...), of a pipeline by output_type="
+            '"pt"'
+        )
+    if found != n:
+        raise ValueError(
+            f"{name!r} returned {found} samples where {n} were asked for; make n of them: sampler(n, condition) got "
+            f"n={n}"
+        )
+
+
+def _parts(samples: Any) -> list[NDArray[np.float64]]:
+    """Return samples, of each array of a tuple, as rows of real numbers."""
+    arrays = [as_numpy(part) for part in (samples if isinstance(samples, tuple) else (samples,))]
+    flat = [array.reshape(len(array), -1) for array in arrays]
+    return [np.hstack([rows.real, rows.imag]).astype(np.float64) for rows in flat]
+
+
+def _gap(before: list[NDArray[np.float64]], after: list[NDArray[np.float64]]) -> float:
+    """Return the greatest change, as a share of the greatest value of its part."""
+    gaps = [0.0]
+    for b, a in zip(map(np.nan_to_num, before), map(np.nan_to_num, after), strict=True):
+        gaps.append(float(np.abs(a - b).max(initial=0.0)) / (float(np.abs(b).max(initial=0.0)) or 1.0))
+    return max(gaps)
 
 
 def _other(noise: Any, draw: Draw) -> Any:
-    """Return other noise of the same law: -z + 1, or u moved on by a half."""
-    return 1 - noise if draw.kind.law == "normal" else (noise + 0.5) % 1
+    """Return other noise of the same law, or louder: -3z, or u moved on by a half, which changes integers and masks."""
+    return -3 * noise if draw.kind.law == "normal" else (noise + 0.5) % 1
 
 
 def _cuda_devices() -> list[int]:

@@ -142,8 +142,8 @@ class Chain(TorchGenerator):
 
     Notes
     -----
-    The second generator receives arrays of its own library, also inside of tuples, lists and mappings: numpy arrays,
-    or tensors on its device and, where they hold floats, in its type. `join` works on the samples as the first made
+    Each generator receives arrays of its own library, also inside of tuples, lists and dicts: numpy arrays, or tensors
+    on its device and, where they hold floats, in its type. `join` works on the samples as the first made
     them. Gradients need both to be of torch.
 
     Examples
@@ -192,7 +192,7 @@ class Chain(TorchGenerator):
         """Return the second generator's samples (n, ...)."""
         samples = _run_part(self.first, "first", noise, condition)
         joined = samples if self.join is None else self.join(samples, condition)
-        return _run_part(self.second, "second", noise, _in_library_of(self.second, joined))
+        return _run_part(self.second, "second", noise, joined)
 
 
 class Truncate(Chain):
@@ -222,7 +222,7 @@ class Truncate(Chain):
 
 def rows_of(sample: Any, noise: torch.Tensor, encode: Encode | None = None) -> torch.Tensor:
     """Return a sample, or one for each row, as encoded rows shaped like the noise, whose rank tells which it is."""
-    require_floats(sample, "condition")
+    require_floats(sample, "the given sample")
     x = sample if isinstance(sample, torch.Tensor) else torch.tensor(as_numpy(sample))
     x = x.to(device=noise.device, dtype=noise.dtype)
     one = x.ndim == noise.ndim - 1
@@ -259,6 +259,7 @@ def require_condition_taken(function: Callable[..., Any], condition: Any, name: 
 
 def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:
     """Run a part on its own blocks, in its own library."""
+    condition = _in_library_of(part, condition)
     require_condition_taken(getattr(part, "function", part), condition, name_of(part))
     own = _PartNoise(part, prefix, noise)
     lone = len(own) == 1
@@ -276,10 +277,11 @@ def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], c
 
 def _in_library_of(part: Generator, thing: Any) -> Any:
     """Return what a part is given with its arrays, however deep, in the part's library."""
-    if isinstance(thing, tuple | list):
-        parts = [_in_library_of(part, one) for one in thing]
-        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
-    if isinstance(thing, Mapping):
+    if isinstance(thing, tuple) and hasattr(thing, "_fields"):
+        return type(thing)(*(_in_library_of(part, one) for one in thing))
+    if type(thing) in (tuple, list):
+        return type(thing)(_in_library_of(part, one) for one in thing)
+    if type(thing) is dict:
         return {key: _in_library_of(part, one) for key, one in thing.items()}
     if not hasattr(thing, "dtype") or not hasattr(thing, "shape") or isinstance(thing, np.generic):
         return thing

@@ -21,16 +21,17 @@ form of models distilled from a diffusion model [2]_, :math:`\alpha_n = \sqrt{\b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
 import numpy as np
 import torch
 
-from mcgen.adapters._torch import TensorNoise, TorchGenerator
-from mcgen.adapters.diffusion import Prediction, Schedule, split_prediction
-from mcgen.adapters.flow import networks_of, times_of
+from mcgen._numbers import checked_real
+from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, checked_clip, start_of
+from mcgen.adapters._torch import TensorNoise
+from mcgen.adapters.diffusion import Prediction, Schedule, checked_schedule, split_prediction
 from mcgen.noise import Block, NoiseSpec
 
 
@@ -50,8 +51,12 @@ class Level:
     signal: float
     noise: float
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            checked_real(f"a level's {name}", value)
 
-class Consistency(TorchGenerator):
+
+class Consistency(PathGenerator):
     """A consistency function and the levels at which it is asked, one a step.
 
     Made by `from_sigmas` (variance-exploding) or `from_schedule` (variance-preserving).
@@ -71,10 +76,14 @@ class Consistency(TorchGenerator):
         Keep each predicted sample within [-clip, clip].
     decode : callable, optional
         From the last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
-    modules : iterable of torch.nn.Module
+    modules : torch.nn.Module or iterable of them
         Networks that `function`, if it is no module itself, and `decode` run: they must be in evaluation mode.
     name : str, optional
         How results call the generator.
+    device : torch.device or str, optional
+        By default that of the modules.
+    dtype : torch.dtype, optional
+        What the function receives, by default the type of the modules; states are in float32 or better.
 
     Examples
     --------
@@ -89,36 +98,45 @@ class Consistency(TorchGenerator):
 
     def __init__(
         self,
-        function: Callable[..., torch.Tensor],
-        levels: Sequence[Level],
+        function: Network,
+        levels: Iterable[Level],
         shape: tuple[int, ...],
         *,
         prediction: Prediction = "sample",
         clip: float | None = None,
-        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        modules: Iterable[torch.nn.Module] = (),
+        decode: Decode | None = None,
+        modules: Modules = (),
         name: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if prediction not in get_args(Prediction):
             raise ValueError(f"prediction must be one of {get_args(Prediction)}; got {prediction!r}")
-        if not levels:
-            raise ValueError("a consistency model takes at least 1 level; got none")
-        if prediction != "sample" and any(level.signal >= 1 for level in levels):
+        self.levels = _checked_levels(levels)
+        if prediction != "sample" and any(level.signal >= 1 for level in self.levels):
             raise ValueError(
                 f"prediction={prediction!r} is defined where signal and noise are mixed with preserved variance; a "
                 "function of sigma must return the sample itself"
             )
-        self.consistency, self.levels, self.prediction = function, tuple(levels), prediction
-        self.clip, self.decode = clip, decode
+        self.consistency, self.prediction, self.clip = function, prediction, checked_clip(clip)
+        self.steps = len(self.levels)
         blocks = ["start", *(f"step {i}" for i in range(1, self.steps))] if self.steps > 1 else ["noise"]
         noise = NoiseSpec(tuple((block, Block(shape)) for block in blocks))
-        name = name or f"consistency-{self.steps}"
-        super().__init__(self.sample, noise, modules=networks_of(function, modules), name=name)
+        super().__init__(
+            {"function": function},
+            noise,
+            label=f"consistency-{self.steps}",
+            decode=decode,
+            device=device,
+            dtype=dtype,
+            modules=modules,
+            name=name,
+        )
 
     @classmethod
     def from_sigmas(
         cls,
-        function: Callable[..., torch.Tensor],
+        function: Network,
         sigmas: Sequence[float],
         shape: tuple[int, ...],
         *,
@@ -138,10 +156,10 @@ class Consistency(TorchGenerator):
         sigma_min : float
             The level to which the function leads.
         """
+        sigmas = [checked_real("each sigma", sigma) for sigma in np.ravel(sigmas).tolist()]
+        checked_real("sigma_min", sigma_min)
         if len(sigmas) == 0 or (np.diff(sigmas) >= 0).any() or not sigmas[-1] >= sigma_min >= 0:
-            raise ValueError(
-                f"sigmas must decrease, from the start to at least sigma_min = {sigma_min}; got {list(sigmas)}"
-            )
+            raise ValueError(f"sigmas must decrease, from the start to at least sigma_min = {sigma_min}; got {sigmas}")
         scales = [sigmas[0], *(math.sqrt(sigma**2 - sigma_min**2) for sigma in sigmas[1:])]
         return cls(
             function, [Level(sigma, 1.0, scale) for sigma, scale in zip(sigmas, scales, strict=True)], shape, **options
@@ -150,7 +168,7 @@ class Consistency(TorchGenerator):
     @classmethod
     def from_schedule(
         cls,
-        function: Callable[..., torch.Tensor],
+        function: Network,
         schedule: Schedule,
         shape: tuple[int, ...],
         *,
@@ -171,7 +189,7 @@ class Consistency(TorchGenerator):
         steps : int or sequence of int
             Evenly spaced training steps; or the decreasing training steps themselves.
         """
-        times = [int(t) for t in schedule.times(steps)[:-1]]
+        times = [int(t) for t in checked_schedule(schedule).times(steps)[:-1]]
         signals = [schedule.signal(t) for t in times]
         # The start is the noise itself, as in the samplers of diffusion models.
         scales = [1.0, *(math.sqrt(1 - signal) for signal in signals[1:])]
@@ -181,41 +199,38 @@ class Consistency(TorchGenerator):
         ]
         return cls(function, levels, shape, **options)
 
-    @property
-    def steps(self) -> int:
-        """Evaluations of the function that a sample costs."""
-        return len(self.levels)
+    def with_steps(self, steps: int) -> Self:
+        """Return the same model stopped after its first steps; it has no more than its own."""
+        own = {"prediction": self.prediction, "clip": self.clip, "name": self._name_with(steps)}
+        levels = self.levels[: self._fewer(steps)]
+        return type(self)(self.consistency, levels, self.shape, **(self._options() | own))
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one sample's state."""
-        return self.noise.blocks[0][1].shape
-
-    def coarse(self, steps: int) -> Self:
-        """Return the same model stopped after its first steps."""
-        if not 1 <= steps <= self.steps:
-            raise ValueError(f"a coarse model has between 1 and the model's own {self.steps} steps; got {steps}")
-        return type(self)(
-            self.consistency,
-            self.levels[:steps],
-            self.shape,
-            prediction=self.prediction,
-            clip=self.clip,
-            decode=self.decode,
-            modules=self.modules,
-        )
-
-    def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
-        """Return the samples (n, ...) of `noise`."""
-        start = noise if isinstance(noise, torch.Tensor) else noise["start"]
-        x = self._denoised(self.levels[0].noise * start, self.levels[0], condition)
-        for i, level in enumerate(self.levels[1:], 1):
-            assert not isinstance(noise, torch.Tensor)
-            x = self._denoised(level.signal * x + level.noise * noise[f"step {i}"], level, condition)
-        return x if self.decode is None else self.decode(x)
+    def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
+        """Yield the noise of the first level and the samples (n, ...) that are predicted at each: steps + 1 in all."""
+        x = self.levels[0].noise * start_of(noise)
+        yield x
+        for i, level in enumerate(self.levels):
+            if i > 0:
+                assert not isinstance(noise, torch.Tensor)
+                x = level.signal * x + level.noise * noise[f"step {i}"]
+            x = self._denoised(x, level, condition)
+            yield x
 
     def _denoised(self, x: torch.Tensor, level: Level, condition: object) -> torch.Tensor:
-        output = self.consistency(x, times_of(x, level.time), condition)
+        output = self.ask("function", self.consistency, x, level.time, condition)
         if self.prediction != "sample":
             output, _ = split_prediction(self.prediction, x, output, level.signal**2)
         return output if self.clip is None else output.clamp(-self.clip, self.clip)
+
+
+def _checked_levels(levels: Iterable[Level]) -> tuple[Level, ...]:
+    found = tuple(levels) if isinstance(levels, Iterable) else (levels,)
+    if not found:
+        raise ValueError("a consistency model takes at least 1 level; got none")
+    for level in found:
+        if not isinstance(level, Level):
+            raise TypeError(
+                f"levels must be of type Level(time, signal, noise); got {level!r}. For noise levels sigma take "
+                "Consistency.from_sigmas(function, sigmas, shape)"
+            )
+    return found

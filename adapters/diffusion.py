@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -42,8 +42,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcgen.adapters._path import PathGenerator
-from mcgen.adapters._torch import TensorNoise
+from mcgen._numbers import checked_integer, checked_real
+from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, checked_clip, start_of
+from mcgen.adapters._torch import TensorNoise, checked_output, owners_of
+from mcgen.arrays import as_numpy
+from mcgen.generators import name_of
 from mcgen.noise import Block, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]
@@ -52,35 +55,84 @@ Prediction = Literal["noise", "sample", "velocity"]
 _LARGEST_SIGMA = 80.0
 _RHO = 7.0
 
+# Above this the last training step still shows its sample; the product of the usual alphas ends far below.
+_LARGEST_LAST_SHARE = 0.5
 
-@dataclass(frozen=True)
+_OUTPUT_ADVICE = (
+    ". Of a diffusers network return network(x, t).sample; of one that predicts a variance too, the first half of the "
+    "channels"
+)
+_OPTION_ADVICE = {
+    "guidance": "; for guidance give Guided(denoiser, weight) as the denoiser",
+    "eta": "; fresh noise at every step is DDIM's, DDIM(denoiser, schedule, shape, eta=...)",
+}
+
+
+@dataclass(frozen=True, repr=False)
 class Schedule:
     r"""The signal's share :math:`\bar\alpha` at each of the training steps t = 0, ..., T-1.
 
     Attributes
     ----------
     alpha_bar : tuple of float
-        Decreasing, in (0, 1).
+        Decreasing, in (0, 1): the product of all alphas up to each step. Made from any array or sequence.
     end : float
         The signal's share of a finished sample; below 1 in models that leave a trace of noise.
+
+    Raises
+    ------
+    ValueError
+        If the values don't decrease in (0, 1), or end where a sample still shows, as alphas instead of their product
+        do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.adapters import Schedule
+    >>> Schedule.from_betas(np.linspace(1e-4, 0.02, 1000))
+    Schedule(1000 steps, alpha_bar from 0.9999 to 4e-05)
     """
 
-    alpha_bar: tuple[float, ...]
+    alpha_bar: Sequence[float]
     end: float = 1.0
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.alpha_bar)
-        if values.size == 0 or not ((values > 0) & (values < 1)).all() or (np.diff(values) >= 0).any():
+        values = np.asarray(as_numpy(self.alpha_bar), dtype=np.float64)
+        if values.ndim != 1 or values.size == 0:
+            raise ValueError(f"alpha_bar must be a decreasing sequence inside (0, 1); got shape {values.shape}")
+        fits = (values > 0) & (values < 1) & (np.diff(values, prepend=np.inf) < 0)
+        if not fits.all():
+            t = int(np.argmin(fits))
+            after = f" after {values[t - 1]:.6g}" if t > 0 else ""
             raise ValueError(
-                f"alpha_bar must be a decreasing sequence inside (0, 1); got {values.size} values "
-                f"from {values[:1]} to {values[-1:]}"
+                f"alpha_bar must be a decreasing sequence inside (0, 1); got {values[t]:.6g}{after} at step {t}"
             )
-        if not values[0] <= self.end <= 1:
+        if not values[0] <= checked_real("end", self.end) <= 1:
             raise ValueError(f"end must lie between the first alpha_bar, {values[0]}, and 1; got {self.end}")
+        if values[-1] > _LARGEST_LAST_SHARE:
+            raise ValueError(
+                f"alpha_bar ends at {values[-1]:.2g}, where a sample is hardly noised; of alphas take "
+                "Schedule(np.cumprod(alphas)), of betas Schedule.from_betas(betas)"
+            )
+        object.__setattr__(self, "alpha_bar", tuple(values.tolist()))
+
+    def __repr__(self) -> str:
+        end = "" if self.end == 1 else f", end {self.end:.4g}"
+        first, last = self.alpha_bar[0], self.alpha_bar[-1]
+        return f"Schedule({len(self.alpha_bar)} steps, alpha_bar from {first:.4g} to {last:.2g}{end})"
+
+    @classmethod
+    def from_betas(cls, betas: Sequence[float] | NDArray[Any], end: float = 1.0) -> Schedule:
+        """Return the schedule of betas: the noise's share that each training step adds, each in (0, 1)."""
+        values = np.asarray(as_numpy(betas), dtype=np.float64)
+        if not ((values > 0) & (values < 1)).all():
+            raise ValueError(f"betas must lie inside (0, 1); got values from {values.min()} to {values.max()}")
+        return cls(tuple(np.cumprod(1 - values).tolist()), end)
 
     @classmethod
     def cosine(cls, n_steps: int = 1000) -> Schedule:
         """Return the cosine schedule, reference 2 of the module, whose steps' beta is at most 0.999."""
+        checked_integer("n_steps", n_steps)
         edges = np.cos((np.arange(n_steps + 1) / n_steps + 0.008) / 1.008 * math.pi / 2) ** 2
         return cls(tuple(np.cumprod(np.maximum(edges[1:] / edges[:-1], 1e-3)).tolist()))
 
@@ -94,16 +146,18 @@ class Schedule:
         Training steps that are given as a decreasing sequence are taken as they are, with -1 at their end.
         """
         n_training = len(self.alpha_bar)
-        if not isinstance(steps, int):
-            times = np.asarray([*steps, -1])
+        if np.ndim(steps) > 0:
+            given: Any = steps
+            times = np.asarray([*(checked_integer("each of steps", t) for t in given), -1])
             if len(times) < 2 or (np.diff(times) >= 0).any() or times[0] >= n_training:
                 raise ValueError(
                     f"steps given one by one must decrease, from at most {n_training - 1} to at least 0; got {steps}"
                 )
             return times.astype(np.int64)
-        if not 1 <= steps <= n_training:
-            raise ValueError(f"steps must be between 1 and the schedule's {n_training}; got {steps}")
-        return np.rint(np.linspace(n_training - 1, -1, steps + 1)).astype(np.int64)
+        n_steps = checked_integer("steps", steps)
+        if not 1 <= n_steps <= n_training:
+            raise ValueError(f"steps must be between 1 and the schedule's {n_training}; got {n_steps}")
+        return np.rint(np.linspace(n_training - 1, -1, n_steps + 1)).astype(np.int64)
 
     def sigmas(self) -> NDArray[np.float64]:
         r"""Return the noise-to-signal ratio :math:`\sqrt{(1 - \bar\alpha) / \bar\alpha}` of each training step."""
@@ -117,9 +171,9 @@ class Diffusion(PathGenerator):
 
     Parameters
     ----------
-    denoiser : torch.nn.Module
+    denoiser : callable
         ``denoiser(x, time, condition)`` with x of shape (n, ...) and time of shape (n,), the training step over
-        their number, in [0, 1).
+        their number, in [0, 1), to a tensor of the shape of x: a module, or a function with its `modules`.
     schedule : Schedule
         The one that the denoiser was trained with.
     shape : tuple of int
@@ -132,10 +186,14 @@ class Diffusion(PathGenerator):
         Keep the noise that was predicted where the sample is clipped, as the DDIM of diffusers does.
     decode : callable, optional
         From the sampler's last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
-    modules : iterable of torch.nn.Module
-        Networks beside the denoiser that must be in evaluation mode, such as the decoder.
+    modules : torch.nn.Module or iterable of them
+        Networks beside the denoiser that must be in evaluation mode, such as the decoder, or that it runs.
     name : str, optional
         How results call the generator.
+    device : torch.device or str, optional
+        By default that of the modules.
+    dtype : torch.dtype, optional
+        What the denoiser receives, by default the type of the modules; states are in float32 or better.
 
     Attributes
     ----------
@@ -149,7 +207,7 @@ class Diffusion(PathGenerator):
 
     def __init__(
         self,
-        denoiser: torch.nn.Module,
+        denoiser: Network,
         schedule: Schedule,
         shape: tuple[int, ...],
         times: NDArray[Any],
@@ -159,30 +217,41 @@ class Diffusion(PathGenerator):
         prediction: Prediction = "noise",
         clip: float | None = None,
         keep_noise: bool = False,
-        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        modules: Sequence[torch.nn.Module] = (),
+        decode: Decode | None = None,
+        modules: Modules = (),
         name: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **unknown: Any,
     ) -> None:
+        for option in unknown:
+            raise TypeError(f"{type(self).__name__} takes no option {option!r}{_OPTION_ADVICE.get(option, '')}")
         if prediction not in get_args(Prediction):
             raise ValueError(f"prediction must be one of {get_args(Prediction)}; got {prediction!r}")
-        if clip is not None and not clip > 0:
-            raise ValueError(f"clip must be a positive bound, or None; got {clip}")
         self.denoiser, self.schedule, self.prediction = denoiser, schedule, prediction
-        self.clip, self.keep_noise, self.decode = clip, keep_noise, decode
-        self.times, self.signals = times, signals
+        self.clip, self.keep_noise = checked_clip(clip), keep_noise
+        self.times, self.signals, self.steps = times, signals, len(times) - 1
         noise = NoiseSpec.normal(shape)
-        # A finished sample has noise of its own only where the schedule ends below 1.
-        n_injected = np.count_nonzero(signals[1:] < 1) if injected else 0
+        # The last step has noise of its own only where it ends below 1, and above where it starts.
+        n_injected = np.count_nonzero((signals[1:] < 1) & (signals[1:] > signals[:-1])) if injected else 0
         if n_injected:
             names = ["start", *(f"step {i + 1}" for i in range(n_injected))]
             noise = NoiseSpec(tuple((block, Block(shape)) for block in names))
-        name = name or f"{type(denoiser).__name__} {self._label}-{self.steps}"
-        super().__init__(self.sample, noise, modules=[denoiser, *modules], name=name)
+        label = f"{name_of(denoiser)} {self._label}-{self.steps}"
+        super().__init__(
+            {"denoiser": denoiser},
+            noise,
+            label=label,
+            decode=decode,
+            device=device,
+            dtype=dtype,
+            modules=modules,
+            name=name,
+        )
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the sampler's states (n, ...) from its noise to its end, steps + 1 in all."""
-        x = noise if isinstance(noise, torch.Tensor) else noise["start"]
-        yield from self.reverse(x, noise, condition)
+        yield from self.reverse(start_of(noise), noise, condition)
 
     def reverse(
         self, x: torch.Tensor, noise: TensorNoise, condition: object = None, *, first: int = 0
@@ -203,9 +272,9 @@ class Diffusion(PathGenerator):
     def denoise(self, x: torch.Tensor, i: int, condition: object = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the predicted sample and the predicted noise for states `x` (n, ...) at step i."""
         fraction = float(self.times[i]) / len(self.schedule.alpha_bar)
-        time = torch.full((len(x),), fraction, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         signal = float(self.signals[i])
-        x_0, epsilon = split_prediction(self.prediction, x, self.denoiser(x, time, condition), signal)
+        output = self.ask("denoiser", self.denoiser, x, fraction, condition, _OUTPUT_ADVICE)
+        x_0, epsilon = split_prediction(self.prediction, x, output, signal)
         if self.clip is not None:
             x_0 = x_0.clamp(-self.clip, self.clip)
         if self.clip is not None and not self.keep_noise:
@@ -218,9 +287,8 @@ class Diffusion(PathGenerator):
         return math.sqrt(signal) * x_0 + math.sqrt(1 - signal) * noise
 
     def _options(self) -> dict[str, Any]:
-        others = [module for module in self.modules if module is not self.denoiser]
-        own = {"prediction": self.prediction, "clip": self.clip, "keep_noise": self.keep_noise, "decode": self.decode}
-        return own | {"modules": others}
+        own = {"prediction": self.prediction, "clip": self.clip, "keep_noise": self.keep_noise}
+        return super()._options() | own
 
 
 class DDIM(Diffusion):
@@ -241,7 +309,7 @@ class DDIM(Diffusion):
 
     def __init__(
         self,
-        denoiser: torch.nn.Module,
+        denoiser: Network,
         schedule: Schedule,
         shape: tuple[int, ...],
         *,
@@ -249,16 +317,17 @@ class DDIM(Diffusion):
         eta: float = 0.0,
         **options: Any,
     ) -> None:
-        if not 0 <= eta <= 1:
+        if not 0 <= checked_real("eta", eta) <= 1:
             raise ValueError(f"eta must lie between 0 (deterministic) and 1 (ancestral); got {eta}")
         self.eta = eta
-        times = schedule.times(steps)
+        times = checked_schedule(schedule).times(steps)
         signals = np.asarray([schedule.signal(t) for t in times.tolist()])
         super().__init__(denoiser, schedule, shape, times, signals, injected=eta > 0, **options)
 
     def with_steps(self, steps: int) -> Self:
         """Return the same model with another number of steps; for eta > 0 its noise has as many blocks."""
-        return type(self)(self.denoiser, self.schedule, self.shape, steps=steps, eta=self.eta, **self._options())
+        options = self._options() | {"eta": self.eta, "name": self._name_with(steps)}
+        return type(self)(self.denoiser, self.schedule, self.shape, steps=steps, **options)
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from that at step i, equation (12) of reference 1."""
@@ -294,16 +363,16 @@ class Heun(Diffusion):
 
     def __init__(
         self,
-        denoiser: torch.nn.Module,
+        denoiser: Network,
         schedule: Schedule,
         shape: tuple[int, ...],
         *,
         steps: int = 18,
         **options: Any,
     ) -> None:
-        if not isinstance(steps, int) or steps < 2:
+        if checked_integer("steps", steps) < 2:
             raise ValueError(f"Heun's sampler takes at least 2 steps; got {steps}")
-        known = schedule.sigmas()
+        known = checked_schedule(schedule).sigmas()
         largest, smallest = min(known[-1], _LARGEST_SIGMA), known[0]
         edges = np.linspace(largest ** (1 / _RHO), smallest ** (1 / _RHO), steps) ** _RHO
         times = np.append(np.interp(np.log(edges), np.log(known), np.arange(len(known))), -1.0)
@@ -311,7 +380,8 @@ class Heun(Diffusion):
 
     def with_steps(self, steps: int) -> Self:
         """Return the same model with another number of steps, on the same noise."""
-        return type(self)(self.denoiser, self.schedule, self.shape, steps=steps, **self._options())
+        options = self._options() | {"name": self._name_with(steps)}
+        return type(self)(self.denoiser, self.schedule, self.shape, steps=steps, **options)
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from that at step i: Algorithm 1 of reference 6 without its churn."""
@@ -332,24 +402,50 @@ class Guided(torch.nn.Module):
 
     Parameters
     ----------
-    denoiser : torch.nn.Module
-        For which the condition None means "any".
+    denoiser : callable
+        For which the condition None means "any": a module, its method, or a function.
     weight : float
         The guidance weight w; 0 is the conditional model itself.
     """
 
-    def __init__(self, denoiser: torch.nn.Module, weight: float) -> None:
+    def __init__(self, denoiser: Network, weight: float) -> None:
         super().__init__()
-        self.denoiser, self.weight = denoiser, weight
-        self.train(denoiser.training)
+        if not callable(denoiser):
+            raise TypeError(f"denoiser must be callable: a torch module, its method or a function; got {denoiser!r}")
+        self.denoiser, self.weight = denoiser, checked_real("weight", weight)
+        owners = owners_of(denoiser)
+        # Of a method, the module is not known to be a part otherwise.
+        self.owners = torch.nn.ModuleList(owner for owner in owners if owner is not denoiser)
+        self.train(any(owner.training for owner in owners))
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
-        """Return the guided prediction; without a condition there is nothing to guide."""
-        free: torch.Tensor = self.denoiser(x, time, None)
+        """Return the guided prediction.
+
+        Raises
+        ------
+        ValueError
+            If the condition is None.
+        """
         if condition is None:
-            return free
-        there: torch.Tensor = self.denoiser(x, time, condition)
+            raise ValueError(
+                "guidance needs a condition; with None there is nothing to guide: give a class, or take the denoiser "
+                "itself, without Guided"
+            )
+        free, there = (
+            checked_output(self.denoiser(x, time, c), x, "the guided denoiser", _OUTPUT_ADVICE)
+            for c in (None, condition)
+        )
         return free + (1 + self.weight) * (there - free)
+
+
+def checked_schedule(schedule: Any) -> Schedule:
+    """Return a schedule, or refuse what is none, such as a scheduler of diffusers."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(
+            f"schedule must be a mcgen.adapters.Schedule; got {type(schedule).__name__}. Of a scheduler of diffusers "
+            "take Schedule(scheduler.alphas_cumprod.tolist()), of an array Schedule(array)"
+        )
+    return schedule
 
 
 def split_prediction(

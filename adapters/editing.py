@@ -20,14 +20,15 @@ that the average varies less at the same number of evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen._numbers import checked_integer
+from mcgen.adapters._path import Decode, LoopGenerator, Modules, Network, time_grid
+from mcgen.adapters._torch import TensorNoise
 from mcgen.adapters.combinators import rows_of
-from mcgen.adapters.flow import Velocity, networks_of, time_grid, times_of
 from mcgen.noise import Block, NoiseSpec
 
 
@@ -47,7 +48,7 @@ class Edit(NamedTuple):
     target_condition: Any
 
 
-class FlowEdit(TorchGenerator):
+class FlowEdit(LoopGenerator):
     """The edit of a source by a flow model, over the noises that the algorithm averages at every step.
 
     Parameters
@@ -69,11 +70,15 @@ class FlowEdit(TorchGenerator):
         The velocity under the source's condition, where it is another, such as one of weaker guidance.
     decode : callable, optional
         From the last state to samples.
-    modules : iterable of torch.nn.Module
+    modules : torch.nn.Module or iterable of them
         Networks that the velocities, where they are no modules themselves, and `decode` run: they must be in evaluation
         mode.
     name : str, optional
         How results call the generator.
+    device : torch.device or str, optional
+        By default that of the modules.
+    dtype : torch.dtype, optional
+        What the velocities receive, by default the type of the modules; states are in float32 or better.
 
     Notes
     -----
@@ -91,33 +96,43 @@ class FlowEdit(TorchGenerator):
 
     def __init__(
         self,
-        velocity: Velocity,
+        velocity: Network,
         shape: tuple[int, ...],
         *,
         steps: int | Sequence[float] = 50,
         skip: int = 0,
         n_average: int = 2,
         pairs: bool = True,
-        source_velocity: Velocity | None = None,
-        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        modules: Iterable[torch.nn.Module] = (),
+        source_velocity: Network | None = None,
+        decode: Decode | None = None,
+        modules: Modules = (),
         name: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         times = time_grid(steps)
-        if not 0 <= skip < len(times) - 1:
+        if not 0 <= checked_integer("skip", skip) < len(times) - 1:
             raise ValueError(f"skip must leave at least one of the {len(times) - 1} steps; got {skip}")
-        if n_average < 1 or (pairs and n_average % 2):
+        if checked_integer("n_average", n_average) < 1 or (pairs and n_average % 2):
             raise ValueError(
                 f"n_average must be {'even, for pairs of noise' if pairs else 'at least 1'}; got {n_average}"
                 + (". Otherwise say pairs=False" if pairs else "")
             )
-        self.velocity, self.source_velocity = velocity, source_velocity or velocity
+        self.velocity, self.source_velocity = velocity, velocity if source_velocity is None else source_velocity
         self.signs = (1, -1) if pairs else (1,)
-        self.times, self.skip, self.n_average, self.decode = times, skip, n_average, decode
+        self.times, self.skip, self.n_average = times, skip, n_average
         block = Block((n_average // len(self.signs), *shape))
         noise = NoiseSpec(tuple((f"step {i}", block) for i in range(skip, len(times) - 1)))
-        networks = networks_of(velocity, networks_of(self.source_velocity, modules))
-        super().__init__(self.sample, noise, modules=networks, name=name or f"FlowEdit-{len(noise.blocks)}")
+        super().__init__(
+            {"velocity": velocity, "source_velocity": self.source_velocity},
+            noise,
+            label=f"FlowEdit-{len(noise.blocks)}",
+            decode=decode,
+            device=device,
+            dtype=dtype,
+            modules=modules,
+            name=name,
+        )
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
         """Return the edits (n, ...) that `noise` makes of the source."""
@@ -134,15 +149,15 @@ class FlowEdit(TorchGenerator):
                 edit = condition._replace(source=x)
             t, s = float(self.times[i]), float(self.times[i + 1])
             x = x + (s - t) * self._direction(x, edit, t, z)
-        return x if self.decode is None else self.decode(x)
+        return self.finish(x)
 
     def _direction(self, x: torch.Tensor, edit: Edit, t: float, z: torch.Tensor) -> torch.Tensor:
         """Return the difference of the velocities, averaged over the noises (n, m or m / 2, ...) of a step."""
-        time = times_of(x, t)
         total = torch.zeros_like(x)
         for k in range(z.shape[1]):
             for sign in self.signs:
                 y = t * edit.source + (1 - t) * sign * z[:, k]
-                there = self.velocity(x + y - edit.source, time, edit.target_condition)
-                total = total + there - self.source_velocity(y, time, edit.source_condition)
+                there = self.ask("velocity", self.velocity, x + y - edit.source, t, edit.target_condition)
+                here = self.ask("source_velocity", self.source_velocity, y, t, edit.source_condition)
+                total = total + there - here
         return total / self.n_average

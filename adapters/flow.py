@@ -25,19 +25,14 @@ A normalizing flow [4]_ has an invertible transform f with :math:`f(x) = \mu + \
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Self, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mcgen.adapters._path import PathGenerator
+from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, time_grid
 from mcgen.adapters._torch import TensorNoise, TorchGenerator
 from mcgen.noise import NoiseSpec
-
-Velocity = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
-"""From states (n, ...), their time (n,) and the condition to velocities (n, ...)."""
 
 Method = Literal["euler", "midpoint", "heun", "rk4"]
 
@@ -65,10 +60,14 @@ class Flow(PathGenerator):
         Of order 1, 2, 2 and 4, at 1, 2, 2 and 4 evaluations of the velocity a step.
     decode : callable, optional
         From the last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
-    modules : iterable of torch.nn.Module
+    modules : torch.nn.Module or iterable of them
         Networks that `velocity`, if it is no module itself, and `decode` run: they must be in evaluation mode.
     name : str, optional
         How results call the generator.
+    device : torch.device or str, optional
+        By default that of the modules.
+    dtype : torch.dtype, optional
+        What the velocity receives, by default the type of the modules; states are in float32 or better.
 
     Attributes
     ----------
@@ -92,14 +91,16 @@ class Flow(PathGenerator):
 
     def __init__(
         self,
-        velocity: Velocity,
+        velocity: Network,
         shape: tuple[int, ...],
         *,
         steps: int | Sequence[float] = 50,
         method: Method = "midpoint",
-        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        modules: Iterable[torch.nn.Module] = (),
+        decode: Decode | None = None,
+        modules: Modules = (),
         name: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if method not in _TABLEAUS:
             raise ValueError(
@@ -107,16 +108,23 @@ class Flow(PathGenerator):
                 "chooses its steps by an error over the whole batch, so that samples depend on each other and an "
                 "interval would not cover: use 'rk4' with more steps"
             )
-        self.velocity, self.method, self.decode = velocity, method, decode
-        self.times = time_grid(steps)
-        networks = networks_of(velocity, modules)
-        name = name or f"flow {method}-{self.steps}"
-        super().__init__(self.sample, NoiseSpec.normal(shape), modules=networks, name=name)
+        self.velocity, self.method, self.times = velocity, method, time_grid(steps)
+        self.steps = len(self.times) - 1
+        super().__init__(
+            {"velocity": velocity},
+            NoiseSpec.normal(shape),
+            label=f"flow {method}-{self.steps}",
+            decode=decode,
+            device=device,
+            dtype=dtype,
+            modules=modules,
+            name=name,
+        )
 
     def with_steps(self, steps: int) -> Self:
         """Return the same model with another number of steps, evenly spaced, on the same noise."""
-        options = {"method": self.method, "decode": self.decode, "modules": self.modules}
-        return type(self)(self.velocity, self.shape, steps=steps, **options)  # type: ignore[arg-type]
+        options = self._options() | {"method": self.method, "name": self._name_with(steps)}
+        return type(self)(self.velocity, self.shape, steps=steps, **options)
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the states (n, ...) from the noise to the end, steps + 1 in all."""
@@ -132,7 +140,7 @@ class Flow(PathGenerator):
         slopes: list[torch.Tensor] = []
         for row in rows:
             inner = _moved(x, h, row, slopes)
-            slopes.append(self.velocity(inner, times_of(inner, t + h * sum(row)), condition))
+            slopes.append(self.ask("velocity", self.velocity, inner, t + h * sum(row), condition))
         return _moved(x, h, weights, slopes)
 
 
@@ -182,29 +190,6 @@ def from_zuko(
         return x
 
     return TorchGenerator(sample, tuple(_normal_base(flow).loc.shape), modules=[flow], name=name or type(flow).__name__)
-
-
-def time_grid(steps: int | Sequence[float]) -> NDArray[np.float64]:
-    """Return times from 0 to 1: so many steps of the same length, or those that are given."""
-    if isinstance(steps, int):
-        if steps < 1:
-            raise ValueError(f"a flow takes at least 1 step; got {steps}")
-        return np.linspace(0, 1, steps + 1)
-    times = np.asarray(steps, dtype=np.float64)
-    if times.ndim != 1 or len(times) < 2 or times[0] != 0 or times[-1] != 1 or (np.diff(times) <= 0).any():
-        raise ValueError(f"times given one by one must increase from 0, the noise, to 1, the sample; got {steps}")
-    return times
-
-
-def times_of(x: torch.Tensor, t: float) -> torch.Tensor:
-    """Return the time t once for each row of `x`, in float32 or better."""
-    return torch.full((len(x),), t, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
-
-
-def networks_of(function: Callable[..., Any], modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
-    """Return the module that `function` is or is a method of, if any, and the given ones."""
-    owner = getattr(function, "__self__", function)
-    return [*([owner] if isinstance(owner, torch.nn.Module) else []), *(m for m in modules if m is not owner)]
 
 
 def _moved(x: torch.Tensor, h: float, weights: tuple[float, ...], slopes: list[torch.Tensor]) -> torch.Tensor:

@@ -85,7 +85,7 @@ class Glow(TorchGenerator):
                 )
             if getattr(base, "temperature", None) not in (None, 1):
                 raise ValueError(
-                    f"level {level} of the flow has a temperature of its own, {base.temperature}, besides that of Glow: "
+                    f"level {level} of the flow has a temperature of its own, {base.temperature}: "
                     "call flow.set_temperature(None), and give it as Glow(flow, temperature=...)"
                 )
             blocks[f"level {level}"] = Block(tuple(base.shape))
@@ -110,7 +110,7 @@ class Glow(TorchGenerator):
         if condition is None:
             if not self.n_classes:
                 return torch.zeros(1, dtype=torch.int64, device=self.device)
-            # The border keeps u at most the last number below 1, and then the product stays below the number of classes.
+            # u is at most the last number below 1, and then the rounded product stays below the number of classes.
             u: torch.Tensor = noise["class"]
             return (u * self.n_classes).long()
         return torch.tensor([checked_class(condition, self.n_classes)], device=self.device)

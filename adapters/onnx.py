@@ -15,9 +15,7 @@ others (Multinomial, Bernoulli, Dropout in training mode) are no fixed functions
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from types import ModuleType
 from typing import Any
@@ -25,35 +23,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen.adapters._onnx_graph import (
+    NOTE,
+    STEERED,
+    Input,
+    batch_size_of,
+    fits,
+    imported,
+    inner_nodes,
+    inputs_of,
+    label,
+    loaded,
+    require_known,
+    require_no_draws,
+    sample_shape,
+)
+from mcgen.arrays import as_numpy
+from mcgen.laws import gap_between, tolerance_of
 from mcgen.noise import Block, Law, Noise, NoiseSpec, Shape
 
 Array = NDArray[Any]
-
-_STEERED = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
-_REFUSED = ("Multinomial", "Bernoulli")
-_NOTE = "noise of law "
-
-
-@dataclass(frozen=True)
-class _Input:
-    """An input of a graph.
-
-    Attributes
-    ----------
-    name : str
-        As in the graph.
-    dtype : numpy.dtype or None
-        None for what is no array of numbers.
-    sides : tuple of int and None, or None
-        The batch axis first, None for open sides; None for an unknown rank.
-    law : {"normal", "uniform"}
-        As `noise_inputs` wrote it down, else normal.
-    """
-
-    name: str
-    dtype: np.dtype[Any] | None
-    sides: tuple[int | None, ...] | None
-    law: Law
 
 
 class OnnxGenerator:
@@ -66,19 +55,29 @@ class OnnxGenerator:
     batch_size : int or None
         Rows that the graph takes at a time, None for any number. Noise of other lengths is cut into slices, the last
         one filled.
+
+    Notes
+    -----
+    A generator can be pickled, with its graph or the path of it; of the options their attributes are kept, not the
+    entries that were added by name.
     """
 
     def __init__(
         self,
-        session: Any,
-        inputs: Sequence[_Input],
+        source: str | bytes,
+        options: Any,
+        providers: Sequence[Any],
+        inputs: Sequence[Input],
         noise: NoiseSpec,
         batch_size: int | None,
-        condition_input: _Input | None,
+        condition_input: Input | None,
         outputs: Sequence[str],
         name: str,
     ) -> None:
-        self.session, self.noise, self.batch_size, self.name = session, noise, batch_size, name
+        self.noise, self.batch_size, self.name = noise, batch_size, name
+        self._source, self._options, self._providers = source, _values_of(options), [*providers]
+        self.session = imported("onnxruntime").InferenceSession(source, options, providers=self._providers)
+        self._rows_are_apart = batch_size in (None, 1)
         self._inputs, self._condition_input, self._outputs = inputs, condition_input, [*outputs]
 
     def __call__(self, noise: Noise, condition: Any = None) -> Array | tuple[Array, ...]:
@@ -94,18 +93,18 @@ class OnnxGenerator:
         Raises
         ------
         ValueError
-            If there is a condition and no input for it, or the reverse; or the outputs' leading axis is not that of
-            the noise.
+            If there is a condition and no input for it, or the reverse, or it is of another shape; if the outputs'
+            leading axis is not that of the noise; or if rows of a fixed batch depend on each other.
+        TypeError
+            If the condition is not of its input's type.
         """
-        if (condition is None) != (self._condition_input is None):
-            raise ValueError(
-                f"{self.name!r} has {'no' if self._condition_input is None else 'an'} input for a condition; got "
-                f"condition={condition!r}. Say which it is by from_onnx(..., condition_input=name)"
-            )
+        condition = self._checked_condition(condition)
         given = noise if isinstance(noise, Mapping) else {self.noise.blocks[0][0]: noise}
-        blocks = {wanted.name: np.asarray(given[wanted.name], wanted.dtype) for wanted in self._inputs}
+        blocks = {one.name: _cast(given[one.name], one.dtype, law) for one, law in self._inputs_and_laws()}
         n = len(next(iter(blocks.values())))
         size = self.batch_size or n
+        if not self._rows_are_apart:
+            self._require_rows_apart(blocks, size, condition)
         parts = [self._run(blocks, range(start, min(start + size, n)), size, condition) for start in range(0, n, size)]
         samples = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return samples if len(samples) > 1 else samples[0]
@@ -115,9 +114,10 @@ class OnnxGenerator:
         taken = np.resize(np.arange(rows.start, rows.stop), size)
         feeds = {name: block if len(block) == size else block[taken] for name, block in blocks.items()}
         if self._condition_input is not None:
-            value = np.asarray(condition, self._condition_input.dtype)
             lone = self._condition_input.sides == ()
-            feeds[self._condition_input.name] = value if lone else np.broadcast_to(value, (size, *value.shape))
+            feeds[self._condition_input.name] = (
+                condition if lone else np.broadcast_to(condition, (size, *condition.shape))
+            )
         outputs = self.session.run(self._outputs, feeds)
         for name, output in zip(self._outputs, outputs, strict=True):
             if np.shape(output)[:1] != (size,):
@@ -127,6 +127,66 @@ class OnnxGenerator:
                 )
         wide = (output.astype(np.float32) if output.dtype == np.float16 else output for output in outputs)
         return [output[: len(rows)] for output in wide]
+
+    def _inputs_and_laws(self) -> Iterator[tuple[Input, Law]]:
+        laws = {name: block.law for name, block in self.noise.blocks}
+        return ((one, laws[one.name]) for one in self._inputs)
+
+    def _checked_condition(self, condition: Any) -> Any:
+        """Return a condition as its input takes it, or refuse what would have to be changed for that."""
+        wanted = self._condition_input
+        if wanted is None and condition is not None:
+            raise ValueError(
+                f"{self.name!r} has no input for a condition; got condition={condition!r}. Say which it is by "
+                "from_onnx(..., condition_input=name)"
+            )
+        if wanted is None:
+            return None
+        if condition is None:
+            raise ValueError(f"{self.name!r} has an input {wanted.name!r} for a condition: give condition= to estimate")
+        value = as_numpy(condition)
+        if wanted.sides is not None and not fits(value.shape, wanted.sides[1:]):
+            shape = f"({', '.join('?' if s is None else str(s) for s in wanted.sides[1:])})"
+            raise ValueError(f"condition must have shape {shape}, that of one sample; got shape {value.shape}")
+        if wanted.dtype is None:
+            return value
+        kinds = {"f": "iuf", "i": "iu", "u": "iu"}.get(wanted.dtype.kind, wanted.dtype.kind)
+        cast = value.astype(wanted.dtype) if value.dtype.kind in kinds else None
+        if cast is None or (wanted.dtype.kind in "iu" and not np.array_equal(cast, value)):
+            raise TypeError(
+                f"condition must be of type {wanted.dtype}, as input {wanted.name!r} takes it; got {condition!r} of "
+                f"type {value.dtype}. Convert it first"
+            )
+        return cast
+
+    def _require_rows_apart(self, blocks: dict[str, Array], size: int, condition: Any) -> None:
+        """Refuse, once, a fixed batch in which one row's noise reaches other rows: its axis would be no batch axis."""
+        rows = range(min(size, len(next(iter(blocks.values())))))
+        if len(rows) < 2:
+            return
+        plain = self._run(blocks, rows, size, condition)
+        for name, block in blocks.items():
+            moved = block.copy()
+            moved[0] = 0.5 * moved[0] + 0.3
+            for a, b in zip(plain, self._run(blocks | {name: moved}, rows, size, condition), strict=True):
+                if gap_between(a[1:], b[1:]) > tolerance_of(a):
+                    raise ValueError(
+                        f"{self.name!r} takes batches of {size}, by the leading axis of its input {name!r}, but one "
+                        "row's noise there changes other rows: the axis is none of samples. Export the model with a "
+                        "batch axis in all noise, or a leading axis of 1"
+                    )
+        self._rows_are_apart = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        runtime = imported("onnxruntime")
+        options = None if self._options is None else runtime.SessionOptions()
+        for name, value in (self._options or {}).items():
+            setattr(options, name, value)
+        self.session = runtime.InferenceSession(self._source, options, providers=self._providers)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, noise={self.noise})"
@@ -168,9 +228,11 @@ def from_onnx(
     ------
     ImportError
         If onnx or onnxruntime is not installed.
+    TypeError
+        If `model` is neither a path nor a ModelProto, or a sequence of names is one text.
     ValueError
-        If the graph draws inside; if an input is no floating-point array with a batch axis, has sides that are not
-        known, or another batch size than the others; if a name is not among the graph's.
+        If the graph draws inside; if a provider is not there; if an input is no floating-point array with a batch
+        axis, has sides that are not known, or another batch size than the others; if a name is not among the graph's.
 
     Examples
     --------
@@ -185,26 +247,27 @@ def from_onnx(
     >>> generator(np.zeros((2, 4), np.float32)).tolist()
     [[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]]
     """
-    runtime = _imported("onnxruntime")
-    proto = _loaded(model, weights=False)
-    _require_no_draws(proto)
-    inputs = {one.name: one for one in _inputs_of(proto)}
+    _require_providers(providers)
+    proto = loaded(model, weights=False)
+    require_no_draws(proto)
+    inputs = {one.name: one for one in inputs_of(proto)}
     results = [value.name for value in proto.graph.output]
-    _require_known("condition_input", [condition_input] if condition_input else [], inputs)
-    _require_known("shapes", shapes or {}, inputs)
-    _require_known("laws", laws or {}, inputs)
-    _require_known("outputs", outputs or [], results)
+    require_known("condition_input", [condition_input] if condition_input else [], inputs)
+    require_known("shapes", shapes or {}, inputs)
+    require_known("laws", laws or {}, inputs)
+    require_known("outputs", outputs or [], results)
     condition = inputs.pop(condition_input) if condition_input else None
-    batch_size = _batch_size_of([*inputs.values()])
+    batch_size = batch_size_of([*inputs.values()])
     blocks = {
-        one.name: Block(_sample_shape(one, (shapes or {}).get(one.name)), (laws or {}).get(one.name, one.law))
+        one.name: Block(sample_shape(one, (shapes or {}).get(one.name)), (laws or {}).get(one.name, one.law))
         for one in inputs.values()
     }
     source = fspath(model) if isinstance(model, str | PathLike) else model.SerializeToString()
-    session = runtime.InferenceSession(source, options, providers=[*providers])
     double = any(one.dtype == np.float64 for one in inputs.values())
     return OnnxGenerator(
-        session,
+        source,
+        options,
+        providers,
         [*inputs.values()],
         NoiseSpec(tuple(blocks.items()), "float64" if double else "float32"),
         batch_size,
@@ -247,24 +310,25 @@ def noise_inputs(model: str | PathLike[str] | Any) -> Any:
     >>> from_onnx(noise_inputs(graph), condition_input="mean")
     OnnxGenerator(vae, noise=normal(4) float32)
     """
-    onnx = _imported("onnx")
+    onnx = imported("onnx")
     # Exporters put draws into functions of the model; inlined they are nodes like any other.
-    proto = _imported("onnx.inliner").inline_local_functions(_loaded(model, weights=True))
+    proto = imported("onnx.inliner").inline_local_functions(loaded(model, weights=True))
     graph = proto.graph
-    for node in _inner_nodes(graph):
-        if node.op_type in _STEERED:
+    for node in inner_nodes(graph):
+        if node.op_type in STEERED:
             raise ValueError(
-                f"{_label(node)} draws inside a loop or a branch, where the number of draws is not known; export the "
+                f"{label(node)} draws inside a loop or a branch, where the number of draws is not known; export the "
                 "model with a fixed number of steps, unrolled"
             )
-    if not any(node.op_type in _STEERED for node in graph.node):
-        raise ValueError(f"the graph {graph.name!r} has none of {', '.join(_STEERED)}; give it to from_onnx as it is")
+    if not any(node.op_type in STEERED for node in graph.node):
+        require_no_draws(proto)
+        raise ValueError(f"the graph {graph.name!r} has none of {', '.join(STEERED)}; give it to from_onnx as it is")
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
     types = {value.name: value.type for value in [*inferred.value_info, *inferred.input, *inferred.output]}
     kept: list[Any] = []
     n_found = 0
     for node in graph.node:
-        if node.op_type not in _STEERED:
+        if node.op_type not in STEERED:
             kept.append(node)
             continue
         value, formula = _as_input(node, _unused(f"noise_{n_found}", types), types, onnx)
@@ -290,7 +354,7 @@ def _as_input(node: Any, name: str, types: Mapping[str, Any], onnx: ModuleType) 
         shift, factor = told.get("mean", 0.0), told.get("scale", 1.0)
     else:
         shift, factor = told.get("low", 0.0), told.get("high", 1.0) - told.get("low", 0.0)
-    value = onnx.helper.make_tensor_value_info(name, element, told.get("shape"), doc_string=_NOTE + law)
+    value = onnx.helper.make_tensor_value_info(name, element, told.get("shape"), doc_string=NOTE + law)
     if "shape" not in told and found is not None and found.tensor_type.HasField("shape"):
         value.type.tensor_type.shape.CopyFrom(found.tensor_type.shape)
     constant, operator = onnx.helper.make_tensor, onnx.helper.make_node
@@ -304,7 +368,7 @@ def _as_input(node: Any, name: str, types: Mapping[str, Any], onnx: ModuleType) 
 
 
 def _drop_unused_inputs(graph: Any) -> None:
-    used = {name for node in [*graph.node, *_inner_nodes(graph)] for name in node.input}
+    used = {name for node in [*graph.node, *inner_nodes(graph)] for name in node.input}
     used |= {value.name for value in graph.output}
     inputs = [value for value in graph.input if value.name in used]
     del graph.input[:]
@@ -317,117 +381,28 @@ def _unused(name: str, types: Mapping[str, Any]) -> str:
     return name
 
 
-def _require_no_draws(proto: Any) -> None:
-    functions = [node for function in proto.functions for node in function.node]
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    constants |= {n.output[0]: n.attribute[0].t for n in proto.graph.node if n.op_type == "Constant"}
-    inner = [*_inner_nodes(proto.graph), *functions, *(n for f in proto.functions for n in _inner_nodes(f))]
-    nodes = [*proto.graph.node, *inner]
-    steered = [node for node in nodes if node.op_type in _STEERED]
-    if steered:
-        raise ValueError(
-            f"the graph draws its own noise, in {', '.join(map(_label, steered))}, which no design reaches; make it an "
-            "input: from_onnx(noise_inputs(model))"
-        )
-    refused = [node for node in nodes if node.op_type in _REFUSED or _drops(node, constants)]
-    if refused:
-        raise ValueError(
-            f"the graph draws random numbers in {', '.join(map(_label, refused))}, which can't be steered; export the "
-            "model in evaluation mode, or make the outcome of the draw an input of the graph"
-        )
-
-
-def _drops(node: Any, constants: Mapping[str, Any]) -> bool:
-    """Tell whether a node is Dropout in training mode, or may be."""
-    if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
-        return False
-    training = constants.get(node.input[2])
-    return training is None or bool(_imported("onnx.numpy_helper").to_array(training))
-
-
-def _inner_nodes(graph: Any) -> Iterator[Any]:
-    """Yield the nodes of the graphs inside nodes: the bodies of loops and branches."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from inner.node
-                yield from _inner_nodes(inner)
-
-
-def _label(node: Any) -> str:
-    return f"{node.op_type} (node {node.name or node.output[0]!r})"
-
-
-def _loaded(model: str | PathLike[str] | Any, *, weights: bool) -> Any:
-    onnx = _imported("onnx")
-    return model if isinstance(model, onnx.ModelProto) else onnx.load(fspath(model), load_external_data=weights)
-
-
-def _require_known(argument: str, names: Iterable[str], known: Iterable[str]) -> None:
-    if not set(names) <= set(known):
-        raise ValueError(f"{argument} names {', '.join(names)}; the graph has {', '.join(known)}")
-
-
-def _inputs_of(proto: Any) -> Iterator[_Input]:
-    """Yield the inputs of a graph, without weights that stand among them."""
-    onnx = _imported("onnx")
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    for value in proto.graph.input:
-        tensor = value.type.tensor_type
-        numbers = value.type.HasField("tensor_type") and tensor.elem_type != onnx.TensorProto.STRING
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if numbers else None
-        sides = tuple(dim.dim_value or None for dim in tensor.shape.dim) if tensor.HasField("shape") else None
-        law: Law = "uniform" if value.doc_string == f"{_NOTE}uniform" else "normal"
-        if value.name not in weights:
-            yield _Input(value.name, dtype, sides, law)
-
-
-def _sample_shape(given: _Input, shape: Shape | None) -> Shape:
-    """Return the shape of a noise input for one sample, or refuse what can't be noise."""
-    name, sides = given.name, given.sides
-    if given.dtype not in (np.float16, np.float32, np.float64) or sides == ():
-        what = "a single number" if sides == () else f"of type {given.dtype}"
-        raise ValueError(
-            f"input {name!r} is {what}, where noise must be an array of float16, float32 or float64 with a batch axis "
-            f"first; where it takes the condition, say condition_input={name!r}, else make it a constant of the graph"
-        )
-    inner = (None,) if sides is None else sides[1:]
-    if shape is not None and (sides is None or _fits(tuple(shape), inner)):
-        return tuple(shape)
-    known = tuple(side for side in inner if side is not None)
-    if shape is None and len(known) == len(inner):
-        return known
-    found = (
-        "of unknown rank" if sides is None else f"of shape ({', '.join('?' if s is None else str(s) for s in inner)})"
-    )
-    raise ValueError(
-        f"input {name!r} is {found} for one sample in the graph, and shapes says {shape}; give it without the batch "
-        f"axis, such as shapes={{{name!r}: (3, 32, 32)}}"
-    )
-
-
-def _fits(shape: Shape, sides: Sequence[int | None]) -> bool:
-    return len(shape) == len(sides) and all(b in (None, a) for a, b in zip(shape, sides, strict=True))
-
-
-def _batch_size_of(inputs: Sequence[_Input]) -> int | None:
-    """Return the rows that the graph takes at a time, None for any number."""
-    if not inputs:
-        raise ValueError("the graph has no input for noise, and its samples would all be equal; give it one")
-    sizes = {one.name: one.sides[0] for one in inputs if one.sides}
-    fixed = {size for size in sizes.values() if size is not None}
-    if len(fixed) > 1:
-        raise ValueError(
-            f"the inputs have leading axes of {sizes}, where all must be the same number of samples; export the "
-            "model with one batch size, or with a symbolic one"
-        )
-    return next(iter(fixed), None)
-
-
-def _imported(module: str) -> ModuleType:
+def _require_providers(providers: Sequence[Any]) -> None:
+    there = imported("onnxruntime").get_available_providers()
+    # A provider may come with its options, as (name, options).
+    names = providers if isinstance(providers, str) else [one if isinstance(one, str) else one[0] for one in providers]
     try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"ONNX graphs need {module}, which is not installed; install the extra: pip install 'mcgen-stats[onnx]'"
-        ) from error
+        require_known("providers", names, there)
+    except ValueError:
+        raise ValueError(
+            f"providers names {', '.join(names)}; this onnxruntime has {', '.join(there)}. Install the package that "
+            "brings it, such as onnxruntime-gpu"
+        ) from None
+
+
+def _values_of(options: Any) -> dict[str, Any] | None:
+    """Return the attributes of session options, which can't be pickled themselves."""
+    if options is None:
+        return None
+    values = {name: getattr(options, name) for name in dir(options) if not name.startswith("_")}
+    return {name: value for name, value in values.items() if not callable(value)}
+
+
+def _cast(noise: Any, dtype: np.dtype[Any] | None, law: Law) -> Array:
+    """Return noise in an input's type; rounding would reach 1, which no uniform noise is."""
+    block: Array = np.asarray(noise, dtype)
+    return np.minimum(block, np.nextafter(block.dtype.type(1), block.dtype.type(0))) if law == "uniform" else block

@@ -22,13 +22,18 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 
+from mcgen._numbers import checked_integer, checked_real
+from mcgen.adapters._torch import checked_class
+from mcgen.adapters.captured import PIPELINE_ADVICE
 from mcgen.adapters.diffusion import DDIM, Guided, Heun, Prediction, Schedule
 
 Sampler = Literal["ddim", "heun"]
@@ -89,7 +94,7 @@ def from_pipeline(
 
     Parameters
     ----------
-    pipe : diffusers.DiffusionPipeline or str
+    pipe : diffusers.DiffusionPipeline, str or path
         A DDIM, DDPM, DiT or StableDiffusion pipeline with a DDIM or DDPM scheduler; or its name on the hub, or its
         folder.
     steps : int
@@ -106,12 +111,16 @@ def from_pipeline(
     Returns
     -------
     DDIM or Heun
-        The condition is a class (DiT) or a prompt (StableDiffusion), None for any; the others take none.
+        The condition is a class (DiT) or a prompt (StableDiffusion); None, for any, where guidance is at most 1. The
+        others take none.
 
     Raises
     ------
     ValueError
-        If the pipeline, its scheduler or an option of theirs is none that is known here: `capture` takes them.
+        If the pipeline, its scheduler or an option of theirs is none that is known here: `capture` takes them. If a
+        network of the pipeline is in training mode, or a number out of its range.
+    TypeError
+        If `steps` is no whole number, `eta` or `guidance` no number.
     OSError
         If there is no pipeline of that name on this machine, and the hub can't be reached.
 
@@ -123,13 +132,17 @@ def from_pipeline(
         raise ValueError(f"sampler must be one of {get_args(Sampler)}; got {sampler!r}")
     if sampler == "heun" and eta is not None:
         raise ValueError(f'Heun\'s steps are deterministic and take no eta; got eta={eta}. Use sampler="ddim"')
-    pipe = _loaded(pipe) if isinstance(pipe, str) else pipe
+    steps = checked_integer("steps", steps)
+    eta = None if eta is None else checked_real("eta", eta)
+    pipe = _loaded(os.fspath(pipe)) if isinstance(pipe, str | os.PathLike) else pipe
     kind = type(pipe).__name__
     if kind not in _READERS:
-        raise ValueError(f"from_pipeline reads {', '.join(_READERS)}; got {kind}. {_CAPTURE}")
+        raise ValueError(f"from_pipeline reads {', '.join(_READERS)}; got {kind}. {PIPELINE_ADVICE}")
     scheduler = pipe.scheduler
     schedule, ancestral = _schedule(scheduler)
+    _require_steps(steps, len(schedule.alpha_bar))
     parts = _READERS[kind](pipe)
+    _require_evaluation_mode(pipe, (parts.network, *parts.others))
     denoiser: torch.nn.Module = PipelineDenoiser(parts.network, len(schedule.alpha_bar), parts.predict)
     scale = _guidance_scale(pipe, guidance)
     if scale > 1:
@@ -148,17 +161,17 @@ def from_pipeline(
     return DDIM(denoiser, schedule, parts.shape, steps=times, eta=eta, keep_noise=not ancestral, **options)
 
 
-_CAPTURE = (
-    "mcgen.adapters.capture takes any pipeline as it is: capture(lambda n, condition: pipe(batch_size=n, "
-    'output_type="pt").images, modules=pipe.unet)'
-)
-
-
 def _loaded(name: str) -> Any:
     try:
         from diffusers import DiffusionPipeline
     except ImportError as error:
         raise ImportError("reading a pipeline by its name needs diffusers: pip install diffusers") from error
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "model_index.json").exists():
+        raise FileNotFoundError(
+            f"the folder {name!r} has no model_index.json, so it is no diffusers pipeline; give the folder that "
+            "pipe.save_pretrained(folder) wrote, not that of one of its networks"
+        )
     try:
         return DiffusionPipeline.from_pretrained(name)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
@@ -170,13 +183,28 @@ def _loaded(name: str) -> Any:
         ) from error
 
 
+def _require_steps(steps: int, n_training: int) -> None:
+    if not 1 <= steps <= n_training:
+        raise ValueError(f"steps must be between 1 and the scheduler's {n_training} training steps; got {steps}")
+
+
+def _require_evaluation_mode(pipe: Any, networks: tuple[torch.nn.Module, ...]) -> None:
+    training = [
+        f"{type(part).__name__}: pipe.{name}.eval()"
+        for name, part in pipe.components.items()
+        if any(part is network for network in networks) and any(module.training for module in part.modules())
+    ]
+    if training:
+        raise ValueError(f"networks of a pipeline are run in evaluation mode; set it first, of {', '.join(training)}")
+
+
 def _schedule(scheduler: Any) -> tuple[Schedule, bool]:
     """Return a scheduler's schedule, and whether it is the ancestral one."""
     kind, config = type(scheduler).__name__, scheduler.config
     if kind not in ("DDIMScheduler", "DDPMScheduler"):
         raise ValueError(
             f"from_pipeline knows the schedulers DDIMScheduler and DDPMScheduler; got {kind}. Where DDIM will do, set "
-            f"pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config). {_CAPTURE}"
+            f"pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config). {PIPELINE_ADVICE}"
         )
     ancestral = kind == "DDPMScheduler"
     wanted: dict[str, tuple[Any, ...]] = {
@@ -189,7 +217,7 @@ def _schedule(scheduler: Any) -> tuple[Schedule, bool]:
         if config[option] not in allowed:
             raise ValueError(
                 f"from_pipeline reads a {kind} whose {option} is {' or '.join(map(repr, allowed))}; got "
-                f"{config[option]!r}. {_CAPTURE}"
+                f"{config[option]!r}. {PIPELINE_ADVICE}"
             )
     end = 1.0 if ancestral else float(scheduler.final_alpha_cumprod)
     return Schedule(tuple(scheduler.alphas_cumprod.double().tolist()), end), ancestral
@@ -207,7 +235,7 @@ def _times(scheduler: Any, steps: int, ancestral: bool) -> list[int]:
         raise ValueError(
             f"a DDIMScheduler with timestep_spacing={scheduler.config.timestep_spacing!r} and {steps} steps arrives at "
             'other training steps than its next step starts from. Use timestep_spacing="leading", or "trailing" with '
-            f"steps that divide {scheduler.config.num_train_timesteps}. {_CAPTURE}"
+            f"steps that divide {scheduler.config.num_train_timesteps}. {PIPELINE_ADVICE}"
         )
     return times
 
@@ -217,53 +245,71 @@ def _guidance_scale(pipe: Any, guidance: float | None) -> float:
     if own is None and guidance is not None:
         raise ValueError(f"a {type(pipe).__name__} has no condition to be guided by; got guidance={guidance}")
     if guidance is not None:
-        return guidance
+        return checked_real("guidance", guidance)
     return float(own.default) if own else 1.0
 
 
-def _image_parts(pipe: Any) -> _Parts:
-    unet = pipe.unet
+@dataclass(frozen=True, eq=False)
+class _Unconditional:
+    unet: Any
+    owner: str
 
-    def predict(x: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
         if condition is not None:
-            raise ValueError(f"a {type(pipe).__name__} is unconditional; got the condition {condition!r}, give None")
-        return unet(x, t).sample  # type: ignore[no-any-return]
+            raise ValueError(f"a {self.owner} is unconditional; got the condition {condition!r}, give None")
+        return self.unet(x, t).sample  # type: ignore[no-any-return]
 
-    return _Parts(unet, predict, _shape(unet), _pictures)
+
+def _image_parts(pipe: Any) -> _Parts:
+    return _Parts(pipe.unet, _Unconditional(pipe.unet, type(pipe).__name__), _shape(pipe.unet), _pictures)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfClass:
+    transformer: Any
+    n_channels: int
+
+    def __call__(self, x: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
+        n_classes = self.transformer.config.num_embeds_ada_norm
+        label = n_classes if condition is None else checked_class(condition, n_classes)
+        labels = torch.full((len(x),), label, device=x.device)
+        # Beside the noise such a network may predict variances, which DDIM has no use for.
+        return self.transformer(x, timestep=t, class_labels=labels).sample[:, : self.n_channels]  # type: ignore[no-any-return]
 
 
 def _class_parts(pipe: Any) -> _Parts:
-    transformer, shape = pipe.transformer, _shape(pipe.transformer)
-    n_classes = transformer.config.num_embeds_ada_norm
+    shape = _shape(pipe.transformer)
+    return _Parts(pipe.transformer, _OfClass(pipe.transformer, shape[0]), shape, _Decoder(pipe.vae), (pipe.vae,))
 
-    def predict(x: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
-        if condition is not None and not 0 <= int(condition) < n_classes:
-            raise ValueError(f"condition must be a class from 0 to {n_classes - 1}, or None for any; got {condition}")
-        label = n_classes if condition is None else int(condition)
-        labels = torch.full((len(x),), label, device=x.device)
-        # Beside the noise such a network may predict variances, which DDIM has no use for.
-        return transformer(x, timestep=t, class_labels=labels).sample[:, : shape[0]]  # type: ignore[no-any-return]
 
-    return _Parts(transformer, predict, shape, _decoder(pipe.vae), (pipe.vae,))
+@dataclass(frozen=True, eq=False)
+class _OfPrompt:
+    pipe: Any
+    unet: Any
+    kept: dict[tuple[Any, ...], torch.Tensor]
+
+    def __call__(self, x: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
+        if not isinstance(condition, str | None):
+            raise ValueError(f"condition must be a prompt, or None for any image; got {condition!r}")
+        states = self.embedding(condition or "").expand(len(x), -1, -1)
+        return self.unet(x, t, encoder_hidden_states=states).sample  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def embedding(self, prompt: str) -> torch.Tensor:
+        """Return a prompt's states, of which the last ones are kept."""
+        key = (prompt, self.unet.device, self.unet.dtype)
+        if key not in self.kept:
+            if len(self.kept) >= _PROMPTS_KEPT:
+                self.kept.pop(next(iter(self.kept)))
+            self.kept[key] = self.pipe.encode_prompt([prompt], self.unet.device, 1, False)[0]
+        return self.kept[key]
 
 
 def _text_parts(pipe: Any) -> _Parts:
     unet = pipe.unet
     if unet.config.time_cond_proj_dim is not None:
-        raise ValueError(f"from_pipeline reads no network that takes the guidance scale as an input. {_CAPTURE}")
-
-    @lru_cache(maxsize=_PROMPTS_KEPT)
-    @torch.no_grad()
-    def embedding(prompt: str) -> torch.Tensor:
-        return pipe.encode_prompt([prompt], unet.device, 1, False)[0]  # type: ignore[no-any-return]
-
-    def predict(x: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
-        if not isinstance(condition, str | None):
-            raise ValueError(f"condition must be a prompt, or None for any image; got {condition!r}")
-        states = embedding(condition or "").expand(len(x), -1, -1)
-        return unet(x, t, encoder_hidden_states=states).sample  # type: ignore[no-any-return]
-
-    return _Parts(unet, predict, _shape(unet), _decoder(pipe.vae), (pipe.vae, pipe.text_encoder))
+        raise ValueError(f"from_pipeline reads no network that takes the guidance scale as an input. {PIPELINE_ADVICE}")
+    return _Parts(unet, _OfPrompt(pipe, unet, {}), _shape(unet), _Decoder(pipe.vae), (pipe.vae, pipe.text_encoder))
 
 
 _READERS: dict[str, Callable[[Any], _Parts]] = {
@@ -284,5 +330,9 @@ def _pictures(x: torch.Tensor) -> torch.Tensor:
     return (x / 2 + 0.5).clamp(0, 1)
 
 
-def _decoder(vae: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda latents: _pictures(vae.decode(latents / vae.config.scaling_factor).sample)
+@dataclass(frozen=True, eq=False)
+class _Decoder:
+    vae: Any
+
+    def __call__(self, latents: torch.Tensor) -> torch.Tensor:
+        return _pictures(self.vae.decode(latents / self.vae.config.scaling_factor).sample)

@@ -143,7 +143,11 @@ class PosteriorSampler(Diffusion):
 
     def _measurement(self, condition: object) -> torch.Tensor:
         wanted = self.operator.measurement_shape
-        y = as_floats(condition, f"the condition of {self.name!r}, a measurement,")
+        try:
+            y = as_floats(condition, f"the condition of {self.name!r}, one measurement of shape {wanted},")
+        except TypeError as error:
+            error.add_note("Simulate one by operator.measure(image, noise_sd, noise)")
+            raise
         if tuple(y.shape) == wanted and bool(y.isfinite().all()):
             return y
         found = f"shape {tuple(y.shape)}" if tuple(y.shape) != wanted else "a NaN or an infinity in it"

@@ -78,7 +78,7 @@ class VAE(TorchGenerator):
         super().__init__(decoder, latent_shape, modules=modules, name=name)
 
     def __call__(self, noise: Noise, condition: object = None) -> Any:
-        """Return the samples of `noise`, as `TorchGenerator` does, and refuse a condition that the decoder can't take."""
+        """Return the samples of `noise`, as `TorchGenerator` does; refuse a condition that the decoder can't take."""
         require_condition_taken(self.function, condition, self.name)
         return super().__call__(noise, condition)
 

@@ -173,6 +173,19 @@ def change_noise(noise: Noise, change: Callable[[Array], Array]) -> Noise:
     return noise.map(change) if isinstance(noise, BlockNoise) else change(np.asarray(noise))
 
 
+def as_rows(noise: Noise) -> Noise:
+    """Return noise (replicates, points, ...), as designs draw it, with one leading axis, as generators take it.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.noise import as_rows
+    >>> as_rows(mcgen.Antithetic().draw((3,), 5, seed=0)).shape
+    (10, 3)
+    """
+    return change_noise(noise, lambda block: block.reshape(-1, *block.shape[2:]))
+
+
 def _checked_shape(shape: Shape) -> Shape:
     try:
         # One number is a shape of one side, as in numpy.

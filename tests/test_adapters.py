@@ -14,6 +14,7 @@ import mcgen  # noqa: E402
 from mcgen import Antithetic, Block, NoiseSpec  # noqa: E402
 from mcgen.adapters import DDIM, Guided, Heun, Schedule, from_torch, models  # noqa: E402
 from mcgen.adapters.diffusion import split_prediction  # noqa: E402
+from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = [pytest.mark.filterwarnings("ignore:the replicate means"), pytest.mark.usefixtures("one_torch_thread")]
@@ -143,12 +144,24 @@ def test_guidance_is_the_formula() -> None:
     guided = Guided(Plain().eval(), 2.0)
     x = torch.ones(2, 3)
     assert torch.equal(guided(x, x[:, 0], 1.0), 3.0 * x)
-    assert torch.equal(guided(x, x[:, 0]), 0.0 * x)
     assert not guided.training
+    assert torch.equal(Guided(Plain().eval().forward, 2.0)(x, x[:, 0], 1.0), 3.0 * x)
+    for lone in (guided, Guided(lambda x, time, condition: x, 0.5)):
+        with pytest.raises(ValueError, match="guidance needs a condition; with None there is nothing to guide"):
+            lone(x, x[:, 0])
+    with pytest.raises(ValueError, match=r"the guided denoiser must return a tensor .*, \(2, 3\); got \(2, 1\)"):
+        Guided(lambda x, time, condition: x if condition is None else x[:, :1], 1.0)(x, x[:, 0], 1.0)
+    training = Plain()
+    with pytest.raises(ValueError, match="is in training mode"):
+        DDIM(Guided(training.forward, 1.0), Schedule.cosine(), (3,))
+    for wrong in (math.nan, "2"):
+        with pytest.raises((TypeError, ValueError), match="weight must be"):
+            Guided(Plain(), wrong)
     model = models.load("digits-diffusion", guidance=1.0)
     z = np.random.default_rng(SEED).standard_normal((4, 1, 8, 8), dtype=np.float32)
     assert not torch.allclose(model(z, 3), models.load("digits-diffusion")(z, 3))
-    assert torch.equal(model(z), models.load("digits-diffusion")(z))
+    with pytest.raises(ValueError, match="guidance needs a condition"):
+        model(z)
 
 
 def test_schedule_and_sampler_refuse() -> None:
@@ -304,3 +317,122 @@ def test_steps_one_by_one_and_schedules_that_end_below_one() -> None:
     assert [name for name, _ in model.noise.blocks] == ["start", "step 1", "step 2", "step 3"]
     with pytest.raises(ValueError, match="a coarse model has between 1 and the model's own 3 steps; got 4"):
         model.coarse(4)
+    whole = DDIM(torch.nn.Identity().eval(), schedule, (1,), steps=[80, 40, 0], eta=1.0)
+    # Its last step ends where it starts, and adds nothing: a block would be declared without an effect.
+    assert [name for name, _ in whole.noise.blocks] == ["start", "step 1", "step 2"]
+    assert DDIM(torch.nn.Identity().eval(), schedule, (1,), steps=np.int64(3)).steps == 3
+
+
+class HalfDenoiser(torch.nn.Module):
+    """A denoiser or a velocity whose numbers are rounded to bfloat16, as a network in it would round them."""
+
+    def __init__(self, exact) -> None:
+        super().__init__()
+        self.exact, self.weight = exact, torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        assert x.dtype == torch.bfloat16
+        assert time.dtype == torch.float32
+        return self.exact(x.double(), time.double()).to(x.dtype)
+
+
+@pytest.mark.parametrize(("sampler", "options"), [(DDIM, {"eta": 1.0, "steps": 1000}), (Heun, {"steps": 40})])
+def test_states_are_kept_in_single_precision(sampler: type, options: dict) -> None:
+    """Networks in half precision hardly move the mean; a state in it does."""
+    schedule, errors = Schedule.cosine(), []
+    exact = FractionalDenoiser(schedule, 0.7, 0.5).eval()
+    for narrow in (None, torch.bfloat16):
+        model = sampler(HalfDenoiser(exact).eval(), schedule, (1,), decode=lambda x: x + x.new_zeros(1), **options)
+        assert (model.dtype, model.network_dtype) == (torch.float32, torch.bfloat16)
+        model.dtype = narrow or model.dtype
+        whole = sampler(exact, schedule, (1,), dtype=torch.float64, **options)
+        noise = mcgen.MonteCarlo().draw(model.noise, 500, SEED)
+        lone = isinstance(noise, np.ndarray)
+        given = noise[:, 0] if lone else {name: block[:, 0] for name, block in noise.items()}
+        path = model.trajectory(given)
+        assert path.dtype == torch.float32
+        errors.append(abs(float((path[:, -1] - whole.trajectory(given)[:, -1]).mean())))
+    assert errors[0] < 0.005
+    assert errors[1] > 2 * errors[0]
+
+
+def test_outputs_that_would_broadcast_are_refused() -> None:
+    schedule, z = Schedule.cosine(), np.ones((3, 4), np.float32)
+    for wrong, found in (
+        (lambda x, t, c: x[:, :1], r"\(3, 1\)"),
+        (lambda x, t, c: x.mean(0, keepdim=True), r"\(1, 4\)"),
+        (lambda x, t, c: x.numpy(), "ndarray"),
+        (lambda x, t, c: {"sample": x}, "dict"),
+    ):
+        message = (
+            rf"the denoiser of 'net' must return a tensor .*, \(3, 4\); got {found}. Of a diffusers network return"
+        )
+        for sampler in (DDIM, Heun):
+            with pytest.raises(ValueError, match=message):
+                sampler(wrong, schedule, (4,), steps=3, name="net")(z)
+
+
+def test_denoisers_are_modules_methods_or_functions() -> None:
+    schedule, z = Schedule.cosine(), np.ones((3, 1), np.float32)
+    module = GaussianDenoiser(schedule, 0.7, 0.5).eval()
+    plain = DDIM(module, schedule, (1,), steps=5)
+    assert plain.name == "GaussianDenoiser DDIM-5"
+    function = DDIM(lambda x, t, c: module(x, t), schedule, (1,), steps=5, modules=module)
+    assert function.modules == DDIM(module.forward, schedule, (1,), steps=5).modules == (module,)
+    assert torch.equal(function(z), plain(z))
+    check_generator(function).require()
+    module.train()
+    with pytest.raises(ValueError, match="GaussianDenoiser is in training mode"):
+        function.coarse(2)
+    for wrong in ({"denoiser": 3}, {"decode": "x"}):
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be callable: a torch module, its method or a"):
+            DDIM(**({"denoiser": module.eval(), "schedule": schedule, "shape": (1,)} | wrong))
+
+
+def test_other_steps_keep_device_type_and_name() -> None:
+    schedule = Schedule.cosine()
+    for sampler in (DDIM, Heun):
+        model = sampler(lambda x, t, c: x, schedule, (1,), steps=9, device="meta", dtype=torch.float64, name="mine")
+        coarse = model.coarse(5).coarse(3)
+        assert (coarse.device.type, coarse.dtype, coarse.name) == ("meta", torch.float64, "mine, 3 steps")
+        assert sampler(lambda x, t, c: x, schedule, (1,), steps=9).coarse(3).name.endswith("-3")
+    half = DDIM(lambda x, t, c: x, schedule, (1,), steps=9, dtype=torch.float16).coarse(3)
+    assert (half.dtype, half.network_dtype) == (torch.float32, torch.float16)
+
+
+def test_schedules_are_values() -> None:
+    betas = np.linspace(1e-4, 0.02, 1000)
+    schedule = Schedule(np.cumprod(1 - betas))
+    assert schedule == Schedule(np.cumprod(1 - betas).tolist()) == Schedule.from_betas(betas)
+    assert hash(schedule) == hash(Schedule.from_betas(torch.from_numpy(betas)))
+    assert repr(schedule) == "Schedule(1000 steps, alpha_bar from 0.9999 to 4e-05)"
+    assert repr(Schedule.cosine()) == "Schedule(1000 steps, alpha_bar from 1 to 2.4e-09)"
+    assert repr(Schedule((0.9, 0.1), end=0.95)) == "Schedule(2 steps, alpha_bar from 0.9 to 0.1, end 0.95)"
+    with pytest.raises(ValueError, match=r"alpha_bar ends at 0.98, where a sample is hardly noised; of alphas take"):
+        Schedule(1 - betas)
+    with pytest.raises(ValueError, match=r"inside \(0, 1\); got nan after 0.9 at step 1"):
+        Schedule((0.9, math.nan, 0.1))
+    with pytest.raises(ValueError, match=r"betas must lie inside \(0, 1\); got values from 0.0 to 0.5"):
+        Schedule.from_betas([0.0, 0.5])
+    for sampler in (DDIM, Heun):
+        with pytest.raises(TypeError, match="schedule must be a mcgen.adapters.Schedule; got ndarray. Of a scheduler"):
+            sampler(torch.nn.Identity().eval(), betas, (1,))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options", "message"),
+    [
+        (DDIM, {"steps": "50"}, "steps must be an int; got '50' of type str"),
+        (DDIM, {"steps": True}, "steps must be an int; got True of type bool"),
+        (DDIM, {"steps": [9.5, 0]}, "each of steps must be an int; got 9.5"),
+        (Heun, {"steps": "5"}, "steps must be an int; got '5' of type str"),
+        (DDIM, {"eta": math.nan}, "eta must be finite; got nan"),
+        (DDIM, {"eta": "1"}, "eta must be a number; got '1'"),
+        (DDIM, {"clip": math.inf}, "clip must be finite; got inf"),
+        (Heun, {"eta": 1}, "Heun takes no option 'eta'; fresh noise at every step is DDIM's"),
+        (DDIM, {"guidance": 3}, r"DDIM takes no option 'guidance'; for guidance give Guided\(denoiser, weight\)"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_refused(sampler: type, options: dict, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        sampler(torch.nn.Identity().eval(), Schedule.cosine(), (1,), **options)

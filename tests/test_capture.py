@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from conftest import SEED
@@ -100,13 +102,116 @@ def test_attention_without_dropout_is_no_draw() -> None:
     assert len(capture(attentive).draws) == 1
 
 
+def test_operations_give_what_torch_says_of_their_noise() -> None:
+    """Each law on its own arguments; `bernoulli` once took those of its first one for its probability."""
+
+    def laws(n: int, condition: object) -> tuple[torch.Tensor, ...]:
+        x = torch.full((n, 4), 0.9)
+        values, mask = torch.native_dropout(x, 0.25, True)
+        return (
+            torch.bernoulli(x, 0.2),
+            torch.empty(n, 4).log_normal_(0.5, 0.3),
+            torch.empty(n, 4).cauchy_(1.0, 2.0),
+            torch.empty(n, 4).geometric_(0.3),
+            values,
+            mask,
+        )
+
+    generator = capture(laws)
+    noise = rows(generator, Antithetic(), replicates=500)
+    u = [torch.from_numpy(block) for block in noise.values()]
+    kept, share, log_normal, cauchy, geometric = u
+    bernoulli, first, second, third, values, mask = generator(noise)
+    assert torch.equal(bernoulli, (share < 0.2).float())
+    assert torch.allclose(first, torch.exp(0.5 + 0.3 * log_normal))
+    assert torch.allclose(second, torch.distributions.Cauchy(1.0, 2.0).icdf(cauchy), rtol=1e-3, atol=1e-4)
+    assert abs(float((third == 1).float().mean()) - 0.3) < 0.05
+    assert float(third.min()) == 1
+    assert torch.equal(third, torch.ceil(torch.log(geometric) / np.log(0.7)))
+    assert torch.equal(mask, kept < 0.75)
+    assert torch.allclose(values, 0.9 * mask / 0.75)
+
+
+def test_complex_noise_has_both_parts() -> None:
+    generator = capture(lambda n, c: 2 * torch.randn(n, 3, dtype=torch.complex64))
+    z = np.random.default_rng(SEED).standard_normal((4, 3, 2), dtype=np.float32)
+    assert np.allclose(generator(z).numpy(), np.sqrt(2) * (z[..., 0] + 1j * z[..., 1]))
+    twice = capture(lambda n, c: (lambda x: x[:n] + 2 * x[n:])(torch.randn(2 * n, 3, dtype=torch.complex128)))
+    assert (str(twice.noise.blocks[0][1]), twice.noise.dtype) == ("normal(2x3x2)", "float64")
+    z = np.random.default_rng(SEED).standard_normal((4, 2, 3, 2))
+    expected = (z[..., 0] + 1j * z[..., 1]) / np.sqrt(2)
+    assert np.allclose(twice(z).numpy(), expected[:, 0] + 2 * expected[:, 1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_uniform_noise_in_half_precision_stays_below_one(dtype: torch.dtype) -> None:
+    generator = capture(lambda n, c: torch.rand(n, 2, dtype=dtype) + torch.empty(n, 2, dtype=dtype).uniform_(0, 1) * 0)
+    u = np.full((1, 2), 1 - 2.0**-24, np.float32)
+    assert torch.from_numpy(u).to(dtype).max() == 1
+    assert generator({name: u for name, _ in generator.noise.blocks}).max() < 1
+
+
+def test_rrelu_in_evaluation_draws_nothing() -> None:
+    layer = torch.nn.RReLU()
+    assert len(capture(lambda n, c: layer.eval()(torch.randn(n, 4))).draws) == 1
+    with pytest.raises(ValueError, match="draws rrelu_with_noise"):
+        capture(lambda n, c: layer.train()(torch.randn(n, 4)))
+
+
+def test_effects_are_seen_in_every_output() -> None:
+    text = capture(lambda n, c: (torch.randn(n, 2), torch.randn(n, 2))).describe(effects=True)
+    assert "no effect" not in text
+
+
+def test_generators_of_the_user_are_set_back() -> None:
+    own = torch.Generator().manual_seed(3)
+    before = own.get_state()
+    capture(lambda n, c: torch.randn(n, 4, generator=own))
+    assert torch.equal(own.get_state(), before)
+
+
+class Pipeline:
+    scheduler = None
+
+    def __call__(self, batch_size: int, steps: int = 50) -> None:
+        """Takes long."""
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (lambda n: torch.randn(n, 4), r"'<lambda>' takes \(n\): write lambda n, condition"),
+        (Pipeline(), "a sampler, not the pipeline itself; got a Pipeline. .*capture takes any pipeline"),
+        (3, "capture takes a callable sampler"),
+        (lambda n, c: None, "returned NoneType, which has no leading axis of 2 samples; return one tensor"),
+        (lambda n, c: {"x": torch.randn(n, 2)}, "returned dict, which has no leading axis"),
+        (lambda n, c: (torch.randn(n, 2), 0), "returned tuple, which has no leading axis"),
+        (lambda n, c: type("Output", (dict,), {"images": 1})(), r"returned Output, .*return its images: pipe"),
+    ],
+)
+def test_what_is_no_sampler_is_refused(sampler, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        capture(sampler)
+
+
+def test_modules_and_conditions_that_do_not_fit() -> None:
+    with pytest.raises(TypeError, match="modules must be torch modules; got 'unet'"):
+        capture(walk, modules="unet")
+    with pytest.raises(TypeError) as caught:
+        capture(lambda n, c: c * torch.randn(n, 4))
+    assert "tried with condition None; give one: capture(..., condition=...)" in caught.value.__notes__[0]
+    pictures = pytest.importorskip("PIL.Image")
+    with pytest.raises(TypeError, match="list of pictures of PIL; .*output_type="):
+        capture(lambda n, c: [pictures.new("L", (2, 2)) for _ in torch.randn(n)])
+
+
 calls = 0
 
 
 def _changing(n: int, condition: object) -> torch.Tensor:
     global calls
     calls += 1
-    return sum(torch.randn(n, 2) for _ in range(1 + calls // 5))
+    return sum(torch.randn(n, 2) for _ in range(1 + calls // 7))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +228,25 @@ def _changing(n: int, condition: object) -> torch.Tensor:
         ),
         (lambda n, c: torch.randn(n, 4) - torch.randn(n, 4).mean(dim=0), "the noise of one sample reaches others"),
         (lambda n, c: sum(torch.randn(n, 4) for _ in range(n)), "made 2 draws for 2 samples and 3 for 3"),
-        (lambda n, c: torch.randn(n + 1, 4), "returned 3 samples where 2 were asked for"),
+        (lambda n, c: sum(torch.randn(n, 4) for _ in range(n)), "once a sample in a loop, draw for the batch"),
+        (lambda n, c: torch.randn(4, n).T, "The batch axis must come first"),
+        (lambda n, c: torch.randn(n + 1, 4), "returned 3 samples where 2 were asked for; make n of them"),
+        (lambda n, c: torch.zeros(n, 2), "Those of numpy and jax are not seen: .*mcgen.as_generator"),
+        (lambda n, c: torch.randn(n, 1).random_(), "at most 65,536 apart; got the bounds 0 and None"),
+        (lambda n, c: torch.randn(n, 1).random_(5, None), "got the bounds 5 and None. Give both"),
+        (lambda n, c: torch.randint(0, 2**17, (n, 2)), "got the bounds 0 and 131072"),
+        (lambda n, c: (lambda x: x + 0.1 * x[-1:])(torch.randn(n, 4)), "the noise of one sample reaches others"),
+        (lambda n, c: (lambda x: x / x.abs().max().clamp(min=3))(torch.randn(n, 9)), "reaches others .*call a network"),
+        (
+            lambda n, c: (lambda x: (x, x + 1e-3 * x.mean()))(torch.randn(n, 4)),
+            "the noise of one sample reaches others",
+        ),
+        (lambda n, c: torch.randn(n, 4, dtype=torch.complex64) / n, "depends on its place in the batch or on the numb"),
+        (
+            lambda n, c: torch.randn(n, 4) + torch.arange(n)[:, None],
+            "by their place, such as those of numpy by a fixed",
+        ),
+        (lambda n, c: torch.randn(n, 4) + float(np.random.rand()), "of its own outside torch"),  # noqa: NPY002
     ],
 )
 def test_what_cannot_be_steered_is_refused_by_name(sampler, message: str) -> None:
@@ -197,6 +320,21 @@ def test_a_network_that_begins_to_draw_is_refused(network: Layers) -> None:
     network.second.forward = lambda x: x + torch.randn_like(x)
     with pytest.raises(ValueError, match="Layers drew random numbers inside 'sampler', and none when it was captured"):
         generator(rows(generator, Antithetic()))
+
+
+def test_draws_of_another_thread_are_not_the_networks(network: Layers) -> None:
+    generator = capture(steps_of(network), modules=network)
+    noise = rows(generator, Antithetic())
+    expected = generator(noise)
+
+    def elsewhere(x: torch.Tensor) -> torch.Tensor:
+        thread = threading.Thread(target=torch.randn, args=(3,))
+        thread.start()
+        thread.join()
+        return second(x)
+
+    second, network.second.forward = network.second.forward, elsewhere
+    assert torch.equal(generator(noise), expected)
 
 
 def test_of_a_network_that_draws_the_quiet_parts_run_outside_the_mode(network: Layers) -> None:

@@ -14,6 +14,7 @@ import mcgen  # noqa: E402
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec  # noqa: E402
 from mcgen.adapters import DDIM, Heun, Schedule, from_torch, models  # noqa: E402
 from mcgen.adapters.combinators import Chain, Partial, Start, Truncate  # noqa: E402
+from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Pairs under an affine map are equal but for rounding, which is warned of.
 pytestmark = [
@@ -127,6 +128,80 @@ def test_chain_passes_samples_row_by_row() -> None:
     assert not np.shares_memory(made, noise["second/noise"])
 
 
+def test_each_part_receives_arrays_of_its_own_library() -> None:
+    """Of numpy first, tensors second, and the reverse; inside of tuples and of Start too."""
+    square = mcgen.as_generator(lambda z: (np.float64(2) * z.astype(np.float64), {"z": z}), (3,), name="square")
+    linear = torch.nn.Linear(3, 2).eval()
+    chain = Chain(square, from_torch(lambda z, x: linear(x[0]) + x[1]["z"][:, :2] + 0 * z[:, :2], (3,), modules=linear))
+    noise = drawn(chain, 4)
+    z = torch.from_numpy(noise["first/noise"])
+    assert torch.allclose(chain(noise), linear(2 * z) + z[:, :2])
+    seen = []
+
+    def watched(z: np.ndarray, given: Start) -> np.ndarray:
+        seen.extend([type(given), type(given.sample), type(given.condition[0])])
+        return z
+
+    back = Chain(from_torch(lambda z, c: z, (3,)), mcgen.as_generator(watched, (3,)), join=Start)
+    back(drawn(back, 2), (torch.zeros(3), 1))
+    assert seen == [Start, np.ndarray, np.ndarray]
+    rounded = Chain(data(), from_torch(lambda u, x: u, mcgen.Block((1,), "uniform"), dtype=torch.float16))
+    almost = np.full((1, 1), np.nextafter(np.float32(1), np.float32(0)))
+    assert float(rounded({"first/noise": 0 * almost, "second/noise": almost})) < 1
+
+
+@pytest.mark.parametrize(
+    ("sample", "found"),
+    [
+        ("seven", "must be an array of floats; got str"),
+        ([[0.1]], "got list. A list is a list of conditions; give an array"),
+        (np.zeros(1, np.uint8), "got uint8. Give floats on the scale of the model's samples, such as image / 255"),
+        (torch.zeros(1, dtype=torch.int64), "got int64. Give floats"),
+        (np.zeros(1, np.complex64), "real numbers; got complex64"),
+    ],
+)
+def test_what_is_no_array_of_floats_is_no_sample_to_start_from(sample: object, found: str) -> None:
+    with pytest.raises(TypeError, match=found):
+        Partial(diffusion(steps=5), 3)(np.zeros((2, 1)), sample)
+
+
+def test_one_sample_is_encoded_once() -> None:
+    lengths = []
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        lengths.append(len(x))
+        return 2 * x
+
+    partial = Partial(diffusion(steps=5), 3, encode=encode)
+    z = np.linspace(-1, 1, 6)[:, None]
+    assert torch.equal(partial(z, np.array([0.3])), partial(z, np.full((6, 1), 0.3)))
+    assert lengths == [1, 6]
+    with pytest.raises(
+        ValueError, match=r"shape \(1, 1\); 1 axes are needed .* or as in \(6, 1\) for one each: give ima"
+    ):
+        partial(z, np.array([[0.3]]))
+
+
+def test_a_condition_that_a_part_does_not_take_is_refused() -> None:
+    chain = Chain(from_torch(torch.nn.Identity().eval(), (1,), name="plain"), from_torch(lambda z, x: x + z, (1,)))
+    noise = drawn(chain, 2)
+    assert chain(noise).shape == (2, 1)
+    with pytest.raises(TypeError, match="'plain' takes no condition; got 3. Leave it out"):
+        chain(noise, 3)
+
+
+@pytest.mark.parametrize("kind", ["Partial", "Truncate", "Chain"])
+def test_the_laws_of_generators_hold(kind: str) -> None:
+    model = DDIM(GaussianDenoiser().eval(), SCHEDULE, (1,), steps=5, eta=1.0)
+    generator = {
+        "Partial": lambda: Partial(model, 2),
+        "Truncate": lambda: Truncate(data(), model, 2),
+        "Chain": lambda: Chain(data(), from_torch(lambda z, x: x + z.tanh(), (1,))),
+    }[kind]()
+    condition = np.array([0.3], np.float32) if kind == "Partial" else None
+    check_generator(generator, condition=condition, seed=SEED).require()
+
+
 def test_combinators_nest_and_blocks_are_drawn_once_in_order() -> None:
     chain = Chain(data(), mcgen.as_generator(lambda z, x: x + 0 * z, noise=NoiseSpec.normal((1,)), name="copy"))
     nested = Truncate(chain, diffusion(steps=6, eta=1.0), 3)
@@ -187,12 +262,21 @@ def test_combinators_refuse() -> None:
         Partial(model, 3)(np.zeros((2, 1)))
     with pytest.raises(ValueError, match=r"has shape \(2,\) where the model's states have \(1,\)"):
         Partial(model, 3)(np.zeros((2, 1)), np.zeros(2))
-    with pytest.raises(ValueError, match="1 axes are needed for one sample, or these after a leading axis of 2"):
+    with pytest.raises(
+        ValueError, match=r"1 axes are needed for one sample, as in \(1,\), or as in \(2, 1\) for one each"
+    ):
         Partial(model, 3)(np.zeros((2, 1)), np.zeros((3, 1)))
     with pytest.raises(
         ValueError, match="the noise of 'data' is float32, that of .* float64; declare both in one type"
     ):
         Chain(data(), mcgen.as_generator(lambda z, x: x, noise=NoiseSpec.normal((1,), "float64")))
+    with pytest.raises(TypeError, match="step must be an int; got 3.0 of type float; write 3"):
+        Partial(model, 3.0)
+    assert Partial(model, np.int64(3)).start == 3
+    with pytest.raises(TypeError, match=r"wrap a function by mcgen.as_generator\(f, noise=shape\)"):
+        Chain(data(), lambda z: z)
+    with pytest.raises(TypeError, match=r"wrap a function by mcgen.as_generator\(f, noise=shape\)"):
+        Truncate(lambda z: z, model, 3)
     model.denoiser.train()
     with pytest.raises(ValueError, match="GaussianDenoiser is in training mode"):
         Partial(model, 3)

@@ -46,6 +46,7 @@ def test_the_report_says_each_law_and_its_gap() -> None:
     assert lines[0] == "model: 10 of 10 laws hold, tried on 8 points of noise"
     assert len(lines) == 11
     assert lines[3].split("  ")[:2] == ["holds", "deterministic"]
+    assert repr(report) == str(report)
 
 
 def never_twice(z: np.ndarray, seen: set[bytes] = set()) -> np.ndarray:  # noqa: B006
@@ -100,7 +101,19 @@ def test_each_law_rejects_what_breaks_it_alone(law: str, function: Callable[[np.
 
 def test_noise_of_its_own_is_rejected() -> None:
     rng = np.random.default_rng(SEED)
-    assert "deterministic" in failures(lambda z: z + 0.01 * rng.standard_normal(z.shape))
+    report = check_generator(of(lambda z: z + 0.01 * rng.standard_normal(z.shape)), seed=SEED)
+    # What compares samples would fail too, and its advice mislead.
+    assert [check.law for check in report.failures] == ["deterministic"]
+    assert [check.law for check in report.checks if check.not_judged] == ["place", "batch size", "rows apart"]
+    assert str(report).count("not judged: samples are random") == 3
+    assert str(report).startswith("model: 6 of 10 laws hold")
+
+
+def test_samples_that_are_no_arrays_are_told() -> None:
+    report = check_generator(of(lambda z: [{"image": row} for row in z]), seed=SEED)
+    assert [check.law for check in report.failures] == ["deterministic"]
+    assert "deterministic: samples of type list can't be compared; return an array" in str(report)
+    assert str(report).count("not judged: samples can't be compared") == 4
 
 
 def test_what_breaks_is_told_with_advice() -> None:

@@ -14,6 +14,7 @@ import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo  # noqa: E402
 from mcgen.adapters import Schedule, capture  # noqa: E402
 from mcgen.adapters.consistency import Consistency, Level  # noqa: E402
+from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Pairs under an affine map are equal but for rounding, which is warned of.
 pytestmark = [
@@ -116,6 +117,74 @@ def test_consistency_refuses() -> None:
         Consistency(exploding, [], (1,))
     with pytest.raises(ValueError, match="BatchNorm1d is in training mode"):
         Consistency.from_sigmas(torch.nn.BatchNorm1d(1), [80.0], (1,))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Consistency.from_sigmas(exploding, [80.0], (1,), clip=-1), "clip must be a positive bound, or None"),
+        (lambda: Consistency.from_sigmas(exploding, [80.0], (1,), clip="1"), "clip must be a number; got '1'"),
+        (lambda: Consistency.from_sigmas(exploding, [math.inf, 1.0], (1,)), "each sigma must be finite; got inf"),
+        (lambda: Level(1.0, math.nan, 1.0), "a level's signal must be finite; got nan"),
+        (lambda: Consistency(exploding, [80.0], (1,)), r"levels must be of type Level\(.*; got 80.0. For noise levels"),
+        (lambda: Consistency.from_sigmas(3, [80.0], (1,)), "function must be callable: a torch module, its method"),
+        (lambda: Consistency.from_schedule(preserving, [0.9], (1,)), "schedule must be a mcgen.adapters.Schedule"),
+        (lambda: Consistency.from_schedule(preserving, SCHEDULE, (1,), steps="1"), "steps must be an int; got '1'"),
+    ],
+)
+def test_settings_of_consistency_models_are_checked(make, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+def test_states_and_fewer_steps() -> None:
+    for model in models(3).values():
+        assert model.steps == 3
+        noise = {name: block[:, 0] for name, block in MonteCarlo().draw(model.noise, 8, SEED).items()}
+        path = model.trajectory(noise)
+        assert path.shape == (8, 4, 1)
+        assert torch.equal(path[:, -1], model(noise))
+        two = {name: noise[name] for name in ("start", "step 1")}
+        assert torch.equal(path[:, 2], model.with_steps(2)(two))
+        assert torch.equal(path[:, 1], model.coarse(1)(noise["start"]))
+    named = Consistency.from_sigmas(exploding, [80.0, 0.8], (1,), name="mine", device="meta", dtype=torch.float64)
+    coarse = named.coarse(1)
+    assert (coarse.name, coarse.device.type, coarse.dtype) == ("mine, 1 steps", "meta", torch.float64)
+
+
+def test_states_are_kept_in_single_precision() -> None:
+    """A network in half precision receives it; noise and mixing are in float32, where no rounding shows."""
+    seen = []
+
+    class Half(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+
+        def forward(self, x: torch.Tensor, sigma: torch.Tensor, condition: object = None) -> torch.Tensor:
+            seen.append((x.dtype, sigma.dtype))
+            return torch.zeros_like(x)
+
+    model = Consistency.from_sigmas(Half().eval(), [80.0, 0.8], (1,), decode=lambda x: seen.append(x.dtype) or x)
+    noise = {name: block[:, 0] for name, block in MonteCarlo().draw(model.noise, 50, SEED).items()}
+    assert model(noise).dtype == torch.float32
+    assert seen == [(torch.bfloat16, torch.float32)] * 2 + [torch.bfloat16]
+    start = model.trajectory(noise)[:, 0]
+    assert torch.equal(start, 80 * torch.from_numpy(noise["start"]))
+    assert not torch.equal(start, start.bfloat16().float())
+
+
+def test_functions_that_would_broadcast_are_refused() -> None:
+    z = np.ones((3, 4), np.float32)
+    for wrong, found in ((lambda x, t, c: x[:, :1], r"\(3, 1\)"), (lambda x, t, c: x.numpy(), "ndarray")):
+        with pytest.raises(ValueError, match=rf"the function of 'c' must return a tensor .*, \(3, 4\); got {found}"):
+            Consistency.from_sigmas(wrong, [80.0], (4,), name="c")(z)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_consistency_models_obey_the_laws_of_a_generator(steps: int) -> None:
+    for model in models(steps).values():
+        check_generator(model, seed=SEED).require()
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")

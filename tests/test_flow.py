@@ -14,6 +14,7 @@ import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo, Sobol  # noqa: E402
 from mcgen.adapters.editing import Edit, FlowEdit  # noqa: E402
 from mcgen.adapters.flow import Flow, from_zuko  # noqa: E402
+from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 # Pairs under an affine map are equal but for rounding, which is warned of.
@@ -293,3 +294,101 @@ def test_edits_refuse() -> None:
         editor(z, EDIT._replace(source=np.zeros((1, 2, 2))))
     with pytest.raises(ValueError, match=r"has shape \(3,\) where the model's states have \(2,\)"):
         editor(z, EDIT._replace(source=np.zeros(3)))
+
+
+class HalfField(torch.nn.Module):
+    """A velocity whose numbers are rounded to bfloat16, as a network in it would round them."""
+
+    def __init__(self, exact) -> None:
+        super().__init__()
+        self.exact, self.weight = exact, torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        assert x.dtype == torch.bfloat16
+        assert time.dtype == torch.float32
+        return self.exact(x.double(), time.double(), condition).to(x.dtype)
+
+
+def test_states_of_flows_are_kept_in_single_precision() -> None:
+    """The mean and the standard deviation of a network in half precision are the data's; a state in it biases both."""
+    z = np.random.default_rng(SEED).standard_normal((2000, 1), dtype=np.float32)
+    expected = MEAN + SD * z[:, 0]
+    flow = Flow(HalfField(gaussian_velocity).eval(), (1,), steps=200)
+    assert (flow.dtype, flow.network_dtype) == (torch.float32, torch.bfloat16)
+    x = flow(z).numpy()[:, 0]
+    assert abs((x - expected).mean()) < 1e-3
+    assert x.std() == pytest.approx(expected.std(), rel=0.005)
+    flow.dtype = torch.bfloat16
+    x = flow(z).numpy()[:, 0]
+    assert abs((x - expected).mean()) > 0.02
+    assert x.std() > 1.1 * expected.std()
+
+
+def test_states_of_edits_are_kept_in_single_precision() -> None:
+    """Steps of 1/400 of a small difference of velocities are lost beside a large state in half precision."""
+
+    def drift(x: torch.Tensor, time: torch.Tensor, condition: float) -> torch.Tensor:
+        return torch.full_like(x, condition)
+
+    source, moved = np.float32([4.0, 8.0]), []
+    for narrow in (False, True):
+        editor = FlowEdit(HalfField(drift).eval(), (2,), steps=400, decode=lambda x: x)
+        assert (editor.dtype, editor.network_dtype) == (torch.float32, torch.bfloat16)
+        editor.network_dtype = torch.float32
+        editor.dtype = torch.bfloat16 if narrow else editor.dtype
+        editor.velocity = editor.source_velocity = drift
+        noise = {name: block[:, 0] for name, block in MonteCarlo().draw(editor.noise, 2, SEED).items()}
+        moved.append(float((editor(noise, Edit(source, 0.0, 1.0)) - torch.from_numpy(source)).mean()))
+    assert moved[0] == pytest.approx(1.0, abs=0.01)
+    assert abs(moved[1] - 1.0) > 0.5
+
+
+def test_velocities_that_would_broadcast_are_refused() -> None:
+    z = np.ones((3, 4), np.float32)
+    for wrong, found in (
+        (lambda x, t, c: torch.tensor(1.0), r"\(\)"),
+        (lambda x, t, c: x[:, 0], r"\(3,\)"),
+        (lambda x, t, c: x.mean(0, keepdim=True), r"\(1, 4\)"),
+        (lambda x, t, c: x.numpy(), "ndarray"),
+    ):
+        with pytest.raises(ValueError, match=rf"the velocity of 'f' must return .*, \(3, 4\); got {found}"):
+            Flow(wrong, (4,), steps=2, name="f")(z)
+        editor = FlowEdit(lambda x, t, c: x, (4,), steps=1, source_velocity=wrong, name="e")
+        with pytest.raises(ValueError, match=rf"the source_velocity of 'e' must return .*; got {found}"):
+            editor(z[:, None], Edit(z[0], None, None))
+
+
+def test_flows_and_edits_obey_the_laws_of_a_generator() -> None:
+    check_generator(Flow(gaussian_velocity, (3,), steps=5, method="heun"), seed=SEED).require()
+    check_generator(FlowEdit(mixture_velocity, (2,), steps=5), condition=EDIT, seed=SEED).require()
+    coupled = Flow(lambda x, t, c: x - x.mean(0, keepdim=True), (3,), steps=5)
+    assert not check_generator(coupled, seed=SEED).passed
+
+
+def test_functions_modules_device_and_name_of_flows() -> None:
+    for wrong in ({"velocity": 3}, {"decode": "x"}):
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be callable: a torch module, its method or a"):
+            Flow(**({"velocity": gaussian_velocity, "shape": (1,)} | wrong))
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be callable: a torch module, its method or a"):
+            FlowEdit(**({"velocity": gaussian_velocity, "shape": (1,)} | wrong))
+    layer = torch.nn.Linear(2, 2).eval()
+    assert Flow(lambda x, t, c: layer(x), (2,), modules=layer).modules == (layer,)
+    flow = Flow(gaussian_velocity, (1,), steps=8, device="meta", dtype=torch.float64, name="mine").coarse(4)
+    assert (flow.device.type, flow.dtype, flow.name) == ("meta", torch.float64, "mine, 4 steps")
+    assert FlowEdit(gaussian_velocity, (1,), device="meta", dtype=torch.float64).device.type == "meta"
+    assert Flow(gaussian_velocity, (1,), steps=np.int64(3)).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (Flow, {"steps": "5"}, "steps must be an int; got '5' of type str"),
+        (Flow, {"steps": True}, "steps must be an int; got True"),
+        (Flow, {"steps": [0, math.nan, 1]}, "each time must be finite; got nan"),
+        (FlowEdit, {"skip": "1"}, "skip must be an int; got '1'"),
+        (FlowEdit, {"n_average": 2.0}, "n_average must be an int; got 2.0 of type float; write 2"),
+    ],
+)
+def test_settings_of_flows_and_edits_are_numbers(make: type, options: dict, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(gaussian_velocity, (1,), **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_conditions_and_outputs() -> None:
     assert np.array_equal(x, z + 5)
     assert np.allclose(y, z.sum(axis=1))
     check_generator(generator, condition=5, seed=SEED).require()
-    with pytest.raises(ValueError, match="'model' has an input for a condition; got condition=None"):
+    with pytest.raises(ValueError, match="'model' has an input 'label' for a condition: give condition= to estimate"):
         generator(z)
     with pytest.raises(ValueError, match="has no input for a condition; got condition=1. Say which it is by"):
         from_onnx(network("n"))({"z": np.zeros((1, 8)), "u": np.zeros((1, 3))}, 1)
@@ -132,6 +133,69 @@ def test_conditions_and_outputs() -> None:
         from_onnx(model, condition_input="label")(z, 5)
     with pytest.raises(ValueError, match="input 'label' is of type int64, .* say condition_input='label'"):
         from_onnx(model)
+
+
+@pytest.mark.parametrize("label", [2.7, 2.0, "5", True, None])
+def test_conditions_are_not_changed_to_fit_their_input(label: object) -> None:
+    body = """(float[n, 2] z, int64[n] label, int8[n, 2] small) => (float[n, 2] x) {
+        number = Cast <to = 1> (label)
+        one = Constant <value = int64[1] {1}> ()
+        column = Unsqueeze (number, one)
+        x = Add (z, column)
+    }"""
+    model = graph(body)
+    del model.graph.input[2]
+    generator, z = from_onnx(model, condition_input="label"), np.zeros((2, 2), np.float32)
+    assert generator(z, np.int32(5)).max() == 5
+    with pytest.raises(
+        (TypeError, ValueError), match=r"must be of type int64, as input 'label' .* got|give condition="
+    ):
+        generator(z, label)
+    with pytest.raises(ValueError, match=r"condition must have shape \(\), that of one sample; got shape \(2,\)"):
+        generator(z, np.array([1, 2]))
+    small = graph(body.replace("int64[n]", "int8[n]"))
+    del small.graph.input[2]
+    with pytest.raises(TypeError, match="must be of type int8, .* got 300"):
+        from_onnx(small, condition_input="label")(z, 300)
+
+
+def test_uniform_noise_in_float16_stays_below_one() -> None:
+    generator = from_onnx(graph("(float16[n] u) => (float16[n] x) { x = Identity (u) }"), laws={"u": "uniform"})
+    almost = np.full(3, np.nextafter(np.float32(1), np.float32(0)))
+    assert np.float16(almost[0]) == 1
+    assert generator(almost).max() < 1
+
+
+def test_pickled_generators_run_again() -> None:
+    generator = from_onnx(network("n"), laws=LAWS)
+    again = pickle.loads(pickle.dumps(generator))
+    noise = {"z": np.ones((2, 8), np.float32), "u": np.ones((2, 3), np.float32) / 2}
+    assert np.array_equal(again(noise), generator(noise))
+    assert again.session.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"outputs": "x"}, TypeError, r"outputs must be a sequence of names, such as \['x'\]; got the text 'x'"),
+        ({"providers": "CPUExecutionProvider"}, TypeError, "providers must be a sequence of names, such as"),
+        (
+            {"providers": ["Nowhere"]},
+            ValueError,
+            "providers names Nowhere; this onnxruntime has .*CPUExecutionProvider",
+        ),
+    ],
+)
+def test_options_that_are_refused(options: dict[str, object], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        from_onnx(network("n"), **options)
+
+
+@pytest.mark.parametrize(("model", "advice"), [(3, "got int: export"), (b"", r"got bytes: give onnx.load_from_string")])
+def test_what_is_no_graph_is_refused(model: object, advice: str) -> None:
+    for function in (from_onnx, noise_inputs):
+        with pytest.raises(TypeError, match=f"a graph is a path or an onnx.ModelProto; {advice}"):
+            function(model)
 
 
 def test_a_condition_without_axes_is_passed_as_it_is() -> None:
@@ -249,6 +313,18 @@ def test_draws_of_fixed_shape_run_in_slices_of_their_batch_size() -> None:
         check_generator(generator, seed=SEED).require()
 
 
+def test_a_draw_without_batch_axis_is_refused() -> None:
+    """Taken for a batch of 4, its samples would be copies of one draw."""
+    body = "(float[n, 4] z) => (float[n, 4] x) { e = RandomNormal <shape = [4], dtype = 1> () x = Add (z, e) }"
+    generator = from_onnx(noise_inputs(graph(body)))
+    assert generator.batch_size == 4
+    rng = np.random.default_rng(SEED)
+    with pytest.raises(
+        ValueError, match="takes batches of 4, by .* 'noise_0', but one row's noise there changes other"
+    ):
+        generator({"z": rng.standard_normal((6, 4)), "noise_0": rng.standard_normal(6)})
+
+
 def test_an_input_that_only_told_a_shape_is_gone() -> None:
     converted = noise_inputs(
         graph("(float[n, 4] shape) => (float[n, 4] x) { e = RandomNormalLike (shape) x = Tanh (e) }")
@@ -289,6 +365,8 @@ def test_draws_in_functions_are_reached_and_those_in_branches_refused() -> None:
         from_onnx(branch, condition_input="on")
     with pytest.raises(ValueError, match="has none of RandomNormal, .*; give it to from_onnx as it is"):
         noise_inputs(network("n"))
+    with pytest.raises(ValueError, match=r"draws random numbers in Bernoulli \(node 'e'\), which can't be steered"):
+        noise_inputs(graph("(float[n, 4] z) => (float[n, 4] x) { e = Bernoulli (z) x = Add (z, e) }"))
 
 
 @pytest.mark.usefixtures("one_torch_thread")

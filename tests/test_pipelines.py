@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ diffusers = pytest.importorskip("diffusers")
 import mcgen  # noqa: E402
 from mcgen import Antithetic  # noqa: E402
 from mcgen.adapters import capture  # noqa: E402
+from mcgen.adapters.captured import PIPELINE_ADVICE  # noqa: E402
 from mcgen.adapters.pipelines import from_pipeline  # noqa: E402
 
 pytestmark = [
@@ -198,7 +201,9 @@ def test_stable_diffusion_captured_is_the_route_by_latents(tmp_path: Path) -> No
     assert torch.allclose(read(z, "a cat"), direct, atol=1e-5)
     assert not torch.allclose(read(z, "a dog"), direct, atol=1e-3)
     unguided = from_pipeline(case.pipe, steps=4, guidance=1.0)
-    assert torch.allclose(read(z), unguided(z, ""))
+    assert torch.allclose(read(z, ""), unguided(z), atol=1e-5)
+    with pytest.raises(ValueError, match="guidance needs a condition"):
+        read(z)
     with pytest.raises(ValueError, match="condition must be a prompt, or None for any image; got 3"):
         read(z, 3)
 
@@ -326,6 +331,8 @@ def with_scheduler(case: Case, scheduler: Any) -> Case:
             r"knows the schedulers DDIMScheduler and DDPMScheduler; got EulerDiscreteScheduler.*from_config",
         ),
         (ddim, {"guidance": 3.0}, "DDIMPipeline has no condition to be guided by; got guidance=3.0"),
+        (ddim, {"steps": 0}, "steps must be between 1 and the scheduler's 100 training steps; got 0"),
+        (ddim, {"steps": 101}, "training steps; got 101"),
         (ddim, {"sampler": "euler"}, r"sampler must be one of \('ddim', 'heun'\); got 'euler'"),
         (ddim, {"sampler": "heun", "eta": 1.0}, "Heun's steps are deterministic and take no eta"),
     ],
@@ -345,19 +352,58 @@ def test_conditions_and_pipelines_that_do_not_fit() -> None:
         ValueError, match="from_pipeline reads DDIMPipeline, .*; got object.*capture takes any pipeline"
     ):
         from_pipeline(object())
+    for condition in ("7", 7.9, True, -1):
+        with pytest.raises(ValueError, match="condition must be a class from 0 to 999"):
+            from_pipeline(dit().pipe, steps=2, eta=0.0)(np.zeros((2, 4, 4, 4), np.float32), condition)
+    for steps in ("3", 3.0, True):
+        with pytest.raises(TypeError, match="steps must be an int; got"):
+            from_pipeline(ddim().pipe, steps=steps)
     training = ddim()
     read = from_pipeline(training.pipe, steps=2)
     training.pipe.unet.train()
     with pytest.raises(ValueError, match="UNet2DModel is in training mode"):
         read(z)
+    with pytest.raises(ValueError, match=r"evaluation mode; set it first, of UNet2DModel: pipe.unet.eval\(\)"):
+        from_pipeline(training.pipe, steps=2)
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda generator: pickle.loads(pickle.dumps(generator))])
+@pytest.mark.parametrize("case", ["ddim", "dit", "stable diffusion"], indirect=True)
+def test_copies_run_their_own_network(case: Case, how: Callable[[Any], Any]) -> None:
+    read = from_pipeline(case.pipe, **case.options | ({"eta": 0.0} if case.condition else {}))
+    z = np.random.default_rng(SEED).standard_normal((2, *read.shape), dtype=np.float32)
+    expected = read(z, case.condition)
+    copied = how(read)
+    assert torch.equal(copied(z, case.condition), expected)
+    for parameter in copied.modules[0].parameters():
+        parameter.data.mul_(1.5)
+    assert not torch.equal(copied(z, case.condition), expected)
+    assert torch.equal(read(z, case.condition), expected)
+
+
+def test_the_advice_for_pipelines_captures_them(tmp_path: Path) -> None:
+    """With batch_size=n, as it once said, StableDiffusion makes one picture whatever n."""
+    pipe = stable_diffusion(tmp_path).pipe
+    assert "pipe([prompt] * n, num_inference_steps=50" in PIPELINE_ADVICE
+    generator = capture(
+        lambda n, prompt: pipe([prompt] * n, num_inference_steps=2, output_type="pt").images,
+        condition="a cat",
+        modules=[pipe.unet, pipe.vae],
+    )
+    assert len(generator.draws) == 1
+    with pytest.raises(TypeError, match="not the pipeline itself; got a StableDiffusionPipeline"):
+        capture(pipe)
 
 
 def test_pipelines_are_read_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = ddim()
     case.pipe.save_pretrained(tmp_path / "pipe")
     z = np.random.default_rng(SEED).standard_normal((2, 1, 8, 8), dtype=np.float32)
-    read = from_pipeline(str(tmp_path / "pipe"), steps=5)
-    assert torch.equal(read(z), from_pipeline(case.pipe, steps=5)(z))
+    for folder in (tmp_path / "pipe", str(tmp_path / "pipe")):
+        read = from_pipeline(folder, steps=5)
+        assert torch.equal(read(z), from_pipeline(case.pipe, steps=5)(z))
+    with pytest.raises(OSError, match=r"unet' has no model_index.json, .*pipe.save_pretrained"):
+        from_pipeline(tmp_path / "pipe" / "unet")
 
     def offline(name: str) -> None:
         raise OSError("cannot connect to the hub")

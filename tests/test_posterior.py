@@ -22,6 +22,7 @@ from mcgen.adapters.operators import (  # noqa: E402
     SuperResolution,
 )
 from mcgen.adapters.posterior import DDS, DPS, conjugate_gradients  # noqa: E402
+from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = [pytest.mark.filterwarnings("ignore:the replicate means"), pytest.mark.usefixtures("one_torch_thread")]
@@ -108,7 +109,15 @@ def test_measurements_are_simulated_from_given_noise() -> None:
     y = operator.measure(image, 0.1, noise)
     assert (type(y), y.dtype) == (np.ndarray, np.float32)
     assert np.allclose(y, 1.2)
-    assert np.allclose(operator.measure(np.ones((1, 4, 4), np.uint8)), 1)
+    with pytest.raises(TypeError, match="image must be an array of floats; got uint8. Give floats on the scale"):
+        operator.measure(np.ones((1, 4, 4), np.uint8))
+    for noise_sd, kind, found in [(np.inf, ValueError, "finite; got inf"), ("1", TypeError, "a number; got '1'")]:
+        with pytest.raises(kind, match=f"noise_sd must be {found}"):
+            operator.measure(image, noise_sd, noise)
+    with pytest.raises(TypeError, match="noise must be an array of real numbers; got complex128"):
+        operator.measure(image, 0.1, noise * 1j)
+    with pytest.raises(ValueError, match="noise must be finite; got a NaN or an infinity"):
+        operator.measure(image, 0.1, noise * np.nan)
     with pytest.raises(ValueError, match=r"noise_sd must be at least 0; got -0.1"):
         operator.measure(image, -0.1, noise)
     with pytest.raises(ValueError, match=r"measures one image of shape \(1, 4, 4\); got shape \(4, 4\)"):
@@ -117,7 +126,7 @@ def test_measurements_are_simulated_from_given_noise() -> None:
         operator.measure(image, 0.1)
     with pytest.raises(ValueError, match=r"as noise; got shape \(3,\)"):
         operator.measure(image, 0.1, noise[0, 0, :3])
-    with pytest.raises(TypeError, match="an array of real numbers; got type complex64"):
+    with pytest.raises(TypeError, match="an array of real numbers; got complex64"):
         operator.measure(image.astype(np.complex64))
 
 
@@ -337,6 +346,14 @@ def whole_batch_inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a * b).sum().expand(len(a), *[1] * (a.ndim - 1))
 
 
+@each_sampler
+def test_the_laws_of_generators_hold(make) -> None:
+    y = OPERATORS[1].measure(np.full(SHAPE, 0.7, np.float32))
+    check_generator(make(decoded(5, eta=1.0), OPERATORS[1]), condition=y, seed=SEED).require()
+    report = check_generator(WholeBatchDPS(decoded(5), OPERATORS[1]), condition=y, seed=SEED)
+    assert "rows apart" in {check.law for check in report.failures}
+
+
 @pytest.mark.parametrize("broken", ["DPS", "DDS"])
 def test_samplers_that_couple_the_batch_are_caught(
     broken: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
@@ -439,20 +456,34 @@ def test_samplers_refuse() -> None:
         DDS(prior, operator, noise_sd=-0.1)
     with pytest.raises(ValueError, match="n_iterations at least 1; got weight=1.0, n_iterations=0"):
         DDS(prior, operator, n_iterations=0)
+    for make in (
+        lambda: DPS(prior, operator, strength="1"),
+        lambda: DDS(prior, operator, noise_sd=True),
+        lambda: DDS(prior, operator, weight="1"),
+    ):
+        with pytest.raises(TypeError, match="must be a number; got"):
+            make()
+    with pytest.raises(ValueError, match="weight must be finite; got nan"):
+        DDS(prior, operator, weight=math.nan)
+    with pytest.raises(TypeError, match=r"DDS.__init__\(\) got an unexpected keyword argument 'sigma'"):
+        DDS(prior, operator, sigma=1)
 
 
 @pytest.mark.parametrize(
     ("condition", "found"),
     [
-        (None, "got none. Simulate one by operator.measure"),
-        (3, r"got shape \(\)"),
+        (None, r"one measurement of shape \(48,\), must be an array of floats; got none"),
+        (3, "got int"),
+        ([0.0] * 48, "got list. A list is a list of conditions; give an array"),
+        (np.zeros(48, np.uint8), "got uint8. Give floats on the scale of the model's samples"),
+        (np.zeros(48, np.complex64), "real numbers; got complex64"),
         (np.zeros((2, 48)), r"of shape \(48,\); got shape \(2, 48\)"),
         (np.full(48, np.nan), "got a NaN or an infinity in it"),
-        ("seven", "got 'seven'"),
+        ("seven", "got str"),
     ],
 )
 def test_measurements_that_do_not_fit_are_refused(condition: object, found: str) -> None:
-    with pytest.raises(ValueError, match=found):
+    with pytest.raises((TypeError, ValueError), match=found):
         DPS(decoded(), OPERATORS[0])(np.zeros((2, *SHAPE), np.float32), condition)
 
 

@@ -18,6 +18,7 @@ from mcgen.adapters import models  # noqa: E402
 from mcgen.adapters.glow import Glow  # noqa: E402
 from mcgen.adapters.models._decoders import multiscale_glow  # noqa: E402
 from mcgen.adapters.vae import VAE  # noqa: E402
+from mcgen.validation.conformance import check_generator  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the replicate means"),
@@ -98,9 +99,31 @@ def test_what_a_vae_refuses() -> None:
         vae.reconstruction()(z)
     with pytest.raises(ValueError, match="has no encoder to reconstruct by; make the VAE with encoder="):
         VAE(torch.nn.Identity().eval(), (2,)).reconstruction()
+    for encoded, found in [((torch.zeros(1, 2),), "1 things"), ([torch.zeros(1, 2)] * 3, "3 things"), (z, "ndarray")]:
+        vae.encoder = lambda x, encoded=encoded: encoded
+        with pytest.raises(TypeError, match=f"must return mean and log variance, two tensors; got {found}"):
+            vae.reconstruction()(z, np.zeros(3))
+    for image, found in [
+        (np.zeros(3, np.uint8), "got uint8. Give floats on the scale .* image / 255"),
+        (np.zeros(3, np.complex128), "real numbers; got complex128"),
+        ("image.png", "condition must be an array of floats; got str"),
+        ([0.0, 0.0, 0.0], "got list. A list is a list of conditions"),
+    ]:
+        with pytest.raises(TypeError, match=found):
+            vae.reconstruction()(z, image)
+    with pytest.raises(TypeError, match="a VAE takes a callable decoder, and a callable encoder or none; got .* 3"):
+        VAE(torch.nn.Identity().eval(), (2,), encoder=3)
+    with pytest.raises(TypeError, match="'linear VAE' takes no condition; got 3. Leave it out"):
+        vae(z, 3)
     vae.encoder = lambda x: (x, x)
     with pytest.raises(ValueError, match=r"gave a mean of shape \(1, 3\) and a log variance of \(1, 3\) .* \(1, 2\)"):
         vae.reconstruction()(z, np.zeros(3))
+
+
+def test_the_laws_of_generators_hold() -> None:
+    image = np.array([0.5, -0.3, 0.8], np.float32)
+    check_generator(linear_vae().reconstruction(), condition=image, seed=SEED).require()
+    check_generator(Glow(_FLOWS["channels by class"]()), seed=SEED).require()
 
 
 def test_an_autoencoder_of_diffusers_is_two_small_functions() -> None:
@@ -157,6 +180,7 @@ def test_samples_are_those_that_normflows_draws_from_the_same_noise(kind: str, t
     noise = {f"level {i}": torch.randn(5, *shape, dtype=torch.float64).numpy() for i, shape in enumerate(_SHAPES)}
     torch.manual_seed(SEED)
     classes = torch.full((5,), 2) if glow.n_classes else None
+    noise |= {"class": np.zeros(5)} if glow.n_classes else {}
     expected, _ = flow.sample(5, classes, temperature=temperature)
     assert torch.allclose(glow(noise, 2 if glow.n_classes else None), expected, atol=1e-12)
 
@@ -218,7 +242,12 @@ def test_without_a_condition_the_class_is_drawn() -> None:
     for c in range(5):
         assert binomial_p_value(int((classes == c).sum()), 4000, 0.2) > 1e-9
     # A class that is asked for needs no draw.
-    assert torch.allclose(glow({"level 0": np.zeros((2, 4, 1, 1), np.float32)}, 3), torch.tensor(3.0))
+    noise = {"level 0": torch.zeros(2, 4, 1, 1)}
+    assert torch.allclose(glow.sample(noise, 3), torch.tensor(3.0))
+    glow.dtype = torch.float16
+    last = glow.tensor_of("class", np.full(3, np.nextafter(np.float32(1), np.float32(0))))
+    assert [int((last * n).long().max()) for n in (2, 3, 5, 10)] == [1, 2, 4, 9]
+    glow.dtype = torch.float32
     result = mcgen.estimate(glow, mcgen.statistics.pixel_mean, design=Antithetic(), n_evaluations=6400, seed=SEED)
     assert abs(result.mean - 2) < Z_LIMIT * result.standard_error
     slopes = glow.gradient(drawn(glow, 3), mcgen.statistics.pixel_mean)
@@ -232,6 +261,14 @@ def test_what_glow_refuses() -> None:
         Glow(torch.nn.Identity())
     with pytest.raises(ValueError, match="temperature must be positive; got 0"):
         Glow(flow, temperature=0)
+    with pytest.raises(ValueError, match="temperature must be finite; got inf"):
+        Glow(flow, temperature=np.inf)
+    with pytest.raises(TypeError, match="temperature must be a number; got '0.7' of type str"):
+        Glow(flow, temperature="0.7")
+    flow.set_temperature(0.7)
+    with pytest.raises(ValueError, match="level 0 of the flow has a temperature of its own, 0.7: call flow.set_temper"):
+        Glow(flow)
+    flow.set_temperature(None)
     with pytest.raises(ValueError, match="this model was trained without classes and takes no condition; got 1"):
         Glow(flow)(drawn(Glow(flow), 1), 1)
     by_class = Glow(_FLOWS["channels by class"]())

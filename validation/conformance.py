@@ -55,6 +55,8 @@ class Check:
         What the law says.
     advice : str
         What breaks it, and what to do.
+    not_judged : str
+        Why it was not tried, where it was not: laws that compare samples of several calls need samples that repeat.
     """
 
     law: str
@@ -62,11 +64,12 @@ class Check:
     limit: float
     meaning: str
     advice: str
+    not_judged: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the law holds."""
-        return self.gap <= self.limit
+        """Whether the law was tried and holds."""
+        return not self.not_judged and self.gap <= self.limit
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Report:
 
     @property
     def failures(self) -> tuple[Check, ...]:
-        """The laws that do not hold."""
-        return tuple(check for check in self.checks if not check.passed)
+        """The laws that do not hold; one that was not judged is none of them."""
+        return tuple(check for check in self.checks if not (check.passed or check.not_judged))
 
     def require(self) -> Report:
         """Return the report where all laws hold.
@@ -110,13 +113,18 @@ class Report:
         return self
 
     def __str__(self) -> str:
-        n_held = len(self.checks) - len(self.failures)
+        n_held = sum(check.passed for check in self.checks)
         lines = [f"{self.generator}: {n_held} of {len(self.checks)} laws hold, tried on {self.n} points of noise"]
         for check in self.checks:
+            if check.not_judged:
+                lines.append(f"-      {check.law:<14}  not judged: {check.not_judged}")
+                continue
             word = "holds" if check.passed else "FAILS"
             lines.append(f"{word}  {check.law:<14}  gap {check.gap:<7.2g}  limit {check.limit:<6.3g}  {check.meaning}")
         lines += [f"{check.law}: {check.advice}" for check in self.failures]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def check_generator(
@@ -166,7 +174,7 @@ def check_generator(
     with _OwnRandomStates() as states:
         trial = _Trial(generator, condition, n, seed, states)
         limit = trial.default_tolerance() if tolerance is None else tolerance
-        checks = tuple(_checked(trial, *law, limit) for law in _LAWS)
+        checks = _judged(trial, limit)
     return Report(name_of(generator), n, checks)
 
 
@@ -186,13 +194,20 @@ class _OwnRandomStates:
         random.setstate(self._before["python"])
         if "torch" in self._before:
             sys.modules["torch"].set_rng_state(self._before["torch"])
+        if "cuda" in self._before:
+            sys.modules["torch"].cuda.set_rng_state_all(self._before["cuda"])
 
     @staticmethod
     def read() -> dict[str, Any]:
-        """Return the states by library; torch's only where somebody has imported it."""
+        """Return the states by library; torch's only where somebody has imported it, and CUDA's where there is one."""
         states = {"numpy": np.random.get_state(legacy=False), "python": random.getstate()}  # noqa: NPY002
         torch = sys.modules.get("torch")
-        return states if torch is None else states | {"torch": torch.get_rng_state()}
+        if torch is None:
+            return states
+        states["torch"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            states["cuda"] = torch.cuda.get_rng_state_all()
+        return states
 
 
 class _Trial:
@@ -224,7 +239,7 @@ class _Trial:
     def default_tolerance(self) -> float:
         """Return what rounding may do in the widest of the samples' types."""
         parts = self.first if isinstance(self.first, tuple) else (self.first,)
-        return max(map(tolerance_of, parts))
+        return max((tolerance_of(part) for part in parts if isinstance(part, np.ndarray)), default=0.0)
 
 
 def _leading_axis(trial: _Trial) -> float:
@@ -338,6 +353,29 @@ _LAWS: tuple[tuple[str, Callable[[_Trial], float], bool, str, str], ...] = (
 )
 
 
+# Where the same noise gives other samples, a gap says nothing about these.
+_COMPARING = ("place", "batch size", "rows apart")
+
+
+class _IncomparableError(TypeError):
+    """Samples are no arrays."""
+
+
+def _judged(trial: _Trial, tolerance: float) -> tuple[Check, ...]:
+    checks: list[Check] = []
+    reason, compared = "", set(_COMPARING)
+    for law, measure, rounds, meaning, advice in _LAWS:
+        if reason and law in compared:
+            checks.append(Check(law, np.inf, 0.0, meaning, advice, reason))
+            continue
+        checks.append(_checked(trial, law, measure, rounds, meaning, advice, tolerance))
+        if law == "deterministic" and not checks[-1].passed:
+            arrays = _are_arrays(trial.first)
+            reason = "samples are random" if arrays else "samples can't be compared"
+            compared |= set() if arrays else {"samples kept"}
+    return tuple(checks)
+
+
 def _checked(
     trial: _Trial,
     law: str,
@@ -349,6 +387,8 @@ def _checked(
 ) -> Check:
     try:
         gap = measure(trial)
+    except _IncomparableError as error:
+        gap, advice = np.inf, str(error)
     except Exception as error:
         gap, advice = np.inf, f"{advice} (it raised {type(error).__name__}: {error})"
     return Check(law, float(gap), tolerance if rounds else 0.0, meaning, advice)
@@ -359,8 +399,18 @@ def _holds(law: bool) -> float:
 
 
 def _frozen(samples: Any) -> Any:
-    """Return copies as numpy arrays, which later calls can't change."""
-    return tuple(map(_frozen, samples)) if isinstance(samples, tuple) else as_numpy(samples).copy()
+    """Return copies as numpy arrays, which later calls can't change; what makes no array of values as it is."""
+    if isinstance(samples, tuple):
+        return tuple(map(_frozen, samples))
+    try:
+        array = as_numpy(samples).copy()
+    except (TypeError, ValueError):
+        return samples
+    return samples if array.dtype.hasobject else array
+
+
+def _are_arrays(samples: Any) -> bool:
+    return all(map(_are_arrays, samples)) if isinstance(samples, tuple) else isinstance(samples, np.ndarray)
 
 
 def _rows(samples: Any, chosen: Any) -> Any:
@@ -370,6 +420,10 @@ def _rows(samples: Any, chosen: Any) -> Any:
 def _gap(a: Any, b: Any) -> float:
     if isinstance(a, tuple):
         return max((_gap(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
+    if not (_are_arrays(a) and _are_arrays(b)):
+        raise _IncomparableError(
+            f"samples of type {type(a).__name__} can't be compared; return an array, or a tuple of arrays"
+        )
     return gap_between(a, b)
 
 

@@ -32,7 +32,7 @@ from mcgen.adapters.models.training import data
 from mcgen.arguments import stream_of
 from mcgen.arrays import as_numpy
 from mcgen.efficiency import LogEstimate, log_variance, welch_satterthwaite
-from mcgen.noise import Noise, NoiseSpec, change_noise
+from mcgen.noise import Noise, NoiseSpec, as_rows
 from mcgen.validation.conformance import check_generator
 from mcgen.validation.pictures import N_COLUMNS, pairs_figure, plane_figure, samples_figure
 
@@ -123,8 +123,7 @@ def pairs_of(generator: mcgen.Generator, design: mcgen.Design, n_pairs: int, con
     for start in range(0, 2 * n_pairs, _BATCH):
         replicates = range(start // design.n_points, (start + min(_BATCH, 2 * n_pairs - start)) // design.n_points)
         noise = design.draw(generator.noise, replicates, seed, stream=stream_of(condition, 0))
-        rows = change_noise(noise, lambda block: block.reshape(-1, *block.shape[2:]))
-        parts.append(as_numpy(generator(rows, condition)).astype(np.float64))
+        parts.append(as_numpy(generator(as_rows(noise), condition)).astype(np.float64))
     samples = np.concatenate(parts)
     return samples.reshape(n_pairs, 2, -1)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import mcgen
 from mcgen.arrays import as_numpy
-from mcgen.noise import Noise, change_noise
+from mcgen.noise import as_rows
 from mcgen.plot import COLOURS, as_picture, new_figure
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def samples_figure(
     """
     figure, axes = new_figure(n_rows + n_real, N_COLUMNS, 0.7 * N_COLUMNS, 0.72 * (n_rows + n_real))
     for column in range(N_COLUMNS):
-        noise = _rows(mcgen.MonteCarlo().draw(generator.noise, n_rows, seed=column))
+        noise = as_rows(mcgen.MonteCarlo().draw(generator.noise, n_rows, seed=column))
         samples = as_numpy(generator(noise, column if by_class else None))
         chosen = real[real_classes == column] if by_class else real[column::N_COLUMNS]
         for row, image in enumerate([*samples, *as_numpy(chosen[:n_real])]):
@@ -49,7 +49,7 @@ def samples_figure(
 
 def pairs_figure(generator: Any, n_pairs: int, seed: int, condition: Any = None) -> Figure:
     """Draw samples from z above samples from -z."""
-    noise = _rows(mcgen.Antithetic().draw(generator.noise, n_pairs, seed, stream=("pictures",)))
+    noise = as_rows(mcgen.Antithetic().draw(generator.noise, n_pairs, seed, stream=("pictures",)))
     samples = as_numpy(generator(noise, condition))
     figure, axes = new_figure(2, n_pairs, 0.9 * n_pairs, 1.9)
     for i, image in enumerate(samples):
@@ -62,21 +62,16 @@ def pairs_figure(generator: Any, n_pairs: int, seed: int, condition: Any = None)
 def plane_figure(generator: Any, real: Any, n_points: int = 1000, n_pairs: int = 40) -> Figure:
     """Draw samples of the plane over real points, and pairs of samples from z and -z, joined by lines."""
     figure, ((left, right),) = new_figure(1, 2, 8.0, 3.4)
-    samples = as_numpy(generator(_rows(mcgen.MonteCarlo().draw(generator.noise, n_points, seed=0))))
+    samples = as_numpy(generator(as_rows(mcgen.MonteCarlo().draw(generator.noise, n_points, seed=0))))
     for ax, title in ((left, "samples over real points"), (right, "pairs from z and -z")):
         ax.scatter(*as_numpy(real[:n_points]).T, s=4, color="0.8")
         ax.set_title(title, fontsize=9)
         ax.set_aspect("equal")
     left.scatter(*samples.T, s=3, color=COLOURS[1])
-    pairs = as_numpy(generator(_rows(mcgen.Antithetic().draw(generator.noise, n_pairs, seed=0)))).reshape(-1, 2, 2)
+    pairs = as_numpy(generator(as_rows(mcgen.Antithetic().draw(generator.noise, n_pairs, seed=0)))).reshape(-1, 2, 2)
     for pair in pairs:
         right.plot(*pair.T, "o-", color=COLOURS[2], markersize=3, linewidth=0.6)
     return figure
-
-
-def _rows(noise: Noise) -> Noise:
-    """Return noise (replicates, points, ...) as rows, one a sample."""
-    return change_noise(noise, lambda block: block.reshape(-1, *block.shape[2:]))
 
 
 def _show(ax: Any, image: Any) -> None:

@@ -10,7 +10,6 @@ import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from mcgen.adapters import models
 from mcgen.adapters.models.training.data import Images
 from mcgen.adapters.models.training.quality import Sample
 from mcgen.designs import MonteCarlo
-from mcgen.noise import change_noise
+from mcgen.noise import as_rows
 
 Settings = dict[str, Any]
 Log = list[dict[str, float]]
@@ -109,7 +108,7 @@ def sampler_of(name: str, **options: Any) -> Sample:
 
     def sample(n: int, condition: int | None) -> torch.Tensor:
         noise = MonteCarlo().draw(model.noise, n, seed=0, stream=("quality", next(calls)))
-        out: torch.Tensor = model(change_noise(noise, itemgetter((slice(None), 0))), condition)
+        out: torch.Tensor = model(as_rows(noise), condition)
         return out
 
     return sample
