@@ -158,10 +158,8 @@ class PathGenerator(LoopGenerator):
         return steps
 
     def _name_with(self, steps: int) -> str | None:
-        """Return the name that the user gave, if any, with another number of steps."""
-        if self._given_name is None:
-            return None
-        return f"{self._given_name.removesuffix(f', {self.steps} steps')}, {steps} steps"
+        """Return the name that the user gave, if any, with another number of steps at its end."""
+        return self._given_name and f"{self._given_name.removesuffix(f'-{self.steps}')}-{steps}"
 
 
 def start_of(noise: TensorNoise) -> torch.Tensor:

@@ -7,6 +7,7 @@ mode, and its samples stay tensors: the statistics of `mcgen.statistics` work on
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -178,6 +179,7 @@ class TorchGenerator:
 
     def _run(self, tensors: TensorNoise, condition: object) -> Any:
         self.require_evaluation_mode()
+        require_condition_taken(self.function, condition, self.name)
         arguments = (tensors,) if condition is None else (tensors, condition)
         try:
             samples = self.function(*arguments)
@@ -238,6 +240,20 @@ class _LazyTensors(Mapping[str, torch.Tensor]):
 
     def __len__(self) -> int:
         return len(self._noise)
+
+
+def require_condition_taken(function: Callable[..., Any], condition: Any, name: str) -> None:
+    """Refuse a condition where a function's signature has no place for it after the noise."""
+    if condition is None:
+        return
+    try:
+        signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, condition)
+    except TypeError:
+        raise TypeError(f"{name!r} takes no condition; got {condition!r}. Leave it out") from None
 
 
 def modules_of(modules: torch.nn.Module | Iterable[torch.nn.Module]) -> tuple[torch.nn.Module, ...]:

@@ -25,7 +25,6 @@ The blocks of a part's noise are named after it, "first/noise", "second/mix", an
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -33,7 +32,7 @@ import numpy as np
 import torch
 
 from mcgen._numbers import checked_integer
-from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.adapters._torch import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.adapters.diffusion import Diffusion
 from mcgen.adapters.operators import require_floats
 from mcgen.arguments import checked_generator
@@ -241,20 +240,6 @@ def rows_of(sample: Any, noise: torch.Tensor, encode: Encode | None = None) -> t
             "give a sample of that shape, or one that encode turns into it"
         )
     return x.expand(noise.shape)
-
-
-def require_condition_taken(function: Callable[..., Any], condition: Any, name: str) -> None:
-    """Refuse a condition where a function's signature has no place for it after the noise."""
-    if condition is None:
-        return
-    try:
-        signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(None, condition)
-    except TypeError:
-        raise TypeError(f"{name!r} takes no condition; got {condition!r}. Leave it out") from None
 
 
 def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:

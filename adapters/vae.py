@@ -21,9 +21,8 @@ from typing import Any
 import torch
 
 from mcgen.adapters._torch import TorchGenerator, owners_of
-from mcgen.adapters.combinators import require_condition_taken
 from mcgen.adapters.operators import as_floats
-from mcgen.noise import Noise, Shape
+from mcgen.noise import Shape
 
 Encoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """From images (1, ...) to the mean and the log variance (1, *latent_shape) of their latent vectors."""
@@ -76,11 +75,6 @@ class VAE(TorchGenerator):
         self.encoder = encoder
         modules = owners_of(decoder, encoder) if modules is None else modules
         super().__init__(decoder, latent_shape, modules=modules, name=name)
-
-    def __call__(self, noise: Noise, condition: object = None) -> Any:
-        """Return the samples of `noise`, as `TorchGenerator` does; refuse a condition that the decoder can't take."""
-        require_condition_taken(self.function, condition, self.name)
-        return super().__call__(noise, condition)
 
     def reconstruction(self) -> TorchGenerator:
         """Return the generator of reconstructions of one image, which is its condition (without a leading axis).

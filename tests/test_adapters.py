@@ -394,7 +394,7 @@ def test_other_steps_keep_device_type_and_name() -> None:
     for sampler in (DDIM, Heun):
         model = sampler(lambda x, t, c: x, schedule, (1,), steps=9, device="meta", dtype=torch.float64, name="mine")
         coarse = model.coarse(5).coarse(3)
-        assert (coarse.device.type, coarse.dtype, coarse.name) == ("meta", torch.float64, "mine, 3 steps")
+        assert (coarse.device.type, coarse.dtype, coarse.name) == ("meta", torch.float64, "mine-3")
         assert sampler(lambda x, t, c: x, schedule, (1,), steps=9).coarse(3).name.endswith("-3")
     half = DDIM(lambda x, t, c: x, schedule, (1,), steps=9, dtype=torch.float16).coarse(3)
     assert (half.dtype, half.network_dtype) == (torch.float32, torch.float16)

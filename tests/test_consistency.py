@@ -149,7 +149,7 @@ def test_states_and_fewer_steps() -> None:
         assert torch.equal(path[:, 1], model.coarse(1)(noise["start"]))
     named = Consistency.from_sigmas(exploding, [80.0, 0.8], (1,), name="mine", device="meta", dtype=torch.float64)
     coarse = named.coarse(1)
-    assert (coarse.name, coarse.device.type, coarse.dtype) == ("mine, 1 steps", "meta", torch.float64)
+    assert (coarse.name, coarse.device.type, coarse.dtype) == ("mine-1", "meta", torch.float64)
 
 
 def test_states_are_kept_in_single_precision() -> None:

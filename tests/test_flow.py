@@ -374,7 +374,7 @@ def test_functions_modules_device_and_name_of_flows() -> None:
     layer = torch.nn.Linear(2, 2).eval()
     assert Flow(lambda x, t, c: layer(x), (2,), modules=layer).modules == (layer,)
     flow = Flow(gaussian_velocity, (1,), steps=8, device="meta", dtype=torch.float64, name="mine").coarse(4)
-    assert (flow.device.type, flow.dtype, flow.name) == ("meta", torch.float64, "mine, 4 steps")
+    assert (flow.device.type, flow.dtype, flow.name) == ("meta", torch.float64, "mine-4")
     assert FlowEdit(gaussian_velocity, (1,), device="meta", dtype=torch.float64).device.type == "meta"
     assert Flow(gaussian_velocity, (1,), steps=np.int64(3)).steps == 3
 
