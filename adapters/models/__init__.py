@@ -141,7 +141,7 @@ def load(name: str, **options: Any) -> TorchGenerator:
 
     Notes
     -----
-    The condition of a model with classes is one of them, 0 to 9, or None for any.
+    The condition of a model with classes is one of them, 0 to 9, or None for any; under guidance it is one of them.
 
     Raises
     ------
