@@ -26,6 +26,7 @@ Settings = dict[str, Any]
 Log = list[dict[str, float]]
 
 _LINES = 24
+_BATCH = 100
 _PACKAGES = ("torch", "numpy", "normflows")
 
 
@@ -107,8 +108,9 @@ def sampler_of(name: str, **options: Any) -> Sample:
     calls = itertools.count()
 
     def sample(n: int, condition: int | None) -> torch.Tensor:
-        noise = MonteCarlo().draw(model.noise, n, seed=0, stream=("quality", next(calls)))
-        out: torch.Tensor = model(as_rows(noise), condition)
-        return out
+        stream = ("quality", next(calls))
+        parts = [range(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
+        drawn = (MonteCarlo().draw(model.noise, part, seed=0, stream=stream) for part in parts)
+        return torch.cat([model(as_rows(noise), condition) for noise in drawn])
 
     return sample
