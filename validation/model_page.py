@@ -76,25 +76,24 @@ def correlation_table(numbers: Numbers) -> str:
 
 def efficiency_table(numbers: Numbers) -> str:
     """Return the relative efficiencies with their intervals."""
-    designs = [str(design) for design in DESIGNS[1:]]
-    rows = [
-        [label, design, *(_with_interval(numbers[label]["efficiencies"][f"{design}, {name}"]) for name in FOUR.names)]
-        for label in SHOWN
-        for design in designs
-        if label in numbers
-    ]
+    rows = []
+    for label in SHOWN:
+        found = numbers.get(label, {}).get("efficiencies", {})
+        for design in dict.fromkeys(key.rpartition(", ")[0] for key in found):
+            rows.append([label, design, *(_with_interval(found[f"{design}, {name}"]) for name in FOUR.names)])
     return _table(["model", "design", *FOUR.names], rows)
 
 
 def plane_table(numbers: Numbers) -> str:
     """Return the efficiencies and correlations of the flow on the plane."""
     found = numbers.get("moons-flow", {"efficiencies": {}, "correlations": {}})
+    designs = [*dict.fromkeys(key.rpartition(", ")[0] for key in found["efficiencies"])]
     rows = []
-    for name in PLANE.names:
-        efficiencies = [found["efficiencies"][f"{design}, {name}"] for design in DESIGNS[1:] if found["efficiencies"]]
+    for name in PLANE.names if designs else ():
         correlation = found["correlations"].get(name)
-        rows.append([name, "" if correlation is None else f"{correlation:+.2f}", *map(_with_interval, efficiencies)])
-    return _table(["mean of", "correlation of z / -z", *map(str, DESIGNS[1:])], rows)
+        efficiencies = [_with_interval(found["efficiencies"][f"{design}, {name}"]) for design in designs]
+        rows.append([name, "" if correlation is None else f"{correlation:+.4f}", *efficiencies])
+    return _table(["mean of", "correlation of z / -z", *designs], rows)
 
 
 def ddpm_table(numbers: Numbers) -> str:
