@@ -154,7 +154,9 @@ def test_what_two_points_in_their_own_places_would_hide(function) -> None:
 
 
 def test_samples_that_cannot_be_compared_are_warned_of() -> None:
-    with pytest.warns(mcgen.GeneratorWarning, match=r"the samples of generator 'broken' can't be compared \(they are list\)"):
+    with pytest.warns(
+        mcgen.GeneratorWarning, match=r"the samples of generator 'broken' can't be compared \(they are list\)"
+    ):
         run(lambda z: [{"ink": row} for row in z], lambda samples: np.array([(s["ink"] ** 2).mean() for s in samples]))
 
 
