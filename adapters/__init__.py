@@ -80,13 +80,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name not in _HOME and name != "models":
+        raise AttributeError(f"module 'mcgen.adapters' has no attribute {name!r}; it has {', '.join(__all__)}")
     family = _HOME.get(name, name)
     if family != "onnx":
         # First, since its error says what to install where torch is missing.
         import_module("mcgen.adapters._torch")
-    if name not in _HOME:
-        raise AttributeError(f"module 'mcgen.adapters' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"mcgen.adapters.{family}"), name)
+    module = import_module(f"mcgen.adapters.{family}")
+    return module if name == family else getattr(module, name)
 
 
 def __dir__() -> list[str]:
