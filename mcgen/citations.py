@@ -67,6 +67,13 @@ _ENTRIES = {
   volume = {16}, number = {3}, pages = {927--953},
   year = {1988}
 }""",
+    "hall1992removal": """@article{hall1992removal,
+  title = {On the removal of skewness by transformation},
+  author = {Hall, Peter},
+  journal = {Journal of the Royal Statistical Society: Series B},
+  volume = {54}, number = {1}, pages = {221--228},
+  year = {1992}
+}""",
     "dunn1961multiple": """@article{dunn1961multiple,
   title = {Multiple comparisons among means},
   author = {Dunn, Olive Jean},
@@ -103,6 +110,7 @@ _OF_DESIGN = {
     "Sobol": ("joe2008sobol", "matousek1998discrepancy", "lecuyer2023confidence"),
 }
 _OF_METHOD = {
+    "skewness-adjusted-t": ("hall1992removal",),
     "bootstrap-t": ("hall1988theoretical",),
     "bootstrap-max-t": ("hall1988theoretical",),
     "bonferroni": ("dunn1961multiple",),

@@ -204,7 +204,9 @@ def _add_run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--condition", action="append", help="a class (number) or prompt; again for several")
     command.add_argument("--common-random-numbers", action="store_true", help="the same noise for all conditions")
     command.add_argument("--confidence-level", type=float, default=0.95)
-    command.add_argument("--interval", default="student-t", help="student-t, normal or bootstrap-t")
+    command.add_argument(
+        "--interval", default="student-t", help="student-t, normal, skewness-adjusted-t or bootstrap-t"
+    )
     command.add_argument("--simultaneous", action="store_true", help="cover all components together")
     command.add_argument("--batch-size", type=int, help="rows that the model sees at a time (default: about 64)")
     command.add_argument("--output", metavar="FILE", help="save the result as JSON")

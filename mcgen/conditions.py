@@ -1,8 +1,8 @@
 """Several conditions (classes, prompts, measurements): an estimate for each, and their weighted average.
 
-On independent random numbers the average's variance is the weighted sum of the conditions', with degrees of freedom
-by Welch-Satterthwaite; under common random numbers the average is taken replicate by replicate, and is an estimate like
-any other.
+On independent random numbers the average's variance and third central moment are the weighted sums of the conditions',
+with degrees of freedom by Welch-Satterthwaite; under common random numbers the average is taken replicate by replicate,
+and is an estimate like any other.
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
     means = np.stack([np.ravel(part.mean) for part in strata])
     variances = np.stack([(w * np.ravel(part.standard_error)) ** 2 for w, part in zip(share, strata, strict=True)])
     df = np.stack([np.ravel(part.degrees_of_freedom) for part in strata])
+    skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in strata])
+    standard_error = np.sqrt(variances.sum(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = np.nan_to_num((variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     notes = tuple(dict.fromkeys(text for part in strata for text in part.warnings))
     if len(strata) < len(task.condition):
         notes += (f"interrupted: the average is over the first {len(strata)} of {len(task.condition)} conditions only",)
@@ -100,10 +104,11 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
     )
     sampled = Sampled(
         share @ means,
-        np.sqrt(variances.sum(axis=0)),
+        standard_error,
         welch_satterthwaite(variances, df),
         None,
         provenance.seed,
+        skewness,
     )
     made = estimate_of(sampled, provenance, first.shape, first.names, strata=tuple(strata), warnings=notes)
     return with_options(made, options)

@@ -116,6 +116,9 @@ class Estimate:
         For an average over conditions, the estimate of each.
     warnings : tuple of str
         What the run warned of.
+    skewness : float or ndarray, or None
+        Of the estimate: its third central moment over the cubed standard error, from the replicate means. None in what
+        older versions saved.
     """
 
     mean: float | Floats
@@ -131,6 +134,7 @@ class Estimate:
     within: Floats | None = None
     strata: tuple[Estimate, ...] = ()
     warnings: tuple[str, ...] = ()
+    skewness: float | Floats | None = None
 
     @property
     def half_width(self) -> float | Floats:
@@ -170,7 +174,7 @@ class Estimate:
         ----------
         confidence_level : float, optional
             By default as it is.
-        interval : {"student-t", "normal", "bootstrap-t"}
+        interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
             For each component alone; bootstrap-t needs kept replicate means.
         simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
             Cover all components together; see `mcgen.intervals.make_interval`. With neither this nor `interval` the
@@ -283,6 +287,7 @@ class Estimate:
             degrees_of_freedom=np.ravel(self.degrees_of_freedom),
             replicate_means=self.replicate_means,
             seed=self.provenance.seed,
+            skewness=None if self.skewness is None else np.ravel(self.skewness),
         )
 
 
@@ -314,6 +319,7 @@ def estimate_of(
         names=names,
         provenance=provenance,
         replicate_means=sampled.replicate_means,
+        skewness=None if sampled.skewness is None else _shaped(sampled.skewness, shape),
         **parts,
     )
 

@@ -71,8 +71,8 @@ def estimate(
         The same seed gives the same numbers.
     confidence_level : float
         In (0, 1).
-    interval : {"student-t", "normal", "bootstrap-t"}
-        See `mcgen.intervals`.
+    interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
+        See `mcgen.intervals`; the third for replicate means that are skewed.
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components of a vector statistic together instead of each alone.
     condition : object or list, optional

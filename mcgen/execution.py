@@ -155,6 +155,7 @@ def moments_estimate(
         np.full(len(moments.mean), moments.count - 1.0),
         None if kept is None else kept[0][:, columns],
         provenance.seed,
+        moments.skewness_of_mean,
     )
     return estimate_of(
         sampled,

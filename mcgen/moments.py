@@ -174,6 +174,16 @@ class Moments:
             return np.asarray(np.nan_to_num(np.sqrt(self.count) * (self.m3 / self.m2) / np.sqrt(self.m2)))
 
     @property
+    def skewness_of_mean(self) -> Floats:
+        """Skewness of the mean over the replicates, 0 where they do not vary.
+
+        That of the replicate means over the square root of their number, with its bias removed to first order (D. N.
+        Joanes, C. A. Gill (1998), The Statistician 47(1), 183-189, G_1); of two replicates it is 0.
+        """
+        n = self.count
+        return np.asarray(self.skewness * np.sqrt(n - 1) / max(n - 2, 1))
+
+    @property
     def kurtosis(self) -> Floats:
         """Kurtosis of the replicate means (3 for normal ones), 0 where they do not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):

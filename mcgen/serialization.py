@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.random import SeedSequence
 
-SCHEMA = 1
+SCHEMA = 2
 _LARGEST_LIST = 256
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 METHOD_NAMES = {
     "student-t": "Student t",
     "normal": "normal",
+    "skewness-adjusted-t": "skewness-adjusted t",
     "bootstrap-t": "bootstrap t",
     "bonferroni": "simultaneous, Bonferroni t",
     "bootstrap-max-t": "simultaneous, bootstrap max-t",

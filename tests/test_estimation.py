@@ -76,6 +76,18 @@ def test_conditions_have_their_own_numbers_and_an_average() -> None:
     assert frame["mean"].tolist()[-1] == result.mean
 
 
+def test_an_average_over_conditions_has_the_weighted_third_moments() -> None:
+    options = {"design": MonteCarlo(), "n_evaluations": 200, "seed": SEED}
+    generator = mcgen.as_generator(lambda z, scale: np.exp(scale * z), (1,), name="lognormal")
+    average = mcgen.estimate(generator, lambda x: x[:, 0], condition=[0.5, 1.0], weights=[0.25, 0.75], **options)
+    third = [
+        (w * part.standard_error) ** 3 * part.skewness for w, part in zip((0.25, 0.75), average.strata, strict=True)
+    ]
+    assert average.skewness == pytest.approx(sum(third) / average.standard_error**3)
+    made = average.with_interval(interval="skewness-adjusted-t").interval
+    assert made.high - average.mean > 1.05 * (average.mean - made.low)
+
+
 def test_conditions_are_weighted() -> None:
     options = {"design": Antithetic(), "n_evaluations": 640, "seed": SEED, "condition": [0, 1]}
     result = mcgen.estimate(CONDITIONAL, pixel_mean, weights=[0.9, 0.1], **options)

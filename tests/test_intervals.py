@@ -8,6 +8,7 @@ from conftest import SEED
 from scipy import stats
 
 from mcgen.intervals import Interval, Sampled, make_interval
+from mcgen.moments import Moments, ReplicateMeans
 
 
 def sampled(r: int, k: int = 1, keep: bool = True, skewed: bool = False) -> Sampled:
@@ -39,6 +40,37 @@ def test_bootstrap_t_follows_skewness_and_repeats() -> None:
     again, _ = make_interval(s, 0.95, "bootstrap-t", False)
     assert (made.low, made.high) == (again.low, again.high)
     assert made.high - s.mean > 1.2 * (s.mean - made.low)
+
+
+def adjusted(x: np.ndarray, level: float = 0.95) -> tuple[Interval, Sampled]:
+    rows = ReplicateMeans(0, x[:, None], np.zeros((len(x), 1)), None, 1)
+    moments = Moments.of(rows)
+    s = Sampled(moments.mean, moments.standard_error, np.array([len(x) - 1.0]), None, SEED, moments.skewness_of_mean)
+    return make_interval(s, level, "skewness-adjusted-t", False)[0], s
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_skewness_adjusted_t_solves_halls_equation(sign: int) -> None:
+    """At the ends the transformed studentized mean is the t quantile; and the skewness is scipy's."""
+    x = sign * np.random.default_rng(1).exponential(size=20)
+    made, s = adjusted(x)
+    skewness = s.skewness[0]
+    assert skewness == pytest.approx(stats.skew(x, bias=False) / np.sqrt(20))
+    for end, quantile in ((made.high, stats.t(19).ppf(0.025)), (made.low, stats.t(19).ppf(0.975))):
+        t = (s.mean - end) / s.standard_error
+        transformed = t + skewness / 3 * t**2 + skewness**2 / 27 * t**3 + skewness / 6
+        assert transformed == pytest.approx(quantile)
+    assert sign * ((made.high - s.mean) - (s.mean - made.low)) > 0.2 * made.half_width
+
+
+def test_skewness_adjusted_t_is_student_t_without_skewness() -> None:
+    x = np.random.default_rng(2).normal(size=12)
+    for values in (np.concatenate([x, -x]), x[:2]):
+        made, s = adjusted(values)
+        plain, _ = make_interval(s, 0.95, "student-t", False)
+        assert [*made.low, *made.high] == pytest.approx([*plain.low, *plain.high])
+    constant, _ = adjusted(np.ones(9))
+    assert (constant.low, constant.high) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +135,7 @@ def test_constant_components_have_no_width() -> None:
         (
             sampled(10),
             (0.95, "percentile", False),
-            "interval must be one of student-t, normal, bootstrap-t; got 'percentile'",
+            "interval must be one of student-t, normal, skewness-adjusted-t, bootstrap-t; got 'percentile'",
         ),
         (sampled(10), (0.95, "student-t", "scheffe"), "simultaneous must be True, False or one of bonferroni"),
         (sampled(4), (0.95, "bootstrap-t", False), "bootstrap-t needs at least 5 replicates; got 4. Use student-t"),

@@ -88,13 +88,27 @@ def test_equality_sees_every_bit_but_not_the_clock(estimate) -> None:
     assert result != 3
 
 
+def test_a_file_of_the_first_schema_loads(estimate, tmp_path) -> None:
+    """It has no skewness, so that all intervals can be made but the one adjusted for it."""
+    path = tmp_path / "old.json"
+    result = estimate()
+    result.save(path)
+    content = json.loads(path.read_text())
+    del content["skewness"]
+    path.write_text(json.dumps(content | {"schema": 1}))
+    loaded = mcgen.Estimate.load(path)
+    assert loaded.with_interval(confidence_level=0.9).interval == result.with_interval(confidence_level=0.9).interval
+    with pytest.raises(ValueError, match="an older version does not have; use student-t"):
+        loaded.with_interval(interval="skewness-adjusted-t")
+
+
 def test_files_of_other_kinds_and_newer_schemas_are_refused(estimate, tmp_path) -> None:
     path = tmp_path / "run.json"
     estimate().save(path)
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"schema": 99}))
     with pytest.raises(
-        ValueError, match="was saved with schema 99, this version of mcgen reads up to 1; upgrade mcgen"
+        ValueError, match="was saved with schema 99, this version of mcgen reads up to 2; upgrade mcgen"
     ):
         mcgen.Estimate.load(path)
     path.write_text("{}")
