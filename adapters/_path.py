@@ -88,11 +88,15 @@ class LoopGenerator(TorchGenerator, ABC):
         """Return last states (n, ...), decoded."""
         return x if self._decode is None else self._decoded(x)
 
+    def narrowed(self, x: torch.Tensor) -> torch.Tensor:
+        """Return states in the type that the networks receive."""
+        return x if self.network_dtype is None else x.to(self.network_dtype)
+
     def ask(
         self, role: str, network: Network, x: torch.Tensor, t: float, condition: object, advice: str = ""
     ) -> torch.Tensor:
         """Return what a network gives for states (n, ...), all at time t: of their shape and dtype, or an error."""
-        given = self._narrowed(x)
+        given = self.narrowed(x)
         output = network(given, times_of(given, t), condition)
         return checked_output(output, x, f"the {role} of {self.name!r}", advice).to(x.dtype)
 
@@ -101,12 +105,9 @@ class LoopGenerator(TorchGenerator, ABC):
         dtype = self.network_dtype or self.dtype
         return {"decode": self._decode, "device": self.device, "dtype": dtype, "modules": self.modules}
 
-    def _narrowed(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.network_dtype is None else x.to(self.network_dtype)
-
     def _decoded(self, x: torch.Tensor) -> torch.Tensor:
         assert self._decode is not None
-        return self._decode(self._narrowed(x))
+        return self._decode(self.narrowed(x))
 
 
 class PathGenerator(LoopGenerator):

@@ -72,7 +72,8 @@ class Partial(TorchGenerator):
         Number of the step to start at: 0 is the sampler's own start, `diffusion.steps` - 1 its last step.
     encode : callable, optional
         From samples (n, ...) back to the sampler's states (n, ...), the way back of the model's `decode`; needed
-        where it has one. One sample for all rows is encoded once, n = 1.
+        where it has one. It receives what `decode` does: the type of the networks. One sample for all rows is encoded
+        once, n = 1.
     name : str, optional
         How results call the generator.
 
@@ -123,8 +124,12 @@ class Partial(TorchGenerator):
             raise ValueError(f"{self.name!r} starts from a sample: give it as the condition")
         given = condition if isinstance(condition, Start) else Start(condition)
         z = noise if isinstance(noise, torch.Tensor) else noise["mix"]
-        x = self.diffusion.mix(rows_of(given.sample, z, self.encode), z, self.start)
+        x = self.diffusion.mix(rows_of(given.sample, z, self.encode and self._encoded), z, self.start)
         return self.diffusion.finished(self.diffusion.reverse(x, noise, given.condition, first=self.start))
+
+    def _encoded(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.encode is not None
+        return self.encode(self.diffusion.narrowed(x)).to(x.dtype)
 
 
 class Chain(TorchGenerator):

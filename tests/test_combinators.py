@@ -176,6 +176,11 @@ def test_one_sample_is_encoded_once() -> None:
     z = np.linspace(-1, 1, 6)[:, None]
     assert torch.equal(partial(z, np.array([0.3])), partial(z, np.full((6, 1), 0.3)))
     assert lengths == [1, 6]
+    # A network that encodes receives the type of the model's networks, as one that decodes does.
+    half = DDIM(lambda x, t, c: x, SCHEDULE, (1,), steps=5, dtype=torch.bfloat16)
+    types = []
+    encoded = Partial(half, 3, encode=lambda x: types.append(x.dtype) or 2 * x)(z.astype(np.float32), np.array([0.3]))
+    assert (types, encoded.dtype) == ([torch.bfloat16], torch.float32)
     with pytest.raises(
         ValueError, match=r"shape \(1, 1\); 1 axes are needed .* or as in \(6, 1\) for one each: give ima"
     ):

@@ -403,6 +403,8 @@ def test_noise_steps_and_trajectories_are_the_priors(make, rng: np.random.Genera
     assert torch.equal(prior.decode(path[:, -1]), sampler(noise, y))
     coarse = sampler.coarse(3)
     assert (type(coarse), coarse.prior.steps) == (type(sampler), 3)
+    assert coarse.name == f"{type(sampler).__name__} {type(operator).__name__} {prior.with_steps(3).name}"
+    assert type(sampler)(prior, operator, name="mine").coarse(3).name == "mine-3"
     for option in {"strength", "noise_sd", "weight", "n_iterations", "prior_condition"} & set(vars(sampler)):
         assert getattr(coarse, option) == getattr(sampler, option)
     result = mcgen.estimate(
