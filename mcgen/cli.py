@@ -1,4 +1,4 @@
-"""The command line: ``mcgen demo``, ``mcgen estimate`` and ``mcgen compare``."""
+"""The command line: ``mcgen demo``, ``estimate``, ``compare`` and ``validate``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from mcgen.estimation import estimate
 
 # Named as a user's own generator is, so that the core knows no adapter.
 _DEMO = "mcgen.validation.demo:run_demo"
+_VALIDATE = "mcgen.validation.promises:validate"
 
 _DESIGNS: dict[str, Callable[[int], Design]] = {"k-antithetic": KAntithetic, "sobol": Sobol}
 _FIXED_DESIGNS: dict[str, Design] = {"monte-carlo": MonteCarlo(), "antithetic": Antithetic()}
@@ -28,7 +29,10 @@ _STATISTICS = ("pixel_mean", "brightness", "contrast", "centroid", "identity")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 for a run that broke, 2 for arguments that can't be used."""
+    """Run a command and return its exit status.
+
+    0; 1 for a run that broke, or a promise that does not hold; 2 for arguments that can't be used.
+    """
     options = _parser().parse_args(arguments)
     # A generator is looked up from the folder one stands in, as `python -m` does.
     sys.path.insert(0, os.getcwd())
@@ -41,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _failed(error, output)
-    if result is None:
-        return 0
+    if result is None or isinstance(result, bool):
+        return int(result is False)
     _save(result, output)
     print(result.summary() if isinstance(result, Estimate) else result)
     parts = result.estimates if isinstance(result, Comparison) else (result,)
@@ -79,6 +83,11 @@ def _demo(options: argparse.Namespace) -> None:
     load(_DEMO)(
         folder=Path(options.folder), n_evaluations=options.n_evaluations, seed=options.seed, progress=options.progress
     )
+
+
+def _validate(options: argparse.Namespace) -> bool:
+    holds: bool = load(_VALIDATE)(full=options.full, only=options.only, seed=options.seed, page=options.page)
+    return holds
 
 
 def _estimate(options: argparse.Namespace) -> Estimate:
@@ -189,6 +198,12 @@ def _parser() -> argparse.ArgumentParser:
     several = commands.add_parser("compare", help="compare designs on your own generator")
     several.set_defaults(command=_compare)
     several.add_argument("--designs", default="monte-carlo,antithetic,k-antithetic:8,sobol:64", help="with commas")
+    promises = commands.add_parser("validate", help="judge all that mcgen promises, by simulation")
+    promises.set_defaults(command=_validate)
+    promises.add_argument("--full", action="store_true", help="the whole, up to an hour, instead of three minutes")
+    promises.add_argument("--only", default="", help="studies whose title contains this")
+    promises.add_argument("--seed", type=int, default=0)
+    promises.add_argument("--page", type=Path, help="a page in Markdown to write the table into")
     for command in (one, several):
         _add_run_arguments(command)
     for command in (demo, one, several):

@@ -137,8 +137,13 @@ def make_interval(
             chosen, c = "bonferroni", _bonferroni(sampled, confidence_level)
         c = _finite(c, sampled)
         return _around(sampled, -c, c), chosen
-    low, high = _POINTWISE[method](sampled, confidence_level)
+    low, high = (_finite(end, sampled) for end in studentized_ends(sampled, confidence_level, method))
     return _around(sampled, low, high), method
+
+
+def studentized_ends(sampled: Sampled, confidence_level: float, method: Method) -> tuple[Floats, Floats]:
+    """Return the ends of each component's interval in standard errors from the mean; infinite where it has none."""
+    return _POINTWISE[method](sampled, confidence_level)
 
 
 def options_of(method: str) -> tuple[Method, bool | SimultaneousMethod]:
@@ -219,7 +224,7 @@ def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
     t = np.concatenate(_studentized_resamples(sampled, "bootstrap-t"))
     upper = np.quantile(t, (1 + level) / 2, axis=0, method="higher")
     lower = np.quantile(t, (1 - level) / 2, axis=0, method="lower")
-    return -_finite(upper, sampled), -_finite(lower, sampled)
+    return -upper, -lower
 
 
 def _bonferroni(sampled: Sampled, level: float) -> Floats:

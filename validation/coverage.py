@@ -1,23 +1,36 @@
-"""How often intervals cover: simulated through the package's own loop and intervals, judged by a declared rule."""
+"""How often intervals cover: simulated through the package's own loop and intervals.
+
+A study simulates many runs of one problem and counts how many of their intervals hold the truth. Runs are consecutive
+ranges of replicates, which are independent, so that a study is one long run cut into pieces: thousands of intervals are
+made in one pass, a run a component. `mcgen.validation.verdicts.acceptance_band` is the rule that a share is judged by.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
 
-from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
-from mcgen.efficiency import log_variance, over_monte_carlo
-from mcgen.intervals import Method, Sampled, make_interval
-from mcgen.moments import Floats, ReplicateMeans
+from mcgen._numbers import checked_integer
+from mcgen.coverage import warned_of
+from mcgen.designs import Design
+from mcgen.intervals import Method, Sampled, studentized_ends
+from mcgen.moments import Floats, Moments, ReplicateMeans
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.validation.problems import PROBLEMS, Problem
 
-_ROWS = 2**14
+# Noise that a batch takes, 2 MB in float64: it stays in the cache while the problem works on it.
+_BATCH_NUMBERS = 2**18
+_LARGEST_BATCH = 2**14
+# Runs whose intervals are made together; a bootstrap keeps 1,999 numbers of each.
+_RUNS = 2000
 
 
 @dataclass(frozen=True)
@@ -26,35 +39,142 @@ class Coverage:
 
     Attributes
     ----------
+    problem, design, interval : str
+        What was studied.
+    n_points, n_replicates : int
+        Of each run.
+    repetitions : int
+        How many runs.
+    refused : float
+        Share of the runs that got no interval: too many of a bootstrap's resamples did not vary. They count below only
+        in `repetitions`, `bias` and `silent`.
     covered : float
-        Share of the intervals that hold the truth.
+        Share of the intervals that hold the truth; NaN where there are none, as all that is about intervals.
     low, high : float
         95 % Wilson interval of that share.
     half_width : float
         Mean half-width of the intervals.
-    bias : float
-        Mean of the estimates minus the truth, in its standard errors.
-    repetitions : int
-        How many intervals.
+    bias, bias_error : float
+        Mean of the estimates minus the truth, and its standard error, the truth's own included.
+    missed_below, missed_above : float
+        Share of the intervals that lie below the truth, and above it.
+    silent : float
+        Share of the runs in which `estimate` would raise no warning.
+    covered_in_silence : float
+        Share of the intervals of those runs that hold the truth; NaN where there are none.
     """
 
+    problem: str
+    design: str
+    interval: str
+    n_points: int
+    n_replicates: int
+    repetitions: int
+    refused: float
     covered: float
     low: float
     high: float
     half_width: float
     bias: float
-    repetitions: int
+    bias_error: float
+    missed_below: float
+    missed_above: float
+    silent: float
+    covered_in_silence: float
+
+    @property
+    def intervals(self) -> int:
+        """How many runs got an interval."""
+        return round((1 - self.refused) * self.repetitions)
+
+    @property
+    def hits(self) -> int:
+        """How many intervals hold the truth."""
+        return round(self.covered * self.intervals) if self.intervals else 0
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Replicate means of a problem under a design.
+
+    Attributes
+    ----------
+    problem : Problem
+        Whose.
+    design : Design
+        Theirs.
+    means, within : ndarray of shape (n,)
+        Means, and mean squared deviations from them inside each replicate.
+    rounding : float
+        Relative rounding error of the samples' type.
+    """
+
+    problem: Problem
+    design: Design
+    means: Floats
+    within: Floats
+    rounding: float
+
+    def runs(self, n_replicates: int, repetitions: int) -> tuple[Floats, Floats]:
+        """Return means and squares within of the first runs, each of shape (n_replicates, repetitions)."""
+        n = n_replicates * repetitions
+        if n > len(self.means):
+            raise ValueError(f"{repetitions} runs of {n_replicates} take {n} replicates; there are {len(self.means)}")
+        shape = (repetitions, n_replicates)
+        return self.means[:n].reshape(shape).T, self.within[:n].reshape(shape).T
 
 
 def replicate_means(problem: Problem, design: Design, n: int, seed: Seed) -> Floats:
     """Return the means of replicates 0, ..., n-1, shape (n,), by the loop that `estimate` runs."""
-    return np.concatenate([part.means[:, 0] for part in _replicates(problem, design, n, seed)])
+    return simulate(problem, design, n, seed).means
 
 
-def _replicates(problem: Problem, design: Design, n: int, seed: Seed) -> Iterator[ReplicateMeans]:
-    rows = max(1, _ROWS // design.n_points) * design.n_points
-    task = Task(problem.generator, problem.statistic, design, as_seed_sequence(seed), (), None, rows)
-    return task.evaluate(range(n))
+def simulate(
+    problem: Problem, design: Design, n: int, seed: Seed, *, executor: Executor | None = None, progress: bool = False
+) -> Replicates:
+    """Return replicates 0, ..., n-1 of a problem by the loop that `estimate` runs.
+
+    Parameters
+    ----------
+    problem : Problem
+        What to simulate.
+    design : Design
+        Its noise.
+    n : int
+        How many replicates.
+    seed : int or SeedSequence
+        The same seed gives the same replicates, with and without an executor.
+    executor : concurrent.futures.Executor, optional
+        Takes parts of the replicates; those of one in other processes work for the problems of `PROBLEMS`.
+    progress : bool
+        Show a bar.
+    """
+    from tqdm import tqdm
+
+    group = max(1, _rows(problem) // design.n_points)
+    length = group * max(1, math.ceil(n / group / 64))
+    parts = [range(start, min(start + length, n)) for start in range(0, n, length)]
+    known = problem.name if PROBLEMS.get(problem.name) is problem else problem
+    arguments = ([known] * len(parts), [design] * len(parts), parts, [as_seed_sequence(seed)] * len(parts))
+    found = (map if executor is None else executor.map)(_simulated_part, *arguments)
+    label = f"{problem.name}, {design}"
+    done = [*tqdm(found, total=len(parts), desc=label, disable=not progress, leave=False)]
+    means, within = (np.concatenate([part[i] for part in done]) for i in (0, 1))
+    return Replicates(problem, design, means, within, max(part[2] for part in done))
+
+
+def _simulated_part(
+    problem: Problem | str, design: Design, replicates: range, seed: SeedSequence
+) -> tuple[Floats, Floats, float]:
+    problem = PROBLEMS[problem] if isinstance(problem, str) else problem
+    task = Task(problem.generator, problem.statistic, design, seed, (), None, _rows(problem))
+    rows = [*task.evaluate(replicates)]
+    means, within = (np.concatenate([getattr(part, name)[:, 0] for part in rows]) for name in ("means", "within"))
+    return means, within, task.rounding
+
+
+def _rows(problem: Problem) -> int:
+    return min(_LARGEST_BATCH, max(64, _BATCH_NUMBERS // problem.generator.noise.dimension))
 
 
 def coverage_study(
@@ -66,81 +186,137 @@ def coverage_study(
     repetitions: int,
     seed: Seed,
     confidence_level: float = 0.95,
+    executor: Executor | None = None,
+    progress: bool = False,
 ) -> Coverage:
     """Simulate `repetitions` runs of `n_replicates` and count how many of their intervals hold the truth.
 
-    Runs are consecutive ranges of replicates, which are independent; their intervals are made all at once, a run a
-    component. Those of bootstrap-t then share their resampled numbers of replicates, which adds a little to the error
-    of the coverage beyond the binomial.
+    Parameters
+    ----------
+    problem : Problem
+        Whose truth is known.
+    design : Design
+        Of the noise; its `n_points` are those of a replicate.
+    interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
+        The method; a bootstrap's resampled numbers of replicates are shared by up to 2,000 runs, which adds a little to
+        the error of the coverage beyond the binomial.
+    n_replicates, repetitions : int
+        Replicates of a run, and runs.
+    seed : int or SeedSequence
+        The same seed gives the same numbers.
+    confidence_level : float
+        Of the intervals.
+    executor, progress
+        See `simulate`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are fewer than 2 replicates or repetitions.
+
+    Examples
+    --------
+    >>> from mcgen import Antithetic
+    >>> from mcgen.validation.coverage import coverage_study
+    >>> from mcgen.validation.problems import PROBLEMS
+    >>> options = dict(n_replicates=5, repetitions=2000, seed=0)
+    >>> study = coverage_study(PROBLEMS["normal-pairs"], Antithetic(), "student-t", **options)
+    >>> study.low < 0.95 < study.high
+    True
     """
+    for name, value in (("n_replicates", n_replicates), ("repetitions", repetitions)):
+        if checked_integer(name, value) < 2:
+            raise ValueError(f"{name} must be at least 2; got {value}")
+    replicates = simulate(problem, design, n_replicates * repetitions, seed, executor=executor, progress=progress)
+    return studied(replicates, interval, n_replicates, repetitions, seed, confidence_level)
+
+
+def studied(
+    replicates: Replicates,
+    interval: Method,
+    n_replicates: int,
+    repetitions: int,
+    seed: Seed,
+    confidence_level: float = 0.95,
+) -> Coverage:
+    """Return the coverage of an interval in the first runs of replicates that were simulated; see `coverage_study`."""
     from statsmodels.stats.proportion import proportion_confint
 
-    table = replicate_means(problem, design, n_replicates * repetitions, seed).reshape(repetitions, n_replicates).T
-    mean, sd = table.mean(axis=0), table.std(axis=0, ddof=1)
-    df = np.full(repetitions, n_replicates - 1.0)
-    sampled = Sampled(mean, sd / np.sqrt(n_replicates), df, table, seed)
-    made, _ = make_interval(sampled, confidence_level, interval, simultaneous=False)
-    hits = int(np.sum((made.low <= problem.truth) & (problem.truth <= made.high)))
-    low, high = proportion_confint(hits, repetitions, alpha=0.05, method="wilson")
-    spread = float(mean.std(ddof=1) / math.sqrt(repetitions))
-    bias = float(mean.mean() - problem.truth) / spread if spread > 0 else 0.0
-    return Coverage(hits / repetitions, float(low), float(high), float(np.mean(made.half_width)), bias, repetitions)
+    means, within = replicates.runs(n_replicates, repetitions)
+    problem, design = replicates.problem, replicates.design
+    judged = _Judged.joined(
+        [
+            _Judged.of(means[:, columns], within[:, columns], replicates, interval, confidence_level, number)
+            for number, columns in zip(_seeds(seed, repetitions), _pieces(repetitions), strict=True)
+        ]
+    )
+    given = judged.given
+    hit = given & ~(judged.below | judged.above)
+    low, high = proportion_confint(int(hit.sum()), int(given.sum()), method="wilson") if given.any() else (0.0, 1.0)
+    estimates = means.mean(axis=0)
+    return Coverage(
+        problem=problem.name,
+        design=str(design),
+        interval=interval,
+        n_points=design.n_points,
+        n_replicates=n_replicates,
+        repetitions=repetitions,
+        refused=float(1 - given.mean()),
+        covered=_share(hit, given),
+        low=float(low),
+        high=float(high),
+        half_width=_share(judged.half_widths, given),
+        bias=float(estimates.mean() - problem.truth),
+        bias_error=math.hypot(float(estimates.std(ddof=1)) / math.sqrt(repetitions), problem.truth_error),
+        missed_below=_share(judged.below, given),
+        missed_above=_share(judged.above, given),
+        silent=float(judged.silent.mean()),
+        covered_in_silence=_share(hit, given & judged.silent),
+    )
 
 
-def acceptance_band(repetitions: int, nominal: float = 0.95, false_alarm: float = 1e-6) -> tuple[float, float]:
-    """Return the band that the measured coverage of a correct method leaves with probability `false_alarm` at most.
-
-    From the exact binomial distribution, half of the false alarms on each side.
-    """
-    from scipy.stats import binom
-
-    low, high = binom.ppf(false_alarm / 2, repetitions, nominal), binom.isf(false_alarm / 2, repetitions, nominal)
-    return float(low) / repetitions, float(high) / repetitions
+def _share(values: NDArray[Any], chosen: NDArray[np.bool_]) -> float:
+    return float(values[chosen].mean()) if chosen.any() else math.nan
 
 
-def coverage_table(repetitions: int = 4000, seed: int = 0) -> pd.DataFrame:
-    """Return the coverage of each interval on every problem, for several designs and numbers of replicates.
+@dataclass(frozen=True)
+class _Judged:
+    """Of each run: whether it got an interval, and this lies below or above the truth; whether no warning came."""
 
-    The figures in `mcgen.coverage`'s warnings and in the documentation are from this table.
-    """
-    rows = []
-    designs: tuple[Design, ...] = (MonteCarlo(), Antithetic(), KAntithetic(8), Sobol(16))
-    for name, design in ((name, design) for name in ("normal-pairs", "exponential") for design in designs):
-        for n in (5, 10, 25, 50, 100):
-            row: dict[str, object] = {"problem": name, "design": str(design), "replicates": n}
-            for interval in ("student-t", "normal", "bootstrap-t"):
-                options = {"n_replicates": n, "repetitions": repetitions, "seed": seed}
-                row[interval] = coverage_study(PROBLEMS[name], design, interval, **options).covered
-            rows.append(row)
-    return pd.DataFrame(rows)
+    given: NDArray[np.bool_]
+    below: NDArray[np.bool_]
+    above: NDArray[np.bool_]
+    silent: NDArray[np.bool_]
+    half_widths: Floats
 
+    @classmethod
+    def of(
+        cls, means: Floats, within: Floats, replicates: Replicates, method: Method, level: float, seed: Seed
+    ) -> _Judged:
+        """Judge the intervals of runs, from replicate means and squares within of shape (R, runs)."""
+        moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
+        df = np.full(means.shape[1], moments.count - 1.0)
+        sampled = Sampled(moments.mean, moments.standard_error, df, means, seed, moments.skewness_of_mean)
+        ends = studentized_ends(sampled, level, method)
+        given = np.isfinite(ends[0]) & np.isfinite(ends[1])
+        low, high = (moments.mean + np.where(given, end, 0.0) * moments.standard_error for end in ends)
+        truth = replicates.problem.truth
+        # Where the design integrates exactly, the interval has no width, and rounding is no miss.
+        slack = 16 * replicates.rounding * math.sqrt(float(np.mean(means**2 + within)) + truth**2)
+        silent = ~warned_of(moments, replicates.rounding)
+        return cls(given, high < truth - slack, low > truth + slack, silent, (high - low) / 2)
 
-def efficiency_coverage(
-    problem: Problem, truth: float, *, n_replicates: int, repetitions: int, seed: Seed
-) -> tuple[float, float]:
-    """Return the coverage of the efficiency of antithetic pairs: from their own run, and over a Monte Carlo run."""
-    shape = (repetitions, n_replicates)
-    parts = [*_replicates(problem, Antithetic(), n_replicates * repetitions, seed)]
-    means = np.concatenate([part.means[:, 0] for part in parts]).reshape(shape).T
-    within = np.concatenate([part.within[:, 0] for part in parts]).reshape(shape).T
-    plain = replicate_means(problem, MonteCarlo(), 2 * n_replicates * repetitions, seed)
-    plain = plain.reshape(repetitions, 2 * n_replicates).T
-    _, own = over_monte_carlo(means, within, 2, 0.95)
-    exact = 2.0**-52
-    ratio = log_variance(plain, np.zeros_like(plain), exact).minus(log_variance(means, within, exact))
-    _, paired = replace(ratio, value=ratio.value - np.log(2)).exp(0.95)
-    covered = [float(np.mean((made.low <= truth) & (truth <= made.high))) for made in (own, paired)]
-    return covered[0], covered[1]
+    @classmethod
+    def joined(cls, parts: list[_Judged]) -> _Judged:
+        """Return the parts as one."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def efficiency_coverage_table(repetitions: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Return the coverage of the efficiency's interval by replicates, for a mild and a skewed statistic."""
-    # exp(w/2) has variance e (e - 1) with e = exp(1/4), its even part cosh(w/2) has (e - 1)^2 / 2.
-    e = float(np.exp(0.25))
-    truths = {"odd-and-even": 1.5, "exponential": e / (e - 1)}
-    rows = []
-    for name, truth in truths.items():
-        for n in (10, 25, 50, 100, 400, 1600):
-            own, paired = efficiency_coverage(PROBLEMS[name], truth, n_replicates=n, repetitions=repetitions, seed=seed)
-            rows.append({"problem": name, "replicates": n, "own run": own, "over Monte Carlo": paired})
-    return pd.DataFrame(rows)
+def _pieces(repetitions: int) -> list[slice]:
+    return [slice(start, min(start + _RUNS, repetitions)) for start in range(0, repetitions, _RUNS)]
+
+
+def _seeds(seed: Seed, repetitions: int) -> Iterator[SeedSequence]:
+    root = as_seed_sequence(seed)
+    for number in range(len(_pieces(repetitions))):
+        yield SeedSequence(root.entropy, spawn_key=(*root.spawn_key, number), pool_size=root.pool_size)

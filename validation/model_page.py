@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mcgen.adapters import models
 from mcgen.validation.models import DESIGNS, FOUR, METHODS, OTHERS, PLANE, PROBLEMS, SHOWN, Numbers, measure
+from mcgen.validation.pages import fill_page, markdown_table
 
 
 def write_page(folder: Path, only: str = "") -> None:
@@ -26,13 +27,7 @@ def write_page(folder: Path, only: str = "") -> None:
             draft.write_text(json.dumps(numbers, indent=1) + "\n")
             os.replace(draft, store)
     numbers = _stored(store)
-    page = folder / "models.md"
-    text = page.read_text()
-    for title, table in TABLES.items():
-        start, end = f"<!-- {title} -->", "<!-- end -->"
-        before, _, rest = text.partition(start)
-        text = f"{before}{start}\n\n{table(numbers)}\n\n{end}{rest.partition(end)[2]}"
-    page.write_text(text)
+    fill_page(folder / "models.md", {title: table(numbers) for title, table in TABLES.items()})
 
 
 def _stored(path: Path) -> Numbers:
@@ -60,7 +55,7 @@ def quality_table(numbers: Numbers) -> str:
             ]
         )
     head = ["model", "trained on", "size", "minutes", "accuracy", "distance", "nearest"]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def correlation_table(numbers: Numbers) -> str:
@@ -71,7 +66,7 @@ def correlation_table(numbers: Numbers) -> str:
         for label in SHOWN
         if label in numbers
     ]
-    return _table(["model", "z / -z", "centralized", "independent", "centralized", "paper, z / -z"], rows)
+    return markdown_table(["model", "z / -z", "centralized", "independent", "centralized", "paper, z / -z"], rows)
 
 
 def efficiency_table(numbers: Numbers) -> str:
@@ -81,7 +76,7 @@ def efficiency_table(numbers: Numbers) -> str:
         found = numbers.get(label, {}).get("efficiencies", {})
         for design in dict.fromkeys(key.rpartition(", ")[0] for key in found):
             rows.append([label, design, *(_with_interval(found[f"{design}, {name}"]) for name in FOUR.names)])
-    return _table(["model", "design", *FOUR.names], rows)
+    return markdown_table(["model", "design", *FOUR.names], rows)
 
 
 def plane_table(numbers: Numbers) -> str:
@@ -93,7 +88,7 @@ def plane_table(numbers: Numbers) -> str:
         correlation = found["correlations"].get(name)
         efficiencies = [_with_interval(found["efficiencies"][f"{design}, {name}"]) for design in designs]
         rows.append([name, "" if correlation is None else f"{correlation:+.4f}", *efficiencies])
-    return _table(["mean of", "correlation of z / -z", *designs], rows)
+    return markdown_table(["mean of", "correlation of z / -z", *designs], rows)
 
 
 def ddpm_table(numbers: Numbers) -> str:
@@ -105,7 +100,7 @@ def ddpm_table(numbers: Numbers) -> str:
         if label.startswith("DDPM") and label in numbers
         for what, found in numbers[label].items()
     ]
-    return _table(["sampler", "negated", "z / -z", "centralized"], rows)
+    return markdown_table(["sampler", "negated", "z / -z", "centralized"], rows)
 
 
 def problem_table(numbers: Numbers) -> str:
@@ -121,7 +116,7 @@ def problem_table(numbers: Numbers) -> str:
                 plain, pairs = ([one["mean"][k], one["half width"][k]] for one in by_design)
                 intervals = [f"{mean:.4g} ± {half:.2g}" for mean, half in (plain, pairs)]
                 rows.append([problem, method, what, *intervals, _with_interval(found["efficiency"][k])])
-    return _table(["problem", "sampler", "", "Monte Carlo", "antithetic", "efficiency"], rows)
+    return markdown_table(["problem", "sampler", "", "Monte Carlo", "antithetic", "efficiency"], rows)
 
 
 def conformance_table(numbers: Numbers) -> str:
@@ -129,13 +124,9 @@ def conformance_table(numbers: Numbers) -> str:
     labels = [*SHOWN, "moons-flow"]
     found = {label: numbers[label]["conformance"] for label in labels if label in numbers}
     laws = [*next(iter(found.values()))] if found else []
-    return _table(
+    return markdown_table(
         ["model", *laws], [[label, *(f"{gap:.1g}" for gap in gaps.values())] for label, gaps in found.items()]
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def _minutes(last: Numbers) -> str:

@@ -80,30 +80,35 @@ def share(promise: str, hits: int, repetitions: int, nominal: float = 0.95, *, a
     return Verdict(promise, rule, measured, low <= hits / repetitions <= high)
 
 
-def mean(promise: str, values: Floats, expected: float) -> Verdict:
-    """Judge the mean of i.i.d. values, shape (n,): at most `Z_LIMIT` standard errors from what is expected."""
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+def mean(promise: str, values: Floats, expected: float, expected_error: float = 0.0) -> Verdict:
+    """Judge the mean of i.i.d. values, shape (n,): at most `Z_LIMIT` standard errors from what is expected.
+
+    What is expected may have a standard error of its own.
+    """
     found = float(values.mean())
-    z = (found - expected) / error if error else math.inf * np.sign(found - expected) if found != expected else 0.0
+    error = math.hypot(float(values.std(ddof=1)) / math.sqrt(len(values)), expected_error)
+    z = (found - expected) / error if error else math.copysign(math.inf, found - expected) if found != expected else 0.0
     return Verdict(
         promise,
         f"{expected:.6g} within {Z_LIMIT:.2f} standard errors",
         f"{found:.6g} ± {error:.2g} ({z:+.2f} standard errors)",
-        abs(z) <= Z_LIMIT,
+        bool(abs(z) <= Z_LIMIT),
     )
 
 
 def inside(promise: str, value: float, low: float, high: float, note: str = "") -> Verdict:
     """Judge a number by a range that was declared."""
-    return Verdict(promise, f"in [{low:.6g}, {high:.6g}]", f"{value:.6g}{note and f' ({note})'}", low <= value <= high)
+    return Verdict(
+        promise, f"in [{low:.6g}, {high:.6g}]", f"{value:.6g}{note and f' ({note})'}", bool(low <= value <= high)
+    )
 
 
 def at_most(promise: str, value: float, limit: float) -> Verdict:
     """Judge a number by a largest one that was declared."""
-    return Verdict(promise, f"at most {limit:.6g}", f"{value:.6g}", value <= limit)
+    return Verdict(promise, f"at most {limit:.6g}", f"{value:.6g}", bool(value <= limit))
 
 
 def holding(promise: str, interval: Interval, expected: float) -> Verdict:
     """Judge an interval of confidence 1 - `FALSE_ALARM`: it holds what is expected."""
     low, high = float(np.ravel(interval.low)[0]), float(np.ravel(interval.high)[0])
-    return Verdict(promise, f"holds {expected:.6g}", f"[{low:.6g}, {high:.6g}]", low <= expected <= high)
+    return Verdict(promise, f"holds {expected:.6g}", f"[{low:.6g}, {high:.6g}]", bool(low <= expected <= high))

@@ -1,0 +1,202 @@
+"""The map of coverage: every problem, design, interval and number of replicates, as a table, a picture and in words.
+
+``python -m mcgen.validation coverage`` makes it again (``--only NAME`` for the problems whose name contains that): the
+cells in ``docs/validation/coverage.csv``, the picture ``coverage.png`` and the page ``coverage.md`` beside it. Cells of
+one problem and design come from the same replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.intervals import Method
+from mcgen.plot import new_figure
+from mcgen.text import METHOD_NAMES
+from mcgen.validation.coverage import Coverage, simulate, studied
+from mcgen.validation.pages import fill_page, made_by, markdown_table
+from mcgen.validation.problems import PROBLEMS, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DESIGNS: tuple[Design, ...] = (MonteCarlo(), Antithetic(), KAntithetic(8), Sobol(16), Sobol(64))
+METHODS: tuple[Method, ...] = get_args(Method)
+REPLICATES = (5, 10, 25, 50, 200)
+REPETITIONS = 2000
+# Of problems of this dimension and more, a run of 200 nets would take hours.
+_LARGE_DIMENSION, _MOST_OF_LARGE = 256, 50
+_LOW = 0.93
+_ROUNDING = 1e-12
+
+_CELL = ["problem", "design", "interval", "n_replicates"]
+
+
+def cells(problem: str, design: Design, seed: int, repetitions: int = REPETITIONS) -> list[Coverage]:
+    """Return the coverage of every interval for every number of replicates, of one problem under one design."""
+    chosen = PROBLEMS[problem]
+    counts = [n for n in REPLICATES if n <= _MOST_OF_LARGE or chosen.dimension < _LARGE_DIMENSION]
+    replicates = simulate(chosen, design, max(counts) * repetitions, seed)
+    return [studied(replicates, method, n, repetitions, seed) for n in counts for method in METHODS]
+
+
+def write_map(folder: Path, only: str = "", seed: int = 0, executor: Executor | None = None) -> None:
+    """Measure the cells of the problems that are named (by default all) and write table, picture and page.
+
+    Parameters
+    ----------
+    folder : path
+        Of the page ``coverage.md``.
+    only : str
+        Part of the names of the problems to measure; the others stay as they were.
+    seed : int
+        Of all studies.
+    executor : concurrent.futures.Executor, optional
+        Takes a problem under a design at a time.
+    """
+    from tqdm import tqdm
+
+    store = folder / "coverage.csv"
+    jobs = [(name, design) for name in PROBLEMS if only in name for design in DESIGNS]
+    found = (map if executor is None else executor.map)(cells, *zip(*jobs, strict=True), [seed] * len(jobs))
+    for (name, design), made in zip(tqdm(jobs), found, strict=True):
+        known = stored(store)
+        others = known[(known["problem"] != name) | (known["design"] != str(design))]
+        fresh = pd.DataFrame([asdict(cell) for cell in made], columns=known.columns)
+        _in_order(pd.concat([others, fresh], ignore_index=True)).to_csv(store, index=False, float_format="%.5g")
+    frame = stored(store)
+    heat_map(frame).savefig(folder / "coverage.png")
+    fill_page(folder / "coverage.md", page_parts(frame, seed))
+    fill_page(folder.parent / "interval.md", {"skewed pairs": _of_pairs(frame, "exponential")})
+
+
+def stored(path: Path) -> pd.DataFrame:
+    """Return the cells of a table that was written, none where there is no file."""
+    columns = [field.name for field in fields(Coverage)]
+    return pd.read_csv(path) if path.exists() else pd.DataFrame({name: [] for name in columns})
+
+
+def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of problems that exist, sorted as they are listed here."""
+    places: dict[str, Sequence[Any]] = {
+        "problem": [*PROBLEMS],
+        "design": [*map(str, DESIGNS)],
+        "interval": METHODS,
+        "n_replicates": REPLICATES,
+    }
+    ranks = {name: frame[name].map({value: i for i, value in enumerate(order)}) for name, order in places.items()}
+    known = pd.DataFrame(ranks).dropna()
+    return frame.loc[known.sort_values(_CELL).index]
+
+
+def heat_map(frame: pd.DataFrame) -> Figure:
+    """Draw the coverage of every cell: a panel an interval, a row a problem, a column a design and its replicates."""
+    from matplotlib.colors import TwoSlopeNorm
+
+    names = [*dict.fromkeys(frame["problem"])]
+    columns = [(str(design), n) for design in DESIGNS for n in REPLICATES]
+    figure, axes = new_figure(2, 2, 15.0, 2.2 + 0.34 * len(names))
+    for ax, method in zip(axes.flat, METHODS, strict=True):
+        chosen = frame[frame["interval"] == method].set_index(["problem", "design", "n_replicates"])["covered"]
+        wanted = pd.MultiIndex.from_tuples([(name, *column) for name in names for column in columns])
+        values = chosen.reindex(wanted).to_numpy(dtype=float).reshape(len(names), len(columns))
+        image = ax.imshow(values, cmap="RdBu", norm=TwoSlopeNorm(0.95, 0.8, 1.0), aspect="auto")
+        ax.set_title(METHOD_NAMES[method])
+        ax.set_yticks(range(len(names)), names, fontsize=7)
+        ax.set_xticks(range(len(columns)), [str(n) for _, n in columns], fontsize=6)
+        for i, design in enumerate(DESIGNS):
+            ax.text((i + 0.5) * len(REPLICATES) - 0.5, len(names) + 0.9, str(design), ha="center", va="top", fontsize=7)
+            ax.axvline(i * len(REPLICATES) - 0.5, color="black", linewidth=0.8)
+        ax.set_facecolor("0.85")
+    figure.colorbar(image, ax=axes, extend="min", shrink=0.5, label="coverage of nominal 95 % intervals")
+    return figure
+
+
+def page_parts(frame: pd.DataFrame, seed: int) -> dict[str, str]:
+    """Return what the page says, by the marks between which it stands."""
+    # Where a design integrates exactly, only rounding is left.
+    varying = frame[frame["half_width"] > _ROUNDING].assign(cell=lambda cells: cells["problem"] + ", " + cells["design"])
+    return {
+        "made by": f"{made_by('python -m mcgen.validation coverage', seed)} Each cell is {REPETITIONS:,} runs.",
+        "in words": "\n".join(f"- {sentence}" for sentence in sentences(varying)),
+        "by replicates": _by_replicates(varying),
+        "least covered": _least_covered(varying),
+        "problems": _problems(),
+    }
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """Return where the intervals can and can't be trusted, in words, from the cells."""
+    found = []
+    for method in METHODS:
+        chosen = frame[frame["interval"] == method]
+        parts = []
+        for n, group in chosen.groupby("n_replicates"):
+            worst = group.iloc[int(group["covered"].argmin())]
+            low = int((group["covered"] < _LOW).sum())
+            parts.append(f"{low} of {len(group)} at R = {n} (least {worst['covered']:.3f}, {worst['cell']})")
+        found.append(f"**{METHOD_NAMES[method]}** covers less than {_LOW} in {'; '.join(parts)}.")
+    plain = frame[(frame["interval"] == "student-t") & frame["covered_in_silence"].notna() & (frame["silent"] > 0.05)]
+    for n, group in plain.groupby("n_replicates"):
+        worst = group.iloc[int(group["covered_in_silence"].argmin())]
+        found.append(
+            f"At R = {n}, in runs without a warning, Student t covers {group['covered_in_silence'].median():.3f} in "
+            f"the median cell and {worst['covered_in_silence']:.3f} in the worst, {worst['cell']}, where "
+            f"{100 * worst['silent']:.0f} of 100 runs raise none: silence does not mean safe."
+        )
+    return found
+
+
+def _by_replicates(frame: pd.DataFrame) -> str:
+    rows = []
+    for method in METHODS:
+        for n in REPLICATES:
+            chosen = frame[(frame["interval"] == method) & (frame["n_replicates"] == n)]
+            share = [f"{chosen['covered'].quantile(q):.3f}" for q in (0.5, 0.1, 0.0)]
+            plain = frame[(frame["interval"] == "student-t") & (frame["n_replicates"] == n)].set_index("cell")
+            width = (chosen.set_index("cell")["half_width"] / plain["half_width"]).median()
+            refused = f"{100 * chosen['refused'].mean():.1f} %"
+            rows.append([METHOD_NAMES[method], str(n), *share, f"{width:.2f}", refused])
+    head = [
+        "interval",
+        "replicates",
+        "median coverage",
+        "a tenth are below",
+        "least",
+        "width over Student t's",
+        "refused",
+    ]
+    return markdown_table(head, rows)
+
+
+def _of_pairs(frame: pd.DataFrame, problem: str) -> str:
+    chosen = frame[(frame["problem"] == problem) & (frame["design"] == str(Antithetic()))]
+    wide = chosen.pivot_table(index="n_replicates", columns="interval", values="covered")
+    rows = [[str(n), *(f"{row[method]:.3f}" for method in METHODS)] for n, row in wide.iterrows()]
+    return markdown_table(["replicates", *(METHOD_NAMES[method] for method in METHODS)], rows)
+
+
+def _least_covered(frame: pd.DataFrame) -> str:
+    """Return the problems and designs where Student t misses most, beside the other intervals."""
+    wide = frame.pivot_table(index=["problem", "design", "n_replicates"], columns="interval", values="covered")
+    low = wide[(wide.index.get_level_values("n_replicates") >= 25) & (wide["student-t"] < _LOW)]
+    rows = [
+        [*map(str, index), *("" if np.isnan(row[method]) else f"{row[method]:.3f}" for method in METHODS)]
+        for index, row in zip(low.index, low.to_dict("records"), strict=True)
+    ]
+    return markdown_table(["problem", "design", "replicates", *(METHOD_NAMES[method] for method in METHODS)], rows)
+
+
+def _problems() -> str:
+    rows = []
+    for row in table().to_dict("records"):
+        truth = f"{row['truth']:.6g}" + (f" ± {row['truth_error']:.1g}" if row["truth_error"] else "")
+        rows.append([str(row["name"]), str(row["dimension"]), truth, str(row["source"]), str(row["hard"])])
+    return markdown_table(["problem", "dimension", "truth", "how it is known", "what is hard"], rows)

@@ -1,0 +1,137 @@
+r"""Diffusion models whose score is exact and whose truth is simulated: mixtures that look like images, and data.
+
+Images of d pixels have their components' means and variances in the discrete cosine basis, decaying with frequency f
+as :math:`1 / (1 + f^2)`; eight components differ in mean, in variance and in weight. The sampler works in that basis,
+noise and samples are pixels.
+
+The data are ten digits. With every point its own component of variance 0, the exact score leads to the points
+themselves, and the average over the noise to the average over the data as the steps become many. At ten steps a sample
+is the posterior mean of the last step, close to a point but for noise between two, and the shares of the points are off
+by about a tenth of theirs: the truth is that sampler's own, simulated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from scipy.fft import dct
+
+from mcgen.generators import Generator, as_generator
+from mcgen.moments import Floats
+from mcgen.noise import Array, NoiseSpec
+from mcgen.statistics import contrast, pixel_mean
+from mcgen.validation.problems._base import Problem, by_slices, parameters
+from mcgen.validation.problems.samplers import Mixture, Sampler, cosine_signals
+
+N_STEPS = 10
+_WEIGHTS = np.array([0.22, 0.18, 0.15, 0.13, 0.11, 0.09, 0.07, 0.05])
+_SEPARATION = 1.2
+# The most typical image of each digit, scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits
+# (E. Alpaydin, C. Kaynak 1998, CC BY 4.0). Rows of 8 x 8 grey values from 0 to 16, a character each.
+_DIGITS = """
+002e910001ccb80004e10d3008d00a6005g1089000g00b9000dbaf40003fg500
+006a8300006gg900009gg600007gga0000bgg800007gg90000agg6000049cb20
+01cg50000bggd0000765e2000000c3000004d000001d500000aga84000dfgc70
+006cga0004f8ce000000d8000006e1000005f80000002f5000145f80005ge910
+0007g200000fb00000be650004g7ed200agdgga008fega100009g1000009f100
+019ggf3008gc883006g9300008ggg4000364db0000008d000058fa0000bgb100
+001d7000007e200000d5000000g3000003gacc3003gb59c001db4db0001cgb20
+003gcc7000cddg6000206e000014da10009ggg80004cc710000e6000004g2000
+003dd30002eccb0004g85f3001deg70000bgd10001gcde1000dd9g70003dga10
+004dd40000gaa80000e76b00006ffg2000000b500000079001446ca0016bfc10
+"""
+
+
+def digits() -> Floats:
+    """Return the data, shape (10, 64), from -1 (white) to 1."""
+    grey = [[int(character, 17) for character in line] for line in _DIGITS.split()]
+    return np.asarray(grey, np.float64) / 8 - 1
+
+
+def basis(side: int) -> Floats:
+    """Return the discrete cosine basis of images (side, side): row f of shape (d, d) is the image of frequency f."""
+    line = dct(np.eye(side), axis=0, norm="ortho")
+    return np.asarray(np.kron(line, line), np.float64)
+
+
+def image_mixture(side: int) -> Mixture:
+    """Return eight components in the cosine basis of images of that side."""
+    f = np.arange(side)
+    decay = (1 / (1 + f[:, None] ** 2 + f**2)).reshape(-1)
+    k = len(_WEIGHTS)
+    sizes = np.linspace(0.5, 1.5, k)
+    means = _SEPARATION * math.sqrt(side) * parameters(21, k, side * side) * np.sqrt(decay)
+    return Mixture(_WEIGHTS, means, sizes[:, None] * decay)
+
+
+def image_generator(side: int, n_steps: int = N_STEPS) -> Generator:
+    """Return DDIM with the exact score of `image_mixture(side)`: noise (side^2,) to images (n, side, side)."""
+    sampler = Sampler(image_mixture(side).predict, cosine_signals(n_steps))
+    function = partial(_in_pixels, basis(side).astype(np.float32), sampler, side)
+    return as_generator(function, NoiseSpec.normal((side * side,)), name=f"mixture-{side * side}")
+
+
+def digit_generator(n_steps: int = N_STEPS) -> Generator:
+    """Return DDIM with the exact score of the ten digits: noise (64,) to images (n, 8, 8)."""
+    points = digits()
+    data = Mixture(np.full(len(points), 1 / len(points)), points, np.zeros((1, 64)))
+    function = partial(_as_images, Sampler(data.predict, cosine_signals(n_steps)), 8)
+    return as_generator(function, NoiseSpec.normal((64,)), name="digits")
+
+
+def _in_pixels(to_images: Array, sampler: Sampler, side: int, z: Array) -> Array:
+    def run(part: Array) -> Array:
+        images: Array = sampler(part @ to_images.T.astype(part.dtype)) @ to_images.astype(part.dtype)
+        return images
+
+    return by_slices(run, z).reshape(-1, side, side)
+
+
+def _as_images(sampler: Sampler, side: int, z: Array) -> Array:
+    return sampler(z).reshape(-1, side, side)
+
+
+def maximum(x: Array) -> Array:
+    """Return the brightest pixel of each image, shape (n,)."""
+    values: Array = x.reshape(len(x), -1).max(axis=1)
+    return values
+
+
+def nearest_is(number: int, points: Floats, x: Array) -> Array:
+    """Return 1 where the point nearest to a sample is that of this number, shape (n,)."""
+    scores = x.reshape(len(x), -1) @ points.T.astype(x.dtype)
+    scores -= ((points**2).sum(axis=1) / 2).astype(x.dtype)
+    return np.asarray(scores.argmax(axis=1) == number, x.dtype)
+
+
+def unknown() -> list[Problem]:
+    """Return the problems of this module, their truth left open as NaN; `with_truth` fills it in."""
+    hard = {
+        "mean": "eight clusters of unequal weight and spread",
+        "contrast": "eight clusters of unequal weight and spread",
+        "maximum": "mostly even in the noise; a kink where another pixel becomes the brightest",
+        "class": "an indicator: jumps where a sample goes over to another cluster",
+    }
+    found = []
+    for side, kinds in (
+        (4, ("mean", "maximum", "class")),
+        (8, ("contrast", "maximum", "class")),
+        (16, ("mean", "maximum", "class")),
+    ):
+        generator, centres = image_generator(side), image_mixture(side).means @ basis(side)
+        statistics: dict[str, Callable[[Array], Array]] = {
+            "mean": pixel_mean,
+            "contrast": contrast,
+            "maximum": maximum,
+            "class": partial(nearest_is, 0, centres),
+        }
+        for kind in kinds:
+            name = f"mixture-{side * side}-{kind}"
+            found.append(Problem(name, generator, statistics[kind], math.nan, "", hard[kind], family="mixture"))
+    generator, hard_digits = digit_generator(), "ten points, nothing between them: samples jump from one to another"
+    for kind, statistic in (("contrast", contrast), ("class", partial(nearest_is, 1, digits()))):
+        found.append(Problem(f"digits-{kind}", generator, statistic, math.nan, "", hard_digits, family="data"))
+    return found
