@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from conftest import SEED, logistic
 
 import mcgen
 from mcgen import Block, NoiseSpec
-from mcgen.validation.conformance import Report, check_generator
+from mcgen.validation import parametrize_with_checks
+from mcgen.validation.conformance import LawCheck, Report, check_generator, check_statistic, law_checks
 
 LAWS = [
     "leading axis",
@@ -76,10 +78,30 @@ def reusing(z: np.ndarray, memory: dict[tuple[int, ...], np.ndarray] = {}) -> np
     return np.tanh(z, out=memory.setdefault(z.shape, np.empty(z.shape, z.dtype)))
 
 
+def counting(z: np.ndarray, calls: list[int] = []) -> np.ndarray:  # noqa: B006
+    calls.append(1)
+    return logistic(z) + 0.01 * len(calls)
+
+
+def learning(z: np.ndarray, seen: set[bytes] = set()) -> np.ndarray:  # noqa: B006
+    """A state that the same noise leaves as it is, and other noise changes."""
+    seen.add(z.tobytes())
+    return logistic(z) + 0.01 * (len(seen) > 1)
+
+
+def overflowing(z: np.ndarray) -> np.ndarray:
+    """A model in half precision, whose intermediate values pass 65,504."""
+    with np.errstate(over="ignore"):
+        return np.square(100 * z.astype(np.float16) + 200) / np.float16(1000)
+
+
 BROKEN = [
     ("leading axis", lambda z: (z, z.sum())),
     ("finite", lambda z: np.where(z == z.max(axis=1, keepdims=True), np.inf, z)),
+    ("finite", overflowing),
     ("deterministic", never_twice),
+    ("deterministic", counting),
+    ("deterministic", learning),
     ("place", lambda z: z + 0.01 * np.arange(len(z))[:, None]),
     ("batch size", lambda z: z * (1 + 0.01 * len(z))),
     ("rows apart", lambda z: np.tanh(z) * (0.9 if abs(z).max() > 5.5 else 1.0)),
@@ -133,7 +155,7 @@ def test_a_generator_that_stops_on_some_batches_fails_their_law() -> None:
 
     report = check_generator(of(alone), seed=SEED)
     assert [check.law for check in report.failures] == ["batch size"]
-    assert "(it raised IndexError: too few rows)" in str(report)
+    assert "batch size: it raised IndexError: too few rows; it normalizes" in str(report)
     with pytest.raises(ZeroDivisionError):
         check_generator(of(lambda z: 1 / 0))
 
@@ -269,6 +291,25 @@ def test_torch_adapters(kind: str) -> None:
 
 
 @pytest.mark.usefixtures("one_torch_thread")
+@pytest.mark.parametrize("kind", ["dropout", "batch normalization"])
+def test_networks_in_training_mode_are_rejected(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layer = torch.nn.Dropout(0.5) if kind == "dropout" else torch.nn.BatchNorm1d(8)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 8), layer, torch.nn.Linear(8, 2))
+
+    def model(z: np.ndarray) -> object:
+        with torch.no_grad():
+            return network(torch.from_numpy(z))
+
+    network.eval()
+    assert failures(model) == []
+    network.train()
+    expected = ["deterministic", "random states"] if kind == "dropout" else ["batch size", "rows apart"]
+    assert failures(model) == expected
+
+
+@pytest.mark.usefixtures("one_torch_thread")
 def test_batch_normalization_that_adapts_is_rejected() -> None:
     torch = pytest.importorskip("torch")
     from mcgen.adapters import from_torch
@@ -302,4 +343,59 @@ def test_shipped_models(name: str, condition: int | None) -> None:
 
 def test_it_needs_no_torch() -> None:
     code = "import sys, mcgen.validation.conformance; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+MODEL = mcgen.as_generator(lambda z, shift=0.0: logistic(z) + shift, (4,), name="model")
+
+
+@parametrize_with_checks(
+    [mcgen.Antithetic(), mcgen.statistics.brightness, MODEL, partial(check_generator, MODEL, condition=2.0, n=4)]
+)
+def test_laws_one_by_one(check: LawCheck) -> None:
+    check()
+
+
+def test_a_law_that_fails_is_told_with_advice() -> None:
+    calls = []
+
+    def scaled(z: np.ndarray) -> np.ndarray:
+        calls.append(len(z))
+        return z / abs(z).max()
+
+    checks = law_checks(mcgen.as_generator(scaled, (4,), name="scaled"))
+    assert [str(check) for check in checks] == [f"scaled: {law}" for law in LAWS]
+    assert calls == []
+    for check in checks:
+        if check.law not in ("batch size", "rows apart"):
+            check()
+            continue
+        with pytest.raises(AssertionError, match=f"scaled breaks a law: a sample does not .*{check.law}: it "):
+            check()
+    # All the laws of one thing share one trial.
+    assert len(calls) < 10
+
+
+def test_a_law_that_is_not_judged_skips_its_test() -> None:
+    numbers = np.arange(12).reshape(4, 3)
+    precision = law_checks(partial(check_statistic, mcgen.statistics.pixel_mean, numbers))[6]
+    with pytest.raises(pytest.skip.Exception, match="pixel_mean: precision: not judged: samples are not in float32"):
+        precision()
+
+
+def test_checks_are_for_generators_designs_and_statistics() -> None:
+    for thing in (3, mcgen.Antithetic, partial(check_generator)):
+        with pytest.raises(TypeError, match="checks are made for generators, designs and statistics"):
+            law_checks(thing)
+
+
+def test_the_package_names_its_checks_when_they_are_asked_for() -> None:
+    code = (
+        "import sys, mcgen.validation as v; assert not {'pytest', 'mcgen.validation.conformance'} & set(sys.modules)\n"
+        "assert v.check_generator is v.conformance.check_generator\n"
+        "assert 'pytest' not in sys.modules and dir(v) == v.__all__\n"
+        "try: v.check_nothing\n"
+        "except AttributeError as error: assert 'it has check_design, check_generator' in str(error)\n"
+        "else: raise AssertionError"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

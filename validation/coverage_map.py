@@ -122,7 +122,9 @@ def heat_map(frame: pd.DataFrame) -> Figure:
 def page_parts(frame: pd.DataFrame, seed: int) -> dict[str, str]:
     """Return what the page says, by the marks between which it stands."""
     # Where a design integrates exactly, only rounding is left.
-    varying = frame[frame["half_width"] > _ROUNDING].assign(cell=lambda cells: cells["problem"] + ", " + cells["design"])
+    varying = frame[frame["half_width"] > _ROUNDING].assign(
+        cell=lambda cells: cells["problem"] + ", " + cells["design"]
+    )
     return {
         "made by": f"{made_by('python -m mcgen.validation coverage', seed)} Each cell is {REPETITIONS:,} runs.",
         "in words": "\n".join(f"- {sentence}" for sentence in sentences(varying)),

@@ -1,0 +1,427 @@
+r"""The laws of a design, tried on yours: `check_design`.
+
+An interval from R replicates needs replicate r to be a pure function of (design, seed, stream, r), replicates to be
+independent, and each point of each replicate to have, alone, exactly the law that the generator expects. What is
+tried bit for bit, on a few replicates of every kind of noise, is
+
+- repeats: one range drawn again, its replicates alone and backwards, slices of their points, by a copied design;
+- blocks: the same noise for several blocks in any order, drawn when they are asked for;
+- refusals: of ranges outside the replicates or points that there are, and of what is no seed.
+
+What is tried by statistics (`mcgen.validation.conformance.scores`), on some thousand replicates, is that points have
+their law, that their coordinates are independent, and that replicates, seeds, streams, blocks and designs are. The
+design is declared good, where it is, but for `FALSE_ALARM`. At designs of up to 64 points a scale that is off by
+3 % is found, of one point alone a bias of 0.05 standard deviations or a scale off by 4 %, of one of its coordinates 0.1
+or 7 %, and a correlation of 0.15.
+What is rarer than one number in a hundred thousand, such as a 1 of U(0, 1) from rounding to float32, goes unseen.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.random import SeedSequence
+
+from mcgen.arguments import checked_protocol
+from mcgen.designs import Design, MonteCarlo
+from mcgen.noise import Block, NoiseSpec, Shape
+from mcgen.noise import Law as NoiseLaw
+from mcgen.random import Seed, as_seed_sequence
+from mcgen.validation.conformance.design_trial import Arrays, DesignTrial, same_bits, shared_replicate
+from mcgen.validation.conformance.random_states import OwnRandomStates, changed_since
+from mcgen.validation.conformance.reports import Finding, Law, NotJudgedError, Report, broken_by, holds, judged
+from mcgen.validation.conformance.scores import Scores, Tests, across, every_lag, finding_of, point_pairs
+
+FALSE_ALARM = 1e-6
+"""Probability, over seeds, that `check_design` rejects a design that keeps all laws."""
+_STATISTICAL = 6
+_TILE_END = 253
+_FAR = (2**16 - 1, 2**16, 2**20, 2**31)
+
+
+def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed: Seed = 0) -> Report:
+    """Try the laws of a design; a second or two.
+
+    The probability, over seeds, that a design which keeps all laws is rejected is at most about `FALSE_ALARM`, one in a
+    million, shared among all its statistical tests.
+
+    Parameters
+    ----------
+    design : Design
+        Yours; the `mcgen.Design` protocol is enough.
+    noise : NoiseSpec or tuple of int, optional
+        The noise to draw. By default 2 x 2 normal and uniform numbers in float32 and float64, less what the design
+        refuses with a TypeError, a ValueError or a NotImplementedError; the report says which. At least 1,024
+        replicates of it are drawn: large noise takes long.
+    seed : int or SeedSequence
+        Of the noise.
+
+    Returns
+    -------
+    Report
+        Print it, or call its `require`. What the design raises on its first, ordinary draw is raised here; later it
+        is a law that fails.
+
+    Raises
+    ------
+    TypeError
+        If it is no design.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.validation.conformance import check_design
+    >>> check_design(mcgen.Antithetic()).passed
+    True
+    """
+    checked_protocol(design, Design, "design", "write a class with n_points and draw, as mcgen.designs.PointsDesign is")
+    with OwnRandomStates():
+        trial = DesignTrial(design, noise, seed)
+        checks = judged(LAWS, trial)
+    return Report(str(design), trial.text, checks)
+
+
+def _shape(trial: DesignTrial) -> Finding:
+    return holds(not trial.shape_problem, trial.shape_problem)
+
+
+def _inside(trial: DesignTrial) -> Finding:
+    def problems() -> Iterator[str]:
+        for spec in trial.specs:
+            noise = trial.scores(spec).noise
+            bad = ~np.isfinite(noise)
+            if spec.blocks[0][1].law == "uniform":
+                bad |= (noise <= 0) | (noise >= 1)
+            if bad.any():
+                yield f"{bad.sum()} of {bad.size} numbers of {spec} are outside, such as {noise[bad][0]}"
+
+    return broken_by(problems())
+
+
+def _margins(trial: DesignTrial) -> Finding:
+    return _worst(trial, Scores.margins)
+
+
+def _coordinates(trial: DesignTrial) -> Finding:
+    return _worst(trial, Scores.coordinate_pairs)
+
+
+def _worst(trial: DesignTrial, tests_of: Callable[[Scores], list[Any]]) -> Finding:
+    """Return the worst of some tests over all specs, which share the law's false alarms."""
+    share = FALSE_ALARM / _STATISTICAL / len(trial.specs)
+    findings = [(finding_of(tests_of(trial.scores(spec)), share), spec) for spec in trial.specs]
+    worst, spec = max(findings, key=lambda found: found[0].gap - found[0].limit)
+    return Finding(worst.gap, worst.limit, f"{spec}: {worst.found}")
+
+
+def _repeats(trial: DesignTrial) -> Finding:
+    if trial.shape_problem:
+        raise NotJudgedError("noise has another shape")
+    return holds(not trial.repeat_problem, trial.repeat_problem)
+
+
+def _ranges(trial: DesignTrial) -> Finding:
+    trial.require_repeating()
+
+    def problems() -> Iterator[str]:
+        for kind, draw in trial.kinds.items():
+            if not same_bits(draw(trial.m), draw(range(trial.m))):
+                yield f"{trial.m} replicates of {kind} are not those of range(0, {trial.m})"
+            for start in (0, _TILE_END):
+                together = range(start, start + trial.m)
+                noise = draw(together)
+                alone = [draw(range(r, r + 1)) for r in reversed(together)]
+                if not same_bits(np.concatenate(alone[::-1]), noise):
+                    yield f"replicates of {kind} drawn alone are not those of {together}"
+                if not same_bits(draw(together[1:-1]), noise[1:-1]):
+                    yield f"{together[1:-1]} of {kind} are not those of {together}"
+        for spec, start in itertools.product(trial.specs, (0, _TILE_END)):
+            together = range(start, start + trial.m)
+            if not same_bits(trial.scores(spec).noise[start : together.stop], trial.kept(trial.array(spec, together))):
+                yield f"{together} of {spec} are not those of range(0, {trial.n_replicates(spec)})"
+
+    return broken_by(problems())
+
+
+def _slices(trial: DesignTrial) -> Finding:
+    trial.require_repeating()
+    n, replicates = trial.n, range(3, 3 + trial.m)
+    slices = {range(n), range(1), range(n - 1, n), range(n // 3, n // 3 + max(1, n // 2)), range(n // 2, n)}
+
+    def problems() -> Iterator[str]:
+        for kind, draw in trial.kinds.items():
+            whole = draw(replicates)
+            for points in sorted(slices, key=str):
+                if not same_bits(draw(replicates, points), whole[:, points.start : points.stop]):
+                    yield f"points={points} of {kind} are not those of the whole replicate"
+
+    return broken_by(problems())
+
+
+def _kept(trial: DesignTrial) -> Finding:
+    trial.require_repeating()
+    # Of no other law, since it writes into them.
+    replicates = range(1000, 1000 + trial.m)
+
+    def problems() -> Iterator[str]:
+        for kind, draw in trial.kinds.items():
+            noise = draw(replicates)
+            before = noise.copy()
+            draw(range(2000, 2000 + trial.m))
+            if not same_bits(noise, before):
+                yield f"noise of {kind} changed when other noise was drawn"
+            if noise.flags.writeable:
+                noise[...] = 0.5
+                again = draw(replicates).copy()
+                noise[...] = before
+                if not same_bits(again, before):
+                    yield f"writing into noise of {kind} changed what was drawn later"
+
+    return broken_by(problems())
+
+
+def _value(trial: DesignTrial) -> Finding:
+    design, spec = trial.design, trial.main
+
+    def problems() -> Iterator[str]:
+        for how, other in (("pickled", pickle.loads(pickle.dumps(design))), ("copied", copy.deepcopy(design))):
+            if other != design or hash(other) != hash(design):
+                yield f"a {how} design is not equal to it or has another hash"
+            elif not (trial.shape_problem or trial.repeat_problem):
+                noise = np.asarray(other.draw(spec, trial.m, trial.seed))
+                if not same_bits(noise, trial.array(spec, trial.m)):
+                    yield f"a {how} design draws other noise"
+        try:
+            setattr(design, "n_points", trial.n)  # noqa: B010
+        except (AttributeError, TypeError):
+            return
+        yield "its n_points can be set"
+
+    return broken_by(problems())
+
+
+def _text(trial: DesignTrial) -> Finding:
+    text, other = str(trial.design), str(copy.deepcopy(trial.design))
+    return holds(text == other and " at 0x" not in text, f"its text is {text!r}, of a copy {other!r}")
+
+
+def _replicates(trial: DesignTrial) -> Finding:
+    scores = trial.scores(trial.main)
+    far = [trial.kept(trial.array(trial.main, range(r, r + 1))) for r in _FAR]
+    names = [f" from {r}" for r in _FAR]
+    again = shared_replicate({"": scores.noise, **dict(zip(names, far, strict=True))}, inside=True)
+    if again:
+        return holds(False, again)
+    neighbours = [test for lag in (1, 2) for test in across(scores, scores, f"replicates r and r + {lag}", lag)]
+    return _judged_tests([*neighbours, *every_lag(scores)])
+
+
+def _streams(trial: DesignTrial) -> Finding:
+    spec, design = trial.main, trial.design
+    root = as_seed_sequence(trial.seed)
+    first, second = (SeedSequence(root.entropy, spawn_key=(*root.spawn_key, i)) for i in range(2))
+    following = second if isinstance(trial.seed, SeedSequence) else trial.seed + 1
+    draws: dict[str, tuple[Design, Seed, tuple[str | int, ...]]] = {
+        "": (design, trial.seed, ()),
+        " of the next seed": (design, following, ()),
+        " of a spawned seed": (design, first, ()),
+        " of stream ('condition', '1')": (design, trial.seed, ("condition", "1")),
+        " of stream ('condition', '2')": (design, trial.seed, ("condition", "2")),
+    }
+    if design != MonteCarlo():
+        draws[" of MonteCarlo()"] = (MonteCarlo(), trial.seed, ())
+    noises = {name: trial.some(spec, *draw) for name, draw in draws.items()}
+    again = shared_replicate(noises)
+    if again:
+        return holds(False, again)
+    return _judged_tests(_pairwise(trial, {name: (noise, spec.blocks[0][1].law) for name, noise in noises.items()}))
+
+
+def _blocks(trial: DesignTrial) -> Finding:
+    trial.require_repeating()
+    replicates = range(2, 2 + trial.m)
+    noise = trial.blocks(replicates)
+    if trial.several_problem:
+        return holds(False, trial.several_problem)
+    first = {name: noise[name] for name in noise}
+    late, laws = trial.blocks(replicates), {name: block.law for name, block in trial.several.blocks}
+    for name in reversed(laws):
+        if not (same_bits(late[name], first[name]) and same_bits(noise[name], first[name])):
+            return holds(False, f"block {name!r} has other numbers when it is asked for again or in another order")
+    kept = {f" of block {name!r}": trial.some_of_block(name) for name in laws}
+    again = shared_replicate(kept)
+    if again:
+        return holds(False, again)
+    # Where lone blocks have not their law, that is another law's concern.
+    margins = _margins(trial)
+    tests = _pairwise(
+        trial,
+        {name: (block, law) for (name, block), law in zip(kept.items(), laws.values(), strict=True)},
+        own=margins.gap <= margins.limit,
+    )
+    return _judged_tests(tests)
+
+
+def _iid(trial: DesignTrial) -> Finding:
+    tests = []
+    for spec in trial.specs:
+        name, block = spec.blocks[0]
+        hidden = NoiseSpec(((name, Block(block.shape, block.law, iid=True)),), spec.dtype)
+        scores = trial.scores_of(trial.some(hidden, trial.design, trial.seed, ()), block.law)
+        tests += [replace(test, what=f"{hidden}: {test.what}") for test in [*scores.margins(), *point_pairs(scores)]]
+    return _judged_tests(tests)
+
+
+def _refusals(trial: DesignTrial) -> Finding:
+    spec, n = trial.main, trial.n
+    bad: dict[str, dict[str, Any]] = {
+        "replicates=0": {"replicates": 0},
+        "replicates=range(3, 3)": {"replicates": range(3, 3)},
+        "replicates=range(-1, 2)": {"replicates": range(-1, 2)},
+        "replicates=range(0, 4, 2)": {"replicates": range(0, 4, 2)},
+        f"points=range(0, {n + 1})": {"points": range(n + 1)},
+        "points=range(-1, 1)": {"points": range(-1, 1)},
+        "points=range(0, 0)": {"points": range(0)},
+        "seed=-1": {"seed": -1},
+        "seed=None": {"seed": None},
+    }
+
+    def problems() -> Iterator[str]:
+        for text, wrong in bad.items():
+            arguments: dict[str, Any] = {"replicates": 2, "seed": trial.seed} | wrong
+            try:
+                trial.design.draw(spec, **arguments)
+            except Exception:
+                # In words of its own.
+                continue
+            yield f"{text} was not refused"
+
+    return broken_by(problems())
+
+
+def _random_states(trial: DesignTrial) -> Finding:
+    changed = changed_since(trial.states)
+    return holds(not changed, f"it changed the state of {', '.join(changed)}")
+
+
+def _judged_tests(tests: list[Tests]) -> Finding:
+    return finding_of(tests, FALSE_ALARM / _STATISTICAL)
+
+
+def _pairwise(trial: DesignTrial, noises: dict[str, tuple[Arrays, NoiseLaw]], own: bool = False) -> list[Tests]:
+    """Return tests that some noise is independent of other noise; if `own`, that each has its law too."""
+    scores = {name: trial.scores_of(noise, law) for name, (noise, law) in noises.items()}
+    tests = []
+    for i, (name, one) in enumerate(scores.items()):
+        tests += [replace(test, what=f"{test.what}{name}") for test in one.margins()] if own else []
+        for before in [*scores][:i]:
+            tests += across(scores[before], one, f"replicates{before} and those{name}")
+    return tests
+
+
+LAWS: tuple[Law[DesignTrial], ...] = (
+    Law(
+        "shape and type",
+        _shape,
+        "noise has the shape (n_replicates, n_points, ...) and the type asked for",
+        "return an array of the spec's dtype, a point a row of axis 1",
+    ),
+    Law(
+        "inside",
+        _inside,
+        "every number is finite, every uniform number strictly between 0 and 1",
+        "take the middle of the cell, (digits + 1/2) / 2^32, and 23 digits for uniform numbers in float32",
+    ),
+    Law(
+        "margins",
+        _margins,
+        "every point alone has its law, N(0, 1) or U(0, 1) (gap in standard errors)",
+        "mend the mean, the scale or the randomization of that point: every estimate is biased",
+    ),
+    Law(
+        "coordinates",
+        _coordinates,
+        "the coordinates of one point are uncorrelated (gap in standard errors)",
+        "draw every coordinate's randomization for itself: every estimate is biased",
+    ),
+    Law(
+        "repeats",
+        _repeats,
+        "the same replicates drawn again are the same, bit for bit",
+        "it keeps a cursor or draws from a global state; make its random numbers from the seed, the stream and the "
+        "replicate's number at every call",
+    ),
+    Law(
+        "ranges",
+        _ranges,
+        "a replicate is the same, bit for bit, in whatever range it is drawn",
+        "make its random numbers from its own number, not from its place in the range",
+    ),
+    Law(
+        "slices",
+        _slices,
+        "the points of a slice are those of the whole replicate, bit for bit",
+        "draw the whole replicate, or what randomizes it, and return the points asked for",
+    ),
+    Law(
+        "noise kept",
+        _kept,
+        "noise that was drawn and noise to be drawn leave each other alone",
+        "return a new array at every call",
+    ),
+    Law(
+        "value",
+        _value,
+        "it is a frozen value: copies and pickles are equal, have its hash and draw its noise",
+        "make it a frozen dataclass at the top level of a module",
+    ),
+    Law(
+        "text",
+        _text,
+        "its text form is the same for equal designs and in every process",
+        "make it a frozen dataclass, or give it a __repr__ of its class and its parameters",
+    ),
+    Law(
+        "replicates",
+        _replicates,
+        "replicates are different and independent (gap in standard errors)",
+        "randomize each for itself: intervals do not cover",
+    ),
+    Law(
+        "streams",
+        _streams,
+        "other seeds, streams and designs give independent numbers (gap in standard errors)",
+        "make the random numbers from a hash of the seed, the design's text and the whole stream path; never from "
+        "seed + replicate",
+    ),
+    Law(
+        "blocks",
+        _blocks,
+        "several blocks come lazily, in any order, independent, each with its law (gap in standard errors)",
+        "return mcgen.noise.BlockNoise(draw, names), with random numbers of its own for each block",
+    ),
+    Law(
+        "iid blocks",
+        _iid,
+        "the points of a block marked iid are independent (gap in standard errors)",
+        "draw such a block as MonteCarlo does, whatever the design",
+    ),
+    Law(
+        "refusals",
+        _refusals,
+        "replicates and points outside the range, and what is no seed, are refused",
+        "raise a ValueError; the checks of mcgen.designs.PointsDesign do",
+    ),
+    Law(
+        "random states",
+        _random_states,
+        "the global random states of numpy, Python and torch stay as they were",
+        "use mcgen.random.Stream, or a numpy generator seeded by seed, stream and replicate",
+    ),
+)

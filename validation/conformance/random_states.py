@@ -1,0 +1,53 @@
+"""The global random states of numpy, Python and torch, watched."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any
+
+import numpy as np
+
+
+class OwnRandomStates:
+    """The global random states: changed before a trial, so that seeding them again shows, and put back after it."""
+
+    def __enter__(self) -> OwnRandomStates:
+        self._before = read_states()
+        np.random.random()  # noqa: NPY002
+        random.random()
+        if "torch" in self._before:
+            sys.modules["torch"].rand(())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        np.random.set_state(self._before["numpy"])  # noqa: NPY002
+        random.setstate(self._before["python"])
+        if "torch" in self._before:
+            sys.modules["torch"].set_rng_state(self._before["torch"])
+        if "cuda" in self._before:
+            sys.modules["torch"].cuda.set_rng_state_all(self._before["cuda"])
+
+
+def read_states() -> dict[str, Any]:
+    """Return the states by library; torch's only where somebody has imported it, and CUDA's where there is one."""
+    states = {"numpy": np.random.get_state(legacy=False), "python": random.getstate()}  # noqa: NPY002
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return states
+    states["torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def changed_since(before: dict[str, Any]) -> list[str]:
+    """Return the libraries whose state is not what it was."""
+    after = read_states()
+    return [name for name in before if not _same(before[name], after[name])]
+
+
+def _same(before: Any, after: Any) -> bool:
+    if isinstance(before, dict):
+        return all(_same(before[key], after[key]) for key in before)
+    return bool(np.array_equal(np.asarray(before), np.asarray(after))) if hasattr(before, "shape") else before == after

@@ -1,0 +1,167 @@
+"""What a check found, law by law: `Check`, `Report`, and how laws are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from mcgen.errors import RunError
+
+Trial = TypeVar("Trial")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One law, tried.
+
+    Attributes
+    ----------
+    law : str
+        A word or two.
+    gap : float
+        How far the law was missed: of generators and statistics relative to the largest sample or value, of the
+        statistical laws of designs in standard errors; for a law that holds or not, 0 or infinity.
+    limit : float
+        The largest gap that passes.
+    meaning : str
+        What the law says.
+    advice : str
+        What breaks it, and what to do.
+    not_judged : str
+        Why it was not tried, where it was not: laws that compare samples of several calls need samples that repeat.
+    found : str
+        Where the gap is largest, or what was seen.
+    """
+
+    law: str
+    gap: float
+    limit: float
+    meaning: str
+    advice: str
+    not_judged: str = ""
+    found: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the law was tried and holds."""
+        return not self.not_judged and self.gap <= self.limit
+
+    @property
+    def explanation(self) -> str:
+        """What was found, and what to do."""
+        return f"{self.law}: {self.found and f'{self.found}; '}{self.advice}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found, law by law.
+
+    Attributes
+    ----------
+    name : str
+        The name of the generator or statistic, the text form of the design.
+    tried_on : str
+        What the laws were tried on.
+    checks : tuple of Check
+        One a law.
+    """
+
+    name: str
+    tried_on: str
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all laws hold."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The laws that do not hold; one that was not judged is none of them."""
+        return tuple(check for check in self.checks if not (check.passed or check.not_judged))
+
+    def require(self) -> Report:
+        """Return the report where all laws hold.
+
+        Raises
+        ------
+        RunError
+            Otherwise; it says which do not, and what to do.
+        """
+        if not self.passed:
+            raise RunError(str(self))
+        return self
+
+    def __str__(self) -> str:
+        n_held = sum(check.passed for check in self.checks)
+        width = max(len(check.law) for check in self.checks)
+        lines = [f"{self.name}: {n_held} of {len(self.checks)} laws hold, tried on {self.tried_on}"]
+        for check in self.checks:
+            if check.not_judged:
+                lines.append(f"-      {check.law:<{width}}  not judged: {check.not_judged}")
+                continue
+            word = "holds" if check.passed else "FAILS"
+            numbers = f"gap {check.gap:<7.2g}  limit {check.limit:<6.3g}"
+            lines.append(f"{word}  {check.law:<{width}}  {numbers}  {check.meaning}")
+        lines += [check.explanation for check in self.failures]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What trying a law gave: a gap, the largest that passes, and where it was found."""
+
+    gap: float
+    limit: float = 0.0
+    found: str = ""
+
+
+@dataclass(frozen=True)
+class Law(Generic[Trial]):
+    """A law: its name, how it is measured on a trial, what it says, and what to do where it fails."""
+
+    name: str
+    measure: Callable[[Trial], Finding]
+    meaning: str
+    advice: str
+
+
+class NotJudgedError(Exception):
+    """A law can't be tried; the text says why."""
+
+
+class AdvisedError(TypeError):
+    """A law fails for a reason of its own; the text takes the place of the law's advice."""
+
+
+def holds(law: bool, found: str = "") -> Finding:
+    """Return the finding of a law that holds or not."""
+    return Finding(0.0) if law else Finding(np.inf, 0.0, found)
+
+
+def broken_by(problems: Iterable[str]) -> Finding:
+    """Return the finding of a law that any problem breaks; the first is told."""
+    problem = next(iter(problems), "")
+    return holds(not problem, problem)
+
+
+def judged(laws: Sequence[Law[Trial]], trial: Trial) -> tuple[Check, ...]:
+    """Try each law in turn."""
+    return tuple(_checked(law, trial) for law in laws)
+
+
+def _checked(law: Law[Trial], trial: Trial) -> Check:
+    try:
+        finding, advice = law.measure(trial), law.advice
+    except NotJudgedError as reason:
+        return Check(law.name, np.inf, 0.0, law.meaning, law.advice, not_judged=str(reason))
+    except AdvisedError as error:
+        finding, advice = Finding(np.inf), str(error)
+    except Exception as error:
+        finding, advice = Finding(np.inf, 0.0, f"it raised {type(error).__name__}: {error}"), law.advice
+    return Check(law.name, float(finding.gap), finding.limit, law.meaning, advice, found=finding.found)

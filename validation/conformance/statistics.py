@@ -1,0 +1,310 @@
+r"""The laws of a statistic, tried on yours: `check_statistic`.
+
+An interval for E[S(G(z))] needs the values of n samples :math:`S(x_1, \ldots, x_n)` to be n values :math:`s(x_i)`, row
+by row, with s a fixed function. What is tried is
+
+- values: n of them, one or more real numbers each, as many for 1 sample and for n / 2; finite; the same when the same
+  samples come again;
+- place: each row moved on by one moves its value on by one;
+- batch size: the first sample, and the first half, have alone the values that they have among all;
+- rows apart: no other value changes when :math:`x_1` becomes another sample of the batch, nor one value when all others
+  become its sample;
+- precision: samples in float32 and float64 give the same values but for 1e-4 of the largest;
+- side effects: none on the samples, on earlier values, or on the global random states of numpy, Python and torch.
+
+Gaps are relative to the largest value.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.random import default_rng
+
+from mcgen._numbers import checked_integer
+from mcgen.arguments import checked_callable, checked_generator
+from mcgen.arrays import as_values, leading_length
+from mcgen.designs import MonteCarlo
+from mcgen.errors import RunError
+from mcgen.generators import Generator, name_of
+from mcgen.laws import gap_between, values_of
+from mcgen.moments import Floats
+from mcgen.noise import as_rows
+from mcgen.random import Seed, as_seed_sequence
+from mcgen.statistics import Statistic
+from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, rows_of, widest_tolerance
+from mcgen.validation.conformance.random_states import OwnRandomStates, changed_since, read_states
+from mcgen.validation.conformance.reports import Finding, Law, NotJudgedError, Report, holds, judged
+
+_PRECISION = 1e-4
+_IMAGES = (1, 8, 8)
+
+
+def check_statistic(
+    statistic: Statistic,
+    samples: Any = None,
+    *,
+    generator: Generator | None = None,
+    condition: Any = None,
+    n: int = 8,
+    seed: Seed = 0,
+    tolerance: float | None = None,
+) -> Report:
+    """Try the laws of a statistic on some samples.
+
+    Parameters
+    ----------
+    statistic : callable
+        From n samples to an array of shape (n,) or (n, ...).
+    samples : array or tuple of arrays, optional
+        At least 3 different ones, of any library. By default `n` grey images of shape (1, 8, 8) in [0, 1], from bright
+        to dark, in float64.
+    generator : Generator, optional
+        Gives the samples instead.
+    condition : object, optional
+        Given to the generator.
+    n : int
+        How many samples, at least 3, where they are not given.
+    seed : int or SeedSequence
+        Of the images, or of the generator's noise.
+    tolerance : float, optional
+        The largest gap between values that should be equal, relative to the largest value. By default 1e-8 for samples
+        and values in float64, 1e-4 in float32, 0.02 in float16.
+
+    Returns
+    -------
+    Report
+        Print it, or call its `require`. What the statistic raises on the samples as they are is raised here; later it
+        is a law that fails.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it can't be called, there are fewer than 3 samples, or samples and generator are both given.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.validation.conformance import check_statistic
+    >>> check_statistic(mcgen.statistics.contrast).passed
+    True
+    >>> [check.law for check in check_statistic(lambda x: x.mean((1, 2, 3)) - x.mean()).failures]
+    ['batch size', 'rows apart']
+    """
+    checked_callable(statistic)
+    if samples is not None and generator is not None:
+        raise ValueError("check_statistic takes samples or a generator that makes them; got both. Leave one out")
+    if checked_integer("n", n) < 3:
+        raise ValueError(f"check_statistic needs at least 3 samples, to split and to reorder; got n={n}")
+    with OwnRandomStates():
+        if generator is not None:
+            noise = as_rows(MonteCarlo().draw(checked_generator(generator).noise, n, seed, stream=("conformance",)))
+            samples = generator(noise, condition)
+        elif samples is None:
+            samples = _images(n, seed)
+        trial = _Trial(statistic, samples, tolerance)
+        checks = judged(LAWS, trial)
+    return Report(name_of(statistic), f"{trial.n} samples", checks)
+
+
+def _images(n: int, seed: Seed) -> Floats:
+    """Return images in [0, 1] from bright to dark, so that the batch's mean and its largest value tell on a row."""
+    powers = np.exp(np.linspace(-1.5, 1.5, n))[:, None, None, None]
+    found: Floats = default_rng(as_seed_sequence(seed)).random((n, *_IMAGES)) ** powers
+    return found
+
+
+class _Trial:
+    """A statistic, samples for it, and its values of them at first."""
+
+    def __init__(self, statistic: Statistic, samples: Any, tolerance: float | None) -> None:
+        self.statistic, self.n = statistic, leading_length(samples)
+        if self.n < 3:
+            raise ValueError(f"check_statistic needs at least 3 samples, to split and to reorder; got {self.n}")
+        self.given = tolerance
+        # Copies in the samples' own library: indexing by an array copies there.
+        self.samples = rows_of(samples, np.arange(self.n))
+        self.before = frozen(self.samples)
+        states = read_states()
+        self.raw = statistic(self.samples)
+        self.changed_states = changed_since(states)
+        self.first = frozen(self.raw)
+        self.samples_after = frozen(self.samples)
+        if are_arrays(self.before) and gap(self.before, self.samples_after):
+            self.samples = rows_of(samples, np.arange(self.n))
+
+    def values(self, rows: Any) -> Floats:
+        """Return the values of some of the samples, by their numbers."""
+        chosen = rows_of(self.samples, np.asarray(rows))
+        return as_values(self.statistic(chosen))
+
+    @cached_property
+    def shape_problem(self) -> str:
+        """What is wrong with the number, the shape or the type of the values."""
+        try:
+            every = values_of(lambda _: self.raw, self.samples, self.n)
+            for m in (1, self.n // 2):
+                some = values_of(self.statistic, rows_of(self.samples, np.arange(m)), m)
+                if some.shape[1:] != every.shape[1:]:
+                    return f"components of shape {some.shape[1:]} for {m} samples, {every.shape[1:]} for {self.n}"
+        except RunError as error:
+            return str(error).replace("'<lambda>'", repr(name_of(self.statistic)))
+        except Exception as error:
+            return f"it raised {type(error).__name__}: {error}"
+        return "" if every[:1].size else "no components"
+
+    @cached_property
+    def tolerance(self) -> float:
+        """What rounding may do in the samples' type and the values'."""
+        return max(widest_tolerance(self.before), widest_tolerance(self.first)) if self.given is None else self.given
+
+    @cached_property
+    def repeated_gap(self) -> float:
+        """How much the values of the same samples differ, at once and after other samples."""
+        at_once = gap(self.first, frozen(self.statistic(self.samples)))
+        self.values(np.zeros(self.n, int))
+        return max(at_once, gap(self.first, frozen(self.statistic(self.samples))))
+
+    def require_values(self, repeating: bool = True) -> Floats:
+        """Return the values as numbers, or refuse to compare them where they have no shape or do not repeat."""
+        if self.shape_problem:
+            raise NotJudgedError("it gives no n values for n samples")
+        if repeating and self.repeated_gap > self.tolerance:
+            raise NotJudgedError("values are random")
+        return as_values(self.first)
+
+    def compared(self, rows: Any, where: Any = slice(None)) -> float:
+        """Return how far the values of some rows are from what they are among all, in some places."""
+        rows = np.asarray(rows)
+        expected, found = self.require_values()[rows], self.values(rows)
+        return gap_between(expected[where], found[where]) if expected.shape == found.shape else np.inf
+
+
+def _values(trial: _Trial) -> Finding:
+    return holds(not trial.shape_problem, trial.shape_problem)
+
+
+def _finite(trial: _Trial) -> Finding:
+    bad = np.flatnonzero(~np.isfinite(trial.require_values(repeating=False).reshape(trial.n, -1)).all(axis=1))
+    return holds(bad.size == 0, f"the values of {bad.size} of {trial.n} samples are not")
+
+
+def _deterministic(trial: _Trial) -> Finding:
+    trial.require_values(repeating=False)
+    return Finding(trial.repeated_gap, trial.tolerance)
+
+
+def _place(trial: _Trial) -> Finding:
+    return Finding(trial.compared(np.roll(np.arange(trial.n), 1)), trial.tolerance)
+
+
+def _batch_size(trial: _Trial) -> Finding:
+    return Finding(max(trial.compared(np.arange(m)) for m in (1, trial.n // 2)), trial.tolerance)
+
+
+def _rows_apart(trial: _Trial) -> Finding:
+    replaced = np.array([trial.n - 1, *range(1, trial.n)])
+    # Of a batch that repeats one sample, only its own place: other places are another law's concern.
+    gaps = [trial.compared(np.full(trial.n, i), slice(i, i + 1)) for i in (0, trial.n - 1)]
+    return Finding(max(trial.compared(replaced, slice(1, None)), *gaps), trial.tolerance)
+
+
+def _precision(trial: _Trial) -> Finding:
+    expected = trial.require_values()
+    try:
+        other = as_values(trial.statistic(_in_other_precision(trial.samples)))
+    except NotJudgedError:
+        raise
+    except Exception as error:
+        raise NotJudgedError(f"it takes no samples of another type ({type(error).__name__})") from None
+    return Finding(gap_between(expected, other), max(_PRECISION, trial.given or 0.0))
+
+
+def _in_other_precision(samples: Any) -> Any:
+    """Return samples in float64 for float32, in float32 for float64."""
+    if isinstance(samples, tuple):
+        return tuple(map(_in_other_precision, samples))
+    other = {"float32": "float64", "float64": "float32"}.get(str(getattr(samples, "dtype", "")).rpartition(".")[2])
+    if other is not None and isinstance(samples, np.ndarray):
+        return samples.astype(other)
+    if other is not None and hasattr(samples, "new_tensor"):
+        return samples.double() if other == "float64" else samples.float()
+    raise NotJudgedError("samples are not in float32 or float64, of numpy or torch")
+
+
+def _samples_kept(trial: _Trial) -> Finding:
+    if not are_arrays(trial.before):
+        raise NotJudgedError("samples can't be compared")
+    return Finding(gap(trial.before, trial.samples_after))
+
+
+def _values_kept(trial: _Trial) -> Finding:
+    if not are_arrays(trial.first):
+        raise NotJudgedError("values can't be compared")
+    trial.statistic(rows_of(trial.samples, np.roll(np.arange(trial.n), 1)))
+    return Finding(gap(trial.first, frozen(trial.raw)))
+
+
+def _random_states(trial: _Trial) -> Finding:
+    return holds(not trial.changed_states, f"it changed the state of {', '.join(trial.changed_states)}")
+
+
+LAWS: tuple[Law[_Trial], ...] = (
+    Law(
+        "values",
+        _values,
+        "n samples give n values, one or more real numbers each, and 1 sample gives 1",
+        "return an array of shape (n,) or (n, k); name the axes of a mean, never squeeze",
+    ),
+    Law("finite", _finite, "every value is finite", "use a statistic that is defined for every sample"),
+    Law(
+        "deterministic",
+        _deterministic,
+        "the same samples give the same values, at once and after other samples",
+        "it draws random numbers or keeps a state from call to call; fix what it draws when it is made",
+    ),
+    Law(
+        "place",
+        _place,
+        "a value does not depend on the place of its sample in the batch",
+        "it uses the row's number; look at one sample at a time",
+    ),
+    Law(
+        "batch size",
+        _batch_size,
+        "a value does not depend on how many samples come with it",
+        "it normalizes over the batch or divides by its size; name the axes of each mean",
+    ),
+    Law(
+        "rows apart",
+        _rows_apart,
+        "a value does not depend on the other samples",
+        "it uses the batch's mean or extremes, or a network in training mode; look at one sample at a time",
+    ),
+    Law(
+        "precision",
+        _precision,
+        "samples in float32 and float64 give the same values",
+        "it loses digits, as E[x^2] - E[x]^2 does: subtract the mean first, or sum in float64",
+    ),
+    Law(
+        "samples kept",
+        _samples_kept,
+        "the samples are left as they were",
+        "work on a copy: samples.copy() or samples.clone()",
+    ),
+    Law(
+        "values kept",
+        _values_kept,
+        "later calls leave earlier values alone",
+        "it writes its values into the same memory at every call; return a copy",
+    ),
+    Law(
+        "random states",
+        _random_states,
+        "the global random states of numpy, Python and torch stay as they were",
+        "it draws from them or seeds them; keep a random state of its own, made with it",
+    ),
+)

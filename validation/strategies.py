@@ -1,0 +1,188 @@
+"""Strategies of hypothesis for noise specs, designs, generators and statistics: properties tried on drawn ones.
+
+Everything drawn keeps its laws, is cheap, and prints so that it can be made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+
+from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.moments import Floats
+from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec
+from mcgen.statistics import Statistic, identity, pixel_mean
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.strategies import SearchStrategy
+except ImportError as error:
+    raise ImportError(
+        "mcgen.validation.strategies needs hypothesis; install it with pip install 'mcgen-stats[validation]'"
+    ) from error
+
+_NAMES = ("start", "steps", "levels", "mask", "hidden", "last")
+
+_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "identity": lambda z: z,
+    "square": np.square,
+    "tanh": np.tanh,
+    "logistic": lambda z: 1 / (1 + np.exp(-z)),
+    "positive part": lambda z: np.maximum(z, 0),
+}
+
+
+def blocks(
+    *, laws: Sequence[Law] = get_args(Law), max_sides: int = 3, max_side: int = 4, iid: bool = False
+) -> SearchStrategy[Block]:
+    """Return a strategy for blocks of noise.
+
+    Parameters
+    ----------
+    laws : sequence of {"normal", "uniform"}
+        To draw from.
+    max_sides, max_side : int
+        The most axes, and the longest of them.
+    iid : bool
+        Whether blocks may be marked i.i.d.
+    """
+    sides = st.lists(st.integers(1, max_side), max_size=max_sides).map(tuple)
+    return st.builds(Block, sides, st.sampled_from([*laws]), st.booleans() if iid else st.just(False))
+
+
+def noise_specs(
+    *,
+    max_blocks: int = 3,
+    laws: Sequence[Law] = get_args(Law),
+    dtypes: Sequence[DType] = get_args(DType),
+    max_sides: int = 3,
+    max_side: int = 4,
+    iid: bool = True,
+) -> SearchStrategy[NoiseSpec]:
+    """Return a strategy for noise specs of one block or several.
+
+    Parameters
+    ----------
+    max_blocks : int
+        The most blocks, up to 6.
+    laws, max_sides, max_side, iid
+        As of `blocks`.
+    dtypes : sequence of {"float32", "float64"}
+        To draw from.
+
+    Raises
+    ------
+    ValueError
+        If there may be no block, or more than 6.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> import mcgen
+    >>> from mcgen.validation.strategies import designs, noise_specs
+    >>> @given(design=designs(), spec=noise_specs(max_blocks=1))
+    ... def test_first_replicate(design: mcgen.Design, spec: mcgen.NoiseSpec) -> None:
+    ...     assert (design.draw(spec, 1, seed=0)[0] == design.draw(spec, 3, seed=0)[0]).all()
+    >>> test_first_replicate()
+    """
+    if not 1 <= max_blocks <= len(_NAMES):
+        raise ValueError(f"max_blocks must be from 1 to {len(_NAMES)}; got {max_blocks}")
+    one = blocks(laws=laws, max_sides=max_sides, max_side=max_side, iid=iid)
+
+    def spec(found: list[Block], dtype: DType) -> NoiseSpec:
+        return NoiseSpec(tuple(zip(_NAMES, found, strict=False)), dtype)
+
+    return st.builds(spec, st.lists(one, min_size=1, max_size=max_blocks), st.sampled_from([*dtypes]))
+
+
+def designs(*, max_points: int = 64) -> SearchStrategy[Design]:
+    """Return a strategy for the designs of this package, of up to so many points a replicate.
+
+    Raises
+    ------
+    ValueError
+        If there may be no point.
+    """
+    if max_points < 1:
+        raise ValueError(f"max_points must be at least 1; got {max_points}")
+    found: list[SearchStrategy[Any]] = [st.just(MonteCarlo())]
+    if max_points >= 2:
+        powers = st.integers(1, max_points.bit_length() - 1).map(lambda k: 1 << k)
+        found += [st.just(Antithetic()), st.integers(2, max_points).map(KAntithetic), powers.map(Sobol)]
+    return st.one_of(found)
+
+
+@dataclass(frozen=True)
+class ElementwiseGenerator:
+    """A generator that keeps all laws to the last bit: functions of each number of the noise, summed block by block.
+
+    Attributes
+    ----------
+    noise : NoiseSpec
+        Any.
+    functions : tuple of str
+        One a block.
+    shift : float
+        Added to the samples, or times the condition where there is one.
+    """
+
+    noise: NoiseSpec
+    functions: tuple[str, ...]
+    shift: float = 0.0
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Array:
+        """Return n samples of as many numbers as the largest block has, in the noise's type."""
+        arrays = [noise] if isinstance(noise, np.ndarray) else [noise[name] for name, _ in self.noise.blocks]
+        samples = np.zeros((len(arrays[0]), max(block.size for _, block in self.noise.blocks)), self.noise.dtype)
+        for array, function, (_, block) in zip(arrays, self.functions, self.noise.blocks, strict=True):
+            samples[:, : block.size] += _FUNCTIONS[function](array).reshape(len(array), block.size)
+        samples += np.asarray(self.shift * (1 if condition is None else condition), samples.dtype)
+        return samples
+
+
+def generators(noise: NoiseSpec | SearchStrategy[NoiseSpec] | None = None) -> SearchStrategy[ElementwiseGenerator]:
+    """Return a strategy for cheap generators that keep their laws.
+
+    Parameters
+    ----------
+    noise : NoiseSpec or strategy, optional
+        What they are fed; by default `noise_specs`.
+    """
+    specs = st.just(noise) if isinstance(noise, NoiseSpec) else noise_specs() if noise is None else noise
+
+    def of_spec(spec: NoiseSpec) -> SearchStrategy[ElementwiseGenerator]:
+        functions = st.tuples(*itertools.repeat(st.sampled_from([*_FUNCTIONS]), len(spec.blocks)))
+        return st.builds(partial(ElementwiseGenerator, spec), functions, st.sampled_from([0.0, 1.0, -0.5]))
+
+    return specs.flatmap(of_spec)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of a sample's entries above a threshold."""
+
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        """How results call it."""
+        return f"share above {self.threshold}"
+
+    def __call__(self, samples: Any) -> Floats:
+        """Return the shares of n samples, shape (n,)."""
+        found: Floats = (np.asarray(samples) > self.threshold).reshape(len(samples), -1).mean(1)
+        return found
+
+
+def statistics() -> SearchStrategy[Statistic]:
+    """Return a strategy for statistics of samples of any shape, in numpy."""
+    found: list[SearchStrategy[Any]] = [
+        st.sampled_from([pixel_mean, identity]),
+        st.sampled_from([-1.0, 0.0, 0.5]).map(Share),
+    ]
+    return st.one_of(found)
