@@ -35,6 +35,8 @@ REPETITIONS = 2000
 _LARGE_DIMENSION, _MOST_OF_LARGE = 256, 50
 _LOW = 0.93
 _ROUNDING = 1e-12
+# Below so many events expected in a run no interval from replicate means is right.
+_FEWEST_EVENTS = 20
 
 _CELL = ["problem", "design", "interval", "n_replicates"]
 
@@ -125,13 +127,32 @@ def page_parts(frame: pd.DataFrame, seed: int) -> dict[str, str]:
     varying = frame[frame["half_width"] > _ROUNDING].assign(
         cell=lambda cells: cells["problem"] + ", " + cells["design"]
     )
+    rare = _is_rare(varying)
+    common = varying[~rare]
+    by_student = varying[rare & (varying["interval"] == "student-t")]
+    told = [*sentences(common), _on_rare_events(by_student)] if len(by_student) else sentences(common)
     return {
         "made by": f"{made_by('python -m mcgen.validation coverage', seed)} Each cell is {REPETITIONS:,} runs.",
-        "in words": "\n".join(f"- {sentence}" for sentence in sentences(varying)),
-        "by replicates": _by_replicates(varying),
-        "least covered": _least_covered(varying),
+        "in words": "\n".join(f"- {sentence}" for sentence in told),
+        "by replicates": _by_replicates(common),
+        "least covered": _least_covered(common),
         "problems": _problems(),
     }
+
+
+def _is_rare(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Tell the cells of a rare event of which a run has few."""
+    truths = frame["problem"].map({name: problem.truth for name, problem in PROBLEMS.items()})
+    expected = truths * frame["n_replicates"] * frame["n_points"]
+    return frame["problem"].str.startswith("bernoulli") & (expected < _FEWEST_EVENTS)
+
+
+def _on_rare_events(frame: pd.DataFrame) -> str:
+    low, high = frame["covered"].min(), frame["covered"].max()
+    return (
+        f"Left out above and below: {len(frame)} cells of the two rare events with fewer than {_FEWEST_EVENTS} of them "
+        f"expected in a run. There Student t covers {low:.2f} to {high:.2f}, and the others are no better."
+    )
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
