@@ -132,7 +132,9 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
         k = math.prod(shape)
         columns = slice(number * k, (number + 1) * k)
         provenance = replace(provenance_of(joint, outcome), condition=text, common_random_numbers=True)
-        parts.append(with_options(moments_estimate(joint, outcome, columns, shape, names, provenance), options))
+        parts.append(
+            with_options(moments_estimate(joint, outcome, columns, shape, names, provenance, options), options)
+        )
     return replace(parts[-1], strata=tuple(parts[:-1]))
 
 

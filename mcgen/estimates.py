@@ -168,7 +168,7 @@ class Estimate:
         interval: Method | None = None,
         simultaneous: bool | SimultaneousMethod | None = None,
     ) -> Estimate:
-        """Return the same estimate with another interval; nothing is run again.
+        """Return the same estimate, and those of its conditions, with another interval; nothing is run again.
 
         Parameters
         ----------
@@ -196,7 +196,16 @@ class Estimate:
             interval, simultaneous = options_of(self.method)
         interval, simultaneous = interval or "student-t", simultaneous or False
         made, method = make_interval(self._sampled(), level, interval, simultaneous)
-        return replace(self, interval=_shaped_interval(made, self.shape), confidence_level=level, method=method)
+        return replace(
+            self,
+            interval=_shaped_interval(made, self.shape),
+            confidence_level=level,
+            method=method,
+            strata=tuple(
+                part.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
+                for part in self.strata
+            ),
+        )
 
     def relative_efficiency(self, confidence_level: float | None = None) -> tuple[float | Floats, Interval]:
         """Return the efficiency over Monte Carlo that this design's own run shows, with its interval.

@@ -136,7 +136,9 @@ def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estima
     assert task.components is not None
     names = component_names(task.statistic, task.components)
     provenance = provenance_of(task, outcome)
-    return with_options(moments_estimate(task, outcome, slice(None), task.components, names, provenance), options)
+    return with_options(
+        moments_estimate(task, outcome, slice(None), task.components, names, provenance, options), options
+    )
 
 
 def moments_estimate(
@@ -146,9 +148,11 @@ def moments_estimate(
     shape: tuple[int, ...],
     names: tuple[str, ...],
     provenance: Provenance,
+    options: RunOptions,
 ) -> Estimate:
     """Return the estimate of some columns of a run's components, without its interval yet."""
     moments, kept = outcome.moments.select(columns), outcome.tally.kept()
+    method = None if options.simultaneous else options.interval
     sampled = Sampled(
         moments.mean,
         moments.standard_error,
@@ -164,19 +168,21 @@ def moments_estimate(
         names,
         moments=moments,
         within=None if kept is None else kept[1][:, columns],
-        warnings=(*task.warnings, *coverage_warnings(moments, names, task.rounding)),
+        warnings=(*task.warnings, *coverage_warnings(moments, names, task.rounding, method)),
     )
 
 
 def with_options(made: Estimate, options: RunOptions) -> Estimate:
     """Return the estimate with the interval that was asked for.
 
-    An estimate that was cut short, or whose replicates are too few for that interval, keeps its numbers: it gets
-    Student's t, or goes with the error as its ``partial``.
+    An estimate that was cut short, or whose replicates are too few for that interval, keeps its numbers: it gets one
+    that does not resample, or goes with the error as its ``partial``.
     """
     if made.partial:
         return made.with_interval(
-            confidence_level=options.confidence_level, simultaneous="bonferroni" if options.simultaneous else False
+            confidence_level=options.confidence_level,
+            interval="student-t" if options.resamples else options.interval,
+            simultaneous="bonferroni" if options.simultaneous else False,
         )
     try:
         return made.with_interval(

@@ -38,6 +38,8 @@ class Problem:
         Standard error of a truth that was simulated; 0 for one that is exact.
     family : str
         Problems of one kind.
+    event_probability : float or None
+        Of a statistic that tells whether an event came: its probability.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Problem:
     hard: str
     truth_error: float = 0.0
     family: str = ""
+    event_probability: float | None = None
 
     @property
     def dimension(self) -> int:
