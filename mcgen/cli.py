@@ -25,7 +25,8 @@ _VALIDATE = "mcgen.validation.promises:validate"
 
 _DESIGNS: dict[str, Callable[[int], Design]] = {"k-antithetic": KAntithetic, "sobol": Sobol}
 _FIXED_DESIGNS: dict[str, Design] = {"monte-carlo": MonteCarlo(), "antithetic": Antithetic()}
-_STATISTICS = ("pixel_mean", "brightness", "contrast", "centroid", "identity")
+STATISTICS = ("pixel_mean", "brightness", "contrast", "centroid", "identity")
+"""Statistics that have a name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _require_folder(output)
         result = options.command(options)
-    except KeyboardInterrupt:
-        print("mcgen: interrupted before two replicates were finished", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"mcgen: interrupted {str(interrupt) or 'before two replicates were finished'}", file=sys.stderr)
         return 130
     except Exception as error:
         return _failed(error, output)
@@ -177,8 +178,8 @@ def _one_statistic(text: str) -> statistics.Statistic:
     if ":" in text:
         found: statistics.Statistic = load(text)
         return found
-    if text not in _STATISTICS:
-        raise ValueError(f"a statistic is one of {', '.join(_STATISTICS)} or package.module:name; got {text!r}")
+    if text not in STATISTICS:
+        raise ValueError(f"a statistic is one of {', '.join(STATISTICS)} or package.module:name; got {text!r}")
     chosen: statistics.Statistic = getattr(statistics, text)
     return chosen
 
@@ -200,10 +201,10 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--designs", default="monte-carlo,antithetic,k-antithetic:8,sobol:64", help="with commas")
     promises = commands.add_parser("validate", help="judge all that mcgen promises, by simulation")
     promises.set_defaults(command=_validate)
-    promises.add_argument("--full", action="store_true", help="the whole, up to an hour, instead of three minutes")
+    promises.add_argument("--full", action="store_true", help="the whole, up to an hour, instead of a minute or two")
     promises.add_argument("--only", default="", help="studies whose title contains this")
-    promises.add_argument("--seed", type=int, default=0)
-    promises.add_argument("--page", type=Path, help="a page in Markdown to write the table into")
+    promises.add_argument("--seed", type=int, default=0, help="of all studies, at least 0 (default: 0)")
+    promises.add_argument("--page", type=Path, help="a page in Markdown, with marks, to write the table into")
     for command in (one, several):
         _add_run_arguments(command)
     for command in (demo, one, several):
@@ -214,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("generator", metavar="package.module:generator", help="an mcgen generator")
-    command.add_argument("--statistic", required=True, help=f"{', '.join(_STATISTICS)} or package.module:name; commas")
+    command.add_argument("--statistic", required=True, help=f"{', '.join(STATISTICS)} or package.module:name; commas")
     command.add_argument("--n-evaluations", type=int, required=True, help="samples (a design)")
     command.add_argument("--condition", action="append", help="a class (number) or prompt; again for several")
     command.add_argument("--common-random-numbers", action="store_true", help="the same noise for all conditions")

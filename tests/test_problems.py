@@ -17,7 +17,7 @@ from mcgen import Antithetic, MonteCarlo, Sobol
 from mcgen.noise import BlockNoise
 from mcgen.statistics import contrast
 from mcgen.validation.conformance import check_generator
-from mcgen.validation.coverage import replicate_means
+from mcgen.validation.coverage import simulate
 from mcgen.validation.problems import (
     PROBLEMS,
     Problem,
@@ -42,7 +42,7 @@ ODD = ("linear", "affine-mean")
 
 def run(problem: Problem, n: int) -> np.ndarray:
     """Independent replicate means."""
-    return replicate_means(problem, MonteCarlo() if problem.name in ODD else Antithetic(), n, SEED)
+    return simulate(problem, MonteCarlo() if problem.name in ODD else Antithetic(), n, SEED).means
 
 
 def z_of(problem: Problem, means: np.ndarray) -> float:
@@ -265,7 +265,7 @@ def test_stored_truths_are_twenty_times_as_accurate_as_any_run(name: str) -> Non
     problem, record = PROBLEMS[name], _simulated._stored(_simulated.TRUTHS)[name]
     assert problem.truth_error <= record["smallest_run_error"] / 20
     assert problem.source.startswith("simulated: ")
-    means = replicate_means(problem, Sobol(64), 200, SEED)
+    means = simulate(problem, Sobol(64), 200, SEED).means
     error = means.std(ddof=1) / math.sqrt(_simulated.most_replicates(problem))
     assert problem.truth_error <= error / 20 * 1.3
 

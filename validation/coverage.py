@@ -18,9 +18,10 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mcgen._numbers import checked_integer
+from mcgen.arguments import checked_protocol
 from mcgen.coverage import warned_of
 from mcgen.designs import Design
-from mcgen.intervals import Method, Sampled, studentized_ends
+from mcgen.intervals import Method, Sampled, check_interval_options, studentized_ends
 from mcgen.moments import Floats, Moments, ReplicateMeans
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.run import Task
@@ -51,7 +52,7 @@ class Coverage:
     covered : float
         Share of the intervals that hold the truth; NaN where there are none, as all that is about intervals.
     low, high : float
-        95 % Wilson interval of that share.
+        95 % Wilson interval of that share; 0 and 1 where there are no intervals.
     half_width : float
         Mean half-width of the intervals.
     bias, bias_error : float
@@ -124,11 +125,6 @@ class Replicates:
         return self.means[:n].reshape(shape).T, self.within[:n].reshape(shape).T
 
 
-def replicate_means(problem: Problem, design: Design, n: int, seed: Seed) -> Floats:
-    """Return the means of replicates 0, ..., n-1, shape (n,), by the loop that `estimate` runs."""
-    return simulate(problem, design, n, seed).means
-
-
 def simulate(
     problem: Problem, design: Design, n: int, seed: Seed, *, executor: Executor | None = None, progress: bool = False
 ) -> Replicates:
@@ -148,8 +144,20 @@ def simulate(
         Takes parts of the replicates; those of one in other processes work for the problems of `PROBLEMS`.
     progress : bool
         Show a bar.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the problem has no truth or more than one component, or another argument is not as described.
     """
     from tqdm import tqdm
+
+    _check_problem(problem)
+    checked_protocol(design, Design, "design", "pass one such as mcgen.Antithetic()")
+    if checked_integer("n", n) < 1:
+        raise ValueError(f"n, the number of replicates, must be at least 1; got {n}")
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(f"executor must be a concurrent.futures.Executor or None; got {executor!r}")
 
     group = max(1, _rows(problem) // design.n_points)
     length = group * max(1, math.ceil(n / group / 64))
@@ -169,6 +177,11 @@ def _simulated_part(
     problem = PROBLEMS[problem] if isinstance(problem, str) else problem
     task = Task(problem.generator, problem.statistic, design, seed, (), None, _rows(problem))
     rows = [*task.evaluate(replicates)]
+    if rows[0].means.shape[1] != 1:
+        raise ValueError(
+            f"the statistic of a problem gives one number a sample; that of {problem.name!r} gives "
+            f"{rows[0].means.shape[1]}. Study each component as a problem of its own"
+        )
     means, within = (np.concatenate([getattr(part, name)[:, 0] for part in rows]) for name in ("means", "within"))
     return means, within, task.rounding
 
@@ -224,9 +237,7 @@ def coverage_study(
     >>> study.low < 0.95 < study.high
     True
     """
-    for name, value in (("n_replicates", n_replicates), ("repetitions", repetitions)):
-        if checked_integer(name, value) < 2:
-            raise ValueError(f"{name} must be at least 2; got {value}")
+    _check_study(interval, n_replicates, repetitions, confidence_level)
     replicates = simulate(problem, design, n_replicates * repetitions, seed, executor=executor, progress=progress)
     return studied(replicates, interval, n_replicates, repetitions, seed, confidence_level)
 
@@ -240,8 +251,9 @@ def studied(
     confidence_level: float = 0.95,
 ) -> Coverage:
     """Return the coverage of an interval in the first runs of replicates that were simulated; see `coverage_study`."""
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.stats import binomtest
 
+    _check_study(interval, n_replicates, repetitions, confidence_level)
     means, within = replicates.runs(n_replicates, repetitions)
     problem, design = replicates.problem, replicates.design
     judged = _Judged.joined(
@@ -252,7 +264,9 @@ def studied(
     )
     given = judged.given
     hit = given & ~(judged.below | judged.above)
-    low, high = proportion_confint(int(hit.sum()), int(given.sum()), method="wilson") if given.any() else (0.0, 1.0)
+    low, high = (
+        binomtest(int(hit.sum()), int(given.sum())).proportion_ci(method="wilson") if given.any() else (0.0, 1.0)
+    )
     estimates = means.mean(axis=0)
     return Coverage(
         problem=problem.name,
@@ -275,6 +289,26 @@ def studied(
     )
 
 
+def _check_problem(problem: Problem) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be an mcgen.validation.Problem; got {problem!r}. Take one of PROBLEMS, or make one of your "
+            "generator, statistic and truth"
+        )
+    if not (math.isfinite(problem.truth) and 0 <= problem.truth_error < math.inf):
+        raise ValueError(
+            f"a problem's truth must be finite, its error too and at least 0; {problem.name!r} has {problem.truth} and "
+            f"{problem.truth_error}"
+        )
+
+
+def _check_study(interval: Method, n_replicates: int, repetitions: int, confidence_level: float) -> None:
+    for name, value in (("n_replicates", n_replicates), ("repetitions", repetitions)):
+        if checked_integer(name, value) < 2:
+            raise ValueError(f"{name} must be at least 2; got {value}")
+    check_interval_options(confidence_level, interval, simultaneous=False)
+
+
 def _share(values: NDArray[Any], chosen: NDArray[np.bool_]) -> float:
     return float(values[chosen].mean()) if chosen.any() else math.nan
 
@@ -294,22 +328,43 @@ class _Judged:
         cls, means: Floats, within: Floats, replicates: Replicates, method: Method, level: float, seed: Seed
     ) -> _Judged:
         """Judge the intervals of runs, from replicate means and squares within of shape (R, runs)."""
-        moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
-        df = np.full(means.shape[1], moments.count - 1.0)
-        sampled = Sampled(moments.mean, moments.standard_error, df, means, seed, moments.skewness_of_mean)
-        ends = studentized_ends(sampled, level, method)
-        given = np.isfinite(ends[0]) & np.isfinite(ends[1])
-        low, high = (moments.mean + np.where(given, end, 0.0) * moments.standard_error for end in ends)
+        low, high, moments = intervals_of_runs(means, within, method, level, seed)
+        given = np.isfinite(low) & np.isfinite(high)
         truth = replicates.problem.truth
         # Where the design integrates exactly, the interval has no width, and rounding is no miss.
         slack = 16 * replicates.rounding * math.sqrt(float(np.mean(means**2 + within)) + truth**2)
         silent = ~warned_of(moments, replicates.rounding)
-        return cls(given, high < truth - slack, low > truth + slack, silent, (high - low) / 2)
+        below, above = given & (high < truth - slack), given & (low > truth + slack)
+        return cls(given, below, above, silent, np.where(given, high - low, 0.0) / 2)
 
     @classmethod
     def joined(cls, parts: list[_Judged]) -> _Judged:
         """Return the parts as one."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+def intervals_of_runs(
+    means: Floats, within: Floats, method: Method, confidence_level: float, seed: Seed
+) -> tuple[Floats, Floats, Moments]:
+    """Return the ends of the interval of each run, infinite where it has none, and the moments of all.
+
+    Parameters
+    ----------
+    means, within : ndarray of shape (R, runs)
+        Replicate means, and mean squared deviations from them inside each replicate.
+    method, confidence_level
+        As for `mcgen.estimate`.
+    seed : int or SeedSequence
+        Of a bootstrap.
+    """
+    moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
+    df = np.full(means.shape[1], moments.count - 1.0)
+    sampled = Sampled(moments.mean, moments.standard_error, df, means, seed, moments.skewness_of_mean)
+    with np.errstate(invalid="ignore"):
+        low, high = (
+            moments.mean + end * moments.standard_error for end in studentized_ends(sampled, confidence_level, method)
+        )
+    return low, high, moments
 
 
 def _pieces(repetitions: int) -> list[slice]:

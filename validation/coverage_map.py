@@ -16,40 +16,44 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pandas as pd
 
-from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.designs import Antithetic, Design
 from mcgen.intervals import Method
 from mcgen.plot import new_figure
 from mcgen.text import METHOD_NAMES
 from mcgen.validation.coverage import Coverage, simulate, studied
-from mcgen.validation.pages import fill_page, made_by, markdown_table
-from mcgen.validation.problems import PROBLEMS, table
+from mcgen.validation.pages import chosen, fill_page, made_by, markdown_table, require_marks
+from mcgen.validation.problems import PROBLEMS, RUNS, most_replicates, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DESIGNS: tuple[Design, ...] = (MonteCarlo(), Antithetic(), KAntithetic(8), Sobol(16), Sobol(64))
+DESIGNS: tuple[Design, ...] = RUNS
 METHODS: tuple[Method, ...] = get_args(Method)
 REPLICATES = (5, 10, 25, 50, 200)
 REPETITIONS = 2000
-# Of problems of this dimension and more, a run of 200 nets would take hours.
-_LARGE_DIMENSION, _MOST_OF_LARGE = 256, 50
 _LOW = 0.93
+_FEW_REPLICATES = 25
 _ROUNDING = 1e-12
-# Below so many events expected in a run no interval from replicate means is right.
-_FEWEST_EVENTS = 20
+# Cells with fewer events expected in a run are told apart, in two parts.
+_FEW_EVENTS, _FEWER_EVENTS = 20, 4
+# Runs without a warning that a cell needs for the coverage of these to be told.
+_SILENT_RUNS = 400
+_MARKS = ("made by", "in words", "by replicates", "least covered", "problems")
 
 _CELL = ["problem", "design", "interval", "n_replicates"]
 
 
-def cells(problem: str, design: Design, seed: int, repetitions: int = REPETITIONS) -> list[Coverage]:
+def cells(problem: str, design: Design, seed: int, repetitions: int) -> list[Coverage]:
     """Return the coverage of every interval for every number of replicates, of one problem under one design."""
-    chosen = PROBLEMS[problem]
-    counts = [n for n in REPLICATES if n <= _MOST_OF_LARGE or chosen.dimension < _LARGE_DIMENSION]
-    replicates = simulate(chosen, design, max(counts) * repetitions, seed)
+    one = PROBLEMS[problem]
+    counts = [n for n in REPLICATES if n <= most_replicates(one)]
+    replicates = simulate(one, design, max(counts) * repetitions, seed)
     return [studied(replicates, method, n, repetitions, seed) for n in counts for method in METHODS]
 
 
-def write_map(folder: Path, only: str = "", seed: int = 0, executor: Executor | None = None) -> None:
+def write_map(
+    folder: Path, only: str = "", seed: int = 0, executor: Executor | None = None, repetitions: int = REPETITIONS
+) -> None:
     """Measure the cells of the problems that are named (by default all) and write table, picture and page.
 
     Parameters
@@ -62,21 +66,38 @@ def write_map(folder: Path, only: str = "", seed: int = 0, executor: Executor | 
         Of all studies.
     executor : concurrent.futures.Executor, optional
         Takes a problem under a design at a time.
+    repetitions : int
+        Runs a cell.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no page with its marks, or no problem of such a name.
     """
     from tqdm import tqdm
 
+    pages = {folder / "coverage.md": _MARKS, folder.parent / "interval.md": ("skewed pairs",)}
+    for page, marks in pages.items():
+        require_marks(page, marks)
+    names = chosen(PROBLEMS, only, "problem")
     store = folder / "coverage.csv"
-    jobs = [(name, design) for name in PROBLEMS if only in name for design in DESIGNS]
-    found = (map if executor is None else executor.map)(cells, *zip(*jobs, strict=True), [seed] * len(jobs))
-    for (name, design), made in zip(tqdm(jobs), found, strict=True):
+    jobs = [(name, design, seed, repetitions) for name in names for design in DESIGNS]
+    found = (map if executor is None else executor.map)(cells, *zip(*jobs, strict=True))
+    for (name, design, *_), made in zip(tqdm(jobs), found, strict=True):
         known = stored(store)
         others = known[(known["problem"] != name) | (known["design"] != str(design))]
         fresh = pd.DataFrame([asdict(cell) for cell in made], columns=known.columns)
         _in_order(pd.concat([others, fresh], ignore_index=True)).to_csv(store, index=False, float_format="%.5g")
     frame = stored(store)
     heat_map(frame).savefig(folder / "coverage.png")
-    fill_page(folder / "coverage.md", page_parts(frame, seed))
-    fill_page(folder.parent / "interval.md", {"skewed pairs": _of_pairs(frame, "exponential")})
+    parts = page_parts(frame)
+    if len(names) == len(PROBLEMS):
+        # What made all cells; a part of them leaves this as it is.
+        command = "python -m mcgen.validation coverage"
+        parts["made by"] = f"{made_by(command, seed)} Each cell is {repetitions:,} runs."
+    fill_page(folder / "coverage.md", parts)
+    if "exponential" in names:
+        fill_page(folder.parent / "interval.md", {"skewed pairs": _of_pairs(frame, "exponential")})
 
 
 def stored(path: Path) -> pd.DataFrame:
@@ -106,9 +127,9 @@ def heat_map(frame: pd.DataFrame) -> Figure:
     columns = [(str(design), n) for design in DESIGNS for n in REPLICATES]
     figure, axes = new_figure(2, 2, 15.0, 2.2 + 0.34 * len(names))
     for ax, method in zip(axes.flat, METHODS, strict=True):
-        chosen = frame[frame["interval"] == method].set_index(["problem", "design", "n_replicates"])["covered"]
+        picked = frame[frame["interval"] == method].set_index(["problem", "design", "n_replicates"])["covered"]
         wanted = pd.MultiIndex.from_tuples([(name, *column) for name in names for column in columns])
-        values = chosen.reindex(wanted).to_numpy(dtype=float).reshape(len(names), len(columns))
+        values = picked.reindex(wanted).to_numpy(dtype=float).reshape(len(names), len(columns))
         image = ax.imshow(values, cmap="RdBu", norm=TwoSlopeNorm(0.95, 0.8, 1.0), aspect="auto")
         ax.set_title(METHOD_NAMES[method])
         ax.set_yticks(range(len(names)), names, fontsize=7)
@@ -121,53 +142,68 @@ def heat_map(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def page_parts(frame: pd.DataFrame, seed: int) -> dict[str, str]:
-    """Return what the page says, by the marks between which it stands."""
+def page_parts(frame: pd.DataFrame) -> dict[str, str]:
+    """Return what the page says of the cells, by the marks between which it stands."""
     # Where a design integrates exactly, only rounding is left.
     varying = frame[frame["half_width"] > _ROUNDING].assign(
         cell=lambda cells: cells["problem"] + ", " + cells["design"]
     )
-    rare = _is_rare(varying)
-    common = varying[~rare]
-    by_student = varying[rare & (varying["interval"] == "student-t")]
-    told = [*sentences(common), _on_rare_events(by_student)] if len(by_student) else sentences(common)
+    events = _expected_events(varying)
+    common = varying[~(events < _FEW_EVENTS)]
+    told = [
+        *(_on_method(common, method) for method in METHODS),
+        _on_following_skewness(common),
+        *_on_silence(common),
+        *_on_rare_events(varying, events),
+    ]
     return {
-        "made by": f"{made_by('python -m mcgen.validation coverage', seed)} Each cell is {REPETITIONS:,} runs.",
-        "in words": "\n".join(f"- {sentence}" for sentence in told),
+        "in words": "\n".join(f"- {sentence}" for sentence in told if sentence),
         "by replicates": _by_replicates(common),
         "least covered": _least_covered(common),
         "problems": _problems(),
     }
 
 
-def _is_rare(frame: pd.DataFrame) -> pd.Series[bool]:
-    """Tell the cells of a rare event of which a run has few."""
-    truths = frame["problem"].map({name: problem.truth for name, problem in PROBLEMS.items()})
-    expected = truths * frame["n_replicates"] * frame["n_points"]
-    return frame["problem"].str.startswith("bernoulli") & (expected < _FEWEST_EVENTS)
+def _expected_events(frame: pd.DataFrame) -> pd.Series[float]:
+    """Return how many events a run of each cell has on average; NaN for statistics that are no indicators."""
+    probabilities = frame["problem"].map({name: problem.event_probability for name, problem in PROBLEMS.items()})
+    return probabilities.astype(float) * frame["n_replicates"] * frame["n_points"]
 
 
-def _on_rare_events(frame: pd.DataFrame) -> str:
-    low, high = frame["covered"].min(), frame["covered"].max()
+def _on_method(frame: pd.DataFrame, method: Method) -> str:
+    """Return how often a method covers too little, by the number of replicates."""
+    parts = []
+    for n, group in frame[frame["interval"] == method].groupby("n_replicates"):
+        worst = group.iloc[int(group["covered"].argmin())]
+        low = int((group["covered"] < _LOW).sum())
+        parts.append(f"{low} of {len(group)} cells at R = {n} (least {worst['covered']:.3f}, {worst['cell']})")
+    return f"**{METHOD_NAMES[method]}** covers less than {_LOW} in {'; '.join(parts)}."
+
+
+def _on_following_skewness(frame: pd.DataFrame) -> str:
+    """Return where skewness-adjusted t covers more than Student t, and where less."""
+    wide = frame.pivot_table(index=["cell", "n_replicates"], columns="interval", values="covered").reset_index()
+    wide = wide[wide["n_replicates"] >= _FEW_REPLICATES].assign(gain=wide["skewness-adjusted-t"] - wide["student-t"])
+    low, fine = wide[wide["student-t"] < _LOW], wide[wide["student-t"] >= _LOW]
+    if not (len(low) and len(fine)):
+        return ""
+    lost = fine[fine["gain"] < -0.01]
+    points = 100 * low["gain"].median()
+    worst = fine.iloc[int(fine["gain"].argmin())]
     return (
-        f"Left out above and below: {len(frame)} cells of the two rare events with fewer than {_FEWEST_EVENTS} of them "
-        f"expected in a run. There Student t covers {low:.2f} to {high:.2f}, and the others are no better."
+        f"From {_FEW_REPLICATES} replicates on: of the {len(low)} cells where Student t covers less than {_LOW}, "
+        f"skewness-adjusted t covers more in {int((low['gain'] > 0).sum())}, by {points:.1f} points in "
+        f"the median; of the {len(fine)} others it covers less by more than a point in {len(lost)}, the most in "
+        f"{worst['cell']} at R = {worst['n_replicates']}: {worst['skewness-adjusted-t']:.3f} where Student t has "
+        f"{worst['student-t']:.3f}."
     )
 
 
-def sentences(frame: pd.DataFrame) -> list[str]:
-    """Return where the intervals can and can't be trusted, in words, from the cells."""
+def _on_silence(frame: pd.DataFrame) -> list[str]:
+    """Return what Student t covers in runs that raised no warning, where there are enough of them."""
     found = []
-    for method in METHODS:
-        chosen = frame[frame["interval"] == method]
-        parts = []
-        for n, group in chosen.groupby("n_replicates"):
-            worst = group.iloc[int(group["covered"].argmin())]
-            low = int((group["covered"] < _LOW).sum())
-            parts.append(f"{low} of {len(group)} at R = {n} (least {worst['covered']:.3f}, {worst['cell']})")
-        found.append(f"**{METHOD_NAMES[method]}** covers less than {_LOW} in {'; '.join(parts)}.")
-    plain = frame[(frame["interval"] == "student-t") & frame["covered_in_silence"].notna() & (frame["silent"] > 0.05)]
-    for n, group in plain.groupby("n_replicates"):
+    told = frame[(frame["interval"] == "student-t") & (frame["silent"] * frame["repetitions"] >= _SILENT_RUNS)]
+    for n, group in told.groupby("n_replicates"):
         worst = group.iloc[int(group["covered_in_silence"].argmin())]
         found.append(
             f"At R = {n}, in runs without a warning, Student t covers {group['covered_in_silence'].median():.3f} in "
@@ -177,15 +213,34 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     return found
 
 
+def _on_rare_events(frame: pd.DataFrame, events: pd.Series[float]) -> list[str]:
+    """Return what the intervals cover where a run has few events."""
+    found = []
+    for low, high in ((0, _FEWER_EVENTS), (_FEWER_EVENTS, _FEW_EVENTS)):
+        cells_of = frame[(events >= low) & (events < high)].groupby("interval")["covered"]
+        ranges = dict(iter(cells_of))
+        texts = [
+            f"{METHOD_NAMES[method]} {ranges[method].min():.2f} to {ranges[method].max():.2f}"
+            for method in METHODS
+            if method in ranges
+        ]
+        if texts:
+            found.append(
+                f"Indicators of which a run has {low} to {high} events on average are told apart from all above: "
+                f"{', '.join(texts)}."
+            )
+    return found
+
+
 def _by_replicates(frame: pd.DataFrame) -> str:
     rows = []
     for method in METHODS:
         for n in REPLICATES:
-            chosen = frame[(frame["interval"] == method) & (frame["n_replicates"] == n)]
-            share = [f"{chosen['covered'].quantile(q):.3f}" for q in (0.5, 0.1, 0.0)]
+            picked = frame[(frame["interval"] == method) & (frame["n_replicates"] == n)]
+            share = [f"{picked['covered'].quantile(q):.3f}" for q in (0.5, 0.1, 0.0)]
             plain = frame[(frame["interval"] == "student-t") & (frame["n_replicates"] == n)].set_index("cell")
-            width = (chosen.set_index("cell")["half_width"] / plain["half_width"]).median()
-            refused = f"{100 * chosen['refused'].mean():.1f} %"
+            width = (picked.set_index("cell")["half_width"] / plain["half_width"]).median()
+            refused = f"{100 * picked['refused'].mean():.1f} %"
             rows.append([METHOD_NAMES[method], str(n), *share, f"{width:.2f}", refused])
     head = [
         "interval",
@@ -200,8 +255,8 @@ def _by_replicates(frame: pd.DataFrame) -> str:
 
 
 def _of_pairs(frame: pd.DataFrame, problem: str) -> str:
-    chosen = frame[(frame["problem"] == problem) & (frame["design"] == str(Antithetic()))]
-    wide = chosen.pivot_table(index="n_replicates", columns="interval", values="covered")
+    picked = frame[(frame["problem"] == problem) & (frame["design"] == str(Antithetic()))]
+    wide = picked.pivot_table(index="n_replicates", columns="interval", values="covered")
     rows = [[str(n), *(f"{row[method]:.3f}" for method in METHODS)] for n, row in wide.iterrows()]
     return markdown_table(["replicates", *(METHOD_NAMES[method] for method in METHODS)], rows)
 
@@ -209,7 +264,7 @@ def _of_pairs(frame: pd.DataFrame, problem: str) -> str:
 def _least_covered(frame: pd.DataFrame) -> str:
     """Return the problems and designs where Student t misses most, beside the other intervals."""
     wide = frame.pivot_table(index=["problem", "design", "n_replicates"], columns="interval", values="covered")
-    low = wide[(wide.index.get_level_values("n_replicates") >= 25) & (wide["student-t"] < _LOW)]
+    low = wide[(wide.index.get_level_values("n_replicates") >= _FEW_REPLICATES) & (wide["student-t"] < _LOW)]
     rows = [
         [*map(str, index), *("" if np.isnan(row[method]) else f"{row[method]:.3f}" for method in METHODS)]
         for index, row in zip(low.index, low.to_dict("records"), strict=True)

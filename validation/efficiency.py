@@ -234,6 +234,9 @@ def sobol_convergence(full: bool, seed: int) -> list[Verdict]:
     spec, sizes = NoiseSpec.uniform((4,), "float64"), [4 * n for n in sizes]
     logs = [_log_variance(_smooth(Sobol(n).draw(spec, 5000, seed))) for n in sizes]
     found.append(_steep(f"Sobol' points, d = 4, n = 16 to {sizes[-1]}", sizes, logs))
+    points = np.asarray(MonteCarlo().draw(NoiseSpec.uniform((1,), "float64"), 8 * replicates, seed))
+    squares = (_smooth(points.reshape(-1, 8, 1)) - 1) ** 2 / net_variance(8, 1)
+    found.append(control(mean("8 independent points, d = 1: Var B over that of Sobol(8) is 1", squares, 1.0)))
     alone = [np.asarray(MonteCarlo().draw(spec, 2500 * n, seed)).reshape(-1, n, 4) for n in sizes[:4]]
     logs = [_log_variance(_smooth(points)) for points in alone]
     return [*found, control(_steep(f"independent points, d = 4, n = 16 to {sizes[3]}", sizes[:4], logs))]

@@ -5,26 +5,28 @@ Each study returns its verdicts; `full` has more cells. Its negative controls ar
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import get_args
 
 import numpy as np
+from numpy.random import SeedSequence
 from scipy.special import ndtri, stdtr
 
 import mcgen
 from mcgen.arguments import stream_of
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
-from mcgen.efficiency import welch_satterthwaite
 from mcgen.generators import Generator
-from mcgen.intervals import Method, Sampled, SimultaneousMethod, make_interval, student_t_quantile
+from mcgen.intervals import Method, Sampled, SimultaneousMethod, make_interval
 from mcgen.moments import Floats
 from mcgen.noise import NoiseSpec
 from mcgen.random import as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import identity
-from mcgen.validation.coverage import Coverage, coverage_study, replicate_means
+from mcgen.validation.coverage import Coverage, coverage_study, intervals_of_runs, simulate
 from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.verdicts import FALSE_ALARM, Verdict, control, inside, share
+from mcgen.validation.verdicts import FALSE_ALARM, Verdict, at_most, control, inside, share
 
 REPETITIONS = 12_000
 # Whose replicate means are close to normal; exact truths first.
@@ -52,7 +54,7 @@ def exact_fixtures(full: bool, seed: int) -> list[Verdict]:
     fixtures: tuple[tuple[str, Design], ...] = (("normal-pairs", Antithetic()), ("linear", MonteCarlo()))
     found = [_judged(_study(problem, design, "student-t", n, seed)) for problem, design in fixtures for n in counts]
     for design in (Antithetic(), MonteCarlo()):
-        means = replicate_means(PROBLEMS["normal-pairs"], design, 20_000, seed)
+        means = simulate(PROBLEMS["normal-pairs"], design, 20_000, seed).means
         promise = f"means of {design} of normal-pairs are N(0, 1): p value of Kolmogorov and Smirnov"
         found.append(inside(promise, float(kstest(means, "norm").pvalue), FALSE_ALARM, 1.0))
     return [*found[:-1], control(found[-1])]
@@ -71,36 +73,77 @@ def normal_interval(full: bool, seed: int) -> list[Verdict]:
 
 
 def skewed_statistics(full: bool, seed: int) -> list[Verdict]:
-    """Judge the intervals that follow skewness, where Student t covers too little."""
+    """Judge the interval that follows skewness, where Student t covers too little, by what Hall's correction leaves.
+
+    To first order it has the nominal level; at 25 and 50 pairs of exp(w/2) 600,000 runs covered 0.9425 and 0.9446.
+    """
     study = partial(_study, "exponential", Antithetic(), seed=seed)
-    verdicts = [
-        _judged(study("skewness-adjusted-t", n), 0.935, at_least=True) for n in ((25, 50, 200) if full else (25,))
-    ]
-    if full:
-        verdicts += [_judged(study("bootstrap-t", n), 0.935, at_least=True) for n in (25, 50)]
-    return [*verdicts, control(_judged(study("student-t", 25), 0.935, at_least=True))]
+    levels = {25: 0.9425, 50: 0.9446} if full else {25: 0.9425}
+    found = [_judged(study("skewness-adjusted-t", n), level) for n, level in levels.items()]
+    return [*found, *(control(_judged(study("student-t", n), level)) for n, level in levels.items())]
 
 
 def samplers(full: bool, seed: int) -> list[Verdict]:
     """Judge Student t on diffusion samplers with the exact score, for every design."""
     problems, designs = (_SAMPLERS, _DESIGNS) if full else (_SAMPLERS[:1], _DESIGNS[:2])
-    return [_judged(_study(problem, design, "student-t", 50, seed)) for problem in problems for design in designs]
+    found = [_judged(_study(problem, design, "student-t", 50, seed)) for problem in problems for design in designs]
+    return [*found, control(_judged(_study(_SAMPLERS[0], Antithetic(), "normal", 5, seed)))]
 
 
 def averages(full: bool, seed: int) -> list[Verdict]:
-    """Judge the average over two conditions, 5 and 8 replicates of different variance: Welch-Satterthwaite's t."""
-    rng = np.random.default_rng([seed, 1])
-    samples = [sd * rng.normal(size=(n, REPETITIONS)) for n, sd in ((5, 1.0), (8, 2.0))]
-    variances = np.stack([x.var(axis=0, ddof=1) / len(x) / 4 for x in samples])
-    df = welch_satterthwaite(variances, np.array([[len(x) - 1.0] for x in samples]))
-    missed = np.abs(sum(x.mean(axis=0) for x in samples)) / 2 / np.sqrt(variances.sum(axis=0))
-    hits = int((missed <= student_t_quantile(0.975, df)).sum())
-    naive = int((missed <= student_t_quantile(0.975, np.inf)).sum())
-    # The approximation is good to some half a point for so few replicates.
-    rule = partial(share, repetitions=REPETITIONS, nominal=0.945, at_least=True)
+    """Judge `estimate`'s average over two conditions, 4 replicates of each, one of twice the standard deviation.
+
+    The approximation by Welch and Satterthwaite is good to some half a point for so few.
+    """
+    generator = mcgen.as_generator(lambda z, sd: sd * z, NoiseSpec.normal((1,), "float64"), name="scaled")
+    runs = 6000 if full else 2000
+    hits: dict[Method, int] = {"student-t": 0, "normal": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mcgen.CoverageWarning)
+        for run in range(runs):
+            made = mcgen.estimate(
+                generator,
+                lambda x: x[:, 0],
+                design=MonteCarlo(),
+                n_replicates=4,
+                condition=[1.0, 2.0],
+                seed=SeedSequence(seed, spawn_key=(run,)),
+            )
+            for method in hits:
+                hits[method] += 0.0 in made.with_interval(interval=method).interval
+    rule = partial(share, repetitions=runs, nominal=0.945, at_least=True)
     return [
-        rule("an average over conditions of 5 and 8 replicates covers 0.945", hits),
-        control(rule("the same by 1.96", naive)),
+        rule("the average over two conditions of 4 replicates covers 0.945", hits["student-t"]),
+        control(rule("the same by 1.96", hits["normal"])),
+    ]
+
+
+def the_same_intervals(full: bool, seed: int) -> list[Verdict]:
+    """Judge that the intervals which studies count are those of `estimate`."""
+    problem, n = PROBLEMS["exponential"], 12
+    gaps = dict.fromkeys(get_args(Method), 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mcgen.CoverageWarning)
+        for run in range(100 if full else 20):
+            key = SeedSequence(seed, spawn_key=(run,))
+            made = mcgen.estimate(
+                problem.generator,
+                problem.statistic,
+                design=Antithetic(),
+                n_replicates=n,
+                seed=key,
+                keep_replicates=True,
+            )
+            found = simulate(problem, Antithetic(), n, key)
+            for method in gaps:
+                interval = made.with_interval(interval=method).interval
+                low, high, _ = intervals_of_runs(found.means[:, None], found.within[:, None], method, 0.95, key)
+                gaps[method] = max(gaps[method], abs(low[0] - interval.low), abs(high[0] - interval.high))
+    other = abs(float(found.means.mean()) + 1e-6 - float(made.mean))
+    promise = "intervals of studies differ from those of `estimate` by"
+    return [
+        *(at_most(f"{method}: {promise}", gap, 1e-12) for method, gap in gaps.items()),
+        control(at_most("a mean that is 1e-6 off differs by", other, 1e-12)),
     ]
 
 
@@ -120,42 +163,52 @@ def runs_of(generator: Generator, design: Design, n: int, runs: int, seed: int) 
 
 
 def simultaneous(full: bool, seed: int) -> list[Verdict]:
-    """Judge intervals that cover all components of a field together; pointwise ones are the control."""
+    """Judge intervals that cover all components of a field together.
+
+    At least 0.95, and none wider than Bonferroni's by more than a twentieth. Controls are pointwise intervals, and
+    Gaussian multipliers for 25 replicates, which studentize by too few: some 0.81.
+    """
     cells: list[tuple[int, int, int, tuple[SimultaneousMethod, ...]]] = [
-        (64, 50, 300, ("bonferroni", "bootstrap-max-t")),
-        (16, 1000, 150, ("gaussian-multiplier",)),
+        (64, 50, 400, ("bonferroni", "bootstrap-max-t")),
+        (16, 1000, 200, ("bonferroni", "gaussian-multiplier")),
     ]
     if full:
         cells = [
             (64, 50, 2000, ("bonferroni", "bootstrap-max-t")),
-            (64, 1600, 400, ("bonferroni", "gaussian-multiplier")),
+            (64, 1600, 1000, ("bonferroni", "gaussian-multiplier")),
             (3072, 50, 400, ("bonferroni", "bootstrap-max-t")),
             (3072, 1600, 200, ("bonferroni", "gaussian-multiplier")),
         ]
-    verdicts = []
-    for k, n, runs, methods in cells:
-        verdicts += family_wise(k, n, runs, methods, seed)
-    return verdicts
+    found = [verdict for k, n, runs, methods in cells for verdict in family_wise(k, n, runs, methods, seed)]
+    few, _ = family_wise(64, 25, 2000 if full else 500, ("gaussian-multiplier",), seed)
+    return [*found, control(few)]
 
 
 def family_wise(k: int, n: int, runs: int, methods: tuple[SimultaneousMethod, ...], seed: int) -> list[Verdict]:
-    """Judge the share of runs in which the intervals of all k components hold their truth, 0."""
+    """Judge the share of runs in which the intervals of all k components hold their truth, 0, and the widths.
+
+    The first of several methods is the one that the widths of the others are compared with; the last verdict is the
+    control by pointwise intervals.
+    """
     options: tuple[SimultaneousMethod | bool, ...] = (*methods, False)
     hits, widths = np.zeros(len(options), int), np.zeros(len(options))
     for run, means in enumerate(runs_of(field(k), MonteCarlo(), n, runs, seed)):
         se = means.std(axis=0, ddof=1) / np.sqrt(n)
-        sampled = Sampled(means.mean(axis=0), se, np.full(k, n - 1.0), means, run)
+        sampled = Sampled(means.mean(axis=0), se, np.full(k, n - 1.0), means, SeedSequence(seed, spawn_key=(run,)))
         for i, option in enumerate(options):
             made, _ = make_interval(sampled, 0.95, "student-t", option)
             hits[i] += np.zeros(k) in made
             widths[i] += np.mean(made.half_width)
-    verdicts = []
-    for i, option in enumerate(options):
-        width = f"{widths[i] / widths[-1]:.2f} times as wide as pointwise"
-        what = f"{option or 'student-t'} on {k:,} components, R = {n:,}, covers all ({width})"
-        verdict = share(what, int(hits[i]), runs, at_least=True)
-        verdicts.append(verdict if option else control(verdict))
-    return verdicts
+    where = f"{k:,} components, R = {n:,}"
+    shares = [
+        share(f"{option or 'pointwise student-t'} on {where} covers all", int(hits[i]), runs, at_least=True)
+        for i, option in enumerate(options)
+    ]
+    ratios = [
+        at_most(f"width of {option} over {methods[0]} on {where}", float(widths[i] / widths[0]), 1.05)
+        for i, option in enumerate(methods[1:], 1)
+    ]
+    return [*shares[:-1], *ratios, control(shares[-1])]
 
 
 STUDIES: dict[str, Callable[[bool, int], list[Verdict]]] = {
@@ -164,5 +217,6 @@ STUDIES: dict[str, Callable[[bool, int], list[Verdict]]] = {
     "intervals that follow skewness": skewed_statistics,
     "diffusion samplers with the exact score": samplers,
     "averages over conditions": averages,
+    "the intervals that studies count": the_same_intervals,
     "simultaneous intervals": simultaneous,
 }

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from mcgen.validation.problems._base import Problem
-from mcgen.validation.problems._simulated import simulate_truths, with_truth
+from mcgen.validation.problems._simulated import RUNS, most_replicates, simulate_truths, with_truth
 
-__all__ = ["PROBLEMS", "Problem", "simulate_truths", "table"]
+__all__ = ["PROBLEMS", "RUNS", "Problem", "most_replicates", "simulate_truths", "table"]
 
 PROBLEMS: dict[str, Problem]
 """All problems by name, made when they are first asked for."""

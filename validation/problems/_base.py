@@ -46,8 +46,8 @@ class Problem:
     generator: Generator
     statistic: Callable[[Array], Array]
     truth: float
-    source: str
-    hard: str
+    source: str = ""
+    hard: str = ""
     truth_error: float = 0.0
     family: str = ""
     event_probability: float | None = None

@@ -29,6 +29,8 @@ COMMAND = "python -m mcgen.validation truths"
 # Of a run's standard error: a bias of a twentieth moves the coverage of a 95 % interval by less than 0.0003.
 SHARE = 1 / 20
 RUNS: tuple[Design, ...] = (MonteCarlo(), Antithetic(), KAntithetic(8), Sobol(16), Sobol(64))
+"""The designs whose coverage is studied: a truth is exact enough for the largest run of each."""
+
 _LARGE = 256
 _NET = Sobol(4096)
 _SEED = 20260501
@@ -57,7 +59,9 @@ def with_truth(problem: Problem, path: Path = TRUTHS) -> Problem:
     if found.shape != known.shape or not np.allclose(found, known, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise RuntimeError(f"the truth of problem {problem.name!r} stored in {path} is that of another one{advice}")
     source = f"simulated: {record['n_evaluations']:,} evaluations by {record['design']}, seed {record['seed']}"
-    return replace(problem, truth=record["truth"], truth_error=record["standard_error"], source=source)
+    truth = record["truth"]
+    event = None if problem.event_probability is None else truth
+    return replace(problem, truth=truth, truth_error=record["standard_error"], source=source, event_probability=event)
 
 
 def fingerprint(problem: Problem) -> Floats:

@@ -63,9 +63,17 @@ def keister_truth(d: int) -> float:
     return float(2 * math.pi ** (d / 2) / math.gamma(d / 2) * c[d])
 
 
-def _of_normals(function: Callable[[Array], Array], d: int, name: str, truth: float, source: str, hard: str) -> Problem:
+def _of_normals(
+    function: Callable[[Array], Array],
+    d: int,
+    name: str,
+    truth: float,
+    source: str,
+    hard: str,
+    event_probability: float | None = None,
+) -> Problem:
     generator = as_generator(function, NoiseSpec.normal((d,), "float64"), name=name)
-    return Problem(name, generator, first, truth, source, hard, family="basic")
+    return Problem(name, generator, first, truth, source, hard, family="basic", event_probability=event_probability)
 
 
 def problems() -> list[Problem]:
@@ -123,6 +131,7 @@ def _hard() -> list[Problem]:
             p,
             "a sum of 8 normals over its standard deviation is N(0, 1)",
             f"an indicator that is 1 with probability {p}: small runs see no event, and none in both points of a pair",
+            event_probability=p,
         )
         for p in _RARE
     ]

@@ -184,7 +184,10 @@ def problems() -> list[Problem]:
     for (name, (function, source, hard)), d in itertools.product(_of_study().items(), _DIMENSIONS):
         generator = as_generator(function, NoiseSpec.uniform((d,), "float64"), name=f"{name}-{d}")
         source = f"L'Ecuyer, Nakayama, Owen, Tuffin (2023): {source}"
-        found.append(Problem(f"{name}-{d}", generator, first, 0.0, source, hard, family="WSC 2023"))
+        event = float(ndtr(-_TAU)) if name == "IndSumNormal" else None
+        found.append(
+            Problem(f"{name}-{d}", generator, first, 0.0, source, hard, family="WSC 2023", event_probability=event)
+        )
     for name, (integrand, integral, size, hard) in _GENZ.items():
         c, w = size * _DIRECTION, _SHIFTS
         spec = NoiseSpec.uniform((len(c),), "float64")

@@ -130,8 +130,13 @@ def unknown() -> list[Problem]:
         }
         for kind in kinds:
             name = f"mixture-{side * side}-{kind}"
-            found.append(Problem(name, generator, statistics[kind], math.nan, "", hard[kind], family="mixture"))
+            found.append(_open(name, generator, statistics[kind], hard[kind], "mixture"))
     generator, hard_digits = digit_generator(), "ten points, nothing between them: samples jump from one to another"
     for kind, statistic in (("contrast", contrast), ("class", partial(nearest_is, 1, digits()))):
-        found.append(Problem(f"digits-{kind}", generator, statistic, math.nan, "", hard_digits, family="data"))
+        found.append(_open(f"digits-{kind}", generator, statistic, hard_digits, "data"))
     return found
+
+
+def _open(name: str, generator: Generator, statistic: Callable[[Array], Array], hard: str, family: str) -> Problem:
+    event = math.nan if name.endswith("-class") else None
+    return Problem(name, generator, statistic, math.nan, hard=hard, family=family, event_probability=event)
