@@ -159,3 +159,17 @@ def test_errors_of_the_users_code_show_where_and_save_what_was_finished(tmp_path
     (tmp_path / "typo.py").write_text("import nowhere_to_be_found\n")
     assert main(["estimate", "typo:generator", *run[2:]]) == 2
     assert "typo.py" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_without_results_exits_with_130(tmp_path: Path, capsys) -> None:
+    (tmp_path / "stops.py").write_text(
+        "import mcgen\ndef stops(z):\n    raise KeyboardInterrupt\ngenerator = mcgen.as_generator(stops, noise=(8,))\n"
+    )
+    assert main(["estimate", "stops:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN]) == 130
+    assert capsys.readouterr().err == "mcgen: interrupted before two replicates were finished\n"
+
+
+def test_help_says_what_the_seed_of_validate_is(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["validate", "--help"])
+    assert "of all studies, at least 0 (default: 0)" in " ".join(capsys.readouterr().out.split())

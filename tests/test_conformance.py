@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from unittest import SkipTest
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from conftest import SEED, logistic
 import mcgen
 from mcgen import Block, NoiseSpec
 from mcgen.validation import parametrize_with_checks
-from mcgen.validation.conformance import LawCheck, Report, check_generator, check_statistic, law_checks
+from mcgen.validation.conformance import LawCheck, Report, check_design, check_generator, check_statistic, law_checks
 
 LAWS = [
     "leading axis",
@@ -45,17 +49,25 @@ def test_the_report_says_each_law_and_its_gap() -> None:
     assert report.require() is report
     assert [check.law for check in report.checks] == LAWS
     lines = str(report).splitlines()
-    assert lines[0] == "model: 10 of 10 laws hold, tried on 8 points of noise"
+    assert lines[0] == "model: 10 laws hold, tried on 8 points of noise"
     assert len(lines) == 11
     assert lines[3].split("  ")[:2] == ["holds", "deterministic"]
     assert repr(report) == str(report)
 
 
-def never_twice(z: np.ndarray, seen: set[bytes] = set()) -> np.ndarray:  # noqa: B006
+Function = Callable[[np.ndarray], object]
+
+
+def never_twice() -> Function:
     """What draws anew at each call breaks the laws of place and batch size with it; this one only repeats badly."""
-    known = z.tobytes() in seen
-    seen.add(z.tobytes())
-    return logistic(z) + 0.01 * known
+    seen: set[bytes] = set()
+
+    def model(z: np.ndarray) -> np.ndarray:
+        known = z.tobytes() in seen
+        seen.add(z.tobytes())
+        return logistic(z) + 0.01 * known
+
+    return model
 
 
 def overwriting(z: np.ndarray) -> np.ndarray:
@@ -74,19 +86,25 @@ def drawing_globally(z: np.ndarray) -> np.ndarray:
     return logistic(z)
 
 
-def reusing(z: np.ndarray, memory: dict[tuple[int, ...], np.ndarray] = {}) -> np.ndarray:  # noqa: B006
-    return np.tanh(z, out=memory.setdefault(z.shape, np.empty(z.shape, z.dtype)))
+def reusing() -> Function:
+    memory: dict[tuple[int, ...], np.ndarray] = {}
+    return lambda z: np.tanh(z, out=memory.setdefault(z.shape, np.empty(z.shape, z.dtype)))
 
 
-def counting(z: np.ndarray, calls: list[int] = []) -> np.ndarray:  # noqa: B006
-    calls.append(1)
-    return logistic(z) + 0.01 * len(calls)
+def counting() -> Function:
+    calls = itertools.count()
+    return lambda z: logistic(z) + 0.01 * next(calls)
 
 
-def learning(z: np.ndarray, seen: set[bytes] = set()) -> np.ndarray:  # noqa: B006
+def learning() -> Function:
     """A state that the same noise leaves as it is, and other noise changes."""
-    seen.add(z.tobytes())
-    return logistic(z) + 0.01 * (len(seen) > 1)
+    seen: set[bytes] = set()
+
+    def model(z: np.ndarray) -> np.ndarray:
+        seen.add(z.tobytes())
+        return logistic(z) + 0.01 * (len(seen) > 1)
+
+    return model
 
 
 def overflowing(z: np.ndarray) -> np.ndarray:
@@ -99,17 +117,22 @@ BROKEN = [
     ("leading axis", lambda z: (z, z.sum())),
     ("finite", lambda z: np.where(z == z.max(axis=1, keepdims=True), np.inf, z)),
     ("finite", overflowing),
-    ("deterministic", never_twice),
-    ("deterministic", counting),
-    ("deterministic", learning),
     ("place", lambda z: z + 0.01 * np.arange(len(z))[:, None]),
     ("batch size", lambda z: z * (1 + 0.01 * len(z))),
+    ("batch size", lambda z: z * (1.01 if len(z) == 4 else 1)),
+    ("batch size", lambda z: z * (1.01 if len(z) == 1 else 1)),
     ("rows apart", lambda z: np.tanh(z) * (0.9 if abs(z).max() > 5.5 else 1.0)),
     ("wrong noise", lambda z: z.reshape(-1, 4) ** 2),
     ("input kept", overwriting),
-    ("samples kept", reusing),
     ("random states", reseeding),
     ("random states", drawing_globally),
+]
+# With a memory, made anew for each test.
+REMEMBERING = [
+    ("deterministic", never_twice),
+    ("deterministic", counting),
+    ("deterministic", learning),
+    ("samples kept", reusing),
 ]
 
 
@@ -121,6 +144,11 @@ def test_each_law_rejects_what_breaks_it_alone(law: str, function: Callable[[np.
     assert found == [law] if law != "leading axis" else law in found
 
 
+@pytest.mark.parametrize(("law", "made"), REMEMBERING, ids=lambda value: getattr(value, "__name__", value))
+def test_each_law_rejects_a_memory_that_breaks_it_alone(law: str, made: Callable[[], Function]) -> None:
+    assert failures(made()) == [law]
+
+
 def test_noise_of_its_own_is_rejected() -> None:
     rng = np.random.default_rng(SEED)
     report = check_generator(of(lambda z: z + 0.01 * rng.standard_normal(z.shape)), seed=SEED)
@@ -128,20 +156,40 @@ def test_noise_of_its_own_is_rejected() -> None:
     assert [check.law for check in report.failures] == ["deterministic"]
     assert [check.law for check in report.checks if check.not_judged] == ["place", "batch size", "rows apart"]
     assert str(report).count("not judged: samples are random") == 3
-    assert str(report).startswith("model: 6 of 10 laws hold")
+    assert str(report).startswith("model: 6 laws hold, 1 fails, 3 not judged, tried on")
+    # What was not measured has no number.
+    assert all(np.isnan(check.gap) and np.isnan(check.limit) for check in report.checks if check.not_judged)
 
 
-def test_samples_that_are_no_arrays_are_told() -> None:
-    report = check_generator(of(lambda z: [{"image": row} for row in z]), seed=SEED)
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (lambda z: [{"image": row} for row in z], "list"),
+        (lambda z: np.array(["a"] * len(z)), "<U1"),
+        (lambda z: np.array(["a"] * len(z), dtype=object), "object"),
+        (lambda z: np.array(["2026-01-01"] * len(z), dtype="datetime64[D]"), r"datetime64\[D\]"),
+    ],
+)
+def test_samples_that_are_no_numbers_are_told(made: Function, kind: str) -> None:
+    report = check_generator(of(made), seed=SEED)
     assert [check.law for check in report.failures] == ["deterministic"]
-    assert "deterministic: samples of type list can't be compared; return an array" in str(report)
-    assert str(report).count("not judged: samples can't be compared") == 4
+    wanted = f"deterministic: samples of type {kind} can't be compared; return an array of numbers"
+    assert re.search(wanted, str(report))
+    assert str(report).count("not judged: samples can't be compared") == 5
+
+
+def test_batches_beyond_the_largest_are_not_tried() -> None:
+    def model(z: np.ndarray) -> np.ndarray:
+        return z - z.mean(axis=0) if len(z) > 8 else z
+
+    assert failures(model) == []
+    assert failures(model, n=9) == ["batch size", "rows apart"]
 
 
 def test_what_breaks_is_told_with_advice() -> None:
     report = check_generator(of(lambda z: z - z.mean(axis=0)), seed=SEED)
     assert not report.passed
-    with pytest.raises(mcgen.RunError, match="model: 8 of 10 laws hold") as caught:
+    with pytest.raises(mcgen.RunError, match="model: 8 laws hold, 2 fail, tried on") as caught:
         report.require()
     assert "FAILS  batch size" in str(caught.value)
     assert "rows apart: it adapts its steps, normalizes or clips by the whole batch" in str(caught.value)
@@ -155,7 +203,7 @@ def test_a_generator_that_stops_on_some_batches_fails_their_law() -> None:
 
     report = check_generator(of(alone), seed=SEED)
     assert [check.law for check in report.failures] == ["batch size"]
-    assert "batch size: it raised IndexError: too few rows; it normalizes" in str(report)
+    assert report.failures[0].explanation == "batch size: it raised IndexError: too few rows; mend that first"
     with pytest.raises(ZeroDivisionError):
         check_generator(of(lambda z: 1 / 0))
 
@@ -178,10 +226,26 @@ def test_the_check_leaves_the_random_states_as_they_were(kind: str) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="batches of at least 3 samples, to split and to reorder; got n=2"):
+    with pytest.raises(ValueError, match="at least 3 samples, to split and to reorder; got n=2"):
         check_generator(of(logistic), n=2)
     with pytest.raises(TypeError, match="generator"):
         check_generator(logistic)
+
+
+BAD_TOLERANCES = [
+    (np.inf, ValueError, "tolerance must be finite; got inf"),
+    (np.nan, ValueError, "tolerance must be finite; got nan"),
+    (-1, ValueError, "tolerance must be at least 0; got -1. Leave it out"),
+    ("a", TypeError, "tolerance must be a number; got 'a'"),
+]
+
+
+@pytest.mark.parametrize(("tolerance", "error", "message"), BAD_TOLERANCES, ids=str)
+def test_a_tolerance_that_is_none_is_refused(tolerance: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        check_generator(of(logistic), tolerance=tolerance)
+    with pytest.raises(error, match=message):
+        check_statistic(mcgen.statistics.pixel_mean, tolerance=tolerance)
 
 
 def test_tolerance_follows_the_samples_type() -> None:
@@ -376,10 +440,56 @@ def test_a_law_that_fails_is_told_with_advice() -> None:
     assert len(calls) < 10
 
 
+def test_a_law_that_holds_or_not_is_told_in_words() -> None:
+    checks = law_checks(of(lambda z: z.reshape(-1, 2)))
+    with pytest.raises(AssertionError) as caught:
+        checks[0]()
+    assert str(caught.value) == (
+        "model breaks a law: n points of noise give n samples. leading axis: return an array of n samples"
+    )
+
+
+def test_a_thing_that_raises_runs_once() -> None:
+    calls = []
+
+    def broken(z: np.ndarray) -> np.ndarray:
+        calls.append(len(z))
+        raise FloatingPointError("no weights")
+
+    depths = set()
+    for check in law_checks(of(broken)):
+        with pytest.raises(FloatingPointError, match="no weights") as caught:
+            check()
+        assert caught.traceback[-1].name == "broken"
+        depths.add(len(caught.traceback))
+    assert len(calls) == len(depths) == 1
+
+
+TESTS_OF_A_USER = """
+import mcgen
+from mcgen.validation import parametrize_with_checks
+
+random = mcgen.as_generator(lambda z, drawn=__import__("random").Random(0): z + drawn.random(), (2,), name="random")
+
+@parametrize_with_checks([random])
+def test_laws(check):
+    check()
+"""
+
+
+def test_pytest_skips_what_is_not_judged_and_shows_the_users_lines(tmp_path: Path) -> None:
+    (tmp_path / "test_laws.py").write_text(TESTS_OF_A_USER)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", "test_laws.py"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert "1 failed, 6 passed, 3 skipped" in shown
+    assert "random: place: not judged: samples are random" in shown
+    assert "parametrization.py" not in shown
+
+
 def test_a_law_that_is_not_judged_skips_its_test() -> None:
     numbers = np.arange(12).reshape(4, 3)
     precision = law_checks(partial(check_statistic, mcgen.statistics.pixel_mean, numbers))[6]
-    with pytest.raises(pytest.skip.Exception, match="pixel_mean: precision: not judged: samples are not in float32"):
+    with pytest.raises(SkipTest, match="pixel_mean: precision: not judged: samples are not in float32"):
         precision()
 
 
@@ -387,6 +497,27 @@ def test_checks_are_for_generators_designs_and_statistics() -> None:
     for thing in (3, mcgen.Antithetic, partial(check_generator)):
         with pytest.raises(TypeError, match="checks are made for generators, designs and statistics"):
             law_checks(thing)
+    for check, wanted in ((check_generator, "generator"), (check_design, "design"), (check_statistic, "statistic")):
+        with pytest.raises(TypeError, match=f"^{wanted} must .*; got 3"):
+            law_checks(partial(check, 3))
+
+
+def test_things_are_a_list_of_one_or_more() -> None:
+    for thing in (MODEL, mcgen.Antithetic(), 3):
+        with pytest.raises(TypeError, match="things must be a list of generators.*; got .*Put it in a list"):
+            parametrize_with_checks(thing)
+    with pytest.raises(ValueError, match="things must be one or more .*; got none"):
+        parametrize_with_checks([])
+
+
+def test_without_pytest_it_is_named() -> None:
+    code = (
+        "import sys; sys.modules['pytest'] = None; from mcgen.validation import parametrize_with_checks\n"
+        "try: parametrize_with_checks([])\n"
+        "except ImportError as error: assert 'pip install pytest' in str(error)\n"
+        "else: raise AssertionError"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_package_names_its_checks_when_they_are_asked_for() -> None:
@@ -394,8 +525,11 @@ def test_the_package_names_its_checks_when_they_are_asked_for() -> None:
         "import sys, mcgen.validation as v; assert not {'pytest', 'mcgen.validation.conformance'} & set(sys.modules)\n"
         "assert v.check_generator is v.conformance.check_generator\n"
         "assert 'pytest' not in sys.modules and dir(v) == v.__all__\n"
+        "assert v.coverage_study is v.coverage.coverage_study and v.validate is v.promises.validate\n"
+        "assert isinstance(v.PROBLEMS['square'], v.Problem)\n"
+        "assert all(getattr(v, name).__doc__ for name in v.__all__)\n"
         "try: v.check_nothing\n"
-        "except AttributeError as error: assert 'it has check_design, check_generator' in str(error)\n"
+        "except AttributeError as error: assert 'it has PROBLEMS, Problem, check_design' in str(error)\n"
         "else: raise AssertionError"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

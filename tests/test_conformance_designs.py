@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.random import SeedSequence
+from scipy import stats
 
 import mcgen
 from mcgen import Antithetic, Block, Design, KAntithetic, MonteCarlo, NoiseSpec, Sobol
 from mcgen.noise import BlockNoise, change_noise
-from mcgen.validation.conformance import check_design
+from mcgen.validation.conformance import check_design, designs
+from mcgen.validation.conformance.scores import ZScores, finding_of
 
 # These seeds are fixed: under another each check would raise a false alarm once in a million, far above the budget of
 # conftest.
 DESIGNS = [MonteCarlo(), Antithetic(), *map(KAntithetic, (2, 3, 8)), *(Sobol(2**k) for k in range(1, 8))]
 LAWS = [
+    "signature",
     "shape and type",
     "inside",
     "margins",
@@ -26,6 +31,7 @@ LAWS = [
     "ranges",
     "slices",
     "noise kept",
+    "processes",
     "value",
     "text",
     "replicates",
@@ -216,6 +222,45 @@ class OwnBase:
         return Antithetic().draw(spec, replicates, seed, stream=("own", *stream), points=points)
 
 
+class WithoutPoints:
+    n_points = 2
+
+    def draw(self, spec, replicates, seed, *, stream=()):
+        return Antithetic().draw(spec, replicates, seed, stream=("own", *stream))
+
+
+class SinglePrecision(Redrawn):
+    """A slip that only float64 meets: not a refusal in words of its own."""
+
+    def redrawn(self, spec, *arguments):
+        if spec.dtype == "float64":
+            raise TypeError("unsupported operand")
+        return self.plain(spec, *arguments)
+
+
+class Hashes(Redrawn):
+    """Python's hash of a text is another one in every process."""
+
+    def redrawn(self, spec, replicates, seed, stream, points):
+        return self.plain(spec, replicates, seed, (hash(stream),) if stream else (), points)
+
+
+class TextOfASet(OwnBase):
+    """Equal sets have one order in one process."""
+
+    def __repr__(self) -> str:
+        return f"TextOfASet({ {*'abcdefgh'} })"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is TextOfASet
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
 class NoValue(OwnBase):
     def __repr__(self) -> str:
         return "NoValue()"
@@ -242,21 +287,27 @@ class NotFrozen(OwnBase):
         return 1
 
 
+@dataclass(frozen=True)
 class Duplicated(Antithetic):
-    """Replicate 700 is replicate 3 again."""
+    """One replicate is replicate 3 again."""
+
+    replicate: int
 
     def _draw_block(self, pieces, replicates, points):
         noise = super()._draw_block(pieces, replicates, points)
-        if 700 in replicates:
-            noise[700 - replicates.start] = super()._draw_block(pieces, range(3, 4), points)[0]
+        if self.replicate in replicates:
+            noise[self.replicate - replicates.start] = super()._draw_block(pieces, range(3, 4), points)[0]
         return noise
 
 
+@dataclass(frozen=True)
 class Period(Antithetic):
-    """The random numbers come again after 2^20 replicates."""
+    """The random numbers come again after so many replicates."""
+
+    period: int
 
     def _draw_block(self, pieces, replicates, points):
-        start = replicates.start % 2**20
+        start = replicates.start % self.period
         return super()._draw_block(pieces, range(start, start + len(replicates)), points)
 
 
@@ -360,6 +411,9 @@ class Reseeds(Redrawn):
 
 
 BROKEN = [
+    ("signature", SinglePrecision()),
+    ("processes", Hashes()),
+    ("processes", TextOfASet()),
     ("shape and type", AlwaysDouble()),
     ("shape and type", PointsFirst()),
     ("inside", ReachesOne()),
@@ -383,8 +437,8 @@ BROKEN = [
     ("value", NoValue()),
     ("value", NotFrozen()),
     ("text", NoText()),
-    ("replicates", Duplicated()),
-    ("replicates", Period()),
+    *(("replicates", Duplicated(r)) for r in (700, 2**16 - 1, 2**16, 10**5, 101_000, 10**6, 1_001_000, 2**20, 2**31)),
+    *(("replicates", Period(n)) for n in (10**5, 10**5 + 500, 2**20)),
     ("replicates", NegatedNeighbours()),
     ("replicates", SameSizes()),
     ("streams", SameEverySeed()),
@@ -401,7 +455,10 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("law", "design"), BROKEN, ids=lambda value: value if isinstance(value, str) else type(value).__name__)  # fmt: skip
-def test_each_law_rejects_what_breaks_it_alone(law: str, design: Design) -> None:
+def test_each_law_rejects_what_breaks_it_alone(law: str, design: Design, monkeypatch: pytest.MonkeyPatch) -> None:
+    if law != "processes":
+        # Half a second each.
+        monkeypatch.setattr(designs, "drawn_elsewhere", designs.drawn)
     report = check_design(design)
     assert [check.law for check in report.failures] == [law], str(report)
 
@@ -420,16 +477,53 @@ def test_a_biased_point_among_many_is_found_and_named() -> None:
     (margins,) = report.failures
     assert margins.found.startswith("normal(2x2) float32: mean of z at point 17: 0.0")
     assert margins.explanation in str(report)
-    with pytest.raises(mcgen.RunError, match="15 of 16 laws hold, tried on 64 points: 8192 replicates of normal"):
+    with pytest.raises(mcgen.RunError, match="17 laws hold, 1 fails, tried on 64 points: 8192 replicates of normal"):
         report.require()
 
 
 def test_what_follows_from_a_failure_is_not_judged() -> None:
     report = check_design(WithCursor())
-    assert [check.law for check in report.checks if check.not_judged] == ["ranges", "slices", "noise kept", "blocks"]
-    assert str(report).count("not judged: noise does not repeat") == 4
+    assert [check.law for check in report.checks if check.not_judged] == ["ranges", "slices", "noise kept", "processes", "blocks"]  # fmt: skip
+    assert str(report).count("not judged: noise does not repeat") == 5
     report = check_design(PointsFirst())
-    assert str(report).count("not judged: noise has another shape") == 11
+    assert str(report).count("not judged: noise has another shape") == 12
+
+
+def test_a_design_that_can_not_be_called_breaks_one_law() -> None:
+    report = check_design(WithoutPoints())
+    assert [check.law for check in report.failures] == ["signature"]
+    assert str(report).count("not judged: draw can't be called") == len(LAWS) - 1
+    (check,) = report.failures
+    assert "'points'; write draw(self, spec, replicates, seed, *, stream=(), points=None)" in check.explanation
+
+
+def test_what_a_design_raises_is_told_without_other_advice() -> None:
+    report = check_design(RaisesAlone())
+    assert {check.explanation.partition(": ")[2] for check in report.failures} == {"it raised KeyError: 1; mend that first"}  # fmt: skip
+
+
+def test_a_type_error_is_no_refusal() -> None:
+    (check,) = check_design(SinglePrecision()).failures
+    assert check.found == "of normal(2x2) float64 it raised TypeError: unsupported operand"
+
+
+def test_a_text_that_copies_do_not_share_is_not_told_twice() -> None:
+    assert [check.law for check in check_design(NoText()).failures] == ["text"]
+
+
+def test_a_design_that_other_processes_lack_is_not_judged_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up = ModuleType("made_up")
+    made_up.Lone = type("Lone", (NoText,), {"__module__": "made_up"})
+    monkeypatch.setitem(sys.modules, "made_up", made_up)
+    (check,) = (check for check in check_design(made_up.Lone()).checks if check.law == "processes")
+    assert check.not_judged == "another process can't draw it (ModuleNotFoundError: No module named 'made_up')"
+
+
+class RaisesAlone(Redrawn):
+    def redrawn(self, spec, replicates, seed, stream, points):
+        if len(spec.blocks) > 1 or (isinstance(replicates, range) and replicates.start == 253):
+            raise KeyError(1)
+        return self.plain(spec, replicates, seed, stream, points)
 
 
 class OnlyNormal(Redrawn):
@@ -459,6 +553,17 @@ def test_noise_of_ones_own() -> None:
     assert check_design(Antithetic(), noise=(1,)).passed
     large = check_design(Sobol(1024), noise=(2,)).require()
     assert large.tried_on == "1024 points: 1024 replicates of normal(2) float32"
+
+
+@pytest.mark.parametrize("n_points", [0, -1])
+def test_a_design_without_points_is_refused(n_points: int) -> None:
+    with pytest.raises(ValueError, match=f"n_points of .* must be at least 1; got {n_points}. It is how many"):
+        check_design(NotFrozen(n_points))
+
+
+def test_the_limit_is_shared_by_all_scores() -> None:
+    scores = [ZScores("x", np.zeros(n), np.zeros(n), 0.0, (("point", range(n)),)) for n in (4, 0, 6)]
+    assert np.isclose(finding_of(scores, 1e-6).limit, stats.norm.isf(1e-6 / 20), rtol=1e-12)
 
 
 def test_bad_arguments() -> None:

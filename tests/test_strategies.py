@@ -82,6 +82,16 @@ def test_bad_arguments() -> None:
         noise_specs(max_blocks=7)
     with pytest.raises(ValueError, match="max_points must be at least 1; got 0"):
         designs(max_points=0)
+    with pytest.raises(TypeError, match="max_points must be an int; got 2.5"):
+        designs(max_points=2.5)
+    with pytest.raises(TypeError, match="max_blocks must be an int; got 1.5"):
+        noise_specs(max_blocks=1.5)
+    with pytest.raises(TypeError, match="a noise shape is a tuple"):
+        generators("4")
+
+
+def test_generators_take_a_shape() -> None:
+    assert drawn(generators((4,)), lambda generator: True).noise == NoiseSpec.normal((4,))
 
 
 def test_without_hypothesis_the_extra_is_named() -> None:

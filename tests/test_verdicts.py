@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SEED
 from scipy.stats import binom
 
 from mcgen.cli import main
 from mcgen.intervals import Interval
 from mcgen.validation import verdicts
-from mcgen.validation.pages import fill_page, markdown_table
-from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, acceptance_band, control
+from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Verdict, acceptance_band, control
 
 pytest.importorskip("statsmodels")
 
 from mcgen.validation import promises
+
+PAGE = "before\n<!-- made by -->\n<!-- end -->\n<!-- promises -->\nold\n<!-- end -->\nafter\n"
 
 
 def rejected(repetitions: int, coverage: float, **options: object) -> float:
@@ -59,7 +63,6 @@ def test_rules_hold_and_reject() -> None:
         (verdicts.inside("", 0.5, 0, 1), True),
         (verdicts.inside("", 1.5, 0, 1), False),
         (verdicts.at_most("", 1e-9, 1e-8), True),
-        (verdicts.at_most("", np.nan, 1e-8), False),
         (verdicts.holding("", Interval(0.0, 1.0), 0.5), True),
         (verdicts.holding("", Interval(0.0, 1.0), 1.5), False),
     ):
@@ -68,29 +71,176 @@ def test_rules_hold_and_reject() -> None:
         assert control(rule).rule == f"not {rule.rule}"
 
 
+def test_what_is_no_finite_number_holds_neither_way() -> None:
+    with np.errstate(over="ignore"):
+        without_error = verdicts.mean("", np.array([-1e200, 1e200]), 5.0)
+    for verdict in (
+        without_error,
+        verdicts.at_most("", np.nan, 1),
+        verdicts.at_most("", -np.inf, 1),
+        verdicts.at_most("", np.inf, 1),
+        verdicts.inside("", np.nan, 0, 1),
+        verdicts.mean("", np.array([0.0, np.nan, 1.0]), 0.5),
+        verdicts.holding("", Interval(np.nan, np.nan), 0.5),
+        verdicts.holding("", Interval(0.0, np.inf), 0.5),
+    ):
+        assert not verdict.holds, verdict
+        assert not control(verdict).holds, verdict
+        assert control(verdict).is_control
+        assert not verdict.is_control
+
+
+@pytest.mark.parametrize(
+    ("judge", "error", "message"),
+    [
+        (lambda: acceptance_band(-5), ValueError, "repetitions must be at least 1; got -5"),
+        (lambda: acceptance_band(10.0), TypeError, "repetitions must be an int; got 10.0"),
+        (lambda: acceptance_band(100, false_alarm=2), ValueError, "false_alarm must be between 0 and 1; got 2"),
+        (lambda: verdicts.share("", 5, 10, 95), ValueError, "nominal must be between 0 and 1; got 95: .* as 0.95"),
+        (lambda: verdicts.share("", 0, 0), ValueError, "repetitions must be at least 1; got 0"),
+        (lambda: verdicts.share("", 20, 10), ValueError, "hits must be from 0 to the 10 repetitions; got 20"),
+        (lambda: verdicts.share("", -1, 10), ValueError, "hits must be from 0 to the 10 repetitions; got -1"),
+        (lambda: verdicts.mean("", np.ones(0), 1.0), ValueError, r"n at least 2; got shape \(0,\)"),
+        (lambda: verdicts.mean("", np.ones(1), 1.0), ValueError, r"n at least 2; got shape \(1,\)"),
+        (lambda: verdicts.mean("", np.ones((3, 2)), 1.0), ValueError, r"shape \(n,\) .* got shape \(3, 2\)"),
+        (lambda: verdicts.mean("", np.ones(3), np.nan), ValueError, "expected must be finite; got nan"),
+        (lambda: verdicts.mean("", np.ones(3), 1.0, -1.0), ValueError, "expected_error must be at least 0; got -1"),
+        (lambda: verdicts.inside("", 1.0, 2.0, 0.0), ValueError, "low must be at most high; got 2.0 and 0.0"),
+        (lambda: verdicts.at_most("", 1.0, np.nan), ValueError, "limit must be finite; got nan"),
+        (lambda: verdicts.holding("", Interval(0.0, 1.0), np.inf), ValueError, "expected must be finite; got inf"),
+    ],
+)
+def test_rules_refuse_what_they_cannot_judge(judge: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        judge()
+
+
+@pytest.mark.parametrize("title", promises.STUDIES)
+@pytest.mark.filterwarnings("ignore:the replicate means")
+def test_study_holds_and_has_a_control(title: str) -> None:
+    """In its short form; whether few replicates look skewed is chance, and another seed may bring the warning."""
+    judged = promises.STUDIES[title](False, SEED)
+    assert [verdict for verdict in judged if not verdict.holds] == []
+    assert any(verdict.is_control for verdict in judged)
+    assert not all(verdict.is_control for verdict in judged)
+
+
+def test_means_are_judged_from_thousands_of_replicates_of_every_design(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    simulate = promises.simulate
+
+    def counted(problem: object, design: object, n: int, seed: int) -> object:
+        counts.append(n)
+        return simulate(problem, design, n, seed)
+
+    monkeypatch.setattr(promises, "simulate", counted)
+    judged = promises.unbiased(False, SEED)
+    assert min(counts) >= 4000
+    assert any("integrated exactly" in verdict.promise for verdict in judged if not verdict.is_control)
+
+
+def test_laws_have_a_control_of_every_kind() -> None:
+    controls = [verdict for verdict in promises.laws(False, SEED) if verdict.is_control]
+    assert [verdict.promise.partition("laws of ")[2] for verdict in controls] == [
+        "noise cut off at 2",
+        "a statistic of the batch",
+        "batch normalization",
+    ]
+
+
+def passing(full: bool, seed: int) -> list[Verdict]:
+    return [verdicts.at_most("the error", 0.5, 1), control(verdicts.at_most("the wrong error", 2, 1))]
+
+
+def failing(full: bool, seed: int) -> list[Verdict]:
+    return [verdicts.at_most("the error", 2, 1), *passing(full, seed)[1:]]
+
+
+def raising(full: bool, seed: int) -> list[Verdict]:
+    raise ZeroDivisionError("in two\nlines")
+
+
+def interrupted(full: bool, seed: int) -> list[Verdict]:
+    raise KeyboardInterrupt
+
+
+def of_studies(monkeypatch: pytest.MonkeyPatch, **studies: verdicts.Study) -> None:
+    monkeypatch.setattr(promises, "STUDIES", studies)
+
+
 def test_one_study_can_be_run_and_failing_it_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- made by -->\n<!-- end -->\n<!-- promises -->\nold\n<!-- end -->\nafter\n")
-    fails = {"a | b": lambda full, seed: [verdicts.at_most("the error", 2.0, 1.0)]}
-    monkeypatch.setattr(promises, "STUDIES", promises.STUDIES | fails)
-    assert main(["validate", "--only", "averages over conditions"]) == 0
+    page.write_text(PAGE)
+    monkeypatch.setattr(promises, "STUDIES", promises.STUDIES | {"a | b": failing})
+    assert main(["validate", "--only", "Averages over conditions"]) == 0
     assert "2 of 2 promises hold" in capsys.readouterr().out
     assert main(["validate", "--only", "a | b", "--page", str(page)]) == 1
-    assert "0 of 1 promises hold\nFAILS the error" in capsys.readouterr().out
+    assert "1 of 2 promises hold\nFAILS the error" in capsys.readouterr().out
     written = page.read_text()
     assert written.startswith("before\n")
     assert written.endswith("after\n")
     assert "| a \\| b | the error | 2 | at most 1 | FAILS |" in written
-    assert "old" not in written
-    assert "`mcgen validate --seed 0` with seed 0" in written
+    assert "\nold\n" not in written
+    assert "`mcgen validate --only 'a | b' --seed 0` with seed 0" in written
     assert main(["validate", "--only", "nothing like it"]) == 2
-    assert "no study's title contains 'nothing like it'; the titles are " in capsys.readouterr().err
+    assert "no study's name contains 'nothing like it'; give part of one of: laws of" in capsys.readouterr().err
 
 
-def test_pages_want_their_marks(tmp_path: Path) -> None:
+def test_a_study_without_a_control_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    of_studies(monkeypatch, bare=lambda full, seed: passing(full, seed)[:1])
+    assert main(["validate"]) == 1
+    assert "1 of 2 promises hold\nFAILS 'bare' has a negative control\n" in capsys.readouterr().out
+
+
+def test_a_study_that_raises_fails_and_the_others_are_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     page = tmp_path / "page.md"
-    page.write_text("<!-- one -->")
-    with pytest.raises(ValueError, match="has no place for 'one'; write <!-- one --> and <!-- end -->"):
-        fill_page(page, {"one": markdown_table(["a"], [])})
+    page.write_text(PAGE)
+    of_studies(monkeypatch, one=passing, two=raising, three=passing)
+    assert not promises.validate(page=str(page))
+    printed = capsys.readouterr()
+    assert "4 of 5 promises hold\nFAILS 'two' comes to its end\n" in printed.out
+    assert 'raise ZeroDivisionError("in two' in printed.err
+    assert "| raised ZeroDivisionError: in two lines | nothing is raised | FAILS |" in page.read_text()
+
+
+def test_an_interrupted_run_says_what_had_been_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    of_studies(monkeypatch, one=failing, two=interrupted, three=passing)
+    assert main(["validate", "--page", str(page)]) == 130
+    printed = capsys.readouterr()
+    assert "1 of 2 promises hold\nFAILS the error\n" in printed.out
+    assert printed.err == "mcgen: interrupted after 1 of 3 studies\n"
+    assert page.read_text() == PAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--page", "missing.md"], "mcgen: there is no page missing.md; name a file in Markdown"),
+        (["--page", "."], r"mcgen: there is no page \."),
+        (["--page", "bare.md"], "mcgen: bare.md has no place for 'made by'; write <!-- made by --> and <!-- end -->"),
+        (["--seed", "-1"], "mcgen: seed must be at least 0; got -1"),
+    ],
+)
+def test_what_can_not_be_used_is_told_before_a_study_runs(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bare.md").write_text("no marks\n")
+    of_studies(monkeypatch, one=passing)
+    assert main(["validate", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.match(message, printed.err)
+    assert printed.err.count("\n") == 1

@@ -1,6 +1,10 @@
 """What mcgen promises, shown: problems with known truth, coverage, speed; and its laws, to be tried on yours.
 
-The checks of the laws are imported when they are used.
+- `check_generator`, `check_design`, `check_statistic`, `parametrize_with_checks`: the laws, tried on yours;
+- `coverage_study`, `Problem`, `PROBLEMS`: how often intervals hold a truth, of a problem of yours or of the package's;
+- `validate`: all that is promised, judged, as ``mcgen validate`` prints it.
+
+All are imported when they are used.
 """
 
 from __future__ import annotations
@@ -12,20 +16,34 @@ if __name__ != "mcgen.validation":
     raise ImportError(f"this package was imported as {__name__!r}; import it as 'mcgen.validation'")
 
 if TYPE_CHECKING:
-    from mcgen.validation.conformance import (
-        check_design,
-        check_generator,
-        check_statistic,
-        parametrize_with_checks,
-    )
+    from mcgen.validation.conformance import check_design, check_generator, check_statistic, parametrize_with_checks
+    from mcgen.validation.coverage import coverage_study
+    from mcgen.validation.problems import PROBLEMS, Problem
+    from mcgen.validation.promises import validate
 
-__all__ = ["check_design", "check_generator", "check_statistic", "parametrize_with_checks"]
+__all__ = [
+    "PROBLEMS",
+    "Problem",
+    "check_design",
+    "check_generator",
+    "check_statistic",
+    "coverage_study",
+    "parametrize_with_checks",
+    "validate",
+]
+
+_MODULES = {
+    "PROBLEMS": "problems",
+    "Problem": "problems",
+    "coverage_study": "coverage",
+    "validate": "promises",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mcgen.validation' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module("mcgen.validation.conformance"), name)
+    return getattr(import_module(f"mcgen.validation.{_MODULES.get(name, 'conformance')}"), name)
 
 
 def __dir__() -> list[str]:

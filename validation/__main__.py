@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -11,51 +13,64 @@ import numpy as np
 import scipy
 
 import mcgen
+from mcgen.validation.pages import chosen
 
 
-def main() -> None:
-    """Make the tables of one kind."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the tables of one kind and return the exit status: 0, or 2 for arguments or pages that can't be used."""
     parser = argparse.ArgumentParser(prog="python -m mcgen.validation", description="What mcgen promises, shown.")
     parser.add_argument("kind", choices=[*_KINDS])
-    parser.add_argument("--only", default="", help="benchmarks, problems or models whose title contains this")
+    parser.add_argument("--only", default="", help="benchmarks, problems or models whose name contains this")
+    parser.add_argument("--folder", type=Path, default=Path("docs"), help="where the pages are (default: docs)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes for the coverage")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(f"mcgen {mcgen.__version__}, numpy {np.__version__}, scipy {scipy.__version__}")
-    _KINDS[options.kind](options)
+    try:
+        _KINDS[options.kind](options)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _models(options: argparse.Namespace) -> None:
     from mcgen.validation.model_page import write_page
 
-    write_page(Path("docs"), options.only)
+    write_page(options.folder, options.only)
 
 
 def _coverage(options: argparse.Namespace) -> None:
     from mcgen.validation.coverage_map import write_map
 
+    if options.workers < 1:
+        raise ValueError(f"--workers must be at least 1; got {options.workers}")
     with ProcessPoolExecutor(options.workers) as executor:
-        write_map(Path("docs/validation"), options.only, executor=executor)
+        write_map(options.folder / "validation", options.only, executor=executor)
 
 
 def _efficiency(options: argparse.Namespace) -> None:
-    from mcgen.validation.efficiency import efficiency_coverage_table
+    from mcgen.validation.efficiency import efficiency_coverage_table, pair_efficiencies
 
+    names = chosen(pair_efficiencies(), options.only, "problem")
+    table = efficiency_coverage_table()
     title = "Coverage of nominal 95 % intervals of the efficiency of pairs"
-    print(f"\n{title}\n{efficiency_coverage_table().to_string(index=False, float_format='%.3f')}")
+    print(f"\n{title}\n{table[table['problem'].isin(names)].to_string(index=False, float_format='%.3f')}")
 
 
 def _truths(options: argparse.Namespace) -> None:
     from mcgen.validation.problems import simulate_truths
+    from mcgen.validation.problems.mixtures import unknown
 
-    simulate_truths(options.only)
+    chosen([problem.name for problem in unknown()], options.only, "simulated problem")
+    # Names of problems have no capitals.
+    simulate_truths(options.only.casefold())
 
 
 def _benchmarks(options: argparse.Namespace) -> None:
     from mcgen.validation.benchmarks import TABLES
 
-    for title, table in TABLES.items():
-        if options.only in title:
-            print(f"\n{title}\n{table().to_string(index=False, float_format='%.3g')}", flush=True)
+    for title in chosen(TABLES, options.only, "benchmark"):
+        print(f"\n{title}\n{TABLES[title]().to_string(index=False, float_format='%.3g')}", flush=True)
 
 
 _KINDS = {
@@ -67,4 +82,4 @@ _KINDS = {
 }
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

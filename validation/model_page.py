@@ -9,25 +9,31 @@ from pathlib import Path
 
 from mcgen.adapters import models
 from mcgen.validation.models import DESIGNS, FOUR, METHODS, OTHERS, PLANE, PROBLEMS, SHOWN, Numbers, measure
-from mcgen.validation.pages import fill_page, markdown_table
+from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
 
 
 def write_page(folder: Path, only: str = "") -> None:
-    """Measure what is named (by default all), keep the numbers in ``models.json``, write the tables into the page."""
-    store = folder / "models.json"
-    pictures = folder / "images"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for label in [*SHOWN, *OTHERS]:
-        if only in label:
-            print(label, flush=True)
-            found = measure(label, pictures) if label in SHOWN else OTHERS[label](pictures)
-            # Read again: models may be measured side by side.
-            numbers = _stored(store) | {label: found}
-            draft = store.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps(numbers, indent=1) + "\n")
-            os.replace(draft, store)
+    """Measure what is named (by default all), keep the numbers in ``models.json``, write the tables into the page.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no page ``models.md`` with its marks, or nothing of such a name; nothing was measured then.
+    """
+    page, store, pictures = folder / "models.md", folder / "models.json", folder / "images"
+    require_marks(page, TABLES)
+    labels = chosen([*SHOWN, *OTHERS], only, "model")
+    pictures.mkdir(exist_ok=True)
+    for label in labels:
+        print(label, flush=True)
+        found = measure(label, pictures) if label in SHOWN else OTHERS[label](pictures)
+        # Read again: models may be measured side by side.
+        numbers = _stored(store) | {label: found}
+        draft = store.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(numbers, indent=1) + "\n")
+        os.replace(draft, store)
     numbers = _stored(store)
-    fill_page(folder / "models.md", {title: table(numbers) for title, table in TABLES.items()})
+    fill_page(page, {title: table(numbers) for title, table in TABLES.items()})
 
 
 def _stored(path: Path) -> Numbers:

@@ -13,9 +13,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from mcgen._numbers import checked_integer
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
 from mcgen.moments import Floats
-from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec
+from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.statistics import Statistic, identity, pixel_mean
 
 try:
@@ -77,7 +78,7 @@ def noise_specs(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If there may be no block, or more than 6.
 
     Examples
@@ -90,7 +91,7 @@ def noise_specs(
     ...     assert (design.draw(spec, 1, seed=0)[0] == design.draw(spec, 3, seed=0)[0]).all()
     >>> test_first_replicate()
     """
-    if not 1 <= max_blocks <= len(_NAMES):
+    if not 1 <= checked_integer("max_blocks", max_blocks) <= len(_NAMES):
         raise ValueError(f"max_blocks must be from 1 to {len(_NAMES)}; got {max_blocks}")
     one = blocks(laws=laws, max_sides=max_sides, max_side=max_side, iid=iid)
 
@@ -105,10 +106,10 @@ def designs(*, max_points: int = 64) -> SearchStrategy[Design]:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If there may be no point.
     """
-    if max_points < 1:
+    if checked_integer("max_points", max_points) < 1:
         raise ValueError(f"max_points must be at least 1; got {max_points}")
     found: list[SearchStrategy[Any]] = [st.just(MonteCarlo())]
     if max_points >= 2:
@@ -145,15 +146,19 @@ class ElementwiseGenerator:
         return samples
 
 
-def generators(noise: NoiseSpec | SearchStrategy[NoiseSpec] | None = None) -> SearchStrategy[ElementwiseGenerator]:
+def generators(
+    noise: NoiseSpec | Shape | SearchStrategy[NoiseSpec] | None = None,
+) -> SearchStrategy[ElementwiseGenerator]:
     """Return a strategy for cheap generators that keep their laws.
 
     Parameters
     ----------
-    noise : NoiseSpec or strategy, optional
+    noise : NoiseSpec, tuple of int or strategy, optional
         What they are fed; by default `noise_specs`.
     """
-    specs = st.just(noise) if isinstance(noise, NoiseSpec) else noise_specs() if noise is None else noise
+    if noise is None:
+        noise = noise_specs()
+    specs = noise if isinstance(noise, SearchStrategy) else st.just(as_noise_spec(noise))
 
     def of_spec(spec: NoiseSpec) -> SearchStrategy[ElementwiseGenerator]:
         functions = st.tuples(*itertools.repeat(st.sampled_from([*_FUNCTIONS]), len(spec.blocks)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from mcgen.arrays import as_numpy
 from mcgen.laws import gap_between, tolerance_of
-from mcgen.validation.conformance.reports import AdvisedError
+from mcgen.validation.conformance.reports import AdvisedError, Finding, NotJudgedError
 
 
 def frozen(samples: Any) -> Any:
@@ -23,8 +23,10 @@ def frozen(samples: Any) -> Any:
 
 
 def are_arrays(samples: Any) -> bool:
-    """Tell whether frozen samples are arrays of values."""
-    return all(map(are_arrays, samples)) if isinstance(samples, tuple) else isinstance(samples, np.ndarray)
+    """Tell whether frozen samples are arrays of numbers."""
+    if isinstance(samples, tuple):
+        return all(map(are_arrays, samples))
+    return isinstance(samples, np.ndarray) and samples.dtype.kind in "biufc"
 
 
 def rows_of(samples: Any, chosen: Any) -> Any:
@@ -42,15 +44,23 @@ def gap(a: Any, b: Any) -> float:
     Raises
     ------
     AdvisedError
-        If they are no arrays.
+        If they are no arrays of numbers.
     """
     if isinstance(a, tuple):
         return max((gap(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
     if not (are_arrays(a) and are_arrays(b)):
+        kind = getattr(a, "dtype", type(a).__name__)
         raise AdvisedError(
-            f"samples of type {type(a).__name__} can't be compared; return an array, or a tuple of arrays"
+            f"samples of type {kind} can't be compared; return an array of numbers, or a tuple of such arrays"
         )
     return gap_between(a, b)
+
+
+def kept(before: Any, now: Any, what: str) -> Finding:
+    """Return how far samples or values have changed since they were frozen."""
+    if not are_arrays(before):
+        raise NotJudgedError(f"{what} can't be compared")
+    return Finding(gap(before, frozen(now)))
 
 
 def widest_tolerance(samples: Any) -> float:

@@ -13,8 +13,8 @@ from mcgen._numbers import checked_integer
 from mcgen.designs import Design
 from mcgen.noise import Block, BlockNoise, Law, NoiseSpec, Shape, as_noise_spec
 from mcgen.random import Seed
-from mcgen.validation.conformance.random_states import read_states
-from mcgen.validation.conformance.reports import NotJudgedError
+from mcgen.validation.conformance.random_states import changed_since, read_states
+from mcgen.validation.conformance.reports import NotJudgedError, raised
 from mcgen.validation.conformance.scores import Scores
 
 _NUMBERS = {"float32": 2**21, "float64": 2**20}
@@ -39,6 +39,11 @@ class DesignTrial:
     def __init__(self, design: Design, noise: NoiseSpec | Shape | None, seed: Seed) -> None:
         self.design, self.seed, self.states = design, seed, read_states()
         self.n = checked_integer("n_points", design.n_points)
+        if self.n < 1:
+            raise ValueError(
+                f"n_points of {design} must be at least 1; got {self.n}. It is how many noise vectors a replicate has"
+            )
+        self.type_errors: list[str] = []
         self.specs, self.refused, self.several = self._specs(noise)
         largest = self.n * max(spec.dimension for spec in self.specs)
         self.m = 6 if largest < 2**14 else 3
@@ -58,13 +63,17 @@ class DesignTrial:
             for spec in lone:
                 self.array(spec, 1)
             return lone, [], given if len(given.blocks) > 1 else several
-        specs, refused, errors = [], [], []
+        specs, refused = [], []
+        errors: list[Exception] = []
         for spec in (f((2, 2), d) for f in (NoiseSpec.normal, NoiseSpec.uniform) for d in ("float32", "float64")):
             try:
                 self.array(spec, 1)
                 specs.append(spec)
-            except (TypeError, ValueError, NotImplementedError) as error:
+            except (ValueError, NotImplementedError) as error:
                 refused.append(f"{spec} ({error})")
+                errors.append(error)
+            except TypeError as error:
+                self.type_errors.append(f"of {spec} {raised(error)}")
                 errors.append(error)
         if not specs:
             raise errors[0]
@@ -88,6 +97,20 @@ class DesignTrial:
         if isinstance(drawn, BlockNoise):
             raise TypeError(f"a lone block must come as an array; got a mapping for {spec}")
         return np.asarray(drawn)
+
+    @cached_property
+    def signature_problem(self) -> str:
+        """What it raises where it is given all that a run and its users give it."""
+        try:
+            self.design.draw(self.main, replicates=1, seed=self.seed, stream=("conformance",), points=range(1))
+        except Exception as error:
+            return f"with replicates, seed, stream and points by name {raised(error)}"
+        return ""
+
+    @property
+    def changed_states(self) -> list[str]:
+        """The libraries whose global random state is not what it was."""
+        return changed_since(self.states)
 
     @cached_property
     def shape_problem(self) -> str:
@@ -127,7 +150,7 @@ class DesignTrial:
         except NotJudgedError as error:
             return str(error)
         except Exception as error:
-            return f"it raised {type(error).__name__}: {error}"
+            return raised(error)
         if not isinstance(noise, BlockNoise) or [*noise] != names:
             return f"the noise of several blocks is a {type(noise).__name__}"
         for name, block in self.several.blocks:

@@ -4,7 +4,8 @@ An interval from R replicates needs replicate r to be a pure function of (design
 independent, and each point of each replicate to have, alone, exactly the law that the generator expects. What is
 tried bit for bit, on a few replicates of every kind of noise, is
 
-- repeats: one range drawn again, its replicates alone and backwards, slices of their points, by a copied design;
+- repeats: one range drawn again, its replicates alone and backwards, slices of their points, by a copied design, and
+  in another process, where Python's texts have other hashes and the design can be imported;
 - blocks: the same noise for several blocks in any order, drawn when they are asked for;
 - refusals: of ranges outside the replicates or points that there are, and of what is no seed.
 
@@ -30,19 +31,29 @@ from numpy.random import SeedSequence
 
 from mcgen.arguments import checked_protocol
 from mcgen.designs import Design, MonteCarlo
-from mcgen.noise import Block, NoiseSpec, Shape
-from mcgen.noise import Law as NoiseLaw
+from mcgen.noise import Block, Law, NoiseSpec, Shape
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.validation.conformance.design_trial import Arrays, DesignTrial, same_bits, shared_replicate
-from mcgen.validation.conformance.random_states import OwnRandomStates, changed_since
-from mcgen.validation.conformance.reports import Finding, Law, NotJudgedError, Report, broken_by, holds, judged
-from mcgen.validation.conformance.scores import Scores, Tests, across, every_lag, finding_of, point_pairs
+from mcgen.validation.conformance.elsewhere import drawn, drawn_elsewhere
+from mcgen.validation.conformance.random_states import OwnRandomStates, random_states_law
+from mcgen.validation.conformance.reports import (
+    Finding,
+    MeasuredLaw,
+    NotJudgedError,
+    Report,
+    broken_by,
+    holds,
+    judged,
+    not_judged,
+)
+from mcgen.validation.conformance.scores import Scores, ZScores, across, every_lag, finding_of, point_pairs
 
 FALSE_ALARM = 1e-6
 """Probability, over seeds, that `check_design` rejects a design that keeps all laws."""
 _STATISTICAL = 6
 _TILE_END = 253
-_FAR = (2**16 - 1, 2**16, 2**20, 2**31)
+# What has a period near one of these, or stops there, repeats one of the first 1,024 replicates or another of these.
+_FAR = (2**16 - 1, 2**16, 10**5, 10**5 + 1000, 10**6, 10**6 + 1000, 2**20, 2**31)
 
 
 def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed: Seed = 0) -> Report:
@@ -57,8 +68,8 @@ def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed
         Yours; the `mcgen.Design` protocol is enough.
     noise : NoiseSpec or tuple of int, optional
         The noise to draw. By default 2 x 2 normal and uniform numbers in float32 and float64, less what the design
-        refuses with a TypeError, a ValueError or a NotImplementedError; the report says which. At least 1,024
-        replicates of it are drawn: large noise takes long.
+        refuses with a ValueError or a NotImplementedError; the report says which. At least 1,024 replicates of it are
+        drawn: large noise takes long.
     seed : int or SeedSequence
         Of the noise.
 
@@ -70,8 +81,8 @@ def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed
 
     Raises
     ------
-    TypeError
-        If it is no design.
+    TypeError, ValueError
+        If it is no design, or a replicate has no points.
 
     Examples
     --------
@@ -80,11 +91,23 @@ def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed
     >>> check_design(mcgen.Antithetic()).passed
     True
     """
-    checked_protocol(design, Design, "design", "write a class with n_points and draw, as mcgen.designs.PointsDesign is")
+    checked_design(design)
     with OwnRandomStates():
         trial = DesignTrial(design, noise, seed)
-        checks = judged(LAWS, trial)
+        others = not_judged(LAWS[1:], "draw can't be called") if trial.signature_problem else judged(LAWS[1:], trial)
+        checks = (*judged(LAWS[:1], trial), *others)
     return Report(str(design), trial.text, checks)
+
+
+def checked_design(design: Any) -> Design:
+    """Return what satisfies the protocol."""
+    advice = "write a class with n_points and draw, as mcgen.designs.PointsDesign is"
+    found: Design = checked_protocol(design, Design, "design", advice)
+    return found
+
+
+def _signature(trial: DesignTrial) -> Finding:
+    return broken_by(filter(None, [trial.signature_problem, *trial.type_errors]))
 
 
 def _shape(trial: DesignTrial) -> Finding:
@@ -184,6 +207,16 @@ def _kept(trial: DesignTrial) -> Finding:
                     yield f"writing into noise of {kind} changed what was drawn later"
 
     return broken_by(problems())
+
+
+def _processes(trial: DesignTrial) -> Finding:
+    trial.require_repeating()
+    given = (trial.design, trial.main, trial.seed)
+    (noise, text), (other_noise, other_text) = drawn(*given), drawn_elsewhere(*given)
+    if noise != other_noise:
+        return holds(False, "another process draws other noise")
+    # Where copies have other texts, that is another law's concern.
+    return holds(text == other_text or _text(trial).gap > 0, f"its text is {text}, in another process {other_text}")
 
 
 def _value(trial: DesignTrial) -> Finding:
@@ -305,16 +338,11 @@ def _refusals(trial: DesignTrial) -> Finding:
     return broken_by(problems())
 
 
-def _random_states(trial: DesignTrial) -> Finding:
-    changed = changed_since(trial.states)
-    return holds(not changed, f"it changed the state of {', '.join(changed)}")
-
-
-def _judged_tests(tests: list[Tests]) -> Finding:
+def _judged_tests(tests: list[ZScores]) -> Finding:
     return finding_of(tests, FALSE_ALARM / _STATISTICAL)
 
 
-def _pairwise(trial: DesignTrial, noises: dict[str, tuple[Arrays, NoiseLaw]], own: bool = False) -> list[Tests]:
+def _pairwise(trial: DesignTrial, noises: dict[str, tuple[Arrays, Law]], own: bool = False) -> list[ZScores]:
     """Return tests that some noise is independent of other noise; if `own`, that each has its law too."""
     scores = {name: trial.scores_of(noise, law) for name, (noise, law) in noises.items()}
     tests = []
@@ -325,103 +353,110 @@ def _pairwise(trial: DesignTrial, noises: dict[str, tuple[Arrays, NoiseLaw]], ow
     return tests
 
 
-LAWS: tuple[Law[DesignTrial], ...] = (
-    Law(
+LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
+    MeasuredLaw(
+        "signature",
+        _signature,
+        "draw takes spec, replicates, seed, stream and points, and raises no TypeError for noise that it lacks",
+        "write draw(self, spec, replicates, seed, *, stream=(), points=None), and refuse noise by a ValueError",
+    ),
+    MeasuredLaw(
         "shape and type",
         _shape,
         "noise has the shape (n_replicates, n_points, ...) and the type asked for",
         "return an array of the spec's dtype, a point a row of axis 1",
     ),
-    Law(
+    MeasuredLaw(
         "inside",
         _inside,
         "every number is finite, every uniform number strictly between 0 and 1",
         "take the middle of the cell, (digits + 1/2) / 2^32, and 23 digits for uniform numbers in float32",
     ),
-    Law(
+    MeasuredLaw(
         "margins",
         _margins,
         "every point alone has its law, N(0, 1) or U(0, 1) (gap in standard errors)",
         "mend the mean, the scale or the randomization of that point: every estimate is biased",
     ),
-    Law(
+    MeasuredLaw(
         "coordinates",
         _coordinates,
         "the coordinates of one point are uncorrelated (gap in standard errors)",
         "draw every coordinate's randomization for itself: every estimate is biased",
     ),
-    Law(
+    MeasuredLaw(
         "repeats",
         _repeats,
         "the same replicates drawn again are the same, bit for bit",
         "it keeps a cursor or draws from a global state; make its random numbers from the seed, the stream and the "
         "replicate's number at every call",
     ),
-    Law(
+    MeasuredLaw(
         "ranges",
         _ranges,
         "a replicate is the same, bit for bit, in whatever range it is drawn",
         "make its random numbers from its own number, not from its place in the range",
     ),
-    Law(
+    MeasuredLaw(
         "slices",
         _slices,
         "the points of a slice are those of the whole replicate, bit for bit",
         "draw the whole replicate, or what randomizes it, and return the points asked for",
     ),
-    Law(
+    MeasuredLaw(
         "noise kept",
         _kept,
         "noise that was drawn and noise to be drawn leave each other alone",
         "return a new array at every call",
     ),
-    Law(
+    MeasuredLaw(
+        "processes",
+        _processes,
+        "another process draws the same noise, bit for bit, and gives the same text form",
+        "Python's hash of a text and the order of a set are others there: use hashlib, and tuples",
+    ),
+    MeasuredLaw(
         "value",
         _value,
         "it is a frozen value: copies and pickles are equal, have its hash and draw its noise",
         "make it a frozen dataclass at the top level of a module",
     ),
-    Law(
+    MeasuredLaw(
         "text",
         _text,
-        "its text form is the same for equal designs and in every process",
+        "its text form is the same for equal designs",
         "make it a frozen dataclass, or give it a __repr__ of its class and its parameters",
     ),
-    Law(
+    MeasuredLaw(
         "replicates",
         _replicates,
         "replicates are different and independent (gap in standard errors)",
         "randomize each for itself: intervals do not cover",
     ),
-    Law(
+    MeasuredLaw(
         "streams",
         _streams,
         "other seeds, streams and designs give independent numbers (gap in standard errors)",
         "make the random numbers from a hash of the seed, the design's text and the whole stream path; never from "
         "seed + replicate",
     ),
-    Law(
+    MeasuredLaw(
         "blocks",
         _blocks,
         "several blocks come lazily, in any order, independent, each with its law (gap in standard errors)",
         "return mcgen.noise.BlockNoise(draw, names), with random numbers of its own for each block",
     ),
-    Law(
+    MeasuredLaw(
         "iid blocks",
         _iid,
         "the points of a block marked iid are independent (gap in standard errors)",
         "draw such a block as MonteCarlo does, whatever the design",
     ),
-    Law(
+    MeasuredLaw(
         "refusals",
         _refusals,
         "replicates and points outside the range, and what is no seed, are refused",
         "raise a ValueError; the checks of mcgen.designs.PointsDesign do",
     ),
-    Law(
-        "random states",
-        _random_states,
-        "the global random states of numpy, Python and torch stay as they were",
-        "use mcgen.random.Stream, or a numpy generator seeded by seed, stream and replicate",
-    ),
+    random_states_law("use mcgen.random.Stream, or a numpy generator seeded by seed, stream and replicate"),
 )

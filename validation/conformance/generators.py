@@ -12,7 +12,7 @@ g a fixed function. With :math:`G(\cdot)_i` the i-th sample of a batch, what is 
 - side effects: none on the noise, on earlier samples, or on the global random states of numpy, Python and torch.
 
 Gaps are relative to the largest sample. What rounding may do is allowed: matrix products of another batch size have
-other last bits.
+other last bits. No batch of more than n samples is tried, so that what a generator does there goes unseen.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer
 from mcgen.arguments import checked_generator
 from mcgen.arrays import leading_length, non_finite_rows
 from mcgen.designs import MonteCarlo
@@ -33,9 +32,15 @@ from mcgen.generators import Generator, name_of
 from mcgen.laws import copied
 from mcgen.noise import Block, BlockNoise, Noise
 from mcgen.random import Seed
-from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, rows_of, widest_tolerance
-from mcgen.validation.conformance.random_states import OwnRandomStates, changed_since, read_states
-from mcgen.validation.conformance.reports import Finding, Law, NotJudgedError, Report, holds, judged
+from mcgen.validation.conformance.arguments import checked_size, checked_tolerance
+from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, kept, rows_of, widest_tolerance
+from mcgen.validation.conformance.random_states import (
+    OwnRandomStates,
+    changed_since,
+    random_states_law,
+    read_states,
+)
+from mcgen.validation.conformance.reports import Finding, MeasuredLaw, NotJudgedError, Report, holds, judged
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,7 +57,7 @@ def check_generator(
     condition : object, optional
         Given to each call.
     n : int
-        Samples in the largest batch, at least 3.
+        Samples in the largest batch, at least 3. What a generator does in larger ones alone goes unseen.
     seed : int or SeedSequence
         Of the noise.
     tolerance : float, optional
@@ -69,7 +74,7 @@ def check_generator(
     Raises
     ------
     TypeError, ValueError
-        If it is no generator, or n is less than 3.
+        If it is no generator, n is less than 3, or the tolerance below 0 or not finite.
 
     Examples
     --------
@@ -82,10 +87,10 @@ def check_generator(
     ['batch size', 'rows apart']
     """
     checked_generator(generator)
-    if checked_integer("n", n) < 3:
-        raise ValueError(f"check_generator needs batches of at least 3 samples, to split and to reorder; got n={n}")
+    checked_size("check_generator", n)
+    allowed = checked_tolerance(tolerance)
     with OwnRandomStates():
-        checks = judged(LAWS, _Trial(generator, condition, n, seed, tolerance))
+        checks = judged(LAWS, _Trial(generator, condition, n, seed, allowed))
     return Report(name_of(generator), f"{n} points of noise", checks)
 
 
@@ -151,6 +156,8 @@ def _leading_axis(trial: _Trial) -> Finding:
 
 
 def _finite(trial: _Trial) -> Finding:
+    if not are_arrays(trial.first):
+        raise NotJudgedError("samples can't be compared")
     return holds(non_finite_rows(trial.raw, trial.n).size == 0)
 
 
@@ -193,66 +200,59 @@ def _input_kept(trial: _Trial) -> Finding:
 
 
 def _samples_kept(trial: _Trial) -> Finding:
-    if not are_arrays(trial.first):
-        raise NotJudgedError("samples can't be compared")
-    return Finding(gap(trial.first, frozen(trial.raw)))
+    return kept(trial.first, trial.raw, "samples")
 
 
-def _random_states(trial: _Trial) -> Finding:
-    return holds(not trial.changed_states, f"it changed the state of {', '.join(trial.changed_states)}")
-
-
-LAWS: tuple[Law[_Trial], ...] = (
-    Law("leading axis", _leading_axis, "n points of noise give n samples", "return an array of n samples"),
-    Law(
+LAWS: tuple[MeasuredLaw[_Trial], ...] = (
+    MeasuredLaw("leading axis", _leading_axis, "n points of noise give n samples", "return an array of n samples"),
+    MeasuredLaw(
         "finite",
         _finite,
         "every sample is finite",
         "mend the model, an estimate would stop there; float16 overflows at 65,504: work in a wider type",
     ),
-    Law(
+    MeasuredLaw(
         "deterministic",
         _repeated,
         "the same noise gives the same samples, at once and after other noise",
         "it draws random numbers of its own: declare them as blocks of its NoiseSpec and use those, for torch see "
         "mcgen.adapters.capture; or it keeps a state from call to call: make it anew at each call",
     ),
-    Law(
+    MeasuredLaw(
         "place",
         _place,
         "a sample does not depend on the place of its row in the batch",
         "it uses the row's number, or random numbers with a fixed seed; declare these as blocks of its NoiseSpec",
     ),
-    Law(
+    MeasuredLaw(
         "batch size",
         _batch_size,
         "a sample does not depend on how many others are made with it",
         "it normalizes over the batch or divides by its size; use evaluation mode, and means for each sample",
     ),
-    Law(
+    MeasuredLaw(
         "rows apart",
         _rows_apart,
         "a sample does not depend on the noise of other rows",
         "it adapts its steps, normalizes or clips by the whole batch: intervals do not cover; use fixed steps, and "
         "norms for each sample",
     ),
-    Law(
+    MeasuredLaw(
         "wrong noise",
         _wrong_noise,
         "noise of another shape is refused, or n points still give n samples",
         "it reshapes whatever comes; reshape to (len(noise), ...) instead of (-1, ...)",
     ),
-    Law("input kept", _input_kept, "the noise is left as it was", "work on a copy: noise.copy() or noise.clone()"),
-    Law(
+    MeasuredLaw(
+        "input kept", _input_kept, "the noise is left as it was", "work on a copy: noise.copy() or noise.clone()"
+    ),
+    MeasuredLaw(
         "samples kept",
         _samples_kept,
         "later calls leave earlier samples alone",
         "it writes its samples into the same memory at every call; return a copy",
     ),
-    Law(
-        "random states",
-        _random_states,
-        "the global random states of numpy, Python and torch stay as they were",
-        "it draws from them or seeds them; declare its draws as noise, or keep a random state of its own",
+    random_states_law(
+        "it draws from them or seeds them; declare its draws as noise, or keep a random state of its own"
     ),
 )

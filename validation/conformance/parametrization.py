@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
+from types import TracebackType
 from typing import Any
+from unittest import SkipTest
 
+import numpy as np
+
+from mcgen.arguments import checked_generator
 from mcgen.designs import Design
 from mcgen.generators import Generator, name_of
 from mcgen.validation.conformance import designs, generators, statistics
-from mcgen.validation.conformance.reports import Law, Report
+from mcgen.validation.conformance.reports import MeasuredLaw, Report
 
-_LAWS: dict[Callable[..., Report], tuple[Law[Any], ...]] = {
-    generators.check_generator: generators.LAWS,
-    designs.check_design: designs.LAWS,
-    statistics.check_statistic: statistics.LAWS,
+# Of each check: its laws, and what refuses another thing.
+_CHECKS: dict[Callable[..., Report], tuple[tuple[MeasuredLaw[Any], ...], Callable[[Any], object]]] = {
+    generators.check_generator: (generators.LAWS, checked_generator),
+    designs.check_design: (designs.LAWS, designs.checked_design),
+    statistics.check_statistic: (statistics.LAWS, statistics.checked_statistic),
 }
 
 
@@ -43,18 +50,18 @@ class LawCheck:
         Raises
         ------
         AssertionError
-            If it does not hold; it says by how much, and what to do. A law that is not judged skips the test.
+            If it does not hold; it says by how much, and what to do.
+        unittest.SkipTest
+            If it is not judged, by which pytest skips the test.
         """
+        # Of a failure pytest shows the user's lines, not these.
+        __tracebackhide__ = True
         check = next(check for check in self.report().checks if check.law == self.law)
         if check.not_judged:
-            import pytest
-
-            pytest.skip(f"{self}: not judged: {check.not_judged}")
+            raise SkipTest(f"{self}: not judged: {check.not_judged}")
         if not check.passed:
-            raise AssertionError(
-                f"{self.name} breaks a law: {check.meaning}; gap {check.gap:.3g}, limit {check.limit:.3g}. "
-                f"{check.explanation}"
-            )
+            by = f"; gap {check.gap:.3g}, limit {check.limit:.3g}" if np.isfinite(check.gap) else ""
+            raise AssertionError(f"{self.name} breaks a law: {check.meaning}{by}. {check.explanation}")
 
     def __str__(self) -> str:
         return f"{self.name}: {self.law}"
@@ -63,7 +70,8 @@ class LawCheck:
 def law_checks(thing: Any) -> tuple[LawCheck, ...]:
     """Return the laws of a generator, a design or a statistic, to be tried one by one.
 
-    Nothing is run before the first of them is called; that call tries them all, and the others read its report.
+    Nothing is run before the first of them is called; that call tries them all, and the others read its report, or
+    raise what it raised.
 
     Parameters
     ----------
@@ -87,9 +95,11 @@ def law_checks(thing: Any) -> tuple[LawCheck, ...]:
     """
     prepared = _prepared(thing)
     subject = prepared.args[0]
+    laws, checked = _CHECKS[prepared.func]
+    checked(subject)
     name = str(subject) if prepared.func is designs.check_design else name_of(subject)
-    report = cache(prepared)
-    return tuple(LawCheck(name, law.name, report) for law in _LAWS[prepared.func])
+    report = _once(prepared)
+    return tuple(LawCheck(name, law.name, report) for law in laws)
 
 
 def parametrize_with_checks(things: Iterable[Any]) -> Callable[[Callable[..., None]], Any]:
@@ -105,6 +115,13 @@ def parametrize_with_checks(things: Iterable[Any]) -> Callable[[Callable[..., No
     decorator
         Of a test function whose argument is called `check`; the tests' names are "name: law".
 
+    Raises
+    ------
+    ImportError
+        If there is no pytest.
+    TypeError, ValueError
+        If things are no iterable, there are none, or one of them has no laws.
+
     Examples
     --------
     >>> import mcgen
@@ -113,15 +130,23 @@ def parametrize_with_checks(things: Iterable[Any]) -> Callable[[Callable[..., No
     ... def test_laws(check):
     ...     check()
     """
-    import pytest
-
+    try:
+        import pytest
+    except ImportError as error:
+        raise ImportError("parametrize_with_checks needs pytest; install it with pip install pytest") from error
+    if not isinstance(things, Iterable) or callable(things):
+        raise TypeError(
+            f"things must be a list of generators, designs and statistics; got {reprlib.repr(things)}. Put it in a list"
+        )
     checks = [check for thing in things for check in law_checks(thing)]
+    if not checks:
+        raise ValueError("things must be one or more generators, designs and statistics; got none, which tests nothing")
     return pytest.mark.parametrize("check", checks, ids=str)
 
 
 def _prepared(thing: Any) -> partial[Report]:
     """Return the check of a thing, ready to be called."""
-    if isinstance(thing, partial) and thing.func in _LAWS:
+    if isinstance(thing, partial) and thing.func in _CHECKS:
         if thing.args:
             return thing
     elif not isinstance(thing, type):
@@ -135,3 +160,23 @@ def _prepared(thing: Any) -> partial[Report]:
         "checks are made for generators, designs and statistics, or partials of check_generator, check_design and "
         f"check_statistic with the thing first; got {thing!r}. Wrap a function noise -> samples by mcgen.as_generator"
     )
+
+
+def _once(check: Callable[[], Report]) -> Callable[[], Report]:
+    """Return a function that runs a check when it is first called, and then gives what came of it: also an error."""
+    outcome: list[Report | tuple[Exception, TracebackType | None]] = []
+
+    def again() -> Report:
+        __tracebackhide__ = True
+        if not outcome:
+            try:
+                outcome.append(check())
+            except Exception as error:
+                outcome.append((error, error.__traceback__))
+        (found,) = outcome
+        if isinstance(found, tuple):
+            # From where it was raised first, without the tests that have raised it since.
+            raise found[0].with_traceback(found[1])
+        return found
+
+    return again

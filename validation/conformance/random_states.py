@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+from mcgen.validation.conformance.reports import Finding, MeasuredLaw, holds
 
 
 class OwnRandomStates:
@@ -45,6 +47,25 @@ def changed_since(before: dict[str, Any]) -> list[str]:
     """Return the libraries whose state is not what it was."""
     after = read_states()
     return [name for name in before if not _same(before[name], after[name])]
+
+
+class Watched(Protocol):
+    """A trial that knows which random states were changed in it."""
+
+    @property
+    def changed_states(self) -> list[str]:
+        """The libraries they belong to."""
+        ...
+
+
+def random_states_law(advice: str) -> MeasuredLaw[Any]:
+    """Return the law that the global random states are left alone."""
+    meaning = "the global random states of numpy, Python and torch stay as they were"
+    return MeasuredLaw("random states", _states_kept, meaning, advice)
+
+
+def _states_kept(trial: Watched) -> Finding:
+    return holds(not trial.changed_states, f"it changed the state of {', '.join(trial.changed_states)}")
 
 
 def _same(before: Any, after: Any) -> bool:

@@ -12,6 +12,8 @@ from mcgen.errors import RunError
 
 Trial = TypeVar("Trial")
 
+_RAISED, _AFTER_RAISING = "it raised", "mend that first"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -23,9 +25,10 @@ class Check:
         A word or two.
     gap : float
         How far the law was missed: of generators and statistics relative to the largest sample or value, of the
-        statistical laws of designs in standard errors; for a law that holds or not, 0 or infinity.
+        statistical laws of designs in standard errors; for a law that holds or not, 0 or infinity; NaN where it was
+        not judged.
     limit : float
-        The largest gap that passes.
+        The largest gap that passes; NaN where it was not judged.
     meaning : str
         What the law says.
     advice : str
@@ -96,9 +99,8 @@ class Report:
         return self
 
     def __str__(self) -> str:
-        n_held = sum(check.passed for check in self.checks)
         width = max(len(check.law) for check in self.checks)
-        lines = [f"{self.name}: {n_held} of {len(self.checks)} laws hold, tried on {self.tried_on}"]
+        lines = [f"{self.name}: {self._counts}, tried on {self.tried_on}"]
         for check in self.checks:
             if check.not_judged:
                 lines.append(f"-      {check.law:<{width}}  not judged: {check.not_judged}")
@@ -111,6 +113,13 @@ class Report:
 
     __repr__ = __str__
 
+    @property
+    def _counts(self) -> str:
+        n_failed, n_open = len(self.failures), sum(bool(check.not_judged) for check in self.checks)
+        failed = [f"{n_failed} fail{'s' if n_failed == 1 else ''}"] if n_failed else []
+        open_ = [f"{n_open} not judged"] if n_open else []
+        return ", ".join([f"{len(self.checks) - n_failed - n_open} laws hold", *failed, *open_])
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -122,7 +131,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Law(Generic[Trial]):
+class MeasuredLaw(Generic[Trial]):
     """A law: its name, how it is measured on a trial, what it says, and what to do where it fails."""
 
     name: str
@@ -150,18 +159,29 @@ def broken_by(problems: Iterable[str]) -> Finding:
     return holds(not problem, problem)
 
 
-def judged(laws: Sequence[Law[Trial]], trial: Trial) -> tuple[Check, ...]:
+def raised(error: Exception) -> str:
+    """Return what is found where something raised; a law that was not even reached gives no advice."""
+    return f"{_RAISED} {type(error).__name__}: {error}"
+
+
+def judged(laws: Sequence[MeasuredLaw[Trial]], trial: Trial) -> tuple[Check, ...]:
     """Try each law in turn."""
     return tuple(_checked(law, trial) for law in laws)
 
 
-def _checked(law: Law[Trial], trial: Trial) -> Check:
+def not_judged(laws: Sequence[MeasuredLaw[Trial]], reason: str) -> tuple[Check, ...]:
+    """Return laws that were not tried."""
+    return tuple(Check(law.name, np.nan, np.nan, law.meaning, law.advice, not_judged=reason) for law in laws)
+
+
+def _checked(law: MeasuredLaw[Trial], trial: Trial) -> Check:
     try:
-        finding, advice = law.measure(trial), law.advice
+        finding = law.measure(trial)
+        advice = _AFTER_RAISING if finding.found.startswith(_RAISED) else law.advice
     except NotJudgedError as reason:
-        return Check(law.name, np.inf, 0.0, law.meaning, law.advice, not_judged=str(reason))
+        return not_judged([law], str(reason))[0]
     except AdvisedError as error:
         finding, advice = Finding(np.inf), str(error)
     except Exception as error:
-        finding, advice = Finding(np.inf, 0.0, f"it raised {type(error).__name__}: {error}"), law.advice
+        finding, advice = Finding(np.inf, 0.0, raised(error)), _AFTER_RAISING
     return Check(law.name, float(finding.gap), finding.limit, law.meaning, advice, found=finding.found)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc, ndtr, ndtri
 
 from mcgen.moments import Floats
-from mcgen.noise import Law as NoiseLaw
+from mcgen.noise import Law
 from mcgen.validation.conformance.reports import Finding
 
 _FINE_CELLS, _CELLS = 2048, 64
@@ -37,7 +37,7 @@ _EDGE, _LEAST_SPREAD = 2.0**-40, 1e-6
 
 
 @dataclass(frozen=True)
-class Tests:
+class ZScores:
     """Some z scores of one kind.
 
     Attributes
@@ -69,7 +69,7 @@ class Tests:
         )
 
 
-def finding_of(tests: Sequence[Tests], false_alarm: float) -> Finding:
+def finding_of(tests: Sequence[ZScores], false_alarm: float) -> Finding:
     """Return the largest z score of all tests, and the limit by which true laws pass but for the false alarms."""
     some = [test for test in tests if test.z.size]
     count = sum(test.z.size for test in some)
@@ -92,7 +92,7 @@ class Scores:
         What the points are called.
     """
 
-    def __init__(self, noise: NDArray[Any], law: NoiseLaw, points: Sequence[int]) -> None:
+    def __init__(self, noise: NDArray[Any], law: Law, points: Sequence[int]) -> None:
         self.noise, self.law, self.points = noise, law, points
         self.coordinates = range(noise.shape[2])
         wide = noise.astype(np.float64)
@@ -106,7 +106,7 @@ class Scores:
         """U(-1, 1), shape (n_replicates, n_points, n_coordinates)."""
         return 2 * self.u - 1
 
-    def margins(self) -> list[Tests]:
+    def margins(self) -> list[ZScores]:
         """Return tests that each point alone has the law, in each coordinate and in all."""
         sums, squares = self.z.sum(axis=0), np.einsum("rpc,rpc->pc", self.z, self.z)
         one, every = len(self.z), len(self.z) * self.z.shape[2]
@@ -119,7 +119,7 @@ class Scores:
             *self._cells((point,)),
         ]
 
-    def _cells(self, axes: tuple[tuple[str, Sequence[object]], ...]) -> list[Tests]:
+    def _cells(self, axes: tuple[tuple[str, Sequence[object]], ...]) -> list[ZScores]:
         r, p, c = self.u.shape
         offsets = np.arange(p, dtype=np.int32)[:, None] * np.int32(_FINE_CELLS)
         cells = (self.u * _FINE_CELLS).astype(np.int32) + offsets
@@ -131,11 +131,11 @@ class Scores:
         low, high = bdtr(outer, n, share), np.where(outer > 0, bdtrc(outer - 1, n, share), 1.0)
         tails = np.where(low < high, ndtri(low), -ndtri(high))
         return [
-            Tests("chi-squared of 64 cells over its mean", squared / degrees, _normal(squared, degrees), 1.0, axes),
-            Tests("share of numbers in the outer 2 of 2048 cells", outer / n, tails, share, axes),
+            ZScores("chi-squared of 64 cells over its mean", squared / degrees, _normal(squared, degrees), 1.0, axes),
+            ZScores("share of numbers in the outer 2 of 2048 cells", outer / n, tails, share, axes),
         ]
 
-    def coordinate_pairs(self) -> list[Tests]:
+    def coordinate_pairs(self) -> list[ZScores]:
         """Return tests that the coordinates of one point are uncorrelated, they and their squares."""
         v = self._few[:_FEW_REPLICATES].transpose(1, 2, 0)
         scores = standardized(np.concatenate(legendre(v), axis=1), 2)
@@ -147,7 +147,7 @@ class Scores:
         tests = []
         for what, a, b in (("", 0, 0), ("squares' ", c, c), ("mixed ", 0, c), ("mixed ", c, 0)):
             seen = products[:, first + a, second + b]
-            tests.append(Tests(f"{what}correlation", seen, seen * math.sqrt(v.shape[2]), 0.0, axes))
+            tests.append(ZScores(f"{what}correlation", seen, seen * math.sqrt(v.shape[2]), 0.0, axes))
         return tests
 
     @property
@@ -178,20 +178,20 @@ class Scores:
         return np.stack([standard_ranks(mean) for mean in means], axis=1)
 
 
-def across(a: Scores, b: Scores, what: str, lag: int = 0) -> list[Tests]:
+def across(a: Scores, b: Scores, what: str, lag: int = 0) -> list[ZScores]:
     """Return tests that replicate r of some noise is uncorrelated with replicate r + lag of other noise."""
     n = min(len(a.z), len(b.z)) - lag
     axes: tuple[tuple[str, Sequence[object]], ...] = (("points", a.few_points), ("and", b.few_points))
     tests = []
     for kind, x, y in zip(("", "squares' "), a.by_point, b.by_point, strict=True):
         seen = x[:n].T @ y[lag : n + lag] / n
-        tests.append(Tests(f"{kind}correlation of {what}", seen, seen * math.sqrt(n), 0.0, axes))
+        tests.append(ZScores(f"{kind}correlation of {what}", seen, seen * math.sqrt(n), 0.0, axes))
     ranks = (a.by_replicate[:n] * b.by_replicate[lag : n + lag]).mean(axis=0)
     means = (("mean of", ("scores", "squared scores", "products")),)
-    return [*tests, Tests(f"rank correlation of {what}", ranks, ranks * math.sqrt(n), 0.0, means)]
+    return [*tests, ZScores(f"rank correlation of {what}", ranks, ranks * math.sqrt(n), 0.0, means)]
 
 
-def every_lag(scores: Scores) -> list[Tests]:
+def every_lag(scores: Scores) -> list[ZScores]:
     """Return tests that replicates are serially uncorrelated at every lag up to half their number."""
     ranks = scores.by_replicate
     n = len(ranks)
@@ -200,10 +200,10 @@ def every_lag(scores: Scores) -> list[Tests]:
     sums = np.fft.irfft(np.abs(spectrum) ** 2, 2 * n, axis=0)[lags]
     terms = (n - lags)[:, None]
     axes = (("lag", [*lags]), ("mean of", ("scores", "squared scores", "products")))
-    return [Tests("rank correlation of replicates", sums / terms, sums / np.sqrt(terms), 0.0, axes)]
+    return [ZScores("rank correlation of replicates", sums / terms, sums / np.sqrt(terms), 0.0, axes)]
 
 
-def point_pairs(scores: Scores) -> list[Tests]:
+def point_pairs(scores: Scores) -> list[ZScores]:
     """Return tests that the points of one replicate are uncorrelated, they and their squares."""
     (n, p), points = scores.by_point[0].shape, scores.few_points
     first, second = np.nonzero(np.arange(p)[:, None] < np.arange(p))
@@ -211,7 +211,7 @@ def point_pairs(scores: Scores) -> list[Tests]:
     tests = []
     for kind, x in zip(("", "squares' "), scores.by_point, strict=True):
         seen = (x.T @ x / n)[first, second]
-        tests.append(Tests(f"{kind}correlation", seen, seen * math.sqrt(n), 0.0, (("points", pairs),)))
+        tests.append(ZScores(f"{kind}correlation", seen, seen * math.sqrt(n), 0.0, (("points", pairs),)))
     return tests
 
 
@@ -236,12 +236,12 @@ def standard_ranks(values: Floats) -> Floats:
     return ranks / spread if spread else ranks
 
 
-def _mean(sums: Floats, n: int, axes: tuple[tuple[str, Sequence[object]], ...]) -> Tests:
-    return Tests("mean of z", sums / n, sums / math.sqrt(n), 0.0, axes)
+def _mean(sums: Floats, n: int, axes: tuple[tuple[str, Sequence[object]], ...]) -> ZScores:
+    return ZScores("mean of z", sums / n, sums / math.sqrt(n), 0.0, axes)
 
 
-def _square(sums: Floats, n: int, axes: tuple[tuple[str, Sequence[object]], ...]) -> Tests:
-    return Tests("mean of z^2", sums / n, _normal(sums, n), 1.0, axes)
+def _square(sums: Floats, n: int, axes: tuple[tuple[str, Sequence[object]], ...]) -> ZScores:
+    return ZScores("mean of z^2", sums / n, _normal(sums, n), 1.0, axes)
 
 
 def _normal(chi_squared: Floats, degrees: int) -> Floats:

@@ -17,13 +17,13 @@ Gaps are relative to the largest value.
 
 from __future__ import annotations
 
+import reprlib
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.random import default_rng
 
-from mcgen._numbers import checked_integer
 from mcgen.arguments import checked_callable, checked_generator
 from mcgen.arrays import as_values, leading_length
 from mcgen.designs import MonteCarlo
@@ -34,9 +34,23 @@ from mcgen.moments import Floats
 from mcgen.noise import as_rows
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.statistics import Statistic
-from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, rows_of, widest_tolerance
-from mcgen.validation.conformance.random_states import OwnRandomStates, changed_since, read_states
-from mcgen.validation.conformance.reports import Finding, Law, NotJudgedError, Report, holds, judged
+from mcgen.validation.conformance.arguments import checked_size, checked_tolerance
+from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, kept, rows_of, widest_tolerance
+from mcgen.validation.conformance.random_states import (
+    OwnRandomStates,
+    changed_since,
+    random_states_law,
+    read_states,
+)
+from mcgen.validation.conformance.reports import (
+    Finding,
+    MeasuredLaw,
+    NotJudgedError,
+    Report,
+    holds,
+    judged,
+    raised,
+)
 
 _PRECISION = 1e-4
 _IMAGES = (1, 8, 8)
@@ -66,7 +80,7 @@ def check_statistic(
     condition : object, optional
         Given to the generator.
     n : int
-        How many samples, at least 3, where they are not given.
+        How many samples, at least 3; not looked at where they are given.
     seed : int or SeedSequence
         Of the images, or of the generator's noise.
     tolerance : float, optional
@@ -82,7 +96,8 @@ def check_statistic(
     Raises
     ------
     TypeError, ValueError
-        If it can't be called, there are fewer than 3 samples, or samples and generator are both given.
+        If it is no statistic, there are fewer than 3 samples, samples and generator are both given, there is a
+        condition without a generator, or the tolerance is below 0 or not finite.
 
     Examples
     --------
@@ -93,20 +108,39 @@ def check_statistic(
     >>> [check.law for check in check_statistic(lambda x: x.mean((1, 2, 3)) - x.mean()).failures]
     ['batch size', 'rows apart']
     """
-    checked_callable(statistic)
+    checked_statistic(statistic)
+    allowed = checked_tolerance(tolerance)
     if samples is not None and generator is not None:
         raise ValueError("check_statistic takes samples or a generator that makes them; got both. Leave one out")
-    if checked_integer("n", n) < 3:
-        raise ValueError(f"check_statistic needs at least 3 samples, to split and to reorder; got n={n}")
+    if condition is not None and generator is None:
+        raise ValueError(
+            f"a condition is for the generator that makes the samples; got {condition!r} without one. Pass "
+            "generator=..., or leave the condition out"
+        )
     with OwnRandomStates():
-        if generator is not None:
-            noise = as_rows(MonteCarlo().draw(checked_generator(generator).noise, n, seed, stream=("conformance",)))
-            samples = generator(noise, condition)
-        elif samples is None:
-            samples = _images(n, seed)
-        trial = _Trial(statistic, samples, tolerance)
+        if samples is None:
+            samples = _made_samples(generator, condition, checked_size("check_statistic", n), seed)
+        trial = _Trial(statistic, samples, allowed)
         checks = judged(LAWS, trial)
     return Report(name_of(statistic), f"{trial.n} samples", checks)
+
+
+def checked_statistic(statistic: Any) -> Statistic:
+    """Return a statistic that can be called; a class makes one and is none, though it can be called."""
+    if isinstance(statistic, type):
+        raise TypeError(
+            f"statistic must be a callable from n samples to n values; got the class {statistic.__name__}. Make one "
+            f"first: {statistic.__name__}(...)"
+        )
+    return checked_callable(statistic)
+
+
+def _made_samples(generator: Generator | None, condition: Any, n: int, seed: Seed) -> Any:
+    """Return samples of a generator, or images where there is none."""
+    if generator is None:
+        return _images(n, seed)
+    noise = as_rows(MonteCarlo().draw(checked_generator(generator).noise, n, seed, stream=("conformance",)))
+    return generator(noise, condition)
 
 
 def _images(n: int, seed: Seed) -> Floats:
@@ -120,12 +154,17 @@ class _Trial:
     """A statistic, samples for it, and its values of them at first."""
 
     def __init__(self, statistic: Statistic, samples: Any, tolerance: float | None) -> None:
-        self.statistic, self.n = statistic, leading_length(samples)
-        if self.n < 3:
-            raise ValueError(f"check_statistic needs at least 3 samples, to split and to reorder; got {self.n}")
-        self.given = tolerance
-        # Copies in the samples' own library: indexing by an array copies there.
-        self.samples = rows_of(samples, np.arange(self.n))
+        self.statistic, self.given = statistic, tolerance
+        try:
+            self.n = leading_length(samples)
+            # Copies in the samples' own library: indexing by an array copies there.
+            self.samples = rows_of(samples, np.arange(self.n))
+        except Exception as error:
+            raise TypeError(
+                "samples must be an array, a list, or a tuple of arrays that share their leading axis; got "
+                f"{reprlib.repr(samples)}. Pass n of them, such as an array of shape (n, ...)"
+            ) from error
+        checked_size("check_statistic", self.n, "n_samples")
         self.before = frozen(self.samples)
         states = read_states()
         self.raw = statistic(self.samples)
@@ -152,7 +191,7 @@ class _Trial:
         except RunError as error:
             return str(error).replace("'<lambda>'", repr(name_of(self.statistic)))
         except Exception as error:
-            return f"it raised {type(error).__name__}: {error}"
+            return raised(error)
         return "" if every[:1].size else "no components"
 
     @cached_property
@@ -235,76 +274,63 @@ def _in_other_precision(samples: Any) -> Any:
 
 
 def _samples_kept(trial: _Trial) -> Finding:
-    if not are_arrays(trial.before):
-        raise NotJudgedError("samples can't be compared")
-    return Finding(gap(trial.before, trial.samples_after))
+    return kept(trial.before, trial.samples_after, "samples")
 
 
 def _values_kept(trial: _Trial) -> Finding:
-    if not are_arrays(trial.first):
-        raise NotJudgedError("values can't be compared")
     trial.statistic(rows_of(trial.samples, np.roll(np.arange(trial.n), 1)))
-    return Finding(gap(trial.first, frozen(trial.raw)))
+    return kept(trial.first, trial.raw, "values")
 
 
-def _random_states(trial: _Trial) -> Finding:
-    return holds(not trial.changed_states, f"it changed the state of {', '.join(trial.changed_states)}")
-
-
-LAWS: tuple[Law[_Trial], ...] = (
-    Law(
+LAWS: tuple[MeasuredLaw[_Trial], ...] = (
+    MeasuredLaw(
         "values",
         _values,
         "n samples give n values, one or more real numbers each, and 1 sample gives 1",
         "return an array of shape (n,) or (n, k); name the axes of a mean, never squeeze",
     ),
-    Law("finite", _finite, "every value is finite", "use a statistic that is defined for every sample"),
-    Law(
+    MeasuredLaw("finite", _finite, "every value is finite", "use a statistic that is defined for every sample"),
+    MeasuredLaw(
         "deterministic",
         _deterministic,
         "the same samples give the same values, at once and after other samples",
         "it draws random numbers or keeps a state from call to call; fix what it draws when it is made",
     ),
-    Law(
+    MeasuredLaw(
         "place",
         _place,
         "a value does not depend on the place of its sample in the batch",
         "it uses the row's number; look at one sample at a time",
     ),
-    Law(
+    MeasuredLaw(
         "batch size",
         _batch_size,
         "a value does not depend on how many samples come with it",
         "it normalizes over the batch or divides by its size; name the axes of each mean",
     ),
-    Law(
+    MeasuredLaw(
         "rows apart",
         _rows_apart,
         "a value does not depend on the other samples",
         "it uses the batch's mean or extremes, or a network in training mode; look at one sample at a time",
     ),
-    Law(
+    MeasuredLaw(
         "precision",
         _precision,
         "samples in float32 and float64 give the same values",
         "it loses digits, as E[x^2] - E[x]^2 does: subtract the mean first, or sum in float64",
     ),
-    Law(
+    MeasuredLaw(
         "samples kept",
         _samples_kept,
         "the samples are left as they were",
         "work on a copy: samples.copy() or samples.clone()",
     ),
-    Law(
+    MeasuredLaw(
         "values kept",
         _values_kept,
         "later calls leave earlier values alone",
         "it writes its values into the same memory at every call; return a copy",
     ),
-    Law(
-        "random states",
-        _random_states,
-        "the global random states of numpy, Python and torch stay as they were",
-        "it draws from them or seeds them; keep a random state of its own, made with it",
-    ),
+    random_states_law("it draws from them or seeds them; keep a random state of its own, made with it"),
 )
