@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import SEED
 from scipy.stats import binom
 
+import mcgen
 from mcgen.cli import main
 from mcgen.intervals import Interval
 from mcgen.validation import verdicts
@@ -146,6 +149,14 @@ def test_laws_have_a_control_of_every_kind() -> None:
         "a statistic of the batch",
         "batch normalization",
     ]
+
+
+@pytest.mark.parametrize("check", [{"gap": np.nan}, {"gap": np.inf, "not_judged": "it did not repeat"}])
+def test_a_law_that_was_not_judged_neither_holds_nor_is_rejected(check: dict[str, Any]) -> None:
+    report = promises.check_statistic(mcgen.statistics.pixel_mean)
+    unclear = replace(report, checks=(replace(report.checks[0], **check), *report.checks[1:]))
+    assert not promises._lawful(unclear).holds
+    assert not control(promises._lawful(unclear)).holds
 
 
 def passing(full: bool, seed: int) -> list[Verdict]:

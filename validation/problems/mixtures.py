@@ -21,12 +21,13 @@ from scipy.fft import dct
 
 from mcgen.generators import Generator, as_generator
 from mcgen.moments import Floats
-from mcgen.noise import Array, NoiseSpec
+from mcgen.noise import Array, DType, NoiseSpec
 from mcgen.statistics import contrast, pixel_mean
 from mcgen.validation.problems._base import Problem, by_slices, parameters
 from mcgen.validation.problems.samplers import Mixture, Sampler, cosine_signals
 
 N_STEPS = 10
+_LARGE = 256
 _WEIGHTS = np.array([0.22, 0.18, 0.15, 0.13, 0.11, 0.09, 0.07, 0.05])
 _SEPARATION = 1.2
 # The most typical image of each digit, scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits
@@ -70,8 +71,10 @@ def image_mixture(side: int) -> Mixture:
 def image_generator(side: int, n_steps: int = N_STEPS) -> Generator:
     """Return DDIM with the exact score of `image_mixture(side)`: noise (side^2,) to images (n, side, side)."""
     sampler = Sampler(image_mixture(side).predict, cosine_signals(n_steps))
-    function = partial(_in_pixels, basis(side).astype(np.float32), sampler, side)
-    return as_generator(function, NoiseSpec.normal((side * side,)), name=f"mixture-{side * side}")
+    # Sums over many pixels decide between clusters: in float32 their rounding would show from batch to batch.
+    dtype: DType = "float32" if side * side < _LARGE else "float64"
+    function = partial(_in_pixels, basis(side).astype(dtype), sampler, side)
+    return as_generator(function, NoiseSpec.normal((side * side,), dtype), name=f"mixture-{side * side}")
 
 
 def digit_generator(n_steps: int = N_STEPS) -> Generator:
