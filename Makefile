@@ -19,7 +19,7 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m mcgen.validation benchmarks
 
-# The whole of what is promised, into docs/validation: up to an hour on two cores. In three minutes: mcgen validate.
+# The whole of what is promised, into docs/validation: up to an hour on two cores. In a minute or two: mcgen validate.
 validate: coverage
 	$(BIN)/mcgen validate --full --page docs/validation/promises.md
 

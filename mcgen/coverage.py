@@ -45,10 +45,11 @@ def coverage_warnings(
     skewed, worst = _too_few(n, skewness), int(skewness.argmax())
     if n < FEWEST_WITHOUT_WARNING:
         near = _at_most(n, [*EXAMPLE_COVERAGE])
+        plain, _ = EXAMPLE_COVERAGE[near]
         found.append(
-            f"{n} replicates are few: at {near} of them 95 % Student t intervals covered "
-            f"{EXAMPLE_COVERAGE[near][0]:.2f} in simulations of replicate means with skewness {EXAMPLE_SKEWNESS} (0.95 of normal ones; of more skewed "
-            "ones less), and so few can't show theirs. Use at least 25: more evaluations, or fewer points a replicate"
+            f"{n} replicates are few: at {near} of them 95 % Student t intervals covered {plain:.2f} in simulations of "
+            f"replicate means with skewness {EXAMPLE_SKEWNESS} (0.95 of normal ones; of more skewed ones less), and so "
+            "few can't show theirs. Use at least 25: more evaluations, or fewer points a replicate"
         )
     if skewed.any():
         found.append(

@@ -55,7 +55,7 @@ The interval of an efficiency is the jackknife's on the log scale; an F interval
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,7 +73,7 @@ from mcgen.noise import Array, Block, Noise, NoiseSpec
 from mcgen.random import Seed
 from mcgen.validation.coverage import simulate
 from mcgen.validation.problems import PROBLEMS, Problem
-from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Verdict, at_most, control, holding, mean, share
+from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Study, Verdict, at_most, control, holding, mean, share
 
 _NORMAL = NoiseSpec.normal((1,), "float64")
 _ROUNDING = 2.0**-52
@@ -354,7 +354,7 @@ def efficiency_coverage_table(repetitions: int = 2000, seed: int = 0) -> pd.Data
     return pd.DataFrame(rows)
 
 
-STUDIES: dict[str, Callable[[bool, int], list[Verdict]]] = {
+STUDIES: dict[str, Study] = {
     "antithetic pairs": antithetic_pairs,
     "k-antithetic points": k_antithetic,
     "points taken as independent": points_as_independent,

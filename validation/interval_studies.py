@@ -6,7 +6,7 @@ Each study returns its verdicts; `full` has more cells. Its negative controls ar
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import get_args
 
@@ -26,7 +26,7 @@ from mcgen.run import Task
 from mcgen.statistics import identity
 from mcgen.validation.coverage import Coverage, coverage_study, intervals_of_runs, simulate
 from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.verdicts import FALSE_ALARM, Verdict, at_most, control, inside, share
+from mcgen.validation.verdicts import FALSE_ALARM, Study, Verdict, at_most, control, inside, share
 
 REPETITIONS = 12_000
 # Whose replicate means are close to normal; exact truths first.
@@ -211,7 +211,7 @@ def family_wise(k: int, n: int, runs: int, methods: tuple[SimultaneousMethod, ..
     return [*shares[:-1], *ratios, control(shares[-1])]
 
 
-STUDIES: dict[str, Callable[[bool, int], list[Verdict]]] = {
+STUDIES: dict[str, Study] = {
     "Student t on exactly normal replicate means": exact_fixtures,
     "1.96 in place of the t quantile": normal_interval,
     "intervals that follow skewness": skewed_statistics,

@@ -31,7 +31,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import expit, logsumexp
 
 from mcgen.moments import Floats
-from mcgen.validation.verdicts import Verdict, at_most, control
+from mcgen.validation.verdicts import Study, Verdict, at_most, control, inside
 
 ROUNDING = 1e-9
 _GRID = np.linspace(-40.0, 40.0, 8001)
@@ -278,6 +278,7 @@ def density_ratio(full: bool, seed: int) -> list[Verdict]:
     lines = [p.at(0.3) for p in mixtures if p.means.shape[1] == 1]
     gap = max(abs(_second_moment(p, 40.0) / (1 + chi_square(p)) - 1) for p in lines)
     wide, wider, widest = (Mixture(np.ones(1), np.zeros((1, 1)), np.full((1, 1), v)) for v in (1.5, 1.54, 2.5))
+    before, after = (1 / (1 + chi_square(widest.at(t))) for t in (0.2027, 0.2028))
     promise = "int h_0^2 phi over [-16, 16] over that over [-8, 8] for N(0, {})"
     return [
         at_most("int h^2 phi over 1 + its closed D, less 1, the largest of random mixtures", gap, ROUNDING),
@@ -285,8 +286,8 @@ def density_ratio(full: bool, seed: int) -> list[Verdict]:
         control(at_most("D_{t + 0.02} / D_t of N(0, 1.5) without drift", chi_square(wider) / chi_square(wide), 1.0)),
         at_most(promise.format(1.5), _second_moment(wide, 16.0) / _second_moment(wide, 8.0), 1.001),
         control(at_most(promise.format(2.5), _second_moment(widest, 16.0) / _second_moment(widest, 8.0), 1.001)),
-        control(at_most("D_t of N(0, 2.5) just before t = log(1.5) / 2", chi_square(widest.at(0.2027)), 1e5)),
-        at_most("D_t of N(0, 2.5) just after t = log(1.5) / 2", chi_square(widest.at(0.2028)), 1e5),
+        control(inside("1 / (1 + D_t) of N(0, 2.5) just before t = log(1.5) / 2", before, 1e-5, 1.0)),
+        inside("1 / (1 + D_t) of N(0, 2.5) just after t = log(1.5) / 2", after, 1e-5, 1.0),
     ]
 
 
@@ -346,7 +347,7 @@ def ddim_step(full: bool, seed: int) -> list[Verdict]:
     ]
 
 
-STUDIES: dict[str, Callable[[bool, int], list[Verdict]]] = {
+STUDIES: dict[str, Study] = {
     "univariate monotone networks": univariate_networks,
     "monotone in many dimensions": many_dimensions,
     "correlation -1": affine_antisymmetry,
