@@ -8,7 +8,8 @@ statements are those of [1]_ as public summaries give them; proofs without a ref
 The Ornstein-Uhlenbeck process dX = -X dt + sqrt(2) dW takes X_0 ~ p_0 to
 :math:`X_t = e^{-t} X_0 + \sigma_t \xi`, :math:`\sigma_t^2 = 1 - e^{-2t}`, xi ~ N(0, I), of density p_t and score
 :math:`s_t = \nabla \log p_t`; a component N(m, v) of a mixture becomes N(e^{-t} m, 1 + e^{-2t} (v - 1)). With phi the
-density of N(0, I), h_t = p_t / phi is P_t h_0 for the process's semigroup P_t, which is self-adjoint under phi.
+density of N(0, I), h_t = p_t / phi is P_t h_0 for the process's semigroup P_t, which is self-adjoint under phi [3]_.
+Independent coordinates are associated [2]_.
 
 .. rubric:: References
 
