@@ -37,6 +37,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.longrepr = f"skipped, where everything must run: {report.longrepr}"
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """A whole module that skips itself is no test that could be counted as failed."""
+    report = (yield).get_result()
+    if report.skipped and collector.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where everything must run: {report.longrepr}"
+
+
 def z_score(values: np.ndarray, truth: float) -> float:
     """How many standard errors the mean of independent values is from the truth."""
     return float((values.mean() - truth) / (values.std(ddof=1) / np.sqrt(len(values))))

@@ -55,7 +55,7 @@ def test_names_are_chosen_by_a_part_in_capitals_or_not() -> None:
         chosen(["Pairs", "nets"], "x", "design")
 
 
-NEEDS = {"coverage": "statsmodels", "models": "torch", "benchmarks": "torch", "efficiency": "statsmodels"}
+NEEDS = {"models": "torch", "benchmarks": "torch"}
 
 
 def written_pages(folder: Path) -> None:
@@ -100,13 +100,11 @@ def test_missing_pages_are_told_before_anything_is_measured(
 
 
 def test_workers_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("statsmodels")
     assert main(["coverage", "--workers", "0"]) == 2
     assert "--workers must be at least 1; got 0" in capsys.readouterr().err
 
 
 def test_only_chooses_in_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("statsmodels")
     from mcgen.validation import benchmarks, efficiency, problems
 
     made = []

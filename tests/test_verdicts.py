@@ -16,12 +16,8 @@ from scipy.stats import binom
 import mcgen
 from mcgen.cli import main
 from mcgen.intervals import Interval
-from mcgen.validation import verdicts
+from mcgen.validation import promises, verdicts
 from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Verdict, acceptance_band, control
-
-pytest.importorskip("statsmodels")
-
-from mcgen.validation import promises
 
 PAGE = "before\n<!-- made by -->\n<!-- end -->\n<!-- promises -->\nold\n<!-- end -->\nafter\n"
 

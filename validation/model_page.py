@@ -32,8 +32,13 @@ def write_page(folder: Path, only: str = "") -> None:
         draft = store.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(numbers, indent=1) + "\n")
         os.replace(draft, store)
-    numbers = _stored(store)
-    fill_page(page, {title: table(numbers) for title, table in TABLES.items()})
+    write_tables(folder)
+
+
+def write_tables(folder: Path) -> None:
+    """Write the tables of the stored numbers into the page."""
+    numbers = _stored(folder / "models.json")
+    fill_page(folder / "models.md", {title: table(numbers) for title, table in TABLES.items()})
 
 
 def _stored(path: Path) -> Numbers:
