@@ -156,6 +156,32 @@ class TorchGenerator:
         ValueError
             If the statistic gives no tensor of n values, or the samples carry no gradient.
         """
+        found = self._slopes(noise, statistic, condition, vector=False)
+        return found[:, 0] if isinstance(found, np.ndarray) else {name: block[:, 0] for name, block in found.items()}
+
+    def jacobian(self, noise: Noise, statistic: Callable[[Any], Any], condition: object = None) -> Noise:
+        """Return the gradients of all components of a statistic, by backpropagation of one set of samples.
+
+        Parameters
+        ----------
+        noise, condition
+            As for `gradient`.
+        statistic : callable
+            From n samples to a tensor of shape (n,) or (n, ...), k numbers a sample.
+
+        Returns
+        -------
+        ndarray of shape (n, k, ...), or a mapping of such arrays
+            Entry (i, j) is the gradient of component j of value i, components in C order, by noise i.
+
+        Raises
+        ------
+        ValueError
+            As for `gradient`.
+        """
+        return self._slopes(noise, statistic, condition, vector=True)
+
+    def _slopes(self, noise: Noise, statistic: Callable[[Any], Any], condition: object, vector: bool) -> Noise:
         given = self.tensors_of(noise)
         lone = isinstance(given, torch.Tensor)
         blocks = {"noise": given} if isinstance(given, torch.Tensor) else given
@@ -163,7 +189,7 @@ class TorchGenerator:
         with torch.enable_grad():
             values = statistic(self._run(tensors["noise"] if lone else tensors, condition))
             n = len(next(iter(tensors.values())))
-            if not isinstance(values, torch.Tensor) or values.shape != (n,):
+            if not isinstance(values, torch.Tensor) or not (_is_vector if vector else _is_single)(values, n):
                 found = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
                 raise ValueError(f"a gradient needs a statistic that returns a tensor of {n} values; got {found}")
             if not values.requires_grad:
@@ -171,9 +197,11 @@ class TorchGenerator:
                     f"the samples of {self.name!r} carry no gradient: its function runs under torch.no_grad or leaves "
                     "torch. Give its undecorated function (function.__wrapped__), or estimate without gradients"
                 )
-            slopes = torch.autograd.grad(values.sum(), [*tensors.values()], allow_unused=True, materialize_grads=True)
+            sums = values.reshape(n, -1).sum(0)
+            slopes = [_slopes_of(total, [*tensors.values()], last=j + 1 == len(sums)) for j, total in enumerate(sums)]
         gradients = {
-            b: as_numpy(g.to(torch.float64)).astype(self.noise.dtype) for b, g in zip(tensors, slopes, strict=True)
+            name: np.stack([as_numpy(g.to(torch.float64)).astype(self.noise.dtype) for g in parts], axis=1)
+            for name, parts in zip(tensors, zip(*slopes, strict=True), strict=True)
         }
         return gradients["noise"] if lone else gradients
 
@@ -291,6 +319,18 @@ def checked_class(condition: Any, n_classes: int) -> int:
             "classes give a list of them to estimate"
         )
     return lone
+
+
+def _is_single(values: torch.Tensor, n: int) -> bool:
+    return values.shape == (n,)
+
+
+def _is_vector(values: torch.Tensor, n: int) -> bool:
+    return values.shape[:1] == (n,) and values.numel() > 0
+
+
+def _slopes_of(total: torch.Tensor, tensors: list[torch.Tensor], last: bool) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(total, tensors, retain_graph=not last, allow_unused=True, materialize_grads=True)
 
 
 def _widened(samples: Any) -> Any:

@@ -4,11 +4,20 @@ The one idea: a design draws independent replicates of dependent noise, a replic
 and inference sees only these independent, identically distributed means.
 """
 
-from mcgen import intervals, statistics
+from mcgen import bases, intervals, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
 from mcgen.comparison import Comparison, compare
-from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.designs import (
+    Antithetic,
+    Design,
+    KAntithetic,
+    LatinHypercube,
+    MonteCarlo,
+    OrthogonalAntithetic,
+    Sobol,
+    Subspace,
+)
 from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError
 from mcgen.estimates import Estimate
 from mcgen.estimation import difference, estimate
@@ -27,13 +36,17 @@ __all__ = [
     "GeneratorWarning",
     "Interval",
     "KAntithetic",
+    "LatinHypercube",
     "MonteCarlo",
     "NoiseSpec",
     "NonFiniteError",
+    "OrthogonalAntithetic",
     "RunError",
     "Sobol",
+    "Subspace",
     "__version__",
     "as_generator",
+    "bases",
     "citation",
     "compare",
     "difference",

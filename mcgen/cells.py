@@ -15,6 +15,8 @@ from scipy.special import ndtr, ndtri
 from mcgen.noise import Array, DType, Law
 
 _FLOAT32_DIGITS = 23
+# Of a float64's 53: what is left keeps a middle inside its stratum through rounding.
+_FLOAT64_DIGITS = 50
 
 
 def number_from_digits(digits: NDArray[np.uint32], law: Law, dtype: DType, out: Array | None = None) -> Array:
@@ -40,6 +42,42 @@ def number_from_digits(digits: NDArray[np.uint32], law: Law, dtype: DType, out: 
         return middles.astype(dtype, copy=False)
     out[...] = middles
     return out
+
+
+def number_in_stratum(
+    strata: NDArray[np.uint64], n_strata: int, digits: NDArray[np.uint32], law: Law, dtype: DType, out: Array
+) -> None:
+    """Store the numbers of the law that 32-bit digits stand for, inside strata [p, p + 1) / n of (0, 1).
+
+    A cell of 2^-32 may lie across the border of two strata where n is no power of two, and its middle then in the
+    wrong one. Therefore each stratum has 2^b cells of its own, of the same size in all: the middles
+    (p + (m + 1/2) / 2^b) / n are uniform on n 2^b cells, each of which lies in one stratum. n 2^b is at most 2^50, or
+    2^23 for uniform numbers in float32, so that rounding leaves them there.
+
+    Parameters
+    ----------
+    strata : ndarray of uint64
+        p, any shape.
+    n_strata : int
+        n, at most 2^22.
+    digits : ndarray of uint32
+        Of the same shape; the first b digits count.
+    law : {"normal", "uniform"}
+        As in `number_from_digits`.
+    dtype : {"float32", "float64"}
+        Type of the result.
+    out : ndarray
+        Of the same shape and of type `dtype`.
+    """
+    in_all = _FLOAT32_DIGITS if law == "uniform" and dtype == "float32" else _FLOAT64_DIGITS
+    b = min(32, in_all - (n_strata - 1).bit_length())
+    middles = np.add(digits >> np.uint32(32 - b), 0.5, dtype=np.float64)
+    middles *= 2.0**-b
+    middles += strata
+    middles /= n_strata
+    if law == "normal":
+        ndtri(middles, out=middles)
+    out[...] = middles
 
 
 def uniform_from_normal(z: NDArray[np.float64], dtype: DType) -> Array:

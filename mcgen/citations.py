@@ -48,6 +48,35 @@ _ENTRIES = {
   volume = {8}, number = {1}, pages = {71--102},
   year = {1998}
 }""",
+    "mckay1979comparison": """@article{mckay1979comparison,
+  title = {A comparison of three methods for selecting values of input variables in the analysis of output from a
+    computer code},
+  author = {McKay, M. D. and Beckman, R. J. and Conover, W. J.},
+  journal = {Technometrics},
+  volume = {21}, number = {2}, pages = {239--245},
+  year = {1979}
+}""",
+    "stein1987large": """@article{stein1987large,
+  title = {Large sample properties of simulations using {Latin} hypercube sampling},
+  author = {Stein, Michael},
+  journal = {Technometrics},
+  volume = {29}, number = {2}, pages = {143--151},
+  year = {1987}
+}""",
+    "yu2016orthogonal": """@inproceedings{yu2016orthogonal,
+  title = {Orthogonal random features},
+  author = {Yu, Felix X. and Suresh, Ananda Theertha and Choromanski, Krzysztof and Holtmann-Rice, Daniel and Kumar,
+    Sanjiv},
+  booktitle = {Advances in Neural Information Processing Systems 29},
+  year = {2016}
+}""",
+    "rowland2018geometrically": """@inproceedings{rowland2018geometrically,
+  title = {Geometrically coupled {Monte Carlo} sampling},
+  author = {Rowland, Mark and Choromanski, Krzysztof and Chalus, Fran{\\c c}ois and Pacchiano, Aldo and Sarl{\\'o}s,
+    Tam{\\'a}s and Turner, Richard E. and Weller, Adrian},
+  booktitle = {Advances in Neural Information Processing Systems 31},
+  year = {2018}
+}""",
     "lecuyer2023confidence": """@inproceedings{lecuyer2023confidence,
   title = {Confidence intervals for randomized quasi-{Monte Carlo} estimators},
   author = {L'Ecuyer, Pierre and Nakayama, Marvin K. and Owen, Art B. and Tuffin, Bruno},
@@ -107,6 +136,8 @@ _ENTRIES = {
 _OF_DESIGN = {
     "Antithetic": ("jia2025antithetic", "hammersley1956antithetic"),
     "KAntithetic": ("jia2025antithetic",),
+    "LatinHypercube": ("mckay1979comparison", "stein1987large"),
+    "OrthogonalAntithetic": ("yu2016orthogonal", "rowland2018geometrically"),
     "Sobol": ("joe2008sobol", "matousek1998discrepancy", "lecuyer2023confidence"),
 }
 _OF_METHOD = {

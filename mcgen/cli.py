@@ -14,7 +14,7 @@ from typing import Any
 from mcgen import statistics
 from mcgen._version import __version__
 from mcgen.comparison import Comparison, compare
-from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, OrthogonalAntithetic, Sobol
 from mcgen.errors import RunError
 from mcgen.estimates import Estimate
 from mcgen.estimation import estimate
@@ -23,7 +23,12 @@ from mcgen.estimation import estimate
 _DEMO = "mcgen.validation.demo:run_demo"
 _VALIDATE = "mcgen.validation.promises:validate"
 
-_DESIGNS: dict[str, Callable[[int], Design]] = {"k-antithetic": KAntithetic, "sobol": Sobol}
+_DESIGNS: dict[str, Callable[[int], Design]] = {
+    "k-antithetic": KAntithetic,
+    "sobol": Sobol,
+    "latin-hypercube": LatinHypercube,
+    "orthogonal": OrthogonalAntithetic,
+}
 _FIXED_DESIGNS: dict[str, Design] = {"monte-carlo": MonteCarlo(), "antithetic": Antithetic()}
 STATISTICS = ("pixel_mean", "brightness", "contrast", "centroid", "identity")
 """Statistics that have a name."""
@@ -163,7 +168,8 @@ def design_named(text: str, n_points: int | None) -> Design:
     if name in _DESIGNS and points is not None:
         return _DESIGNS[name](points)
     raise ValueError(
-        f"a design is one of {', '.join(_FIXED_DESIGNS)}, k-antithetic:K or sobol:N (N a power of two); got {text!r}"
+        f"a design is one of {', '.join(_FIXED_DESIGNS)}, k-antithetic:K, sobol:N (N a power of two), "
+        f"latin-hypercube:N or orthogonal:N (N even); got {text!r}"
         + (f" with --n-points {n_points}" if n_points is not None else "")
     )
 
@@ -194,7 +200,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--n-evaluations", type=int, default=3200, help="samples a design (default: 3200)")
     one = commands.add_parser("estimate", help="estimate a statistic of your own generator")
     one.set_defaults(command=_estimate)
-    one.add_argument("--design", required=True, help="monte-carlo, antithetic, k-antithetic:K or sobol:N")
+    one.add_argument(
+        "--design",
+        required=True,
+        help="monte-carlo, antithetic, k-antithetic:K, sobol:N, latin-hypercube:N or orthogonal:N",
+    )
     one.add_argument("--n-points", type=int, help="points of the design, where its name does not say them")
     several = commands.add_parser("compare", help="compare designs on your own generator")
     several.set_defaults(command=_compare)

@@ -42,6 +42,8 @@ class Provenance:
         Text form of the condition; of all of them for an average.
     batch_size : int
         Rows that the model saw at a time.
+    pilot_evaluations : int
+        What was spent before the run to make the design, once for all conditions; not in `n_evaluations`.
     partial : bool
         Whether the run ended before its time.
     common_random_numbers : bool
@@ -74,6 +76,7 @@ class Provenance:
     seconds_per_evaluation: float = 0.0
     timing_error: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    pilot_evaluations: int = 0
 
     @property
     def seed_text(self) -> str:

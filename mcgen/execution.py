@@ -237,6 +237,7 @@ def provenance_of(task: Task, outcome: Outcome) -> Provenance:
         seed=as_seed_sequence(task.seed),
         condition=None if task.condition is None else condition_text(task.condition),
         batch_size=task.batch_size,
+        pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)),
         partial=outcome.partial,
         rounding=task.rounding,
         seconds=outcome.clock.seconds,

@@ -99,17 +99,27 @@ class Stream:
 
     def digits(self, replicates: range, size: int) -> NDArray[np.uint32]:
         """Return i.i.d. 32-bit words, shape (len(replicates), size)."""
+        tiles = self._digit_tiles(replicates, size)
+        rows, part = next(tiles)
+        if len(part) == len(replicates):
+            # A copy would take as much memory again.
+            return part
         out = np.empty((len(replicates), size), np.uint32)
-        for rows, skip in self._tiles(replicates, size):
-            first, last = skip * size, (skip + rows.stop - rows.start) * size
-            words = self._philox.random_raw((last + 1) // 2).astype("<u8", copy=False).view("<u4")
-            out[rows] = words[first:last].reshape(-1, size)
+        out[rows] = part
+        for rows, part in tiles:
+            out[rows] = part
         return out
 
     def generator(self, index: int) -> NumpyGenerator:
         """Return numpy's generator set to the numbers of one index; valid until the stream is used again."""
         self._seek(index)
         return self._generator
+
+    def _digit_tiles(self, replicates: range, size: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
+        for rows, skip in self._tiles(replicates, size):
+            first, last = skip * size, (skip + rows.stop - rows.start) * size
+            words = self._philox.random_raw((last + 1) // 2).astype("<u8", copy=False).view("<u4")
+            yield rows, words[first:last].reshape(-1, size).astype(np.uint32, copy=False)
 
     def _tiles(self, replicates: range, size: int) -> Iterator[tuple[slice, int]]:
         """Set the counter to each tile in turn; yield its rows in the output and how many replicates to skip."""

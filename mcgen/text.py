@@ -77,6 +77,7 @@ def summary_text(estimate: Estimate) -> str:
         "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
         "design": f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}",
         "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.strata else ""),
+        "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "noise": p.noise,
         "condition": p.condition,
         "seed": p.seed_text,

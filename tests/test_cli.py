@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mcgen
-from mcgen.cli import main
+from mcgen.cli import design_named, main
 
 MODEL = """
 import numpy as np
@@ -70,6 +70,14 @@ def test_compare_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(table.estimates) == 4
     assert table.estimates[0].provenance.condition == "2"
     assert "KAntithetic(k=8)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "design"),
+    [("latin-hypercube:10", mcgen.LatinHypercube(10)), ("orthogonal:8", mcgen.OrthogonalAntithetic(8))],
+)
+def test_designs_have_names(text: str, design: mcgen.Design) -> None:
+    assert design_named(text, None) == design_named(text.partition(":")[0], design.n_points) == design
 
 
 def test_module_runs_as_a_command() -> None:

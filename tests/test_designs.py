@@ -13,9 +13,19 @@ from numpy.random import SeedSequence
 from scipy.special import ndtr
 
 import mcgen
-from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol
+from mcgen import Antithetic, Block, KAntithetic, LatinHypercube, MonteCarlo, NoiseSpec, OrthogonalAntithetic, Sobol
 
-DESIGNS = [MonteCarlo(), Antithetic(), KAntithetic(2), KAntithetic(5), Sobol(2), Sobol(16), Sobol(256)]
+DESIGNS = [
+    MonteCarlo(),
+    Antithetic(),
+    KAntithetic(2),
+    KAntithetic(5),
+    LatinHypercube(6),
+    OrthogonalAntithetic(6),
+    Sobol(2),
+    Sobol(16),
+    Sobol(256),
+]
 SPECS = [
     NoiseSpec.normal((3, 2)),
     NoiseSpec.normal((3, 2), "float64"),
@@ -109,9 +119,9 @@ def test_every_point_has_the_declared_law(design: mcgen.Design, spec: NoiseSpec)
 
 
 def test_the_count_of_statistical_checks_holds() -> None:
-    """The checks of the declared law are the most numerous; with those of the other tests they stay under 600."""
+    """The checks of the declared law are the most numerous; with those of the other tests they stay under 700."""
     points = sum(len({0, design.n_points // 2, design.n_points - 1}) for design in DESIGNS)
-    assert points * len(SPECS) * 5 <= 400
+    assert points * len(SPECS) * 5 <= 440
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=str)
@@ -180,6 +190,14 @@ def test_antithetic_negates_every_block_but_iid_ones() -> None:
     ("make", "message"),
     [
         (lambda: KAntithetic(1), "at least k = 2 points; got k = 1. For one point use MonteCarlo"),
+        (lambda: LatinHypercube(1), "n_points from 2 to 4194304; got 1. For one point use MonteCarlo"),
+        (lambda: LatinHypercube(2**23), "n_points from 2 to 4194304; got 8388608. Take more replicates"),
+        (lambda: OrthogonalAntithetic(7), "an even n_points, at least 2; got 7. Near it: 6 and 8"),
+        (lambda: OrthogonalAntithetic(0), "an even n_points, at least 2; got 0. Near it: 2"),
+        (
+            lambda: OrthogonalAntithetic(8).draw((3,), 2, 0),
+            "a block of 3 numbers has 3; got n_points = 8. Take at most 6",
+        ),
         (lambda: Sobol(48), "a power of two from 2 to 16777216 as n_points; got 48. Near it: 32 and 64"),
         (lambda: Sobol(0), "a power of two from 2"),
         (lambda: Sobol(2**30), "a power of two from 2"),

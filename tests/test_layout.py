@@ -19,9 +19,17 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 # From the lowest layer to the highest; a module imports from its own layer's predecessors only.
 LAYERS = [
     ["_version", "_numbers", "errors", "noise"],
-    ["random", "cells", "arrays"],
+    ["random", "cells", "arrays", "basis"],
     ["designs._base"],
-    ["designs.monte_carlo", "designs.antithetic", "designs.k_antithetic", "designs.sobol"],
+    [
+        "designs.monte_carlo",
+        "designs.antithetic",
+        "designs.k_antithetic",
+        "designs.latin_hypercube",
+        "designs.orthogonal",
+        "designs.sobol",
+    ],
+    ["designs.subspace"],
     ["designs"],
     ["generators"],
     ["moments", "statistics"],
@@ -29,6 +37,7 @@ LAYERS = [
     ["run", "intervals"],
     ["efficiency", "coverage", "serialization", "text"],
     ["plot", "progress", "arguments"],
+    ["bases"],
     ["estimates", "report"],
     ["execution"],
     ["conditions"],

@@ -105,13 +105,19 @@ def _faster(job: Job, peer: Job) -> float:
 
 def plain_table(n: int = 3200) -> pd.DataFrame:
     """Time the other designs against bare standard_normal calls, of as many numbers as come out."""
-    designs = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8))
+    designs = (
+        mcgen.MonteCarlo(),
+        mcgen.Antithetic(),
+        mcgen.KAntithetic(8),
+        mcgen.LatinHypercube(64),
+        mcgen.OrthogonalAntithetic(64),
+    )
     return pd.DataFrame([_plain_row(design, n, d) for d in (64, 3072, 16384) for design in designs])
 
 
 def _plain_row(design: Design, n: int, d: int) -> dict[str, Any]:
     job = partial(design.draw, (d,), n // design.n_points, 0)
-    fresh = n // 2 if design == mcgen.Antithetic() else n
+    fresh = n // 2 if isinstance(design, mcgen.Antithetic | mcgen.OrthogonalAntithetic) else n
     return {
         "design": str(design),
         "d": d,
@@ -123,8 +129,18 @@ def _plain_row(design: Design, n: int, d: int) -> dict[str, Any]:
 def memory_table() -> pd.DataFrame:
     """Measure the peak memory of drawing noise over the size of the noise."""
     rows = []
-    designs = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8), mcgen.Sobol(64), mcgen.Sobol(2**20))
-    for design, d, count in zip(designs, (3072, 3072, 3072, 3072, 8), (3200, 1600, 400, 50, 1), strict=True):
+    cases: tuple[tuple[Design, int, int], ...] = (
+        (mcgen.MonteCarlo(), 3072, 3200),
+        (mcgen.Antithetic(), 3072, 1600),
+        (mcgen.KAntithetic(8), 3072, 400),
+        (mcgen.Sobol(64), 3072, 50),
+        (mcgen.Sobol(2**20), 8, 1),
+        (mcgen.LatinHypercube(64), 3072, 50),
+        (mcgen.LatinHypercube(2**20), 8, 1),
+        (mcgen.OrthogonalAntithetic(64), 3072, 50),
+        (mcgen.OrthogonalAntithetic(64), 196_608, 1),
+    )
+    for design, d, count in cases:
         design.draw((d,), 1, 0, points=range(1))
         tracemalloc.start()
         noise = np.asarray(design.draw((d,), count, 0))

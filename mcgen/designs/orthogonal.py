@@ -1,0 +1,148 @@
+r"""Orthogonal antithetic points: orthogonal directions, each with its negation, of lengths of their own.
+
+From m = n/2 <= d vectors :math:`a_1, ..., a_m` i.i.d. N(0, I) of d numbers, the rows of A, and :math:`A = L Q` with
+L lower triangular of positive diagonal and the rows :math:`q_i` of Q orthonormal,
+
+.. math:: z_i = \|a_i\|\, q_i, \qquad -z_i.
+
+For V orthogonal, A V has the law of A, hence (L, Q V) that of (L, Q): Q is Haar-distributed and independent of L [1]_.
+The lengths :math:`\|a_i\|`, those of the rows of L, are independent chi variables of d degrees. So they are
+independent of the directions, and each :math:`\pm z_i` alone is exactly N(0, I): the points of a randomly rotated
+cross-polytope [2]_ [3]_ [4]_, each pair of them with its own radius.
+
+What is odd in the noise goes away entirely, as with pairs. Of the even part, a quadratic form z'Bz has a mean over the
+points of variance
+
+.. math:: \frac{2}{m} \Bigl(\mathrm{tr} B^2 - \frac{(m - 1)\, d}{(d - 1)(d + 2)}\, \mathrm{tr} B_0^2 \Bigr),
+   \qquad B_0 = B - \frac{\mathrm{tr} B}{d} I,
+
+since over a whole frame :math:`\sum_i q_i' B q_i = \mathrm{tr} B` is constant, so that two of its terms have -1/(d - 1)
+times their variance :math:`2\, \mathrm{tr} B_0^2 / (d (d + 2))` as covariance, and the radii bring :math:`d^2`. As many
+pairs have :math:`2\, \mathrm{tr} B^2 / m`: of a form without trace 2/(d + 2) of that is left at m = d, and the squared
+length :math:`|z|^2` neither gains nor loses. In general, by the Funk-Hecke formula, the values of a spherical harmonic
+of even degree k in two orthogonal directions of uniform law have the correlation
+
+.. math:: P_k(0) = (-1)^{k/2} \frac{1 \cdot 3 \cdots (k - 1)}{(d - 1)(d + 1) \cdots (d + k - 3)}:
+
+degree 2 gains, and what is purely of degree 4 may lose a factor of up to 1 + 3/(d + 1) at m = d.
+
+Q is computed from the Gram matrix :math:`A A' = L L'` [5]_, some d n^2 operations, all of them products of matrices, in
+the type of the noise; sums over pieces of the coordinates are in double precision. Its error grows as the square of the
+condition of A, so it is for d >= 2 m + 16, where that is about 6 at most. For fewer dimensions there are Householder's
+reflections, in double precision. Either is done a whole replicate at a time.
+
+.. rubric:: References
+
+.. [1] F. Mezzadri (2007). How to generate random matrices from the classical compact groups. Notices Amer. Math. Soc.
+   54(5), 592-604.
+.. [2] I. Deak (1980). Three digit accurate multiple normal probabilities. Numer. Math. 35, 369-380.
+.. [3] F. X. Yu, A. T. Suresh, K. Choromanski, D. Holtmann-Rice, S. Kumar (2016). Orthogonal random features. NIPS 29.
+.. [4] M. Rowland, K. Choromanski, F. Chalus, A. Pacchiano, T. Sarlos, R. E. Turner, A. Weller (2018). Geometrically
+   coupled Monte Carlo sampling. NeurIPS 31.
+.. [5] A. Stathopoulos, K. Wu (2002). A block orthogonalization procedure with constant synchronization requirements.
+   SIAM J. Sci. Comput. 23(6), 2165-2182.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcgen._numbers import checked_integer
+from mcgen.cells import uniform_from_normal
+from mcgen.designs._base import PointsDesign, _Pieces
+from mcgen.noise import Array, Law
+
+# Coordinates at a time: short sums in single precision, and results that are stored while they are in cache.
+_COORDINATES = 4096
+# Dimensions beyond 2 m, that there are enough of them where m is small.
+_SURPLUS = 16
+
+
+@dataclass(frozen=True)
+class OrthogonalAntithetic(PointsDesign):
+    """Random orthogonal directions with independent lengths, each with its negation: points 2i and 2i + 1 are a pair.
+
+    Beyond the odd part of a statistic, which pairs z, -z remove, this integrates quadratic forms without trace the
+    better the nearer n_points / 2 is to the dimension. Uniform blocks are the normal distribution function of such
+    points.
+
+    Parameters
+    ----------
+    n_points : int
+        Even, from 2 to twice the numbers of the smallest block.
+
+    Notes
+    -----
+    The mathematics and its references open the module `mcgen.designs.orthogonal`.
+    """
+
+    n_points: int
+
+    def __post_init__(self) -> None:
+        n = checked_integer("n_points", self.n_points)
+        if n < 2 or n % 2:
+            near = f"{n - 1} and {n + 1}" if n > 2 else "2"
+            raise ValueError(f"OrthogonalAntithetic needs an even n_points, at least 2; got {n}. Near it: {near}")
+        object.__setattr__(self, "n_points", n)
+
+    def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
+        m, d = self.n_points // 2, pieces.size
+        if m > d:
+            raise ValueError(
+                f"OrthogonalAntithetic needs n_points / 2 orthogonal directions, and a block of {d} numbers has {d}; "
+                f"got n_points = {self.n_points}. Take at most {2 * d}, with more replicates, or mark the block iid"
+            )
+        out = np.empty((len(replicates), len(points), d), pieces.dtype)
+        # Uniform blocks go through float64, so that the distribution function keeps its tails.
+        dtype = pieces.dtype if pieces.law == "normal" else "float64"
+        for rows, numbers in pieces.stream().normal_tiles(replicates, m * d, dtype):
+            for coordinates, z in orthogonalized(numbers.reshape(-1, m, d)):
+                values = z if pieces.law == "normal" else uniform_from_normal(z, pieces.dtype)
+                _store_pairs(values, pieces.law, points, out[rows, :, coordinates])
+        return out
+
+
+def orthogonalized(a: Array) -> Iterator[tuple[slice, Array]]:
+    """Yield (coordinates, these of the z_i): the rows of A made orthogonal in their order, at their lengths.
+
+    Parameters
+    ----------
+    a : ndarray, shape (replicates, m, d)
+        With m <= d.
+    """
+    m, d = a.shape[1:]
+    if d < 2 * m + _SURPLUS:
+        yield slice(0, d), _by_reflections(a)
+        return
+    pieces = [slice(start, min(start + _COORDINATES, d)) for start in range(0, d, _COORDINATES)]
+    gram = np.zeros((len(a), m, m))
+    for piece in pieces:
+        gram += np.matmul(a[:, :, piece], a[:, :, piece].swapaxes(1, 2))
+    lengths = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
+    mixing = (lengths[:, :, None] * np.linalg.inv(np.linalg.cholesky(gram))).astype(a.dtype)
+    for piece in pieces:
+        yield piece, np.matmul(mixing, a[:, :, piece])
+
+
+def _by_reflections(a: Array) -> Array:
+    """Return the same by A' = Q R, with the diagonal of R turned positive; its columns are as long as A's rows."""
+    q, r = np.linalg.qr(a.astype(np.float64, copy=False).swapaxes(1, 2))
+    lengths = np.sqrt((r * r).sum(axis=1))
+    q *= np.copysign(lengths, np.diagonal(r, axis1=1, axis2=2))[:, None, :]
+    return q.swapaxes(1, 2)
+
+
+def _store_pairs(z: Array, law: Law, points: range, out: Array) -> None:
+    """Store z_i as point 2i and its negation as point 2i + 1, those that are among the points asked for."""
+    for side in (0, 1):
+        first = points.start + (points.start + side) % 2
+        values, place = z[:, first // 2 : (points.stop + 1 - side) // 2], out[:, first - points.start :: 2]
+        if side == 0:
+            place[...] = values
+        elif law == "normal":
+            np.negative(values, out=place)
+        else:
+            np.subtract(1, values, out=place)
