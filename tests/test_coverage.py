@@ -183,6 +183,7 @@ def small_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str,
 
 def test_the_map_of_coverage_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("normal-pairs", "exponential", "bernoulli-0.02", "line-256-clipped", "affine-mean")
+    pytest.importorskip("matplotlib")
     folder = small_map(tmp_path, monkeypatch, names)
     coverage_map.write_map(folder, repetitions=100)
     first = coverage_map.stored(folder / "coverage.csv")
@@ -208,6 +209,7 @@ def test_the_map_of_coverage_is_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_part_of_the_map_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What made the others stays as it was said."""
+    pytest.importorskip("matplotlib")
     folder = small_map(tmp_path, monkeypatch, ("normal-pairs", "exponential"))
     coverage_map.write_map(folder, repetitions=50)
     first = coverage_map.stored(folder / "coverage.csv")
