@@ -23,6 +23,7 @@ from mcgen.estimates import Estimate
 from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.intervals import Interval
+from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "difference",
     "estimate",
     "intervals",
+    "multilevel",
     "statistics",
 ]

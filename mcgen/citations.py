@@ -131,6 +131,13 @@ _ENTRIES = {
   volume = {39}, number = {2}, pages = {567--582},
   year = {1968}
 }""",
+    "giles2008multilevel": """@article{giles2008multilevel,
+  title = {Multilevel {Monte Carlo} path simulation},
+  author = {Giles, Michael B.},
+  journal = {Operations Research},
+  volume = {56}, number = {3}, pages = {607--617},
+  year = {2008}
+}""",
 }
 
 _OF_DESIGN = {
@@ -166,7 +173,10 @@ def citation(result: Estimate | Comparison) -> str:
     compared = isinstance(result, Comparison)
     keys = ["mcgen", "salmon2011parallel"]
     for estimate in result.estimates if isinstance(result, Comparison) else (result,):
-        keys += _OF_DESIGN.get(estimate.provenance.design.partition("(")[0], ())
+        levels = estimate.strata if estimate.provenance.level is not None else ()
+        for part in levels or (estimate,):
+            keys += _OF_DESIGN.get(part.provenance.design.partition("(")[0], ())
+        keys += ["giles2008multilevel"] if levels else []
         keys += _OF_METHOD.get(estimate.method, ())
         keys += ["owen1998supercube"] if _is_supercube(estimate) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []

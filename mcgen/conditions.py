@@ -16,9 +16,8 @@ import numpy as np
 
 from mcgen.arguments import stream_of
 from mcgen.arrays import leading_length
-from mcgen.efficiency import welch_satterthwaite
 from mcgen.errors import RunError
-from mcgen.estimates import Estimate, estimate_of
+from mcgen.estimates import Estimate, weighted_sum
 from mcgen.execution import (
     Outcome,
     RunOptions,
@@ -31,7 +30,6 @@ from mcgen.execution import (
     with_options,
 )
 from mcgen.generators import Generator, name_of
-from mcgen.intervals import Sampled
 from mcgen.laws import values_of
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
@@ -84,13 +82,6 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
     weights = weights[: len(strata)]
     first = strata[0]
     share = weights / weights.sum() if len(strata) < len(task.condition) else weights
-    means = np.stack([np.ravel(part.mean) for part in strata])
-    variances = np.stack([(w * np.ravel(part.standard_error)) ** 2 for w, part in zip(share, strata, strict=True)])
-    df = np.stack([np.ravel(part.degrees_of_freedom) for part in strata])
-    skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in strata])
-    standard_error = np.sqrt(variances.sum(axis=0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        skewness = np.nan_to_num((variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     notes = tuple(dict.fromkeys(text for part in strata for text in part.warnings))
     if len(strata) < len(task.condition):
         notes += (f"interrupted: the average is over the first {len(strata)} of {len(task.condition)} conditions only",)
@@ -102,16 +93,7 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
         n_evaluations=min(part.n_evaluations for part in strata),
         seconds=sum(part.provenance.seconds for part in strata),
     )
-    sampled = Sampled(
-        share @ means,
-        standard_error,
-        welch_satterthwaite(variances, df),
-        None,
-        provenance.seed,
-        skewness,
-    )
-    made = estimate_of(sampled, provenance, first.shape, first.names, strata=tuple(strata), warnings=notes)
-    return with_options(made, options)
+    return with_options(weighted_sum(tuple(strata), share, provenance, notes), options)
 
 
 def common_noise_average(task: Task, n_replicates: int, options: RunOptions, weights: Floats) -> Estimate:

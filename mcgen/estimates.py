@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.random import SeedSequence
 
-from mcgen.efficiency import over_monte_carlo
+from mcgen.efficiency import over_monte_carlo, welch_satterthwaite
 from mcgen.intervals import Interval, Method, Sampled, SimultaneousMethod, make_interval, options_of
 from mcgen.moments import Floats, Moments
 from mcgen.plot import plot_estimate
@@ -43,7 +43,8 @@ class Provenance:
     batch_size : int
         Rows that the model saw at a time.
     pilot_evaluations : int
-        What was spent before the run to make the design, once for all conditions; not in `n_evaluations`.
+        What was spent before the run to make the design, once for all conditions, or to share replicates out over
+        levels; not in `n_evaluations`.
     partial : bool
         Whether the run ended before its time.
     common_random_numbers : bool
@@ -56,6 +57,11 @@ class Provenance:
         From the batches but the first, in which models warm up, with the relative standard error; no part of equality.
     versions : dict of str
         Of Python and the libraries; no part of equality.
+    level : str or None
+        Which level of `mcgen.multilevel`, or that it is their sum: its `n_evaluations` are those of all levels by their
+        cost, its `n_points` and `n_replicates` those of the finest.
+    cost : float
+        Of an evaluation, in evaluations of the generator whose expectation is estimated; not 1 for levels only.
     """
 
     generator: str
@@ -77,6 +83,8 @@ class Provenance:
     timing_error: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     pilot_evaluations: int = 0
+    level: str | None = None
+    cost: float = 1.0
 
     @property
     def seed_text(self) -> str:
@@ -102,7 +110,7 @@ class Estimate:
     interval : Interval
         The confidence interval, of the same shape.
     degrees_of_freedom : float or ndarray
-        R - 1, or Welch-Satterthwaite's for an average over independent conditions.
+        R - 1, or Welch-Satterthwaite's for an average over independent conditions and a sum of levels.
     confidence_level : float
         Such as 0.95.
     method : str
@@ -112,11 +120,11 @@ class Estimate:
     provenance : Provenance
         What was done.
     moments : Moments or None
-        Of the replicate means; None for an average over independent conditions.
+        Of the replicate means; None for an average over independent conditions and a sum of levels.
     replicate_means, within : ndarray of shape (R, k), or None
         The replicate means and the mean squared deviations inside each replicate, where they were kept.
     strata : tuple of Estimate
-        For an average over conditions, the estimate of each.
+        For an average over conditions, the estimate of each; for a sum of levels, that of each.
     warnings : tuple of str
         What the run warned of.
     skewness : float or ndarray, or None
@@ -228,7 +236,7 @@ class Estimate:
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row a component; with a row a condition and component, and their average, if several.
 
-        Columns: condition (where there is one), component, mean, standard_error, low, high, half_width,
+        Columns: level and condition (where there are), component, mean, standard_error, low, high, half_width,
         degrees_of_freedom, n_replicates, n_evaluations.
         """
         import pandas as pd
@@ -248,6 +256,8 @@ class Estimate:
         }
         if self.provenance.condition is not None:
             columns = {"condition": self.provenance.condition, **columns}
+        if self.provenance.level is not None:
+            columns = {"level": self.provenance.level, **columns}
         return pd.DataFrame(columns)
 
     def summary(self) -> str:
@@ -334,6 +344,27 @@ def estimate_of(
         skewness=None if sampled.skewness is None else _shaped(sampled.skewness, shape),
         **parts,
     )
+
+
+def weighted_sum(
+    parts: tuple[Estimate, ...], weights: Floats, provenance: Provenance, warnings: tuple[str, ...]
+) -> Estimate:
+    """Return the weighted sum of independent estimates of the same components, without its interval yet.
+
+    Variances and third central moments add, with the squares and cubes of the weights; degrees of freedom by
+    Welch-Satterthwaite.
+    """
+    means = np.stack([np.ravel(part.mean) for part in parts])
+    variances = np.stack([(w * np.ravel(part.standard_error)) ** 2 for w, part in zip(weights, parts, strict=True)])
+    df = np.stack([np.ravel(part.degrees_of_freedom) for part in parts])
+    skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in parts])
+    standard_error = np.sqrt(variances.sum(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = np.nan_to_num((variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
+    sampled = Sampled(
+        weights @ means, standard_error, welch_satterthwaite(variances, df), None, provenance.seed, skewness
+    )
+    return estimate_of(sampled, provenance, parts[0].shape, parts[0].names, strata=parts, warnings=warnings)
 
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:

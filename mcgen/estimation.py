@@ -183,11 +183,11 @@ def difference(
             f"common random numbers need the same noise for both generators; got {generator_a.noise} and "
             f"{generator_b.noise}. Give both the same NoiseSpec, or estimate each alone"
         )
-    return estimate(_Pair(generator_a, generator_b), _Difference(checked_callable(statistic)), design=design, **options)
+    return estimate(Pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **options)
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """Two generators fed with the same noise."""
 
     a: Generator
@@ -195,27 +195,32 @@ class _Pair:
 
     @property
     def noise(self) -> NoiseSpec:
+        """The noise of both."""
         return self.a.noise
 
     @property
     def name(self) -> str:
+        """Their names."""
         return f"{name_of(self.a)} - {name_of(self.b)}"
 
     def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Any]:
+        """Return the samples of both."""
         return self.a(noise, condition), self.b(noise, condition)
 
 
 @dataclass(frozen=True)
-class _Difference:
+class Difference:
     """A statistic of the first generator's samples minus that of the second's."""
 
     statistic: Statistic
 
     @property
     def name(self) -> str:
+        """The statistic's."""
         return name_of(self.statistic)
 
     def __call__(self, samples: tuple[Any, Any]) -> Floats:
+        """Return the differences of the values, shape (n, ...)."""
         n = leading_length(samples)
         a, b = (values_of(self.statistic, part, n) for part in samples)
         if a.shape != b.shape:

@@ -75,8 +75,7 @@ def summary_text(estimate: Estimate) -> str:
     lines += [f"  {line}" for line in _table_lines(estimate)]
     facts = {
         "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
-        "design": f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}",
-        "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.strata else ""),
+        **_draws(estimate),
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "noise": p.noise,
         "condition": p.condition,
@@ -92,6 +91,22 @@ def summary_text(estimate: Estimate) -> str:
     return "\n".join(lines)
 
 
+def _draws(estimate: Estimate) -> dict[str, str]:
+    """Return which designs drew how many replicates."""
+    p = estimate.provenance
+    if p.level is None or not estimate.strata:
+        return {
+            "design": f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}",
+            "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.strata else ""),
+        }
+    levels = [part.provenance for part in estimate.strata]
+    return {
+        f"level {i}": f"{one.generator} by {one.design}, {one.n_replicates:,} replicates of {_points(one.n_points)}, "
+        f"each at {one.cost:.3g} evaluations"
+        for i, one in enumerate(levels)
+    } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
+
+
 def estimate_html(estimate: Estimate) -> str:
     """Return the estimate as an HTML table with a caption."""
     rows = "".join(
@@ -103,13 +118,18 @@ def estimate_html(estimate: Estimate) -> str:
 
 def _how(estimate: Estimate) -> str:
     p = estimate.provenance
+    of_levels = p.level is not None and estimate.strata
     parts = [
         f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
-        f"{p.n_replicates} replicates of {_points(p.n_points)}",
+        " + ".join(str(part.n_replicates) for part in estimate.strata) + " replicates"
+        if of_levels
+        else f"{p.n_replicates} replicates of {_points(p.n_points)}",
         p.design,
         f"seed {p.seed_text}",
     ]
-    if estimate.strata:
+    if p.level is not None:
+        parts.append(p.level)
+    if estimate.strata and not of_levels:
         parts.append(f"average over {len(estimate.strata)} conditions")
     elif p.condition is not None:
         parts.append(f"condition {p.condition}")
@@ -134,6 +154,8 @@ def _named_texts(estimate: Estimate) -> list[tuple[str, str]]:
             texts = [*texts[:half], f"{len(texts) - 2 * half} more", *texts[-half:]]
         label = f"condition {part.provenance.condition}: " if part is not estimate else ""
         label = "average: " if part is estimate and estimate.strata else label
+        if estimate.strata and part.provenance.level is not None:
+            label = f"{part.provenance.level}: "
         named += [(label + name, text) for name, text in zip(names, texts, strict=True)]
     return named
 

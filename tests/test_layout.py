@@ -42,7 +42,7 @@ LAYERS = [
     ["execution"],
     ["conditions"],
     ["estimation"],
-    ["comparison"],
+    ["comparison", "multilevel"],
     ["citations"],
     [""],
     ["cli"],
