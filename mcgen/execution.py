@@ -153,14 +153,7 @@ def moments_estimate(
     """Return the estimate of some columns of a run's components, without its interval yet."""
     moments, kept = outcome.moments.select(columns), outcome.tally.kept()
     method = None if options.simultaneous else options.interval
-    sampled = Sampled(
-        moments.mean,
-        moments.standard_error,
-        np.full(len(moments.mean), moments.count - 1.0),
-        None if kept is None else kept[0][:, columns],
-        provenance.seed,
-        moments.skewness_of_mean,
-    )
+    sampled = Sampled.of(moments, None if kept is None else kept[0][:, columns], provenance.seed)
     return estimate_of(
         sampled,
         provenance,

@@ -43,7 +43,7 @@ import numpy as np
 from numpy.random import Generator as NumpyGenerator
 from scipy.special import ndtri, stdtrit
 
-from mcgen.moments import Floats
+from mcgen.moments import Floats, Moments
 from mcgen.random import Seed, Stream
 
 Method = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
@@ -103,6 +103,12 @@ class Sampled:
     replicate_means: Floats | None
     seed: Seed
     skewness: Floats | None = None
+
+    @classmethod
+    def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> Sampled:
+        """Return what the moments of one run's replicate means give."""
+        df = np.full(len(moments.mean), moments.count - 1.0)
+        return cls(moments.mean, moments.standard_error, df, replicate_means, seed, moments.skewness_of_mean)
 
 
 def make_interval(

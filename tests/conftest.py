@@ -31,17 +31,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report = (yield).get_result()
-    if report.skipped and item.config.getoption("--no-skips"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, where everything must run: {report.longrepr}"
+    fail_if_skipped((yield).get_result(), item.config)
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
     """A whole module that skips itself is no test that could be counted as failed."""
-    report = (yield).get_result()
-    if report.skipped and collector.config.getoption("--no-skips"):
+    fail_if_skipped((yield).get_result(), collector.config)
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    """Count a skip as failed where everything must run."""
+    if report.skipped and config.getoption("--no-skips"):
         report.outcome = "failed"
         report.longrepr = f"skipped, where everything must run: {report.longrepr}"
 

@@ -358,8 +358,7 @@ def intervals_of_runs(
         Of a bootstrap.
     """
     moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
-    df = np.full(means.shape[1], moments.count - 1.0)
-    sampled = Sampled(moments.mean, moments.standard_error, df, means, seed, moments.skewness_of_mean)
+    sampled = Sampled.of(moments, means, seed)
     with np.errstate(invalid="ignore"):
         low, high = (
             moments.mean + end * moments.standard_error for end in studentized_ends(sampled, confidence_level, method)
