@@ -10,6 +10,8 @@ from conftest import SEED
 
 torch = pytest.importorskip("torch")
 
+from half_precision import HalfNetwork  # noqa: E402
+
 import mcgen  # noqa: E402
 from mcgen import Antithetic, Block, NoiseSpec  # noqa: E402
 from mcgen.adapters import DDIM, Guided, Heun, Schedule, from_torch, models  # noqa: E402
@@ -323,26 +325,13 @@ def test_steps_one_by_one_and_schedules_that_end_below_one() -> None:
     assert DDIM(torch.nn.Identity().eval(), schedule, (1,), steps=np.int64(3)).steps == 3
 
 
-class HalfDenoiser(torch.nn.Module):
-    """A denoiser or a velocity whose numbers are rounded to bfloat16, as a network in it would round them."""
-
-    def __init__(self, exact) -> None:
-        super().__init__()
-        self.exact, self.weight = exact, torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
-
-    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
-        assert x.dtype == torch.bfloat16
-        assert time.dtype == torch.float32
-        return self.exact(x.double(), time.double()).to(x.dtype)
-
-
 @pytest.mark.parametrize(("sampler", "options"), [(DDIM, {"eta": 1.0, "steps": 1000}), (Heun, {"steps": 40})])
 def test_states_are_kept_in_single_precision(sampler: type, options: dict) -> None:
     """Networks in half precision hardly move the mean; a state in it does."""
     schedule, errors = Schedule.cosine(), []
     exact = FractionalDenoiser(schedule, 0.7, 0.5).eval()
     for narrow in (None, torch.bfloat16):
-        model = sampler(HalfDenoiser(exact).eval(), schedule, (1,), decode=lambda x: x + x.new_zeros(1), **options)
+        model = sampler(HalfNetwork(exact).eval(), schedule, (1,), decode=lambda x: x + x.new_zeros(1), **options)
         assert (model.dtype, model.network_dtype) == (torch.float32, torch.bfloat16)
         model.dtype = narrow or model.dtype
         whole = sampler(exact, schedule, (1,), dtype=torch.float64, **options)

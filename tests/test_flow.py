@@ -10,6 +10,8 @@ from conftest import SEED, Z_LIMIT, z_score
 
 torch = pytest.importorskip("torch")
 
+from half_precision import HalfNetwork  # noqa: E402
+
 import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo, Sobol  # noqa: E402
 from mcgen.adapters.editing import Edit, FlowEdit  # noqa: E402
@@ -296,24 +298,11 @@ def test_edits_refuse() -> None:
         editor(z, EDIT._replace(source=np.zeros(3)))
 
 
-class HalfField(torch.nn.Module):
-    """A velocity whose numbers are rounded to bfloat16, as a network in it would round them."""
-
-    def __init__(self, exact) -> None:
-        super().__init__()
-        self.exact, self.weight = exact, torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
-
-    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
-        assert x.dtype == torch.bfloat16
-        assert time.dtype == torch.float32
-        return self.exact(x.double(), time.double(), condition).to(x.dtype)
-
-
 def test_states_of_flows_are_kept_in_single_precision() -> None:
     """The mean and the standard deviation of a network in half precision are the data's; a state in it biases both."""
     z = np.random.default_rng(SEED).standard_normal((2000, 1), dtype=np.float32)
     expected = MEAN + SD * z[:, 0]
-    flow = Flow(HalfField(gaussian_velocity).eval(), (1,), steps=200)
+    flow = Flow(HalfNetwork(gaussian_velocity).eval(), (1,), steps=200)
     assert (flow.dtype, flow.network_dtype) == (torch.float32, torch.bfloat16)
     x = flow(z).numpy()[:, 0]
     assert abs((x - expected).mean()) < 1e-3
@@ -332,7 +321,7 @@ def test_states_of_edits_are_kept_in_single_precision() -> None:
 
     source, moved = np.float32([4.0, 8.0]), []
     for narrow in (False, True):
-        editor = FlowEdit(HalfField(drift).eval(), (2,), steps=400, decode=lambda x: x)
+        editor = FlowEdit(HalfNetwork(drift).eval(), (2,), steps=400, decode=lambda x: x)
         assert (editor.dtype, editor.network_dtype) == (torch.float32, torch.bfloat16)
         editor.network_dtype = torch.float32
         editor.dtype = torch.bfloat16 if narrow else editor.dtype
