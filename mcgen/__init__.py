@@ -4,7 +4,7 @@ The one idea: a design draws independent replicates of dependent noise, a replic
 and inference sees only these independent, identically distributed means.
 """
 
-from mcgen import bases, intervals, statistics
+from mcgen import bases, controls, intervals, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
 from mcgen.comparison import Comparison, compare
@@ -25,6 +25,7 @@ from mcgen.generators import Generator, as_generator
 from mcgen.intervals import Interval
 from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
+from mcgen.planning import Plan, plan
 
 __all__ = [
     "Antithetic",
@@ -42,6 +43,7 @@ __all__ = [
     "NoiseSpec",
     "NonFiniteError",
     "OrthogonalAntithetic",
+    "Plan",
     "RunError",
     "Sobol",
     "Subspace",
@@ -50,9 +52,11 @@ __all__ = [
     "bases",
     "citation",
     "compare",
+    "controls",
     "difference",
     "estimate",
     "intervals",
     "multilevel",
+    "plan",
     "statistics",
 ]

@@ -114,6 +114,7 @@ def active_subspace(
     cost: float = 1.0,
     winsorize: float = 0.9,
     batch_size: int = 8,
+    at_most: bool = False,
 ) -> Basis:
     """Return the directions along which a statistic of the samples varies most, from gradients.
 
@@ -143,6 +144,8 @@ def active_subspace(
         The quantile of gradient norms above which they are scaled down; 1 leaves them.
     batch_size : int
         Points at a time. Memory grows with it: backpropagation keeps what all steps computed.
+    at_most : bool
+        Where the gradients span fewer directions, return these instead of an error.
 
     Returns
     -------
@@ -191,7 +194,7 @@ def active_subspace(
             "are those of the others",
             GeneratorWarning,
         )
-    return _leading(pilot, np.concatenate(components), r, n)
+    return _leading(pilot, np.concatenate(components), r, n, at_most)
 
 
 def regression_basis(
@@ -365,11 +368,13 @@ def _pooled(gradients: Values, quantile: float) -> list[Values]:
     return components
 
 
-def _leading(pilot: _Pilot, rows: Values, r: int, n: int) -> Basis:
+def _leading(pilot: _Pilot, rows: Values, r: int, n: int, at_most: bool) -> Basis:
     """Return the leading right singular vectors of some gradients as a basis."""
     eigenvalues, u = np.linalg.eigh(rows @ rows.T)
     eigenvalues, u = eigenvalues[::-1], u[:, ::-1]
     rank = int((eigenvalues > _LEAST_SHARE**2 * eigenvalues[0]).sum())
+    if at_most:
+        r = min(r, rank)
     if rank < r:
         raise ValueError(
             f"gradients at {n} points span {rank} direction{'s' if rank > 1 else ''}, fewer than n_directions={r}; ask "

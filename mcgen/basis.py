@@ -116,6 +116,14 @@ class Basis:
         parts = np.split(again * (np.sign(np.diag(s)) * np.sign(np.diag(r))), ends)
         return cls(dict(zip(given, parts, strict=True)), **options)
 
+    def leading(self, n_directions: int) -> Self:
+        """Return the basis of the first few directions, at the cost of all."""
+        if not 1 <= checked_integer("n_directions", n_directions) <= self.n_directions:
+            raise ValueError(f"n_directions must be from 1 to the {self.n_directions} of {self}; got {n_directions}")
+        importance = None if self.importance is None else self.importance[:n_directions]
+        matrices = {name: matrix[:, :n_directions] for name, matrix in self.matrices.items()}
+        return type(self)(matrices, importance=importance, made=self.made, n_evaluations=self.n_evaluations)
+
     @property
     def n_directions(self) -> int:
         """Number of directions, r."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mcgen._version import __version__
 from mcgen.comparison import Comparison
 from mcgen.designs.sobol import MAX_DIMENSION
@@ -77,6 +79,42 @@ _ENTRIES = {
   booktitle = {Advances in Neural Information Processing Systems 31},
   year = {2018}
 }""",
+    "caflisch1997valuation": """@article{caflisch1997valuation,
+  title = {Valuation of mortgage-backed securities using {Brownian} bridges to reduce effective dimension},
+  author = {Caflisch, Russel E. and Morokoff, William J. and Owen, Art B.},
+  journal = {Journal of Computational Finance},
+  volume = {1}, number = {1}, pages = {27--46},
+  year = {1997}
+}""",
+    "imai2006general": """@article{imai2006general,
+  title = {A general dimension reduction technique for derivative pricing},
+  author = {Imai, Junichi and Tan, Ken Seng},
+  journal = {Journal of Computational Finance},
+  volume = {10}, number = {2}, pages = {129--155},
+  year = {2006}
+}""",
+    "constantine2014active": """@article{constantine2014active,
+  title = {Active subspace methods in theory and practice: applications to kriging surfaces},
+  author = {Constantine, Paul G. and Dow, Eric and Wang, Qiqi},
+  journal = {SIAM Journal on Scientific Computing},
+  volume = {36}, number = {4}, pages = {A1500--A1524},
+  year = {2014}
+}""",
+    "stein1981estimation": """@article{stein1981estimation,
+  title = {Estimation of the mean of a multivariate normal distribution},
+  author = {Stein, Charles M.},
+  journal = {The Annals of Statistics},
+  volume = {9}, number = {6}, pages = {1135--1151},
+  year = {1981}
+}""",
+    "li1992principal": """@article{li1992principal,
+  title = {On principal {Hessian} directions for data visualization and dimension reduction: another application of
+    {Stein's} lemma},
+  author = {Li, Ker-Chau},
+  journal = {Journal of the American Statistical Association},
+  volume = {87}, number = {420}, pages = {1025--1039},
+  year = {1992}
+}""",
     "lecuyer2023confidence": """@inproceedings{lecuyer2023confidence,
   title = {Confidence intervals for randomized quasi-{Monte Carlo} estimators},
   author = {L'Ecuyer, Pierre and Nakayama, Marvin K. and Owen, Art B. and Tuffin, Bruno},
@@ -138,6 +176,20 @@ _ENTRIES = {
   volume = {56}, number = {3}, pages = {607--617},
   year = {2008}
 }""",
+    "nelson1990control": """@article{nelson1990control,
+  title = {Control variate remedies},
+  author = {Nelson, Barry L.},
+  journal = {Operations Research},
+  volume = {38}, number = {6}, pages = {974--992},
+  year = {1990}
+}""",
+    "avramidis1993splitting": """@article{avramidis1993splitting,
+  title = {A splitting scheme for control variates},
+  author = {Avramidis, Athanassios N. and Wilson, James R.},
+  journal = {Operations Research Letters},
+  volume = {14}, number = {4}, pages = {187--198},
+  year = {1993}
+}""",
 }
 
 _OF_DESIGN = {
@@ -145,7 +197,12 @@ _OF_DESIGN = {
     "KAntithetic": ("jia2025antithetic",),
     "LatinHypercube": ("mckay1979comparison", "stein1987large"),
     "OrthogonalAntithetic": ("yu2016orthogonal", "rowland2018geometrically"),
+    "Subspace": ("caflisch1997valuation", "imai2006general"),
     "Sobol": ("joe2008sobol", "matousek1998discrepancy", "lecuyer2023confidence"),
+}
+_OF_PILOT = {
+    "active subspace": ("constantine2014active",),
+    "regression": ("stein1981estimation", "li1992principal"),
 }
 _OF_METHOD = {
     "skewness-adjusted-t": ("hall1992removal",),
@@ -175,13 +232,21 @@ def citation(result: Estimate | Comparison) -> str:
     for estimate in result.estimates if isinstance(result, Comparison) else (result,):
         levels = estimate.strata if estimate.provenance.level is not None else ()
         for part in levels or (estimate,):
-            keys += _OF_DESIGN.get(part.provenance.design.partition("(")[0], ())
+            keys += _of_design(part.provenance.design)
         keys += ["giles2008multilevel"] if levels else []
+        keys += ["nelson1990control", "avramidis1993splitting"] if estimate.provenance.controls else []
         keys += _OF_METHOD.get(estimate.method, ())
         keys += ["owen1998supercube"] if _is_supercube(estimate) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
     return "\n\n".join(_ENTRIES[key] for key in dict.fromkeys(keys))
+
+
+def _of_design(text: str) -> list[str]:
+    """Return what a design's text form names: itself, the designs inside it, and how its directions were found."""
+    names = [name for name in re.findall(r"(\w+)\(", text) if name in _OF_DESIGN]
+    pilots = [pilot for pilot in _OF_PILOT if f", {pilot}, " in text]
+    return [key for name in names for key in _OF_DESIGN[name]] + [key for pilot in pilots for key in _OF_PILOT[pilot]]
 
 
 def _is_supercube(estimate: Estimate) -> bool:

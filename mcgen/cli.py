@@ -167,6 +167,11 @@ def design_named(text: str, n_points: int | None) -> Design:
         return _FIXED_DESIGNS[name]
     if name in _DESIGNS and points is not None:
         return _DESIGNS[name](points)
+    if name == "subspace":
+        raise ValueError(
+            "a Subspace is made in Python, from the directions of its basis: mcgen.Subspace(mcgen.bases.dct_basis("
+            "generator.noise, 32)); on the command line take another design, such as sobol:64"
+        )
     raise ValueError(
         f"a design is one of {', '.join(_FIXED_DESIGNS)}, k-antithetic:K, sobol:N (N a power of two), "
         f"latin-hypercube:N or orthogonal:N (N even); got {text!r}"

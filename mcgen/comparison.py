@@ -54,13 +54,14 @@ class Comparison:
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row a design and component.
 
-        Columns beside those of `Estimate.to_frame`: ``relative_efficiency`` (the ratio of the variances at equal
-        evaluations) with its interval ``efficiency_low``, ``efficiency_high``; ``relative_efficiency_width`` (the
-        squared ratio of the intervals' widths, in which the t quantile of few replicates counts);
-        ``seconds_per_evaluation``; ``efficiency_per_second`` (the ratio of variance times seconds) with its interval
-        ``per_second_low``, ``per_second_high``. Efficiencies are NaN where the replicate means do not vary but by
-        rounding. They are the jackknife's, free of the bias that a ratio of few replicates' variances has, and so
-        differ a little from the ratio of the printed standard errors.
+        Columns beside those of `Estimate.to_frame`: ``pilot_evaluations`` (what was spent before the run to make the
+        design); ``relative_efficiency`` (the ratio of variance times evaluations, the pilot's included) with its
+        interval ``efficiency_low``, ``efficiency_high``; ``relative_efficiency_width`` (the same of the squared widths
+        of the intervals, in which the t quantile of few replicates counts); ``seconds_per_evaluation``;
+        ``efficiency_per_second`` (the ratio of variance times seconds, the pilot's evaluations taken to last as long as
+        others) with its interval ``per_second_low``, ``per_second_high``. Efficiencies are NaN where the replicate
+        means do not vary but by rounding. They are the jackknife's, free of the bias that a ratio of few replicates'
+        variances has, and so differ a little from the ratio of the printed standard errors.
         """
         import pandas as pd
 
@@ -108,6 +109,8 @@ class Comparison:
                 f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their 95 % "
                 "intervals covered 0.83 to 0.92 in simulations."
             )
+        if any(one.provenance.pilot_evaluations for one in self.estimates):
+            found.append("Efficiencies count the evaluations of pilots, as if this run alone had paid for them.")
         hidden = len(self.estimates[0].names) - _MOST_COMPONENTS
         if hidden > 0:
             found.append(f"{hidden} more components are in to_frame().")
@@ -121,11 +124,13 @@ class Comparison:
         frame = self.to_frame()
         frame = frame[frame["component"].isin(list(order))]
         frame = frame.sort_values("component", key=lambda names: names.map(order), kind="stable")
+        piloted = any(one.provenance.pilot_evaluations for one in self.estimates)
         rows = [
             {
                 "component": row["component"],
                 "design": row["design"],
                 "replicates": f"{row['n_replicates']} x {row['n_points']}",
+                **({"pilot": f"{row['pilot_evaluations']:,}"} if piloted else {}),
                 "mean": component_text(row["mean"], row["low"], row["high"]),
                 "efficiency": _ratio_text(row, *_EFFICIENCY),
                 "in width": f"{row['relative_efficiency_width']:.3g}",
@@ -148,6 +153,9 @@ def compare(
     **options: Any,
 ) -> Comparison:
     """Estimate the same quantity by several designs at equal numbers of evaluations.
+
+    What finding a design cost (``n_pilot_evaluations``, as a `Subspace` has them) is beside the run, and counts in the
+    efficiencies: they are per evaluation spent, pilots included.
 
     Parameters
     ----------
@@ -258,6 +266,7 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     frame = one.to_frame() if not one.strata else one.to_frame().tail(len(one.names)).reset_index(drop=True)
     frame.insert(0, "design", one.provenance.design)
     frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
+    frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
     work = _log_work(base).minus(_log_work(one)) if one is not base else _log_one(len(one.names))
     times = one.provenance, base.provenance
     speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
@@ -267,7 +276,7 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
         frame[point], interval = log_ratio.exp(one.confidence_level)
         frame[low], frame[high] = interval.low, interval.high
     with np.errstate(divide="ignore", invalid="ignore"):
-        widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2
+        widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2 * (_spent(base) / _spent(one))
     frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
     frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
     return frame
@@ -279,14 +288,21 @@ def _log_one(k: int) -> LogEstimate:
 
 
 def _log_work(one: Estimate) -> LogEstimate:
-    """Return the log of (variance of a replicate mean) x (points of a replicate)."""
+    """Return the log of (variance of a replicate mean) x (evaluations spent for a replicate, pilot included)."""
     if one.replicate_means is None or one.within is None:
         raise ValueError(
             "an efficiency needs the replicate means, which this estimate does not have; compare with "
             "keep_replicates=True"
         )
     log = log_variance(one.replicate_means, one.within, one.provenance.rounding)
-    return LogEstimate(log.value + np.log(one.provenance.n_points), log.variance, log.degrees_of_freedom)
+    each = one.provenance.n_points * _spent(one)
+    return LogEstimate(log.value + np.log(each), log.variance, log.degrees_of_freedom)
+
+
+def _spent(one: Estimate) -> float:
+    """Return the evaluations spent, a pilot's included, over those of the run, under all its conditions."""
+    evaluations = one.n_evaluations * max(1, len(one.strata))
+    return (evaluations + one.provenance.pilot_evaluations) / evaluations
 
 
 def _ratio_text(row: Any, value: str, low: str, high: str) -> str:

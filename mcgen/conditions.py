@@ -8,6 +8,7 @@ and is an estimate like any other.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -26,7 +27,6 @@ from mcgen.execution import (
     moments_estimate,
     provenance_of,
     run,
-    run_single,
     with_options,
 )
 from mcgen.generators import Generator, name_of
@@ -35,10 +35,13 @@ from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+from mcgen.variates import FittedControls
 
 
-def stratified_average(task: Task, n_replicates: int, options: RunOptions, weights: Floats) -> Estimate:
-    """Estimate each condition on its own random numbers, and their weighted average.
+def stratified_average(
+    task: Task, options: RunOptions, weights: Floats, run_one: Callable[[Task], Estimate]
+) -> Estimate:
+    """Estimate each condition on its own random numbers by `run_one`, and their weighted average.
 
     Variances add; degrees of freedom by Welch-Satterthwaite. If interrupted, the average is over what was finished.
     """
@@ -51,7 +54,7 @@ def stratified_average(task: Task, n_replicates: int, options: RunOptions, weigh
     try:
         for number, condition in enumerate(task.condition):
             part = replace(task, stream=stream_of(condition, number), condition=condition, warnings=[])
-            strata.append(run_single(part, n_replicates, options))
+            strata.append(run_one(part))
             _require_same_shape(strata, task)
             if strata[-1].partial:
                 break
@@ -99,6 +102,9 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
 def common_noise_average(task: Task, n_replicates: int, options: RunOptions, weights: Floats) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
     joint = replace(task, generator=_EachCondition(task.generator), statistic=_EachAndAverage(task.statistic, weights))
+    if isinstance(options.controls, FittedControls):
+        # The average of the same coefficients is themselves: weights sum to 1.
+        options = replace(options, controls=options.controls.for_each(len(task.condition) + 1))
     return run(joint, n_replicates, options, partial(_split, options=options))
 
 

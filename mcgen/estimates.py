@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+CROSS_FITTED = (
+    "replicate means that cross-fitted controls have corrected share coefficients, and are not to be resampled; use "
+    "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or fixed coefficients from a pilot: "
+    "controls=controls.fit(...)"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Provenance:
     """What was done to get an estimate.
@@ -43,8 +50,8 @@ class Provenance:
     batch_size : int
         Rows that the model saw at a time.
     pilot_evaluations : int
-        What was spent before the run to make the design, once for all conditions, or to share replicates out over
-        levels; not in `n_evaluations`.
+        What was spent before the run to make the design and the controls, once for all conditions, or to share
+        replicates out over levels; not in `n_evaluations`.
     partial : bool
         Whether the run ended before its time.
     common_random_numbers : bool
@@ -62,6 +69,12 @@ class Provenance:
         cost, its `n_points` and `n_replicates` those of the finest.
     cost : float
         Of an evaluation, in evaluations of the generator whose expectation is estimated; not 1 for levels only.
+    coefficients : tuple of float or None
+        How much of the coarser generator's components a level takes away.
+    plan : str or None
+        What `mcgen.plan` chose, and why.
+    controls : str or None
+        Which control variates, and where their coefficients are from.
     """
 
     generator: str
@@ -85,6 +98,9 @@ class Provenance:
     pilot_evaluations: int = 0
     level: str | None = None
     cost: float = 1.0
+    coefficients: tuple[float, ...] | None = None
+    plan: str | None = None
+    controls: str | None = None
 
     @property
     def seed_text(self) -> str:
@@ -110,7 +126,8 @@ class Estimate:
     interval : Interval
         The confidence interval, of the same shape.
     degrees_of_freedom : float or ndarray
-        R - 1, or Welch-Satterthwaite's for an average over independent conditions and a sum of levels.
+        R - 1, less the rank of cross-fitted controls; Welch-Satterthwaite's for an average over independent conditions
+        and a sum of levels.
     confidence_level : float
         Such as 0.95.
     method : str
@@ -122,7 +139,8 @@ class Estimate:
     moments : Moments or None
         Of the replicate means; None for an average over independent conditions and a sum of levels.
     replicate_means, within : ndarray of shape (R, k), or None
-        The replicate means and the mean squared deviations inside each replicate, where they were kept.
+        The replicate means and the mean squared deviations inside each replicate, where they were kept. With controls,
+        the corrected means; `within` then makes up what these lack to the variance of one value.
     strata : tuple of Estimate
         For an average over conditions, the estimate of each; for a sum of levels, that of each.
     warnings : tuple of str
@@ -206,6 +224,8 @@ class Estimate:
         if interval is None and simultaneous is None:
             interval, simultaneous = options_of(self.method)
         interval, simultaneous = interval or "student-t", simultaneous or False
+        if self._dependent() and resamples(interval, simultaneous):
+            raise ValueError(CROSS_FITTED)
         made, method = make_interval(self._sampled(), level, interval, simultaneous)
         return replace(
             self,
@@ -302,15 +322,25 @@ class Estimate:
     def __hash__(self) -> int:
         return hash((self.provenance.design, self.provenance.seed_text, self.n_replicates, self.names))
 
+    def _dependent(self) -> bool:
+        """Tell whether the replicate means share coefficients that were made from them."""
+        kept = self.replicate_means
+        return kept is not None and bool(np.any(np.ravel(self.degrees_of_freedom) < len(kept) - 1))
+
     def _sampled(self) -> Sampled:
         return Sampled(
             mean=np.ravel(self.mean),
             standard_error=np.ravel(self.standard_error),
             degrees_of_freedom=np.ravel(self.degrees_of_freedom),
-            replicate_means=self.replicate_means,
+            replicate_means=None if self._dependent() else self.replicate_means,
             seed=self.provenance.seed,
             skewness=None if self.skewness is None else np.ravel(self.skewness),
         )
+
+
+def resamples(interval: Method, simultaneous: bool | SimultaneousMethod) -> bool:
+    """Tell whether an interval is made from the replicate means themselves."""
+    return interval == "bootstrap-t" or simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
 
 
 def _shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:
@@ -352,18 +382,18 @@ def weighted_sum(
     """Return the weighted sum of independent estimates of the same components, without its interval yet.
 
     Variances and third central moments add, with the squares and cubes of the weights; degrees of freedom by
-    Welch-Satterthwaite.
+    Welch-Satterthwaite. Weights are of shape (parts,), or (parts, k) where each component has its own.
     """
+    weights = weights.reshape(len(parts), -1)
     means = np.stack([np.ravel(part.mean) for part in parts])
-    variances = np.stack([(w * np.ravel(part.standard_error)) ** 2 for w, part in zip(weights, parts, strict=True)])
+    variances = (weights * np.stack([np.ravel(part.standard_error) for part in parts])) ** 2
     df = np.stack([np.ravel(part.degrees_of_freedom) for part in parts])
     skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in parts])
     standard_error = np.sqrt(variances.sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        skewness = np.nan_to_num((variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
-    sampled = Sampled(
-        weights @ means, standard_error, welch_satterthwaite(variances, df), None, provenance.seed, skewness
-    )
+        skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
+    mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
+    sampled = Sampled(mean, standard_error, df, None, provenance.seed, skewness)
     return estimate_of(sampled, provenance, parts[0].shape, parts[0].names, strata=parts, warnings=warnings)
 
 

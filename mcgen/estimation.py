@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
 
 from mcgen.arguments import (
     checked_batch_size,
@@ -17,27 +16,25 @@ from mcgen.arguments import (
     checked_weights,
     stream_of,
 )
-from mcgen.arrays import leading_length
 from mcgen.conditions import common_noise_average, stratified_average
-from mcgen.designs import Design
-from mcgen.errors import RunError
-from mcgen.estimates import Estimate
+from mcgen.designs import Antithetic, Design
+from mcgen.differences import Difference, Pair
+from mcgen.estimates import CROSS_FITTED, Estimate
 from mcgen.execution import RunOptions, run_single
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.intervals import Method, SimultaneousMethod, check_interval_options
-from mcgen.laws import values_of
-from mcgen.moments import Floats
-from mcgen.noise import Noise, NoiseSpec
+from mcgen.planning import planned
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+from mcgen.variates import Controls, FittedControls
 
 
 def estimate(
     generator: Generator,
     statistic: Statistic,
     *,
-    design: Design,
+    design: Design | Literal["auto"],
     n_evaluations: int | None = None,
     n_replicates: int | None = None,
     seed: Seed,
@@ -49,6 +46,9 @@ def estimate(
     common_random_numbers: bool = False,
     batch_size: int | None = None,
     keep_replicates: bool | None = None,
+    controls: Controls | FittedControls | None = None,
+    coarse: Sequence[tuple[Generator, float]] | None = None,
+    correlation: float | Sequence[float] | None = None,
     progress: bool = False,
 ) -> Estimate:
     """Estimate E[statistic(generator(noise))] with a confidence interval.
@@ -62,11 +62,11 @@ def estimate(
         The model; see `as_generator` for plain functions.
     statistic : callable
         From n samples to an array of shape (n,) or (n, ...), numpy or torch; `mcgen.statistics` has some.
-    design : Design
-        How the noise is drawn, such as ``Antithetic()``.
+    design : Design or "auto"
+        How the noise is drawn, such as ``Antithetic()``; ``"auto"`` has a pilot choose, see `mcgen.plan`.
     n_evaluations, n_replicates : int
         One of them: how many samples (a multiple of the design's points), or how many replicates (2 or more). With
-        several conditions: for each.
+        several conditions: for each. ``design="auto"`` takes `n_evaluations`, which hold its pilot, and rounds down.
     seed : int or SeedSequence
         The same seed gives the same numbers.
     confidence_level : float
@@ -86,6 +86,11 @@ def estimate(
         Rows that the model sees at a time; by default about 64, evened out over the run.
     keep_replicates : bool, optional
         Keep the replicate means in the result, for bootstraps, jackknives and plots; by default up to 2^20 numbers.
+    controls : Controls or FittedControls, optional
+        Functions of the noise with known expectations that take variance away, see `mcgen.controls`: their coefficients
+        by cross-fitting, or fixed by ``controls.fit(...)``.
+    coarse, correlation : optional
+        With ``design="auto"``: cheaper generators on the same noise, as for `mcgen.plan`.
     progress : bool
         Show a bar with the estimate so far.
 
@@ -118,26 +123,86 @@ def estimate(
     0.69673 ± 0.00046 (95 % Student t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
     check_interval_options(confidence_level, interval, simultaneous)
-    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress)
-    count = checked_replicates(design, n_evaluations, n_replicates)
-    if options.resamples:
-        checked_resampling(count, keep_replicates)
+    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress, controls)
+    _check_controls(options)
     task = Task(
         generator=checked_generator(generator),
         statistic=checked_callable(statistic),
-        design=design,
+        design=Antithetic(),
         seed=as_seed_sequence(seed),
         stream=(),
         condition=condition,
-        batch_size=checked_batch_size(batch_size, design.n_points, count),
+        batch_size=0,
     )
+    if isinstance(design, str) and design == "auto":
+        _check_auto(options, n_replicates, common_random_numbers)
+        run_one = partial(_by_plan, options, n_evaluations, coarse, correlation, batch_size)
+    else:
+        if coarse is not None or correlation is not None:
+            raise ValueError(f"coarse and correlation are for design='auto'; got design={design}")
+        count = checked_replicates(design, n_evaluations, n_replicates)
+        if options.resamples:
+            checked_resampling(count, keep_replicates)
+        task = replace(task, design=design, batch_size=checked_batch_size(batch_size, design.n_points, count))
+        run_one = partial(run_single, n_replicates=count, options=options)
     if not isinstance(condition, list):
         if weights is not None or common_random_numbers:
             raise ValueError("weights and common_random_numbers are for several conditions: pass a list as condition")
-        return run_single(replace(task, stream=stream_of(condition, 0)), count, options)
+        return run_one(replace(task, stream=stream_of(condition, 0)))
     shares = checked_weights(condition, weights)
-    average = common_noise_average if common_random_numbers else stratified_average
-    return average(task, count, options, shares)
+    if common_random_numbers:
+        return common_noise_average(task, count, options, shares)
+    return stratified_average(task, options, shares, run_one)
+
+
+def _by_plan(
+    options: RunOptions,
+    n_evaluations: int | None,
+    coarse: Sequence[tuple[Generator, float]] | None,
+    correlation: float | Sequence[float] | None,
+    batch_size: int | None,
+    task: Task,
+) -> Estimate:
+    """Run what a plan of the task chooses."""
+    made = planned(task, options, n_evaluations, None, coarse=coarse, correlation=correlation, batch_size=batch_size)
+    return made.estimate()
+
+
+def _check_auto(options: RunOptions, n_replicates: int | None, common_random_numbers: bool) -> None:
+    """Refuse what does not go with a design that a pilot chooses."""
+    if n_replicates is not None:
+        raise ValueError(
+            f"design='auto' takes n_evaluations, which pilot and run share; got n_replicates={n_replicates}"
+        )
+    if options.controls is not None:
+        raise ValueError("design='auto' chooses controls itself; leave them out, or choose a design")
+    if common_random_numbers:
+        raise ValueError(
+            "design='auto' plans each condition alone; with common_random_numbers=True choose a design, such as that "
+            "of mcgen.plan for one of the conditions"
+        )
+    if options.resamples:
+        raise ValueError(
+            "design='auto' may choose a sum of levels, which has no replicate means to resample; use "
+            "interval='student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or choose a design"
+        )
+
+
+def _check_controls(options: RunOptions) -> None:
+    """Refuse what are no controls, and cross-fitting where there is nothing to do it with."""
+    if not isinstance(options.controls, Controls | FittedControls | None):
+        raise TypeError(
+            f"controls must be mcgen.controls.Controls, such as mcgen.controls.quadratic(basis); got "
+            f"{options.controls!r}"
+        )
+    if isinstance(options.controls, Controls):
+        if options.resamples:
+            raise ValueError(CROSS_FITTED)
+        if options.keep_replicates is False:
+            raise ValueError(
+                "cross-fitting works on kept replicate means; got keep_replicates=False. Leave it out, or fix the "
+                "coefficients before the run: controls=controls.fit(generator, statistic, ...)"
+            )
 
 
 def difference(
@@ -184,48 +249,3 @@ def difference(
             f"{generator_b.noise}. Give both the same NoiseSpec, or estimate each alone"
         )
     return estimate(Pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **options)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two generators fed with the same noise."""
-
-    a: Generator
-    b: Generator
-
-    @property
-    def noise(self) -> NoiseSpec:
-        """The noise of both."""
-        return self.a.noise
-
-    @property
-    def name(self) -> str:
-        """Their names."""
-        return f"{name_of(self.a)} - {name_of(self.b)}"
-
-    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Any]:
-        """Return the samples of both."""
-        return self.a(noise, condition), self.b(noise, condition)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A statistic of the first generator's samples minus that of the second's."""
-
-    statistic: Statistic
-
-    @property
-    def name(self) -> str:
-        """The statistic's."""
-        return name_of(self.statistic)
-
-    def __call__(self, samples: tuple[Any, Any]) -> Floats:
-        """Return the differences of the values, shape (n, ...)."""
-        n = leading_length(samples)
-        a, b = (values_of(self.statistic, part, n) for part in samples)
-        if a.shape != b.shape:
-            raise RunError(
-                f"statistic {self.name!r} gave components of shape {a.shape[1:]} for one generator and {b.shape[1:]} "
-                "for the other; a difference needs the same"
-            )
-        return np.asarray(a - b)

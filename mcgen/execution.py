@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,17 +16,19 @@ import numpy as np
 import scipy
 
 from mcgen._version import __version__
+from mcgen.controlled import ControlledRun, Corrected
 from mcgen.coverage import coverage_warnings
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.estimates import Estimate, Provenance, estimate_of
+from mcgen.estimates import Estimate, Provenance, estimate_of, resamples
 from mcgen.generators import name_of
 from mcgen.intervals import Method, Sampled, SimultaneousMethod
-from mcgen.moments import Moments
+from mcgen.moments import Floats, Moments
 from mcgen.progress import Progress
 from mcgen.random import as_seed_sequence
 from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+from mcgen.variates import Controls, FittedControls
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,17 @@ class RunOptions:
     simultaneous: bool | SimultaneousMethod
     keep_replicates: bool | None
     progress: bool
+    controls: Controls | FittedControls | None = None
+
+    @property
+    def keeps(self) -> bool | None:
+        """Whether replicate means are kept; None for up to a number of them."""
+        return True if self.resamples or isinstance(self.controls, Controls) else self.keep_replicates
 
     @property
     def resamples(self) -> bool:
         """Whether the interval is made from the replicate means themselves."""
-        return self.interval == "bootstrap-t" or self.simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
+        return resamples(self.interval, self.simultaneous)
 
 
 class Clock:
@@ -79,18 +87,28 @@ class Clock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: its replicates (two or more), whether it ended before its time, how long it took."""
+    """What a run gave: its replicates (two or more), whether it ended before its time, how long it took.
+
+    With control variates also what they made of the replicates, and what they cost before the run.
+    """
 
     tally: Tally
     partial: bool
     clock: Clock
+    corrected: Corrected | None = None
+    control_evaluations: int = 0
 
     @property
     def moments(self) -> Moments:
-        """The moments of the replicates."""
-        moments = self.tally.moments()
+        """The moments of the replicates, corrected where there are controls."""
+        moments = self.tally.moments() if self.corrected is None else self.corrected.moments()
         assert moments is not None
         return moments
+
+    @property
+    def kept(self) -> tuple[Floats, Floats] | None:
+        """The replicate means and the mean squared deviations within, where they are kept."""
+        return self.tally.kept() if self.corrected is None else self.corrected.kept()
 
 
 def run_single(task: Task, n_replicates: int, options: RunOptions) -> Estimate:
@@ -104,14 +122,22 @@ def run(task: Task, n_replicates: int, options: RunOptions, finish: Callable[[Ta
     What is interrupted from the keyboard returns it for the replicates that came; an exception carries it as its
     ``partial``. With fewer than two replicates there is nothing to make.
     """
-    tally = Tally(n_replicates, True if options.resamples else options.keep_replicates)
+    tally, controlled = Tally(n_replicates, options.keeps), controlled_run(task, n_replicates, options.controls)
     label = f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
     bar = Progress(n_replicates * task.design.n_points, label, options.progress, options.confidence_level)
     clock, interrupted = Clock(), False
+
+    def made_of(partial: bool) -> Estimate:
+        if controlled is None:
+            return finish(task, Outcome(tally, partial, clock))
+        assert options.controls is not None
+        spent = options.controls.n_evaluations_beside(task.design)
+        return finish(controlled.plain_task, Outcome(tally, partial, clock, controlled.corrected(tally), spent))
+
     try:
         with bar:
-            for rows in task.evaluate(range(n_replicates)):
-                tally.add(rows)
+            for rows in (task if controlled is None else controlled.task).evaluate(range(n_replicates)):
+                tally.add(rows if controlled is None else controlled.rows(rows))
                 clock.tick(len(rows) * task.design.n_points)
                 bar.update(len(rows) * task.design.n_points, tally)
     except KeyboardInterrupt:
@@ -122,13 +148,22 @@ def run(task: Task, n_replicates: int, options: RunOptions, finish: Callable[[Ta
         if tally.count >= 2:
             # Exceptions with slots have no room for it; they keep what they say.
             with contextlib.suppress(AttributeError):
-                error.partial = finish(task, Outcome(tally, True, clock))  # type: ignore[attr-defined]
+                error.partial = made_of(True)  # type: ignore[attr-defined]
         raise
-    made = finish(task, Outcome(tally, interrupted, clock))
+    made = made_of(interrupted)
     told = [text for part in (made, *made.strata) for text in part.warnings if text not in task.warnings]
     for text in dict.fromkeys(told):
         warn_user(text, CoverageWarning)
     return made
+
+
+def controlled_run(task: Task, n_replicates: int, controls: Controls | FittedControls | None) -> ControlledRun | None:
+    """Return the task with its controls, or refuse those that are not for it."""
+    if controls is None:
+        return None
+    if isinstance(controls, Controls):
+        return ControlledRun(task, controls, n_replicates, None)
+    return ControlledRun(task, controls.controls, n_replicates, (controls.coefficients, controls.shape, str(controls)))
 
 
 def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estimate:
@@ -151,9 +186,13 @@ def moments_estimate(
     options: RunOptions,
 ) -> Estimate:
     """Return the estimate of some columns of a run's components, without its interval yet."""
-    moments, kept = outcome.moments.select(columns), outcome.tally.kept()
+    moments, kept, corrected = outcome.moments.select(columns), outcome.kept, outcome.corrected
     method = None if options.simultaneous else options.interval
     sampled = Sampled.of(moments, None if kept is None else kept[0][:, columns], provenance.seed)
+    notes: tuple[str, ...] = ()
+    if corrected is not None:
+        sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - corrected.rank)
+        notes = corrected.warnings
     return estimate_of(
         sampled,
         provenance,
@@ -161,7 +200,7 @@ def moments_estimate(
         names,
         moments=moments,
         within=None if kept is None else kept[1][:, columns],
-        warnings=(*task.warnings, *coverage_warnings(moments, names, task.rounding, method)),
+        warnings=(*task.warnings, *notes, *coverage_warnings(moments, names, task.rounding, method)),
     )
 
 
@@ -230,11 +269,12 @@ def provenance_of(task: Task, outcome: Outcome) -> Provenance:
         seed=as_seed_sequence(task.seed),
         condition=None if task.condition is None else condition_text(task.condition),
         batch_size=task.batch_size,
-        pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)),
+        pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
         partial=outcome.partial,
         rounding=task.rounding,
         seconds=outcome.clock.seconds,
         seconds_per_evaluation=seconds,
         timing_error=timing_error,
+        controls=None if outcome.corrected is None else outcome.corrected.text,
         versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
     )

@@ -5,14 +5,16 @@ For generators G_0, ..., G_L from coarse to fine, on the same noise [1]_,
 .. math:: E\, S(G_L) = E\, S(G_0) + \sum_{l=1}^{L} E\,[S(G_l) - S(G_{l-1})],
 
 so independent estimates of the terms add to an unbiased one of the fine generator's own expectation, however poor the
-coarse ones are. With V_l the variance of a replicate mean of level l, C_l its cost and n_l replicates, the sum has
-variance sum V_l / n_l at cost sum n_l C_l = B. Their product is least for
+coarse ones are; so too with coefficients before the coarser generators, see `mcgen.levels`. With V_l the variance of
+the weighted replicate mean of level l, C_l its cost and n_l replicates, the sum has variance sum V_l / n_l at cost
+sum n_l C_l = B. Their product is least for
 
 .. math:: n_l = B\, \frac{\sqrt{V_l / C_l}}{\sum_m \sqrt{V_m C_m}},
    \qquad \text{where it is } \Big(\sum_m \sqrt{V_m C_m}\Big)^2.
 
-V_l is from a pilot, whose replicates are then thrown away: numbers of replicates that depended on the replicates they
-count would bias the estimate. The interval is Student's with degrees of freedom by Welch-Satterthwaite [2]_.
+Coefficients and V_l are from a pilot, whose replicates are then thrown away: numbers of replicates that depended on the
+replicates they count would bias the estimate. The interval is Student's with degrees of freedom by Welch-Satterthwaite
+[2]_.
 
 .. rubric:: References
 
@@ -25,30 +27,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from mcgen._numbers import checked_integer, checked_real
-from mcgen.arguments import checked_batch_size, checked_callable, checked_generator, checked_protocol, stream_of
+from mcgen.arguments import checked_callable, checked_generator, checked_protocol, checked_weights, stream_of
+from mcgen.conditions import stratified_average
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.estimates import Estimate, weighted_sum
-from mcgen.estimation import Difference, Pair
-from mcgen.execution import RunOptions, run_single, with_options
+from mcgen.estimates import Estimate
+from mcgen.execution import RunOptions
 from mcgen.generators import Generator, name_of
-from mcgen.intervals import Method, check_interval_options
-from mcgen.laws import values_of
-from mcgen.moments import Floats, Moments
-from mcgen.noise import BlockNoise, Noise, NoiseSpec
+from mcgen.intervals import Method, SimultaneousMethod, check_interval_options
+from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spent_on_designs, weights_of
+from mcgen.moments import Floats
 from mcgen.random import Seed, as_seed_sequence
-from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+
+# A variance and a slope of two generators.
+_FEWEST_IN_PILOT = 4
 
 
 def multilevel(
@@ -61,6 +63,9 @@ def multilevel(
     condition: Any = None,
     confidence_level: float = 0.95,
     interval: Method = "student-t",
+    simultaneous: bool | SimultaneousMethod = False,
+    weights: Sequence[float] | None = None,
+    coefficients: float | Sequence[Any] | None = None,
     n_pilot: int = 16,
     batch_size: int | None = None,
     keep_replicates: bool | None = None,
@@ -76,8 +81,7 @@ def multilevel(
     ----------
     levels : sequence of (Generator, float)
         From coarse to fine, each with the cost of one evaluation, in any unit: steps, network evaluations, measured
-        seconds. A generator's noise is that of the next one, or some of its blocks. (The fresh noise of a sampler with
-        fewer steps is not summed from that of more steps.)
+        seconds. A generator's noise is that of the next one, or some of its blocks.
     statistic : callable
         As for `estimate`.
     designs : Design or sequence of Design, optional
@@ -86,13 +90,19 @@ def multilevel(
         What pilot and run cost at most together, in evaluations of the fine generator.
     seed, confidence_level, batch_size, keep_replicates, progress
         As for `estimate`.
-    condition : object, optional
-        Passed to every generator; one alone, not a list.
+    condition, weights : optional
+        Passed to every generator. A list of conditions gives a sum for each and their average, as for `estimate`.
     interval : {"student-t", "normal", "skewness-adjusted-t"}
         See `mcgen.intervals`; there are no replicate means of the sum to resample.
+    simultaneous : bool or "bonferroni"
+        Cover all components together.
+    coefficients : float or sequence, optional
+        How much of the coarser generator each level but the first takes away, a number or one a component; a single
+        number is for all. By default those that take most of the variance away in the pilot.
     n_pilot : int
-        Replicates of each level that are spent to share out the others, 2 or more. Every level gets at least 25 of
-        these: Student t needs as many where replicate means are skewed, as those of differences tend to be.
+        Replicates of each level that are spent to find coefficients and to share out the others, 4 or more. Every level
+        gets at least 25 of these: Student t needs as many where replicate means are skewed, as those of differences
+        tend to be.
 
     Returns
     -------
@@ -125,32 +135,35 @@ def multilevel(
     >>> [part.provenance.generator for part in result.strata]
     ['coarse', 'fine - coarse']
     """
-    check_interval_options(confidence_level, interval, False)
-    options = RunOptions(confidence_level, interval, False, keep_replicates, progress)
+    check_interval_options(confidence_level, interval, simultaneous)
+    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress)
     if options.resamples:
         raise ValueError(
-            f"a sum of levels has no replicate means to resample; got interval={interval!r}. Use 'student-t' or "
-            "'skewness-adjusted-t'"
+            f"a sum of levels has no replicate means to resample; got interval={interval!r} and "
+            f"simultaneous={simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
         )
-    if isinstance(condition, list):
-        raise ValueError(f"multilevel takes one condition; got the list {condition!r}. Run it for each of them")
-    checked = _checked_levels(levels)
-    terms = _terms(checked, _checked_designs(designs, len(checked)), checked_callable(statistic))
-    budget, pilot_cost = _checked_budget(terms, n_evaluations, n_pilot)
+    generators = checked_levels(levels)
+    made = levels_of(generators, _checked_designs(designs, len(generators)))
+    given = _checked_coefficients(coefficients, len(made) - 1)
+    budget, pilot_cost = _checked_budget(made, n_evaluations, n_pilot)
     task = Task(
-        generator=checked[-1][0],
-        statistic=terms[0].statistic,
-        design=terms[-1].design,
+        generator=generators[-1][0],
+        statistic=checked_callable(statistic),
+        design=made[-1].design,
         seed=as_seed_sequence(seed),
-        stream=stream_of(condition, 0),
+        stream=(),
         condition=condition,
         batch_size=0,
     )
-    variances, alone = _pilot(terms, task, n_pilot, batch_size)
-    costs = np.array([term.replicate_cost for term in terms])
-    counts = allocation(variances, costs, budget - pilot_cost)
-    found = _worse_than_alone(terms[-1], task, variances, counts, alone, budget)
-    return _Run(terms, task, options, batch_size, pilot_cost, found).estimate(counts)
+
+    def run_one(part: Task) -> Estimate:
+        return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options, batch_size)
+
+    if isinstance(condition, list):
+        return stratified_average(task, options, checked_weights(condition, weights), run_one)
+    if weights is not None:
+        raise ValueError("weights are for several conditions: pass a list as condition")
+    return run_one(replace(task, stream=stream_of(condition, 0)))
 
 
 def allocation(
@@ -191,66 +204,41 @@ def allocation(
         at_floor |= counts < fewest
 
 
-@dataclass(frozen=True)
-class _Term:
-    """One level: what is estimated there, by which design, and its cost in evaluations of the fine generator."""
-
-    number: int
-    generator: Generator
-    statistic: Statistic
-    design: Design
-    cost: float
-
-    @property
-    def name(self) -> str:
-        return f"level {self.number}"
-
-    @property
-    def replicate_cost(self) -> float:
-        return self.design.n_points * self.cost
-
-    def task(self, task: Task, n_replicates: int, batch_size: int | None, *purpose: str) -> Task:
-        """Return the task of this level, on random numbers of its own."""
-        return replace(
-            task,
-            generator=self.generator,
-            statistic=self.statistic,
-            design=self.design,
-            stream=(*purpose, "level", self.number, *task.stream),
-            batch_size=checked_batch_size(batch_size, self.design.n_points, n_replicates),
-            warnings=[],
-        )
+def _planned(
+    levels: list[Level], task: Task, given: list[Floats] | None, n_pilot: int, budget: float, batch_size: int | None
+) -> SumOfLevels:
+    """Run the pilot of one condition and return what is to run after it."""
+    coefficients, variances, alone = _pilot(levels, task, given, n_pilot, batch_size)
+    weighted = weights_of(coefficients) ** 2 * variances
+    counts = allocation(weighted, np.array([level.replicate_cost for level in levels]), budget)
+    pilot_cost = math.ceil(n_pilot * sum(level.replicate_cost for level in levels) - 1e-9)
+    found = _worse_than_alone(levels[-1], task, weighted, counts, alone, budget + pilot_cost)
+    spent = pilot_cost + spent_on_designs([level.design for level in levels])
+    return SumOfLevels(levels, coefficients, counts, spent, found)
 
 
-def _terms(levels: list[tuple[Generator, float]], designs: list[Design], statistic: Statistic) -> list[_Term]:
-    unit = levels[-1][1]
-    terms = [_Term(0, levels[0][0], statistic, designs[0], levels[0][1] / unit)]
-    for number, ((coarse, below), (fine, cost)) in enumerate(pairwise(levels), start=1):
-        pair = Pair(fine, coarse if coarse.noise == fine.noise else _OfSomeBlocks(coarse, fine.noise))
-        terms.append(_Term(number, pair, Difference(statistic), designs[number], (cost + below) / unit))
-    return terms
-
-
-def _pilot(terms: list[_Term], task: Task, n_pilot: int, batch_size: int | None) -> tuple[Floats, Floats]:
-    """Return variances of replicate means: of each level (levels, k), and of the fine generator alone (k,)."""
-    found = [_pilot_moments(term.task(task, n_pilot, batch_size, "pilot"), n_pilot) for term in terms[:-1]]
-    last = terms[-1].task(task, n_pilot, batch_size, "pilot")
-    joint = _pilot_moments(replace(last, statistic=_DifferenceAndFine(task.statistic)), n_pilot)
-    difference, alone = np.split(joint.variance, 2)
-    return np.stack([*(moments.variance for moments in found), difference]), alone
-
-
-def _pilot_moments(task: Task, n_replicates: int) -> Moments:
-    tally = Tally(n_replicates, False)
-    for rows in task.evaluate(range(n_replicates)):
-        tally.add(rows)
-    moments = tally.moments()
-    assert moments is not None
-    return moments
+def _pilot(
+    levels: list[Level], task: Task, given: list[Floats] | None, n_pilot: int, batch_size: int | None
+) -> tuple[list[Floats], Floats, Floats]:
+    """Return coefficients, variances of replicate means (levels, k), and those of the finest generator alone (k,)."""
+    coefficients, variances, alone = [], [], np.zeros((0, 0))
+    for level in levels:
+        pair = [level.generator] if level.coarser is None else [level.generator, level.coarser]
+        own = replace(task, design=level.design)
+        rows = pilot_rows(own, pair, n_pilot, batch_size, "level", level.number)
+        alone, *coarse = (means for means, _ in rows)
+        if not coarse:
+            variances.append(alone.var(axis=0, ddof=1))
+            continue
+        b = slopes(alone, coarse[0]) if given is None else _fitting(given[level.number - 1], alone.shape[1])
+        coefficients.append(b)
+        # Of a slope that was found from the same replicates, one degree of freedom more is gone.
+        variances.append((alone - b * coarse[0]).var(axis=0) * n_pilot / (n_pilot - 1 - (given is None)))
+    return coefficients, np.stack(variances), alone.var(axis=0, ddof=1)
 
 
 def _worse_than_alone(
-    fine: _Term, task: Task, variances: Floats, counts: Sequence[int], alone: Floats, budget: int
+    fine: Level, task: Task, variances: Floats, counts: Sequence[int], alone: Floats, budget: float
 ) -> tuple[str, ...]:
     """Warn where the fine generator alone, at the same cost, would have had the smaller variance."""
     predicted = (variances / np.array(counts)[:, None]).sum(axis=0)
@@ -269,65 +257,7 @@ def _worse_than_alone(
     return (text,)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The levels after their pilot, which are to run on fresh random numbers."""
-
-    terms: list[_Term]
-    task: Task
-    options: RunOptions
-    batch_size: int | None
-    pilot_cost: int
-    warnings: tuple[str, ...]
-
-    def estimate(self, counts: Sequence[int]) -> Estimate:
-        parts: list[Estimate] = []
-        for term, count in zip(self.terms, counts, strict=True):
-            last = term is self.terms[-1]
-            try:
-                made = run_single(term.task(self.task, count, self.batch_size), count, self.options)
-            except Exception as error:
-                part: Estimate | None = getattr(error, "partial", None)
-                # What one level alone has is no estimate of the fine generator.
-                with suppress(AttributeError):
-                    error.partial = self._sum([*parts, part]) if last and part else None  # type: ignore[attr-defined]
-                raise
-            if made.partial and not last:
-                raise KeyboardInterrupt(f"interrupted at {term.name}; without the later levels the sum is biased")
-            parts.append(made)
-        return self._sum(parts)
-
-    def _sum(self, parts: list[Estimate]) -> Estimate:
-        terms = self.terms
-        levels = tuple(
-            replace(part, provenance=replace(part.provenance, level=term.name, cost=term.cost))
-            for part, term in zip(parts, terms, strict=True)
-        )
-        cost = sum(part.n_evaluations * part.provenance.cost for part in levels)
-        seconds = sum(part.provenance.seconds for part in levels)
-        provenance = replace(
-            parts[-1].provenance,
-            generator=name_of(self.task.generator),
-            design=" + ".join(dict.fromkeys(str(term.design) for term in terms)),
-            n_evaluations=math.ceil(cost - 1e-9),
-            pilot_evaluations=self.pilot_cost + _spent_on_designs(terms),
-            rounding=max(part.provenance.rounding for part in levels),
-            seconds=seconds,
-            seconds_per_evaluation=seconds / cost,
-            timing_error=0.0,
-            level=f"sum of {len(terms)} levels",
-        )
-        notes = tuple(f"{part.provenance.level}: {text}" for part in levels for text in part.warnings)
-        made = weighted_sum(levels, np.ones(len(levels)), provenance, self.warnings + notes)
-        return with_options(made, self.options)
-
-
-def _spent_on_designs(terms: list[_Term]) -> int:
-    """Return what was spent to make the designs, once for each of them."""
-    return sum({term.design: int(getattr(term.design, "n_pilot_evaluations", 0)) for term in terms}.values())
-
-
-def _checked_levels(levels: Any) -> list[tuple[Generator, float]]:
+def checked_levels(levels: Any) -> list[tuple[Generator, float]]:
     """Return generators and costs that go together."""
     try:
         found = [(generator, cost) for generator, cost in levels]
@@ -368,58 +298,47 @@ def _checked_designs(designs: Any, n_levels: int) -> list[Design]:
     return [checked_protocol(one, Design, "design", "pass one such as mcgen.Antithetic()") for one in found]
 
 
-def _checked_budget(terms: list[_Term], n_evaluations: int, n_pilot: int) -> tuple[int, int]:
+def _checked_coefficients(coefficients: Any, n: int) -> list[Floats] | None:
+    """Return n coefficients, each a number or one a component; None for those of the pilot."""
+    if coefficients is None:
+        return None
+    several = isinstance(coefficients, list | tuple) or np.ndim(coefficients) > 0
+    given = list(coefficients) if several else [coefficients] * n
+    try:
+        found = [np.atleast_1d(np.asarray(one, np.float64)) for one in given]
+    except (TypeError, ValueError):
+        found = []
+    if len(found) != n or not all(one.ndim == 1 and np.isfinite(one).all() for one in found):
+        raise ValueError(
+            f"coefficients must be a number, or for each of the {n} levels above the coarsest a number or one a "
+            f"component, all finite; got {coefficients!r}. Leave them out to have them from the pilot"
+        )
+    return found
+
+
+def _fitting(coefficients: Floats, k: int) -> Floats:
+    if len(coefficients) not in (1, k):
+        raise ValueError(
+            f"coefficients of a level must be a number or one for each of the {k} components; got {len(coefficients)}"
+        )
+    return np.broadcast_to(coefficients, (k,)).copy()
+
+
+def _checked_budget(levels: list[Level], n_evaluations: int, n_pilot: int) -> tuple[int, int]:
     """Return the budget and the cost of the pilot, both in evaluations of the fine generator."""
     budget = checked_integer("n_evaluations", n_evaluations)
-    if checked_integer("n_pilot", n_pilot) < 2:
-        raise ValueError(f"n_pilot must be at least 2 replicates, for a variance; got {n_pilot}. The default is 16")
-    round_cost = sum(term.replicate_cost for term in terms)
+    if checked_integer("n_pilot", n_pilot) < _FEWEST_IN_PILOT:
+        raise ValueError(
+            f"n_pilot must be at least {_FEWEST_IN_PILOT} replicates, for variances and slopes; got {n_pilot}. The "
+            "default is 16"
+        )
+    round_cost = sum(level.replicate_cost for level in levels)
     pilot_cost = math.ceil(n_pilot * round_cost - 1e-9)
     needed = pilot_cost + math.ceil(FEWEST_WITHOUT_WARNING * round_cost - 1e-9)
     if budget < needed:
         raise ValueError(
-            f"{n_pilot} replicates of each of {len(terms)} levels for the pilot and {FEWEST_WITHOUT_WARNING} for the "
-            f"interval cost {needed} evaluations of {name_of(_fine(terms))!r}; got n_evaluations={budget}. Use "
+            f"{n_pilot} replicates of each of {len(levels)} levels for the pilot and {FEWEST_WITHOUT_WARNING} for the "
+            f"interval cost {needed} evaluations of {name_of(levels[-1].generator)!r}; got n_evaluations={budget}. Use "
             f"{needed} or more, designs of fewer points, or mcgen.estimate"
         )
     return budget, pilot_cost
-
-
-def _fine(terms: list[_Term]) -> Generator:
-    pair = terms[-1].generator
-    assert isinstance(pair, Pair)
-    return pair.a
-
-
-@dataclass(frozen=True)
-class _OfSomeBlocks:
-    """A generator on noise of more blocks than its own."""
-
-    generator: Generator
-    noise: NoiseSpec
-
-    @property
-    def name(self) -> str:
-        return name_of(self.generator)
-
-    def __call__(self, noise: Noise, condition: Any = None) -> Any:
-        assert not isinstance(noise, np.ndarray)
-        names = tuple(name for name, _ in self.generator.noise.blocks)
-        own = noise[names[0]] if len(names) == 1 else BlockNoise(noise.__getitem__, names)
-        return self.generator(own, condition)
-
-
-@dataclass(frozen=True)
-class _DifferenceAndFine:
-    """What the pilot of the last level asks: the differences, and the statistic of the fine samples alone."""
-
-    statistic: Statistic
-
-    @property
-    def name(self) -> str:
-        return name_of(self.statistic)
-
-    def __call__(self, samples: tuple[Any, Any]) -> Floats:
-        difference = Difference(self.statistic)(samples)
-        alone = np.asarray(values_of(self.statistic, samples[0], len(difference)))
-        return np.stack([difference, alone], axis=1).reshape(len(difference), -1)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen.arrays import as_numpy
 from mcgen.generators import name_of
@@ -214,6 +215,27 @@ def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = No
             f"and the names {chosen}. Name them by names=(...)"
         )
     return Stack(statistics, chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class Combined:
+    """Linear combinations of a statistic's components, in the samples' own library.
+
+    Parameters
+    ----------
+    statistic : callable
+        Of k components.
+    matrix : ndarray of shape (k, m)
+        The combinations.
+    """
+
+    statistic: Statistic
+    matrix: NDArray[np.float64]
+
+    def __call__(self, samples: Any) -> Any:
+        """Return the combinations, shape (n, m)."""
+        values = self.statistic(samples)
+        return values.reshape(len(values), -1) @ _like(values, self.matrix)
 
 
 def _real(samples: Any) -> Any:

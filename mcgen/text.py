@@ -77,6 +77,7 @@ def summary_text(estimate: Estimate) -> str:
         "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
         **_draws(estimate),
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
+        "controls": p.controls,
         "noise": p.noise,
         "condition": p.condition,
         "seed": p.seed_text,
@@ -127,6 +128,8 @@ def _how(estimate: Estimate) -> str:
         p.design,
         f"seed {p.seed_text}",
     ]
+    if p.controls is not None:
+        parts.append("controls")
     if p.level is not None:
         parts.append(p.level)
     if estimate.strata and not of_levels:

@@ -1,0 +1,265 @@
+r"""Ways of spending evaluations, and what a pilot predicts of each.
+
+Variances are on the log scale until the end, with the variance of their error beside them. A half-width h of an
+estimate whose variance is the sum of parts v_l has
+
+.. math:: \operatorname{Var} \log h \approx \tfrac14 \sum_l p_l^2 \bigl(e_l + 2 / (R_l - 1)\bigr),
+   \qquad p_l = v_l / \sum_m v_m,
+
+e_l being the error of the part's log variance in the pilot and the other term the scatter of the run's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mcgen.controls import quadratic
+from mcgen.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
+from mcgen.efficiency import welch_satterthwaite
+from mcgen.generators import name_of
+from mcgen.moments import Floats
+from mcgen.noise import NoiseSpec
+from mcgen.trials import FOUND_ABOVE, FOUND_DOUBLING, Coarse, LogRatio, Pilot, log_variance_of
+from mcgen.variates import Controls
+
+LEAST_EFFICIENCY = 0.98
+"""Of the better of pairs and Monte Carlo, that a choice leaves every component; with the pilot's cost it is 0.9."""
+
+# What evaluations are shared out by: more, since the pilot is only a pilot.
+_LEAST_AIMED_AT = 1.2
+# Variance of log variances that pilots do not see: rare large differences, trials on a coarse generator.
+_UNSEEN = 0.25
+
+# Replicates that a net should have at least: with fewer the t quantile costs more than larger nets bring.
+_REPLICATES_OF_NETS = 26
+_FEWEST_OF_SINGLE = 40
+_LARGEST_NET = 1024
+_POINTS_ABOVE = 16
+_MOST_CONTROLLED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One way of spending the evaluations.
+
+    Attributes
+    ----------
+    name : str
+        In words.
+    designs : tuple of Design
+        One, or that of the coarse level and that of the fine one.
+    n_replicates : tuple of int
+        Of each.
+    variance, half_width : ndarray of shape (k,)
+        Predicted, of the estimate of each component.
+    error : ndarray of shape (k,)
+        Standard deviation of the log of the half-width about its prediction.
+    known_from : str
+        What the prediction is made from.
+    coarse : Coarse or None
+        The coarse level's generator.
+    coefficients : ndarray of shape (k,) or None
+        How much of it the fine level takes away.
+    controls : Controls or None
+        Control variates.
+    """
+
+    name: str
+    designs: tuple[Design, ...]
+    n_replicates: tuple[int, ...]
+    variance: Floats
+    half_width: Floats
+    error: Floats
+    known_from: str
+    coarse: Coarse | None = None
+    coefficients: Floats | None = None
+    controls: Controls | None = None
+
+    @property
+    def n_evaluations(self) -> int:
+        """What its run costs."""
+        points = [design.n_points * n for design, n in zip(self.designs, self.n_replicates, strict=True)]
+        if self.coarse is None:
+            return points[0]
+        return math.ceil(points[0] * self.coarse.cost + points[1] * (1 + self.coarse.cost) - 1e-9)
+
+
+def efficiencies(one: Candidate, base: Candidate) -> Floats:
+    """Return the squared ratio of half-widths, shape (k,); 1 where neither has any."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (base.half_width / one.half_width) ** 2
+    return np.asarray(np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0))
+
+
+def geometric_mean(values: Floats) -> float:
+    """Return the geometric mean."""
+    return math.exp(float(np.log(values).mean()))
+
+
+def in_words(design: Design) -> str:
+    """Return a design in few words."""
+    if isinstance(design, Subspace):
+        return f"{design.n_points} Sobol' points on {design.basis.n_directions} directions"
+    if isinstance(design, OrthogonalAntithetic):
+        return f"orthogonal pairs ({design.n_points})"
+    return "pairs" if isinstance(design, Antithetic) else "Monte Carlo"
+
+
+def share_below(works: Floats, pairs: Floats, best: Floats) -> float:
+    """Return the share of the evaluations for the coarse level that has the greatest mean efficiency over pairs.
+
+    Of the shares that leave each component somewhat more than the best without levels; where there are none, the one
+    that leaves the worst component most.
+
+    Parameters
+    ----------
+    works : ndarray of shape (2, k)
+        Variance x cost of the coarse level and of the difference.
+    pairs, best : ndarray of shape (k,)
+        Variance x cost of antithetic pairs, and of the better of these and Monte Carlo.
+    """
+    shares = np.linspace(0.05, 0.95, 91)
+    sums = works[0] / shares[:, None] + works[1] / (1 - shares[:, None])
+    varies = (sums > 0).all(axis=0) & (best > 0)
+    if not varies.any():
+        return 0.5
+    sums, pairs, best = sums[:, varies], pairs[varies], best[varies]
+    least = (best / sums).min(axis=1)
+    enough = least >= _LEAST_AIMED_AT
+    scores = np.where(enough, np.log(pairs / sums).mean(axis=1), -np.inf) if enough.any() else least
+    return float(shares[scores.argmax()])
+
+
+def net_size(evaluations: float, fewest: int = _FEWEST_OF_SINGLE) -> int:
+    """Return the largest power of two of points that leaves enough replicates; 2 at least."""
+    return min(_LARGEST_NET, max(2, 1 << int(math.log2(max(2.0, evaluations / fewest)))))
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What candidates are made from.
+
+    Attributes
+    ----------
+    pilot : Pilot
+        What was measured.
+    coarse : sequence of Coarse
+        The coarse generators, as in the pilot.
+    noise : NoiseSpec
+        Of the generator.
+    quantile : callable
+        From degrees of freedom (k,) to half-widths in standard errors.
+    """
+
+    pilot: Pilot
+    coarse: Sequence[Coarse]
+    noise: NoiseSpec
+    quantile: Callable[[Floats], Floats]
+
+    def candidates(self, budget: float) -> list[Candidate]:
+        """Return all ways that so many evaluations are enough for; Monte Carlo and pairs come first."""
+        pilot = self.pilot
+        k, pairs = len(pilot.within), len(pilot.pairs)
+        points = LogRatio(np.log(np.maximum(pilot.point_variance, 1e-300)), np.full(k, 1 / pairs))
+        even = log_variance_of(2 * pilot.variance, pairs - 1)
+        found = [
+            self._single(MonteCarlo(), points, budget, f"{2 * pairs} samples"),
+            self._single(Antithetic(), even, budget, f"{pairs} pairs"),
+            self._controlled(even, budget),
+        ]
+        for design, gain in pilot.gains.items():
+            found.append(self._single(design, even.minus(gain), budget, self._tried(design)))
+        return [one for one in [*found, *self._two_levels(budget)] if one is not None]
+
+    def _tried(self, design: Design) -> str:
+        tried = self.pilot.tried.get(design)
+        return "other models" if tried is None else f"{tried} replicates"
+
+    def _single(self, design: Design, work: LogRatio, budget: float, known: str) -> Candidate | None:
+        count = int(budget // design.n_points)
+        if count < FEWEST_WITHOUT_WARNING:
+            return None
+        variance = np.exp(work.value) / (design.n_points * count)
+        half = self.quantile(np.full(len(variance), count - 1.0)) * np.sqrt(variance)
+        error = np.sqrt(work.error + 2 / (count - 1)) / 2
+        return Candidate(in_words(design), (design,), (count,), variance, half, error, known)
+
+    def _controlled(self, even: LogRatio, budget: float) -> Candidate | None:
+        """Return pairs with the squares and products of as many leading coordinates as the pilot's pairs can tell."""
+        pilot = self.pilot
+        r = max((r for r in range(1, _MOST_CONTROLLED + 1) if r * (r + 3) // 2 <= len(pilot.pairs) / 10), default=0)
+        if pilot.basis is None or r == 0 or not pilot.basis.by_block(self.noise):
+            return None
+        controls = quadratic(pilot.basis.leading(min(r, pilot.basis.n_directions)))
+        # Of pairs the odd ones, which come first, are zero.
+        x = controls.function(pilot.noise, self.noise)[:, controls.bases[0].n_directions :]
+        x = np.column_stack([np.ones(len(x)), x])
+        left = pilot.pairs - x @ np.linalg.lstsq(x, pilot.pairs, rcond=None)[0]
+        df = len(x) - x.shape[1]
+        work = log_variance_of(2 * (left**2).sum(axis=0) / df, df)
+        made = self._single(Antithetic(), work, budget, f"{len(x)} pairs")
+        if made is None:
+            return None
+        name = f"{made.name} with {x.shape[1] - 1} control{'s' if x.shape[1] > 2 else ''}"
+        return replace(made, name=name, controls=controls)
+
+    def _two_levels(self, budget: float) -> Iterator[Candidate | None]:
+        for number, coarse in enumerate(self.coarse):
+            below = log_variance_of(2 * self.pilot.below[number].var(axis=0, ddof=1), len(self.pilot.pairs) - 1)
+            nothing = LogRatio(np.zeros_like(below.value), np.zeros_like(below.value))
+            for design, gain in {Antithetic(): nothing, **self.pilot.gains}.items():
+                for above in self._above():
+                    yield self._sum(number, coarse, design, below.minus(gain), above, budget)
+
+    def _above(self) -> list[Design]:
+        basis = self.pilot.basis
+        return [Antithetic()] if basis is None else [Antithetic(), Subspace(basis, Sobol(_POINTS_ABOVE))]
+
+    def _sum(
+        self, number: int, coarse: Coarse, design: Design, below: LogRatio, above: Design, budget: float
+    ) -> Candidate | None:
+        """Return pairs or a net above, a design below; the net below as large as its replicates allow."""
+        pilot = self.pilot
+        pairs = 2 * pilot.variance
+        known = "" if isinstance(design, Antithetic) else f", {self._tried(design)}"
+        b, left = pilot.correction(number)
+        if not isinstance(above, Antithetic):
+            left = left.minus(LogRatio.of(FOUND_ABOVE, len(b)))
+        costs = np.array([coarse.cost, 1 + coarse.cost])
+        for _ in range(2):
+            works = np.exp([below.value, left.value + math.log(2)]) * np.stack([b**2, np.ones_like(b)])
+            share = share_below(works * costs[:, None], pairs, np.minimum(pairs, pilot.point_variance))
+            evaluations = budget * np.array([share, 1 - share]) / costs
+            if not isinstance(design, Subspace):
+                break
+            larger = Subspace(design.basis, Sobol(net_size(evaluations[0], _REPLICATES_OF_NETS)))
+            doublings = math.log2(larger.n_points / design.n_points)
+            below = below.minus(LogRatio.of((FOUND_DOUBLING[0] * doublings, FOUND_DOUBLING[1] * doublings), len(b)))
+            design = larger
+        designs = (design, above)
+        points = np.array([one.n_points for one in designs])
+        counts = np.maximum(FEWEST_WITHOUT_WARNING, np.floor(evaluations / points * (1 + 1e-12)).astype(int))
+        if (counts * points * costs).sum() > budget:
+            return None
+        parts = works / (points * counts)[:, None]
+        variance = parts.sum(axis=0)
+        df = welch_satterthwaite(parts, counts[:, None] - 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.nan_to_num(parts / variance)
+        own = np.stack([below.error, left.error]) + _UNSEEN + 2 / (counts[:, None] - 1)
+        return Candidate(
+            f"{in_words(designs[0])} on {name_of(coarse.generator)} + {in_words(above)} on the difference",
+            designs,
+            tuple(counts.tolist()),
+            variance,
+            self.quantile(df) * np.sqrt(variance),
+            np.sqrt((shares**2 * own).sum(axis=0)) / 2,
+            f"{len(pilot.pairs)} pairs{known}",
+            coarse,
+            b,
+        )

@@ -1,0 +1,334 @@
+"""Runs whose replicate means are corrected by control variates; the mathematics is in `mcgen.controls`.
+
+The loop sees an ordinary task: a generator that returns its samples and the values of the controls, and a statistic of
+both. Controls act on replicate means, which least squares, and the interval, are made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen.designs import Design
+from mcgen.errors import RunError
+from mcgen.generators import Generator, name_of
+from mcgen.laws import values_of
+from mcgen.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
+from mcgen.noise import Noise, NoiseSpec
+from mcgen.reduction import Tally
+from mcgen.run import Task
+from mcgen.statistics import Statistic
+
+REPLICATES_A_CONTROL = 10
+"""The fewest replicates for each control."""
+FOLDS = 10
+"""Replicates r modulo so many are corrected by the coefficients of the others."""
+_PROBED = 8
+# Singular values below this share of the largest, of controls of variance 1, are taken for linear dependence.
+_LEAST_SHARE = 1e-6
+
+
+class NoiseFunctions(Protocol):
+    """What a run needs to know of controls."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Their expectations."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """How results call them."""
+        ...
+
+    def on(self, spec: NoiseSpec) -> Callable[[Noise], Floats]:
+        """Return the function from noise of a spec to values less their expectations, shape (n, q)."""
+        ...
+
+
+@dataclass(frozen=True)
+class WithControls:
+    """A generator that returns its samples and the values of some controls at the same noise."""
+
+    generator: Generator
+    controls: NoiseFunctions
+    values: Callable[[Noise], Floats] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", self.controls.on(self.noise))
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The generator's."""
+        return self.generator.noise
+
+    @property
+    def name(self) -> str:
+        """The generator's."""
+        return name_of(self.generator)
+
+    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Floats]:
+        """Return the samples and the controls, shape (n, q)."""
+        return self.generator(noise, condition), self.values(noise)
+
+
+class Beside:
+    """A statistic's values, one row a sample, with those of the controls beside them: shape (n, k + q).
+
+    Parameters
+    ----------
+    statistic : callable
+        Of the samples alone.
+    shape : tuple of int, optional
+        Of its components, which it must have; that of the first values by default.
+    """
+
+    def __init__(self, statistic: Statistic, shape: tuple[int, ...] | None = None) -> None:
+        self.statistic, self.shape = statistic, shape
+
+    @property
+    def name(self) -> str:
+        """The statistic's."""
+        return name_of(self.statistic)
+
+    @property
+    def n_components(self) -> int:
+        """k, known after the first values."""
+        assert self.shape is not None
+        return int(np.prod(self.shape))
+
+    def __call__(self, samples: tuple[Any, Floats]) -> Floats:
+        """Return the values, those of the statistic first."""
+        own, controls = samples
+        values = values_of(self.statistic, own, len(controls))
+        self.shape = values.shape[1:] if self.shape is None else self.shape
+        if values.shape[1:] != self.shape or self.n_components == 0:
+            raise RunError(
+                f"statistic {self.name!r} returned components of shape {values.shape[1:]}, where one or more, and "
+                f"{self.shape} as before or as its control coefficients, are needed; fit them to the same statistic"
+            )
+        return np.concatenate([values.reshape(len(controls), -1), controls], axis=1)
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What controls made of the replicates of a run.
+
+    Attributes
+    ----------
+    tally : Tally
+        Of the corrected means of the k components, and the plain ones.
+    rank : int
+        How many degrees of freedom coefficients took from these replicates.
+    text : str
+        What was done.
+    warnings : tuple of str
+        What it gave cause to warn of.
+    """
+
+    tally: Tally
+    rank: int
+    text: str
+    warnings: tuple[str, ...] = ()
+
+    def moments(self) -> Moments:
+        """Return the moments of the corrected means.
+
+        Their `within` is the variance of one value less theirs, so that both are that of plain Monte Carlo.
+        """
+        both = self.tally.moments()
+        assert both is not None
+        k = len(both.mean) // 2
+        corrected, plain = both.select(slice(k)), both.select(slice(k, None))
+        return replace(corrected, within=np.maximum(plain.within + plain.variance - corrected.variance, 0.0))
+
+    def kept(self) -> tuple[Floats, Floats] | None:
+        """Return the corrected means and what belongs within, each (R, k), where they are kept."""
+        kept = self.tally.kept()
+        if kept is None:
+            return None
+        (n, width), k = kept[0].shape, kept[0].shape[1] // 2
+        squares = np.square(kept[0] - kept[0].mean(axis=0)) * (n / (n - 1))
+        within = kept[1][:, :k] + squares[:, k:width] - squares[:, :k]
+        return kept[0][:, :k], np.where(within.mean(axis=0) > 0, within, 0.0)
+
+
+class ControlledRun:
+    """A task with controls, from its joint replicate means to corrected ones.
+
+    Parameters
+    ----------
+    task : Task
+        Without the controls.
+    controls : NoiseFunctions
+        The controls.
+    n_replicates : int
+        Of the run.
+    fitted : tuple of (ndarray of shape (q, k), tuple of int, str), or None
+        Coefficients that are fixed, the shape of the components, and what they are; None to cross-fit.
+
+    Raises
+    ------
+    ValueError
+        If the controls are not for the generator's noise, or too many for the replicates.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        controls: NoiseFunctions,
+        n_replicates: int,
+        fitted: tuple[Floats, tuple[int, ...], str] | None,
+    ) -> None:
+        self._plain, self._controls, self._fitted = task, controls, fitted
+        self._beside = Beside(task.statistic, None if fitted is None else fitted[1])
+        self.task = replace(task, generator=WithControls(task.generator, controls), statistic=self._beside)
+        if fitted is None:
+            require_few(controls, self.task, n_replicates)
+
+    @property
+    def plain_task(self) -> Task:
+        """The task without the controls, with what the run has told of it."""
+        return replace(self._plain, components=self._beside.shape, rounding=self.task.rounding)
+
+    def rows(self, rows: ReplicateMeans) -> ReplicateMeans:
+        """Return what is to be tallied of some replicates: corrected and plain means where coefficients are fixed."""
+        if self._fitted is None:
+            return rows
+        k = self._beside.n_components
+        plain, corrected = rows.means[:, :k], rows.means[:, :k].copy()
+        # One control at a time: a matrix product has other last bits for other numbers of rows.
+        for control, coefficients in zip(rows.means[:, k:].T, self._fitted[0], strict=True):
+            corrected -= control[:, None] * coefficients
+        return _joined(rows, corrected, plain, rows.within[:, :k])
+
+    def corrected(self, tally: Tally) -> Corrected:
+        """Return the corrected replicates of a tally of what `rows` returned."""
+        if self._fitted is not None:
+            return Corrected(tally, 0, self._fitted[2])
+        moments, kept = tally.moments(), tally.kept()
+        assert moments is not None
+        assert kept is not None
+        k, n, q = self._beside.n_components, tally.count, len(self._controls.mean)
+        plain, values = kept[0][:, :k], kept[0][:, k:]
+        varies = varying(self._controls, moments, self.task)
+        enough = REPLICATES_A_CONTROL * int(varies.sum()) <= n
+        residuals, rank = cross_fitted(plain, values[:, varies]) if enough else (plain, 0)
+        text = f"{self._controls.name}, cross-fitted" + (f" ({rank} of {q} vary)" if rank < q else "")
+        warnings: tuple[str, ...] = ()
+        if not enough:
+            text = f"{self._controls.name}, not used"
+            warnings = (f"the controls were not used: {too_many(self._controls, int(varies.sum()), n, self.task)}",)
+        made = Tally(n, True)
+        made.add(_joined(ReplicateMeans(0, *kept, None, 1), residuals, plain, kept[1][:, :k]))
+        return Corrected(made, rank, text, warnings)
+
+
+def cross_fitted(means: Floats, controls: Floats, folds: int = FOLDS) -> tuple[Floats, int]:
+    """Return replicate means, each corrected by the coefficients of other folds, and the rank of the controls.
+
+    Parameters
+    ----------
+    means : ndarray of shape (R, k)
+        Of the statistic.
+    controls : ndarray of shape (R, q)
+        Less their expectations; none of them constant.
+    folds : int
+        Replicates r modulo this are one fold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.controlled import cross_fitted
+    >>> x = np.random.default_rng(0).normal(size=(30, 2))
+    >>> residuals, rank = cross_fitted(3 + x @ [[1.0], [2.0]], x)
+    >>> bool(abs(residuals - 3).max() < 1e-12), rank
+    (True, 2)
+    """
+    residuals, fold = means.copy(), np.arange(len(means)) % folds
+    if controls.shape[1] == 0:
+        return residuals, 0
+    scaled = controls / controls.std(axis=0)
+    sizes = np.linalg.svd(scaled - scaled.mean(axis=0), compute_uv=False)
+    for f in range(folds):
+        others = fold != f
+        residuals[~others] -= scaled[~others] @ least_squares(means[others], scaled[others])
+    return residuals, int((sizes > _LEAST_SHARE * sizes[0]).sum())
+
+
+def least_squares(means: Floats, controls: Floats) -> Floats:
+    """Return the coefficients (q, k) of controls of about variance 1, with an intercept; of least norm."""
+    x, y = controls - controls.mean(axis=0), means - means.mean(axis=0)
+    return np.asarray(np.linalg.lstsq(x, y, rcond=_LEAST_SHARE)[0])
+
+
+def varying(controls: NoiseFunctions, moments: Moments, task: Task) -> NDArray[np.bool_]:
+    """Return which controls, the last components of a task with them, vary by more than rounding: shape (q,)."""
+    last = moments.select(slice(len(moments.mean) - len(controls.mean), None))
+    rounding = max(task.rounding, float(np.finfo(task.generator.noise.dtype).eps))
+    # Less its expectation a constant may be 0 but for rounding; the size of both tells what that is.
+    size = np.abs(last.mean) + np.abs(controls.mean)
+    return ~varies_by_rounding(size, last.variance, last.within, rounding)
+
+
+def require_few(controls: NoiseFunctions, task: Task, n_replicates: int) -> None:
+    """Refuse, before the model runs, more controls than a tenth of the replicates.
+
+    Which of them a design makes constant is seen in the noise of the first replicates.
+    """
+    if REPLICATES_A_CONTROL * len(controls.mean) <= n_replicates:
+        return
+    probe = replace(task, generator=_Alone(controls, task.generator.noise), statistic=_as_they_are, warnings=[])
+    tally = tallied(probe, min(n_replicates, _PROBED))
+    moments = tally.moments()
+    assert moments is not None
+    found = int(varying(controls, moments, probe).sum())
+    if REPLICATES_A_CONTROL * found > n_replicates:
+        raise too_many(controls, found, n_replicates, task)
+
+
+def too_many(controls: NoiseFunctions, found: int, n_replicates: int, task: Task) -> ValueError:
+    """Return the error that says there are too many controls."""
+    design: Design = task.design
+    fewest = REPLICATES_A_CONTROL * found
+    return ValueError(
+        f"{found} controls that vary need {fewest} replicates, {REPLICATES_A_CONTROL} for each; got {n_replicates} of "
+        f"{design} for {controls.name}. Use n_evaluations of {fewest * design.n_points} or more, fewer controls (a "
+        "basis of fewer directions, degree=1), or coefficients from a pilot of as many (controls.fit)"
+    )
+
+
+def tallied(task: Task, n_replicates: int) -> Tally:
+    """Return all replicate means of a task."""
+    tally = Tally(n_replicates, True)
+    for rows in task.evaluate(range(n_replicates)):
+        tally.add(rows)
+    return tally
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """The values of the controls as samples."""
+
+    controls: NoiseFunctions
+    noise: NoiseSpec
+
+    @property
+    def name(self) -> str:
+        return self.controls.name
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Floats:
+        return self.controls.on(self.noise)(noise)
+
+
+def _as_they_are(values: Floats) -> Floats:
+    return values
+
+
+def _joined(rows: ReplicateMeans, corrected: Floats, plain: Floats, within: Floats) -> ReplicateMeans:
+    both = np.concatenate([corrected, plain], axis=1), np.concatenate([within, within], axis=1)
+    return ReplicateMeans(rows.start, *both, None, rows.n_points)

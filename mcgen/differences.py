@@ -1,0 +1,62 @@
+"""Two generators on the same noise, and the difference of a statistic of their samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcgen.arrays import leading_length
+from mcgen.errors import RunError
+from mcgen.generators import Generator, name_of
+from mcgen.laws import values_of
+from mcgen.moments import Floats
+from mcgen.noise import Noise, NoiseSpec
+from mcgen.statistics import Statistic
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two generators fed with the same noise."""
+
+    a: Generator
+    b: Generator
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The noise of both."""
+        return self.a.noise
+
+    @property
+    def name(self) -> str:
+        """Their names."""
+        return f"{name_of(self.a)} - {name_of(self.b)}"
+
+    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Any]:
+        """Return the samples of both."""
+        return self.a(noise, condition), self.b(noise, condition)
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A statistic of the first generator's samples minus that of the second's, or minus so much of it a component."""
+
+    statistic: Statistic
+    coefficients: Floats | None = None
+
+    @property
+    def name(self) -> str:
+        """The statistic's."""
+        return name_of(self.statistic)
+
+    def __call__(self, samples: tuple[Any, Any]) -> Floats:
+        """Return the differences of the values, shape (n, ...)."""
+        n = leading_length(samples)
+        a, b = (values_of(self.statistic, part, n) for part in samples)
+        if a.shape != b.shape:
+            raise RunError(
+                f"statistic {self.name!r} gave components of shape {a.shape[1:]} for one generator and {b.shape[1:]} "
+                "for the other; a difference needs the same"
+            )
+        return np.asarray(a - (b if self.coefficients is None else self.coefficients.reshape(b.shape[1:]) * b))

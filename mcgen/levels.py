@@ -1,0 +1,283 @@
+r"""Sums over levels: each its own run, what a coarser generator says of a finer one, and their sum.
+
+With generators G_0, ..., G_L from coarse to fine on the same noise and coefficients b_l, one a component,
+
+.. math:: E\, S(G_L) = E\,[S(G_L) - b_L S(G_{L-1})] + b_L E\,[S(G_{L-1}) - b_{L-1} S(G_{L-2})] + ... ,
+
+whatever the coefficients are: the terms are weighted by w_L = 1 and :math:`w_{l-1} = w_l b_l`. The variance of a
+replicate mean of a difference is least for b = Cov(fine, coarse) / Var(coarse) of the replicate means, where it is
+:math:`1 - \rho^2` of the fine one's [1]_. With b = 1 a coarse generator that follows the fine one badly does harm; with
+the best b it never does, but for what it costs.
+
+.. rubric:: References
+
+.. [1] B. L. Nelson (1990). Control variate remedies. Oper. Res. 38(6), 974-992.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mcgen.arguments import checked_batch_size
+from mcgen.arrays import leading_length
+from mcgen.designs import Design
+from mcgen.differences import Difference, Pair
+from mcgen.errors import RunError
+from mcgen.estimates import Estimate, weighted_sum
+from mcgen.execution import RunOptions, run_single, with_options
+from mcgen.generators import Generator, name_of
+from mcgen.laws import values_of
+from mcgen.moments import Floats
+from mcgen.noise import BlockNoise, Noise, NoiseSpec
+from mcgen.reduction import Tally
+from mcgen.run import Task
+from mcgen.statistics import Statistic
+
+
+@dataclass(frozen=True)
+class Level:
+    """One generator of a sum, the next coarser one, and the design of their difference.
+
+    Attributes
+    ----------
+    number : int
+        From 0, the coarsest.
+    generator : Generator
+        The level's own.
+    coarser : Generator or None
+        That of the level below, on the noise of this one; None for the coarsest.
+    design : Design
+        Of its replicates.
+    cost : float
+        Of one evaluation of both, in evaluations of the finest generator.
+    """
+
+    number: int
+    generator: Generator
+    coarser: Generator | None
+    design: Design
+    cost: float
+
+    @property
+    def name(self) -> str:
+        """How results call it."""
+        return f"level {self.number}"
+
+    @property
+    def replicate_cost(self) -> float:
+        """What a replicate costs, in evaluations of the finest generator."""
+        return self.design.n_points * self.cost
+
+    def task(self, task: Task, coefficients: Floats | None, n_replicates: int, batch_size: int | None) -> Task:
+        """Return the level's own task, on random numbers of its own."""
+        changes: dict[str, Any] = {"generator": self.generator}
+        if self.coarser is not None:
+            assert coefficients is not None
+            changes = {
+                "generator": Pair(self.generator, self.coarser),
+                "statistic": Difference(task.statistic, coefficients),
+            }
+        return replace(
+            task,
+            **changes,
+            design=self.design,
+            stream=("level", self.number, *task.stream),
+            batch_size=checked_batch_size(batch_size, self.design.n_points, n_replicates),
+            warnings=[],
+        )
+
+
+def levels_of(generators: Sequence[tuple[Generator, float]], designs: Sequence[Design]) -> list[Level]:
+    """Return the levels of generators and their costs, from coarse to fine."""
+    (coarsest, least), unit = generators[0], generators[-1][1]
+    levels = [Level(0, coarsest, None, designs[0], least / unit)]
+    for number, ((coarse, below), (fine, cost)) in enumerate(pairwise(generators), start=1):
+        adapted = coarse if coarse.noise == fine.noise else OfSomeBlocks(coarse, fine.noise)
+        levels.append(Level(number, fine, adapted, designs[number], (cost + below) / unit))
+    return levels
+
+
+def pilot_rows(
+    task: Task, generators: Sequence[Generator], n_replicates: int, batch_size: int | None, *purpose: str | int
+) -> list[tuple[Floats, Floats]]:
+    """Return a pilot's replicate means of the task's statistic for several generators on the same noise.
+
+    For each generator the means and the mean squared deviations within the replicates, both (n_replicates, k).
+    """
+    joint = replace(
+        task,
+        generator=_SideBySide(tuple(generators), generators[0].noise),
+        statistic=_EachOf(task.statistic),
+        stream=("pilot", *purpose, *task.stream),
+        batch_size=checked_batch_size(batch_size, task.design.n_points, n_replicates),
+        warnings=[],
+    )
+    tally = Tally(n_replicates, True)
+    for rows in joint.evaluate(range(n_replicates)):
+        tally.add(rows)
+    kept = tally.kept()
+    assert kept is not None
+    means, within = (np.split(part, len(generators), axis=1) for part in kept)
+    return [*zip(means, within, strict=True)]
+
+
+def slopes(fine: Floats, coarse: Floats) -> Floats:
+    """Return the coefficients (k,) that take most of the variance of the fine replicate means (R, k) away.
+
+    They are 0 where the coarse means do not vary.
+    """
+    d_fine, d_coarse = fine - fine.mean(axis=0), coarse - coarse.mean(axis=0)
+    squares = (d_coarse**2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(squares > 0, (d_fine * d_coarse).sum(axis=0) / squares, 0.0)
+
+
+def weights_of(coefficients: Sequence[Floats]) -> Floats:
+    """Return the weights (levels, k) of the levels in their sum, from the coefficients of all but the coarsest."""
+    weights = [np.ones_like(coefficients[-1])]
+    for b in reversed(coefficients):
+        weights.append(weights[-1] * b)
+    return np.stack(weights[::-1])
+
+
+@dataclass(frozen=True)
+class SumOfLevels:
+    """Levels whose coefficients and numbers of replicates are fixed, which are to run on fresh random numbers.
+
+    Attributes
+    ----------
+    levels : sequence of Level
+        From coarse to fine.
+    coefficients : list of ndarray of shape (k,)
+        Of the coarser generator in each level but the coarsest.
+    counts : sequence of int
+        Replicates of each level.
+    pilot_cost : int
+        What was spent before.
+    warnings : tuple of str
+        What there was to say then.
+    """
+
+    levels: Sequence[Level]
+    coefficients: list[Floats]
+    counts: Sequence[int]
+    pilot_cost: int
+    warnings: tuple[str, ...] = ()
+
+    def run(self, task: Task, options: RunOptions, batch_size: int | None) -> Estimate:
+        """Run the levels and return their sum.
+
+        If interrupted while the last level runs, it is of what was finished; an exception carries that as its
+        ``partial``. A sum that lacks a level is biased, and not given.
+        """
+        parts: list[Estimate] = []
+        for level, b, count in zip(self.levels, [None, *self.coefficients], self.counts, strict=True):
+            last = level is self.levels[-1]
+            try:
+                made = run_single(level.task(task, b, count, batch_size), count, options)
+            except Exception as error:
+                part: Estimate | None = getattr(error, "partial", None)
+                # What one level alone has is no estimate of the fine generator.
+                with suppress(AttributeError):
+                    error.partial = (  # type: ignore[attr-defined]
+                        self._sum([*parts, part], task, options) if last and part else None
+                    )
+                raise
+            if made.partial and not last:
+                raise KeyboardInterrupt(f"interrupted at {level.name}; without the later levels the sum is biased")
+            parts.append(made)
+        return self._sum(parts, task, options)
+
+    def _sum(self, parts: list[Estimate], task: Task, options: RunOptions) -> Estimate:
+        shown: list[tuple[float, ...] | None] = [None, *(tuple(b.tolist()) for b in self.coefficients)]
+        parts = [
+            replace(part, provenance=replace(part.provenance, level=level.name, cost=level.cost, coefficients=b))
+            for part, level, b in zip(parts, self.levels, shown, strict=True)
+        ]
+        cost = sum(part.n_evaluations * part.provenance.cost for part in parts)
+        seconds = sum(part.provenance.seconds for part in parts)
+        provenance = replace(
+            parts[-1].provenance,
+            generator=name_of(task.generator),
+            design=" + ".join(dict.fromkeys(str(level.design) for level in self.levels)),
+            n_evaluations=math.ceil(cost - 1e-9),
+            pilot_evaluations=self.pilot_cost,
+            rounding=max(part.provenance.rounding for part in parts),
+            seconds=seconds,
+            seconds_per_evaluation=seconds / cost,
+            timing_error=0.0,
+            level=f"sum of {len(self.levels)} levels",
+            cost=1.0,
+            coefficients=None,
+        )
+        notes = tuple(f"{part.provenance.level}: {text}" for part in parts for text in part.warnings)
+        made = weighted_sum(tuple(parts), weights_of(self.coefficients), provenance, self.warnings + notes)
+        return with_options(made, options)
+
+
+def spent_on_designs(designs: Sequence[Design]) -> int:
+    """Return what was spent to make the designs, once for each of them."""
+    return sum({design: int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}.values())
+
+
+@dataclass(frozen=True)
+class OfSomeBlocks:
+    """A generator on noise of more blocks than its own."""
+
+    generator: Generator
+    noise: NoiseSpec
+
+    @property
+    def name(self) -> str:
+        """The generator's."""
+        return name_of(self.generator)
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Any:
+        """Return its samples."""
+        assert not isinstance(noise, np.ndarray)
+        names = tuple(name for name, _ in self.generator.noise.blocks)
+        own = noise[names[0]] if len(names) == 1 else BlockNoise(noise.__getitem__, names)
+        return self.generator(own, condition)
+
+
+@dataclass(frozen=True)
+class _SideBySide:
+    """Several generators on the same noise."""
+
+    generators: tuple[Generator, ...]
+    noise: NoiseSpec
+
+    @property
+    def name(self) -> str:
+        return ", ".join(map(name_of, self.generators))
+
+    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
+        return tuple(generator(noise, condition) for generator in self.generators)
+
+
+@dataclass(frozen=True)
+class _EachOf:
+    """A statistic of the samples of several generators, shape (n, generators k)."""
+
+    statistic: Statistic
+
+    @property
+    def name(self) -> str:
+        return name_of(self.statistic)
+
+    def __call__(self, samples: tuple[Any, ...]) -> Floats:
+        n = leading_length(samples)
+        columns = [values_of(self.statistic, part, n) for part in samples]
+        if len({column.shape for column in columns}) > 1:
+            raise RunError(
+                f"statistic {self.name!r} gave components of shapes {[column.shape[1:] for column in columns]} for "
+                "generators that stand for each other; they need the same"
+            )
+        return np.concatenate([column.reshape(n, -1) for column in columns], axis=1)

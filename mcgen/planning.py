@@ -1,0 +1,513 @@
+r"""`plan`: a small pilot tells which way of spending the evaluations gives the narrowest intervals.
+
+For each candidate and component the pilot gives (variance of the estimate) x (its cost):
+
+- Monte Carlo and antithetic pairs from the pilot's own pairs;
+- the designs of `mcgen.trials.designs_to_try` from a trial on the cheapest generator there is, since a design that
+  suits a coarse sampler suits the fine one;
+- control variates from the regression of the pilot's pairs on the squares and products of leading coordinates;
+- two levels from the slopes and correlations of pair means, fine on coarse: with :math:`\rho` the correlation and s the
+  coarse one's cost, an allocation of least variance x cost has efficiency
+
+.. math:: \Bigl(\sqrt{(1 - \rho^2) (1 + s)} + \rho \sqrt{s / g}\Bigr)^{-2}
+
+over pairs, where g is that of the coarse level's own design [1]_.
+
+One is chosen for all components: that of the greatest geometric mean of the efficiencies among those that leave no
+component under 0.9 of the better of pairs and Monte Carlo. The pilot is thrown away, and the run that follows is on
+fresh random numbers: its interval knows nothing of the choice.
+
+The half-width is predicted with an 80 % interval, from the errors of the pilot's variances and the scatter of the
+run's own on the log scale.
+
+Below 1,000 evaluations a pilot would cost more than it tells: antithetic pairs, or two levels where the correlation is
+known beforehand and pays by the formula above, with g = 1.
+
+.. rubric:: References
+
+.. [1] M. B. Giles (2008). Multilevel Monte Carlo path simulation. Oper. Res. 56(3), 607-617.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcgen._numbers import checked_integer, checked_real
+from mcgen.arguments import checked_batch_size, checked_callable, checked_generator, stream_of
+from mcgen.candidates import (
+    LEAST_EFFICIENCY,
+    Candidate,
+    Weighing,
+    efficiencies,
+    geometric_mean,
+    in_words,
+    net_size,
+    share_below,
+)
+from mcgen.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.designs import Antithetic
+from mcgen.estimates import Estimate
+from mcgen.execution import RunOptions, component_names, run_single
+from mcgen.generators import Generator, name_of
+from mcgen.intervals import Interval, Method, SimultaneousMethod, check_interval_options, student_t_quantile
+from mcgen.levels import SumOfLevels, levels_of
+from mcgen.moments import Floats
+from mcgen.multilevel import checked_levels
+from mcgen.random import Seed, as_seed_sequence
+from mcgen.run import Task
+from mcgen.statistics import Statistic
+from mcgen.text import frame_html
+from mcgen.trials import Coarse, Pilot, run_pilot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST_FOR_PILOT = 1000
+"""Below so many evaluations there is no pilot."""
+PILOT_SHARE = 1 / 12
+"""Of the evaluations, that the pilot may cost."""
+
+# Of pairs, that two levels leave every component where there is no pilot to pay for.
+_LEAST_BY_RULE = 0.9
+# Evaluations by which the pilot is measured where it is to tell how many are needed.
+_WITH_ATOL = 3200
+_FEWEST_STEPS = 4
+# The normal quantile that 80 % intervals reach to.
+_Z = 1.2815515594600038
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """What a pilot found, and the way of spending the evaluations that was chosen; made by `plan`.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+        All that were weighed.
+    chosen : Candidate
+        The one that `estimate` runs.
+    pilot_evaluations : int
+        What the pilot cost.
+    reasons : tuple of str
+        Why, in words.
+    names : tuple of str
+        Of the components.
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+    pilot_evaluations: int
+    reasons: tuple[str, ...]
+    names: tuple[str, ...]
+    _task: Task
+    _options: RunOptions
+    _batch_size: int | None
+
+    @property
+    def n_evaluations(self) -> int:
+        """What pilot and run cost together, in evaluations of the generator: whole replicates."""
+        return self.pilot_evaluations + self.chosen.n_evaluations
+
+    @property
+    def half_width(self) -> Floats:
+        """The half-width that is predicted, of each component; NaN where there was no pilot."""
+        return self.chosen.half_width
+
+    @property
+    def prediction(self) -> Interval:
+        """The 80 % prediction interval of each component's half-width."""
+        spread = np.exp(_Z * self.chosen.error)
+        return Interval(self.half_width / spread, self.half_width * spread)
+
+    def estimate(self) -> Estimate:
+        """Run what was chosen, on random numbers that the pilot did not use."""
+        chosen, task = self.chosen, self._task
+        if chosen.coarse is None:
+            design, count = chosen.designs[0], chosen.n_replicates[0]
+            batch = checked_batch_size(self._batch_size, design.n_points, count)
+            single = replace(task, design=design, batch_size=batch, warnings=[])
+            made = run_single(single, count, replace(self._options, controls=chosen.controls))
+        else:
+            assert chosen.coefficients is not None
+            generators = [(chosen.coarse.generator, chosen.coarse.cost), (task.generator, 1.0)]
+            levels = levels_of(generators, chosen.designs)
+            sum_of_levels = SumOfLevels(levels, [chosen.coefficients], chosen.n_replicates, 0)
+            made = sum_of_levels.run(replace(task, design=chosen.designs[1]), self._options, self._batch_size)
+        told = replace(made.provenance, pilot_evaluations=self.pilot_evaluations, plan="; ".join(self.reasons))
+        return replace(made, provenance=told)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row a candidate and component.
+
+        Columns: candidate, component, replicates, evaluations, half_width, its prediction interval (low, high),
+        efficiency (over antithetic pairs: the squared ratio of half-widths), known_from, chosen.
+        """
+        import pandas as pd
+
+        pairs = next(one for one in self.candidates if one.designs == (Antithetic(),) and one.controls is None)
+        rows = []
+        for one in self.candidates:
+            spread = np.exp(_Z * one.error)
+            efficiency = efficiencies(one, pairs)
+            for j, component in enumerate(self.names):
+                rows.append(
+                    {
+                        "candidate": one.name,
+                        "component": component,
+                        "replicates": " + ".join(map(str, one.n_replicates)),
+                        "evaluations": one.n_evaluations,
+                        "half_width": one.half_width[j],
+                        "low": one.half_width[j] / spread[j],
+                        "high": one.half_width[j] * spread[j],
+                        "efficiency": efficiency[j],
+                        "known_from": one.known_from,
+                        "chosen": one is self.chosen,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def readable(self) -> pd.DataFrame:
+        """Return the table for reading: a row a candidate, efficiencies over pairs of up to 8 components."""
+        import pandas as pd
+
+        frame = self.to_frame()
+        shown = self.names[:8]
+        rows = []
+        for name, part in frame.groupby("candidate", sort=False):
+            by_component = part.set_index("component")["efficiency"]
+            known = by_component[by_component > 0]
+            row = {"": "->" if part["chosen"].any() else "", "candidate": name}
+            row |= {"replicates": part["replicates"].iloc[0], "evaluations": part["evaluations"].iloc[0]}
+            row |= {component: f"{by_component[component]:.2g}" for component in shown}
+            mean = math.exp(float(np.log(known).mean())) if len(known) else math.nan
+            rows.append(row | {"mean": f"{mean:.2g}", "known from": part["known_from"].iloc[0]})
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{name_of(self._task.generator)}, {name_of(self._task.statistic)}: {self.n_evaluations:,} evaluations, "
+            f"of these {self.pilot_evaluations:,} in the pilot",
+            "efficiency over antithetic pairs, by width, of each component:",
+            self.readable().to_string(index=False),
+            *self.reasons,
+        ]
+        if np.isfinite(self.half_width).all():
+            ends = np.stack([self.half_width, self.prediction.low, self.prediction.high], axis=1)
+            parts = zip(self.names[:8], ends.tolist(), strict=False)
+            told = ", ".join(f"{name} {middle:.2g} [{low:.2g}, {high:.2g}]" for name, (middle, low, high) in parts)
+            lines.append(f"predicted half-width [80 % prediction interval]: {told}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return frame_html(self.readable()) + "".join(f"<p>{reason}</p>" for reason in self.reasons)
+
+
+def plan(
+    generator: Generator,
+    statistic: Statistic,
+    *,
+    n_evaluations: int | None = None,
+    atol: float | None = None,
+    seed: Seed,
+    coarse: Sequence[tuple[Generator, float]] | None = None,
+    correlation: float | Sequence[float] | None = None,
+    condition: Any = None,
+    confidence_level: float = 0.95,
+    interval: Method = "student-t",
+    simultaneous: bool | SimultaneousMethod = False,
+    batch_size: int | None = None,
+    keep_replicates: bool | None = None,
+    progress: bool = False,
+) -> Plan:
+    """Choose a design by a pilot of at most a tenth of the evaluations, and predict the half-width.
+
+    Parameters
+    ----------
+    generator, statistic, seed, condition, confidence_level, interval, simultaneous, batch_size
+        As for `estimate`; one condition alone.
+    n_evaluations : int, optional
+        What pilot and run may cost together, in evaluations of the generator. Rounded down to whole replicates.
+    atol : float, optional
+        In place of it: the half-width that every component is to have. The run is as long as the pilot predicts; what
+        comes out may be somewhat wider.
+    coarse : sequence of (Generator, float), optional
+        Cheaper generators on the same noise, or some of its blocks, each with its cost in evaluations of the generator.
+        By default the sampler itself with a tenth and a fifth of its steps, where it has ``coarse(steps)``; an empty
+        list for none.
+    correlation : float or sequence of float, optional
+        Of antithetic pair means of the generator and of the first of `coarse`, of all components or each, where it is
+        known from before. For runs below 1,000 evaluations, which have no pilot.
+    keep_replicates, progress
+        Of the run, as for `estimate`.
+
+    Returns
+    -------
+    Plan
+        ``print(plan)`` shows all candidates and why one was chosen; ``plan.estimate()`` runs it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or the evaluations are too few.
+
+    Warns
+    -----
+    GeneratorWarning
+        Where the statistic or the generator has no gradient; directions are then cosines, or none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> fine = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="fine")
+    >>> coarse = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32, noise=(16,), name="coarse")
+    >>> made = mcgen.plan(fine, mcgen.statistics.pixel_mean, n_evaluations=3200, seed=0, coarse=[(coarse, 0.05)])
+    >>> made.chosen.coarse.generator.name, made.n_evaluations <= 3200
+    ('coarse', True)
+    >>> result = made.estimate()
+    >>> bool(made.prediction.low[0] < result.half_width < made.prediction.high[0])
+    True
+    """
+    check_interval_options(confidence_level, interval, simultaneous)
+    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress)
+    if isinstance(condition, list):
+        raise ValueError(
+            f"a plan is for one condition; got the list {condition!r}. Use mcgen.estimate with design='auto', which "
+            "plans each"
+        )
+    if options.resamples:
+        raise ValueError(
+            f"a plan may choose a sum of levels, which has no replicate means to resample; got interval={interval!r} "
+            f"and simultaneous={simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
+        )
+    task = Task(
+        generator=checked_generator(generator),
+        statistic=checked_callable(statistic),
+        design=Antithetic(),
+        seed=as_seed_sequence(seed),
+        stream=stream_of(condition, 0),
+        condition=condition,
+        batch_size=0,
+    )
+    return planned(task, options, n_evaluations, atol, coarse=coarse, correlation=correlation, batch_size=batch_size)
+
+
+def planned(
+    task: Task,
+    options: RunOptions,
+    n_evaluations: int | None,
+    atol: float | None,
+    *,
+    coarse: Sequence[tuple[Generator, float]] | None,
+    correlation: float | Sequence[float] | None,
+    batch_size: int | None,
+) -> Plan:
+    """Return the plan of a task; the arguments are those of `plan`."""
+    budget, tolerance = _checked_goal(n_evaluations, atol)
+    below = _own_coarse(task.generator) if coarse is None else _checked_coarse(coarse, task.generator)
+    known = _checked_correlation(correlation, below)
+    if tolerance is None and budget < FEWEST_FOR_PILOT:
+        return _by_rule(task, options, batch_size, budget, below, known)
+    return _by_pilot(task, options, batch_size, budget, tolerance, below)
+
+
+def _by_rule(
+    task: Task, options: RunOptions, batch_size: int | None, budget: int, coarse: list[Coarse], known: Floats | None
+) -> Plan:
+    """Return pairs, or two levels where the correlation that is known pays for them."""
+    unknown = np.full(0 if known is None else len(known), math.nan)
+    pairs = budget // 2
+    chosen = Candidate(in_words(Antithetic()), (Antithetic(),), (pairs,), unknown, unknown, unknown, "a rule")
+    candidates, reasons = [chosen], [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot: antithetic pairs"]
+    if pairs < 2:
+        raise ValueError(f"an interval needs at least 2 pairs; got n_evaluations={budget}. Use 50 or more")
+    if known is not None:
+        costs = np.array([coarse[0].cost, 1 + coarse[0].cost])
+        works = np.stack([known**2, 1 - known**2]) * costs[:, None]
+        shares = share_below(works, np.ones(len(known)), np.ones(len(known)))
+        both = np.array([shares, 1 - shares])
+        gains = 1 / (works / both[:, None]).sum(axis=0)
+        counts = np.floor(budget * both / (2 * costs)).astype(int)
+        told = f"{gains.min():.2g} to {gains.max():.2g}" if len(gains) > 1 else f"{gains[0]:.2g}"
+        if gains.min() < _LEAST_BY_RULE or geometric_mean(gains) <= 1:
+            reasons.append(f"two levels would have {told} times the efficiency at these correlations: not worth it")
+        elif (counts < FEWEST_WITHOUT_WARNING).any():
+            needed = math.ceil((2 * FEWEST_WITHOUT_WARNING * costs / both).max())
+            reasons.append(f"two levels need {needed} evaluations or more")
+        else:
+            name = f"pairs on {name_of(coarse[0].generator)} + pairs on the difference"
+            chosen = Candidate(
+                name,
+                (Antithetic(), Antithetic()),
+                tuple(counts.tolist()),
+                unknown,
+                unknown,
+                unknown,
+                "a rule",
+                coarse[0],
+                known,
+            )
+            candidates.append(chosen)
+            reasons = [f"two levels have {told} times the efficiency of pairs at the correlations that are known"]
+    reasons += _rounded(chosen.n_evaluations, budget)
+    return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), task, options, batch_size)
+
+
+def _by_pilot(
+    task: Task,
+    options: RunOptions,
+    batch_size: int | None,
+    budget: float,
+    atol: float | None,
+    coarse: list[Coarse],
+) -> Plan:
+    share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
+    pilot = run_pilot(task, coarse, share, net_size((1 - PILOT_SHARE) * budget), batch_size)
+    spent = math.ceil(pilot.spent - 1e-9)
+    weighing = Weighing(pilot, coarse, task.generator.noise, partial(_quantile, options))
+    if atol is not None:
+        budget = _enough_for(weighing, atol, spent)
+    candidates = weighing.candidates(budget - spent)
+    if options.interval != "student-t" or options.simultaneous:
+        # The fewest replicates of these are 25.
+        candidates = [one for one in candidates if one.controls is None]
+    chosen, reasons = choose(candidates)
+    k = len(pilot.within)
+    names = component_names(task.statistic, () if k == 1 else (k,))
+    reasons = [*reasons, *_shares(pilot, coarse), *_rounded(spent + chosen.n_evaluations, budget)]
+    return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, task, options, batch_size)
+
+
+def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
+    """Return the candidate of the greatest mean efficiency that leaves no component behind, and why.
+
+    Candidates are those of `Weighing.candidates`: Monte Carlo and pairs come first.
+    """
+    alone, pairs = candidates[:2]
+    better = np.maximum(1.0, efficiencies(alone, pairs))
+    scores = {}
+    behind = []
+    for one in candidates:
+        own = efficiencies(one, pairs)
+        if one in (alone, pairs) or (own / better).min() >= LEAST_EFFICIENCY:
+            scores[one] = geometric_mean(own)
+        else:
+            behind.append((geometric_mean(own), one, float((own / better).min())))
+    chosen = max(scores, key=lambda one: scores[one])
+    reasons = [f"chosen: {chosen.name}, {scores[chosen]:.2g} times as efficient as pairs by the pilot"]
+    if len(better) > 1:
+        reasons[0] += f" (geometric mean; least {efficiencies(chosen, pairs).min():.2g})"
+    if behind and max(behind, key=lambda item: item[0])[0] > scores[chosen]:
+        score, one, least = max(behind, key=lambda item: item[0])
+        reasons.append(
+            f"left: {one.name}, {score:.2g} in the mean, but {least:.2g} for one component, where at least "
+            f"{LEAST_EFFICIENCY} of the better of pairs and Monte Carlo is wanted (0.9 with the pilot's cost)"
+        )
+    if scores[chosen] < 1.1:
+        reasons.append("nothing helps much beyond antithetic pairs here")
+    return chosen, reasons
+
+
+def _shares(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
+    """Return what the variance is made of, by the pilot."""
+    told = [f"odd in the noise, which pairs take away: {_range(pilot.odd_share)} of the variance"]
+    if pilot.basis is not None and pilot.basis.importance is not None:
+        r, share = pilot.basis.n_directions, sum(pilot.basis.importance)
+        told.append(f"{r} leading directions have {share:.2f} of the mean squared gradient")
+    for number, one in enumerate(coarse):
+        told.append(
+            f"{name_of(one.generator)}, at {one.cost:.2g} of the cost, follows pair means with correlations "
+            f"{_range(pilot.correlation(number))}"
+        )
+    return told
+
+
+def _range(values: Floats) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+
+
+def _rounded(spent: int, budget: float) -> list[str]:
+    rest = int(budget) - spent
+    return [] if rest <= 0 else [f"n_evaluations rounded down by {rest} to whole replicates"]
+
+
+def _enough_for(weighing: Weighing, atol: float, spent: int) -> float:
+    """Return the evaluations, pilot included, at which the predicted half-widths are at most atol."""
+    run = float(_WITH_ATOL)
+    for _ in range(20):
+        chosen, _ = choose(weighing.candidates(run))
+        ratio = float((chosen.half_width / atol).max()) ** 2
+        if 0.98 < ratio <= 1:
+            break
+        run = max(run * ratio * 1.005, FEWEST_FOR_PILOT)
+        if ratio <= 1 and run == FEWEST_FOR_PILOT:
+            break
+    return run + spent
+
+
+def _quantile(options: RunOptions, degrees_of_freedom: Floats) -> Floats:
+    level = options.confidence_level
+    tail = (1 - level) / 2 / (len(degrees_of_freedom) if options.simultaneous else 1)
+    return student_t_quantile(1 - tail, degrees_of_freedom)
+
+
+def _own_coarse(generator: Generator) -> list[Coarse]:
+    """Return the sampler with a tenth and a fifth of its steps, where it can be had."""
+    steps, coarse = getattr(generator, "steps", None), getattr(generator, "coarse", None)
+    if not callable(coarse) or not isinstance(steps, int) or steps < _FEWEST_STEPS:
+        return []
+    own = getattr(generator, "network_evaluations", steps)
+    found = []
+    for fewer in sorted({max(2, round(steps / 10)), max(2, round(steps / 5))}):
+        made = coarse(fewer)
+        found.append(Coarse(made, getattr(made, "network_evaluations", fewer) / own))
+    return found
+
+
+def _checked_coarse(coarse: Any, generator: Generator) -> list[Coarse]:
+    try:
+        pairs = [(one, cost) for one, cost in coarse]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"coarse must be a list of pairs (generator, cost), such as [(model.coarse(10), 0.2)]; got {coarse!r}"
+        ) from None
+    for one, cost in pairs:
+        checked_levels([(one, cost), (generator, 1.0)])
+    return [Coarse(one, float(cost)) for one, cost in pairs]
+
+
+def _checked_correlation(correlation: Any, coarse: list[Coarse]) -> Floats | None:
+    if correlation is None:
+        return None
+    if not coarse:
+        raise ValueError("correlation is that of the first of coarse; pass coarse=[(generator, cost)] with it")
+    try:
+        found = np.atleast_1d(np.asarray(correlation, np.float64))
+    except (TypeError, ValueError):
+        found = np.zeros((0, 0))
+    if found.ndim != 1 or not len(found) or not (np.abs(found) < 1).all():
+        raise ValueError(
+            f"correlation must be a number in (-1, 1), or one for each component; got {correlation!r}. It is that of "
+            "antithetic pair means of both generators, such as a plan with a pilot prints"
+        )
+    return found
+
+
+def _checked_goal(n_evaluations: Any, atol: Any) -> tuple[int, float | None]:
+    """Return the evaluations, or those that the pilot is measured by, and the half-width that is wanted."""
+    if (n_evaluations is None) == (atol is None):
+        raise ValueError(f"give either n_evaluations or atol; got n_evaluations={n_evaluations}, atol={atol}")
+    if atol is None:
+        return checked_integer("n_evaluations", n_evaluations), None
+    if checked_real("atol", atol) <= 0:
+        raise ValueError(f"atol must be above 0, in the units of the statistic; got {atol}")
+    return _WITH_ATOL, float(atol)

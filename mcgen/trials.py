@@ -1,0 +1,262 @@
+r"""What a pilot tells of designs before the run: variances, slopes and shares, each with its error.
+
+Variances are compared on the log scale. With s^2 the variance of R replicate means, nearly normal,
+
+.. math:: E \log s^2 = \log \sigma^2 + \psi(\nu / 2) - \log(\nu / 2), \qquad
+   \operatorname{Var} \log s^2 = \psi'(\nu / 2), \qquad \nu = R - 1.
+
+A trial of few replicates says little of one component, but more of all together: log ratios of the components are
+shrunk to their mean by the share of their scatter that is more than error [1]_, and the mean is weighed against what
+was found of the same design in other models (`FOUND`, from the tables of the documentation's page on efficiency).
+
+.. rubric:: References
+
+.. [1] B. Efron, C. Morris (1975). Data analysis using Stein's estimator and its generalizations. J. Amer. Statist.
+   Assoc. 70(350), 311-319.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+from scipy.special import polygamma, psi
+
+from mcgen.bases import Basis, active_subspace, dct_basis
+from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
+from mcgen.generators import Generator
+from mcgen.levels import OfSomeBlocks, pilot_rows, slopes
+from mcgen.moments import Floats
+from mcgen.noise import Noise, NoiseSpec, as_rows
+from mcgen.run import Task
+from mcgen.statistics import Combined, Statistic
+
+FEWEST_REPLICATES = 4
+"""Below so many replicates a trial is not worth what it costs."""
+
+MOST_DIRECTIONS = 32
+_MOST_GRADIENTS = 64
+# Components whose gradients are taken one by one; of more, so many random combinations.
+_MOST_COMPONENTS = 8
+# Of what a pilot may spend: on gradients, on pairs, and on a trial of each design.
+_SHARES = {"gradients": 0.2, "pairs": 0.35, "trial": 0.2}
+
+
+@dataclass(frozen=True)
+class LogRatio:
+    """The log of a ratio of variances, a component each, with the variance of its error."""
+
+    value: Floats
+    error: Floats
+
+    @classmethod
+    def of(cls, mean_and_sd: tuple[float, float], k: int) -> Self:
+        """Return what is known alike of k components."""
+        return cls(np.full(k, mean_and_sd[0]), np.full(k, mean_and_sd[1] ** 2))
+
+    def minus(self, other: LogRatio) -> LogRatio:
+        """Return the log of the ratio of two, whose errors are independent."""
+        return LogRatio(self.value - other.value, self.error + other.error)
+
+
+# Log efficiency over pairs that designs had on the components of other models' statistics: mean and standard deviation.
+FOUND = {"OrthogonalAntithetic": (math.log(1.35), 0.3), "Subspace": (math.log(2.0), 0.5)}
+# What a net of 16 points on the directions takes off the variance of a difference of levels, below pairs.
+FOUND_ABOVE = (math.log(1.15), 0.15)
+# What each doubling of a net's points brings.
+FOUND_DOUBLING = (math.log(1.15), 0.1)
+_SCATTER = 0.1
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """A cheaper generator on the noise of the one that is estimated, and what an evaluation of it costs in its."""
+
+    generator: Generator
+    cost: float
+
+    def on(self, noise: NoiseSpec) -> Generator:
+        """Return it as a generator that takes all of a noise."""
+        return self.generator if self.generator.noise == noise else OfSomeBlocks(self.generator, noise)
+
+
+@dataclass
+class Pilot:
+    """What a pilot measured; all variances are of means over antithetic pairs, of each component.
+
+    Attributes
+    ----------
+    pairs : ndarray of shape (n_pairs, k)
+        Of the generator.
+    within : ndarray of shape (k,)
+        Mean squared deviation inside pairs.
+    below : list of ndarray of shape (n_pairs, k)
+        The same pairs of each coarse generator.
+    noise : ndarray or mapping
+        The first points of the pairs.
+    basis : Basis or None
+        Leading directions.
+    gains : dict of LogRatio
+        The log efficiency over pairs of each design that was tried, or is known from other models.
+    tried : dict of int
+        Replicates of its trial.
+    spent : float
+        In evaluations of the generator.
+    """
+
+    pairs: Floats
+    within: Floats
+    below: list[Floats]
+    noise: Noise
+    basis: Basis | None = None
+    gains: dict[Design, LogRatio] = field(default_factory=dict)
+    tried: dict[Design, int] = field(default_factory=dict)
+    spent: float = 0.0
+
+    @property
+    def variance(self) -> Floats:
+        """Of a pair mean, shape (k,)."""
+        return np.asarray(self.pairs.var(axis=0, ddof=1))
+
+    @property
+    def point_variance(self) -> Floats:
+        """Of one value, shape (k,)."""
+        return self.within + self.variance
+
+    @property
+    def odd_share(self) -> Floats:
+        """Of the variance of one value that is odd in the noise, which pairs take away."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.nan_to_num(1 - self.variance / self.point_variance))
+
+    def correlation(self, number: int) -> Floats:
+        """Return the correlation of pair means of the generator and of a coarse one, shape (k,)."""
+        fine, coarse = (part - part.mean(axis=0) for part in (self.pairs, self.below[number]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(
+                np.nan_to_num((fine * coarse).sum(axis=0) / np.sqrt((fine**2).sum(axis=0) * (coarse**2).sum(axis=0)))
+            )
+
+    def correction(self, number: int) -> tuple[Floats, LogRatio]:
+        """Return the slopes by a coarse generator's pair means, and the log variance of what they leave."""
+        b = slopes(self.pairs, self.below[number])
+        left = (self.pairs - b * self.below[number]).var(axis=0) * len(self.pairs)
+        return b, log_variance_of(left / (len(self.pairs) - 2), len(self.pairs) - 2)
+
+
+def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, batch_size: int | None) -> Pilot:
+    """Spend at most a budget, in evaluations of the task's generator, on what tells designs apart.
+
+    Parameters
+    ----------
+    task : Task
+        What will be estimated.
+    coarse : sequence of Coarse
+        Generators that may stand below it; gradients and trials are on the cheapest.
+    budget : float
+        In evaluations of the task's generator.
+    points : int
+        Of a replicate of the designs that are tried.
+    batch_size : int or None
+        As for `mcgen.estimate`.
+    """
+    noise = task.generator.noise
+    cheapest = min(coarse, key=lambda one: one.cost, default=Coarse(task.generator, 1.0))
+    each = 2 * (1 + sum(one.cost for one in coarse))
+    n_pairs = max(FEWEST_REPLICATES, int(_SHARES["pairs"] * budget / each))
+    generators = [task.generator, *(one.on(noise) for one in coarse)]
+    rows = pilot_rows(replace(task, design=Antithetic()), generators, n_pairs, batch_size, "plan")
+    drawn = Antithetic().draw(noise, n_pairs, task.seed, stream=("pilot", "plan", *task.stream), points=range(1))
+    below = [means for means, _ in rows[1:]]
+    pilot = Pilot(rows[0][0], rows[0][1].mean(axis=0), below, as_rows(drawn), spent=n_pairs * each)
+    pilot.basis = _basis(task, cheapest, pilot, _SHARES["gradients"] * budget)
+    designs = designs_to_try(noise, pilot.basis, points)
+    room = (budget - pilot.spent) / max(1, len(designs)) / (cheapest.cost * points)
+    reference = _reference(task, coarse, cheapest, pilot)
+    for design in designs:
+        n = int(room * points / design.n_points)
+        prior = FOUND[type(design).__name__]
+        if n < FEWEST_REPLICATES:
+            k = len(pilot.within)
+            pilot.gains[design] = LogRatio(np.full(k, prior[0]), np.full(k, prior[1] ** 2 + _SCATTER))
+            continue
+        source = replace(task, generator=cheapest.on(noise), design=design)
+        means, _ = pilot_rows(source, [source.generator], n, batch_size, "plan", "trial")[0]
+        pilot.spent += n * design.n_points * cheapest.cost
+        ratio = reference.minus(log_variance_of(design.n_points * means.var(axis=0, ddof=1), n - 1))
+        pilot.gains[design], pilot.tried[design] = _shrunk(ratio, *prior), n
+    return pilot
+
+
+def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int) -> list[Design]:
+    """Return designs of about so many points for a noise: orthogonal frames, and a net on leading directions."""
+    smallest = min(block.size for _, block in noise.blocks)
+    frame = min(points, 1 << int(math.log2(2 * smallest)))
+    found: list[Design] = [OrthogonalAntithetic(frame)] if frame > 2 else []
+    return found if basis is None else [*found, Subspace(basis, Sobol(points))]
+
+
+def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
+    """Return the log of an estimated variance without the bias of the logarithm; -inf where it is 0."""
+    half = degrees_of_freedom / 2
+    with np.errstate(divide="ignore"):
+        value = np.log(variance) - (psi(half) - math.log(half))
+    return LogRatio(value, np.full(len(variance), float(polygamma(1, half))))
+
+
+def _reference(task: Task, coarse: Sequence[Coarse], cheapest: Coarse, pilot: Pilot) -> LogRatio:
+    """Return the log of (variance of a pair mean) x 2 of the generator that trials are on."""
+    means = next((means for one, means in zip(coarse, pilot.below, strict=True) if one is cheapest), pilot.pairs)
+    return log_variance_of(2 * means.var(axis=0, ddof=1), len(means) - 1)
+
+
+def _shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
+    """Return log ratios shrunk to their mean, and that to the prior's."""
+    known = np.isfinite(ratio.value)
+    if not known.any():
+        return LogRatio(np.full(len(known), prior), np.full(len(known), prior_sd**2))
+    x, v = ratio.value[known], float(ratio.error[known].mean())
+    scatter = max(_SCATTER, float(x.var(ddof=1)) - v) if len(x) > 1 else _SCATTER
+    # Components share their noise: their mean is taken to be as uncertain as one of them.
+    precision = np.array([1 / (v + scatter / len(x)), 1 / prior_sd**2])
+    centre = float(precision @ [x.mean(), prior] / precision.sum())
+    own = scatter / (scatter + v)
+    value = np.full(len(known), centre)
+    value[known] = centre + own * (x - x.mean()) if len(x) > 1 else centre
+    error = (1 - own) / precision.sum() + own * v + (scatter if len(x) == 1 else 0.0) * (1 - own)
+    return LogRatio(value, np.full(len(known), error))
+
+
+def _basis(task: Task, source: Coarse, pilot: Pilot, budget: float) -> Basis | None:
+    """Return leading directions from as many gradients as the budget has, else cosines where the noise has axes."""
+    noise = task.generator.noise
+    dimension = sum(block.size for _, block in noise.blocks if not block.iid)
+    k = len(pilot.within)
+    statistic: Statistic = task.statistic
+    if k > _MOST_COMPONENTS:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(k, _MOST_COMPONENTS))
+        scale = np.sqrt(pilot.point_variance)
+        statistic = Combined(statistic, signs * np.where(scale > 0, 1 / np.maximum(scale, 1e-300), 0.0)[:, None])
+    n = min(_MOST_GRADIENTS, int(budget / (source.cost * (1 + 2 * min(k, _MOST_COMPONENTS)))))
+    if dimension == 0:
+        return None
+    if n >= 2 and hasattr(source.generator, "gradient"):
+        found = active_subspace(
+            task.generator,
+            statistic,
+            min(MOST_DIRECTIONS, dimension),
+            n_gradients=n,
+            seed=task.seed,
+            condition=task.condition,
+            coarse=source.generator,
+            cost=source.cost,
+            at_most=True,
+        )
+        pilot.spent += found.n_evaluations
+        if found.made == "active subspace":
+            return found
+    axes = max(sum(n > 1 for n in block.shape) for _, block in noise.blocks if not block.iid)
+    return dct_basis(noise, min(MOST_DIRECTIONS, dimension)) if axes > 1 else None

@@ -1,0 +1,332 @@
+"""Control variates as values: functions of the noise with their expectations, and coefficients once they are fitted.
+
+The mathematics is in `mcgen.controls`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mcgen.arguments import checked_batch_size, checked_callable, checked_generator, checked_replicates, stream_of
+from mcgen.arrays import as_values
+from mcgen.basis import Basis
+from mcgen.controlled import (
+    REPLICATES_A_CONTROL,
+    Beside,
+    WithControls,
+    least_squares,
+    require_few,
+    tallied,
+    too_many,
+    varying,
+)
+from mcgen.designs import Design
+from mcgen.errors import RunError
+from mcgen.generators import Generator, name_of
+from mcgen.moments import Floats
+from mcgen.noise import Noise, NoiseSpec
+from mcgen.random import Seed, as_seed_sequence
+from mcgen.run import Task
+from mcgen.statistics import Statistic
+
+
+class OfSpec(ABC):
+    """A function of noise that must know its spec."""
+
+    @abstractmethod
+    def check(self, spec: NoiseSpec) -> None:
+        """Refuse noise that it is not for."""
+
+    @abstractmethod
+    def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
+        """Return the values at n points of noise, shape (n, q)."""
+
+
+@dataclass(frozen=True, repr=False)
+class Controls:
+    """Functions of the noise whose expectations are known.
+
+    Made by `quadratic` and `surrogate`, or from any function; ``a + b`` has the controls of both.
+
+    Attributes
+    ----------
+    function : callable
+        From noise, as generators take it, of n points to values of shape (n, q), each row of its own point alone.
+    mean : tuple of float
+        The q expectations; a number is that of one control. The estimate is biased where they are wrong.
+    names : tuple of str
+        Of the controls.
+    name : str
+        How results call them.
+    bases : tuple of Basis
+        Whose evaluations are part of their cost.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the function can't be called, or the expectations are no finite numbers.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.controls import Controls
+    >>> energy = Controls(lambda z: (z**2).mean(axis=1), mean=1.0, name="energy")
+    >>> ring = mcgen.as_generator(lambda z: 1 / (1 + z**2), noise=(16,), name="ring")
+    >>> options = dict(design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
+    >>> plain = mcgen.estimate(ring, mcgen.statistics.pixel_mean, **options)
+    >>> controlled = mcgen.estimate(ring, mcgen.statistics.pixel_mean, controls=energy, **options)
+    >>> bool(controlled.standard_error < 0.8 * plain.standard_error), controlled.degrees_of_freedom
+    (True, 998.0)
+    """
+
+    function: Callable[..., Any]
+    mean: tuple[float, ...]
+    names: tuple[str, ...] = ()
+    name: str = ""
+    bases: tuple[Basis, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"controls are made from a callable noise -> values; got {self.function!r}")
+        try:
+            mean = np.atleast_1d(np.asarray(self.mean, np.float64))
+        except (TypeError, ValueError):
+            mean = np.empty(0)
+        if mean.ndim != 1 or len(mean) == 0 or not np.isfinite(mean).all():
+            raise ValueError(
+                f"the expectations of controls must be one finite number for each; got mean={self.mean!r}. A control "
+                "without a known expectation can't be used"
+            )
+        name = self.name or name_of(self.function)
+        names = tuple(map(str, self.names)) or tuple(f"{name}[{j}]" for j in range(len(mean)))
+        if len(names) != len(mean):
+            raise ValueError(f"{len(mean)} controls need as many names; got {names}. Leave them out for numbered ones")
+        for field, value in (("mean", tuple(mean.tolist())), ("names", names), ("name", name)):
+            object.__setattr__(self, field, value)
+
+    @property
+    def n_evaluations(self) -> int:
+        """What finding them cost, in evaluations of the generator: that of their bases, once for each."""
+        return sum(basis.n_evaluations for basis in set(self.bases))
+
+    def n_evaluations_beside(self, design: Design) -> int:
+        """Return what they cost beside a design, whose bases are paid for."""
+        return sum(basis.n_evaluations for basis in set(self.bases) - _bases_of(design))
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"Controls({self.name})"
+
+    def __add__(self, other: Controls) -> Controls:
+        """Return the controls of both."""
+        if not isinstance(other, Controls):
+            return NotImplemented
+        return Controls(
+            _Joined((self, other)),
+            self.mean + other.mean,
+            self.names + other.names,
+            f"{self.name} + {other.name}",
+            tuple(dict.fromkeys(self.bases + other.bases)),
+        )
+
+    def on(self, spec: NoiseSpec) -> Callable[[Noise], Floats]:
+        """Return the function from noise of a spec to values less their expectations, shape (n, q).
+
+        Raises
+        ------
+        ValueError
+            If the controls are not for such noise.
+        """
+        if isinstance(self.function, OfSpec):
+            self.function.check(spec)
+        return _Centred(self, spec)
+
+    def values(self, noise: Noise, spec: NoiseSpec) -> Floats:
+        """Return the values at n points of noise, shape (n, q).
+
+        Raises
+        ------
+        RunError
+            If the function does not return them, or they are not finite.
+        """
+        n, q, function = length_of(noise), len(self.mean), self.function
+        found = function(noise, spec) if isinstance(function, OfSpec) else function(noise)
+        try:
+            values = as_values(found)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"controls {self.name!r} returned {error}; they must return shape ({n}, {q})") from error
+        values = values[:, None] if values.shape == (n,) else values
+        if values.shape != (n, q):
+            raise RunError(
+                f"controls {self.name!r} returned an array of shape {values.shape} for {n} points of noise and "
+                f"{q} expectations; they must return shape ({n}, {q}): a row a point, a column an expectation"
+            )
+        wrong = int((~np.isfinite(values)).any(axis=1).sum())
+        if wrong:
+            raise RunError(
+                f"controls {self.name!r} returned NaN or infinity for {wrong} of {n} points of noise; every value must "
+                "be finite. Mend the function, or leave it out"
+            )
+        return values
+
+    def fit(
+        self,
+        generator: Generator,
+        statistic: Statistic,
+        *,
+        design: Design,
+        n_evaluations: int | None = None,
+        n_replicates: int | None = None,
+        seed: Seed,
+        condition: Any = None,
+        batch_size: int | None = None,
+    ) -> FittedControls:
+        """Find the coefficients by least squares in a pilot, whose random numbers are apart from every run's.
+
+        Parameters
+        ----------
+        generator, statistic, seed, condition, batch_size
+            As for `mcgen.estimate`, and may be the run's; one condition, not a list. The coefficients of a difference
+            are those of ``mcgen.estimation.Pair(a, b)`` and ``mcgen.estimation.Difference(statistic)``.
+        design : Design
+            The run's: the best coefficients of another design are others.
+        n_evaluations, n_replicates : int
+            One of them: the size of the pilot, 10 replicates or more a control that varies.
+
+        Raises
+        ------
+        ValueError
+            If the pilot has too few replicates, or the controls are not for the generator's noise.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import mcgen
+        >>> generator = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="lognormal")
+        >>> mean, design = mcgen.statistics.pixel_mean, mcgen.Antithetic()
+        >>> controls = mcgen.controls.quadratic(mcgen.bases.dct_basis((16,), 1))
+        >>> fitted = controls.fit(generator, mean, design=design, n_evaluations=100, seed=0)
+        >>> print(fitted)
+        quadratic(Basis(1 direction of 16, cosines, ...)), coefficients from 100 evaluations
+        >>> mcgen.estimate(generator, mean, design=design, n_evaluations=400, seed=0, controls=fitted)
+        1.0322 ± 0.0016 (95 % Student t, 200 replicates of 2 points, Antithetic(), seed 0, controls)
+        """
+        if isinstance(condition, list):
+            raise ValueError(
+                f"coefficients are fitted under one condition; got the list {condition!r}. Those of one serve others "
+                "too: they are unbiased for every condition"
+            )
+        count = checked_replicates(design, n_evaluations, n_replicates)
+        beside = Beside(checked_callable(statistic))
+        task = Task(
+            generator=WithControls(checked_generator(generator), self),
+            statistic=beside,
+            design=design,
+            seed=as_seed_sequence(seed),
+            stream=("pilot", "controls", *stream_of(condition, 0)),
+            condition=condition,
+            batch_size=checked_batch_size(batch_size, design.n_points, count),
+        )
+        require_few(self, task, count)
+        tally = tallied(task, count)
+        moments, kept = tally.moments(), tally.kept()
+        assert moments is not None
+        assert kept is not None
+        assert beside.shape is not None
+        varies, k = varying(self, moments, task), beside.n_components
+        if REPLICATES_A_CONTROL * int(varies.sum()) > count:
+            raise too_many(self, int(varies.sum()), count, task)
+        means, values = kept[0][:, :k], kept[0][:, k:][:, varies]
+        coefficients, scale = np.zeros((len(self.mean), k)), values.std(axis=0)
+        coefficients[varies] = least_squares(means, values / scale) / scale[:, None]
+        return FittedControls(self, coefficients, beside.shape, count * design.n_points, tuple(_bases_of(design)))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedControls:
+    """Controls with coefficients that are fixed before the run; made by `Controls.fit`.
+
+    Attributes
+    ----------
+    controls : Controls
+        The controls.
+    coefficients : ndarray of shape (q, k)
+        Of each control, for each component of the statistic; 0 where a control did not vary.
+    shape : tuple of int
+        Of the statistic's components.
+    pilot_evaluations : int
+        What the coefficients cost.
+    bases : tuple of Basis
+        Of the pilot's design.
+    """
+
+    controls: Controls
+    coefficients: Floats
+    shape: tuple[int, ...]
+    pilot_evaluations: int
+    bases: tuple[Basis, ...] = ()
+
+    @property
+    def n_evaluations(self) -> int:
+        """What the controls and their coefficients cost, in evaluations of the generator."""
+        return self.pilot_evaluations + sum(basis.n_evaluations for basis in {*self.controls.bases, *self.bases})
+
+    def for_each(self, n: int) -> FittedControls:
+        """Return the same coefficients for n statistics of the same components, side by side: shape (n, ...)."""
+        return replace(self, coefficients=np.tile(self.coefficients, n), shape=(n, *self.shape))
+
+    def n_evaluations_beside(self, design: Design) -> int:
+        """Return what they cost beside a design, whose bases are paid for."""
+        bases = {*self.controls.bases, *self.bases} - _bases_of(design)
+        return self.pilot_evaluations + sum(basis.n_evaluations for basis in bases)
+
+    def __str__(self) -> str:
+        return f"{self.controls.name}, coefficients from {self.pilot_evaluations:,} evaluations"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class _Centred:
+    """The values of controls less their expectations."""
+
+    controls: Controls
+    spec: NoiseSpec
+
+    def __call__(self, noise: Noise) -> Floats:
+        return np.asarray(self.controls.values(noise, self.spec) - np.array(self.controls.mean))
+
+
+@dataclass(frozen=True)
+class _Joined(OfSpec):
+    """The values of two controls side by side."""
+
+    parts: tuple[Controls, Controls]
+
+    def check(self, spec: NoiseSpec) -> None:
+        for part in self.parts:
+            part.on(spec)
+
+    def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
+        return np.concatenate([part.values(noise, spec) for part in self.parts], axis=1)
+
+
+def length_of(noise: Noise) -> int:
+    """Return the number of points."""
+    return len(noise if isinstance(noise, np.ndarray) else noise[next(iter(noise))])
+
+
+def _bases_of(design: Any) -> set[Basis]:
+    """Return the bases that a design, or one that it is made of, was paid for with."""
+    if design is None:
+        return set()
+    own = getattr(design, "basis", None)
+    inner = (_bases_of(getattr(design, part, None)) for part in ("leading", "rest"))
+    return set().union({own} if isinstance(own, Basis) else set(), *inner)
