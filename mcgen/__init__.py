@@ -25,7 +25,8 @@ from mcgen.generators import Generator, as_generator
 from mcgen.intervals import Interval
 from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
-from mcgen.planning import Plan, plan
+from mcgen.planning import plan
+from mcgen.plans import Plan
 
 __all__ = [
     "Antithetic",

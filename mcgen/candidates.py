@@ -21,7 +21,6 @@ from mcgen.controls import quadratic
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.efficiency import welch_satterthwaite
-from mcgen.generators import name_of
 from mcgen.moments import Floats
 from mcgen.noise import NoiseSpec
 from mcgen.trials import FOUND_ABOVE, FOUND_DOUBLING, Coarse, LogRatio, Pilot, log_variance_of
@@ -102,12 +101,23 @@ def geometric_mean(values: Floats) -> float:
 
 
 def in_words(design: Design) -> str:
-    """Return a design in few words."""
+    """Return a design in few words, as `LEGEND` explains them."""
     if isinstance(design, Subspace):
-        return f"{design.n_points} Sobol' points on {design.basis.n_directions} directions"
+        return f"net {design.n_points}"
     if isinstance(design, OrthogonalAntithetic):
-        return f"orthogonal pairs ({design.n_points})"
+        return f"frames {design.n_points}"
     return "pairs" if isinstance(design, Antithetic) else "Monte Carlo"
+
+
+def levels_in_words(cost: float, below: Design, above: Design) -> str:
+    """Return two levels in few words, as `LEGEND` explains them."""
+    return f"two levels ({cost:.2g}): {in_words(below)} + {in_words(above)}"
+
+
+LEGEND = (
+    "net n: n Sobol' points on the leading directions, pairs on the rest; frames n: n/2 orthogonal directions and "
+    "their negations; two levels (c): on the coarse generator of cost c + on the difference"
+)
 
 
 def share_below(works: Floats, pairs: Floats, best: Floats) -> float:
@@ -253,7 +263,7 @@ class Weighing:
             shares = np.nan_to_num(parts / variance)
         own = np.stack([below.error, left.error]) + _UNSEEN + 2 / (counts[:, None] - 1)
         return Candidate(
-            f"{in_words(designs[0])} on {name_of(coarse.generator)} + {in_words(above)} on the difference",
+            levels_in_words(coarse.cost, *designs),
             designs,
             tuple(counts.tolist()),
             variance,

@@ -128,8 +128,8 @@ def multilevel(
     >>> fine = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="fine")
     >>> coarse = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32, noise=(16,), name="coarse")
     >>> mean = mcgen.statistics.pixel_mean
-    >>> result = mcgen.multilevel([(coarse, 1), (fine, 20)], mean, n_evaluations=3200, seed=0)
-    >>> alone = mcgen.estimate(fine, mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
+    >>> result = mcgen.multilevel([(coarse, 1), (fine, 20)], mean, n_evaluations=3200, seed=1)
+    >>> alone = mcgen.estimate(fine, mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=1)
     >>> result.half_width < alone.half_width / 2, round(np.exp(1 / 32), 4) in result.interval
     (True, True)
     >>> [part.provenance.generator for part in result.strata]

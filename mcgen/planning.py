@@ -32,14 +32,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mcgen._numbers import checked_integer, checked_real
-from mcgen.arguments import checked_batch_size, checked_callable, checked_generator, stream_of
+from mcgen.arguments import checked_callable, checked_generator, stream_of
 from mcgen.candidates import (
     LEAST_EFFICIENCY,
     Candidate,
@@ -47,26 +46,22 @@ from mcgen.candidates import (
     efficiencies,
     geometric_mean,
     in_words,
+    levels_in_words,
     net_size,
     share_below,
 )
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic
-from mcgen.estimates import Estimate
-from mcgen.execution import RunOptions, component_names, run_single
+from mcgen.execution import RunOptions, component_names
 from mcgen.generators import Generator, name_of
-from mcgen.intervals import Interval, Method, SimultaneousMethod, check_interval_options, student_t_quantile
-from mcgen.levels import SumOfLevels, levels_of
+from mcgen.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.multilevel import checked_levels
+from mcgen.plans import Plan
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import Statistic
-from mcgen.text import frame_html
 from mcgen.trials import Coarse, Pilot, run_pilot
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FEWEST_FOR_PILOT = 1000
 """Below so many evaluations there is no pilot."""
@@ -78,136 +73,6 @@ _LEAST_BY_RULE = 0.9
 # Evaluations by which the pilot is measured where it is to tell how many are needed.
 _WITH_ATOL = 3200
 _FEWEST_STEPS = 4
-# The normal quantile that 80 % intervals reach to.
-_Z = 1.2815515594600038
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Plan:
-    """What a pilot found, and the way of spending the evaluations that was chosen; made by `plan`.
-
-    Attributes
-    ----------
-    candidates : tuple of Candidate
-        All that were weighed.
-    chosen : Candidate
-        The one that `estimate` runs.
-    pilot_evaluations : int
-        What the pilot cost.
-    reasons : tuple of str
-        Why, in words.
-    names : tuple of str
-        Of the components.
-    """
-
-    candidates: tuple[Candidate, ...]
-    chosen: Candidate
-    pilot_evaluations: int
-    reasons: tuple[str, ...]
-    names: tuple[str, ...]
-    _task: Task
-    _options: RunOptions
-    _batch_size: int | None
-
-    @property
-    def n_evaluations(self) -> int:
-        """What pilot and run cost together, in evaluations of the generator: whole replicates."""
-        return self.pilot_evaluations + self.chosen.n_evaluations
-
-    @property
-    def half_width(self) -> Floats:
-        """The half-width that is predicted, of each component; NaN where there was no pilot."""
-        return self.chosen.half_width
-
-    @property
-    def prediction(self) -> Interval:
-        """The 80 % prediction interval of each component's half-width."""
-        spread = np.exp(_Z * self.chosen.error)
-        return Interval(self.half_width / spread, self.half_width * spread)
-
-    def estimate(self) -> Estimate:
-        """Run what was chosen, on random numbers that the pilot did not use."""
-        chosen, task = self.chosen, self._task
-        if chosen.coarse is None:
-            design, count = chosen.designs[0], chosen.n_replicates[0]
-            batch = checked_batch_size(self._batch_size, design.n_points, count)
-            single = replace(task, design=design, batch_size=batch, warnings=[])
-            made = run_single(single, count, replace(self._options, controls=chosen.controls))
-        else:
-            assert chosen.coefficients is not None
-            generators = [(chosen.coarse.generator, chosen.coarse.cost), (task.generator, 1.0)]
-            levels = levels_of(generators, chosen.designs)
-            sum_of_levels = SumOfLevels(levels, [chosen.coefficients], chosen.n_replicates, 0)
-            made = sum_of_levels.run(replace(task, design=chosen.designs[1]), self._options, self._batch_size)
-        told = replace(made.provenance, pilot_evaluations=self.pilot_evaluations, plan="; ".join(self.reasons))
-        return replace(made, provenance=told)
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a table with a row a candidate and component.
-
-        Columns: candidate, component, replicates, evaluations, half_width, its prediction interval (low, high),
-        efficiency (over antithetic pairs: the squared ratio of half-widths), known_from, chosen.
-        """
-        import pandas as pd
-
-        pairs = next(one for one in self.candidates if one.designs == (Antithetic(),) and one.controls is None)
-        rows = []
-        for one in self.candidates:
-            spread = np.exp(_Z * one.error)
-            efficiency = efficiencies(one, pairs)
-            for j, component in enumerate(self.names):
-                rows.append(
-                    {
-                        "candidate": one.name,
-                        "component": component,
-                        "replicates": " + ".join(map(str, one.n_replicates)),
-                        "evaluations": one.n_evaluations,
-                        "half_width": one.half_width[j],
-                        "low": one.half_width[j] / spread[j],
-                        "high": one.half_width[j] * spread[j],
-                        "efficiency": efficiency[j],
-                        "known_from": one.known_from,
-                        "chosen": one is self.chosen,
-                    }
-                )
-        return pd.DataFrame(rows)
-
-    def readable(self) -> pd.DataFrame:
-        """Return the table for reading: a row a candidate, efficiencies over pairs of up to 8 components."""
-        import pandas as pd
-
-        frame = self.to_frame()
-        shown = self.names[:8]
-        rows = []
-        for name, part in frame.groupby("candidate", sort=False):
-            by_component = part.set_index("component")["efficiency"]
-            known = by_component[by_component > 0]
-            row = {"": "->" if part["chosen"].any() else "", "candidate": name}
-            row |= {"replicates": part["replicates"].iloc[0], "evaluations": part["evaluations"].iloc[0]}
-            row |= {component: f"{by_component[component]:.2g}" for component in shown}
-            mean = math.exp(float(np.log(known).mean())) if len(known) else math.nan
-            rows.append(row | {"mean": f"{mean:.2g}", "known from": part["known_from"].iloc[0]})
-        return pd.DataFrame(rows)
-
-    def __str__(self) -> str:
-        lines = [
-            f"{name_of(self._task.generator)}, {name_of(self._task.statistic)}: {self.n_evaluations:,} evaluations, "
-            f"of these {self.pilot_evaluations:,} in the pilot",
-            "efficiency over antithetic pairs, by width, of each component:",
-            self.readable().to_string(index=False),
-            *self.reasons,
-        ]
-        if np.isfinite(self.half_width).all():
-            ends = np.stack([self.half_width, self.prediction.low, self.prediction.high], axis=1)
-            parts = zip(self.names[:8], ends.tolist(), strict=False)
-            told = ", ".join(f"{name} {middle:.2g} [{low:.2g}, {high:.2g}]" for name, (middle, low, high) in parts)
-            lines.append(f"predicted half-width [80 % prediction interval]: {told}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return frame_html(self.readable()) + "".join(f"<p>{reason}</p>" for reason in self.reasons)
 
 
 def plan(
@@ -343,9 +208,8 @@ def _by_rule(
             needed = math.ceil((2 * FEWEST_WITHOUT_WARNING * costs / both).max())
             reasons.append(f"two levels need {needed} evaluations or more")
         else:
-            name = f"pairs on {name_of(coarse[0].generator)} + pairs on the difference"
             chosen = Candidate(
-                name,
+                levels_in_words(coarse[0].cost, Antithetic(), Antithetic()),
                 (Antithetic(), Antithetic()),
                 tuple(counts.tolist()),
                 unknown,
@@ -383,6 +247,8 @@ def _by_pilot(
     k = len(pilot.within)
     names = component_names(task.statistic, () if k == 1 else (k,))
     reasons = [*reasons, *_shares(pilot, coarse), *_rounded(spent + chosen.n_evaluations, budget)]
+    if 10 * spent > budget:
+        reasons.append("the pilot is more than a tenth of it all: how few evaluations are enough was not known before")
     return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, task, options, batch_size)
 
 

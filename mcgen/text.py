@@ -77,6 +77,7 @@ def summary_text(estimate: Estimate) -> str:
         "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
         **_draws(estimate),
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
+        "plan": p.plan,
         "controls": p.controls,
         "noise": p.noise,
         "condition": p.condition,
@@ -103,9 +104,17 @@ def _draws(estimate: Estimate) -> dict[str, str]:
     levels = [part.provenance for part in estimate.strata]
     return {
         f"level {i}": f"{one.generator} by {one.design}, {one.n_replicates:,} replicates of {_points(one.n_points)}, "
-        f"each at {one.cost:.3g} evaluations"
+        f"each at {one.cost:.3g} evaluations{_taken(one)}"
         for i, one in enumerate(levels)
     } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
+
+
+def _taken(level: Provenance) -> str:
+    """Return how much of the coarser generator a level takes away, if not simply all."""
+    if level.coefficients is None or set(level.coefficients) == {1.0}:
+        return ""
+    low, high = min(level.coefficients), max(level.coefficients)
+    return f", less {low:.3g} " + ("" if low == high else f"to {high:.3g} ") + "times the coarser one"
 
 
 def estimate_html(estimate: Estimate) -> str:
@@ -157,7 +166,7 @@ def _named_texts(estimate: Estimate) -> list[tuple[str, str]]:
             texts = [*texts[:half], f"{len(texts) - 2 * half} more", *texts[-half:]]
         label = f"condition {part.provenance.condition}: " if part is not estimate else ""
         label = "average: " if part is estimate and estimate.strata else label
-        if estimate.strata and part.provenance.level is not None:
+        if estimate.strata and estimate.provenance.level is not None:
             label = f"{part.provenance.level}: "
         named += [(label + name, text) for name, text in zip(names, texts, strict=True)]
     return named

@@ -1,0 +1,159 @@
+"""A plan: what a pilot found, what was chosen, and the run of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcgen.arguments import checked_batch_size
+from mcgen.candidates import LEGEND, Candidate, efficiencies, geometric_mean
+from mcgen.designs import Antithetic
+from mcgen.estimates import Estimate
+from mcgen.execution import RunOptions, run_single
+from mcgen.generators import name_of
+from mcgen.intervals import Interval
+from mcgen.levels import SumOfLevels, levels_of
+from mcgen.moments import Floats
+from mcgen.run import Task
+from mcgen.text import frame_html
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The normal quantile that 80 % intervals reach to.
+_Z = 1.2815515594600038
+_SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """What a pilot found, and the way of spending the evaluations that was chosen; made by `plan`.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+        All that were weighed.
+    chosen : Candidate
+        The one that `estimate` runs.
+    pilot_evaluations : int
+        What the pilot cost.
+    reasons : tuple of str
+        Why, in words.
+    names : tuple of str
+        Of the components; none where there was no pilot.
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+    pilot_evaluations: int
+    reasons: tuple[str, ...]
+    names: tuple[str, ...]
+    _task: Task
+    _options: RunOptions
+    _batch_size: int | None
+
+    @property
+    def n_evaluations(self) -> int:
+        """What pilot and run cost together, in evaluations of the generator: whole replicates."""
+        return self.pilot_evaluations + self.chosen.n_evaluations
+
+    @property
+    def half_width(self) -> Floats:
+        """The half-width that is predicted, of each component; NaN where there was no pilot."""
+        return self.chosen.half_width
+
+    @property
+    def prediction(self) -> Interval:
+        """The 80 % prediction interval of each component's half-width."""
+        spread = np.exp(_Z * self.chosen.error)
+        return Interval(self.half_width / spread, self.half_width * spread)
+
+    def estimate(self) -> Estimate:
+        """Run what was chosen, on random numbers that the pilot did not use."""
+        chosen, task = self.chosen, self._task
+        if chosen.coarse is None:
+            design, count = chosen.designs[0], chosen.n_replicates[0]
+            batch = checked_batch_size(self._batch_size, design.n_points, count)
+            single = replace(task, design=design, batch_size=batch, warnings=[])
+            made = run_single(single, count, replace(self._options, controls=chosen.controls))
+        else:
+            assert chosen.coefficients is not None
+            generators = [(chosen.coarse.generator, chosen.coarse.cost), (task.generator, 1.0)]
+            levels = levels_of(generators, chosen.designs)
+            sum_of_levels = SumOfLevels(levels, [chosen.coefficients], chosen.n_replicates, 0)
+            made = sum_of_levels.run(replace(task, design=chosen.designs[1]), self._options, self._batch_size)
+        told = replace(made.provenance, pilot_evaluations=self.pilot_evaluations, plan="; ".join(self.reasons))
+        return replace(made, provenance=told)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row a candidate and component.
+
+        Columns: candidate, component, replicates, evaluations, half_width, its prediction interval (low, high),
+        efficiency (over antithetic pairs: the squared ratio of half-widths), known_from, chosen.
+        """
+        import pandas as pd
+
+        pairs = self._pairs()
+        rows = []
+        for one in self.candidates:
+            spread = np.exp(_Z * one.error)
+            efficiency = efficiencies(one, pairs)
+            for j, component in enumerate(self.names):
+                rows.append(
+                    {
+                        "candidate": one.name,
+                        "component": component,
+                        "replicates": " + ".join(map(str, one.n_replicates)),
+                        "evaluations": one.n_evaluations,
+                        "half_width": one.half_width[j],
+                        "low": one.half_width[j] / spread[j],
+                        "high": one.half_width[j] * spread[j],
+                        "efficiency": efficiency[j],
+                        "known_from": one.known_from,
+                        "chosen": one is self.chosen,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def readable(self) -> pd.DataFrame:
+        """Return the table for reading: a row a candidate, efficiencies over pairs of the first 8 components."""
+        import pandas as pd
+
+        pairs = self._pairs()
+        rows = []
+        for one in self.candidates:
+            efficiency = efficiencies(one, pairs)
+            row = {"": "->" if one is self.chosen else "", "candidate": one.name}
+            row |= {"replicates": " + ".join(map(str, one.n_replicates)), "evaluations": f"{one.n_evaluations:,}"}
+            row |= {name: f"{value:.2g}" for name, value in zip(self.names[:_SHOWN], efficiency, strict=False)}
+            rows.append(row | {"in the mean": f"{geometric_mean(efficiency):.2g}", "known from": one.known_from})
+        return pd.DataFrame(rows)
+
+    def _pairs(self) -> Candidate:
+        return next(one for one in self.candidates if one.designs == (Antithetic(),) and one.controls is None)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{name_of(self._task.generator)}, {name_of(self._task.statistic)}: {self.n_evaluations:,} evaluations, "
+            f"of these {self.pilot_evaluations:,} in the pilot"
+        ]
+        if self.names:
+            lines += [
+                "efficiency over antithetic pairs, by width, of each component:",
+                self.readable().to_string(index=False),
+                f"({LEGEND})",
+            ]
+        lines += self.reasons
+        if self.names:
+            ends = np.stack([self.half_width, self.prediction.low, self.prediction.high], axis=1)
+            parts = zip(self.names[:_SHOWN], ends.tolist(), strict=False)
+            told = ", ".join(f"{name} {middle:.2g} [{low:.2g}, {high:.2g}]" for name, (middle, low, high) in parts)
+            lines.append(f"predicted half-width [80 % prediction interval]: {told}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return frame_html(self.readable()) + "".join(f"<p>{reason}</p>" for reason in self.reasons)
