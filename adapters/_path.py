@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -122,6 +123,11 @@ class PathGenerator(LoopGenerator):
     steps: int
 
     @property
+    def network_evaluations(self) -> int:
+        """Evaluations of the network that a sample costs: what it is worth among the levels of `mcgen.multilevel`."""
+        return self.steps
+
+    @property
     def shape(self) -> Shape:
         """Shape of one sample's state."""
         return self.noise.blocks[0][1].shape
@@ -135,7 +141,7 @@ class PathGenerator(LoopGenerator):
         """Return the same model with another number of steps."""
 
     def coarse(self, steps: int) -> Self:
-        """Return the same model with fewer steps, on the same noise where there is none but that of the start."""
+        """Return the same model with fewer steps, on the same noise or some of its blocks."""
         return self.with_steps(self._fewer(steps))
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
@@ -166,6 +172,36 @@ class PathGenerator(LoopGenerator):
 def start_of(noise: TensorNoise) -> torch.Tensor:
     """Return the block that a path starts from, of noise that may have one for each step too."""
     return noise if isinstance(noise, torch.Tensor) else noise["start"]
+
+
+def fresh_shares(
+    signals: NDArray[np.float64], variances: NDArray[np.float64], coarse: NDArray[np.float64]
+) -> list[dict[int, float]]:
+    """Return, for each coarse step, the weights of the fine steps whose fresh noises add up to its own, of variance 1.
+
+    Weights are as what each fine noise is in the state at the coarse step's end, with the predicted sample held fixed.
+    A fine step belongs to the coarse one in which it starts; but each coarse step has one at least.
+
+    Parameters
+    ----------
+    signals : ndarray of shape (n + 1,)
+        The signal's shares at the n fine steps that have fresh noise, and after them.
+    variances : ndarray of shape (n,)
+        Of their fresh noises.
+    coarse : ndarray
+        The shares at the coarse steps that have fresh noise, at most n, and after them.
+    """
+    n, numbers = len(variances), np.arange(len(coarse))
+    firsts = np.minimum(np.searchsorted(signals[:n], coarse), n + 1 - len(coarse) + numbers)
+    firsts = np.maximum.accumulate(firsts - numbers) + numbers
+    keep = np.sqrt(np.maximum(0, 1 - signals[1:] - variances) / (1 - signals[:n]))
+    shares = []
+    for first, last in pairwise(firsts.tolist()):
+        later = np.append(np.cumprod(keep[first + 1 : last][::-1])[::-1], 1.0)
+        weights = np.sqrt(variances[first:last]) * later
+        weights /= np.linalg.norm(weights)
+        shares.append(dict(zip(range(first, last), weights.tolist(), strict=True)))
+    return shares
 
 
 def times_of(x: torch.Tensor, t: float) -> torch.Tensor:

@@ -14,10 +14,14 @@ back from :math:`x_T \sim N(0, I)` to a sample, with fresh noise :math:`z` at ev
     \qquad \sigma = \eta \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}:
 
 deterministic for eta = 0, and the ancestral sampler DDPM [4]_ for eta = 1; a last step to :math:`\bar\alpha_s = 1` has
-no fresh noise. With :math:`y = x / \sqrt{\bar\alpha}` and
-:math:`\sigma^2 = (1 - \bar\alpha) / \bar\alpha` the deterministic limit is the probability flow
-:math:`dy / d\sigma = \hat\varepsilon`, which Heun's second-order steps follow in few evaluations [6]_. The cosine
-schedule is that of [2]_, guidance that of [5]_.
+no fresh noise. With the predicted sample held fixed a state passes on by the factor
+:math:`k = \sqrt{(1 - \bar\alpha_s - \sigma^2) / (1 - \bar\alpha_t)}`, so over several steps fresh noises add up to
+:math:`\sum_j \sigma_j (\prod_{l > j} k_l) z_j`. A coarse sampler takes this sum over the fine steps inside each of its
+own, divided by the root of its variance, which for eta = 1 is the coarse step's own :math:`\sigma^2`.
+
+With :math:`y = x / \sqrt{\bar\alpha}` and :math:`\sigma^2 = (1 - \bar\alpha) / \bar\alpha` the deterministic limit is
+the probability flow :math:`dy / d\sigma = \hat\varepsilon`, which Heun's second-order steps follow in few evaluations
+[6]_. The cosine schedule is that of [2]_, guidance that of [5]_.
 
 .. rubric:: References
 
@@ -43,7 +47,7 @@ import torch
 from numpy.typing import NDArray
 
 from mcgen._numbers import checked_integer, checked_real
-from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, checked_clip, start_of
+from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, checked_clip, fresh_shares, start_of
 from mcgen.adapters._torch import TensorNoise, checked_output, owners_of
 from mcgen.arrays import as_numpy
 from mcgen.generators import name_of
@@ -213,7 +217,7 @@ class Diffusion(PathGenerator):
         times: NDArray[Any],
         signals: NDArray[np.float64],
         *,
-        injected: bool = False,
+        noise: NoiseSpec | None = None,
         prediction: Prediction = "noise",
         clip: float | None = None,
         keep_noise: bool = False,
@@ -231,16 +235,10 @@ class Diffusion(PathGenerator):
         self.denoiser, self.schedule, self.prediction = denoiser, schedule, prediction
         self.clip, self.keep_noise = checked_clip(clip), keep_noise
         self.times, self.signals, self.steps = times, signals, len(times) - 1
-        noise = NoiseSpec.normal(shape)
-        # The last step has noise of its own only where it ends below 1, and above where it starts.
-        n_injected = np.count_nonzero((signals[1:] < 1) & (signals[1:] > signals[:-1])) if injected else 0
-        if n_injected:
-            names = ["start", *(f"step {i + 1}" for i in range(n_injected))]
-            noise = NoiseSpec(tuple((block, Block(shape)) for block in names))
         label = f"{name_of(denoiser)} {self._label}-{self.steps}"
         super().__init__(
             {"denoiser": denoiser},
-            noise,
+            noise or NoiseSpec.normal(shape),
             label=label,
             decode=decode,
             device=device,
@@ -248,6 +246,11 @@ class Diffusion(PathGenerator):
             modules=modules,
             name=name,
         )
+
+    @property
+    def network_evaluations(self) -> int:
+        """Evaluations of the network that a sample costs: one a step, two under guidance."""
+        return self.steps * (2 if isinstance(self.denoiser, Guided) else 1)
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the sampler's states (n, ...) from its noise to its end, steps + 1 in all."""
@@ -258,7 +261,7 @@ class Diffusion(PathGenerator):
     ) -> Iterator[torch.Tensor]:
         """Yield the states from `x`, taken as that at step number `first`, to the end.
 
-        Of `noise` only the blocks "step i" are used, for i > first.
+        Of `noise` only the blocks of these steps' fresh noise are used.
         """
         yield x
         for i in range(first, self.steps):
@@ -303,6 +306,11 @@ class DDIM(Diffusion):
     eta : float
         Share of fresh noise, in [0, 1]. For eta > 0 the noise has a block for every step (but the last, where the
         schedule ends at 1) beside that of the start, and designs act on all of them.
+
+    Attributes
+    ----------
+    fresh : list of dict
+        Of each step: weights of the blocks that add up to its fresh noise; its own block alone, but where `coarse`.
     """
 
     _label = "DDIM"
@@ -322,12 +330,32 @@ class DDIM(Diffusion):
         self.eta = eta
         times = checked_schedule(schedule).times(steps)
         signals = np.asarray([schedule.signal(t) for t in times.tolist()])
-        super().__init__(denoiser, schedule, shape, times, signals, injected=eta > 0, **options)
+        # The last step has noise of its own only where it ends below 1, and above where it starts.
+        has_noise = (eta > 0) & (signals[1:] < 1) & (signals[1:] > signals[:-1])
+        self.fresh = [{f"step {i + 1}": 1.0} if has else {} for i, has in enumerate(has_noise)]
+        names = ["start", *(name for blocks in self.fresh for name in blocks)]
+        noise = NoiseSpec(tuple((block, Block(shape)) for block in names)) if has_noise.any() else None
+        super().__init__(denoiser, schedule, shape, times, signals, noise=noise, **options)
 
     def with_steps(self, steps: int) -> Self:
         """Return the same model with another number of steps; for eta > 0 its noise has as many blocks."""
         options = self._options() | {"eta": self.eta, "name": self._name_with(steps)}
         return type(self)(self.denoiser, self.schedule, self.shape, steps=steps, **options)
+
+    def coarse(self, steps: int) -> Self:
+        """Return the same model with fewer steps, on this one's noise, of which its fresh noises are sums."""
+        made = self.with_steps(self._fewer(steps))
+        own, wanted = (sum(map(bool, sampler.fresh)) for sampler in (self, made))
+        if wanted > own:
+            raise ValueError(
+                f"{steps} steps need fresh noise {wanted} times, of which {self.name!r} has only {own} to share out; "
+                "use fewer steps, or with_steps, on other noise"
+            )
+        variances = np.array([self._variance(i) for i in range(own)])
+        for i, shares in enumerate(fresh_shares(self.signals[: own + 1], variances, made.signals[: wanted + 1])):
+            made.fresh[i] = {name: w * v for j, w in shares.items() for name, v in self.fresh[j].items()}
+        made.noise = self.noise
+        return made
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from that at step i, equation (12) of reference 1."""
@@ -336,18 +364,23 @@ class DDIM(Diffusion):
 
     def advance(self, x_0: torch.Tensor, epsilon: torch.Tensor, i: int, noise: TensorNoise) -> torch.Tensor:
         """Return the state at step i + 1 for a predicted sample and predicted noise at step i."""
-        signal_t, signal_s = float(self.signals[i]), float(self.signals[i + 1])
-        variance = self.eta**2 * (1 - signal_s) / (1 - signal_t) * (1 - signal_t / signal_s)
+        signal_s, variance = float(self.signals[i + 1]), self._variance(i)
         x = math.sqrt(signal_s) * x_0 + math.sqrt(max(0.0, 1 - signal_s - variance)) * epsilon
-        if variance > 0 and not isinstance(noise, torch.Tensor):
-            x = x + math.sqrt(variance) * noise[f"step {i + 1}"]
+        for name, weight in self.fresh[i].items():
+            assert not isinstance(noise, torch.Tensor)
+            x = x + math.sqrt(variance) * weight * noise[name]
         return x
+
+    def _variance(self, i: int) -> float:
+        """Return that of the fresh noise of step i."""
+        signal_t, signal_s = float(self.signals[i]), float(self.signals[i + 1])
+        return self.eta**2 * (1 - signal_s) / (1 - signal_t) * (1 - signal_t / signal_s)
 
 
 class Heun(Diffusion):
     """Heun's second-order steps along the probability flow: deterministic, accurate with few steps.
 
-    A sample costs 2 steps - 1 evaluations of the denoiser. The steps are spaced as in equation (5) of reference 6, from
+    The steps are spaced as in equation (5) of reference 6, from
     a noise-to-signal ratio of at most 80 down to that of the schedule's first training step, then 0; the denoiser is
     asked at fractions of training steps.
 
@@ -382,6 +415,11 @@ class Heun(Diffusion):
         """Return the same model with another number of steps, on the same noise."""
         options = self._options() | {"name": self._name_with(steps)}
         return type(self)(self.denoiser, self.schedule, self.shape, steps=steps, **options)
+
+    @property
+    def network_evaluations(self) -> int:
+        """Evaluations of the network that a sample costs: 2 steps - 1, twice as many under guidance."""
+        return super().network_evaluations * (2 * self.steps - 1) // self.steps
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from that at step i: Algorithm 1 of reference 6 without its churn."""

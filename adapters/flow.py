@@ -121,6 +121,11 @@ class Flow(PathGenerator):
             name=name,
         )
 
+    @property
+    def network_evaluations(self) -> int:
+        """Evaluations of the velocity that a sample costs: 1, 2, 2 or 4 a step, by the method."""
+        return self.steps * len(_TABLEAUS[self.method][1])
+
     def with_steps(self, steps: int) -> Self:
         """Return the same model with another number of steps, evenly spaced, on the same noise."""
         options = self._options() | {"method": self.method, "name": self._name_with(steps)}

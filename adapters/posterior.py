@@ -106,15 +106,21 @@ class PosteriorSampler(Diffusion):
             )
         self.prior, self.operator, self.prior_condition = prior, operator, prior_condition
         self._scale, self._shift = _affine_decoding(prior)
-        options = prior._options() | {"injected": prior.eta > 0, "name": name}
+        options = prior._options() | {"noise": prior.noise, "name": name}
         super().__init__(prior.denoiser, prior.schedule, prior.shape, prior.times, prior.signals, **options)
         self.name = name or f"{type(self).__name__} {type(operator).__name__} {prior.name}"
         self.device, self.dtype = prior.device, prior.dtype
 
     def with_steps(self, steps: int) -> Self:
         """Return the same sampler with another number of steps."""
-        prior = self.prior.with_steps(steps)
-        own = self._own_options() | {"prior_condition": self.prior_condition, "name": self._name_with(steps)}
+        return self._on(self.prior.with_steps(steps))
+
+    def coarse(self, steps: int) -> Self:
+        """Return the same sampler with fewer steps, on the same noise; see `DDIM.coarse`."""
+        return self._on(self.prior.coarse(self._fewer(steps)))
+
+    def _on(self, prior: DDIM) -> Self:
+        own = self._own_options() | {"prior_condition": self.prior_condition, "name": self._name_with(prior.steps)}
         return type(self)(prior, self.operator, **own)
 
     def _own_options(self) -> dict[str, Any]:

@@ -17,16 +17,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcgen.controls import quadratic
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.efficiency import welch_satterthwaite
 from mcgen.moments import Floats
-from mcgen.noise import NoiseSpec
-from mcgen.trials import FOUND_ABOVE, FOUND_DOUBLING, Coarse, LogRatio, Pilot, log_variance_of
+from mcgen.trials import FOUND_ABOVE, Coarse, LogRatio, Pilot, log_variance_of
 from mcgen.variates import Controls
 
-LEAST_EFFICIENCY = 0.98
+LEAST_EFFICIENCY = 0.97
 """Of the better of pairs and Monte Carlo, that a choice leaves every component; with the pilot's cost it is 0.9."""
 
 # What evaluations are shared out by: more, since the pilot is only a pilot.
@@ -39,7 +37,6 @@ _REPLICATES_OF_NETS = 26
 _FEWEST_OF_SINGLE = 40
 _LARGEST_NET = 1024
 _POINTS_ABOVE = 16
-_MOST_CONTROLLED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +120,8 @@ LEGEND = (
 def share_below(works: Floats, pairs: Floats, best: Floats) -> float:
     """Return the share of the evaluations for the coarse level that has the greatest mean efficiency over pairs.
 
-    Of the shares that leave each component somewhat more than the best without levels; where there are none, the one
-    that leaves the worst component most.
+    Of the shares that leave each component somewhat more than the better of pairs and Monte Carlo, or else than pairs;
+    where there are none, the one that leaves the worst component most.
 
     Parameters
     ----------
@@ -139,10 +136,12 @@ def share_below(works: Floats, pairs: Floats, best: Floats) -> float:
     if not varies.any():
         return 0.5
     sums, pairs, best = sums[:, varies], pairs[varies], best[varies]
-    least = (best / sums).min(axis=1)
-    enough = least >= _LEAST_AIMED_AT
-    scores = np.where(enough, np.log(pairs / sums).mean(axis=1), -np.inf) if enough.any() else least
-    return float(shares[scores.argmax()])
+    for bar in (best, pairs):
+        least = (bar / sums).min(axis=1)
+        enough = least >= _LEAST_AIMED_AT
+        if enough.any():
+            return float(shares[np.where(enough, np.log(pairs / sums).mean(axis=1), -np.inf).argmax()])
+    return float(shares[least.argmax()])
 
 
 def net_size(evaluations: float, fewest: int = _FEWEST_OF_SINGLE) -> int:
@@ -160,15 +159,12 @@ class Weighing:
         What was measured.
     coarse : sequence of Coarse
         The coarse generators, as in the pilot.
-    noise : NoiseSpec
-        Of the generator.
     quantile : callable
         From degrees of freedom (k,) to half-widths in standard errors.
     """
 
     pilot: Pilot
     coarse: Sequence[Coarse]
-    noise: NoiseSpec
     quantile: Callable[[Floats], Floats]
 
     def candidates(self, budget: float) -> list[Candidate]:
@@ -200,23 +196,24 @@ class Weighing:
         return Candidate(in_words(design), (design,), (count,), variance, half, error, known)
 
     def _controlled(self, even: LogRatio, budget: float) -> Candidate | None:
-        """Return pairs with the squares and products of as many leading coordinates as the pilot's pairs can tell."""
+        """Return pairs with controls, as far as there are ten replicates for each."""
         pilot = self.pilot
-        r = max((r for r in range(1, _MOST_CONTROLLED + 1) if r * (r + 3) // 2 <= len(pilot.pairs) / 10), default=0)
-        if pilot.basis is None or r == 0 or not pilot.basis.by_block(self.noise):
+        if pilot.controls is None or pilot.controlled is None:
             return None
-        controls = quadratic(pilot.basis.leading(min(r, pilot.basis.n_directions)))
-        # Of pairs the odd ones, which come first, are zero.
-        x = controls.function(pilot.noise, self.noise)[:, controls.bases[0].n_directions :]
-        x = np.column_stack([np.ones(len(x)), x])
-        left = pilot.pairs - x @ np.linalg.lstsq(x, pilot.pairs, rcond=None)[0]
-        df = len(x) - x.shape[1]
-        work = log_variance_of(2 * (left**2).sum(axis=0) / df, df)
-        made = self._single(Antithetic(), work, budget, f"{len(x)} pairs")
+        r = pilot.controls.bases[0].n_directions
+        n_controls = r * (r + 1) // 2
+        n_replicates = budget // 2
+        if 10 * n_controls > n_replicates:
+            return None
+        # Controls that tell nothing cost no more than their coefficients' errors do.
+        gain = LogRatio(
+            np.maximum(pilot.controlled.value, -n_controls / n_replicates), pilot.controlled.error + _UNSEEN
+        )
+        made = self._single(Antithetic(), even.minus(gain), budget, "regression")
         if made is None:
             return None
-        name = f"{made.name} with {x.shape[1] - 1} control{'s' if x.shape[1] > 2 else ''}"
-        return replace(made, name=name, controls=controls)
+        name = f"{made.name} with {n_controls} control{'s' if n_controls > 1 else ''}"
+        return replace(made, name=name, controls=pilot.controls)
 
     def _two_levels(self, budget: float) -> Iterator[Candidate | None]:
         for number, coarse in enumerate(self.coarse):
@@ -249,7 +246,8 @@ class Weighing:
                 break
             larger = Subspace(design.basis, Sobol(net_size(evaluations[0], _REPLICATES_OF_NETS)))
             doublings = math.log2(larger.n_points / design.n_points)
-            below = below.minus(LogRatio.of((FOUND_DOUBLING[0] * doublings, FOUND_DOUBLING[1] * doublings), len(b)))
+            mean, sd = pilot.doubling
+            below = below.minus(LogRatio.of((mean * doublings, sd * doublings), len(b)))
             design = larger
         designs = (design, above)
         points = np.array([one.n_points for one in designs])

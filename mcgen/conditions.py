@@ -88,8 +88,11 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
     notes = tuple(dict.fromkeys(text for part in strata for text in part.warnings))
     if len(strata) < len(task.condition):
         notes += (f"interrupted: the average is over the first {len(strata)} of {len(task.condition)} conditions only",)
+    # Plans and levels have a pilot each condition; designs were made once for all.
+    each = first.provenance.level is not None or first.provenance.plan is not None
     provenance = replace(
         first.provenance,
+        pilot_evaluations=sum(part.provenance.pilot_evaluations for part in strata if each or part is first),
         condition=", ".join(str(part.provenance.condition) for part in strata),
         partial=len(strata) < len(task.condition) or strata[-1].partial,
         n_replicates=min(part.n_replicates for part in strata),

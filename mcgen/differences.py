@@ -59,4 +59,11 @@ class Difference:
                 f"statistic {self.name!r} gave components of shape {a.shape[1:]} for one generator and {b.shape[1:]} "
                 "for the other; a difference needs the same"
             )
-        return np.asarray(a - (b if self.coefficients is None else self.coefficients.reshape(b.shape[1:]) * b))
+        if self.coefficients is None:
+            return np.asarray(a - b)
+        if self.coefficients.size not in (1, b[0].size):
+            raise RunError(
+                f"statistic {self.name!r} has {b[0].size} components, and there are {self.coefficients.size} "
+                "coefficients or correlations for them; give one for all, or one for each"
+            )
+        return np.asarray(a - np.broadcast_to(self.coefficients, b[0].size).reshape(b.shape[1:]) * b)

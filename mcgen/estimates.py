@@ -50,8 +50,8 @@ class Provenance:
     batch_size : int
         Rows that the model saw at a time.
     pilot_evaluations : int
-        What was spent before the run to make the design and the controls, once for all conditions, or to share
-        replicates out over levels; not in `n_evaluations`.
+        What was spent before the run to make the design and the controls, once for all conditions, or by plans and
+        levels, for all conditions together; not in `n_evaluations`.
     partial : bool
         Whether the run ended before its time.
     common_random_numbers : bool
@@ -419,12 +419,14 @@ def estimate_from_plain(content: dict[str, Any]) -> Estimate:
 
 
 def _from_plain(content: dict[str, Any]) -> Estimate:
-    moments = content["moments"]
+    moments, provenance = content["moments"], content["provenance"]
+    if provenance.get("coefficients") is not None:
+        provenance = provenance | {"coefficients": tuple(provenance["coefficients"])}
     return Estimate(
         **content
         | {
             "interval": Interval(**content["interval"]),
-            "provenance": Provenance(**content["provenance"]),
+            "provenance": Provenance(**provenance),
             "moments": None if moments is None else Moments(**moments),
             "names": tuple(content["names"]),
             "warnings": tuple(content["warnings"]),

@@ -236,7 +236,7 @@ def _by_pilot(
     share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
     pilot = run_pilot(task, coarse, share, net_size((1 - PILOT_SHARE) * budget), batch_size)
     spent = math.ceil(pilot.spent - 1e-9)
-    weighing = Weighing(pilot, coarse, task.generator.noise, partial(_quantile, options))
+    weighing = Weighing(pilot, coarse, partial(_quantile, options))
     if atol is not None:
         budget = _enough_for(weighing, atol, spent)
     candidates = weighing.candidates(budget - spent)
@@ -255,30 +255,30 @@ def _by_pilot(
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
     """Return the candidate of the greatest mean efficiency that leaves no component behind, and why.
 
+    Where each leaves some component behind the better of pairs and Monte Carlo, of those that leave none behind pairs.
     Candidates are those of `Weighing.candidates`: Monte Carlo and pairs come first.
     """
     alone, pairs = candidates[:2]
-    better = np.maximum(1.0, efficiencies(alone, pairs))
-    scores = {}
-    behind = []
-    for one in candidates:
-        own = efficiencies(one, pairs)
-        if one in (alone, pairs) or (own / better).min() >= LEAST_EFFICIENCY:
-            scores[one] = geometric_mean(own)
-        else:
-            behind.append((geometric_mean(own), one, float((own / better).min())))
-    chosen = max(scores, key=lambda one: scores[one])
+    over_pairs = {one: efficiencies(one, pairs) for one in candidates}
+    scores = {one: geometric_mean(own) for one, own in over_pairs.items()}
+    bars = [("the better of pairs and Monte Carlo", np.maximum(1.0, over_pairs[alone])), ("pairs", np.ones(1))]
+    while True:
+        name, bar = bars.pop(0)
+        least = {one: float((own / bar).min()) for one, own in over_pairs.items()}
+        enough = [one for one in candidates if least[one] >= LEAST_EFFICIENCY]
+        if enough:
+            break
+    chosen, first = max(enough, key=scores.__getitem__), max(candidates, key=scores.__getitem__)
     reasons = [f"chosen: {chosen.name}, {scores[chosen]:.2g} times as efficient as pairs by the pilot"]
-    if len(better) > 1:
-        reasons[0] += f" (geometric mean; least {efficiencies(chosen, pairs).min():.2g})"
-    if behind and max(behind, key=lambda item: item[0])[0] > scores[chosen]:
-        score, one, least = max(behind, key=lambda item: item[0])
+    if len(over_pairs[chosen]) > 1:
+        reasons[0] += f" (geometric mean; least {over_pairs[chosen].min():.2g})"
+    if first is not chosen:
         reasons.append(
-            f"left: {one.name}, {score:.2g} in the mean, but {least:.2g} for one component, where at least "
-            f"{LEAST_EFFICIENCY} of the better of pairs and Monte Carlo is wanted (0.9 with the pilot's cost)"
+            f"left: {first.name}, {scores[first]:.2g} in the mean, but {least[first]:.2g} of {name} for one component, "
+            f"where at least {LEAST_EFFICIENCY} is wanted (0.9 with the pilot's cost)"
         )
-    if scores[chosen] < 1.1:
-        reasons.append("nothing helps much beyond antithetic pairs here")
+    if scores[chosen] < 1.1 * max(scores[alone], scores[pairs]):
+        reasons.append("nothing helps much beyond pairs and Monte Carlo here; the shares below say why")
     return chosen, reasons
 
 

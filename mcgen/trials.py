@@ -26,13 +26,15 @@ import numpy as np
 from scipy.special import polygamma, psi
 
 from mcgen.bases import Basis, active_subspace, dct_basis
+from mcgen.controls import quadratic
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.generators import Generator
 from mcgen.levels import OfSomeBlocks, pilot_rows, slopes
 from mcgen.moments import Floats
-from mcgen.noise import Noise, NoiseSpec, as_rows
+from mcgen.noise import NoiseSpec, as_rows
 from mcgen.run import Task
 from mcgen.statistics import Combined, Statistic
+from mcgen.variates import Controls
 
 FEWEST_REPLICATES = 4
 """Below so many replicates a trial is not worth what it costs."""
@@ -41,8 +43,9 @@ MOST_DIRECTIONS = 32
 _MOST_GRADIENTS = 64
 # Components whose gradients are taken one by one; of more, so many random combinations.
 _MOST_COMPONENTS = 8
-# Of what a pilot may spend: on gradients, on pairs, and on a trial of each design.
-_SHARES = {"gradients": 0.2, "pairs": 0.35, "trial": 0.2}
+# Of what a pilot may spend; what is left is for the trials of designs.
+_SHARES = {"gradients": 0.2, "pairs": 0.35, "controls": 0.1}
+_MOST_CONTROLLED = 8
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,22 @@ class LogRatio:
 
     def minus(self, other: LogRatio) -> LogRatio:
         """Return the log of the ratio of two, whose errors are independent."""
-        return LogRatio(self.value - other.value, self.error + other.error)
+        # What does not vary in either has no ratio: NaN.
+        with np.errstate(invalid="ignore"):
+            return LogRatio(self.value - other.value, self.error + other.error)
 
 
 # Log efficiency over pairs that designs had on the components of other models' statistics: mean and standard deviation.
-FOUND = {"OrthogonalAntithetic": (math.log(1.35), 0.3), "Subspace": (math.log(2.0), 0.5)}
+FOUND = {
+    "OrthogonalAntithetic": (math.log(1.35), 0.3),
+    "Subspace": (math.log(2.0), 0.5),
+    "controls": (math.log(1.5), 0.5),
+}
 # What a net of 16 points on the directions takes off the variance of a difference of levels, below pairs.
 FOUND_ABOVE = (math.log(1.15), 0.15)
 # What each doubling of a net's points brings.
-FOUND_DOUBLING = (math.log(1.15), 0.1)
+FOUND_DOUBLING = (math.log(1.15), 0.2)
+_FEWEST_TO_QUARTER = 16
 _SCATTER = 0.1
 
 
@@ -95,14 +105,14 @@ class Pilot:
         Mean squared deviation inside pairs.
     below : list of ndarray of shape (n_pairs, k)
         The same pairs of each coarse generator.
-    noise : ndarray or mapping
-        The first points of the pairs.
     basis : Basis or None
         Leading directions.
     gains : dict of LogRatio
         The log efficiency over pairs of each design that was tried, or is known from other models.
     tried : dict of int
         Replicates of its trial.
+    doubling : tuple of float
+        The log gain of each doubling of a net's points, and its error.
     spent : float
         In evaluations of the generator.
     """
@@ -110,10 +120,12 @@ class Pilot:
     pairs: Floats
     within: Floats
     below: list[Floats]
-    noise: Noise
     basis: Basis | None = None
     gains: dict[Design, LogRatio] = field(default_factory=dict)
     tried: dict[Design, int] = field(default_factory=dict)
+    doubling: tuple[float, float] = FOUND_DOUBLING
+    controls: Controls | None = None
+    controlled: LogRatio | None = None
     spent: float = 0.0
 
     @property
@@ -169,26 +181,75 @@ def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, 
     n_pairs = max(FEWEST_REPLICATES, int(_SHARES["pairs"] * budget / each))
     generators = [task.generator, *(one.on(noise) for one in coarse)]
     rows = pilot_rows(replace(task, design=Antithetic()), generators, n_pairs, batch_size, "plan")
-    drawn = Antithetic().draw(noise, n_pairs, task.seed, stream=("pilot", "plan", *task.stream), points=range(1))
-    below = [means for means, _ in rows[1:]]
-    pilot = Pilot(rows[0][0], rows[0][1].mean(axis=0), below, as_rows(drawn), spent=n_pairs * each)
+    pilot = Pilot(rows[0][0], rows[0][1].mean(axis=0), [means for means, _ in rows[1:]], spent=n_pairs * each)
     pilot.basis = _basis(task, cheapest, pilot, _SHARES["gradients"] * budget)
+    source = replace(task, generator=cheapest.on(noise))
+    _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
     designs = designs_to_try(noise, pilot.basis, points)
-    room = (budget - pilot.spent) / max(1, len(designs)) / (cheapest.cost * points)
+    room = (budget - pilot.spent) / max(1, len(designs)) / cheapest.cost
     reference = _reference(task, coarse, cheapest, pilot)
     for design in designs:
-        n = int(room * points / design.n_points)
-        prior = FOUND[type(design).__name__]
+        prior, smaller = FOUND[type(design).__name__], _quarter(design)
+        size = design.n_points + (0 if smaller is None else smaller.n_points)
+        n = int(room / size)
         if n < FEWEST_REPLICATES:
-            k = len(pilot.within)
-            pilot.gains[design] = LogRatio(np.full(k, prior[0]), np.full(k, prior[1] ** 2 + _SCATTER))
+            pilot.gains[design] = LogRatio.of((prior[0], math.hypot(prior[1], math.sqrt(_SCATTER))), len(pilot.within))
             continue
-        source = replace(task, generator=cheapest.on(noise), design=design)
-        means, _ = pilot_rows(source, [source.generator], n, batch_size, "plan", "trial")[0]
-        pilot.spent += n * design.n_points * cheapest.cost
-        ratio = reference.minus(log_variance_of(design.n_points * means.var(axis=0, ddof=1), n - 1))
-        pilot.gains[design], pilot.tried[design] = _shrunk(ratio, *prior), n
+        work = _log_work(source, design, n, batch_size)
+        pilot.spent += n * size * cheapest.cost
+        pilot.gains[design], pilot.tried[design] = _shrunk(reference.minus(work), *prior), n
+        if smaller is not None:
+            pilot.doubling = _doubling(_log_work(source, smaller, n, batch_size).minus(work))
     return pilot
+
+
+def _try_controls(source: Task, pilot: Pilot, n_pairs: int, cost: float, batch_size: int | None) -> None:
+    """Regress pair means on the squares and products of as many leading coordinates as there are pairs for."""
+    noise = source.generator.noise
+    r = max((r for r in range(1, _MOST_CONTROLLED + 1) if r * (r + 1) / 2 <= n_pairs / 3), default=0)
+    if pilot.basis is None or r == 0 or not pilot.basis.by_block(noise):
+        return
+    controls = quadratic(pilot.basis.leading(min(r, pilot.basis.n_directions)))
+    task = replace(source, design=Antithetic())
+    means, _ = pilot_rows(task, [task.generator], n_pairs, batch_size, "plan", "controls")[0]
+    pilot.spent += 2 * n_pairs * cost
+    stream = ("pilot", "plan", "controls", *task.stream)
+    first = as_rows(Antithetic().draw(noise, n_pairs, task.seed, stream=stream, points=range(1)))
+    # Of pairs the odd ones, which come first, are zero.
+    x = controls.function(first, noise)[:, controls.bases[0].n_directions :]
+    x = np.column_stack([np.ones(n_pairs), x])
+    left = means - x @ np.linalg.lstsq(x, means, rcond=None)[0]
+    df = n_pairs - x.shape[1]
+    alone = log_variance_of(means.var(axis=0, ddof=1), n_pairs - 1)
+    # Both are of the same pairs, so that only what was left has an error of its own.
+    gain = LogRatio(alone.value, np.zeros(len(alone.value))).minus(log_variance_of((left**2).sum(axis=0) / df, df))
+    pilot.controls, pilot.controlled = controls, _shrunk(gain, *FOUND["controls"])
+
+
+def _log_work(source: Task, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
+    """Return the log of (variance of a replicate mean) x (points of a replicate), from a trial."""
+    task = replace(source, design=design)
+    means, _ = pilot_rows(task, [task.generator], n_replicates, batch_size, "plan", "trial")[0]
+    return log_variance_of(design.n_points * means.var(axis=0, ddof=1), n_replicates - 1)
+
+
+def _quarter(design: Design) -> Design | None:
+    """Return the same with a net of a quarter of the points, which tells what larger nets bring."""
+    if not isinstance(design, Subspace) or design.n_points < _FEWEST_TO_QUARTER:
+        return None
+    return replace(design, leading=Sobol(design.n_points // 4))
+
+
+def _doubling(by_four: LogRatio) -> tuple[float, float]:
+    """Return the log gain of a doubling of a net's points, and its error, from that of four times as many."""
+    found = by_four.value[np.isfinite(by_four.value)] / 2
+    if not len(found):
+        return FOUND_DOUBLING
+    # Half of the components' errors are taken to be shared.
+    error = float(by_four.error.mean()) / 4 * (1 + 1 / len(found)) / 2
+    precision = np.array([1 / error, 1 / FOUND_DOUBLING[1] ** 2])
+    mean = float(precision @ [found.mean(), FOUND_DOUBLING[0]] / precision.sum())
+    return max(0.0, mean), float(precision.sum() ** -0.5)
 
 
 def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int) -> list[Design]:

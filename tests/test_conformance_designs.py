@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from dataclasses import dataclass
@@ -13,14 +14,32 @@ from numpy.random import SeedSequence
 from scipy import stats
 
 import mcgen
-from mcgen import Antithetic, Block, Design, KAntithetic, MonteCarlo, NoiseSpec, Sobol
-from mcgen.noise import BlockNoise, change_noise
+from mcgen import (
+    Antithetic,
+    Block,
+    Design,
+    KAntithetic,
+    LatinHypercube,
+    MonteCarlo,
+    NoiseSpec,
+    OrthogonalAntithetic,
+    Sobol,
+)
+from mcgen.designs._base import _checked_range
+from mcgen.noise import BlockNoise, as_noise_spec, change_noise
 from mcgen.validation.conformance import check_design, designs
 from mcgen.validation.conformance.scores import ZScores, finding_of
 
 # These seeds are fixed: under another each check would raise a false alarm once in a million, far above the budget of
-# conftest.
-DESIGNS = [MonteCarlo(), Antithetic(), *map(KAntithetic, (2, 3, 8)), *(Sobol(2**k) for k in range(1, 8))]
+# conftest. A Subspace fits noise of one size: it is tried in test_subspace.
+DESIGNS = [
+    MonteCarlo(),
+    Antithetic(),
+    *map(KAntithetic, (2, 3, 8)),
+    *(Sobol(2**k) for k in range(1, 8)),
+    *map(LatinHypercube, (2, 10, 64)),
+    *map(OrthogonalAntithetic, (2, 4, 6)),
+]
 LAWS = [
     "signature",
     "shape and type",
@@ -366,6 +385,66 @@ class SameEveryBlock(Redrawn):
         return BlockNoise(lambda name: noise["start" if name == "steps" else name], tuple(noise))
 
 
+class TwoAlone:
+    """Two independent points; blocks are changed together by `joined`."""
+
+    n_points = 2
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+    def draw(self, spec, replicates, seed, *, stream=(), points=None):
+        spec = as_noise_spec(spec)
+        rows = _checked_range("replicates", replicates, None)
+        columns = _checked_range("points", 2 if points is None else points, 2)
+        inner = range(2 * rows.start, 2 * rows.stop)
+        drawn = MonteCarlo().draw(spec, inner, seed, stream=(str(self), *stream))
+        whole = change_noise(drawn, lambda block: block.reshape(len(rows), 2, *block.shape[2:]))
+        if isinstance(whole, BlockNoise):
+            whole = BlockNoise(functools.partial(self.joined, whole), tuple(whole))
+        return change_noise(whole, lambda block: block[:, columns.start : columns.stop])
+
+    def joined(self, noise, name):
+        return noise[name]
+
+
+class LeansOnABlock(TwoAlone):
+    """Of one point two blocks are correlated; each alone is right."""
+
+    def joined(self, noise, name):
+        return 0.15 * noise["start"] + np.sqrt(1 - 0.15**2) * noise["steps"] if name == "steps" else noise[name]
+
+
+class SizesOfABlock(TwoAlone):
+    """Of one point two blocks have the same sizes, and signs of their own."""
+
+    def joined(self, noise, name):
+        return np.copysign(noise["start"], noise["steps"]) if name == "steps" else noise[name]
+
+
+class HiddenFollows(TwoAlone):
+    """A block marked i.i.d. follows another block, at the other point of the replicate."""
+
+    def joined(self, noise, name):
+        return stats.norm.cdf(noise["start"][:, ::-1, 0]).astype("float32") if name == "hidden" else noise[name]
+
+
+class PointsSwapped(TwoAlone):
+    """One block is another's with its points in the other order: at no point do they depend on each other."""
+
+    def joined(self, noise, name):
+        return noise["start"][:, ::-1] if name == "steps" else noise[name]
+
+
 class PlainMapping(Redrawn):
     def redrawn(self, *arguments):
         noise = self.plain(*arguments)
@@ -446,6 +525,9 @@ BROKEN = [
     ("streams", SeedPlusReplicate()),
     ("streams", PosesAsMonteCarlo()),
     ("blocks", SameEveryBlock()),
+    ("blocks", LeansOnABlock()),
+    ("blocks", SizesOfABlock()),
+    ("blocks", HiddenFollows()),
     ("blocks", PlainMapping()),
     ("blocks", InOrder()),
     ("iid blocks", SteersAll()),
@@ -461,6 +543,12 @@ def test_each_law_rejects_what_breaks_it_alone(law: str, design: Design, monkeyp
         monkeypatch.setattr(designs, "drawn_elsewhere", designs.drawn)
     report = check_design(design)
     assert [check.law for check in report.failures] == [law], str(report)
+
+
+@pytest.mark.parametrize("design", [TwoAlone(), PointsSwapped()], ids=str)
+def test_blocks_may_depend_on_each_other_but_at_one_point(design: Design) -> None:
+    """Each point has its law over all blocks, and replicates are independent: intervals ask for no more."""
+    check_design(design).require()
 
 
 class LargeBias(Sobol):

@@ -10,7 +10,7 @@ from conftest import SEED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcgen.validation.efficiency import (
+from mcgen.validation.efficiency_studies import (
     Wave,
     efficiency_coverage,
     net_variance,

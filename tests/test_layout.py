@@ -47,6 +47,7 @@ LAYERS = [
     ["levels"],
     ["multilevel", "trials"],
     ["candidates"],
+    ["plans"],
     ["planning"],
     ["estimation"],
     ["comparison"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from conftest import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
+from mcgen.bases import dct_basis
 from mcgen.efficiency import log_variance, over_monte_carlo, welch_satterthwaite
 from mcgen.statistics import identity, pixel_mean, stack
 from mcgen.text import component_text, number_pair
@@ -175,6 +177,30 @@ def test_comparison_counts_the_t_quantile(generator) -> None:
     assert row["relative_efficiency_width"] < 0.97 * row["relative_efficiency"]
 
 
+@pytest.mark.parametrize("conditions", [{}, {"condition": [0.0, 1.0], "common_random_numbers": True}])
+def test_comparison_charges_the_pilot(generator, conditions: dict) -> None:
+    """A pilot of as many evaluations as the run halves the efficiency; under two conditions it is a third of all."""
+    free = mcgen.Subspace(dct_basis((16,), 2), Sobol(16))
+    dear = mcgen.Subspace(replace(free.basis, n_evaluations=1600), Sobol(16))
+    if conditions:
+        generator = mcgen.as_generator(logistic, (16,))
+    options = {"designs": [MonteCarlo(), dear], "n_evaluations": 1600, "seed": SEED} | conditions
+    table = mcgen.compare(generator, pixel_mean, **options)
+    plain, one = table.estimates
+    uncharged = mcgen.Comparison(
+        (plain, replace(one, provenance=replace(one.provenance, pilot_evaluations=0))), table.baseline
+    )
+    columns = ["relative_efficiency", "efficiency_low", "relative_efficiency_width", "efficiency_per_second"]
+    charged, whole = (each.to_frame().iloc[-1] for each in (table, uncharged))
+    share = 2 / 3 if conditions else 1 / 2
+    assert charged[columns].tolist() == pytest.approx([share * whole[name] for name in columns])
+    assert charged["pilot_evaluations"] == 1600
+    assert "pilot" in table.readable()
+    assert "1,600" in str(table)
+    assert "count the evaluations of pilots" in str(table)
+    assert "pilot" not in str(uncharged)
+
+
 def test_interrupted_comparison_keeps_the_finished_designs(generator) -> None:
     broken = mcgen.as_generator(logistic_until(120, KeyboardInterrupt()), (16,))
     table = mcgen.compare(
@@ -210,6 +236,12 @@ def test_citations_name_the_methods_used(estimate, generator) -> None:
     assert "dunn1961" in mcgen.citation(estimate(statistic=BOTH, design=Sobol(16), simultaneous=True))
     table = mcgen.compare(generator, pixel_mean, designs=[MonteCarlo(), Antithetic()], n_evaluations=640, seed=0)
     assert "jia2025antithetic" in mcgen.citation(table)
+    basis = dct_basis((16,), 2)
+    cosines, active = (mcgen.Subspace(one, Sobol(16)) for one in (basis, replace(basis, made="active subspace")))
+    for key in ("caflisch1997valuation", "joe2008sobol", "hammersley1956antithetic"):
+        assert key in mcgen.citation(estimate(design=cosines))
+    assert "constantine2014active" in mcgen.citation(estimate(design=active))
+    assert "constantine2014active" not in mcgen.citation(estimate(design=cosines))
     conditional = mcgen.as_generator(lambda z, c: logistic(z + c), (16,))
     assert "welch1947" in mcgen.citation(estimate(generator=conditional, condition=[0, 1]))
 

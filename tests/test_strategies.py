@@ -13,7 +13,17 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 import mcgen
-from mcgen import Antithetic, KAntithetic, MonteCarlo, NoiseSpec, Sobol
+from mcgen import (
+    Antithetic,
+    Block,
+    KAntithetic,
+    LatinHypercube,
+    MonteCarlo,
+    NoiseSpec,
+    OrthogonalAntithetic,
+    Sobol,
+    Subspace,
+)
 from mcgen.noise import BlockNoise, as_rows
 from mcgen.validation.conformance import check_generator, check_statistic
 from mcgen.validation.strategies import designs, generators, noise_specs, statistics
@@ -23,8 +33,12 @@ def arrays(noise: mcgen.noise.Noise) -> list[np.ndarray]:
     return [noise[name] for name in noise] if isinstance(noise, BlockNoise) else [np.asarray(noise)]
 
 
-@given(design=designs(max_points=16), spec=noise_specs(), first=st.integers(0, 300), seed=st.integers(0, 2**70))
-def test_replicates_of_any_noise_are_pure_functions(design, spec, first: int, seed: int) -> None:
+fitting = noise_specs().flatmap(lambda spec: st.tuples(st.just(spec), designs(max_points=16, noise=spec)))
+
+
+@given(pair=fitting, first=st.integers(0, 300), seed=st.integers(0, 2**70))
+def test_replicates_of_any_noise_are_pure_functions(pair, first: int, seed: int) -> None:
+    spec, design = pair
     together = arrays(design.draw(spec, range(first, first + 3), seed))
     alone = arrays(design.draw(spec, range(first + 1, first + 2), seed))
     for whole, one, (_, block) in zip(together, alone, spec.blocks, strict=True):
@@ -48,7 +62,7 @@ def test_statistics_keep_their_laws(statistic, generator) -> None:
 
 @pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 @settings(max_examples=25)
-@given(design=designs(max_points=8), generator=generators(NoiseSpec.normal((3,))), statistic=statistics())
+@given(design=designs(max_points=8, noise=(3,)), generator=generators(NoiseSpec.normal((3,))), statistic=statistics())
 def test_estimates_are_the_means_of_what_is_drawn(design, generator, statistic) -> None:
     result = mcgen.estimate(generator, statistic, design=design, n_replicates=30, seed=SEED)
     values = statistic(generator(as_rows(design.draw(generator.noise, 30, SEED))))
@@ -60,9 +74,22 @@ def drawn(strategy: st.SearchStrategy, condition: Callable[[object], bool]) -> o
     return find(strategy, condition, settings=settings(phases=[Phase.generate]))
 
 
-@pytest.mark.parametrize("kind", [MonteCarlo, Antithetic, KAntithetic, Sobol])
+ANY_NOISE = [MonteCarlo, Antithetic, KAntithetic, Sobol, LatinHypercube, OrthogonalAntithetic]
+
+
+@pytest.mark.parametrize("kind", ANY_NOISE)
 def test_every_design_is_drawn(kind: type) -> None:
     assert isinstance(drawn(designs(), lambda design: isinstance(design, kind)), kind)
+
+
+def test_designs_that_fit_some_noise_are_drawn() -> None:
+    two = NoiseSpec({"start": Block((4,)), "steps": Block((3,))})
+    over_both = drawn(
+        designs(noise=two), lambda design: isinstance(design, Subspace) and len(design.basis.matrices) > 1
+    )
+    assert [*over_both.basis.matrices] == ["start", "steps"]
+    largest = drawn(designs(noise=two), lambda design: isinstance(design, OrthogonalAntithetic) and design.n_points > 4)
+    assert largest.n_points == 6
 
 
 def test_all_kinds_of_noise_are_drawn() -> None:

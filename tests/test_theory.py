@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mcgen.validation.problems.samplers import Mixture
 from mcgen.validation.theory import (
     ACTIVATIONS,
     ROUNDING,
     Layer,
-    Mixture,
     Nodes,
     chain,
     chi_square,

@@ -63,7 +63,7 @@ def written_pages(folder: Path) -> None:
     (folder / "docs" / "validation").mkdir(parents=True)
     titles = {
         "models.md": "quality, correlations, efficiencies, plane, negated noise of DDPM, inverse problems, conformance",
-        "interval.md": "skewed pairs",
+        "interval.md": "skewed pairs, efficiencies of pairs",
         "validation/coverage.md": "made by, in words, by replicates, least covered, problems",
     }
     for page, named in titles.items():
@@ -71,7 +71,7 @@ def written_pages(folder: Path) -> None:
         (folder / "docs" / page).write_text("".join(marks))
 
 
-@pytest.mark.parametrize("kind", ["benchmarks", "coverage", "efficiency", "models", "truths"])
+@pytest.mark.parametrize("kind", ["benchmarks", "coverage", "efficiency-coverage", "models", "truths"])
 def test_unknown_names_are_refused_before_anything_is_made(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +86,7 @@ def test_unknown_names_are_refused_before_anything_is_made(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("kind", ["coverage", "models"])
+@pytest.mark.parametrize("kind", ["coverage", "efficiency-coverage", "models"])
 def test_missing_pages_are_told_before_anything_is_measured(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,20 +104,42 @@ def test_workers_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--workers must be at least 1; got 0" in capsys.readouterr().err
 
 
+def coverages(names: list[str]) -> pd.DataFrame:
+    rows = [{"problem": name, "replicates": n, "own run": 0.8} for name in names for n in (1600, 10)]
+    return pd.DataFrame(rows).assign(**{"over Monte Carlo": 0.9, "F interval": 0.5})
+
+
+def test_coverages_of_the_efficiency_are_written_where_all_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mcgen.validation import efficiency_studies
+
+    monkeypatch.setattr(efficiency_studies, "efficiency_coverage_table", coverages)
+    written_pages(tmp_path)
+    arguments, page = ["efficiency-coverage", "--folder", str(tmp_path / "docs")], tmp_path / "docs" / "interval.md"
+    before = page.read_text()
+    assert main([*arguments, "--only", "EXP"]) == 0
+    assert page.read_text() == before
+    printed = capsys.readouterr().out
+    assert "0.800" in printed
+    assert "odd-and-even" not in printed
+    assert main(arguments) == 0
+    table = page.read_text().partition("<!-- efficiencies of pairs -->")[2]
+    assert (
+        "| replicates | w + w²/2, own run | w + w²/2, over Monte Carlo | w + w²/2, F interval | exp(w/2), own" in table
+    )
+    assert table.index("| 10 | 0.800 | 0.900 | 0.500 | 0.800 |") < table.index("| 1,600 | 0.800 |")
+
+
 def test_only_chooses_in_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from mcgen.validation import benchmarks, efficiency, problems
+    from mcgen.validation import benchmarks, problems
 
     made = []
     monkeypatch.setattr(benchmarks, "TABLES", {name: lambda: pd.DataFrame([{"s": 1.0}]) for name in ("Loop", "Draw")})
-    both = pd.DataFrame({"problem": ["odd-and-even", "exponential"], "own run": [0.9, 0.8]})
-    monkeypatch.setattr(efficiency, "efficiency_coverage_table", lambda: both)
     monkeypatch.setattr(problems, "simulate_truths", made.append)
     assert main(["benchmarks", "--only", "loop"]) == 0
-    assert main(["efficiency", "--only", "EXP"]) == 0
     assert main(["truths", "--only", "Digits"]) == 0
     out = capsys.readouterr().out
     assert "Loop" in out
     assert "Draw" not in out
-    assert "0.800" in out
-    assert "odd-and-even" not in out
     assert made == ["digits"]

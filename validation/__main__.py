@@ -1,4 +1,4 @@
-"""``python -m mcgen.validation benchmarks | coverage | efficiency | models | truths``: tables of the documentation."""
+"""``python -m mcgen.validation KIND``: makes tables of the documentation."""
 
 from __future__ import annotations
 
@@ -49,12 +49,15 @@ def _coverage(options: argparse.Namespace) -> None:
 
 
 def _efficiency(options: argparse.Namespace) -> None:
-    from mcgen.validation.efficiency import efficiency_coverage_table, pair_efficiencies
+    from mcgen.validation.efficiency_page import write_page
 
-    names = chosen(pair_efficiencies(), options.only, "problem")
-    table = efficiency_coverage_table()
-    title = "Coverage of nominal 95 % intervals of the efficiency of pairs"
-    print(f"\n{title}\n{table[table['problem'].isin(names)].to_string(index=False, float_format='%.3f')}")
+    write_page(options.folder, options.only)
+
+
+def _efficiency_coverage(options: argparse.Namespace) -> None:
+    from mcgen.validation.efficiency_studies import write_efficiency_coverage
+
+    write_efficiency_coverage(options.folder, options.only)
 
 
 def _truths(options: argparse.Namespace) -> None:
@@ -77,6 +80,7 @@ _KINDS = {
     "benchmarks": _benchmarks,
     "coverage": _coverage,
     "efficiency": _efficiency,
+    "efficiency-coverage": _efficiency_coverage,
     "models": _models,
     "truths": _truths,
 }

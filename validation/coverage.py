@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from mcgen._numbers import checked_integer
 from mcgen.arguments import checked_protocol
+from mcgen.bases import dct_basis
 from mcgen.coverage import warned_of
-from mcgen.designs import Design
+from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.intervals import Method, Sampled, check_interval_options, studentized_ends
 from mcgen.moments import Floats, Moments, ReplicateMeans
+from mcgen.noise import NoiseSpec
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.validation.problems import PROBLEMS, Problem
@@ -341,6 +343,18 @@ class _Judged:
     def joined(cls, parts: list[_Judged]) -> _Judged:
         """Return the parts as one."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+def sampled_of(means: Floats, seed: Seed) -> Sampled:
+    """Return what intervals are made from, of replicate means (R, k) with nothing known of their points."""
+    return Sampled.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
+
+
+def fitted_designs(noise: NoiseSpec) -> tuple[Design, ...]:
+    """Return designs made for some noise: on up to four orthogonal directions, and on up to four cosines."""
+    fewest = min(block.size for _, block in noise.blocks if not block.iid)
+    r = min(4, fewest)
+    return OrthogonalAntithetic(2 * r), Subspace(dct_basis(noise, r), Sobol(16))
 
 
 def intervals_of_runs(

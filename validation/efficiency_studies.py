@@ -57,6 +57,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,20 +66,22 @@ from scipy.special import fdtri, gammaln, ndtr, ndtri, stdtr
 
 from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
-from mcgen.designs._base import _Pieces
 from mcgen.efficiency import LogEstimate, log_variance, over_monte_carlo
 from mcgen.generators import as_generator
 from mcgen.intervals import Interval, Method, Sampled, make_interval, student_t_quantile
 from mcgen.moments import Floats
-from mcgen.noise import Array, Block, Noise, NoiseSpec
+from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.random import Seed
-from mcgen.validation.coverage import simulate
+from mcgen.validation.coverage import sampled_of, simulate
+from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS, Problem
 from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Study, Verdict, at_most, control, holding, mean, share
 
 _NORMAL = NoiseSpec.normal((1,), "float64")
 _ROUNDING = 2.0**-52
 _BATCH = 2**14
+_MARK = "efficiencies of pairs"
+_WRITTEN = {"odd-and-even": "w + w²/2", "exponential": "exp(w/2)"}
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,10 @@ WAVES = (Wave(1.0, 1.3), Wave(1.0, 0.8), Wave(2.0, 0.4), Wave(1.5, 0.0))
 class SamePoints(Antithetic):
     """A broken design: the same point twice in place of a pair."""
 
-    def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
-        return super()._draw_block(pieces, replicates, range(1)).repeat(2, axis=1)[:, points.start : points.stop]
+    def draw(self, *arguments: Any, points: range | None = None, **options: Any) -> Noise:
+        """Return pairs of the same point."""
+        chosen = [0] * len(range(2) if points is None else points)
+        return change_noise(super().draw(*arguments, **options), lambda block: block[:, chosen])
 
 
 def variance_factor(shares: Floats, k: int) -> float:
@@ -133,8 +139,8 @@ def antithetic_pairs(full: bool, seed: int) -> list[Verdict]:
     found = []
     for wave in WAVES:
         s, factor = wave(pairs), wave.factor(2)
-        by_pairs = _sampled(s.mean(axis=1).reshape(runs, 25).T, seed)
-        plain = _sampled(wave(alone).reshape(runs, 50).T, seed)
+        by_pairs = sampled_of(s.mean(axis=1).reshape(runs, 25).T, seed)
+        plain = sampled_of(wave(alone).reshape(runs, 50).T, seed)
         # Squares, since the mean of a squared standard error is exact and that of a standard error is not.
         errors = 50 * by_pairs.standard_error**2
         widths = [
@@ -188,7 +194,7 @@ def points_as_independent(full: bool, seed: int) -> list[Verdict]:
     found = []
     for wave in WAVES[::2]:
         rho = wave.factor(2) - 1
-        squares = 50 * _sampled(wave(pairs).reshape(runs, 50).T, seed).standard_error ** 2
+        squares = 50 * sampled_of(wave(pairs).reshape(runs, 50).T, seed).standard_error ** 2
         promise = f"{wave}: n x squared standard error / sigma^2 of points taken as independent is"
         found.append(mean(f"{promise} (n - 1 - rho) / (n - 1)", squares, (49 - rho) / 49))
         found.append(control(mean(f"{promise} 1 + rho", squares, 1 + rho)))
@@ -343,15 +349,44 @@ def efficiency_interval(full: bool, seed: int) -> list[Verdict]:
     return found
 
 
-def efficiency_coverage_table(repetitions: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Return the coverage of the efficiency's intervals by replicates, for a mild and a skewed statistic."""
+def efficiency_coverage_table(names: Sequence[str], repetitions: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Return the coverage of the efficiency's intervals by replicates, for some of `pair_efficiencies`."""
     columns, rows = ("own run", "over Monte Carlo", "F interval"), []
-    for name, truth in pair_efficiencies().items():
+    for name in names:
+        truth = pair_efficiencies()[name]
         for n in (10, 25, 50, 100, 400, 1600):
             made = efficiency_coverage(PROBLEMS[name], truth, n_replicates=n, repetitions=repetitions, seed=seed)
             shares = np.array([made.own_run, made.over_monte_carlo, made.by_f]) / repetitions
             rows.append({"problem": name, "replicates": n, **dict(zip(columns, shares, strict=True))})
     return pd.DataFrame(rows)
+
+
+def write_efficiency_coverage(folder: Path, only: str = "") -> None:
+    """Print the coverage of the efficiency's intervals for the problems that are named; write that of all into a page.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no page ``interval.md`` with its mark, or no problem of such a name; nothing was measured then.
+    """
+    page = folder / "interval.md"
+    require_marks(page, (_MARK,))
+    names = chosen(pair_efficiencies(), only, "problem")
+    table = efficiency_coverage_table(names)
+    title = "Coverage of nominal 95 % intervals of the efficiency of pairs"
+    print(f"\n{title}\n{table.to_string(index=False, float_format='%.3f')}")
+    if len(names) == len(pair_efficiencies()):
+        fill_page(page, {_MARK: _by_replicates(table)})
+
+
+def _by_replicates(table: pd.DataFrame) -> str:
+    """Return the table in Markdown, a row a number of replicates."""
+    columns = ("own run", "over Monte Carlo", "F interval")
+    wide = table.pivot(index="replicates", columns="problem", values=[*columns])
+    places = [(column, name) for name in pair_efficiencies() for column in columns]
+    head = ["replicates", *(f"{_WRITTEN[name]}, {column}" for column, name in places)]
+    rows = [[f"{n:,}", *(f"{row[place]:.3f}" for place in places)] for n, row in wide.iterrows()]
+    return markdown_table(head, rows)
 
 
 STUDIES: dict[str, Study] = {
@@ -370,20 +405,13 @@ def _points(design: Design, n: int, seed: Seed) -> Array:
     return np.asarray(design.draw(_NORMAL, n, seed))[..., 0]
 
 
-def _sampled(values: Floats, seed: Seed) -> Sampled:
-    """Return what intervals are made from, of values taken as i.i.d. along the first axis."""
-    n, runs = values.shape
-    error = values.std(axis=0, ddof=1) / math.sqrt(n)
-    return Sampled(values.mean(axis=0), error, np.full(runs, n - 1.0), values, seed)
-
-
 def _half_width(sampled: Sampled) -> Floats:
     return np.asarray(make_interval(sampled, 0.95, "student-t", simultaneous=False)[0].half_width)
 
 
 def _hits(values: Floats, method: Method) -> int:
     """Return how many of the intervals from values (n, runs) hold 0."""
-    made, _ = make_interval(_sampled(values, 0), 0.95, method, simultaneous=False)
+    made, _ = make_interval(sampled_of(values, 0), 0.95, method, simultaneous=False)
     return int(np.sum((made.low <= 0) & (made.high >= 0)))
 
 

@@ -16,22 +16,37 @@ from scipy.special import ndtri, stdtr
 
 import mcgen
 from mcgen.arguments import stream_of
-from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
-from mcgen.generators import Generator
-from mcgen.intervals import Method, Sampled, SimultaneousMethod, make_interval
+from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
+from mcgen.generators import Generator, name_of
+from mcgen.intervals import Method, SimultaneousMethod, make_interval, student_t_quantile
 from mcgen.moments import Floats
-from mcgen.noise import NoiseSpec
+from mcgen.noise import Array, NoiseSpec
 from mcgen.random import as_seed_sequence
 from mcgen.run import Task
-from mcgen.statistics import identity
-from mcgen.validation.coverage import Coverage, coverage_study, intervals_of_runs, simulate
+from mcgen.statistics import Statistic, identity
+from mcgen.validation.coverage import (
+    Coverage,
+    coverage_study,
+    fitted_designs,
+    intervals_of_runs,
+    sampled_of,
+    simulate,
+)
 from mcgen.validation.problems import PROBLEMS
+from mcgen.validation.problems.gaussians import normal_sampler
 from mcgen.validation.verdicts import FALSE_ALARM, Study, Verdict, at_most, control, inside, share
 
 REPETITIONS = 12_000
 # Whose replicate means are close to normal; exact truths first.
 _SAMPLERS = ("line-64-energy", "plane-64-contrast", "normal-ddpm-energy", "mixture-64-contrast")
-_DESIGNS: tuple[Design, ...] = (Antithetic(), KAntithetic(8), MonteCarlo(), Sobol(16), Sobol(64))
+_DESIGNS: tuple[Design, ...] = (
+    Antithetic(),
+    KAntithetic(8),
+    MonteCarlo(),
+    Sobol(16),
+    Sobol(64),
+    LatinHypercube(16),
+)
 
 
 def _judged(study: Coverage, nominal: float = 0.95, *, at_least: bool = False) -> Verdict:
@@ -85,8 +100,11 @@ def skewed_statistics(full: bool, seed: int) -> list[Verdict]:
 
 def samplers(full: bool, seed: int) -> list[Verdict]:
     """Judge Student t on diffusion samplers with the exact score, for every design."""
-    problems, designs = (_SAMPLERS, _DESIGNS) if full else (_SAMPLERS[:1], _DESIGNS[:2])
-    found = [_judged(_study(problem, design, "student-t", 50, seed)) for problem in problems for design in designs]
+    found = [
+        _judged(_study(name, design, "student-t", 50, seed))
+        for name in (_SAMPLERS if full else _SAMPLERS[:1])
+        for design in ((*_DESIGNS, *fitted_designs(PROBLEMS[name].generator.noise)) if full else _DESIGNS[:2])
+    ]
     return [*found, control(_judged(_study(_SAMPLERS[0], Antithetic(), "normal", 5, seed)))]
 
 
@@ -115,6 +133,64 @@ def averages(full: bool, seed: int) -> list[Verdict]:
     return [
         rule("the average over two conditions of 4 replicates covers 0.945", hits["student-t"]),
         control(rule("the same by 1.96", hits["normal"])),
+    ]
+
+
+def sums_of_levels(full: bool, seed: int) -> list[Verdict]:
+    """Judge the interval of `multilevel`'s sum: 40 components at once, and in the full form a diffusion sampler.
+
+    The components are independent and normal but for a small square; both levels have their share of the variance.
+    The control forgets that of the coarse level.
+    """
+    coarse, middle, fine = (
+        mcgen.as_generator(partial(_at_level, level), NoiseSpec.normal((80,)), name=name)
+        for level, name in enumerate(("coarse", "middle", "fine"))
+    )
+    runs = REPETITIONS // 40
+    two = [(coarse, 1.0), (fine, 4.0)]
+    cases = [(two, 70), (two, 400), ([(coarse, 1.0), (middle, 2.0), (fine, 4.0)], 200)] if full else [(two, 70)]
+    found = [
+        verdict
+        for levels, n in cases
+        for verdict in _levels_judged(levels, identity, 0.05, MonteCarlo(), n, runs, seed)
+    ]
+    if full:
+        problem = PROBLEMS["normal-ddim-energy"]
+        few_steps = mcgen.as_generator(normal_sampler(64, 5), problem.generator.noise, name="5 steps")
+        levels = [(few_steps, 5.0), (problem.generator, 20.0)]
+        found += _levels_judged(levels, problem.statistic, problem.truth, Antithetic(), 200, REPETITIONS, seed)
+    return found
+
+
+def _at_level(level: int, z: Array) -> Array:
+    """Return 40 components that are z_j, then with a part of z_(j + 40), then with a small square too."""
+    x, other = z[:, :40], z[:, 40:]
+    return np.asarray((x, x + 0.4 * other, x + 0.45 * other + 0.05 * x**2)[level])
+
+
+def _levels_judged(
+    levels: list[tuple[Generator, float]],
+    statistic: Statistic,
+    truth: float,
+    design: Design,
+    n: int,
+    runs: int,
+    seed: int,
+) -> list[Verdict]:
+    hits = forgetful = total = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mcgen.CoverageWarning)
+        for run in range(runs):
+            key = SeedSequence(seed, spawn_key=(run,))
+            made = mcgen.multilevel(levels, statistic, designs=design, n_evaluations=n, seed=key)
+            off, last = abs(np.ravel(made.mean) - truth), made.strata[-1]
+            narrow = student_t_quantile(0.975, last.degrees_of_freedom) * last.standard_error
+            hits, total = hits + int((off <= np.ravel(made.half_width)).sum()), total + len(off)
+            forgetful += int((off <= np.ravel(narrow)).sum())
+    what = f"the sum of {' and '.join(name_of(generator) for generator, _ in levels)} of {n} evaluations covers 0.95"
+    return [
+        share(what, hits, total),
+        control(share(f"{what}, the variance of the coarse levels forgotten", forgetful, total)),
     ]
 
 
@@ -193,8 +269,7 @@ def family_wise(k: int, n: int, runs: int, methods: tuple[SimultaneousMethod, ..
     options: tuple[SimultaneousMethod | bool, ...] = (*methods, False)
     hits, widths = np.zeros(len(options), int), np.zeros(len(options))
     for run, means in enumerate(runs_of(field(k), MonteCarlo(), n, runs, seed)):
-        se = means.std(axis=0, ddof=1) / np.sqrt(n)
-        sampled = Sampled(means.mean(axis=0), se, np.full(k, n - 1.0), means, SeedSequence(seed, spawn_key=(run,)))
+        sampled = sampled_of(means, SeedSequence(seed, spawn_key=(run,)))
         for i, option in enumerate(options):
             made, _ = make_interval(sampled, 0.95, "student-t", option)
             hits[i] += np.zeros(k) in made
@@ -217,6 +292,7 @@ STUDIES: dict[str, Study] = {
     "intervals that follow skewness": skewed_statistics,
     "diffusion samplers with the exact score": samplers,
     "averages over conditions": averages,
+    "sums of levels": sums_of_levels,
     "the intervals that studies count": the_same_intervals,
     "simultaneous intervals": simultaneous,
 }

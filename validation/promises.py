@@ -20,21 +20,37 @@ import numpy as np
 
 import mcgen
 from mcgen.cli import STATISTICS, statistic_named
-from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.moments import Floats
-from mcgen.noise import Array, Noise, change_noise
+from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.random import as_seed_sequence
 from mcgen.run import Task
-from mcgen.validation import efficiency, interval_studies, theory
+from mcgen.validation import efficiency_studies, interval_studies, theory
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic
-from mcgen.validation.coverage import Replicates, simulate
+from mcgen.validation.coverage import Replicates, fitted_designs, simulate
 from mcgen.validation.pages import chosen, fill_page, made_by, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.verdicts import Study, Verdict, at_most, control, mean
 
 # Of a large design fewer, but so many that their mean is nearly normal.
 _POINTS, _FEWEST_REPLICATES = 40_000, 4_000
-_DESIGNS: tuple[Design, ...] = (MonteCarlo(), Antithetic(), KAntithetic(2), KAntithetic(8), Sobol(16), Sobol(64))
+_DESIGNS: tuple[Design, ...] = (
+    MonteCarlo(),
+    Antithetic(),
+    KAntithetic(2),
+    KAntithetic(8),
+    Sobol(16),
+    Sobol(64),
+    LatinHypercube(10),
+)
+# Of equal size and one name, so that what is made for the first block fits it alone too.
+_BLOCKS = NoiseSpec(
+    (
+        ("noise", Block((2, 2))),
+        ("levels", Block((2, 2), "uniform")),
+        ("hidden", Block((2, 2), "uniform", iid=True)),
+    )
+)
 _MARKS = ("made by", "promises")
 
 
@@ -43,7 +59,7 @@ def unbiased(full: bool, seed: int) -> list[Verdict]:
     names = [name for name in PROBLEMS if full or name in ("normal-pairs", "exponential", "square", "affine-mean")]
     verdicts = []
     for name in names:
-        for design in _DESIGNS:
+        for design in (*_DESIGNS, *fitted_designs(PROBLEMS[name].generator.noise)):
             n = max(_FEWEST_REPLICATES, _POINTS // design.n_points)
             found = simulate(PROBLEMS[name], design, n, seed)
             verdicts.append(_unbiased(found, f"E of {name} under {design}", found.problem.truth))
@@ -64,6 +80,7 @@ def _unbiased(found: Replicates, promise: str, truth: float) -> Verdict:
 def laws(full: bool, seed: int) -> list[Verdict]:
     """Judge the laws of all designs, statistics and generators by the checks that users have."""
     reports = [check_design(design, seed=seed) for design in _DESIGNS]
+    reports += [check_design(design, noise=_BLOCKS, seed=seed) for design in fitted_designs(NoiseSpec.normal((2, 2)))]
     reports += [check_statistic(statistic_named(name)) for name in STATISTICS]
     names = [name for name in PROBLEMS if full or name in ("normal-pairs", "linear")]
     reports += [check_generator(PROBLEMS[name].generator, seed=seed) for name in names]
@@ -118,7 +135,7 @@ def same_bits(full: bool, seed: int) -> list[Verdict]:
             _gap(means(design, [range(600)]), means(design, ranges)),
             0,
         )
-        for design in _DESIGNS
+        for design in (*_DESIGNS, *fitted_designs(problem.generator.noise))
     ]
     other = means(MonteCarlo(), ranges, seed + 1)
     return [
@@ -136,7 +153,7 @@ STUDIES: dict[str, Study] = {
     "the same bits": same_bits,
     "unbiased": unbiased,
     **interval_studies.STUDIES,
-    **efficiency.STUDIES,
+    **efficiency_studies.STUDIES,
     **theory.STUDIES,
 }
 

@@ -14,7 +14,17 @@ from typing import Any, get_args
 import numpy as np
 
 from mcgen._numbers import checked_integer
-from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
+from mcgen.bases import dct_basis
+from mcgen.designs import (
+    Antithetic,
+    Design,
+    KAntithetic,
+    LatinHypercube,
+    MonteCarlo,
+    OrthogonalAntithetic,
+    Sobol,
+    Subspace,
+)
 from mcgen.moments import Floats
 from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.statistics import Statistic, identity, pixel_mean
@@ -101,20 +111,36 @@ def noise_specs(
     return st.builds(spec, st.lists(one, min_size=1, max_size=max_blocks), st.sampled_from([*dtypes]))
 
 
-def designs(*, max_points: int = 64) -> SearchStrategy[Design]:
+def designs(*, max_points: int = 64, noise: NoiseSpec | Shape | None = None) -> SearchStrategy[Design]:
     """Return a strategy for the designs of this package, of up to so many points a replicate.
+
+    Parameters
+    ----------
+    max_points : int
+        The most points.
+    noise : NoiseSpec or tuple of int, optional
+        What they are to draw. Without it there are only designs that draw any noise.
 
     Raises
     ------
     TypeError, ValueError
-        If there may be no point.
+        If there may be no point, or the noise can't be used.
     """
     if checked_integer("max_points", max_points) < 1:
         raise ValueError(f"max_points must be at least 1; got {max_points}")
+    spec = None if noise is None else as_noise_spec(noise)
     found: list[SearchStrategy[Any]] = [st.just(MonteCarlo())]
     if max_points >= 2:
-        powers = st.integers(1, max_points.bit_length() - 1).map(lambda k: 1 << k)
-        found += [st.just(Antithetic()), st.integers(2, max_points).map(KAntithetic), powers.map(Sobol)]
+        sobol = st.integers(1, max_points.bit_length() - 1).map(lambda k: Sobol(1 << k))
+        counts = st.integers(2, max_points)
+        # Every block has one number at least, and with it one direction.
+        sizes = [1] if spec is None else [block.size for _, block in spec.blocks if not block.iid]
+        halves = st.integers(1, min([max_points // 2, *sizes]))
+        found += [st.just(Antithetic()), counts.map(KAntithetic), sobol, counts.map(LatinHypercube)]
+        found += [halves.map(lambda half: OrthogonalAntithetic(2 * half))]
+        if spec is not None and sizes:
+            basis = st.builds(dct_basis, st.just(spec), st.integers(1, min(4, sum(sizes))))
+            found += [st.builds(Subspace, basis, sobol, st.sampled_from([Antithetic(), MonteCarlo()]))]
     return st.one_of(found)
 
 

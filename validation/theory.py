@@ -29,9 +29,10 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 from mcgen.moments import Floats
+from mcgen.validation.problems.samplers import Mixture
 from mcgen.validation.verdicts import Study, Verdict, at_most, control, inside
 
 ROUNDING = 1e-9
@@ -86,40 +87,6 @@ class Nodes:
     def pair_correlation(self, f: Floats) -> float:
         """Return Corr(f(Z), f(-Z))."""
         return self.covariance(f, f[::-1]) / self.covariance(f, f)
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """A mixture of K normal laws with diagonal covariances in d dimensions.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (K,)
-    means, variances : ndarray of shape (K, d)
-    """
-
-    weights: Floats
-    means: Floats
-    variances: Floats
-
-    def at(self, t: float) -> Mixture:
-        """Return p_t for this p_0."""
-        c = math.exp(-t)
-        return Mixture(self.weights, c * self.means, 1 + c**2 * (self.variances - 1))
-
-    def log_density(self, x: Floats) -> Floats:
-        """Return log p at points (n, d)."""
-        return np.asarray(logsumexp(self._log_components(x), axis=1))
-
-    def score(self, x: Floats) -> Floats:
-        """Return the gradient of log p at points (n, d)."""
-        logs = self._log_components(x)
-        shares = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
-        return np.asarray(np.einsum("nk,nkd->nd", shares, (self.means - x[:, None]) / self.variances))
-
-    def _log_components(self, x: Floats) -> Floats:
-        z2 = (x[:, None] - self.means) ** 2 / self.variances + np.log(2 * np.pi * self.variances)
-        return np.asarray(np.log(self.weights) - z2.sum(axis=2) / 2)
 
 
 def random_mixture(rng: np.random.Generator, dimension: int = 1, *, symmetric: bool = False) -> Mixture:

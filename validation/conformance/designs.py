@@ -10,7 +10,10 @@ tried bit for bit, on a few replicates of every kind of noise, is
 - refusals: of ranges outside the replicates or points that there are, and of what is no seed.
 
 What is tried by statistics (`mcgen.validation.conformance.scores`), on some thousand replicates, is that points have
-their law, that their coordinates are independent, and that replicates, seeds, streams, blocks and designs are. The
+their law, that their coordinates are independent, those of several blocks together too, and that replicates, seeds,
+streams and designs are. Whole replicates of two blocks may depend on each other, as they do where directions reach over
+blocks: an interval asks for the law of each point, over all blocks, and for independent replicates, and no more. A
+block marked iid stands for draws that no design sees: its replicates are independent of those of every other block. The
 design is declared good, where it is, but for `FALSE_ALARM`. At designs of up to 64 points a scale that is off by
 3 % is found, of one point alone a bias of 0.05 standard deviations or a scale off by 4 %, of one of its coordinates 0.1
 or 7 %, and a correlation of 0.15.
@@ -46,7 +49,15 @@ from mcgen.validation.conformance.reports import (
     judged,
     not_judged,
 )
-from mcgen.validation.conformance.scores import Scores, ZScores, across, every_lag, finding_of, point_pairs
+from mcgen.validation.conformance.scores import (
+    Scores,
+    ZScores,
+    across,
+    at_one_point,
+    every_lag,
+    finding_of,
+    point_pairs,
+)
 
 FALSE_ALARM = 1e-6
 """Probability, over seeds, that `check_design` rejects a design that keeps all laws."""
@@ -291,13 +302,16 @@ def _blocks(trial: DesignTrial) -> Finding:
     again = shared_replicate(kept)
     if again:
         return holds(False, again)
+    scores = {name: trial.scores_of(block, law) for (name, block), law in zip(kept.items(), laws.values(), strict=True)}
     # Where lone blocks have not their law, that is another law's concern.
     margins = _margins(trial)
-    tests = _pairwise(
-        trial,
-        {name: (block, law) for (name, block), law in zip(kept.items(), laws.values(), strict=True)},
-        own=margins.gap <= margins.limit,
-    )
+    own = scores.items() if margins.gap <= margins.limit else ()
+    tests = [replace(test, what=f"{test.what}{name}") for name, one in own for test in one.margins()]
+    iid = {f" of block {name!r}" for name, block in trial.several.blocks if block.iid}
+    for (name, one), (other, another) in itertools.combinations(scores.items(), 2):
+        tests += at_one_point(one, another, f"coordinates{name} and{other}")
+        if {name, other} & iid:
+            tests += across(one, another, f"replicates{name} and those{other}")
     return _judged_tests(tests)
 
 
@@ -342,14 +356,12 @@ def _judged_tests(tests: list[ZScores]) -> Finding:
     return finding_of(tests, FALSE_ALARM / _STATISTICAL)
 
 
-def _pairwise(trial: DesignTrial, noises: dict[str, tuple[Arrays, Law]], own: bool = False) -> list[ZScores]:
-    """Return tests that some noise is independent of other noise; if `own`, that each has its law too."""
+def _pairwise(trial: DesignTrial, noises: dict[str, tuple[Arrays, Law]]) -> list[ZScores]:
+    """Return tests that some noise is independent of other noise, whole replicates of them."""
     scores = {name: trial.scores_of(noise, law) for name, (noise, law) in noises.items()}
     tests = []
-    for i, (name, one) in enumerate(scores.items()):
-        tests += [replace(test, what=f"{test.what}{name}") for test in one.margins()] if own else []
-        for before in [*scores][:i]:
-            tests += across(scores[before], one, f"replicates{before} and those{name}")
+    for (before, one), (name, other) in itertools.combinations(scores.items(), 2):
+        tests += across(one, other, f"replicates{before} and those{name}")
     return tests
 
 
@@ -443,7 +455,8 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
     MeasuredLaw(
         "blocks",
         _blocks,
-        "several blocks come lazily, in any order, independent, each with its law (gap in standard errors)",
+        "several blocks come lazily, in any order, each with its law and at each point independent, those marked iid "
+        "independent of all (gap in standard errors)",
         "return mcgen.noise.BlockNoise(draw, names), with random numbers of its own for each block",
     ),
     MeasuredLaw(

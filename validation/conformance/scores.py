@@ -137,7 +137,7 @@ class Scores:
 
     def coordinate_pairs(self) -> list[ZScores]:
         """Return tests that the coordinates of one point are uncorrelated, they and their squares."""
-        v = self._few[:_FEW_REPLICATES].transpose(1, 2, 0)
+        v = self.by_few_points[:_FEW_REPLICATES].transpose(1, 2, 0)
         scores = standardized(np.concatenate(legendre(v), axis=1), 2)
         products = scores @ scores.transpose(0, 2, 1) / v.shape[2]
         c = v.shape[1]
@@ -161,13 +161,14 @@ class Scores:
         return range(n) if n <= _FEW_POINTS else [*range(_FEW_POINTS // 2), *range(n - _FEW_POINTS // 2, n)]
 
     @cached_property
-    def _few(self) -> Floats:
+    def by_few_points(self) -> Floats:
+        """The numbers of few points on (-1, 1), shape (n_replicates, n_points, n_coordinates)."""
         return self.v if len(self.points) <= _FEW_POINTS else self.v[:, self._few_places]
 
     @cached_property
     def by_point(self) -> tuple[Floats, Floats]:
         """Both scores of few points, summed over coordinates and standardized: shape (n_replicates, n_points) each."""
-        first, second = (standardized(score.sum(axis=2), 0) for score in legendre(self._few))
+        first, second = (standardized(score.sum(axis=2), 0) for score in legendre(self.by_few_points))
         return first, second
 
     @cached_property
@@ -189,6 +190,18 @@ def across(a: Scores, b: Scores, what: str, lag: int = 0) -> list[ZScores]:
     ranks = (a.by_replicate[:n] * b.by_replicate[lag : n + lag]).mean(axis=0)
     means = (("mean of", ("scores", "squared scores", "products")),)
     return [*tests, ZScores(f"rank correlation of {what}", ranks, ranks * math.sqrt(n), 0.0, means)]
+
+
+def at_one_point(a: Scores, b: Scores, what: str) -> list[ZScores]:
+    """Return tests that at each point the coordinates of two blocks are uncorrelated, they and their squares."""
+    axes = (("point", a.few_points), ("coordinate", a.coordinates), ("and", b.coordinates))
+    first, second = ([standardized(score, 0) for score in legendre(one.by_few_points)] for one in (a, b))
+    n = len(a.z)
+    tests = []
+    for kind, i, j in (("", 0, 0), ("squares' ", 1, 1), ("mixed ", 0, 1), ("mixed ", 1, 0)):
+        seen = np.einsum("rpc,rpd->pcd", first[i], second[j], optimize=True) / n
+        tests.append(ZScores(f"{kind}correlation of {what}", seen, seen * math.sqrt(n), 0.0, axes))
+    return tests
 
 
 def every_lag(scores: Scores) -> list[ZScores]:

@@ -37,6 +37,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import logsumexp
 
 from mcgen.moments import Floats
 from mcgen.noise import Array, Block, DType, Noise, NoiseSpec
@@ -83,7 +84,7 @@ def noise_of(d: int, signals: Signals, eta: float = 0.0, dtype: DType = "float64
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Normals with diagonal covariances.
+    """A mixture of k normal laws with diagonal covariances in d dimensions.
 
     Attributes
     ----------
@@ -98,6 +99,25 @@ class Mixture:
     weights: Floats
     means: Floats
     variances: Floats
+
+    def at(self, t: float) -> Mixture:
+        """Return the law of e^{-t} x_0 + sqrt(1 - e^{-2t}) z: the Ornstein-Uhlenbeck process at time t."""
+        c = math.exp(-t)
+        return Mixture(self.weights, c * self.means, 1 + c**2 * (self.variances - 1))
+
+    def log_density(self, x: Floats) -> Floats:
+        """Return log p at points (n, d)."""
+        return np.asarray(logsumexp(self._log_components(x), axis=1))
+
+    def score(self, x: Floats) -> Floats:
+        """Return the gradient of log p at points (n, d)."""
+        logs = self._log_components(x)
+        shares = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+        return np.asarray(np.einsum("nk,nkd->nd", shares, (self.means - x[:, None]) / self.variances))
+
+    def _log_components(self, x: Floats) -> Floats:
+        z2 = (x[:, None] - self.means) ** 2 / self.variances + np.log(2 * np.pi * self.variances)
+        return np.asarray(np.log(self.weights) - z2.sum(axis=2) / 2)
 
     def predict(self, x: Array, signal: float) -> Array:
         """Return the posterior mean of x_0 for states x of shape (n, d)."""

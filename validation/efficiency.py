@@ -1,0 +1,355 @@
+r"""How narrow the intervals of each design are at equal cost, on mixtures with the exact score and on shipped models.
+
+The relative efficiency in width of a design D over a baseline A at n evaluations is the squared ratio of the widths of
+their intervals, pilots included in n. With V the variance of a replicate mean, from one run of a design; m the points
+of a replicate; P the evaluations spent on the pilot; R = floor((n - P) / m) replicates and t the quantile of Student's
+law with so many degrees of freedom,
+
+.. math:: RE(n) = \frac{V_A\, m_A / (n - P_A)\; t_{R_A - 1}^2}{V_D\, m_D / (n - P_D)\; t_{R_D - 1}^2}.
+
+So one variance gives the efficiency at every n. Levels, cross-fitted controls and whatever chooses by itself have no
+such formula: whole runs of n evaluations are made, pilots included, and their squared widths averaged.
+
+The error of a log variance is the jackknife's over replicates [1]_, that of whole runs their spread where there are
+five or more, otherwise the jackknife's over the replicates of each level, whose shares of the squared error add. A
+geometric mean over components has its own jackknife, in which they count together.
+
+.. rubric:: References
+
+.. [1] R. G. Miller (1968). Jackknifing variances. Ann. Math. Statist. 39(2), 567-582.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mcgen
+from mcgen.controls import quadratic
+from mcgen.designs import Design
+from mcgen.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
+from mcgen.errors import CoverageWarning, GeneratorWarning
+from mcgen.estimates import Estimate
+from mcgen.intervals import Interval, student_t_quantile
+from mcgen.levels import weights_of
+from mcgen.planning import FEWEST_FOR_PILOT
+from mcgen.validation.efficiency_cases import MOST_DIRECTIONS, Case
+
+Floats = NDArray[np.float64]
+Record = dict[str, Any]
+Run = Callable[[Case, int, int], Estimate]
+"""From a case, a number of evaluations with pilots, and a seed to an estimate."""
+
+BUDGETS = (3200, 200)
+LEVEL = 0.95
+_SEED = 0
+# Runs whose spread says how sure their mean is.
+_ENOUGH_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is measured on every case that it is for.
+
+    Attributes
+    ----------
+    label : str
+        How the page calls it.
+    design : callable, optional
+        From a case to a design, of which one run gives the variance.
+    runs : callable, optional
+        What makes a whole run, for what has no such variance.
+    budgets : tuple of int
+        At which n there are whole runs.
+    needs : callable
+        Whether a case has what it needs.
+    """
+
+    label: str
+    design: Callable[[Case], Design] | None = None
+    runs: Run | None = None
+    budgets: tuple[int, ...] = BUDGETS
+    needs: Callable[[Case], bool] = lambda case: True
+
+
+def active(case: Case, n_points: int = 64) -> Design:
+    """Return Sobol' points on the active subspace, pairs on the rest."""
+    return mcgen.Subspace(case.active_subspace(MOST_DIRECTIONS), mcgen.Sobol(n_points))
+
+
+def two_levels(case: Case, n: int, seed: int, below: Design | None = None, n_pilot: int = 16) -> Estimate:
+    """Return a fifth of the steps below, all of them above; pairs, or another design below."""
+    found = case.coarse(5)
+    assert found is not None
+    coarse, fewer, steps = found
+    spent = getattr(below, "n_pilot_evaluations", 0)
+    return mcgen.multilevel(
+        [(coarse, fewer), (case.generator, steps)],
+        case.statistic,
+        designs=[below or mcgen.Antithetic(), mcgen.Antithetic()],
+        n_evaluations=n - spent,
+        n_pilot=n_pilot,
+        seed=seed,
+        condition=case.condition,
+        batch_size=case.batch_size,
+        keep_replicates=True,
+    )
+
+
+def two_levels_with_net(case: Case, n: int, seed: int) -> Estimate:
+    """Return two levels with 256 Sobol' points on the active subspace below; 8 of them are the pilot."""
+    return two_levels(case, n, seed, active(case, 256), 8)
+
+
+def controlled(case: Case, n: int, seed: int) -> Estimate:
+    """Return pairs with the squares and products of the 8 leading directions as cross-fitted controls."""
+    controls = quadratic(case.active_subspace(8))
+    return mcgen.estimate(
+        case.generator,
+        case.statistic,
+        design=mcgen.Antithetic(),
+        n_evaluations=(n - controls.n_evaluations) // 2 * 2,
+        controls=controls,
+        seed=seed,
+        condition=case.condition,
+        batch_size=case.batch_size,
+        keep_replicates=True,
+    )
+
+
+def auto(case: Case, n: int, seed: int) -> Estimate:
+    """Return what the planner chooses; where there is no pilot it is told how well a fifth of the steps follow."""
+    coarse = case.coarse(5)
+    known: dict[str, Any] = {}
+    if n < FEWEST_FOR_PILOT and coarse is not None:
+        known = {"coarse": [(coarse[0], coarse[1] / coarse[2])], "correlation": case.correlation()}
+    return mcgen.estimate(
+        case.generator,
+        case.statistic,
+        design="auto",
+        n_evaluations=n,
+        seed=seed,
+        condition=case.condition,
+        batch_size=case.batch_size,
+        keep_replicates=True,
+        **known,
+    )
+
+
+def _frames(case: Case) -> Design:
+    return mcgen.OrthogonalAntithetic(min(64, 2 * case.smallest_block))
+
+
+def _has_coarse(case: Case) -> bool:
+    return case.coarse(5) is not None
+
+
+PLAIN, PAIRS, AUTO = "Monte Carlo", "antithetic pairs", "auto"
+CANDIDATES = {
+    one.label: one
+    for one in (
+        Candidate(PLAIN, lambda case: mcgen.MonteCarlo()),
+        Candidate(PAIRS, lambda case: mcgen.Antithetic()),
+        Candidate("k-antithetic 8", lambda case: mcgen.KAntithetic(8)),
+        Candidate("Sobol' 8", lambda case: mcgen.Sobol(8)),
+        Candidate("Sobol' 64", lambda case: mcgen.Sobol(64)),
+        Candidate("Latin hypercube 64", lambda case: mcgen.LatinHypercube(64)),
+        Candidate("antithetic frames 64", _frames),
+        Candidate("Sobol' 64 on cosines", lambda case: mcgen.Subspace(case.cosines(), mcgen.Sobol(64))),
+        Candidate("Sobol' 64 on active subspace", active),
+        Candidate("pairs with controls", runs=controlled, budgets=(3200,)),
+        Candidate("two levels, pairs", runs=two_levels, needs=_has_coarse),
+        Candidate("two levels, Sobol' 256 below", runs=two_levels_with_net, budgets=(3200,), needs=_has_coarse),
+        Candidate(AUTO, runs=auto),
+    )
+}
+
+
+def settings(case: Case, candidate: Candidate) -> Record:
+    """Return what a measurement depends on, to know it again."""
+    own: Record = {"case": case.name, "candidate": candidate.label, "names": list(case.names), "seed": _SEED}
+    if candidate.design is not None:
+        return own | {"evaluations": case.evaluations}
+    return own | {"runs": {str(n): case.runs[n] for n in candidate.budgets}}
+
+
+def measure(case: Case, candidate: Candidate) -> Record | None:
+    """Return the numbers of a candidate on a case; None where there is nothing to run."""
+    if not candidate.needs(case) or (candidate.design is None and candidate.runs is None):
+        return None
+    with warnings.catch_warnings():
+        # Few replicates are what is shown, and a component without gradient has no say in the directions.
+        warnings.simplefilter("ignore", CoverageWarning)
+        warnings.simplefilter("ignore", GeneratorWarning)
+        if candidate.design is not None:
+            return _of_variance(case, candidate.design(case))
+        assert candidate.runs is not None
+        return {"widths": {str(n): _of_runs(case, candidate.runs, n) for n in candidate.budgets}}
+
+
+def _of_variance(case: Case, design: Design) -> Record:
+    """Return the variance of a replicate mean, from one run."""
+    n_points = design.n_points
+    one = mcgen.estimate(
+        case.generator,
+        case.statistic,
+        design=design,
+        n_replicates=max(FEWEST_FOR_JACKKNIFE, case.evaluations // n_points),
+        seed=_SEED,
+        condition=case.condition,
+        batch_size=case.batch_size,
+        keep_replicates=True,
+    )
+    spread = with_geometric_mean(log_squared_error(one), [_deviations(one)], case.counted)
+    # Of a replicate mean, not of the mean over all of them.
+    scaled = LogEstimate(spread.value + np.log(one.n_replicates), spread.variance, spread.degrees_of_freedom)
+    pilot = one.provenance.pilot_evaluations
+    return _plain(scaled) | {
+        "design": str(design),
+        "n_points": n_points,
+        "pilot": pilot,
+        "replicates": one.n_replicates,
+        "seconds_per_evaluation": one.provenance.seconds_per_evaluation,
+    }
+
+
+def _of_runs(case: Case, run: Run, n: int) -> Record:
+    """Return the mean squared half-width over whole runs, scaled to n evaluations where fewer were spent."""
+    made = [run(case, n, _SEED + number) for number in range(case.runs[n])]
+    pilots = [one.provenance.pilot_evaluations for one in made]
+    spent = [one.n_evaluations + pilot for one, pilot in zip(made, pilots, strict=True)]
+    squares = np.stack([np.ravel(one.half_width) ** 2 * s / n for one, s in zip(made, spent, strict=True)])
+    widths = over_runs(squares, made, case.counted)
+    return _plain(widths) | {
+        "designs": dict(Counter(one.provenance.design for one in made)),
+        "runs": len(made),
+        "pilot": float(np.mean(pilots)),
+        "spent": float(np.mean(spent)),
+    }
+
+
+def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.bool_]) -> LogEstimate:
+    """Return the log of the mean squared half-width (runs, k), and of the geometric mean over the components."""
+    n, mean = len(squares), squares.mean(axis=0)
+    if n >= _ENOUGH_RUNS:
+        relative = squares / mean - 1
+        deviations = np.column_stack([relative, relative[:, counted].mean(axis=1)])
+        variance = (deviations**2).sum(axis=0) / (n * (n - 1))
+        df = np.full(len(variance), n - 1.0)
+        return LogEstimate(_joined(np.log(mean), counted), variance, df)
+    each = [with_geometric_mean(log_squared_error(one), _all_deviations(one), counted) for one in made]
+    variances = np.stack([one.variance for one in each]) / n**2
+    df = welch_satterthwaite(variances, np.stack([one.degrees_of_freedom for one in each]))
+    return LogEstimate(_joined(np.log(mean), counted), variances.sum(axis=0), df)
+
+
+def log_squared_error(one: Estimate) -> LogEstimate:
+    """Return the jackknife's log of the squared standard error of a run, or of a sum of levels."""
+    if not one.strata:
+        assert one.replicate_means is not None
+        assert one.within is not None
+        found = log_variance(one.replicate_means, one.within, one.provenance.rounding)
+        return LogEstimate(found.value - np.log(len(one.replicate_means)), found.variance, found.degrees_of_freedom)
+    shares, parts = _shares(one), [log_squared_error(part) for part in one.strata]
+    variances = shares**2 * np.stack([part.variance for part in parts])
+    df = welch_satterthwaite(variances, np.stack([part.degrees_of_freedom for part in parts]))
+    return LogEstimate(2 * np.log(np.ravel(one.standard_error)), variances.sum(axis=0), df)
+
+
+def with_geometric_mean(each: LogEstimate, deviations: Sequence[Floats], counted: NDArray[np.bool_]) -> LogEstimate:
+    """Return the log estimates of components (k,), and last that of their geometric mean.
+
+    Parameters
+    ----------
+    each : LogEstimate
+        Of the components.
+    deviations : sequence of ndarray of shape (R, k)
+        For each part of the run: what each replicate does to the jackknife.
+    counted : ndarray of bool, shape (k,)
+        Which components count.
+    """
+    parts = [rows[:, counted].mean(axis=1) for rows in deviations]
+    variances = np.array([[(len(part) - 1) / len(part) * float((part**2).sum())] for part in parts])
+    df = welch_satterthwaite(variances, np.array([[len(part) - 1.0] for part in parts]))
+    return LogEstimate(
+        _joined(each.value, counted), np.append(each.variance, variances.sum()), np.append(each.degrees_of_freedom, df)
+    )
+
+
+def _all_deviations(one: Estimate) -> list[Floats]:
+    """Return the deviations of each level, times its share of the squared error."""
+    if not one.strata:
+        return [_deviations(one)]
+    return [share * _deviations(part) for share, part in zip(_shares(one), one.strata, strict=True)]
+
+
+def _deviations(one: Estimate) -> Floats:
+    """Return the log variances without each replicate, less their mean, shape (R, k)."""
+    means = one.replicate_means
+    assert means is not None
+    n = len(means)
+    squares = (means - means.mean(axis=0)) ** 2
+    left_out = np.log(squares.sum(axis=0) - squares * (n / (n - 1)))
+    return np.asarray(left_out - left_out.mean(axis=0))
+
+
+def _shares(one: Estimate) -> Floats:
+    """Return the share of each level in the squared error of their sum, shape (levels, k)."""
+    weights = weights_of([np.array(part.provenance.coefficients) for part in one.strata[1:]])
+    squares = np.stack([np.ravel(part.standard_error) ** 2 for part in one.strata]) * weights**2
+    return np.asarray(squares / squares.sum(axis=0))
+
+
+def _joined(values: Floats, counted: NDArray[np.bool_]) -> Floats:
+    return np.append(values, values[counted].mean())
+
+
+def _plain(found: LogEstimate) -> Record:
+    return {
+        "log": found.value.tolist(),
+        "variance": found.variance.tolist(),
+        "degrees_of_freedom": found.degrees_of_freedom.tolist(),
+    }
+
+
+def squared_half_width(record: Record | None, n: int) -> LogEstimate | None:
+    """Return the log of the squared half-width at n evaluations, pilots included; None below 5 replicates.
+
+    Parameters
+    ----------
+    record : dict or None
+        As `measure` makes them.
+    n : int
+        Evaluations.
+    """
+    if record is None:
+        return None
+    if "widths" in record:
+        made = record["widths"].get(str(n))
+        return None if made is None else _read(made, 0.0)
+    left = n - record["pilot"]
+    replicates = left // record["n_points"]
+    if replicates < FEWEST_FOR_JACKKNIFE:
+        return None
+    t = float(student_t_quantile((1 + LEVEL) / 2, replicates - 1))
+    return _read(record, float(np.log(record["n_points"] / left) + 2 * np.log(t)))
+
+
+def relative_efficiency(record: Record | None, baseline: Record | None, n: int) -> tuple[Floats, Interval] | None:
+    """Return the squared ratio of widths over a baseline at n evaluations, and its interval, each (k + 1,).
+
+    The last is that of the geometric mean over components. None where either has no interval at n.
+    """
+    own, base = squared_half_width(record, n), squared_half_width(baseline, n)
+    return None if own is None or base is None else base.minus(own).exp(LEVEL)
+
+
+def _read(record: Record, shift: float) -> LogEstimate:
+    value, variance, df = (np.array(record[name]) for name in ("log", "variance", "degrees_of_freedom"))
+    return LogEstimate(value + shift, variance, df)

@@ -1,0 +1,287 @@
+"""The page ``docs/validation/efficiency.md``: its tables from stored numbers, measured where they are not there yet.
+
+Numbers are stored case by case and design by design as they are measured, so that a long measurement can be interrupted
+and continued: what is stored with the same settings is measured again only where the case is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcgen.intervals import Interval
+from mcgen.validation.efficiency import (
+    AUTO,
+    BUDGETS,
+    CANDIDATES,
+    PAIRS,
+    PLAIN,
+    Record,
+    measure,
+    relative_efficiency,
+    settings,
+)
+from mcgen.validation.efficiency_cases import CASES
+from mcgen.validation.efficiency_rivals import COVERED, N_REPETITIONS, N_TRUTH, ON, RIVALS, repeated, truth
+from mcgen.validation.image_mixtures import MEANS_SEED, MIXTURES, N_TRAINING_STEPS, PIXEL_SD, STEPS, WEIGHTS
+from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
+from mcgen.validation.verdicts import acceptance_band
+
+Numbers = dict[str, dict[str, Record]]
+
+AGAINST = "against what a user would pick"
+_TRUTH = "truth"
+_MISSING = "-"
+
+
+def write_page(folder: Path, only: str = "") -> None:
+    """Measure what is not stored yet, or what is named; store the numbers, and write the tables into the page.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the documentation.
+    only : str
+        Part of the names of cases, to measure these alone, again.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no page ``validation/efficiency.md`` with its marks, or no case of such a name; nothing was
+        measured then.
+    """
+    page, store = _paths(folder)
+    require_marks(page, TABLES)
+    for name in chosen([AGAINST, *CASES], only, "case"):
+        if name == AGAINST:
+            _measure_rivals(store, again=bool(only))
+        else:
+            _measure_case(store, name, again=bool(only))
+        write_tables(folder)
+
+
+def write_tables(folder: Path) -> None:
+    """Write the tables of the stored numbers into the page."""
+    page, store = _paths(folder)
+    numbers = stored(store)
+    fill_page(page, {title: table(numbers) for title, table in TABLES.items()})
+
+
+def _paths(folder: Path) -> tuple[Path, Path]:
+    return folder / "validation" / "efficiency.md", folder / "validation" / "efficiency.json"
+
+
+def stored(store: Path) -> Numbers:
+    """Return the numbers that were stored: by case, then by design."""
+    numbers: Numbers = json.loads(store.read_text()) if store.exists() else {}
+    return numbers
+
+
+def keep(store: Path, case: str, label: str, found: Record) -> None:
+    """Store what was measured of one design of a case."""
+    # Read again: cases may be measured side by side.
+    numbers = stored(store)
+    numbers.setdefault(case, {})[label] = found
+    draft = store.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(numbers, indent=1) + "\n")
+    os.replace(draft, store)
+
+
+def is_known(store: Path, case: str, label: str, wanted: Record) -> bool:
+    """Return whether a design of a case was measured with these settings."""
+    return bool(stored(store).get(case, {}).get(label, {}).get("settings") == wanted)
+
+
+def _measure_case(store: Path, name: str, again: bool) -> None:
+    case = CASES[name]
+    for label, candidate in CANDIDATES.items():
+        wanted = settings(case, candidate)
+        if not again and is_known(store, name, label, wanted):
+            continue
+        print(f"{name}: {label}", flush=True)
+        found = measure(case, candidate)
+        if found is not None:
+            keep(store, name, label, {"settings": wanted} | found)
+
+
+def _measure_rivals(store: Path, again: bool) -> None:
+    wanted: Record = {"evaluations": N_TRUTH}
+    if again or not is_known(store, AGAINST, _TRUTH, wanted):
+        print(f"{AGAINST}: {_TRUTH}", flush=True)
+        keep(store, AGAINST, _TRUTH, {"settings": wanted} | truth())
+    means = stored(store)[AGAINST][_TRUTH]["mean"]
+    wanted = {"repetitions": N_REPETITIONS, "means": means}
+    for label, rival in RIVALS.items():
+        if not again and is_known(store, AGAINST, label, wanted):
+            continue
+        print(f"{AGAINST}: {label}", flush=True)
+        keep(store, AGAINST, label, {"settings": wanted} | repeated(rival, means))
+    for n, repetitions in COVERED.items():
+        label, wanted = f"{AUTO}, {n}", {"repetitions": repetitions, "means": means}
+        if again or not is_known(store, AGAINST, label, wanted):
+            print(f"{AGAINST}: {label} evaluations", flush=True)
+            keep(
+                store, AGAINST, label, {"settings": wanted} | repeated(RIVALS[f"mcgen, {AUTO}"], means, repetitions, n)
+            )
+
+
+def summary(n: int, baseline: str) -> Callable[[Numbers], str]:
+    """Return what makes the table of geometric means at n evaluations: rows cases, columns designs."""
+
+    def table(numbers: Numbers) -> str:
+        columns = [label for label in CANDIDATES if label != baseline]
+        rows = []
+        for name in CASES:
+            found = numbers.get(name, {})
+            cells = [_cells(found, label, baseline, n)[-1:] for label in columns]
+            if found:
+                rows.append([name, *(cell[0] if cell else _MISSING for cell in cells)])
+        return markdown_table(["case", *columns], rows)
+
+    return table
+
+
+def case_tables(numbers: Numbers) -> str:
+    """Return the tables of every case, each below its name."""
+    parts = [text for name in CASES if name in numbers for text in _case_text(name, numbers[name])]
+    return "\n\n".join(parts)
+
+
+def _case_text(name: str, found: dict[str, Record]) -> list[str]:
+    case = CASES[name]
+    parts = [f"### {name}", _work(found)]
+    for baseline in (PAIRS, PLAIN):
+        for n in BUDGETS:
+            columns = len(case.names) + 1
+            rows = [
+                [label, *(_cells(found, label, baseline, n) or [_MISSING] * columns)]
+                for label in CANDIDATES
+                if label != baseline
+            ]
+            head = ["design", *(f"({x})" if x in case.repeated else x for x in case.names), "geometric mean"]
+            parts += [f"Over {baseline}, n = {n:,}:", markdown_table(head, rows)]
+    return parts
+
+
+def _work(found: dict[str, Record]) -> str:
+    """Return in words what a case's numbers are from."""
+    single = {label: record for label, record in found.items() if "n_points" in record}
+    whole = {label: record["widths"] for label, record in found.items() if "widths" in record}
+    parts = []
+    if single:
+        evaluations = max(record["replicates"] * record["n_points"] for record in single.values())
+        speed = float(np.median([record["seconds_per_evaluation"] for record in single.values()]))
+        parts.append(f"Variances from {evaluations:,} evaluations a design, {1e3 * speed:.2g} ms each.")
+    pilots = {label: record["pilot"] for label, record in single.items() if record["pilot"]}
+    for label, widths in whole.items():
+        runs = " and ".join(f"{made['runs']} of {int(n):,} evaluations" for n, made in widths.items())
+        parts.append(f"Whole runs, {label}: {runs}.")
+        pilots[label] = widths[str(BUDGETS[0])]["pilot"]
+    if pilots:
+        costs = ", ".join(f"{label} {cost:.0f}" for label, cost in pilots.items())
+        parts.append(f"Pilots, in evaluations, at n = {BUDGETS[0]:,}: {costs}.")
+    return " ".join(parts)
+
+
+def _cells(found: dict[str, Record], label: str, baseline: str, n: int) -> list[str]:
+    """Return the efficiencies of a design's components and of their geometric mean, none where there is no interval."""
+    made = relative_efficiency(found.get(label), found.get(baseline), n)
+    return [] if made is None else [*map(with_interval, *_ends(*made))]
+
+
+def _ends(value: Any, interval: Interval) -> tuple[Any, Any, Any]:
+    return value, interval.low, interval.high
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Return a number with its interval, such as 3.1 [2.7, 3.6]."""
+    if np.isnan(value):
+        return "not defined"
+    return f"{_short(value)} [{_short(low)}, {_short(high)}]"
+
+
+def _short(x: float) -> str:
+    if x < 0.095:
+        return f"{x:.2g}"
+    return f"{x:.2f}" if x < 1.995 else f"{x:.1f}" if x < 9.95 else f"{x:,.0f}"
+
+
+def mixture_table(numbers: Numbers) -> str:
+    """Return the numbers of the mixtures, and how far apart their components are."""
+    rows = []
+    for name, mixture in MIXTURES.items():
+        low, high = mixture.distances()
+        sizes = " to ".join(f"{size:g}" for size in mixture.sizes)
+        numbers_ = [f"{mixture.separation:g}", sizes, f"{mixture.scale:.4f}", f"{low:.1f} to {high:.1f}"]
+        rows.append([name, str(mixture.side**2), *numbers_, f"{mixture.largest_posterior():.3f}"])
+    head = ["mixture", "d", "separation", "sizes", "scale a", "distances of means / sd", "largest posterior"]
+    weights = ", ".join(f"{weight:g}" for weight in WEIGHTS)
+    text = (
+        f"Weights {weights}; means from `numpy.random.default_rng({MEANS_SEED})`; a pixel's sd {PIXEL_SD}; cosine "
+        f"schedule of {N_TRAINING_STEPS:,} steps, DDIM {STEPS} steps."
+    )
+    return f"{text}\n\n{markdown_table(head, rows)}"
+
+
+def against_table(numbers: Numbers) -> str:
+    """Return mean half-widths beside the share of intervals that cover, for each rival."""
+    found = numbers.get(AGAINST, {})
+    if _TRUTH not in found:
+        return markdown_table(["method", "evaluations"], [])
+    names = CASES[ON].names
+    errors = found[_TRUTH]["standard_error"]
+    rows = []
+    for label in RIVALS:
+        if label not in found:
+            rows.append([label, *[_MISSING] * (len(names) + 1)])
+            continue
+        made = found[label]
+        pairs = zip(made["half_width"], made["covered"], strict=True)
+        rows.append([label, f"{made['evaluations']:,.0f}", *(f"{half:.5f}, {share:.1%}" for half, share in pairs)])
+    rows.append(["standard error of the truth", f"{found[_TRUTH]['evaluations']:,}", *(f"{e:.6f}" for e in errors)])
+    repetitions = max((found[label]["repetitions"] for label in RIVALS if label in found), default=0)
+    band = 1.96 * float(np.sqrt(0.95 * 0.05 / max(1, repetitions)))
+    text = (
+        f"{repetitions} repetitions: were the coverage 95 %, the share would lie between {0.95 - band:.1%} and "
+        f"{0.95 + band:.1%} 95 times in 100."
+    )
+    return f"{text}\n\n{markdown_table(['method', 'evaluations', *names], rows)}"
+
+
+def coverage_table(numbers: Numbers) -> str:
+    """Return how often intervals of auto cover, beside the band of exact ones."""
+    found, rows = numbers.get(AGAINST, {}), []
+    for n, repetitions in COVERED.items():
+        made = found.get(f"{AUTO}, {n}")
+        if made is not None:
+            low, high = acceptance_band(repetitions)
+            shares = [f"{share:.2%}" for share in made["covered"]]
+            rows.append([f"{n:,}", f"{repetitions:,}", f"{low:.2%} to {high:.2%}", *shares])
+    return markdown_table(["evaluations", "repetitions", "band", *CASES[ON].names], rows)
+
+
+def made_with(numbers: Numbers) -> str:
+    """Return what is measured and what is still to come."""
+    missing = [name for name in CASES if not {PLAIN, PAIRS} <= {*numbers.get(name, {})}]
+    if not missing:
+        return "All cases are measured."
+    return f"Not measured yet: {'; '.join(missing)}."
+
+
+TABLES: dict[str, Callable[[Numbers], str]] = {
+    **{
+        f"geometric means over {baseline}, n = {n}": summary(n, baseline)
+        for baseline in (PAIRS, PLAIN)
+        for n in BUDGETS
+    },
+    "measured": made_with,
+    "rivals": against_table,
+    "coverage of auto": coverage_table,
+    "mixtures": mixture_table,
+    "cases": case_tables,
+}

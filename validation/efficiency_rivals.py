@@ -1,0 +1,154 @@
+"""What a user would pick instead, at the same evaluations: how wide the intervals are, and how often they cover.
+
+On the mixture of 8 x 8 pixels with separated components. The truth is from a run of two million evaluations by Sobol'
+points on the active subspace, whose error is stated beside.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+import mcgen
+from mcgen.arrays import as_numpy
+from mcgen.errors import CoverageWarning
+from mcgen.estimates import Estimate
+from mcgen.validation.efficiency import AUTO, LEVEL, active, auto
+from mcgen.validation.efficiency_cases import CASES, Case
+
+Floats = NDArray[np.float64]
+Found = tuple[Floats, Floats, int]
+"""Means (k,), half-widths (k,) and the evaluations that they cost."""
+Rival = Callable[[Case, int, int], Found]
+"""From a case, evaluations and a seed to what was found."""
+
+ON = "mixture 8 x 8, separated"
+N_EVALUATIONS = 3200
+N_REPETITIONS = 500
+N_TRUTH = 2_000_000
+_REPLICATES = 50
+
+
+def _values(case: Case, noise: NDArray[Any]) -> Floats:
+    """Return the statistic at n points of normal noise (n, d), shape (n, k)."""
+    shaped = noise.astype(np.float32).reshape(len(noise), *dict(case.generator.noise.blocks)["noise"].shape)
+    parts = [shaped[i : i + case.batch_size] for i in range(0, len(shaped), case.batch_size)]
+    return np.concatenate([as_numpy(case.statistic(case.generator(part))).astype(np.float64) for part in parts])
+
+
+def by_scipy(case: Case, n: int, seed: int) -> Found:
+    """Return Student's t over 50 scrambled Sobol' engines, each with its own points through the inverse normal."""
+    from scipy.stats import norm, qmc
+
+    streams = np.random.default_rng(seed).spawn(_REPLICATES)
+    engines = [qmc.Sobol(case.dimension, scramble=True, rng=stream) for stream in streams]
+    noise = np.concatenate([norm.ppf(engine.random(n // _REPLICATES)) for engine in engines])
+    means = _values(case, noise).reshape(_REPLICATES, n // _REPLICATES, -1).mean(axis=1)
+    t = float(stdtrit(_REPLICATES - 1, (1 + LEVEL) / 2))
+    return means.mean(axis=0), t * means.std(axis=0, ddof=1) / np.sqrt(_REPLICATES), len(noise)
+
+
+def by_qmcpy(case: Case, n: int, seed: int) -> Found:
+    """Return QMCPy's CubQMCRepStudentT stopped after its first points: 50 replications of its digital net."""
+    import qmcpy
+
+    k, d = len(case.names), case.dimension
+
+    def integrand(z: NDArray[Any], **_: Any) -> Floats:
+        return np.moveaxis(_values(case, z.reshape(-1, d)).reshape(*z.shape[:-1], k), -1, 0)
+
+    net = qmcpy.DigitalNetB2(d, seed=seed, replications=_REPLICATES)
+    function = qmcpy.CustomFun(qmcpy.Gaussian(net), integrand, dimension_indv=(k,))
+    # A tolerance that the first points meet, so that their number is what was asked for.
+    rule = qmcpy.CubQMCRepStudentT(function, abs_tol=1e9, n_init=n // _REPLICATES, alpha=1 - LEVEL)
+    _, found = rule.integrate()
+    low, high = np.asarray(found.comb_bound_low), np.asarray(found.comb_bound_high)
+    return (low + high) / 2, (high - low) / 2, int(found.n_total)
+
+
+def _by_design(design: Callable[[Case], mcgen.Design]) -> Rival:
+    """Return mcgen's own estimate, the pilot of its design in n."""
+
+    def run(case: Case, n: int, seed: int) -> Found:
+        made = design(case)
+        left = n - getattr(made, "n_pilot_evaluations", 0)
+        return found_by(
+            mcgen.estimate(
+                case.generator,
+                case.statistic,
+                design=made,
+                n_replicates=left // made.n_points,
+                seed=seed,
+                condition=case.condition,
+                batch_size=case.batch_size,
+            )
+        )
+
+    return run
+
+
+def found_by(one: Estimate) -> Found:
+    """Return means, half-widths and evaluations, pilots included, of an estimate."""
+    spent = one.n_evaluations + one.provenance.pilot_evaluations
+    return np.ravel(one.mean), np.ravel(one.half_width), spent
+
+
+def _by_auto(case: Case, n: int, seed: int) -> Found:
+    return found_by(auto(case, n, seed))
+
+
+RIVALS: dict[str, Rival] = {
+    "plain Monte Carlo": _by_design(lambda case: mcgen.MonteCarlo()),
+    "scipy.stats.qmc by hand, 50 x 64": by_scipy,
+    "QMCPy CubQMCRepStudentT, 50 x 64": by_qmcpy,
+    "mcgen, antithetic pairs": _by_design(lambda case: mcgen.Antithetic()),
+    "mcgen, Sobol' 64 on active subspace": _by_design(active),
+    f"mcgen, {AUTO}": _by_auto,
+}
+COVERED = {400: 4000, 1200: 1000, 3200: 500}
+"""Repetitions of auto, by evaluations: 400 are spent by rule, more after a pilot."""
+
+
+def truth(n_evaluations: int = N_TRUTH) -> dict[str, Any]:
+    """Return the means of a long run and their standard errors."""
+    case = CASES[ON]
+    design = active(case, 256)
+    one = mcgen.estimate(
+        case.generator,
+        case.statistic,
+        design=design,
+        n_replicates=n_evaluations // design.n_points,
+        seed=10**6,
+        batch_size=case.batch_size,
+    )
+    return {
+        "mean": np.ravel(one.mean).tolist(),
+        "standard_error": np.ravel(one.standard_error).tolist(),
+        "evaluations": one.n_evaluations,
+    }
+
+
+def repeated(
+    rival: Rival, means: list[float], repetitions: int = N_REPETITIONS, n_evaluations: int = N_EVALUATIONS
+) -> dict[str, Any]:
+    """Return of many runs of one rival the share that covers each mean, the mean half-widths, and evaluations."""
+    case, hits, widths, spent = CASES[ON], [], [], []
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", CoverageWarning)
+        for seed in range(repetitions):
+            mean, half, n = rival(case, n_evaluations, seed)
+            hits.append(np.abs(mean - np.array(means)) <= half)
+            widths.append(half)
+            spent.append(n)
+    return {
+        "covered": np.mean(hits, axis=0).tolist(),
+        "half_width": np.mean(widths, axis=0).tolist(),
+        "evaluations": float(np.mean(spent)),
+        "repetitions": repetitions,
+    }
