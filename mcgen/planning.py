@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -51,7 +52,7 @@ from mcgen.candidates import (
     share_below,
 )
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.designs import Antithetic
+from mcgen.designs import Antithetic, Design
 from mcgen.execution import RunOptions, component_names
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
@@ -188,41 +189,44 @@ def _by_rule(
     task: Task, options: RunOptions, batch_size: int | None, budget: int, coarse: list[Coarse], known: Floats | None
 ) -> Plan:
     """Return pairs, or two levels where the correlation that is known pays for them."""
-    unknown = np.full(0 if known is None else len(known), math.nan)
     pairs = budget // 2
-    chosen = Candidate(in_words(Antithetic()), (Antithetic(),), (pairs,), unknown, unknown, unknown, "a rule")
-    candidates, reasons = [chosen], [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot: antithetic pairs"]
     if pairs < 2:
         raise ValueError(f"an interval needs at least 2 pairs; got n_evaluations={budget}. Use 50 or more")
+    candidates = [_unpredicted(in_words(Antithetic()), (Antithetic(),), (pairs,), 0)]
+    reasons = [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot: antithetic pairs"]
     if known is not None:
-        costs = np.array([coarse[0].cost, 1 + coarse[0].cost])
-        works = np.stack([known**2, 1 - known**2]) * costs[:, None]
-        shares = share_below(works, np.ones(len(known)), np.ones(len(known)))
-        both = np.array([shares, 1 - shares])
-        gains = 1 / (works / both[:, None]).sum(axis=0)
-        counts = np.floor(budget * both / (2 * costs)).astype(int)
-        told = f"{gains.min():.2g} to {gains.max():.2g}" if len(gains) > 1 else f"{gains[0]:.2g}"
-        if gains.min() < _LEAST_BY_RULE or geometric_mean(gains) <= 1:
-            reasons.append(f"two levels would have {told} times the efficiency at these correlations: not worth it")
-        elif (counts < FEWEST_WITHOUT_WARNING).any():
-            needed = math.ceil((2 * FEWEST_WITHOUT_WARNING * costs / both).max())
-            reasons.append(f"two levels need {needed} evaluations or more")
-        else:
-            chosen = Candidate(
-                levels_in_words(coarse[0].cost, Antithetic(), Antithetic()),
-                (Antithetic(), Antithetic()),
-                tuple(counts.tolist()),
-                unknown,
-                unknown,
-                unknown,
-                "a rule",
-                coarse[0],
-                known,
-            )
-            candidates.append(chosen)
-            reasons = [f"two levels have {told} times the efficiency of pairs at the correlations that are known"]
+        two, reason = _two_levels_by_rule(coarse[0], known, budget)
+        candidates, reasons = ([*candidates, two], [reason]) if two is not None else (candidates, [*reasons, reason])
+    chosen = candidates[-1]
     reasons += _rounded(chosen.n_evaluations, budget)
     return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), task, options, batch_size)
+
+
+def _two_levels_by_rule(coarse: Coarse, known: Floats, budget: int) -> tuple[Candidate | None, str]:
+    """Return two levels of pairs at correlations that are known, if they pay, and the reason why or why not."""
+    costs = np.array([coarse.cost, 1 + coarse.cost])
+    least = 2 * FEWEST_WITHOUT_WARNING * costs / budget
+    if least.sum() > 1:
+        return None, f"two levels need {math.ceil(budget * least.sum() - 1e-9)} evaluations or more"
+    works, ones = np.stack([known**2, 1 - known**2]) * costs[:, None], np.ones(len(known))
+    below = float(np.clip(share_below(works, ones, ones), least[0], 1 - least[1]))
+    both = np.array([below, 1 - below])
+    gains = 1 / (works / both[:, None]).sum(axis=0)
+    told = f"{_range(gains)} times the efficiency of pairs"
+    if gains.min() < _LEAST_BY_RULE or geometric_mean(gains) <= 1:
+        return None, f"two levels would have {told} at the correlations that are known: not worth it"
+    n_below, n_above = np.floor(budget * both / (2 * costs) * (1 + 1e-12)).astype(int).tolist()
+    designs = (Antithetic(), Antithetic())
+    made = _unpredicted(levels_in_words(coarse.cost, *designs), designs, (n_below, n_above), len(known))
+    return replace(
+        made, coarse=coarse, coefficients=known
+    ), f"two levels have {told} at the correlations that are known"
+
+
+def _unpredicted(name: str, designs: tuple[Design, ...], counts: tuple[int, ...], k: int) -> Candidate:
+    """Return a candidate of a rule, of whose half-widths nothing is known."""
+    unknown = np.full(k, math.nan)
+    return Candidate(name, designs, counts, unknown, unknown, unknown, "a rule")
 
 
 def _by_pilot(

@@ -219,7 +219,8 @@ def test_a_constant_component_has_no_say() -> None:
         made = plan.estimate()
     assert made.mean[1] == 1
     assert made.half_width[1] == 0
-    assert plan.chosen.coarse is not None
+    pairs = mcgen.estimate(Steep(), first_four, design=Antithetic(), n_evaluations=3200, seed=SEED, batch_size=1024)
+    assert made.half_width[0] < pairs.half_width
 
 
 def test_conditions_are_planned_each() -> None:
@@ -338,7 +339,10 @@ def test_choice_is_the_greatest_mean_that_leaves_none_behind() -> None:
     assert any("left: greedy" in reason for reason in reasons)
     # The second component is judged by Monte Carlo, which is better there than pairs.
     even = made_up("even", [0.1, 1.1], OrthogonalAntithetic(8))
-    assert choose([alone, pairs, even])[0] is pairs
+    assert choose([alone, pairs, fair, even])[0] is fair
+    # Where nothing reaches the better of both everywhere, pairs are what nothing may be behind.
+    assert choose([alone, pairs, even, greedy])[0] is even
+    assert choose([alone, pairs, greedy])[0] is pairs
     assert efficiencies(fair, pairs) == pytest.approx([1 / 0.36, (1.2 / 0.9) ** 2])
 
 

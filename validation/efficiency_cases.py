@@ -234,7 +234,7 @@ CASES = {
         _model("moons-flow", 102_400, {3200: 40, 200: 200}, steps=20, batch_size=2048),
         # An evaluation of these costs up to 0.13 s.
         _model("mnist-ddpm", 1600, _FEW, steps=50),
-        _model("mnist-dit", 1600, _FEW, steps=25, condition=_CLASS),
+        _model("mnist-dit", 800, _FEW, steps=25, condition=_CLASS),
         _model("patches-diffusion", 1600, _FEW, steps=25),
     )
 }

@@ -28,7 +28,7 @@ from mcgen.validation.efficiency import (
 )
 from mcgen.validation.efficiency_cases import CASES
 from mcgen.validation.efficiency_rivals import COVERED, N_REPETITIONS, N_TRUTH, ON, RIVALS, repeated, truth
-from mcgen.validation.image_mixtures import MEANS_SEED, MIXTURES, N_TRAINING_STEPS, PIXEL_SD, STEPS, WEIGHTS
+from mcgen.validation.image_mixtures import MEANS_SEED, MIXTURES, N_TRAINING_STEPS, NAMES, PIXEL_SD, STEPS, WEIGHTS
 from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
 from mcgen.validation.verdicts import acceptance_band
 
@@ -262,7 +262,7 @@ def coverage_table(numbers: Numbers) -> str:
             low, high = acceptance_band(repetitions)
             shares = [f"{share:.2%}" for share in made["covered"]]
             rows.append([f"{n:,}", f"{repetitions:,}", f"{low:.2%} to {high:.2%}", *shares])
-    return markdown_table(["evaluations", "repetitions", "band", *CASES[ON].names], rows)
+    return markdown_table(["evaluations", "repetitions", "band", *NAMES], rows)
 
 
 def made_with(numbers: Numbers) -> str:

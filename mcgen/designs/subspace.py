@@ -133,12 +133,14 @@ class _Joined:
         self._seed, self._path = seed, path
         self._leading, self._rest, self._n = design.leading, design.rest, design.n_points
         self._directions = design.basis.n_directions
-        self._matrices = design.basis.by_block(spec)
-        steered = {name: replace(b, law="normal") if name in self._matrices else b for name, b in spec.blocks}
-        uniform = any(block.law == "uniform" for name, block in spec.blocks if name in self._matrices)
+        matrices = design.basis.by_block(spec)
+        steered = {name: replace(b, law="normal") if name in matrices else b for name, b in spec.blocks}
+        uniform = any(block.law == "uniform" for name, block in spec.blocks if name in matrices)
         # Through float64, so that the distribution function keeps its tails.
         dtype: DType = "float64" if uniform else spec.dtype
         self._normal = NoiseSpec(tuple(steered.items()), dtype)
+        # In the type of the noise: float32 products of float32 noise take half the time.
+        self._matrices = {name: matrix.astype(dtype) for name, matrix in matrices.items()}
 
     def block(self, name: str) -> Array:
         """Return one block of the given points."""
@@ -148,25 +150,33 @@ class _Joined:
             for rows, w in self._others(name, self._spec):
                 out[rows] = w[:, points.start : points.stop]
         else:
-            matrix, steps = self._matrices[name], self._steps
+            matrix = self._matrices[name]
+            # Of a single block everything is drawn once; of several the steps must be known first.
+            steps = self._coordinates if len(self._matrices) == 1 else self._steps
             for rows, w in self._others(name, self._normal):
                 # Matrix products give other last bits for other sizes: always of a whole replicate.
                 for i, r in enumerate(range(rows.start, rows.stop)):
-                    z = (w[i] + steps[r] @ matrix.T)[points.start : points.stop]
+                    step = steps[r] - w[i] @ matrix if len(self._matrices) == 1 else steps[r]
+                    w[i] += step.astype(matrix.dtype) @ matrix.T
+                    z = w[i, points.start : points.stop]
                     out[r] = z if spec.law == "normal" else uniform_from_normal(z, self._spec.dtype)
         return out.reshape(len(out), len(points), *spec.shape)
 
     @cached_property
-    def _steps(self) -> Matrix:
-        """The r coordinates a - B'w of every point, by which w moves along the directions."""
+    def _coordinates(self) -> Matrix:
+        """The leading design's r coordinates of every point, shape (replicates, n_points, r)."""
         directions = NoiseSpec.normal((self._directions,), "float64")
         path = (*self._path, "leading")
-        drawn = self._leading.draw(directions, self._replicates, self._seed, stream=path)
-        steps = np.array(drawn, np.float64)
+        return np.array(self._leading.draw(directions, self._replicates, self._seed, stream=path), np.float64)
+
+    @cached_property
+    def _steps(self) -> Matrix:
+        """The r coordinates a - B'w of every point, by which w moves along the directions of several blocks."""
+        steps = self._coordinates.copy()
         for name, matrix in self._matrices.items():
             for rows, w in self._others(name, self._normal):
                 for i, r in enumerate(range(rows.start, rows.stop)):
-                    steps[r] -= w[i].astype(np.float64) @ matrix
+                    steps[r] -= w[i] @ matrix
         return steps
 
     def _others(self, name: str, spec: NoiseSpec) -> Iterator[tuple[slice, Array]]:
