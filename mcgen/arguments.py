@@ -29,7 +29,7 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
     TypeError, ValueError
         If not exactly one number is given, it is below 2 replicates, or the evaluations are no whole replicates.
     """
-    checked_protocol(design, Design, "design", "pass one such as mcgen.Antithetic()")
+    checked_protocol(design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too")
     if (n_evaluations is None) == (n_replicates is None):
         raise ValueError(
             f"give either n_evaluations or n_replicates; got n_evaluations={n_evaluations}, n_replicates={n_replicates}"

@@ -145,7 +145,8 @@ def active_subspace(
     batch_size : int
         Points at a time. Memory grows with it: backpropagation keeps what all steps computed.
     at_most : bool
-        Where the gradients span fewer directions, return these instead of an error.
+        Where the gradients span fewer directions, return these instead of an error; where there are none, raise
+        `NoGradientError` instead of regression.
 
     Returns
     -------
@@ -181,9 +182,15 @@ def active_subspace(
     except _TooManyError:
         raise
     except _NO_GRADIENT as error:
+        told = (
+            f"{name_of(statistic)!r} of {name_of(pilot.source)!r} has no gradient ({error}): the statistic cuts it (a "
+            "comparison, argmax, .numpy()), or the generator has none"
+        )
+        if at_most:
+            raise NoGradientError(told, pilot.n_evaluations) from error
         warn_user(
-            f"{name_of(statistic)!r} of {name_of(pilot.source)!r} has no gradient ({error}); its directions come from "
-            "regression on values, which finds fewer: see mcgen.bases.regression_basis",
+            f"{told}; its directions come from regression on values, which finds fewer: see "
+            "mcgen.bases.regression_basis",
             GeneratorWarning,
         )
         return _regression(pilot, r, max(2 * r, 3 * n + n % 2), 64)
@@ -331,6 +338,14 @@ class _Pilot:
 
     def _by_block(self, found: Any) -> list[Any]:
         return [found if len(self.source.noise.blocks) == 1 else found[name] for name in self.blocks]
+
+
+class NoGradientError(ValueError):
+    """A statistic of a generator has no gradient; looking for it cost some evaluations."""
+
+    def __init__(self, message: str, n_evaluations: int) -> None:
+        super().__init__(message)
+        self.n_evaluations = n_evaluations
 
 
 class _TooManyError(ValueError):

@@ -24,9 +24,10 @@ from mcgen.moments import Floats
 from mcgen.trials import FOUND_ABOVE, Coarse, LogRatio, Pilot, log_variance_of
 from mcgen.variates import Controls
 
-LEAST_EFFICIENCY = 0.97
+LEAST_EFFICIENCY = 0.975
 """Of the better of pairs and Monte Carlo, that a choice leaves every component; with the pilot's cost it is 0.9."""
 
+_BEYOND = 1e6
 # What evaluations are shared out by: more, since the pilot is only a pilot.
 _LEAST_AIMED_AT = 1.2
 # Variance of log variances that pilots do not see: rare large differences, trials on a coarse generator.
@@ -86,10 +87,11 @@ class Candidate:
 
 
 def efficiencies(one: Candidate, base: Candidate) -> Floats:
-    """Return the squared ratio of half-widths, shape (k,); 1 where neither has any."""
+    """Return the squared ratio of half-widths, shape (k,); 1 where neither has any, or nothing is predicted."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (base.half_width / one.half_width) ** 2
-    return np.asarray(np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0))
+    # What is integrated exactly beats everything that is not.
+    return np.asarray(np.where(np.isnan(ratio), 1.0, np.clip(ratio, 1 / _BEYOND, _BEYOND)))
 
 
 def geometric_mean(values: Floats) -> float:
@@ -112,8 +114,9 @@ def levels_in_words(cost: float, below: Design, above: Design) -> str:
 
 
 LEGEND = (
-    "net n: n Sobol' points on the leading directions, pairs on the rest; frames n: n/2 orthogonal directions and "
-    "their negations; two levels (c): on the coarse generator of cost c + on the difference"
+    "net n: n Sobol' points on the leading directions, pairs on the rest; frames n: n/2 orthogonal directions and\n"
+    "their negations; two levels (c): the coarse generator of cost c + the difference; overall: geometric mean; known\n"
+    "from: this pilot's pairs, trials or regression, or what the same design did on other models"
 )
 
 
@@ -161,17 +164,21 @@ class Weighing:
         The coarse generators, as in the pilot.
     quantile : callable
         From degrees of freedom (k,) to half-widths in standard errors.
+    with_controls : bool
+        Whether control variates may be chosen.
     """
 
     pilot: Pilot
     coarse: Sequence[Coarse]
     quantile: Callable[[Floats], Floats]
+    with_controls: bool = True
 
     def candidates(self, budget: float) -> list[Candidate]:
         """Return all ways that so many evaluations are enough for; Monte Carlo and pairs come first."""
         pilot = self.pilot
         k, pairs = len(pilot.within), len(pilot.pairs)
-        points = LogRatio(np.log(np.maximum(pilot.point_variance, 1e-300)), np.full(k, 1 / pairs))
+        with np.errstate(divide="ignore"):
+            points = LogRatio(np.log(pilot.point_variance), np.full(k, 1 / pairs))
         even = log_variance_of(2 * pilot.variance, pairs - 1)
         found = [
             self._single(MonteCarlo(), points, budget, f"{2 * pairs} samples"),
@@ -179,8 +186,18 @@ class Weighing:
             self._controlled(even, budget),
         ]
         for design, gain in pilot.gains.items():
-            found.append(self._single(design, even.minus(gain), budget, self._tried(design)))
+            larger, larger_gain = self._grown(design, gain, budget, _FEWEST_OF_SINGLE)
+            found.append(self._single(larger, even.minus(larger_gain), budget, self._tried(design)))
         return [one for one in [*found, *self._two_levels(budget)] if one is not None]
+
+    def _grown(self, design: Design, gain: LogRatio, evaluations: float, fewest: int) -> tuple[Design, LogRatio]:
+        """Return a net as large as its replicates allow, and its log efficiency; other designs as they are."""
+        if not isinstance(design, Subspace):
+            return design, gain
+        larger = Subspace(design.basis, Sobol(net_size(evaluations, fewest)))
+        doublings, (mean, sd) = math.log2(larger.n_points / design.n_points), self.pilot.doubling
+        more = LogRatio.of((-mean * doublings, sd * doublings), len(gain.value))
+        return larger, gain.minus(more)
 
     def _tried(self, design: Design) -> str:
         tried = self.pilot.tried.get(design)
@@ -190,7 +207,7 @@ class Weighing:
         count = int(budget // design.n_points)
         if count < FEWEST_WITHOUT_WARNING:
             return None
-        variance = np.exp(work.value) / (design.n_points * count)
+        variance = np.where(self.pilot.point_variance > 0, np.exp(work.value) / (design.n_points * count), np.nan)
         half = self.quantile(np.full(len(variance), count - 1.0)) * np.sqrt(variance)
         error = np.sqrt(work.error + 2 / (count - 1)) / 2
         return Candidate(in_words(design), (design,), (count,), variance, half, error, known)
@@ -198,17 +215,17 @@ class Weighing:
     def _controlled(self, even: LogRatio, budget: float) -> Candidate | None:
         """Return pairs with controls, as far as there are ten replicates for each."""
         pilot = self.pilot
-        if pilot.controls is None or pilot.controlled is None:
+        if not self.with_controls or pilot.controls is None or pilot.controlled is None:
             return None
         r = pilot.controls.bases[0].n_directions
         n_controls = r * (r + 1) // 2
         n_replicates = budget // 2
-        if 10 * n_controls > n_replicates:
+        # What controls leave is often skewed: as many replicates as Student's t needs for twice what the pilot saw.
+        if n_replicates < max(10 * n_controls, 25 * (2 * pilot.skewness_left) ** 2):
             return None
         # Controls that tell nothing cost no more than their coefficients' errors do.
-        gain = LogRatio(
-            np.maximum(pilot.controlled.value, -n_controls / n_replicates), pilot.controlled.error + _UNSEEN
-        )
+        gained = np.maximum(pilot.controlled.value, 0.0) - math.log1p(n_controls / n_replicates)
+        gain = LogRatio(gained, pilot.controlled.error + _UNSEEN)
         made = self._single(Antithetic(), even.minus(gain), budget, "regression")
         if made is None:
             return None
@@ -221,45 +238,50 @@ class Weighing:
             nothing = LogRatio(np.zeros_like(below.value), np.zeros_like(below.value))
             for design, gain in {Antithetic(): nothing, **self.pilot.gains}.items():
                 for above in self._above():
-                    yield self._sum(number, coarse, design, below.minus(gain), above, budget)
+                    yield self._sum(number, coarse, design, (below, gain), above, budget)
 
     def _above(self) -> list[Design]:
         basis = self.pilot.basis
         return [Antithetic()] if basis is None else [Antithetic(), Subspace(basis, Sobol(_POINTS_ABOVE))]
 
     def _sum(
-        self, number: int, coarse: Coarse, design: Design, below: LogRatio, above: Design, budget: float
+        self,
+        number: int,
+        coarse: Coarse,
+        design: Design,
+        works_below: tuple[LogRatio, LogRatio],
+        above: Design,
+        budget: float,
     ) -> Candidate | None:
         """Return pairs or a net above, a design below; the net below as large as its replicates allow."""
-        pilot = self.pilot
+        pilot, (below, gain) = self.pilot, works_below
         pairs = 2 * pilot.variance
         known = "" if isinstance(design, Antithetic) else f", {self._tried(design)}"
         b, left = pilot.correction(number)
         if not isinstance(above, Antithetic):
             left = left.minus(LogRatio.of(FOUND_ABOVE, len(b)))
         costs = np.array([coarse.cost, 1 + coarse.cost])
+        grown, grown_gain = design, gain
         for _ in range(2):
-            works = np.exp([below.value, left.value + math.log(2)]) * np.stack([b**2, np.ones_like(b)])
+            works = np.exp([below.minus(grown_gain).value, left.value + math.log(2)]) * np.stack(
+                [b**2, np.ones_like(b)]
+            )
             share = share_below(works * costs[:, None], pairs, np.minimum(pairs, pilot.point_variance))
             evaluations = budget * np.array([share, 1 - share]) / costs
-            if not isinstance(design, Subspace):
-                break
-            larger = Subspace(design.basis, Sobol(net_size(evaluations[0], _REPLICATES_OF_NETS)))
-            doublings = math.log2(larger.n_points / design.n_points)
-            mean, sd = pilot.doubling
-            below = below.minus(LogRatio.of((mean * doublings, sd * doublings), len(b)))
-            design = larger
-        designs = (design, above)
+            grown, grown_gain = self._grown(design, gain, evaluations[0], _REPLICATES_OF_NETS)
+        works[0] = np.exp(below.minus(grown_gain).value) * b**2
+        below_error = below.minus(grown_gain).error
+        designs = (grown, above)
         points = np.array([one.n_points for one in designs])
         counts = np.maximum(FEWEST_WITHOUT_WARNING, np.floor(evaluations / points * (1 + 1e-12)).astype(int))
-        if (counts * points * costs).sum() > budget:
+        if (counts * points * costs).sum() > budget * (1 + 1e-9):
             return None
-        parts = works / (points * counts)[:, None]
+        parts = np.where(pilot.point_variance > 0, works / (points * counts)[:, None], np.nan)
         variance = parts.sum(axis=0)
         df = welch_satterthwaite(parts, counts[:, None] - 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = np.nan_to_num(parts / variance)
-        own = np.stack([below.error, left.error]) + _UNSEEN + 2 / (counts[:, None] - 1)
+        own = np.stack([below_error, left.error]) + _UNSEEN + 2 / (counts[:, None] - 1)
         return Candidate(
             levels_in_words(coarse.cost, *designs),
             designs,

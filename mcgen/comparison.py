@@ -219,7 +219,9 @@ def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -
     """Return the designs, all different, and the number of the baseline."""
     chosen = (designs,) if isinstance(designs, Design) else tuple(designs)
     for design in chosen:
-        checked_protocol(design, Design, "each of designs", "pass a list such as [MonteCarlo(), Antithetic()]")
+        checked_protocol(
+            design, Design, "each of designs", "pass a list such as [MonteCarlo(), Antithetic()]; 'auto' is no design"
+        )
     if len(chosen) < 1 or len({str(design) for design in chosen}) < len(chosen):
         raise ValueError(f"compare needs one or more designs, all different; got {[str(design) for design in chosen]}")
     if baseline is None:

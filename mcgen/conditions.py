@@ -98,6 +98,7 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
         n_replicates=min(part.n_replicates for part in strata),
         n_evaluations=min(part.n_evaluations for part in strata),
         seconds=sum(part.provenance.seconds for part in strata),
+        design=" or ".join(dict.fromkeys(part.provenance.design for part in strata)),
         level=None,
         plan=None,
     )

@@ -135,8 +135,9 @@ def estimate(
         batch_size=0,
     )
     if isinstance(design, str) and design == "auto":
-        _check_auto(options, n_replicates, common_random_numbers)
-        run_one = partial(_by_plan, options, n_evaluations, coarse, correlation, batch_size)
+        _check_auto(options, n_evaluations, n_replicates, common_random_numbers)
+        below = None if coarse is None else list(coarse)
+        run_one = partial(_by_plan, options, n_evaluations, below, correlation, batch_size)
     else:
         if coarse is not None or correlation is not None:
             raise ValueError(f"coarse and correlation are for design='auto'; got design={design}")
@@ -168,11 +169,14 @@ def _by_plan(
     return made.estimate()
 
 
-def _check_auto(options: RunOptions, n_replicates: int | None, common_random_numbers: bool) -> None:
+def _check_auto(
+    options: RunOptions, n_evaluations: int | None, n_replicates: int | None, common_random_numbers: bool
+) -> None:
     """Refuse what does not go with a design that a pilot chooses."""
-    if n_replicates is not None:
+    if n_replicates is not None or n_evaluations is None:
         raise ValueError(
-            f"design='auto' takes n_evaluations, which pilot and run share; got n_replicates={n_replicates}"
+            f"design='auto' takes n_evaluations, which pilot and run share; got n_evaluations={n_evaluations} and "
+            f"n_replicates={n_replicates}. Give n_evaluations, or ask mcgen.plan(..., atol=...) how many are enough"
         )
     if options.controls is not None:
         raise ValueError("design='auto' chooses controls itself; leave them out, or choose a design")

@@ -34,7 +34,7 @@ from mcgen.estimates import Estimate, weighted_sum
 from mcgen.execution import RunOptions, run_single, with_options
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of
-from mcgen.moments import Floats
+from mcgen.moments import Floats, varies_by_rounding
 from mcgen.noise import BlockNoise, Noise, NoiseSpec
 from mcgen.reduction import Tally
 from mcgen.run import Task
@@ -89,7 +89,7 @@ class Level:
             **changes,
             design=self.design,
             stream=("level", self.number, *task.stream),
-            batch_size=checked_batch_size(batch_size, self.design.n_points, n_replicates),
+            batch_size=_batch_size(batch_size, self.design, n_replicates),
             warnings=[],
         )
 
@@ -116,7 +116,7 @@ def pilot_rows(
         generator=_SideBySide(tuple(generators), generators[0].noise),
         statistic=_EachOf(task.statistic),
         stream=("pilot", *purpose, *task.stream),
-        batch_size=checked_batch_size(batch_size, task.design.n_points, n_replicates),
+        batch_size=_batch_size(batch_size, task.design, n_replicates),
         warnings=[],
     )
     tally = Tally(n_replicates, True)
@@ -124,8 +124,18 @@ def pilot_rows(
         tally.add(rows)
     kept = tally.kept()
     assert kept is not None
-    means, within = (np.split(part, len(generators), axis=1) for part in kept)
-    return [*zip(means, within, strict=True)]
+    means, within = kept[0].copy(), kept[1]
+    # What varies by no more than rounding has no variance, and no slope.
+    spread = varies_by_rounding(means.mean(axis=0), means.var(axis=0), within.mean(axis=0), joint.rounding)
+    means[:, spread] = 0.0
+    split = (np.split(part, len(generators), axis=1) for part in (means, within))
+    return [*zip(*split, strict=True)]
+
+
+def _batch_size(batch_size: int | None, design: Design, n_replicates: int) -> int:
+    """Return the rows at a time, no more than there are: a short group would be filled with rows that nobody counts."""
+    checked = checked_batch_size(batch_size, design.n_points, n_replicates)
+    return checked if batch_size is None else min(checked, design.n_points * n_replicates)
 
 
 def slopes(fine: Floats, coarse: Floats) -> Floats:
@@ -223,8 +233,9 @@ class SumOfLevels:
 
 
 def spent_on_designs(designs: Sequence[Design]) -> int:
-    """Return what was spent to make the designs, once for each of them."""
-    return sum({design: int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}.values())
+    """Return what was spent to make the designs, once for each basis."""
+    made = {getattr(design, "basis", design): int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}
+    return sum(made.values())
 
 
 @dataclass(frozen=True)

@@ -303,7 +303,7 @@ def _checked_coefficients(coefficients: Any, n: int) -> list[Floats] | None:
     if coefficients is None:
         return None
     several = isinstance(coefficients, list | tuple) or np.ndim(coefficients) > 0
-    given = list(coefficients) if several else [checked_real("coefficients", coefficients)] * n
+    given = list(coefficients) if several else [None if isinstance(coefficients, bool) else coefficients] * n
     try:
         found = [np.atleast_1d(np.asarray(one, np.float64)) for one in given]
     except (TypeError, ValueError):

@@ -62,11 +62,11 @@ from mcgen.plans import Plan
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import Statistic
-from mcgen.trials import Coarse, Pilot, run_pilot
+from mcgen.trials import Coarse, Pilot, affords_pairs, run_pilot
 
 FEWEST_FOR_PILOT = 1000
 """Below so many evaluations there is no pilot."""
-PILOT_SHARE = 1 / 12
+PILOT_SHARE = 1 / 13
 """Of the evaluations, that the pilot may cost."""
 
 # Of pairs, that two levels leave every component where there is no pilot to pay for.
@@ -74,6 +74,7 @@ _LEAST_BY_RULE = 0.9
 # Evaluations by which the pilot is measured where it is to tell how many are needed.
 _WITH_ATOL = 3200
 _FEWEST_STEPS = 4
+_MOST_EVALUATIONS = 1e12
 
 
 def plan(
@@ -110,7 +111,8 @@ def plan(
         list for none.
     correlation : float or sequence of float, optional
         Of antithetic pair means of the generator and of the first of `coarse`, of all components or each, where it is
-        known from before. For runs below 1,000 evaluations, which have no pilot.
+        known from before, such as from `Plan.correlations`. For runs below 1,000 evaluations, which have no pilot; it
+        is taken as the slope too, so both should vary alike.
     keep_replicates, progress
         Of the run, as for `estimate`.
 
@@ -127,7 +129,8 @@ def plan(
     Warns
     -----
     GeneratorWarning
-        Where the statistic or the generator has no gradient; directions are then cosines, or none.
+        Where a generator with ``gradient`` has none for this statistic; directions are then from values, cosines, or
+        none.
 
     Examples
     --------
@@ -198,8 +201,10 @@ def _by_rule(
         two, reason = _two_levels_by_rule(coarse[0], known, budget)
         candidates, reasons = ([*candidates, two], [reason]) if two is not None else (candidates, [*reasons, reason])
     chosen = candidates[-1]
+    counts = " + ".join(f"{n:,}" for n in chosen.n_replicates)
+    reasons.append(f"chosen: {chosen.name}, {counts} replicates")
     reasons += _rounded(chosen.n_evaluations, budget)
-    return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), task, options, batch_size)
+    return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), (), task, options, batch_size)
 
 
 def _two_levels_by_rule(coarse: Coarse, known: Floats, budget: int) -> tuple[Candidate | None, str]:
@@ -238,22 +243,31 @@ def _by_pilot(
     coarse: list[Coarse],
 ) -> Plan:
     share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
+    coarse, reasons = _affordable(coarse, share)
     pilot = run_pilot(task, coarse, share, net_size((1 - PILOT_SHARE) * budget), batch_size)
     spent = math.ceil(pilot.spent - 1e-9)
-    weighing = Weighing(pilot, coarse, partial(_quantile, options))
-    if atol is not None:
-        budget = _enough_for(weighing, atol, spent)
-    candidates = weighing.candidates(budget - spent)
-    if options.interval != "student-t" or options.simultaneous:
-        # The fewest replicates of these are 25.
-        candidates = [one for one in candidates if one.controls is None]
-    chosen, reasons = choose(candidates)
     k = len(pilot.within)
     names = component_names(task.statistic, () if k == 1 else (k,))
-    reasons = [*reasons, *_shares(pilot, coarse), *_rounded(spent + chosen.n_evaluations, budget)]
+    # Cross-fitting keeps replicate means, and has its own half-widths only by Student's t.
+    plain = options.keep_replicates is False or options.interval != "student-t" or bool(options.simultaneous)
+    weighing = Weighing(pilot, coarse, partial(_quantile, options), not plain)
+    if atol is not None:
+        budget = _enough_for(weighing, atol, spent, names)
+    candidates = weighing.candidates(budget - spent)
+    chosen, why = choose(candidates)
+    reasons = [*why, *reasons, *_shares(pilot, coarse, names), *_rounded(spent + chosen.n_evaluations, budget)]
     if 10 * spent > budget:
         reasons.append("the pilot is more than a tenth of it all: how few evaluations are enough was not known before")
-    return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, task, options, batch_size)
+    correlations = tuple(pilot.correlation(number) for number in range(len(coarse)))
+    return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, correlations, task, options, batch_size)
+
+
+def _affordable(coarse: list[Coarse], budget: float) -> tuple[list[Coarse], list[str]]:
+    """Return as many of the cheapest coarse generators as the pilot has pairs for."""
+    kept, left = sorted(coarse, key=lambda one: one.cost), []
+    while kept and not affords_pairs(kept, budget):
+        left.append(f"{name_of(kept.pop().generator)} was left out: the pilot has too few evaluations to try it")
+    return [one for one in coarse if one in kept], left
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
@@ -286,9 +300,23 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
     return chosen, reasons
 
 
-def _shares(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
+def _shares(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> list[str]:
     """Return what the variance is made of, by the pilot."""
-    told = [f"odd in the noise, which pairs take away: {_range(pilot.odd_share)} of the variance"]
+    silent = [name for name, variance in zip(names, pilot.point_variance, strict=True) if variance == 0]
+    if silent:
+        several = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+        return [
+            f"{silent[0]}{several} did not vary in {2 * len(pilot.pairs)} samples: constant, or a rare event; nothing "
+            "is predicted of it",
+            *_shares_of_what_varies(pilot, coarse),
+        ]
+    return _shares_of_what_varies(pilot, coarse)
+
+
+def _shares_of_what_varies(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
+    told = [
+        f"odd in the noise, which pairs take away: {_range(pilot.odd_share[pilot.point_variance > 0])} of the variance"
+    ]
     if pilot.basis is not None and pilot.basis.importance is not None:
         r, share = pilot.basis.n_directions, sum(pilot.basis.importance)
         told.append(f"{r} leading directions have {share:.2f} of the mean squared gradient")
@@ -301,8 +329,10 @@ def _shares(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
 
 
 def _range(values: Floats) -> str:
+    if not len(values):
+        return "nothing"
     low, high = values.min(), values.max()
-    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
 
 
 def _rounded(spent: int, budget: float) -> list[str]:
@@ -310,17 +340,25 @@ def _rounded(spent: int, budget: float) -> list[str]:
     return [] if rest <= 0 else [f"n_evaluations rounded down by {rest} to whole replicates"]
 
 
-def _enough_for(weighing: Weighing, atol: float, spent: int) -> float:
+def _enough_for(weighing: Weighing, atol: float, spent: int, names: tuple[str, ...]) -> float:
     """Return the evaluations, pilot included, at which the predicted half-widths are at most atol."""
-    run = float(_WITH_ATOL)
+    run, enough = float(_WITH_ATOL), math.inf
     for _ in range(20):
-        chosen, _ = choose(weighing.candidates(run))
-        ratio = float((chosen.half_width / atol).max()) ** 2
-        if 0.98 < ratio <= 1:
+        half = choose(weighing.candidates(run))[0].half_width
+        if np.isnan(half).any():
+            silent = names[int(np.isnan(half).argmax())]
+            raise ValueError(
+                f"{silent} did not vary in the pilot: it is constant, or too rare an event to be planned for; give "
+                "n_evaluations instead of atol, or leave it out"
+            )
+        ratio = float((half / atol).max()) ** 2
+        enough = min(enough, run) if ratio <= 1 else enough
+        if 0.98 < ratio <= 1 or (ratio <= 1 and run == FEWEST_FOR_PILOT):
             break
         run = max(run * ratio * 1.005, FEWEST_FOR_PILOT)
-        if ratio <= 1 and run == FEWEST_FOR_PILOT:
-            break
+    run = min(enough, run)
+    if run > _MOST_EVALUATIONS:
+        raise ValueError(f"atol={atol:g} would take some {run:.1g} evaluations; ask for a wider half-width")
     return run + spent
 
 
@@ -338,8 +376,12 @@ def _own_coarse(generator: Generator) -> list[Coarse]:
     own = getattr(generator, "network_evaluations", steps)
     found = []
     for fewer in sorted({max(2, round(steps / 10)), max(2, round(steps / 5))}):
-        made = coarse(fewer)
-        found.append(Coarse(made, getattr(made, "network_evaluations", fewer) / own))
+        try:
+            made = coarse(fewer)
+            found += _checked_coarse([(made, getattr(made, "network_evaluations", fewer) / own)], generator)
+        except (TypeError, ValueError):
+            # A method of another meaning, or noise of its own: nobody asked for levels, so there are none.
+            continue
     return found
 
 
@@ -350,7 +392,12 @@ def _checked_coarse(coarse: Any, generator: Generator) -> list[Coarse]:
         raise ValueError(
             f"coarse must be a list of pairs (generator, cost), such as [(model.coarse(10), 0.2)]; got {coarse!r}"
         ) from None
-    for one, cost in pairs:
+    for number, (one, cost) in enumerate(pairs):
+        if not 0 < checked_real(f"the cost of coarse[{number}]", cost) < 1:
+            raise ValueError(
+                f"the cost of coarse[{number}] must be a share of an evaluation of the generator, above 0 and below 1, "
+                f"such as 10 / 50 for 10 of 50 steps, or its seconds over the generator's; got {cost}"
+            )
         checked_levels([(one, cost), (generator, 1.0)])
     return [Coarse(one, float(cost)) for one, cost in pairs]
 
@@ -359,15 +406,18 @@ def _checked_correlation(correlation: Any, coarse: list[Coarse]) -> Floats | Non
     if correlation is None:
         return None
     if not coarse:
-        raise ValueError("correlation is that of the first of coarse; pass coarse=[(generator, cost)] with it")
+        raise ValueError(
+            f"correlation is that of the first of coarse; got correlation={correlation!r} without. Pass "
+            "coarse=[(generator, cost)] with it"
+        )
     try:
         found = np.atleast_1d(np.asarray(correlation, np.float64))
     except (TypeError, ValueError):
         found = np.zeros((0, 0))
-    if found.ndim != 1 or not len(found) or not (np.abs(found) < 1).all():
+    if found.ndim != 1 or not len(found) or not (np.abs(found) <= 1).all():
         raise ValueError(
-            f"correlation must be a number in (-1, 1), or one for each component; got {correlation!r}. It is that of "
-            "antithetic pair means of both generators, such as a plan with a pilot prints"
+            f"correlation must be a number in [-1, 1], or one for each component; got {correlation!r}. It is that of "
+            "antithetic pair means of both generators, such as the `correlations` of a plan with a pilot"
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from mcgen.arguments import checked_batch_size
 from mcgen.candidates import LEGEND, Candidate, efficiencies, geometric_mean
 from mcgen.designs import Antithetic
+from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate
 from mcgen.execution import RunOptions, run_single
 from mcgen.generators import name_of
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 # The normal quantile that 80 % intervals reach to.
 _Z = 1.2815515594600038
-_SHOWN = 8
+_COLUMNS = ["candidate", "component", "replicates", "evaluations", "half_width", "low", "high"]
+_COLUMNS += ["efficiency", "known_from", "chosen"]
+_SHOWN = 6
+# Times the variance that a correlation says; 25 pairs scatter less.
+_FAR_OFF = 4.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +49,8 @@ class Plan:
         Why, in words.
     names : tuple of str
         Of the components; none where there was no pilot.
+    correlations : tuple of ndarray of shape (k,)
+        Of antithetic pair means of the generator and of each coarse one in the pilot.
     """
 
     candidates: tuple[Candidate, ...]
@@ -50,6 +58,7 @@ class Plan:
     pilot_evaluations: int
     reasons: tuple[str, ...]
     names: tuple[str, ...]
+    correlations: tuple[Floats, ...]
     _task: Task
     _options: RunOptions
     _batch_size: int | None
@@ -61,7 +70,7 @@ class Plan:
 
     @property
     def half_width(self) -> Floats:
-        """The half-width that is predicted, of each component; NaN where there was no pilot."""
+        """The half-width that is predicted, of each component; of no use where there was no pilot."""
         return self.chosen.half_width
 
     @property
@@ -72,18 +81,30 @@ class Plan:
 
     def estimate(self) -> Estimate:
         """Run what was chosen, on random numbers that the pilot did not use."""
+        try:
+            made = self._run()
+        except Exception as error:
+            part: Estimate | None = getattr(error, "partial", None)
+            if part is not None:
+                error.partial = self._told(part)  # type: ignore[attr-defined]
+            raise
+        return self._told(made)
+
+    def _run(self) -> Estimate:
         chosen, task = self.chosen, self._task
         if chosen.coarse is None:
             design, count = chosen.designs[0], chosen.n_replicates[0]
             batch = checked_batch_size(self._batch_size, design.n_points, count)
             single = replace(task, design=design, batch_size=batch, warnings=[])
-            made = run_single(single, count, replace(self._options, controls=chosen.controls))
-        else:
-            assert chosen.coefficients is not None
-            generators = [(chosen.coarse.generator, chosen.coarse.cost), (task.generator, 1.0)]
-            levels = levels_of(generators, chosen.designs)
-            sum_of_levels = SumOfLevels(levels, [chosen.coefficients], chosen.n_replicates, 0)
-            made = sum_of_levels.run(replace(task, design=chosen.designs[1]), self._options, self._batch_size)
+            return run_single(single, count, replace(self._options, controls=chosen.controls))
+        assert chosen.coefficients is not None
+        generators = [(chosen.coarse.generator, chosen.coarse.cost), (task.generator, 1.0)]
+        levels = SumOfLevels(levels_of(generators, chosen.designs), [chosen.coefficients], chosen.n_replicates, 0)
+        made = levels.run(replace(task, design=chosen.designs[1]), self._options, self._batch_size)
+        return made if self.names else _with_check(made, chosen.coefficients)
+
+    def _told(self, made: Estimate) -> Estimate:
+        """Return an estimate that says what its plan cost and why."""
         told = replace(made.provenance, pilot_evaluations=self.pilot_evaluations, plan="; ".join(self.reasons))
         return replace(made, provenance=told)
 
@@ -115,10 +136,10 @@ class Plan:
                         "chosen": one is self.chosen,
                     }
                 )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=_COLUMNS)
 
     def readable(self) -> pd.DataFrame:
-        """Return the table for reading: a row a candidate, efficiencies over pairs of the first 8 components."""
+        """Return the table for reading: a row a candidate; of more than 6 components only the mean and the least."""
         import pandas as pd
 
         pairs = self._pairs()
@@ -127,8 +148,11 @@ class Plan:
             efficiency = efficiencies(one, pairs)
             row = {"": "->" if one is self.chosen else "", "candidate": one.name}
             row |= {"replicates": " + ".join(map(str, one.n_replicates)), "evaluations": f"{one.n_evaluations:,}"}
-            row |= {name: f"{value:.2g}" for name, value in zip(self.names[:_SHOWN], efficiency, strict=False)}
-            rows.append(row | {"in the mean": f"{geometric_mean(efficiency):.2g}", "known from": one.known_from})
+            if len(self.names) <= _SHOWN:
+                row |= {name: f"{value:.2g}" for name, value in zip(self.names, efficiency, strict=True)}
+            if len(self.names) > 1:
+                row |= {"overall": f"{geometric_mean(efficiency):.2g}", "least": f"{efficiency.min():.2g}"}
+            rows.append(row | {"known from": one.known_from})
         return pd.DataFrame(rows)
 
     def _pairs(self) -> Candidate:
@@ -143,7 +167,7 @@ class Plan:
             lines += [
                 "efficiency over antithetic pairs, by width, of each component:",
                 self.readable().to_string(index=False),
-                f"({LEGEND})",
+                LEGEND,
             ]
         lines += self.reasons
         if self.names:
@@ -156,4 +180,19 @@ class Plan:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return frame_html(self.readable()) + "".join(f"<p>{reason}</p>" for reason in self.reasons)
+        table = frame_html(self.readable()) + f"<p>{LEGEND}</p>" if self.names else ""
+        return table + "".join(f"<p>{html.escape(reason)}</p>" for reason in self.reasons)
+
+
+def _with_check(made: Estimate, correlation: Floats) -> Estimate:
+    """Warn where the levels do not vary as the correlation that was given says they should."""
+    below, above = (np.ravel(part.standard_error) ** 2 * part.n_replicates for part in made.strata)
+    if not (above > _FAR_OFF * np.maximum(1 - correlation**2, 0.01) * below).any():
+        return made
+    text = (
+        "the difference of the levels varies far more than the correlation that was given says: the coarse generator "
+        "follows the fine one less, or its pair means vary otherwise. Antithetic pairs may do better; look at the "
+        "correlations and the choice of mcgen.plan with 1,000 evaluations or more"
+    )
+    warn_user(text, CoverageWarning)
+    return replace(made, warnings=(*made.warnings, text))

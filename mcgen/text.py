@@ -96,9 +96,13 @@ def summary_text(estimate: Estimate) -> str:
 def _draws(estimate: Estimate) -> dict[str, str]:
     """Return which designs drew how many replicates."""
     p = estimate.provenance
+    if p.level is None and len({_drawn(part.provenance) for part in estimate.strata}) > 1:
+        # Planned one by one, conditions have their own designs.
+        parts = [part.provenance for part in estimate.strata]
+        return {f"condition {one.condition}": f"{_drawn(one)}, {one.n_evaluations:,} evaluations" for one in parts}
     if p.level is None or not estimate.strata:
         return {
-            "design": f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}",
+            "design": _drawn(p),
             "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.strata else ""),
         }
     levels = [part.provenance for part in estimate.strata]
@@ -109,12 +113,20 @@ def _draws(estimate: Estimate) -> dict[str, str]:
     } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
 
 
+def _drawn(p: Provenance) -> str:
+    return f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}"
+
+
 def _taken(level: Provenance) -> str:
     """Return how much of the coarser generator a level takes away, if not simply all."""
     if level.coefficients is None or set(level.coefficients) == {1.0}:
         return ""
     low, high = min(level.coefficients), max(level.coefficients)
-    return f", less {low:.3g} " + ("" if low == high else f"to {high:.3g} ") + "times the coarser one"
+    return (
+        f", less {low:.3g} "
+        + ("" if low == high else f"to {high:.3g} ")
+        + "times the coarser one, which the sum adds again"
+    )
 
 
 def estimate_html(estimate: Estimate) -> str:

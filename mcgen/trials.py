@@ -20,14 +20,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import polygamma, psi
 
-from mcgen.bases import Basis, active_subspace, dct_basis
+from mcgen.bases import Basis, NoGradientError, active_subspace, dct_basis, regression_basis
 from mcgen.controls import quadratic
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
+from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
 from mcgen.levels import OfSomeBlocks, pilot_rows, slopes
 from mcgen.moments import Floats
@@ -38,6 +39,11 @@ from mcgen.variates import Controls
 
 FEWEST_REPLICATES = 4
 """Below so many replicates a trial is not worth what it costs."""
+_WANTED_REPLICATES, _MOST_REPLICATES = 6, 100
+_SMALLEST_NET = 8
+_FEWEST_PAIRS = 8
+# Of what is left for trials, that of the net.
+_OF_NETS = 0.6
 
 MOST_DIRECTIONS = 32
 _MOST_GRADIENTS = 64
@@ -45,7 +51,9 @@ _MOST_GRADIENTS = 64
 _MOST_COMPONENTS = 8
 # Of what a pilot may spend; what is left is for the trials of designs.
 _SHARES = {"gradients": 0.2, "pairs": 0.35, "controls": 0.1}
-_MOST_CONTROLLED = 8
+_MOST_CONTROLLED, _FEWEST_TO_CONTROL = 8, 100
+# Of values for a direction that is found from them.
+_VALUES_A_DIMENSION = 8
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,7 @@ class Pilot:
     tried: dict[Design, int] = field(default_factory=dict)
     doubling: tuple[float, float] = FOUND_DOUBLING
     controls: Controls | None = None
+    skewness_left: float = 0.0
     controlled: LogRatio | None = None
     spent: float = 0.0
 
@@ -185,15 +194,17 @@ def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, 
     pilot.basis = _basis(task, cheapest, pilot, _SHARES["gradients"] * budget)
     source = replace(task, generator=cheapest.on(noise))
     _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
-    designs = designs_to_try(noise, pilot.basis, points)
-    room = (budget - pilot.spent) / max(1, len(designs)) / cheapest.cost
     reference = _reference(task, coarse, cheapest, pilot)
-    for design in designs:
+    for design in designs_to_try(noise, pilot.basis, points, (budget - pilot.spent) / cheapest.cost):
         prior, smaller = FOUND[type(design).__name__], _quarter(design)
         size = design.n_points + (0 if smaller is None else smaller.n_points)
-        n = int(room / size)
+        # Frames come last, with what is left; nothing can go far wrong with them, and they need not be tried.
+        room = (budget - pilot.spent) / cheapest.cost * (1 if isinstance(design, OrthogonalAntithetic) else _OF_NETS)
+        n = min(_MOST_REPLICATES, int(room / size))
         if n < FEWEST_REPLICATES:
-            pilot.gains[design] = LogRatio.of((prior[0], math.hypot(prior[1], math.sqrt(_SCATTER))), len(pilot.within))
+            if isinstance(design, OrthogonalAntithetic):
+                error = math.hypot(prior[1], math.sqrt(_SCATTER))
+                pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.within))
             continue
         work = _log_work(source, design, n, batch_size)
         pilot.spent += n * size * cheapest.cost
@@ -203,11 +214,17 @@ def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, 
     return pilot
 
 
+def affords_pairs(coarse: Sequence[Coarse], budget: float) -> bool:
+    """Tell whether a pilot has enough pairs of the generator and all these coarse ones."""
+    return _SHARES["pairs"] * budget >= 2 * _FEWEST_PAIRS * (1 + sum(one.cost for one in coarse))
+
+
 def _try_controls(source: Task, pilot: Pilot, n_pairs: int, cost: float, batch_size: int | None) -> None:
     """Regress pair means on the squares and products of as many leading coordinates as there are pairs for."""
     noise = source.generator.noise
     r = max((r for r in range(1, _MOST_CONTROLLED + 1) if r * (r + 1) / 2 <= n_pairs / 3), default=0)
-    if pilot.basis is None or r == 0 or not pilot.basis.by_block(noise):
+    # Few pairs do not show how skewed the rest is, on which the interval of controlled means depends most.
+    if pilot.basis is None or r == 0 or n_pairs < _FEWEST_TO_CONTROL or not pilot.basis.by_block(noise):
         return
     controls = quadratic(pilot.basis.leading(min(r, pilot.basis.n_directions)))
     task = replace(source, design=Antithetic())
@@ -220,6 +237,8 @@ def _try_controls(source: Task, pilot: Pilot, n_pairs: int, cost: float, batch_s
     x = np.column_stack([np.ones(n_pairs), x])
     left = means - x @ np.linalg.lstsq(x, means, rcond=None)[0]
     df = n_pairs - x.shape[1]
+    varies = left.std(axis=0) > 0
+    pilot.skewness_left = float(np.abs(skew(left[:, varies])).max(initial=0.0))
     alone = log_variance_of(means.var(axis=0, ddof=1), n_pairs - 1)
     # Both are of the same pairs, so that only what was left has an error of its own.
     gain = LogRatio(alone.value, np.zeros(len(alone.value))).minus(log_variance_of((left**2).sum(axis=0) / df, df))
@@ -252,12 +271,21 @@ def _doubling(by_four: LogRatio) -> tuple[float, float]:
     return max(0.0, mean), float(precision.sum() ** -0.5)
 
 
-def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int) -> list[Design]:
-    """Return designs of about so many points for a noise: orthogonal frames, and a net on leading directions."""
-    smallest = min(block.size for _, block in noise.blocks)
+def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, room: float) -> list[Design]:
+    """Return a net on leading directions, as large as so many evaluations can try, and orthogonal frames.
+
+    Of at most `points` points; no net where there is not even room for one of 8.
+    """
+    found: list[Design] = []
+    if basis is not None:
+        size = points
+        while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > room * _OF_NETS:
+            size //= 2
+        found.append(Subspace(basis, Sobol(size)))
+    steered = [block.size for _, block in noise.blocks if not block.iid]
+    smallest = min(steered, default=1)
     frame = min(points, 1 << int(math.log2(2 * smallest)))
-    found: list[Design] = [OrthogonalAntithetic(frame)] if frame > 2 else []
-    return found if basis is None else [*found, Subspace(basis, Sobol(points))]
+    return [*found, OrthogonalAntithetic(frame)] if frame > 2 else found
 
 
 def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
@@ -266,6 +294,12 @@ def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
     with np.errstate(divide="ignore"):
         value = np.log(variance) - (psi(half) - math.log(half))
     return LogRatio(value, np.full(len(variance), float(polygamma(1, half))))
+
+
+def skew(x: Floats) -> Floats:
+    """Return the skewness of each column."""
+    d = x - x.mean(axis=0)
+    return np.asarray((d**3).mean(axis=0) / (d**2).mean(axis=0) ** 1.5)
 
 
 def _reference(task: Task, coarse: Sequence[Coarse], cheapest: Coarse, pilot: Pilot) -> LogRatio:
@@ -292,32 +326,42 @@ def _shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
 
 
 def _basis(task: Task, source: Coarse, pilot: Pilot, budget: float) -> Basis | None:
-    """Return leading directions from as many gradients as the budget has, else cosines where the noise has axes."""
-    noise = task.generator.noise
+    """Return leading directions from as many gradients as the budget has.
+
+    Where there are none: from values, if these are many for the dimensions, or cosines, if the noise has axes.
+    """
+    noise = source.generator.noise
     dimension = sum(block.size for _, block in noise.blocks if not block.iid)
-    k = len(pilot.within)
-    statistic: Statistic = task.statistic
-    if k > _MOST_COMPONENTS:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(k, _MOST_COMPONENTS))
-        scale = np.sqrt(pilot.point_variance)
-        statistic = Combined(statistic, signs * np.where(scale > 0, 1 / np.maximum(scale, 1e-300), 0.0)[:, None])
-    n = min(_MOST_GRADIENTS, int(budget / (source.cost * (1 + 2 * min(k, _MOST_COMPONENTS)))))
     if dimension == 0:
         return None
+    r, statistic = min(MOST_DIRECTIONS, dimension), _combined(task.statistic, pilot)
+    k = min(len(pilot.within), _MOST_COMPONENTS)
+    each = 1 + 2 * k if hasattr(source.generator, "jacobian") else 3 * k
+    n = min(_MOST_GRADIENTS, int(budget / (source.cost * each)))
+    options: dict[str, Any] = {"seed": task.seed, "condition": task.condition, "coarse": source.generator}
+    options["cost"] = source.cost
     if n >= 2 and hasattr(source.generator, "gradient"):
-        found = active_subspace(
-            task.generator,
-            statistic,
-            min(MOST_DIRECTIONS, dimension),
-            n_gradients=n,
-            seed=task.seed,
-            condition=task.condition,
-            coarse=source.generator,
-            cost=source.cost,
-            at_most=True,
-        )
-        pilot.spent += found.n_evaluations
-        if found.made == "active subspace":
+        try:
+            found = active_subspace(task.generator, statistic, r, n_gradients=n, at_most=True, **options)
+        except NoGradientError as error:
+            warn_user(f"{error}; the plan does without the directions of gradients", GeneratorWarning)
+            pilot.spent += error.n_evaluations
+        else:
+            pilot.spent += found.n_evaluations
             return found
+    evaluations = int(budget / source.cost)
+    if evaluations >= _VALUES_A_DIMENSION * dimension and (pilot.point_variance > 0).any():
+        found = regression_basis(task.generator, statistic, r, n_evaluations=evaluations, **options)
+        pilot.spent += found.n_evaluations
+        return found
     axes = max(sum(n > 1 for n in block.shape) for _, block in noise.blocks if not block.iid)
-    return dct_basis(noise, min(MOST_DIRECTIONS, dimension)) if axes > 1 else None
+    return dct_basis(noise, r) if axes > 1 else None
+
+
+def _combined(statistic: Statistic, pilot: Pilot) -> Statistic:
+    """Return a statistic of few components: itself, or random combinations of many."""
+    k, scale = len(pilot.within), np.sqrt(pilot.point_variance)
+    if k <= _MOST_COMPONENTS:
+        return statistic
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(k, _MOST_COMPONENTS))
+    return Combined(statistic, signs * np.where(scale > 0, 1 / np.maximum(scale, 1e-300), 0.0)[:, None])

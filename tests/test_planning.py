@@ -290,13 +290,13 @@ def test_the_rule_is_better_where_the_correlation_is_true() -> None:
         ({"n": 3}, "at least 2 pairs"),
         ({"condition": [1, 2]}, "a plan is for one condition"),
         ({"interval": "bootstrap-t"}, "no replicate means to resample"),
-        ({"coarse": [(Steep(10), 0.0)]}, "cost of level 0 must be above 0"),
-        ({"coarse": [(Steep(10), 2.0)]}, "from coarse to fine, their costs up"),
+        ({"coarse": [(Steep(10), 0.0)]}, "above 0 and below 1, such as"),
+        ({"coarse": [(Steep(10), 2.0)]}, "above 0 and below 1, such as"),
         ({"coarse": Steep(10)}, "list of pairs"),
         ({"coarse": [(mcgen.as_generator(np.tanh, noise=(3,)), 0.1)]}, "must take the noise of level 1"),
-        ({"coarse": [], "correlation": 0.9}, "pass coarse="),
-        ({"coarse": [(Steep(10), 0.2)], "correlation": 1.5}, r"in \(-1, 1\)"),
-        ({"coarse": [(Steep(10), 0.2)], "correlation": "high"}, r"in \(-1, 1\)"),
+        ({"coarse": [], "correlation": 0.9}, "Pass coarse="),
+        ({"coarse": [(Steep(10), 0.2)], "correlation": 1.5}, r"in \[-1, 1\]"),
+        ({"coarse": [(Steep(10), 0.2)], "correlation": "high"}, r"in \[-1, 1\]"),
     ],
 )
 def test_refused_with_advice(changes: dict[str, Any], message: str) -> None:
@@ -375,11 +375,129 @@ def test_log_variances_are_unbiased_with_the_error_they_say() -> None:
 
 def test_coarse_generators_of_some_blocks_are_adapted() -> None:
     spec = NoiseSpec((("a", mcgen.Block((4,))), ("b", mcgen.Block((4,)))))
-    part = mcgen.as_generator(np.tanh, noise=NoiseSpec((("a", mcgen.Block((4,))),)), name="part")
+    part = mcgen.as_generator(lambda z: np.tanh(z + 0.2), noise=NoiseSpec((("a", mcgen.Block((4,))),)), name="part")
     noise = {"a": np.ones((2, 4), np.float32), "b": np.zeros((2, 4), np.float32)}
-    assert np.allclose(Coarse(part, 0.1).on(spec)(noise), np.tanh(1.0))
-    whole = mcgen.as_generator(lambda z: np.tanh(z["a"]) + 0.1 * z["b"], noise=spec, name="whole")
+    assert np.allclose(Coarse(part, 0.1).on(spec)(noise), np.tanh(1.2))
+    whole = mcgen.as_generator(lambda z: np.tanh(z["a"] + 0.2) + 0.1 * z["b"] ** 2, noise=spec, name="whole")
     plan = planned(generator=whole, statistic=pixel_mean, coarse=[(part, 0.1)])
     made = plan.estimate()
-    assert abs(made.mean) < Z_LIMIT * made.standard_error
+    value = mcgen.estimate(whole, pixel_mean, design=Antithetic(), n_evaluations=100000, seed=3)
+    assert abs(made.mean - value.mean) < Z_LIMIT * np.hypot(made.standard_error, value.standard_error)
     assert FEWEST_FOR_PILOT <= 3200
+
+
+def test_what_pairs_integrate_exactly_is_left_to_them() -> None:
+    linear = mcgen.as_generator(lambda z: z, noise=(16,), name="linear")
+    for statistic in (pixel_mean, stack(pixel_mean, lambda x: np.exp(x.mean(axis=1)), names=("linear", "exp"))):
+        plan = planned(generator=linear, statistic=statistic)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", mcgen.CoverageWarning)
+            made = plan.estimate()
+        assert np.ravel(made.half_width)[0] < 1e-6
+    # An exact component has no veto where another design leaves it exact.
+    coarse = mcgen.as_generator(lambda z: z * (1 + 1e-3), noise=(16,), name="near")
+    plan = planned(generator=linear, statistic=statistic, coarse=[(coarse, 0.02)])
+    assert plan.chosen.coarse is not None
+
+
+def test_a_rare_event_is_not_planned_for() -> None:
+    def rare(x: Any) -> Any:
+        return (x.mean(axis=1) > 3.0).astype(float)
+
+    plan = planned(generator=Steps(), statistic=stack(first_four, rare, names=("mean", "rare")))
+    assert np.isnan(plan.half_width[1])
+    assert "rare did not vary in" in str(plan)
+    with pytest.raises(ValueError, match="did not vary in the pilot"):
+        planned(None, generator=Steps(), statistic=rare, atol=0.001)
+
+
+def test_a_net_is_never_chosen_untried() -> None:
+    torch = pytest.importorskip("torch")
+    from mcgen.adapters import from_torch
+
+    weights = torch.randn(64, 256, generator=torch.Generator().manual_seed(0)) / 16
+    model = from_torch(
+        lambda z: torch.sigmoid(0.2 * z.reshape(len(z), -1) @ weights.T + 0.5), noise=(1, 16, 16), name="near linear"
+    )
+    for n in (1200, 3200):
+        plan = planned(n, generator=model, statistic=pixel_mean, batch_size=None)
+        assert all(one.known_from != "other models" for one in plan.candidates if isinstance(one.designs[0], Subspace))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", mcgen.CoverageWarning)
+            half = plan.estimate().half_width
+        pairs = mcgen.estimate(model, pixel_mean, design=Antithetic(), n_evaluations=n, seed=SEED).half_width
+        assert (pairs / half) ** 2 > 0.7
+
+
+def test_controls_stay_away_from_skewed_rests() -> None:
+    class Exponential(Steep):
+        def coarse(self, steps: int) -> Exponential:
+            return Exponential(steps)
+
+        def __call__(self, z: Any, condition: Any = None) -> Any:
+            return np.exp(z.sum(axis=1, keepdims=True) / 4) * np.ones((1, 4))
+
+    plan = planned(generator=Exponential(), statistic=lambda x: x[:, 0], coarse=[])
+    assert plan.chosen.controls is None
+
+
+def test_correlations_are_checked_by_the_run() -> None:
+    tripled = mcgen.as_generator(lambda z: 3 * Steps(10)(z), noise=NoiseSpec.normal((D,), "float64"), name="tripled")
+    options: dict[str, Any] = {"n_evaluations": 400, "seed": SEED, "correlation": 0.99}
+    with pytest.warns(mcgen.CoverageWarning, match="varies far more than the correlation"):
+        made = mcgen.estimate(Steps(), first_four, design="auto", coarse=[(tripled, 0.2)], **options)
+    assert any("far more" in text for text in made.warnings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", mcgen.CoverageWarning)
+        mcgen.estimate(Steps(), first_four, design="auto", coarse=[(Steps(10), 0.2)], **options)
+
+
+def test_correlations_of_a_plan_serve_short_runs() -> None:
+    plan = planned()
+    assert [len(part) for part in plan.correlations] == [2, 2]
+    coarse = plan.candidates[-1].coarse
+    assert coarse is not None
+    short = planned(400, coarse=[(coarse.generator, coarse.cost)], correlation=plan.correlations[1])
+    assert short.chosen.coarse is not None
+
+
+def test_pilots_run_no_more_than_they_say() -> None:
+    rows: list[int] = []
+
+    class Counting(Steps):
+        def coarse(self, steps: int) -> Counting:
+            return Counting(steps)
+
+        def __call__(self, z: Any, condition: Any = None) -> Any:
+            rows.append(len(z) * self.steps)
+            return super().__call__(z, condition)
+
+    plan = planned(1000, generator=Counting(), batch_size=4096)
+    # The repeat check asks for two rows again in each of the pilot's runs.
+    assert sum(rows) / 50 <= plan.pilot_evaluations + 2 * len(rows)
+
+
+def test_an_error_in_the_run_tells_the_plan_too() -> None:
+    class Breaking(Steps):
+        calls = 0
+
+        def coarse(self, steps: int) -> Breaking:
+            raise TypeError("needs more")
+
+        def __call__(self, z: Any, condition: Any = None) -> Any:
+            Breaking.calls += 1
+            if Breaking.calls > 40:
+                raise RuntimeError("broken")
+            return super().__call__(z, condition)
+
+    plan = mcgen.plan(Breaking(), first_four, n_evaluations=3200, seed=SEED)
+    with pytest.raises(RuntimeError, match="broken") as caught:
+        plan.estimate()
+    assert caught.value.partial.provenance.pilot_evaluations == plan.pilot_evaluations  # type: ignore[attr-defined]
+
+
+def test_plans_show_as_html_with_and_without_a_pilot() -> None:
+    assert "net" in planned()._repr_html_()
+    assert "below 1,000" in planned(200)._repr_html_()
+    assert len(planned(200).to_frame()) == 0
+    assert "half_width" in planned(200).to_frame()

@@ -206,7 +206,7 @@ def auto_table(n_evaluations: int = 12_800) -> pd.DataFrame:
         row: dict[str, Any] = {"dimensions": d}
         designs: dict[str, Any] = {"auto": "auto", "pairs": mcgen.Antithetic()}
         for name, design in designs.items():
-            sampler = _Sampler(d)
+            sampler: Any = _Sampler(d)
             start = time.perf_counter()
             made = mcgen.estimate(
                 sampler, lambda x: x.mean(axis=1), design=design, n_evaluations=n_evaluations, seed=0, batch_size=64

@@ -111,7 +111,7 @@ RIVALS: dict[str, Rival] = {
     "mcgen, Sobol' 64 on active subspace": _by_design(active),
     f"mcgen, {AUTO}": _by_auto,
 }
-COVERED = {400: 4000, 1200: 1000, 3200: 500}
+COVERED = {400: 4000, 1200: 1000}
 """Repetitions of auto, by evaluations: 400 are spent by rule, more after a pilot."""
 
 
