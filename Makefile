@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test docs bench validate coverage models lint types clean
+.PHONY: demo test docs bench validate coverage efficiency models lint types clean
 
 demo: $(STAMP)
 	$(BIN)/mcgen demo
@@ -25,6 +25,10 @@ validate: coverage
 
 coverage: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation coverage
+
+# What is not measured yet; an hour or two for all.
+efficiency: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation efficiency
 
 models: $(STAMP)
 	$(BIN)/python -m mcgen.validation models

@@ -100,7 +100,7 @@ def _estimate(options: argparse.Namespace) -> Estimate:
     return estimate(
         load(options.generator),
         statistic_named(options.statistic),
-        design=design_named(options.design, options.n_points),
+        design="auto" if options.design == "auto" else design_named(options.design, options.n_points),
         **_run_options(options),
     )
 
@@ -170,11 +170,11 @@ def design_named(text: str, n_points: int | None) -> Design:
     if name == "subspace":
         raise ValueError(
             "a Subspace is made in Python, from the directions of its basis: mcgen.Subspace(mcgen.bases.dct_basis("
-            "generator.noise, 32)); on the command line take another design, such as sobol:64"
+            "generator.noise, 32)); on the command line mcgen estimate --design auto finds directions itself"
         )
     raise ValueError(
         f"a design is one of {', '.join(_FIXED_DESIGNS)}, k-antithetic:K, sobol:N (N a power of two), "
-        f"latin-hypercube:N or orthogonal:N (N even); got {text!r}"
+        f"latin-hypercube:N or orthogonal:N (N even), and auto for mcgen estimate; got {text!r}"
         + (f" with --n-points {n_points}" if n_points is not None else "")
     )
 
@@ -208,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--design",
         required=True,
-        help="monte-carlo, antithetic, k-antithetic:K, sobol:N, latin-hypercube:N or orthogonal:N",
+        help="auto (by a pilot), monte-carlo, antithetic, k-antithetic:K, sobol:N, latin-hypercube:N, orthogonal:N",
     )
     one.add_argument("--n-points", type=int, help="points of the design, where its name does not say them")
     several = commands.add_parser("compare", help="compare designs on your own generator")

@@ -72,6 +72,13 @@ def test_compare_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "KAntithetic(k=8)" in capsys.readouterr().out
 
 
+def test_auto_is_a_design_of_estimate(capsys) -> None:
+    assert main(["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design", "auto", *RUN]) == 0
+    assert "seed" in capsys.readouterr().out
+    assert main(["compare", "mymodel:generator", "--statistic", "pixel_mean", "--designs", "auto", *RUN]) == 2
+    assert "auto for mcgen estimate" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "design"),
     [("latin-hypercube:10", mcgen.LatinHypercube(10)), ("orthogonal:8", mcgen.OrthogonalAntithetic(8))],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from dataclasses import replace
@@ -305,14 +306,16 @@ def test_statistics_of_the_plane() -> None:
 # The rivals
 
 
-@pytest.mark.parametrize("label", ["scipy.stats.qmc by hand, 50 x 64", "QMCPy CubQMCRepStudentT, 50 x 64"])
+# QMCPy is for benchmarks alone, and compiles itself: where it is not there, it is not tried.
+COMPARED = ["scipy.stats.qmc by hand, 50 x 64", "mcgen, auto"]
+COMPARED += ["QMCPy CubQMCRepStudentT, 50 x 64"] if importlib.util.find_spec("qmcpy") else []
+
+
+@pytest.mark.filterwarnings("ignore:the replicate means")
+@pytest.mark.parametrize("label", COMPARED)
 def test_rivals_estimate_the_same_at_the_same_cost(label: str) -> None:
-    if "QMCPy" in label:
-        pytest.importorskip("qmcpy")
     rival, pairs = RIVALS[label], RIVALS["mcgen, antithetic pairs"]
-    assert rival is not None
-    assert pairs is not None
     case = small()
     (mean, half, n), (other, width, as_many) = rival(case, 3200, 0), pairs(case, 3200, 0)
-    assert n == as_many == 3200
+    assert 0.97 * 3200 < n <= as_many == 3200
     assert (np.abs(mean - other) < 6 * np.hypot(half, width)).all()

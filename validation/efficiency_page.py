@@ -146,6 +146,31 @@ def summary(n: int, baseline: str) -> Callable[[Numbers], str]:
     return table
 
 
+def auto_table(numbers: Numbers) -> str:
+    """Return what auto gains in the mean and on the worst component of each case, and the best that was not auto."""
+    rows = []
+    for name in CASES:
+        found = numbers.get(name, {})
+        row = [name]
+        for n in BUDGETS:
+            over = {label: relative_efficiency(found.get(label), found.get(PAIRS), n) for label in CANDIDATES}
+            own, plain = over.pop(AUTO), relative_efficiency(found.get(AUTO), found.get(PLAIN), n)
+            if own is None or plain is None:
+                row += [_MISSING] * (4 if n == BUDGETS[0] else 2)
+                continue
+            value, low, high = _ends(*own)
+            row += [with_interval(value[-1], low[-1], high[-1]), _short(np.nanmin(value[:-1]))]
+            if n == BUDGETS[0]:
+                best = max((label for label in over if over[label]), key=lambda label: float(over[label][0][-1]))  # type: ignore[index]
+                against = over[best]
+                assert against is not None
+                row += [_short(np.nanmin(plain[0][:-1])), f"{value[-1] / against[0][-1]:.2f} of {best}"]
+        rows.append(row)
+    large, small = BUDGETS
+    head = ["case", f"n = {large:,}: mean", "least", "least over Monte Carlo", "beside the best other"]
+    return markdown_table([*head, f"n = {small}: mean", "least"], rows)
+
+
 def case_tables(numbers: Numbers) -> str:
     """Return the tables of every case, each below its name."""
     parts = [text for name in CASES if name in numbers for text in _case_text(name, numbers[name])]
@@ -279,6 +304,7 @@ TABLES: dict[str, Callable[[Numbers], str]] = {
         for baseline in (PAIRS, PLAIN)
         for n in BUDGETS
     },
+    "auto": auto_table,
     "measured": made_with,
     "rivals": against_table,
     "coverage of auto": coverage_table,
