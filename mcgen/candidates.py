@@ -37,7 +37,7 @@ _UNSEEN = 0.25
 _REPLICATES_OF_NETS = 26
 _FEWEST_OF_SINGLE = 40
 _LARGEST_NET = 1024
-_POINTS_ABOVE = 16
+_POINTS_ABOVE, _MOST_ODD = 16, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +176,7 @@ class Weighing:
     def candidates(self, budget: float) -> list[Candidate]:
         """Return all ways that so many evaluations are enough for; Monte Carlo and pairs come first."""
         pilot = self.pilot
-        k, pairs = len(pilot.within), len(pilot.pairs)
+        k, pairs = len(pilot.variance), len(pilot.pairs)
         with np.errstate(divide="ignore"):
             points = LogRatio(np.log(pilot.point_variance), np.full(k, 1 / pairs))
         even = log_variance_of(2 * pilot.variance, pairs - 1)
@@ -237,12 +237,15 @@ class Weighing:
             below = log_variance_of(2 * self.pilot.below[number].var(axis=0, ddof=1), len(self.pilot.pairs) - 1)
             nothing = LogRatio(np.zeros_like(below.value), np.zeros_like(below.value))
             for design, gain in {Antithetic(): nothing, **self.pilot.gains}.items():
-                for above in self._above():
+                for above in self._above(number):
                     yield self._sum(number, coarse, design, (below, gain), above, budget)
 
-    def _above(self) -> list[Design]:
-        basis = self.pilot.basis
-        return [Antithetic()] if basis is None else [Antithetic(), Subspace(basis, Sobol(_POINTS_ABOVE))]
+    def _above(self, number: int) -> list[Design]:
+        """Return pairs, and a small net where the difference is not mostly odd: pairs take that away, nets do not."""
+        basis, odd = self.pilot.basis, self.pilot.odd_differences[number]
+        if basis is None or odd.max(initial=0.0) > _MOST_ODD:
+            return [Antithetic()]
+        return [Antithetic(), Subspace(basis, Sobol(_POINTS_ABOVE))]
 
     def _sum(
         self,

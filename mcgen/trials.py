@@ -109,10 +109,12 @@ class Pilot:
     ----------
     pairs : ndarray of shape (n_pairs, k)
         Of the generator.
-    within : ndarray of shape (k,)
-        Mean squared deviation inside pairs.
+    within : ndarray of shape (n_pairs, k)
+        Mean squared deviations inside them.
     below : list of ndarray of shape (n_pairs, k)
         The same pairs of each coarse generator.
+    odd_differences : list of ndarray of shape (k,)
+        Of the variance of the difference to each coarse generator the share that is odd in the noise.
     basis : Basis or None
         Leading directions.
     gains : dict of LogRatio
@@ -128,6 +130,7 @@ class Pilot:
     pairs: Floats
     within: Floats
     below: list[Floats]
+    odd_differences: list[Floats] = field(default_factory=list)
     basis: Basis | None = None
     gains: dict[Design, LogRatio] = field(default_factory=dict)
     tried: dict[Design, int] = field(default_factory=dict)
@@ -145,13 +148,7 @@ class Pilot:
     @property
     def point_variance(self) -> Floats:
         """Of one value, shape (k,)."""
-        return self.within + self.variance
-
-    @property
-    def odd_share(self) -> Floats:
-        """Of the variance of one value that is odd in the noise, which pairs take away."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.nan_to_num(1 - self.variance / self.point_variance))
+        return np.asarray(self.within.mean(axis=0) + self.variance)
 
     def correlation(self, number: int) -> Floats:
         """Return the correlation of pair means of the generator and of a coarse one, shape (k,)."""
@@ -190,7 +187,9 @@ def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, 
     n_pairs = max(FEWEST_REPLICATES, int(_SHARES["pairs"] * budget / each))
     generators = [task.generator, *(one.on(noise) for one in coarse)]
     rows = pilot_rows(replace(task, design=Antithetic()), generators, n_pairs, batch_size, "plan")
-    pilot = Pilot(rows[0][0], rows[0][1].mean(axis=0), [means for means, _ in rows[1:]], spent=n_pairs * each)
+    below = [means for means, _ in rows[1 : 1 + len(coarse)]]
+    pilot = Pilot(rows[0][0], rows[0][1], below, spent=n_pairs * each)
+    pilot.odd_differences = [odd_share(*rows_of) for rows_of in rows[1 + len(coarse) :]]
     pilot.basis = _basis(task, cheapest, pilot, _SHARES["gradients"] * budget)
     source = replace(task, generator=cheapest.on(noise))
     _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
@@ -204,7 +203,7 @@ def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, 
         if n < FEWEST_REPLICATES:
             if isinstance(design, OrthogonalAntithetic):
                 error = math.hypot(prior[1], math.sqrt(_SCATTER))
-                pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.within))
+                pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.variance))
             continue
         work = _log_work(source, design, n, batch_size)
         pilot.spent += n * size * cheapest.cost
@@ -212,6 +211,13 @@ def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, 
         if smaller is not None:
             pilot.doubling = _doubling(_log_work(source, smaller, n, batch_size).minus(work))
     return pilot
+
+
+def odd_share(means: Floats, within: Floats) -> Floats:
+    """Return of the variance of one value the share that pairs take away, from their means and deviations (R, k)."""
+    even, odd = means.var(axis=0, ddof=1), within.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.nan_to_num(odd / (even + odd)))
 
 
 def affords_pairs(coarse: Sequence[Coarse], budget: float) -> bool:
@@ -335,7 +341,7 @@ def _basis(task: Task, source: Coarse, pilot: Pilot, budget: float) -> Basis | N
     if dimension == 0:
         return None
     r, statistic = min(MOST_DIRECTIONS, dimension), _combined(task.statistic, pilot)
-    k = min(len(pilot.within), _MOST_COMPONENTS)
+    k = min(len(pilot.variance), _MOST_COMPONENTS)
     each = 1 + 2 * k if hasattr(source.generator, "jacobian") else 3 * k
     n = min(_MOST_GRADIENTS, int(budget / (source.cost * each)))
     options: dict[str, Any] = {"seed": task.seed, "condition": task.condition, "coarse": source.generator}
@@ -360,7 +366,7 @@ def _basis(task: Task, source: Coarse, pilot: Pilot, budget: float) -> Basis | N
 
 def _combined(statistic: Statistic, pilot: Pilot) -> Statistic:
     """Return a statistic of few components: itself, or random combinations of many."""
-    k, scale = len(pilot.within), np.sqrt(pilot.point_variance)
+    k, scale = len(pilot.variance), np.sqrt(pilot.point_variance)
     if k <= _MOST_COMPONENTS:
         return statistic
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(k, _MOST_COMPONENTS))

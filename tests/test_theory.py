@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -86,6 +86,8 @@ def test_process_is_a_semigroup_that_forgets(mixture: Mixture, s: float, t: floa
 @given(st.floats(0.05, 3), st.floats(-2, 2))
 def test_divergence_is_finite_for_variances_under_two_only(v: float, m: float) -> None:
     """Of one component in closed form: exp(m^2 / (2 - v)) / sqrt(v (2 - v)) - 1."""
+    # Beyond, it is finite but no double.
+    assume(v >= 2 or m**2 / (2 - v) < 700)
     found = chi_square(Mixture(np.ones(1), np.array([[m]]), np.array([[v]])))
     if v < 2:
         assert np.log1p(found) == pytest.approx(m**2 / (2 - v) - math.log(v * (2 - v)) / 2)

@@ -154,7 +154,7 @@ def auto_table(numbers: Numbers) -> str:
         row = [name]
         for n in BUDGETS:
             over = {label: relative_efficiency(found.get(label), found.get(PAIRS), n) for label in CANDIDATES}
-            own, plain = over.pop(AUTO), relative_efficiency(found.get(AUTO), found.get(PLAIN), n)
+            own, plain = over.pop(AUTO, None), relative_efficiency(found.get(AUTO), found.get(PLAIN), n)
             if own is None or plain is None:
                 row += [_MISSING] * (4 if n == BUDGETS[0] else 2)
                 continue
