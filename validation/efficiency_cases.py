@@ -112,9 +112,8 @@ class Case:
         if self.name not in _CORRELATIONS:
             task = Task(self.generator, self.statistic, Antithetic(), PILOT_SEED, (), self.condition, 0)
             n_pairs = min(400, self.evaluations // 16)
-            fine, below = (
-                means for means, _ in pilot_rows(task, [self.generator, coarse[0]], n_pairs, self.batch_size, "known")
-            )
+            rows = pilot_rows(task, [self.generator, coarse[0]], n_pairs, self.batch_size, "known")
+            (fine, _), (below, _) = rows[:2]
             _CORRELATIONS[self.name] = [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(fine.T, below.T, strict=True)]
         return _CORRELATIONS[self.name]
 
