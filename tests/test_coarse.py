@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import SEED, Z_LIMIT
+
+pytest.importorskip("torch")
+
+import torch
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo
