@@ -36,9 +36,19 @@ def pages() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
+# Modules of validation that import torch at their head.
+TORCH_ITSELF = tuple(
+    f"validation.{name}"
+    for name in (
+        *("demo", "benchmarks", "models", "model_page", "image_mixtures"),
+        *("efficiency", "efficiency_cases", "efficiency_page", "efficiency_rivals"),
+    )
+)
+
+
 @pytest.mark.parametrize("name", module_names())
 def test_docstring_examples(name: str) -> None:
-    if name.startswith("mcgen.adapters.") or name.endswith((".demo", ".benchmarks", ".models", ".model_page")):
+    if name.startswith("mcgen.adapters.") or name.endswith(TORCH_ITSELF):
         pytest.importorskip("torch")
     if NEEDS_TORCH & set(example_lines(name)):
         pytest.importorskip("torch")
