@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from mcgen.arguments import stream_of
-from mcgen.arrays import leading_length
 from mcgen.errors import RunError
 from mcgen.estimates import Estimate, weighted_sum
 from mcgen.execution import (
@@ -30,7 +29,7 @@ from mcgen.execution import (
     with_options,
 )
 from mcgen.generators import Generator, name_of
-from mcgen.laws import values_of
+from mcgen.laws import values_of_each
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.run import Task
@@ -162,13 +161,8 @@ class _EachAndAverage:
         return name_of(self.statistic)
 
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
-        n = leading_length(samples)
-        columns = [values_of(self.statistic, part, n) for part in samples]
-        if len({column.shape for column in columns}) > 1:
-            raise RunError(
-                f"statistic {self.name!r} gave components of shapes {[column.shape[1:] for column in columns]} "
-                "under the conditions; to average they must be the same. Estimate the conditions one by one"
-            )
+        where = "under the conditions; to average they must be the same. Estimate the conditions one by one"
+        columns = values_of_each(self.statistic, samples, where)
         values = np.stack(columns, axis=1)
         average = np.einsum("c,nc...->n...", self.weights, values)
         return np.concatenate([values, average[:, None]], axis=1)

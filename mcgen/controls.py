@@ -51,7 +51,7 @@ from mcgen.errors import RunError
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of
 from mcgen.moments import Floats
-from mcgen.noise import BlockNoise, Noise, NoiseSpec
+from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.statistics import Statistic
 from mcgen.variates import Controls, FittedControls, OfSpec, length_of
 
@@ -175,10 +175,8 @@ class _Surrogate(OfSpec):
             )
 
     def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
-        n, names = length_of(noise), tuple(name for name, _ in self.generator.noise.blocks)
-        own = noise
-        if not isinstance(noise, np.ndarray) and len(names) < len(spec.blocks):
-            own = noise[names[0]] if len(names) == 1 else BlockNoise(noise.__getitem__, names)
+        n = length_of(noise)
+        own = noise_of(self.generator.noise, noise) if len(self.generator.noise.blocks) < len(spec.blocks) else noise
         values = values_of(self.statistic, self.generator(own, self.condition), n)
         if values.shape[1:] != self.shape:
             raise RunError(

@@ -77,6 +77,18 @@ def values_of(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
     return values
 
 
+def values_of_each(statistic: Callable[[Any], Any], samples: tuple[Any, ...], where: str) -> list[Floats]:
+    """Return the statistic's values of several samples made from the same noise, or refuse those of other shapes."""
+    n = leading_length(samples)
+    columns = [values_of(statistic, part, n) for part in samples]
+    if len({column.shape for column in columns}) > 1:
+        raise RunError(
+            f"statistic {name_of(statistic)!r} gave components of shapes {[column.shape[1:] for column in columns]} "
+            f"{where}"
+        )
+    return columns
+
+
 def require_components(statistic: object, values: Floats, batch: Batch, components: tuple[int, ...] | None) -> None:
     """Refuse values without components, or with other components than those of the first batch."""
     if values[:1].size == 0 or (components is not None and values.shape[1:] != components):

@@ -26,16 +26,14 @@ from typing import Any
 import numpy as np
 
 from mcgen.arguments import checked_batch_size
-from mcgen.arrays import leading_length
 from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
-from mcgen.errors import RunError
 from mcgen.estimates import Estimate, weighted_sum
 from mcgen.execution import RunOptions, run_single, with_options
 from mcgen.generators import Generator, name_of
-from mcgen.laws import values_of
+from mcgen.laws import values_of_each
 from mcgen.moments import Floats, varies_by_rounding
-from mcgen.noise import BlockNoise, Noise, NoiseSpec
+from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.statistics import Statistic
@@ -253,10 +251,7 @@ class OfSomeBlocks:
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Return its samples."""
-        assert not isinstance(noise, np.ndarray)
-        names = tuple(name for name, _ in self.generator.noise.blocks)
-        own = noise[names[0]] if len(names) == 1 else BlockNoise(noise.__getitem__, names)
-        return self.generator(own, condition)
+        return self.generator(noise_of(self.generator.noise, noise), condition)
 
 
 @dataclass(frozen=True)
@@ -285,12 +280,7 @@ class _EachOf:
         return name_of(self.statistic)
 
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
-        n = leading_length(samples)
-        columns = [values_of(self.statistic, part, n) for part in samples]
-        if len({column.shape for column in columns}) > 1:
-            raise RunError(
-                f"statistic {self.name!r} gave components of shapes {[column.shape[1:] for column in columns]} for "
-                "generators that stand for each other; they need the same"
-            )
-        flat = [column.reshape(n, -1) for column in columns]
+        where = "for generators that stand for each other; they need the same"
+        columns = values_of_each(self.statistic, samples, where)
+        flat = [column.reshape(len(column), -1) for column in columns]
         return np.concatenate([*flat, *(flat[0] - other for other in flat[1:])], axis=1)

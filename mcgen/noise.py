@@ -196,3 +196,10 @@ def _checked_shape(shape: Shape) -> Shape:
     if any(side < 1 for side in sides):
         raise ValueError(f"every side of a noise shape must be at least 1; got {sides}")
     return sides
+
+
+def noise_of(spec: NoiseSpec, noise: Noise) -> Noise:
+    """Return of noise of several blocks those of a spec, lazily: an array where that has one."""
+    assert not isinstance(noise, np.ndarray)
+    names = tuple(name for name, _ in spec.blocks)
+    return noise[names[0]] if len(names) == 1 else BlockNoise(noise.__getitem__, names)
