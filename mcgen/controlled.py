@@ -88,7 +88,7 @@ class Beside:
     """
 
     def __init__(self, statistic: Statistic, shape: tuple[int, ...] | None = None) -> None:
-        self.statistic, self.shape = statistic, shape
+        self.statistic, self.own_shape = statistic, shape
 
     @property
     def name(self) -> str:
@@ -98,18 +98,18 @@ class Beside:
     @property
     def n_components(self) -> int:
         """k, known after the first values."""
-        assert self.shape is not None
-        return int(np.prod(self.shape))
+        assert self.own_shape is not None
+        return int(np.prod(self.own_shape))
 
     def __call__(self, samples: tuple[Any, Floats]) -> Floats:
         """Return the values, those of the statistic first."""
         own, controls = samples
         values = values_of(self.statistic, own, len(controls))
-        self.shape = values.shape[1:] if self.shape is None else self.shape
-        if values.shape[1:] != self.shape or self.n_components == 0:
+        self.own_shape = values.shape[1:] if self.own_shape is None else self.own_shape
+        if values.shape[1:] != self.own_shape or self.n_components == 0:
             raise RunError(
                 f"statistic {self.name!r} returned components of shape {values.shape[1:]}, where one or more, and "
-                f"{self.shape} as before or as its control coefficients, are needed; fit them to the same statistic"
+                f"{self.own_shape} as before or as its control coefficients, are needed; fit them to the same statistic"
             )
         return np.concatenate([values.reshape(len(controls), -1), controls], axis=1)
 
@@ -193,7 +193,7 @@ class ControlledRun:
     @property
     def plain_task(self) -> Task:
         """The task without the controls, with what the run has told of it."""
-        return replace(self._plain, components=self._beside.shape, rounding=self.task.rounding)
+        return replace(self._plain, components=self._beside.own_shape, rounding=self.task.rounding)
 
     def rows(self, rows: ReplicateMeans) -> ReplicateMeans:
         """Return what is to be tallied of some replicates: corrected and plain means where coefficients are fixed."""
@@ -223,7 +223,7 @@ class ControlledRun:
         if not enough:
             text = f"{self._controls.name}, not used"
             warnings = (f"the controls were not used: {too_many(self._controls, int(varies.sum()), n, self.task)}",)
-        made = Tally(n, True)
+        made = Tally(True)
         made.add(_joined(ReplicateMeans(0, *kept, None, 1), residuals, plain, kept[1][:, :k]))
         return Corrected(made, rank, text, warnings)
 
@@ -304,7 +304,7 @@ def too_many(controls: NoiseFunctions, found: int, n_replicates: int, task: Task
 
 def tallied(task: Task, n_replicates: int) -> Tally:
     """Return all replicate means of a task."""
-    tally = Tally(n_replicates, True)
+    tally = Tally(True)
     for rows in task.evaluate(range(n_replicates)):
         tally.add(rows)
     return tally

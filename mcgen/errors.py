@@ -23,6 +23,30 @@ class NonFiniteError(RunError):
     """A NaN or an infinity among the samples or the values of the statistic."""
 
 
+class StoreError(RuntimeError):
+    """A store that can't be used: damaged, of another run, in use, or on a disk that takes no more.
+
+    Attributes
+    ----------
+    partial : Estimate or None
+        What the finished replicates give, where a run was under way.
+    """
+
+    partial: Any = None
+
+
+class WorkerError(RuntimeError):
+    """An executor that can't go on: it is shut down, its workers died, hang, or lack what they need.
+
+    Attributes
+    ----------
+    partial : Estimate or None
+        What the finished replicates give, where there are enough.
+    """
+
+    partial: Any = None
+
+
 class CoverageWarning(UserWarning):
     """The interval may cover less often than its confidence level says."""
 

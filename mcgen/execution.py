@@ -122,7 +122,7 @@ def run(task: Task, n_replicates: int, options: RunOptions, finish: Callable[[Ta
     What is interrupted from the keyboard returns it for the replicates that came; an exception carries it as its
     ``partial``. With fewer than two replicates there is nothing to make.
     """
-    tally, controlled = Tally(n_replicates, options.keeps), controlled_run(task, n_replicates, options.controls)
+    tally, controlled = Tally(options.keeps), controlled_run(task, n_replicates, options.controls)
     label = f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
     bar = Progress(n_replicates * task.design.n_points, label, options.progress, options.confidence_level)
     clock, interrupted = Clock(), False

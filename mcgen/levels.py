@@ -118,7 +118,7 @@ def pilot_rows(
         batch_size=_batch_size(batch_size, task.design, n_replicates),
         warnings=[],
     )
-    tally = Tally(n_replicates, True)
+    tally = Tally(True)
     for rows in joint.evaluate(range(n_replicates)):
         tally.add(rows)
     kept = tally.kept()

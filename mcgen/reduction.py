@@ -6,6 +6,8 @@ aligned leaves of 256 replicates, merged in order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,56 @@ from mcgen.moments import Floats, Moments, ReplicateMeans
 
 LEAF = 256
 """Points of a replicate, or replicates, that are summed at a time."""
+KEPT_VALUES = 2**20
+"""Replicate means are kept up to so many numbers, where nobody said whether they are to be."""
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """The moments of a whole leaf, which is all that a long run keeps of it.
+
+    Attributes
+    ----------
+    start : int
+        Number of its first replicate, a multiple of `LEAF`.
+    moments : Moments
+        Of its `LEAF` replicates.
+    """
+
+    start: int
+    moments: Moments
+
+    def __len__(self) -> int:
+        return LEAF
+
+
+Segment = ReplicateMeans | Leaf
+"""Finished replicates: some rows, or a whole leaf."""
+
+
+def keeps_rows(keep: bool | None, n_replicates: int, k: int) -> bool:
+    """Tell whether replicate means are kept; by default up to `KEPT_VALUES` numbers."""
+    return n_replicates * k <= KEPT_VALUES if keep is None else keep
+
+
+def segments_of(rows: Iterable[ReplicateMeans], keep: bool) -> list[Segment]:
+    """Return consecutive rows, cut at leaves and joined inside them; whole leaves as their moments unless kept."""
+    found: list[Segment] = []
+    pending: list[ReplicateMeans] = []
+    for part in rows:
+        while len(part):
+            room = LEAF - part.start % LEAF
+            pending.append(part[:room])
+            if room <= len(part):
+                found.append(_segment(pending, keep))
+                pending = []
+            part = part[room:]
+    return [*found, _segment(pending, keep)] if pending else found
+
+
+def _segment(parts: list[ReplicateMeans], keep: bool) -> Segment:
+    rows = joined(parts)
+    return rows if keep or len(rows) < LEAF else Leaf(rows.start, Moments.of(rows))
 
 
 class Reduction:
@@ -64,58 +116,59 @@ class Reduction:
 
 
 class Tally:
-    """Replicate means coming in, in order: moments by leaves, and the means themselves where they are kept.
+    """Finished replicates coming in, in order: moments by leaves, and the means themselves where they are kept.
 
     Parameters
     ----------
-    n_replicates : int
-        How many will come.
     keep : bool or None
         Keep the replicate means; None keeps them up to `KEPT_VALUES` numbers.
     """
 
-    KEPT_VALUES = 2**20
-
-    def __init__(self, n_replicates: int, keep: bool | None) -> None:
-        self._n_replicates, self._keep = n_replicates, keep
+    def __init__(self, keep: bool | None) -> None:
+        self._keep = keep
         self._merged: Moments | None = None
         self._pending: list[ReplicateMeans] = []
-        self._kept: tuple[Floats, Floats] | None = None
+        self._kept: list[tuple[Floats, Floats]] | None = []
         self.count = 0
 
-    def add(self, rows: ReplicateMeans) -> None:
-        """Take the next rows."""
-        if self.count == 0:
-            self._start_keeping(rows.means.shape[1])
+    def add(self, segment: Segment) -> None:
+        """Take the next replicates; a whole leaf comes where one begins."""
+        self.count += len(segment)
+        if isinstance(segment, Leaf):
+            assert not self._pending
+            self._merged = segment.moments if self._merged is None else self._merged.merge(segment.moments)
+            self._kept = None
+            return
+        if not keeps_rows(self._keep, self.count, segment.means.shape[1]):
+            self._kept = None
         if self._kept is not None:
-            place = slice(self.count, self.count + len(rows))
-            self._kept[0][place], self._kept[1][place] = rows.means, rows.within
-        self.count += len(rows)
-        while len(rows):
-            room = LEAF - rows.start % LEAF
-            self._pending.append(rows[:room])
-            if room <= len(rows):
+            self._kept.append((segment.means, segment.within))
+        while len(segment):
+            room = LEAF - segment.start % LEAF
+            self._pending.append(segment[:room])
+            if room <= len(segment):
                 self._merged, self._pending = self.moments(), []
-            rows = rows[room:]
+            segment = segment[room:]
 
     def moments(self) -> Moments | None:
         """Return the moments of all that came; None where nothing did."""
         if not self._pending:
             return self._merged
-        leaf = Moments.of(_joined(self._pending))
+        leaf = Moments.of(joined(self._pending))
         return leaf if self._merged is None else self._merged.merge(leaf)
 
     def kept(self) -> tuple[Floats, Floats] | None:
         """Return the replicate means and the mean squared deviations within, each (R, k), where they are kept."""
-        return None if self._kept is None else (self._kept[0][: self.count], self._kept[1][: self.count])
+        if not self._kept:
+            return None
+        if len(self._kept) > 1:
+            means, within = zip(*self._kept, strict=True)
+            self._kept = [(np.concatenate(means), np.concatenate(within))]
+        return self._kept[0]
 
-    def _start_keeping(self, k: int) -> None:
-        small = self._n_replicates * k <= self.KEPT_VALUES
-        if self._keep or (self._keep is None and small):
-            self._kept = (np.empty((self._n_replicates, k)), np.empty((self._n_replicates, k)))
 
-
-def _joined(parts: list[ReplicateMeans]) -> ReplicateMeans:
+def joined(parts: list[ReplicateMeans]) -> ReplicateMeans:
+    """Return consecutive rows as one."""
     indicators = [part.ones for part in parts if part.ones is not None]
     return ReplicateMeans(
         parts[0].start,

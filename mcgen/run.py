@@ -43,6 +43,28 @@ _USUAL_DRAW = 2**21
 _LARGEST_DRAW = 2**24
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What the first batch of a run told.
+
+    Attributes
+    ----------
+    components : tuple of int
+        Trailing shape of the statistic's values.
+    rounding : float
+        Relative rounding error of the samples' type.
+    warnings : tuple of str
+        What it gave cause to warn of.
+    own_shape : tuple of int or None
+        Of a statistic beside which controls stand: its own components.
+    """
+
+    components: tuple[int, ...]
+    rounding: float
+    warnings: tuple[str, ...]
+    own_shape: tuple[int, ...] | None = None
+
+
 @dataclass
 class Task:
     """All that determines the replicate means of a run, and what its first batch told.
@@ -55,6 +77,8 @@ class Task:
         What the first batch gave cause to warn of.
     rounding : float
         Relative rounding error of the samples' type.
+    checked : bool
+        Whether the first batch need not be run twice: another process has.
     """
 
     generator: Generator
@@ -67,6 +91,29 @@ class Task:
     components: tuple[int, ...] | None = None
     warnings: list[str] = field(default_factory=list)
     rounding: float = 0.0
+    checked: bool = False
+
+    @property
+    def group(self) -> int:
+        """How many replicates meet the model together."""
+        return max(1, self.batch_size // self.design.n_points)
+
+    def facts(self) -> Facts:
+        """Return what the first batch told."""
+        assert self.components is not None
+        return Facts(self.components, self.rounding, tuple(self.warnings), getattr(self.statistic, "own_shape", None))
+
+    def learn(self, facts: Facts) -> None:
+        """Take what another process's first batch told, or refuse what does not go with what is known."""
+        if self.components not in (None, facts.components):
+            raise RunError(
+                f"statistic {name_of(self.statistic)!r} returned components of shape {facts.components}, where "
+                f"{self.components} as before are needed; every sample must give the same number of values"
+            )
+        self.components, self.rounding = facts.components, max(self.rounding, facts.rounding)
+        self.warnings += [text for text in facts.warnings if text not in self.warnings]
+        if getattr(self.statistic, "own_shape", ...) is None:
+            self.statistic.own_shape = facts.own_shape  # type: ignore[attr-defined]
 
     def evaluate(self, replicates: range) -> Iterator[ReplicateMeans]:
         """Yield the replicate means of a range of replicates, group by group, in order.
@@ -87,7 +134,7 @@ class Task:
 
     def _groups(self, replicates: range) -> Iterator[tuple[range, Noise | None]]:
         """Yield the groups that hold the replicates and their noise, None where it is to be drawn batch by batch."""
-        group = max(1, self.batch_size // self.design.n_points)
+        group = self.group
         size = group * self.design.n_points * self.generator.noise.dimension
         first = replicates.start - replicates.start % group
         last = replicates.stop + (first - replicates.stop) % group
@@ -139,7 +186,9 @@ class Task:
             require_input_kept(self.generator, batch, before)
         require_samples(self.generator, samples, batch)
         if first_batch:
-            problem = repeatability_problem(self.generator, samples, batch, self.condition)
+            problem = None
+            if not self.checked:
+                problem = repeatability_problem(self.generator, samples, batch, self.condition)
             if problem is not None:
                 self.warnings.append(problem)
                 warn_user(problem, GeneratorWarning)

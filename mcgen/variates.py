@@ -239,14 +239,14 @@ class Controls:
         moments, kept = tally.moments(), tally.kept()
         assert moments is not None
         assert kept is not None
-        assert beside.shape is not None
+        assert beside.own_shape is not None
         varies, k = varying(self, moments, task), beside.n_components
         if REPLICATES_A_CONTROL * int(varies.sum()) > count:
             raise too_many(self, int(varies.sum()), count, task)
         means, values = kept[0][:, :k], kept[0][:, k:][:, varies]
         coefficients, scale = np.zeros((len(self.mean), k)), values.std(axis=0)
         coefficients[varies] = least_squares(means, values / scale) / scale[:, None]
-        return FittedControls(self, coefficients, beside.shape, count * design.n_points, tuple(_bases_of(design)))
+        return FittedControls(self, coefficients, beside.own_shape, count * design.n_points, tuple(_bases_of(design)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

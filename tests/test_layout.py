@@ -35,6 +35,7 @@ LAYERS = [
     ["moments", "statistics"],
     ["laws", "reduction"],
     ["run", "intervals"],
+    ["pieces"],
     ["efficiency", "coverage", "serialization", "text"],
     ["plot", "progress", "arguments"],
     ["bases", "controlled"],

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from mcgen import reduction as reduction_module
 from mcgen.moments import Moments, ReplicateMeans
 from mcgen.reduction import LEAF, Reduction, Tally
 
@@ -80,7 +81,7 @@ def test_tally_has_the_same_bits_for_every_grouping(group: int, n: int) -> None:
     means = np.random.default_rng(SEED).normal(size=(1500, 2))[:n]
 
     def tally(size: int) -> Tally:
-        made = Tally(n, keep=None)
+        made = Tally(keep=None)
         for start in range(0, n, size):
             made.add(rows(means[start : start + size], start))
         return made
@@ -122,9 +123,10 @@ def test_events_are_counted_only_for_indicators() -> None:
     assert moments(np.array([[[1.0], [0.5]], [[1.0], [1.0]]])).events is None
 
 
-def test_means_are_kept_up_to_a_limit_unless_asked() -> None:
+def test_means_are_kept_up_to_a_limit_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = rows(np.zeros((4, 2)))
-    for keep, n, kept in ((None, 4, True), (False, 4, False), (None, Tally.KEPT_VALUES, False), (True, 4, True)):
-        tally = Tally(n, keep)
+    for keep, most, kept in ((None, 8, True), (False, 8, False), (None, 7, False), (True, 7, True)):
+        monkeypatch.setattr(reduction_module, "KEPT_VALUES", most)
+        tally = Tally(keep)
         tally.add(wide)
         assert (tally.kept() is not None) == kept

@@ -1,0 +1,55 @@
+"""Finished ranges of replicates: what a process that ran some hands on, and a store keeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mcgen.reduction import Segment, keeps_rows, segments_of
+from mcgen.run import Facts, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A finished range of replicates.
+
+    Attributes
+    ----------
+    segments : sequence of Segment
+        Consecutive, each inside one leaf: rows, or a whole leaf's moments.
+    facts : Facts
+        What the first batch told.
+    seconds : float
+        How long it took.
+    """
+
+    segments: Sequence[Segment]
+    facts: Facts
+    seconds: float
+
+    @property
+    def replicates(self) -> range:
+        """The range."""
+        last = self.segments[-1]
+        return range(self.segments[0].start, last.start + len(last))
+
+
+def piece_of(task: Task, replicates: range, keep: bool | None, n_replicates: int) -> Piece:
+    """Run a range of a task's replicates.
+
+    Parameters
+    ----------
+    task : Task
+        The run.
+    replicates : range
+        Of whole groups best: the rest of a group is run and dropped.
+    keep : bool or None
+        Hand replicate means on, or whole leaves' moments; None goes by their number in all.
+    n_replicates : int
+        In all.
+    """
+    start = time.perf_counter()
+    rows = list(task.evaluate(replicates))
+    keeps = keeps_rows(keep, n_replicates, rows[0].means.shape[1])
+    return Piece(segments_of(rows, keeps), task.facts(), time.perf_counter() - start)
