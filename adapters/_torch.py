@@ -7,6 +7,8 @@ mode, and its samples stay tensors: the statistics of `mcgen.statistics` work on
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -84,6 +86,20 @@ class TorchGenerator:
             )
         self.name = name or name_of(function)
         self.require_evaluation_mode()
+
+    @property
+    def fingerprint(self) -> str:
+        """What stores know the model by: a hash of the networks' weights, and of the settings that are numbers or texts.
+
+        Functions beside the networks are not in it.
+        """
+        digest = hashlib.sha256()
+        for name, value in sorted(vars(self).items()):
+            _add(digest, name, value)
+        for module in self.modules:
+            for name, value in module.state_dict().items():
+                _add(digest, name, value)
+        return digest.hexdigest()[:16]
 
     def __call__(self, noise: Noise, condition: object = None) -> Any:
         """Return the samples of `noise`, without gradients.
@@ -244,6 +260,29 @@ def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options
     TorchGenerator(decoder, noise=normal(2) float32)
     """
     return TorchGenerator(function, noise, **options)
+
+
+def _add(digest: Any, name: str, value: Any) -> None:
+    """Add to a hash what can be known of a value."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        # The bytes, whatever the type; numpy has no bfloat16.
+        parts = (
+            f"{value.dtype} {tuple(value.shape)}",
+            value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
+        )
+    elif isinstance(value, np.ndarray):
+        parts = f"{value.dtype} {value.shape}", np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, str | int | float | NoiseSpec | torch.dtype | None):
+        parts = repr(value), b""
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            _add(digest, f"{name}.{field.name}", getattr(value, field.name))
+        return
+    else:
+        return
+    digest.update(f"{name}: {parts[0]}".encode())
+    digest.update(parts[1])
 
 
 class _LazyTensors(Mapping[str, torch.Tensor]):

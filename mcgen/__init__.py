@@ -18,15 +18,18 @@ from mcgen.designs import (
     Sobol,
     Subspace,
 )
-from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError
+from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError, StoreError, WorkerError
 from mcgen.estimates import Estimate
 from mcgen.estimation import difference, estimate
+from mcgen.factories import from_factory
 from mcgen.generators import Generator, as_generator
 from mcgen.intervals import Interval
+from mcgen.merging import merge_stores
 from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
 from mcgen.planning import plan
 from mcgen.plans import Plan
+from mcgen.records import export, status
 
 __all__ = [
     "Antithetic",
@@ -47,7 +50,9 @@ __all__ = [
     "Plan",
     "RunError",
     "Sobol",
+    "StoreError",
     "Subspace",
+    "WorkerError",
     "__version__",
     "as_generator",
     "bases",
@@ -56,8 +61,12 @@ __all__ = [
     "controls",
     "difference",
     "estimate",
+    "export",
+    "from_factory",
     "intervals",
+    "merge_stores",
     "multilevel",
     "plan",
     "statistics",
+    "status",
 ]

@@ -29,7 +29,7 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
     TypeError, ValueError
         If not exactly one number is given, it is below 2 replicates, or the evaluations are no whole replicates.
     """
-    checked_protocol(design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too")
+    checked_design(design)
     if (n_evaluations is None) == (n_replicates is None):
         raise ValueError(
             f"give either n_evaluations or n_replicates; got n_evaluations={n_evaluations}, n_replicates={n_replicates}"
@@ -62,6 +62,14 @@ def checked_protocol(value: Any, protocol: Any, name: str, advice: str) -> Any:
     return value
 
 
+def checked_design(design: Any) -> Design:
+    """Return a design."""
+    found: Design = checked_protocol(
+        design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too"
+    )
+    return found
+
+
 def checked_generator(generator: Any, name: str = "generator") -> Generator:
     """Return a generator whose noise is declared."""
     found: Generator = checked_protocol(
@@ -86,11 +94,16 @@ def checked_callable(statistic: Any) -> Statistic:
     return found
 
 
-def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int) -> int:
-    """Return the rows that the model sees at a time; by default about 64, in groups of the same size."""
+def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int | None) -> int:
+    """Return the rows that the model sees at a time; by default about 64, in groups of the same size.
+
+    Of an unknown number of replicates, None, whole replicates of 64 rows at most.
+    """
     if batch_size is None:
         if n_points >= DEFAULT_BATCH:
             return DEFAULT_BATCH
+        if n_replicates is None:
+            return DEFAULT_BATCH - DEFAULT_BATCH % n_points
         # Groups of the same size, so that the last is not half empty.
         n_groups = math.ceil(n_replicates * n_points / DEFAULT_BATCH)
         return math.ceil(n_replicates / n_groups) * n_points
@@ -106,16 +119,17 @@ def stream_of(condition: Any, number: int) -> tuple[str, ...]:
     Numbers, texts, and arrays of any library, alone or in tuples, are known by their content; anything else by its
     place in the list.
     """
-    return () if condition is None else ("condition", _content(condition) or f"number {number}")
+    return () if condition is None else ("condition", content_of(condition) or f"number {number}")
 
 
-def _content(condition: Any) -> str | None:
+def content_of(condition: Any) -> str | None:
+    """Return a text that says a condition's content; None for what can't be known by it."""
     if isinstance(condition, np.generic):
         condition = condition.item()
     if condition is None or isinstance(condition, bool | int | float | complex | str | bytes):
         return repr(condition)
     if isinstance(condition, tuple):
-        parts = [_content(part) for part in condition]
+        parts = [content_of(part) for part in condition]
         return None if None in parts else f"({', '.join(map(str, parts))})"
     if hasattr(condition, "dtype") and hasattr(condition, "shape"):
         array = np.ascontiguousarray(as_numpy(condition))

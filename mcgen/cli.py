@@ -1,4 +1,4 @@
-"""The command line: ``mcgen demo``, ``estimate``, ``compare`` and ``validate``."""
+"""The command line: ``mcgen demo``, ``estimate``, ``compare``, ``validate``, ``status``, ``export`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,13 @@ from mcgen import statistics
 from mcgen._version import __version__
 from mcgen.comparison import Comparison, compare
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, OrthogonalAntithetic, Sobol
-from mcgen.errors import RunError
+from mcgen.errors import RunError, StoreError, WorkerError
 from mcgen.estimates import Estimate
 from mcgen.estimation import estimate
+from mcgen.factories import from_factory
+from mcgen.generators import name_of
+from mcgen.merging import merge_stores
+from mcgen.records import EXPORTS, export, status
 
 # Named as a user's own generator is, so that the core knows no adapter.
 _DEMO = "mcgen.validation.demo:run_demo"
@@ -62,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(error: Exception, output: str | None) -> int:
     """Say what went wrong, save what was finished, and return the exit status."""
     expected = isinstance(error, ValueError | TypeError | OSError | ModuleNotFoundError)
-    if isinstance(error, RunError) or (expected and not getattr(error, "__notes__", None)):
+    if isinstance(error, RunError | StoreError | WorkerError) or (expected and not getattr(error, "__notes__", None)):
         print(f"mcgen: {error}", file=sys.stderr)
     else:
         # Out of the user's own code: the traceback says where.
@@ -74,9 +81,9 @@ def _failed(error: Exception, output: str | None) -> int:
     return 2 if partial is None and not isinstance(error, RunError) else 1
 
 
-def _require_folder(output: str | None) -> None:
+def _require_folder(output: str | None, option: str = "--output") -> None:
     if output is not None and not Path(output).absolute().parent.is_dir():
-        raise ValueError(f"the folder of --output {output} does not exist; make it first")
+        raise ValueError(f"the folder of {option} {output} does not exist; make it first")
 
 
 def _save(result: Estimate | Comparison, output: str | None) -> None:
@@ -96,13 +103,55 @@ def _validate(options: argparse.Namespace) -> bool:
     return holds
 
 
+def _status(options: argparse.Namespace) -> None:
+    print(status(options.store))
+
+
+def _export(options: argparse.Namespace) -> None:
+    for kind in EXPORTS:
+        path = getattr(options, kind)
+        if path is not None:
+            _require_folder(path, f"--{kind}")
+            export(options.store, kind, path)
+            print(f"saved to {path}")
+
+
+def _merge(options: argparse.Namespace) -> None:
+    merge_stores(options.parts, options.output)
+    print(status(options.output))
+
+
 def _estimate(options: argparse.Namespace) -> Estimate:
-    return estimate(
-        load(options.generator),
-        statistic_named(options.statistic),
-        design="auto" if options.design == "auto" else design_named(options.design, options.n_points),
-        **_run_options(options),
-    )
+    names = ("atol", "rtol", "components", "max_evaluations", "min_replicates", "store", "range_timeout")
+    chosen = {name: getattr(options, name) for name in names}
+    if options.components is not None:
+        chosen["components"] = options.components.split(",")
+    generator = load(options.generator)
+    with ExitStack() as stack:
+        if options.workers is not None:
+            if options.workers < 1:
+                raise ValueError(f"--workers must be at least 1; got {options.workers}")
+            # Each makes the generator itself, by importing it: models need not be pickled.
+            generator = from_factory(load, options.generator, name=name_of(generator))
+            chosen["executor"] = stack.enter_context(ProcessPoolExecutor(options.workers, get_context("spawn")))
+        return estimate(
+            generator,
+            statistic_named(options.statistic),
+            design="auto" if options.design == "auto" else design_named(options.design, options.n_points),
+            replicates=_replicates_named(options.replicates),
+            **chosen,
+            **_run_options(options),
+        )
+
+
+def _replicates_named(text: str | None) -> range | None:
+    """Return the range of ``first:stop``."""
+    if text is None:
+        return None
+    first, colon, stop = text.partition(":")
+    if not (colon and first.isdigit() and stop.isdigit()):
+        raise ValueError(f"--replicates takes first:stop, such as 1000:2000 for replicates 1000 to 1999; got {text!r}")
+    return range(int(first), int(stop))
 
 
 def _compare(options: argparse.Namespace) -> Comparison:
@@ -220,18 +269,50 @@ def _parser() -> argparse.ArgumentParser:
     promises.add_argument("--only", default="", help="studies whose title contains this")
     promises.add_argument("--seed", type=int, default=0, help="of all studies, at least 0 (default: 0)")
     promises.add_argument("--page", type=Path, help="a page in Markdown, with marks, to write the table into")
+    _add_store_commands(commands)
     for command in (one, several):
-        _add_run_arguments(command)
+        _add_run_arguments(command, required=command is several)
+    _add_long_run_arguments(one)
     for command in (demo, one, several):
         command.add_argument("--seed", type=int, required=command is not demo, default=0)
         command.add_argument("--no-progress", dest="progress", action="store_false", help="without the bar")
     return parser
 
 
-def _add_run_arguments(command: argparse.ArgumentParser) -> None:
+def _add_store_commands(commands: Any) -> None:
+    how_far = commands.add_parser("status", help="how far the run of a store is: progress, interval, seconds left")
+    how_far.set_defaults(command=_status)
+    table = commands.add_parser("export", help="what a store holds: its replicates as a table, its estimate as JSON")
+    table.set_defaults(command=_export)
+    for command in (how_far, table):
+        command.add_argument("store", help="the file of a run with --store")
+    formats = table.add_mutually_exclusive_group(required=True)
+    for kind, what in EXPORTS.items():
+        formats.add_argument(f"--{kind}", metavar="FILE", help=what)
+    together = commands.add_parser("merge", help="one store of those of the parts of a run")
+    together.set_defaults(command=_merge)
+    together.add_argument("parts", nargs="+", help="the stores of runs with --replicates")
+    together.add_argument("-o", "--output", required=True, metavar="FILE", help="the store to make")
+
+
+def _add_long_run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--atol", type=float, help="run until every half-width is at most this")
+    command.add_argument("--rtol", type=float, help="or this share of the estimate")
+    command.add_argument("--components", help="the components that count for these; with commas (default: all)")
+    command.add_argument("--max-evaluations", type=int, help="with these: the most samples")
+    command.add_argument("--min-replicates", type=int, help="with these: the fewest replicates")
+    command.add_argument("--replicates", metavar="FIRST:STOP", help="only this part of a longer run, to be merged")
+    command.add_argument(
+        "--store", metavar="FILE", help="keep what is finished, and go on where an earlier run stopped"
+    )
+    command.add_argument("--workers", type=int, help="processes, each of which imports the generator")
+    command.add_argument("--range-timeout", type=float, help="seconds after which a worker is taken to hang")
+
+
+def _add_run_arguments(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument("generator", metavar="package.module:generator", help="an mcgen generator")
     command.add_argument("--statistic", required=True, help=f"{', '.join(STATISTICS)} or package.module:name; commas")
-    command.add_argument("--n-evaluations", type=int, required=True, help="samples (a design)")
+    command.add_argument("--n-evaluations", type=int, required=required, help="samples (a design)")
     command.add_argument("--condition", action="append", help="a class (number) or prompt; again for several")
     command.add_argument("--common-random-numbers", action="store_true", help="the same noise for all conditions")
     command.add_argument("--confidence-level", type=float, default=0.95)

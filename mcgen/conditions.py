@@ -18,23 +18,30 @@ import numpy as np
 from mcgen.arguments import stream_of
 from mcgen.errors import RunError
 from mcgen.estimates import Estimate, weighted_sum
-from mcgen.execution import (
+from mcgen.execution import run
+from mcgen.generators import Generator, name_of
+from mcgen.laws import values_of_each
+from mcgen.moments import Floats
+from mcgen.noise import Noise, NoiseSpec
+from mcgen.outcomes import (
     Outcome,
     RunOptions,
     component_names,
     condition_text,
     moments_estimate,
     provenance_of,
-    run,
     with_options,
 )
-from mcgen.generators import Generator, name_of
-from mcgen.laws import values_of_each
-from mcgen.moments import Floats
-from mcgen.noise import Noise, NoiseSpec
 from mcgen.run import Task
 from mcgen.statistics import Statistic
 from mcgen.variates import FittedControls
+
+
+def run_each(task: Task, options: RunOptions, weights: Floats | None, run_one: Callable[[Task], Estimate]) -> Estimate:
+    """Run the task's condition by `run_one`, or each of several and average them; weights are None for one."""
+    if weights is None:
+        return run_one(replace(task, stream=stream_of(task.condition, 0)))
+    return stratified_average(task, options, weights, run_one)
 
 
 def stratified_average(
@@ -104,7 +111,7 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
     return with_options(weighted_sum(tuple(strata), share, provenance, notes), options)
 
 
-def common_noise_average(task: Task, n_replicates: int, options: RunOptions, weights: Floats) -> Estimate:
+def common_noise_average(task: Task, n_replicates: int | None, options: RunOptions, weights: Floats) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
     joint = replace(task, generator=_EachCondition(task.generator), statistic=_EachAndAverage(task.statistic, weights))
     if isinstance(options.controls, FittedControls):

@@ -19,7 +19,7 @@ from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of
 from mcgen.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec
-from mcgen.reduction import Tally
+from mcgen.reduction import Segment, Tally
 from mcgen.run import Task
 from mcgen.statistics import Statistic
 
@@ -166,8 +166,8 @@ class ControlledRun:
         Without the controls.
     controls : NoiseFunctions
         The controls.
-    n_replicates : int
-        Of the run.
+    n_replicates : int or None
+        Of the run; not needed where the coefficients are fixed.
     fitted : tuple of (ndarray of shape (q, k), tuple of int, str), or None
         Coefficients that are fixed, the shape of the components, and what they are; None to cross-fit.
 
@@ -181,22 +181,30 @@ class ControlledRun:
         self,
         task: Task,
         controls: NoiseFunctions,
-        n_replicates: int,
+        n_replicates: int | None,
         fitted: tuple[Floats, tuple[int, ...], str] | None,
     ) -> None:
         self._plain, self._controls, self._fitted = task, controls, fitted
         self._beside = Beside(task.statistic, None if fitted is None else fitted[1])
         self.task = replace(task, generator=WithControls(task.generator, controls), statistic=self._beside)
         if fitted is None:
+            assert n_replicates is not None
             require_few(controls, self.task, n_replicates)
+
+    @property
+    def n_controls(self) -> int:
+        """How many there are."""
+        return len(self._controls.mean)
 
     @property
     def plain_task(self) -> Task:
         """The task without the controls, with what the run has told of it."""
         return replace(self._plain, components=self._beside.own_shape, rounding=self.task.rounding)
 
-    def rows(self, rows: ReplicateMeans) -> ReplicateMeans:
+    def rows(self, rows: Segment) -> ReplicateMeans:
         """Return what is to be tallied of some replicates: corrected and plain means where coefficients are fixed."""
+        # Whoever has controls has replicate means handed on, and kept in stores.
+        assert isinstance(rows, ReplicateMeans)
         if self._fitted is None:
             return rows
         k = self._beside.n_components

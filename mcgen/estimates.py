@@ -14,6 +14,7 @@ from mcgen.intervals import Interval, Method, Sampled, SimultaneousMethod, make_
 from mcgen.moments import Floats, Moments
 from mcgen.plot import plot_estimate
 from mcgen.serialization import read_json, to_plain, write_json
+from mcgen.stopping import Stopping
 from mcgen.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ class Estimate:
     skewness : float or ndarray, or None
         Of the estimate: its third central moment over the cubed standard error, from the replicate means. None in what
         older versions saved.
+    stopping : Stopping or None
+        Of a run that was to stop by its own numbers, or may be: what was reached, and what its interval is made from.
     """
 
     mean: float | Floats
@@ -164,6 +167,7 @@ class Estimate:
     strata: tuple[Estimate, ...] = ()
     warnings: tuple[str, ...] = ()
     skewness: float | Floats | None = None
+    stopping: Stopping | None = None
 
     @property
     def half_width(self) -> float | Floats:
@@ -335,6 +339,8 @@ class Estimate:
             replicate_means=None if self._dependent() else self.replicate_means,
             seed=self.provenance.seed,
             skewness=None if self.skewness is None else np.ravel(self.skewness),
+            first_stage=None if self.stopping is None else self.stopping.first_stage,
+            planned=None if self.stopping is None else self.stopping.planned,
         )
 
 
@@ -419,7 +425,7 @@ def estimate_from_plain(content: dict[str, Any]) -> Estimate:
 
 
 def _from_plain(content: dict[str, Any]) -> Estimate:
-    moments, provenance = content["moments"], content["provenance"]
+    moments, provenance, stopping = content["moments"], content["provenance"], content.get("stopping")
     if provenance.get("coefficients") is not None:
         provenance = provenance | {"coefficients": tuple(provenance["coefficients"])}
     return Estimate(
@@ -428,6 +434,7 @@ def _from_plain(content: dict[str, Any]) -> Estimate:
             "interval": Interval(**content["interval"]),
             "provenance": Provenance(**provenance),
             "moments": None if moments is None else Moments(**moments),
+            "stopping": None if stopping is None else Stopping(**stopping),
             "names": tuple(content["names"]),
             "warnings": tuple(content["warnings"]),
             "strata": tuple(estimate_from_plain(part) for part in content["strata"]),

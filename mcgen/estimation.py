@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from mcgen.arguments import (
     checked_batch_size,
@@ -14,19 +16,22 @@ from mcgen.arguments import (
     checked_replicates,
     checked_resampling,
     checked_weights,
-    stream_of,
 )
-from mcgen.conditions import common_noise_average, stratified_average
-from mcgen.designs import Antithetic, Design
+from mcgen.conditions import common_noise_average, run_each
+from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import CROSS_FITTED, Estimate
-from mcgen.execution import RunOptions, run_single
-from mcgen.generators import Generator
-from mcgen.intervals import Method, SimultaneousMethod, check_interval_options
+from mcgen.execution import run_single, task_of
+from mcgen.generators import Generator, name_of
+from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.moments import Floats
+from mcgen.outcomes import RunOptions
 from mcgen.planning import planned
-from mcgen.random import Seed, as_seed_sequence
+from mcgen.random import Seed
+from mcgen.records import header_of, opened
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+from mcgen.tolerance import Tolerance, checked_tolerance
 from mcgen.variates import Controls, FittedControls
 
 
@@ -49,6 +54,15 @@ def estimate(
     controls: Controls | FittedControls | None = None,
     coarse: Sequence[tuple[Generator, float]] | None = None,
     correlation: float | Sequence[float] | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    components: Sequence[str] | None = None,
+    max_evaluations: int | None = None,
+    min_replicates: int | None = None,
+    replicates: range | None = None,
+    store: str | Path | None = None,
+    executor: Executor | None = None,
+    range_timeout: float | None = None,
     progress: bool = False,
 ) -> Estimate:
     """Estimate E[statistic(generator(noise))] with a confidence interval.
@@ -91,6 +105,25 @@ def estimate(
         by cross-fitting, or fixed by ``controls.fit(...)``.
     coarse, correlation : optional
         With ``design="auto"``: cheaper generators on the same noise, as for `mcgen.plan`.
+    atol, rtol : float, optional
+        In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``;
+        `Estimate.stopping` says what was reached. By two stages where `interval` is "student-t", at looks of any number
+        by "anytime"; see `mcgen.stopping`. Every condition of a list by itself.
+    components : sequence of str, optional
+        The names of those that count for `atol` and `rtol`; all by default.
+    max_evaluations, min_replicates : int, optional
+        With `atol` or `rtol`: the most samples, and the fewest replicates.
+    replicates : range, optional
+        In place of a number: these replicates of a longer run alone, such as ``range(1000, 2000)`` on the second of
+        several machines, whose stores ``mcgen merge`` makes one of.
+    store : str or Path, optional
+        A file that gets what is finished about once a second. The same call with the same store goes on where it
+        stopped, one with more evaluations extends it, and a finished one returns at once.
+    executor : concurrent.futures.Executor, optional
+        Runs ranges of replicates: of threads, processes, Dask's ``client.get_executor()``, mpi4py's, loky's. The
+        numbers are the same to the last bit. A generator that can't be pickled comes as `mcgen.from_factory`.
+    range_timeout : float, optional
+        Seconds after which a range of `executor`, which takes about one, is run elsewhere; never by default.
     progress : bool
         Show a bar with the estimate so far.
 
@@ -106,6 +139,10 @@ def estimate(
     RunError
         If the generator or the statistic breaks a law. Its ``partial``, like that of any exception out of them, is the
         estimate from the replicates before, where there are two.
+    StoreError
+        If the store is damaged, of another run, in use by another process, or its disk is full.
+    WorkerError
+        If the executor is shut down, or its workers die, hang or lack what they need.
 
     Warns
     -----
@@ -122,57 +159,129 @@ def estimate(
     >>> mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
     0.69673 ± 0.00046 (95 % Student t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
-    check_interval_options(confidence_level, interval, simultaneous)
-    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress, controls)
-    _check_controls(options)
-    task = Task(
-        generator=checked_generator(generator),
-        statistic=checked_callable(statistic),
-        design=Antithetic(),
-        seed=as_seed_sequence(seed),
-        stream=(),
-        condition=condition,
-        batch_size=0,
-    )
+    tolerance = checked_tolerance(atol, rtol, max_evaluations, min_replicates, components)
+    part = _checked_part(replicates, n_evaluations, n_replicates, tolerance)
+    asked = confidence_level, interval, simultaneous, keep_replicates, progress
+    options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
+    task = task_of(generator, statistic, seed, condition)
+    shares = _checked_conditions(condition, weights, common_random_numbers)
+    count: int | None = None
     if isinstance(design, str) and design == "auto":
-        _check_auto(options, n_evaluations, n_replicates, common_random_numbers)
+        _check_auto(options, n_evaluations, n_replicates, common_random_numbers, part)
         below = None if coarse is None else list(coarse)
-        run_one = partial(_by_plan, options, n_evaluations, below, correlation, batch_size)
+        run_one = partial(_by_plan, n_evaluations=n_evaluations, coarse=below, correlation=correlation)
+        more = {"design": "auto", "n_evaluations": n_evaluations, "coarse": _texts(coarse), "correlation": correlation}
     else:
         if coarse is not None or correlation is not None:
             raise ValueError(f"coarse and correlation are for design='auto'; got design={design}")
-        count = checked_replicates(design, n_evaluations, n_replicates)
-        if options.resamples:
-            checked_resampling(count, keep_replicates)
-        task = replace(task, design=design, batch_size=checked_batch_size(batch_size, design.n_points, count))
-        run_one = partial(run_single, n_replicates=count, options=options)
-    if not isinstance(condition, list):
-        if weights is not None or common_random_numbers:
-            raise ValueError("weights and common_random_numbers are for several conditions: pass a list as condition")
-        return run_one(replace(task, stream=stream_of(condition, 0)))
-    shares = checked_weights(condition, weights)
-    if common_random_numbers:
-        return common_noise_average(task, count, options, shares)
-    return stratified_average(task, options, shares, run_one)
+        count = _checked_count(design, n_evaluations, len(part) or n_replicates, options)
+        task = replace(task, design=design)
+        task.batch_size = checked_batch_size(batch_size, design.n_points, None if part else count)
+        run_one = partial(run_single, n_replicates=count)
+        more = {"design": str(design), "controls": None if controls is None else str(controls)}
+    more |= {"common_random_numbers": shares if common_random_numbers else None}
+    more |= {"replicates": [part.start, part.stop] if part else None}
+    header = partial(header_of, "estimate", task, [generator], more)
+    with opened(store, header, executor, range_timeout) as resources:
+        options = replace(options, resources=resources)
+        if common_random_numbers and shares is not None:
+            return common_noise_average(task, count, options, shares)
+        return run_each(task, options, shares, partial(run_one, options=options))
 
 
 def _by_plan(
+    task: Task,
     options: RunOptions,
     n_evaluations: int | None,
     coarse: Sequence[tuple[Generator, float]] | None,
     correlation: float | Sequence[float] | None,
-    batch_size: int | None,
-    task: Task,
 ) -> Estimate:
     """Run what a plan of the task chooses."""
+    batch_size = options.batch_size
     made = planned(task, options, n_evaluations, None, coarse=coarse, correlation=correlation, batch_size=batch_size)
     return made.estimate()
 
 
+def _checked_part(
+    replicates: range | None, n_evaluations: int | None, n_replicates: int | None, tolerance: Tolerance | None
+) -> range:
+    """Return the replicates of a part of a run; none where the run is whole."""
+    if replicates is None:
+        return range(0)
+    if not isinstance(replicates, range) or replicates.step != 1 or replicates.start < 0 or len(replicates) < 2:
+        raise ValueError(
+            f"replicates must be a range of two or more, such as range(1000, 2000), of step 1 from 0 or later; got "
+            f"{replicates!r}"
+        )
+    if n_evaluations is not None or n_replicates is not None or tolerance is not None:
+        raise ValueError(
+            f"replicates={replicates} says itself how many they are; leave out n_evaluations, n_replicates, atol and "
+            "rtol"
+        )
+    return replicates
+
+
+def _checked_count(
+    design: Design, n_evaluations: int | None, n_replicates: int | None, options: RunOptions
+) -> int | None:
+    """Return the number of replicates; None where a tolerance decides."""
+    tolerance, interval = options.tolerance, options.interval
+    if tolerance is None:
+        count = checked_replicates(design, n_evaluations, n_replicates)
+        if options.resamples:
+            checked_resampling(count, options.keep_replicates)
+        return count
+    if n_evaluations is not None or n_replicates is not None:
+        raise ValueError(
+            f"atol and rtol say when to stop; got n_evaluations={n_evaluations} and n_replicates={n_replicates} beside "
+            "them. Leave these out, or say max_evaluations"
+        )
+    if interval not in ("student-t", "anytime", "asymptotic-anytime") or options.resamples:
+        raise ValueError(
+            f"a run that stops by its own numbers needs an interval that knows of it; got interval={interval!r} and "
+            f"simultaneous={options.simultaneous!r}. Use 'student-t' (which is then two-stage), 'anytime' or "
+            "'asymptotic-anytime', simultaneous=False or 'bonferroni'"
+        )
+    if isinstance(options.controls, Controls):
+        raise ValueError(
+            "cross-fitted controls need to know the number of replicates; fix their coefficients before the run: "
+            "controls=controls.fit(generator, statistic, ...)"
+        )
+    return None
+
+
+def _texts(coarse: Any) -> Any:
+    """Return what a store knows coarse generators by."""
+    try:
+        return None if coarse is None else [[name_of(one), float(cost)] for one, cost in coarse]
+    except (TypeError, ValueError):
+        # What is wrong with them the plan says.
+        return repr(coarse)
+
+
+def _checked_conditions(condition: Any, weights: Sequence[float] | None, common: bool) -> Floats | None:
+    """Return the weights of several conditions; None for a single one."""
+    if isinstance(condition, list):
+        return checked_weights(condition, weights)
+    if weights is not None or common:
+        raise ValueError("weights and common_random_numbers are for several conditions: pass a list as condition")
+    return None
+
+
 def _check_auto(
-    options: RunOptions, n_evaluations: int | None, n_replicates: int | None, common_random_numbers: bool
+    options: RunOptions,
+    n_evaluations: int | None,
+    n_replicates: int | None,
+    common_random_numbers: bool,
+    part: range,
 ) -> None:
     """Refuse what does not go with a design that a pilot chooses."""
+    if part or options.tolerance is not None:
+        raise ValueError(
+            "design='auto' shares n_evaluations out between pilot and run. To be told how many are enough use "
+            "mcgen.plan(..., atol=...).estimate(); for atol and rtol here, or for a part of a run by replicates=..., "
+            "choose a design, such as mcgen.Antithetic()"
+        )
     if n_replicates is not None or n_evaluations is None:
         raise ValueError(
             f"design='auto' takes n_evaluations, which pilot and run share; got n_evaluations={n_evaluations} and "
@@ -185,15 +294,16 @@ def _check_auto(
             "design='auto' plans each condition alone; with common_random_numbers=True choose a design, such as that "
             "of mcgen.plan for one of the conditions"
         )
-    if options.resamples:
+    if options.resamples or options.interval in get_args(SequentialMethod):
         raise ValueError(
             "design='auto' may choose a sum of levels, which has no replicate means to resample; use "
             "interval='student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or choose a design"
         )
 
 
-def _check_controls(options: RunOptions) -> None:
-    """Refuse what are no controls, and cross-fitting where there is nothing to do it with."""
+def _checked_options(options: RunOptions) -> RunOptions:
+    """Refuse intervals that there are not, what are no controls, and cross-fitting where there is nothing for it."""
+    check_interval_options(options.confidence_level, options.interval, options.simultaneous)
     if not isinstance(options.controls, Controls | FittedControls | None):
         raise TypeError(
             f"controls must be mcgen.controls.Controls, such as mcgen.controls.quadratic(basis); got "
@@ -207,6 +317,7 @@ def _check_controls(options: RunOptions) -> None:
                 "cross-fitting works on kept replicate means; got keep_replicates=False. Leave it out, or fix the "
                 "coefficients before the run: controls=controls.fit(generator, statistic, ...)"
             )
+    return options
 
 
 def difference(

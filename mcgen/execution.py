@@ -3,278 +3,217 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import platform
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-import scipy
-
-from mcgen._version import __version__
-from mcgen.controlled import ControlledRun, Corrected
-from mcgen.coverage import coverage_warnings
-from mcgen.errors import CoverageWarning, warn_user
-from mcgen.estimates import Estimate, Provenance, estimate_of, resamples
-from mcgen.generators import name_of
-from mcgen.intervals import Method, Sampled, SimultaneousMethod
-from mcgen.moments import Floats, Moments
+from mcgen.arguments import checked_callable, checked_generator
+from mcgen.controlled import ControlledRun
+from mcgen.designs import Antithetic
+from mcgen.errors import CoverageWarning, StoreError, warn_user
+from mcgen.estimates import Estimate, estimate_to_plain
+from mcgen.outcomes import Outcome, RunOptions, component_names, condition_text, provenance_of, single_estimate
 from mcgen.progress import Progress
-from mcgen.random import as_seed_sequence
+from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import Tally
 from mcgen.run import Task
-from mcgen.statistics import Statistic
+from mcgen.sources import Source
+from mcgen.stopping import Stopping
 from mcgen.variates import Controls, FittedControls
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run is asked for beside its task; the attributes are arguments of `mcgen.estimate`."""
-
-    confidence_level: float
-    interval: Method
-    simultaneous: bool | SimultaneousMethod
-    keep_replicates: bool | None
-    progress: bool
-    controls: Controls | FittedControls | None = None
-
-    @property
-    def keeps(self) -> bool | None:
-        """Whether replicate means are kept; None for up to a number of them."""
-        return True if self.resamples or isinstance(self.controls, Controls) else self.keep_replicates
-
-    @property
-    def resamples(self) -> bool:
-        """Whether the interval is made from the replicate means themselves."""
-        return resamples(self.interval, self.simultaneous)
+def task_of(generator: Any, statistic: Any, seed: Seed, condition: Any) -> Task:
+    """Return a task of checked arguments, whose design, stream and batches are still to be said."""
+    return Task(
+        generator=checked_generator(generator),
+        statistic=checked_callable(statistic),
+        design=Antithetic(),
+        seed=as_seed_sequence(seed),
+        stream=(),
+        condition=condition,
+        batch_size=0,
+    )
 
 
-class Clock:
-    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self.seconds = 0.0
-        self._first: float | None = None
-        # Of the groups after the first: their count, mean and sum of squared deviations.
-        self._count, self._mean, self._m2 = 0, 0.0, 0.0
-
-    def tick(self, n_evaluations: int) -> None:
-        """Take note of a finished group."""
-        now = time.perf_counter()
-        each, self._last = (now - self._last) / n_evaluations, now
-        self.seconds = now - self._start
-        if self._first is None:
-            self._first = each
-            return
-        step = each - self._mean
-        self._count += 1
-        self._mean += step / self._count
-        self._m2 += step * (each - self._mean)
-
-    def seconds_per_evaluation(self) -> tuple[float, float]:
-        """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
-        if self._count == 0:
-            return self._first or 0.0, 0.0
-        if self._count == 1:
-            return self._mean, 0.0
-        return self._mean, math.sqrt(self._m2 / (self._count - 1) / self._count) / self._mean
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run gave: its replicates (two or more), whether it ended before its time, how long it took.
-
-    With control variates also what they made of the replicates, and what they cost before the run.
-    """
-
-    tally: Tally
-    partial: bool
-    clock: Clock
-    corrected: Corrected | None = None
-    control_evaluations: int = 0
-
-    @property
-    def moments(self) -> Moments:
-        """The moments of the replicates, corrected where there are controls."""
-        moments = self.tally.moments() if self.corrected is None else self.corrected.moments()
-        assert moments is not None
-        return moments
-
-    @property
-    def kept(self) -> tuple[Floats, Floats] | None:
-        """The replicate means and the mean squared deviations within, where they are kept."""
-        return self.tally.kept() if self.corrected is None else self.corrected.kept()
-
-
-def run_single(task: Task, n_replicates: int, options: RunOptions) -> Estimate:
+def run_single(task: Task, options: RunOptions, n_replicates: int | None) -> Estimate:
     """Run one task and make its estimate."""
     return run(task, n_replicates, options, partial(single_estimate, options=options))
 
 
-def run(task: Task, n_replicates: int, options: RunOptions, finish: Callable[[Task, Outcome], Estimate]) -> Estimate:
-    """Run one task and return what `finish` makes of its replicates.
+def run(
+    task: Task, n_replicates: int | None, options: RunOptions, finish: Callable[[Task, Outcome], Estimate]
+) -> Estimate:
+    """Run one task, for so many replicates or until it is sure enough, and return what `finish` makes of them.
 
     What is interrupted from the keyboard returns it for the replicates that came; an exception carries it as its
     ``partial``. With fewer than two replicates there is nothing to make.
     """
-    tally, controlled = Tally(options.keeps), controlled_run(task, n_replicates, options.controls)
-    label = f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
-    bar = Progress(n_replicates * task.design.n_points, label, options.progress, options.confidence_level)
-    clock, interrupted = Clock(), False
-
-    def made_of(partial: bool) -> Estimate:
-        if controlled is None:
-            return finish(task, Outcome(tally, partial, clock))
-        assert options.controls is not None
-        spent = options.controls.n_evaluations_beside(task.design)
-        return finish(controlled.plain_task, Outcome(tally, partial, clock, controlled.corrected(tally), spent))
-
+    under_way, interrupted = _UnderWay(task, n_replicates, options), False
     try:
-        with bar:
-            for rows in (task if controlled is None else controlled.task).evaluate(range(n_replicates)):
-                tally.add(rows if controlled is None else controlled.rows(rows))
-                clock.tick(len(rows) * task.design.n_points)
-                bar.update(len(rows) * task.design.n_points, tally)
+        with Progress(_label(task), options.progress, options.confidence_level) as bar:
+            under_way.go_on(bar)
     except KeyboardInterrupt:
-        if tally.count < 2:
+        if under_way.tally.count < 2:
             raise
         interrupted = True
     except Exception as error:
-        if tally.count >= 2:
+        if under_way.tally.count >= 2:
             # Exceptions with slots have no room for it; they keep what they say.
             with contextlib.suppress(AttributeError):
-                error.partial = made_of(True)  # type: ignore[attr-defined]
+                error.partial = finish(*under_way.outcome(partial=True))  # type: ignore[attr-defined]
         raise
-    made = made_of(interrupted)
+    made = finish(*under_way.outcome(partial=interrupted))
     told = [text for part in (made, *made.strata) for text in part.warnings if text not in task.warnings]
     for text in dict.fromkeys(told):
         warn_user(text, CoverageWarning)
     return made
 
 
-def controlled_run(task: Task, n_replicates: int, controls: Controls | FittedControls | None) -> ControlledRun | None:
+class _UnderWay:
+    """A run, from its first replicate to the last one wanted."""
+
+    def __init__(self, task: Task, n_replicates: int | None, options: RunOptions) -> None:
+        self._task, self._n_replicates, self._options = task, n_replicates, options
+        self._stored = options.resources.run_of(task)
+        self._use_recorded_batches()
+        self._controlled = controlled_run(task, n_replicates, options.controls)
+        inner, keep = (task, options.keeps) if self._controlled is None else (self._controlled.task, True)
+        self._source = Source(inner, keep, options.resources, self._stored)
+        self._rule = options.rule(task.design.n_points)
+        self.tally = Tally(options.keeps)
+        # What `mcgen status` tells the pace by.
+        self._began = time.time()
+        self._found = 0 if self._stored is None else sum(map(len, self._stored.covered()))
+
+    def go_on(self, bar: Progress) -> None:
+        """Run what there is still to run."""
+        n_points, first = self._task.design.n_points, self._options.first_replicate
+        for target in self._targets():
+            bar.expect(target * n_points)
+            to_record = self._stored is not None
+            for segment in self._source.segments(range(first + self.tally.count, first + target), target):
+                self.tally.add(segment if self._controlled is None else self._controlled.rows(segment))
+                bar.update(len(segment) * n_points, self.tally)
+                if to_record:
+                    to_record = False
+                    self._record(target)
+
+    def outcome(self, partial: bool) -> tuple[Task, Outcome]:
+        """Return what there is to make an estimate of."""
+        outcome = Outcome(self.tally, partial, self._source.clock)
+        if self._controlled is not None:
+            assert self._options.controls is not None
+            spent = self._options.controls.n_evaluations_beside(self._task.design)
+            corrected = self._controlled.corrected(self.tally)
+            outcome = replace(outcome, corrected=corrected, control_evaluations=spent)
+        task = self._plain_task
+        return task, replace(outcome, stopping=self._stopping(task, outcome))
+
+    def _stopping(self, task: Task, outcome: Outcome) -> Stopping | None:
+        """Return how the run ended, where its interval has to know."""
+        if self._rule is not None:
+            return self._rule.outcome(outcome.moments, task.rounding)
+        if self._options.interval not in ("anytime", "asymptotic-anytime"):
+            return None
+        return Stopping(
+            self._options.interval, None, None, None, None, self._planned(), True, "as many as were asked for"
+        )
+
+    def _planned(self) -> int:
+        """Return the number of replicates at which a confidence sequence is narrowest: those that were asked for first.
+
+        A run that is extended keeps it: what depends on the replicates covers them no more.
+        """
+        assert self._n_replicates is not None
+        if self._stored is None:
+            return self._n_replicates
+        known = self._stored.recall("planned")
+        if known is None:
+            known = {"planned": self._n_replicates}
+            self._stored.remember("planned", known)
+        return int(known["planned"])
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        task = self._plain_task
+        assert task.components is not None
+        return component_names(task.statistic, task.components)
+
+    @property
+    def _plain_task(self) -> Task:
+        """The task without its controls, with what the run has told of it."""
+        return self._task if self._controlled is None else self._controlled.plain_task
+
+    def _targets(self) -> Iterator[int]:
+        """Yield numbers of replicates to run to, one after another, until there are enough."""
+        if self._n_replicates is not None:
+            yield self._n_replicates
+            return
+        assert self._rule is not None
+        target = self._rule.first_target()
+        state = None if self._stored is None else self._stored.recall("stopping")
+        if state is not None:
+            self._rule.restore(state)
+            target = max(self._rule.first_target(), self._found)
+        wanted: int | None = target
+        while wanted is not None:
+            if self._stored is not None:
+                self._stored.remember("stopping", self._rule.state())
+            yield wanted
+            task, outcome = self.outcome(partial=True)
+            self._rule.name_components(self._names)
+            wanted = self._rule.next_target(outcome.moments, task.rounding)
+
+    def _use_recorded_batches(self) -> None:
+        """Go on with batches of the same size, and so with the same last bits, as those in the store."""
+        if self._stored is None:
+            return
+        about = self._stored.recall("batches")
+        if about is None:
+            self._stored.remember("batches", {"batch_size": self._task.batch_size})
+            return
+        asked, found = self._options.batch_size, int(about["batch_size"])
+        if asked not in (None, found):
+            raise StoreError(
+                f"batch_size is {found} in the store and {asked} here, and other batches give other last bits; leave "
+                "it out, or use a new store"
+            )
+        self._task.batch_size = found
+
+    def _record(self, target: int) -> None:
+        """Let the store know what `mcgen status` shows."""
+        assert self._stored is not None
+        task = self._plain_task
+        assert task.components is not None
+        provenance = provenance_of(task, Outcome(self.tally, True, self._source.clock))
+        self._stored.remember(
+            "about",
+            {
+                "names": self._names,
+                "shape": task.components,
+                "controls": 0 if self._controlled is None else self._controlled.n_controls,
+                "provenance": estimate_to_plain(provenance),
+                "confidence_level": self._options.confidence_level,
+                "target": target,
+                "began": self._began,
+                "count": self._found,
+            },
+        )
+
+
+def _label(task: Task) -> str:
+    """Return what the bar says."""
+    return f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
+
+
+def controlled_run(
+    task: Task, n_replicates: int | None, controls: Controls | FittedControls | None
+) -> ControlledRun | None:
     """Return the task with its controls, or refuse those that are not for it."""
     if controls is None:
         return None
     if isinstance(controls, Controls):
         return ControlledRun(task, controls, n_replicates, None)
     return ControlledRun(task, controls.controls, n_replicates, (controls.coefficients, controls.shape, str(controls)))
-
-
-def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estimate:
-    """Return the estimate of the replicates that came."""
-    assert task.components is not None
-    names = component_names(task.statistic, task.components)
-    provenance = provenance_of(task, outcome)
-    return with_options(
-        moments_estimate(task, outcome, slice(None), task.components, names, provenance, options), options
-    )
-
-
-def moments_estimate(
-    task: Task,
-    outcome: Outcome,
-    columns: slice,
-    shape: tuple[int, ...],
-    names: tuple[str, ...],
-    provenance: Provenance,
-    options: RunOptions,
-) -> Estimate:
-    """Return the estimate of some columns of a run's components, without its interval yet."""
-    moments, kept, corrected = outcome.moments.select(columns), outcome.kept, outcome.corrected
-    method = None if options.simultaneous else options.interval
-    sampled = Sampled.of(moments, None if kept is None else kept[0][:, columns], provenance.seed)
-    notes: tuple[str, ...] = ()
-    if corrected is not None:
-        sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - corrected.rank)
-        notes = corrected.warnings
-    return estimate_of(
-        sampled,
-        provenance,
-        shape,
-        names,
-        moments=moments,
-        within=None if kept is None else kept[1][:, columns],
-        warnings=(*task.warnings, *notes, *coverage_warnings(moments, names, task.rounding, method)),
-    )
-
-
-def with_options(made: Estimate, options: RunOptions) -> Estimate:
-    """Return the estimate with the interval that was asked for.
-
-    An estimate that was cut short, or whose replicates are too few for that interval, keeps its numbers: it gets one
-    that does not resample, or goes with the error as its ``partial``.
-    """
-    if made.partial:
-        return made.with_interval(
-            confidence_level=options.confidence_level,
-            interval="student-t" if options.resamples else options.interval,
-            simultaneous="bonferroni" if options.simultaneous else False,
-        )
-    try:
-        return made.with_interval(
-            confidence_level=options.confidence_level, interval=options.interval, simultaneous=options.simultaneous
-        )
-    except ValueError as error:
-        error.partial = made.with_interval(confidence_level=options.confidence_level)  # type: ignore[attr-defined]
-        raise
-
-
-def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of a statistic's components: its own, or its name with their indices."""
-    inner = getattr(statistic, "statistic", statistic)
-    given = getattr(inner, "names", None)
-    if given is not None and len(given) == math.prod(shape):
-        return tuple(map(str, given))
-    name = name_of(statistic)
-    if shape == ():
-        return (name,)
-    return tuple(f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape))
-
-
-def condition_text(condition: Any) -> str:
-    """Return a short text for a condition."""
-    text = repr(condition)
-    if len(text) <= 60 and "\n" not in text:
-        return text
-    shape = getattr(condition, "shape", None)
-    return f"{type(condition).__name__} of shape {tuple(shape)}" if shape is not None else f"{text[:57]}..."
-
-
-def provenance_of(task: Task, outcome: Outcome) -> Provenance:
-    """Return what was done in a run."""
-    torch = sys.modules.get("torch")
-    versions = {
-        "mcgen": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-    }
-    n_replicates = outcome.tally.count
-    seconds, timing_error = outcome.clock.seconds_per_evaluation()
-    return Provenance(
-        generator=name_of(task.generator),
-        statistic=name_of(task.statistic),
-        noise=str(task.generator.noise),
-        dimension=task.generator.noise.dimension,
-        design=str(task.design),
-        n_points=task.design.n_points,
-        n_replicates=n_replicates,
-        n_evaluations=n_replicates * task.design.n_points,
-        seed=as_seed_sequence(task.seed),
-        condition=None if task.condition is None else condition_text(task.condition),
-        batch_size=task.batch_size,
-        pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
-        partial=outcome.partial,
-        rounding=task.rounding,
-        seconds=outcome.clock.seconds,
-        seconds_per_evaluation=seconds,
-        timing_error=timing_error,
-        controls=None if outcome.corrected is None else outcome.corrected.text,
-        versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
-    )

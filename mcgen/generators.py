@@ -16,7 +16,11 @@ from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 @runtime_checkable
 class Generator(Protocol):
-    """A model that turns noise into samples. Anything with these two members is one; no base class is needed."""
+    """A model that turns noise into samples. Anything with these two members is one; no base class is needed.
+
+    It may also have a ``name``, by which results call it, and a ``fingerprint``, a text that says which weights and
+    settings it has, by which a store tells that it is the same.
+    """
 
     @property
     def noise(self) -> NoiseSpec:

@@ -21,6 +21,15 @@ Simultaneous intervals cover all k components together: Bonferroni's [3]_ (each 
 their dependence), the largest studentized deviation over the components from resampled replicates (max-t), or from
 Gaussian multipliers [4]_.
 
+Where the replicates are counted by what they give, an interval has to allow for it. "two-stage-t" is that of
+`mcgen.stopping`: with s_0 the standard deviation of the first R_0 replicates,
+
+.. math:: \bar B \pm \max(t_{R_0-1}\; s_0,\; t_{R-1}\; s) / \sqrt R .
+
+The first term alone [6]_ covers exactly for normal replicate means, whatever standard deviations R is chosen by, since
+the mean of R normal values is independent of them all. "anytime" and "asymptotic-anytime" are `mcgen.sequences`: they
+cover at all R together. Their simultaneous form is Bonferroni's.
+
 .. rubric:: References
 
 .. [1] P. L'Ecuyer, M. K. Nakayama, A. B. Owen, B. Tuffin (2023). Confidence intervals for randomized quasi-Monte Carlo
@@ -31,6 +40,8 @@ Gaussian multipliers [4]_.
    sums of high-dimensional random vectors. Ann. Statist. 41(6), 2786-2819.
 .. [5] P. Hall (1992). On the removal of skewness by transformation. J. R. Statist. Soc. B 54(1), 221-228. Equation
    for :math:`g_1`, with a = 1/3 and b = 1/6 of the studentized mean.
+.. [6] C. Stein (1945). A two-sample test for a linear hypothesis whose power is independent of the variance. Ann. Math.
+   Statist. 16(3), 243-258.
 """
 
 from __future__ import annotations
@@ -45,8 +56,11 @@ from scipy.special import ndtri, stdtrit
 
 from mcgen.moments import Floats, Moments
 from mcgen.random import Seed, Stream
+from mcgen.sequences import asymptotic_half_width, mixture_t_half_width
 
-Method = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
+FixedMethod = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
+SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
+Method = Literal[FixedMethod, SequentialMethod]
 SimultaneousMethod = Literal["bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
 
 BOOTSTRAP_RESAMPLES = 1999
@@ -95,6 +109,10 @@ class Sampled:
         The run's; resampling takes a stream of its own from it.
     skewness : ndarray of shape (k,), or None
         Of the estimate, for the method that adjusts for it.
+    first_stage : tuple of int and ndarray of shape (k,), or None
+        How many replicates the first stage of a run in two stages had, and their standard deviations.
+    planned : int or None
+        At how many replicates the confidence sequence is to be narrowest.
     """
 
     mean: Floats
@@ -103,6 +121,8 @@ class Sampled:
     replicate_means: Floats | None
     seed: Seed
     skewness: Floats | None = None
+    first_stage: tuple[int, Floats] | None = None
+    planned: int | None = None
 
     @classmethod
     def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> Sampled:
@@ -122,19 +142,25 @@ def make_interval(
         The estimate.
     confidence_level : float
         In (0, 1).
-    method : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
-        For each component alone.
+    method : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t", "two-stage-t", "anytime", \
+            "asymptotic-anytime"}
+        For each component alone. The last three are for runs that stopped at what they gave.
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components together. True chooses by the number of replicates: Bonferroni-t below 50, bootstrap max-t
         from 50, Gaussian multipliers from 1,000; Bonferroni-t too where the replicate means were not kept, or a
-        component varies in so few replicates that the bootstrap has no finite interval.
+        component varies in so few replicates that the bootstrap has no finite interval. Beside one of the last three
+        methods True is Bonferroni's form of it, whose name is "bonferroni-two-stage-t", and alike.
 
     Raises
     ------
     ValueError
-        If the level or a method is not one of those allowed, or replicate means are needed that were not kept.
+        If the level or a method is not one of those allowed, replicate means are needed that were not kept, or what
+        a run that stopped by itself would have left.
     """
     check_interval_options(confidence_level, method, simultaneous)
+    if simultaneous and len(sampled.mean) > 1 and method in get_args(SequentialMethod):
+        level = shared_level(confidence_level, len(sampled.mean))
+        return _around(sampled, *studentized_ends(sampled, level, method)), f"bonferroni-{method}"
     if simultaneous and len(sampled.mean) > 1:
         chosen = _default_simultaneous(sampled) if simultaneous is True else simultaneous
         c = _SIMULTANEOUS[chosen](sampled, confidence_level)
@@ -152,6 +178,11 @@ def studentized_ends(sampled: Sampled, confidence_level: float, method: Method) 
     return _POINTWISE[method](sampled, confidence_level)
 
 
+def shared_level(confidence_level: float, k: int) -> float:
+    """Return Bonferroni's level of each of k components: all cover together at the confidence level."""
+    return 1 - (1 - confidence_level) / k
+
+
 def options_of(method: str) -> tuple[Method, bool | SimultaneousMethod]:
     """Return the arguments of `make_interval` that ask for a method by its name."""
     for simultaneous in get_args(SimultaneousMethod):
@@ -160,6 +191,8 @@ def options_of(method: str) -> tuple[Method, bool | SimultaneousMethod]:
     for pointwise in get_args(Method):
         if method == pointwise:
             return pointwise, False
+        if method == f"bonferroni-{pointwise}":
+            return pointwise, "bonferroni"
     return "student-t", False
 
 
@@ -171,8 +204,17 @@ def check_interval_options(confidence_level: float, method: str, simultaneous: b
         hint = f"; for {confidence_level:g} % write {confidence_level / 100:g}" if 1 < confidence_level < 100 else ""
         raise ValueError(f"confidence_level must lie between 0 and 1, such as 0.95; got {confidence_level}{hint}")
     if method not in get_args(Method):
-        raise ValueError(f"interval must be one of {', '.join(get_args(Method))}; got {method!r}")
-    if simultaneous and method != "student-t":
+        raise ValueError(
+            f"interval must be one of {', '.join(get_args(FixedMethod))}; got {method!r}. Runs that stop by themselves "
+            f"have {', '.join(get_args(SequentialMethod))} too"
+        )
+    if method in get_args(SequentialMethod):
+        if simultaneous not in (True, False, "bonferroni"):
+            raise ValueError(
+                f"interval={method!r} covers all components together by Bonferroni's inequality alone; got "
+                f"simultaneous={simultaneous!r}. Use simultaneous=True"
+            )
+    elif simultaneous and method != "student-t":
         raise ValueError(
             f"simultaneous intervals have methods of their own; got interval={method!r} beside "
             f"simultaneous={simultaneous!r}. Leave out one of them"
@@ -233,6 +275,46 @@ def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
     return -upper, -lower
 
 
+def _two_stage_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+    """Return the ends by the larger of the two stages' terms; Student's t where no replicate varies."""
+    if sampled.first_stage is None:
+        raise ValueError(
+            "two-stage-t needs the number and the standard deviations of the first stage, which only a run in two "
+            "stages has (atol=... or rtol=...); use student-t"
+        )
+    first_count, first = sampled.first_stage
+    t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
+    last = sampled.standard_error * np.sqrt(sampled.degrees_of_freedom + 1)
+    ratio = np.divide(first, last, out=np.zeros_like(t), where=last > 0)
+    width = np.maximum(t, student_t_quantile((1 + level) / 2, first_count - 1.0) * ratio)
+    return -width, width
+
+
+def _anytime(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+    return _of_sequence(sampled, level, "anytime", mixture_t_half_width)
+
+
+def _asymptotic_anytime(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+    return _of_sequence(sampled, level, "asymptotic-anytime", asymptotic_half_width)
+
+
+def _of_sequence(
+    sampled: Sampled, level: float, method: str, half_width: Callable[[Floats, float, float], Floats]
+) -> tuple[Floats, Floats]:
+    if sampled.planned is None:
+        raise ValueError(
+            f"{method} needs the number of replicates that was planned before the run, which only a run that was asked "
+            f"for it has (interval={method!r} beside atol=... or rtol=...); use student-t"
+        )
+    width = half_width(sampled.degrees_of_freedom + 1, sampled.planned, level)
+    if not np.isfinite(width).all():
+        raise ValueError(
+            f"at this confidence level {method} has no end yet for {_count(sampled)} replicates, with "
+            f"{sampled.planned} planned; run more replicates or use student-t"
+        )
+    return -width, width
+
+
 def _bonferroni(sampled: Sampled, level: float) -> Floats:
     return student_t_quantile(1 - (1 - level) / (2 * len(sampled.mean)), sampled.degrees_of_freedom)
 
@@ -258,6 +340,9 @@ _POINTWISE: dict[str, Callable[[Sampled, float], tuple[Floats, Floats]]] = {
     "normal": _normal,
     "skewness-adjusted-t": _skewness_adjusted_t,
     "bootstrap-t": _bootstrap_t,
+    "two-stage-t": _two_stage_t,
+    "anytime": _anytime,
+    "asymptotic-anytime": _asymptotic_anytime,
 }
 _SIMULTANEOUS: dict[str, Callable[[Sampled, float], Floats]] = {
     "bonferroni": _bonferroni,

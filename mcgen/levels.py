@@ -29,11 +29,12 @@ from mcgen.arguments import checked_batch_size
 from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import Estimate, weighted_sum
-from mcgen.execution import RunOptions, run_single, with_options
+from mcgen.execution import run_single
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of_each
 from mcgen.moments import Floats, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec, noise_of
+from mcgen.outcomes import RunOptions, with_options
 from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.statistics import Statistic
@@ -190,7 +191,7 @@ class SumOfLevels:
         for level, b, count in zip(self.levels, [None, *self.coefficients], self.counts, strict=True):
             last = level is self.levels[-1]
             try:
-                made = run_single(level.task(task, b, count, batch_size), count, options)
+                made = run_single(level.task(task, b, count, batch_size), options, count)
             except Exception as error:
                 part: Estimate | None = getattr(error, "partial", None)
                 # What one level alone has is no estimate of the fine generator.

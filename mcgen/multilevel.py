@@ -27,25 +27,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
 from mcgen._numbers import checked_integer, checked_real
-from mcgen.arguments import checked_callable, checked_generator, checked_protocol, checked_weights, stream_of
-from mcgen.conditions import stratified_average
+from mcgen.arguments import checked_generator, checked_protocol, checked_weights
+from mcgen.conditions import run_each
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate
-from mcgen.execution import RunOptions
+from mcgen.execution import task_of
 from mcgen.generators import Generator, name_of
-from mcgen.intervals import Method, SimultaneousMethod, check_interval_options
+from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spent_on_designs, weights_of
 from mcgen.moments import Floats
-from mcgen.random import Seed, as_seed_sequence
+from mcgen.outcomes import RunOptions
+from mcgen.random import Seed
+from mcgen.records import header_of, opened
 from mcgen.run import Task
 from mcgen.statistics import Statistic
 
@@ -69,6 +74,9 @@ def multilevel(
     n_pilot: int = 16,
     batch_size: int | None = None,
     keep_replicates: bool | None = None,
+    store: str | Path | None = None,
+    executor: Executor | None = None,
+    range_timeout: float | None = None,
     progress: bool = False,
 ) -> Estimate:
     """Estimate E[statistic(fine(noise))] with the help of cheaper generators that take the same noise.
@@ -103,6 +111,8 @@ def multilevel(
         Replicates of each level that are spent to find coefficients and to share out the others, 4 or more. Every level
         gets at least 25 of these: Student t needs as many where replicate means are skewed, as those of differences
         tend to be.
+    store, executor, range_timeout : optional
+        As for `estimate`; the pilot runs in this process, and again in a call that goes on.
 
     Returns
     -------
@@ -136,8 +146,8 @@ def multilevel(
     ['coarse', 'fine - coarse']
     """
     check_interval_options(confidence_level, interval, simultaneous)
-    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress)
-    if options.resamples:
+    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress, batch_size=batch_size)
+    if options.resamples or interval in get_args(SequentialMethod):
         raise ValueError(
             f"a sum of levels has no replicate means to resample; got interval={interval!r} and "
             f"simultaneous={simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
@@ -146,24 +156,20 @@ def multilevel(
     made = levels_of(generators, _checked_designs(designs, len(generators)))
     given = _checked_coefficients(coefficients, len(made) - 1)
     budget, pilot_cost = _checked_budget(made, n_evaluations, n_pilot)
-    task = Task(
-        generator=generators[-1][0],
-        statistic=checked_callable(statistic),
-        design=made[-1].design,
-        seed=as_seed_sequence(seed),
-        stream=(),
-        condition=condition,
-        batch_size=0,
-    )
-
-    def run_one(part: Task) -> Estimate:
-        return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options, batch_size)
-
-    if isinstance(condition, list):
-        return stratified_average(task, options, checked_weights(condition, weights), run_one)
-    if weights is not None:
+    task = replace(task_of(generators[-1][0], statistic, seed, condition), design=made[-1].design)
+    if weights is not None and not isinstance(condition, list):
         raise ValueError("weights are for several conditions: pass a list as condition")
-    return run_one(replace(task, stream=stream_of(condition, 0)))
+    more = {"costs": [cost for _, cost in generators], "design": [str(level.design) for level in made]}
+    more |= {"coefficients": given, "n_pilot": n_pilot, "replicates": None}
+    header = partial(header_of, "multilevel", task, [generator for generator, _ in generators], more)
+    with opened(store, header, executor, range_timeout) as resources:
+        options = replace(options, resources=resources)
+
+        def run_one(part: Task) -> Estimate:
+            return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options, batch_size)
+
+        shares = checked_weights(condition, weights) if isinstance(condition, list) else None
+        return run_each(task, options, shares, run_one)
 
 
 def allocation(

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 
 from mcgen._numbers import checked_integer, checked_real
-from mcgen.arguments import checked_callable, checked_generator, stream_of
+from mcgen.arguments import stream_of
 from mcgen.candidates import (
     LEAST_EFFICIENCY,
     Candidate,
@@ -53,13 +53,14 @@ from mcgen.candidates import (
 )
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design
-from mcgen.execution import RunOptions, component_names
+from mcgen.execution import task_of
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.multilevel import checked_levels
+from mcgen.outcomes import RunOptions, component_names
 from mcgen.plans import Plan
-from mcgen.random import Seed, as_seed_sequence
+from mcgen.random import Seed
 from mcgen.run import Task
 from mcgen.statistics import Statistic
 from mcgen.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot
@@ -157,15 +158,8 @@ def plan(
             f"a plan may choose a sum of levels, which has no replicate means to resample; got interval={interval!r} "
             f"and simultaneous={simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
         )
-    task = Task(
-        generator=checked_generator(generator),
-        statistic=checked_callable(statistic),
-        design=Antithetic(),
-        seed=as_seed_sequence(seed),
-        stream=stream_of(condition, 0),
-        condition=condition,
-        batch_size=0,
-    )
+    task = task_of(generator, statistic, seed, condition)
+    task.stream = stream_of(condition, 0)
     return planned(task, options, n_evaluations, atol, coarse=coarse, correlation=correlation, batch_size=batch_size)
 
 

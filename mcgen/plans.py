@@ -13,11 +13,12 @@ from mcgen.candidates import LEGEND, Candidate, efficiencies, geometric_mean
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate
-from mcgen.execution import RunOptions, run_single
+from mcgen.execution import run_single
 from mcgen.generators import name_of
 from mcgen.intervals import Interval
 from mcgen.levels import SumOfLevels, levels_of
 from mcgen.moments import Floats
+from mcgen.outcomes import RunOptions
 from mcgen.run import Task
 from mcgen.text import frame_html
 
@@ -96,7 +97,7 @@ class Plan:
             design, count = chosen.designs[0], chosen.n_replicates[0]
             batch = checked_batch_size(self._batch_size, design.n_points, count)
             single = replace(task, design=design, batch_size=batch, warnings=[])
-            return run_single(single, count, replace(self._options, controls=chosen.controls))
+            return run_single(single, replace(self._options, controls=chosen.controls), count)
         assert chosen.coefficients is not None
         generators = [(chosen.coarse.generator, chosen.coarse.cost), (task.generator, 1.0)]
         levels = SumOfLevels(levels_of(generators, chosen.designs), [chosen.coefficients], chosen.n_replicates, 0)

@@ -18,8 +18,6 @@ class Progress:
 
     Parameters
     ----------
-    total : int
-        Evaluations expected.
     label : str
         Shown before the bar.
     shown : bool
@@ -28,7 +26,7 @@ class Progress:
         Of the half-width shown.
     """
 
-    def __init__(self, total: int, label: str, shown: bool, confidence_level: float) -> None:
+    def __init__(self, label: str, shown: bool, confidence_level: float) -> None:
         self._level = confidence_level
         self._last = 0.0
         self._bar: Any = None
@@ -36,7 +34,13 @@ class Progress:
         if shown:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, desc=label, unit=" evaluations", unit_scale=True)
+            self._bar = tqdm(desc=label, unit=" evaluations", unit_scale=True)
+
+    def expect(self, total: int) -> None:
+        """Take note of how many evaluations are expected in all."""
+        if self._bar is not None and self._bar.total != total:
+            self._bar.total = total
+            self._bar.refresh()
 
     def update(self, n_evaluations: int, tally: Tally) -> None:
         """Move on; show the estimate so far, though not at every call."""

@@ -22,6 +22,12 @@ METHOD_NAMES = {
     "bonferroni": "simultaneous, Bonferroni t",
     "bootstrap-max-t": "simultaneous, bootstrap max-t",
     "gaussian-multiplier": "simultaneous, Gaussian multiplier",
+    "two-stage-t": "two-stage t",
+    "anytime": "anytime",
+    "asymptotic-anytime": "asymptotic anytime",
+    "bonferroni-two-stage-t": "simultaneous, Bonferroni two-stage t",
+    "bonferroni-anytime": "simultaneous, Bonferroni anytime",
+    "bonferroni-asymptotic-anytime": "simultaneous, Bonferroni asymptotic anytime",
 }
 _IN_LINE = 6
 _IN_SUMMARY = 20
@@ -79,6 +85,7 @@ def summary_text(estimate: Estimate) -> str:
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "plan": p.plan,
         "controls": p.controls,
+        "stopped": None if estimate.stopping is None else estimate.stopping.reason,
         "noise": p.noise,
         "condition": p.condition,
         "seed": p.seed_text,

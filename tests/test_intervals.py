@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import SEED
 from scipy import stats
 
-from mcgen.intervals import Interval, Sampled, make_interval
+from mcgen.intervals import Interval, Sampled, make_interval, options_of
 from mcgen.moments import Moments, ReplicateMeans
+from mcgen.sequences import asymptotic_half_width, mixture_t_half_width
 
 
 def sampled(r: int, k: int = 1, keep: bool = True, skewed: bool = False) -> Sampled:
@@ -176,3 +179,84 @@ def test_a_component_that_varies_in_few_replicates_falls_back_to_bonferroni() ->
     assert name == "bonferroni"
     with pytest.raises(ValueError, match="no finite interval from 100 replicates"):
         make_interval(rare, 0.95, "student-t", "bootstrap-max-t")
+
+
+def stopped(r: int, k: int = 1, first: int = 32, planned: int | None = 100) -> Sampled:
+    s = sampled(r, k)
+    assert s.replicate_means is not None
+    return replace(s, first_stage=(first, s.replicate_means[:first].std(axis=0, ddof=1)), planned=planned)
+
+
+def test_two_stages_take_the_larger_term() -> None:
+    s = stopped(100, k=12)
+    made, name = make_interval(s, 0.95, "two-stage-t", False)
+    first = stats.t(31).ppf(0.975) * s.first_stage[1] / 10
+    last = stats.t(99).ppf(0.975) * s.standard_error
+    assert name == "two-stage-t"
+    assert made.half_width == pytest.approx(np.maximum(first, last))
+    # Both cases are there.
+    assert (first > last).any()
+    assert (first < last).any()
+
+
+def test_a_single_stage_is_student_t() -> None:
+    s = stopped(32)
+    made, _ = make_interval(s, 0.95, "two-stage-t", False)
+    plain, _ = make_interval(s, 0.95, "student-t", False)
+    assert made.half_width == pytest.approx(plain.half_width)
+    constant = replace(s, standard_error=np.zeros(1), first_stage=(32, np.zeros(1)))
+    made, _ = make_interval(constant, 0.95, "two-stage-t", False)
+    assert made.half_width == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "formula"), [("anytime", mixture_t_half_width), ("asymptotic-anytime", asymptotic_half_width)]
+)
+def test_sequences_are_in_standard_errors(method: str, formula) -> None:
+    s = stopped(60, k=2)
+    made, name = make_interval(s, 0.9, method, False)
+    assert name == method
+    assert made.half_width == pytest.approx(formula(60, 100, 0.9) * s.standard_error)
+
+
+@pytest.mark.parametrize("method", ["two-stage-t", "anytime", "asymptotic-anytime"])
+@pytest.mark.parametrize("simultaneous", [True, "bonferroni"])
+def test_simultaneous_forms_share_the_level_out(method: str, simultaneous: bool | str) -> None:
+    s = stopped(100, k=5)
+    made, name = make_interval(s, 0.95, method, simultaneous)
+    each, _ = make_interval(s, 0.99, method, False)
+    assert name == f"bonferroni-{method}"
+    assert options_of(name) == (method, "bonferroni")
+    assert options_of(method) == (method, False)
+    assert make_interval(s, 0.95, *options_of(name))[0].half_width == pytest.approx(each.half_width)
+    assert made.half_width == pytest.approx(each.half_width)
+    _, alone = make_interval(stopped(100), 0.95, method, simultaneous)
+    assert alone == method
+
+
+@pytest.mark.parametrize(
+    ("s", "options", "message"),
+    [
+        (
+            sampled(10),
+            (0.95, "two-stage-t", False),
+            r"only a run in two stages has \(atol=... or rtol=...\); use student-t",
+        ),
+        (
+            sampled(10),
+            (0.95, "anytime", False),
+            r"anytime needs the number of replicates that was planned .* use student",
+        ),
+        (stopped(20), (0.95, "asymptotic-anytime", False), "no end yet for 20 replicates, with 100 planned; run more"),
+        (stopped(9), (0.95, "anytime", False), "no end yet for 9 replicates"),
+        (
+            stopped(60, 2),
+            (0.95, "two-stage-t", "bootstrap-max-t"),
+            "Bonferroni's inequality alone; got .*'bootstrap-max-t'",
+        ),
+        (stopped(60, 2), (0.95, "anytime", "scheffe"), "Use simultaneous=True"),
+    ],
+)
+def test_intervals_of_runs_that_stop_refuse(s: Sampled, options: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_interval(s, *options)

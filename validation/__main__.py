@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the tables of one kind and return the exit status: 0, or 2 for arguments or pages that can't be used."""
     parser = argparse.ArgumentParser(prog="python -m mcgen.validation", description="What mcgen promises, shown.")
     parser.add_argument("kind", choices=[*_KINDS])
-    parser.add_argument("--only", default="", help="benchmarks, problems or models whose name contains this")
+    parser.add_argument("--only", default="", help="benchmarks, problems, laws or models whose name contains this")
     parser.add_argument("--folder", type=Path, default=Path("docs"), help="where the pages are (default: docs)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes for the coverage")
     options = parser.parse_args(arguments)
@@ -60,6 +60,12 @@ def _efficiency_coverage(options: argparse.Namespace) -> None:
     write_efficiency_coverage(options.folder, options.only)
 
 
+def _stopping(options: argparse.Namespace) -> None:
+    from mcgen.validation.stopping_studies import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _truths(options: argparse.Namespace) -> None:
     from mcgen.validation.problems import simulate_truths
     from mcgen.validation.problems.mixtures import unknown
@@ -82,6 +88,7 @@ _KINDS = {
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
     "models": _models,
+    "stopping": _stopping,
     "truths": _truths,
 }
 

@@ -25,7 +25,7 @@ from mcgen.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.random import as_seed_sequence
 from mcgen.run import Task
-from mcgen.validation import efficiency_studies, interval_studies, theory
+from mcgen.validation import efficiency_studies, interval_studies, stopping_studies, theory
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic
 from mcgen.validation.coverage import Replicates, fitted_designs, simulate
 from mcgen.validation.pages import chosen, fill_page, made_by, markdown_table, require_marks
@@ -153,6 +153,7 @@ STUDIES: dict[str, Study] = {
     "the same bits": same_bits,
     "unbiased": unbiased,
     **interval_studies.STUDIES,
+    **stopping_studies.STUDIES,
     **efficiency_studies.STUDIES,
     **theory.STUDIES,
 }

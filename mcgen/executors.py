@@ -1,0 +1,417 @@
+"""Ranges of replicates on any `concurrent.futures.Executor`: threads, processes, dask, MPI.
+
+The coordinator cuts what is to run into ranges of whole groups, in replicate order, each of about a second by what
+those before it took, and keeps twice as many in flight as there are workers. A worker draws the noise from the
+replicate numbers and sends a `Piece` back: moments, never samples. What the generator raises comes back as a value, so
+that whatever else goes wrong is the executor's doing: such a range is submitted again, three times in all.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import islice
+from pkgutil import resolve_name
+from typing import Any
+
+from mcgen._version import __version__
+from mcgen.errors import GeneratorWarning, RunError, WorkerError, warn_user
+from mcgen.pieces import Piece
+from mcgen.run import Task
+from mcgen.workers import Failure, Reply, payload_of, require_versions, run_sent, run_shared
+
+# How long a range is to take; shorter ones than the second cost more to send than they share out better.
+_SECONDS, _FEWEST_SECONDS = 1.0, 0.05
+# Replicate means that travel at a time: 8 MB.
+_MOST_NUMBERS = 2**20
+_TRIES = 3
+# What dask may take to hand a finished piece on.
+_DELIVERY_SECONDS = 60.0
+# A dask cluster may grow; asking for its size is a round trip.
+_SECONDS_BETWEEN_COUNTS = 5.0
+
+
+def checked_executor(executor: Any) -> Executor:
+    """Return an executor that takes single calls, or refuse what is none.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> from mcgen.executors import checked_executor
+    >>> with ThreadPoolExecutor(2) as pool:
+    ...     checked_executor(pool) is pool
+    True
+    """
+    if isinstance(executor, Executor):
+        return executor
+    advice = "Pass one such as concurrent.futures.ProcessPoolExecutor(4)"
+    if hasattr(executor, "get_executor"):
+        advice = f"Pass {type(executor).__name__.lower()}.get_executor()"
+    elif isinstance(executor, type) and issubclass(executor, Executor):
+        advice = f"Pass an instance, {executor.__name__}(...)"
+    raise TypeError(f"executor must be a concurrent.futures.Executor; got {executor!r}. {advice}")
+
+
+def pieces(
+    executor: Executor,
+    task: Task,
+    ranges: Iterable[range],
+    keep: bool | None,
+    n_replicates: int,
+    timeout: float | None,
+    seconds_each: float | None = None,
+) -> Generator[Piece, None, None]:
+    """Run ranges of a task's replicates on an executor and yield what is finished, in any order.
+
+    The task learns what the first batches told. When the iterator ends, by an error, by an interrupt or by being
+    closed, what is not running yet is cancelled.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Of threads, which share the task, or of processes, which get it pickled.
+    task : Task
+        The run.
+    ranges : iterable of range
+        What is to run: ascending and disjoint.
+    keep : bool or None
+        Have replicate means, or whole leaves' moments; None goes by their number in all.
+    n_replicates : int
+        Of the whole run.
+    timeout : float or None
+        Seconds that one range may take, counted from when it is among the oldest as many as there are workers, and,
+        in a pool of `concurrent.futures`, runs. A worker's start and the loading of its model count.
+    seconds_each : float, optional
+        What a replicate took before; by default the first ranges are one group each, and tell.
+
+    Raises
+    ------
+    TypeError
+        If the generator, the statistic, the design or the condition can't be pickled.
+    WorkerError
+        If the executor is shut down or broke, its workers lack mcgen or have other versions of what makes the bits,
+        or a range was lost, or took longer than `timeout`, three times.
+    Exception
+        What the generator or the statistic raises, once all ranges before it are there.
+    """
+    coordinator = _Coordinator(checked_executor(executor), task, keep, n_replicates, timeout)
+    yield from coordinator.pieces(_Cutter(ranges, task.group), seconds_each)
+
+
+class _Cutter:
+    """What is still to run, cut off piece by piece where groups end."""
+
+    def __init__(self, ranges: Iterable[range], group: int) -> None:
+        self._gaps = deque(gap for gap in ranges if len(gap))
+        self._group = group
+        self.left = sum(map(len, self._gaps))
+
+    def cut(self, size: int) -> range:
+        """Return the next range, of about so many replicates and of a group at least."""
+        gap, n_groups = self._gaps.popleft(), max(1, size // self._group)
+        stop = min(gap.stop, (gap.start // self._group + n_groups) * self._group)
+        if stop < gap.stop:
+            self._gaps.appendleft(range(stop, gap.stop))
+        self.left -= stop - gap.start
+        return range(gap.start, stop)
+
+
+@dataclass(eq=False)
+class _Job:
+    """A range in flight.
+
+    Attributes
+    ----------
+    checked : bool
+        Whether its first batch need not be run twice.
+    tries : int
+        How often it was lost or hung.
+    since : float or None
+        When its time began to count.
+    """
+
+    replicates: range
+    checked: bool
+    tries: int = 0
+    since: float | None = None
+
+    def __str__(self) -> str:
+        return f"replicates {self.replicates.start} to {self.replicates.stop - 1}"
+
+
+class _Coordinator:
+    """One run on an executor."""
+
+    def __init__(
+        self, executor: Executor, task: Task, keep: bool | None, n_replicates: int, timeout: float | None
+    ) -> None:
+        self._executor, self._task, self._timeout = executor, task, timeout
+        self._target = _SECONDS if timeout is None else min(_SECONDS, timeout / 4)
+        # In the order of submission, which is that in which executors run them.
+        self._jobs: dict[Future[Reply], _Job] = {}
+        self._hung: list[Future[Reply]] = []
+        self._failed: tuple[int, BaseException] | None = None
+        self._workers, self._counted = 1, -math.inf
+        self._shared = isinstance(executor, ThreadPoolExecutor)
+        self._call = self._call_shared(keep, n_replicates) if self._shared else self._call_sent(keep, n_replicates)
+
+    def pieces(self, cutter: _Cutter, seconds_each: float | None) -> Generator[Piece, None, None]:
+        """Yield finished pieces until nothing is left."""
+        self._cutter, self._checked = cutter, self._task.checked
+        self._count_workers()
+        self._rates = deque([] if seconds_each is None else [seconds_each], maxlen=2 * self._workers)
+        try:
+            if cutter.left and not self._shared:
+                self._meet_workers()
+            self._fill()
+            while self._jobs:
+                done, _ = wait(self._jobs, self._patience, FIRST_COMPLETED)
+                lost: list[tuple[_Job, BaseException]] = []
+                for job, answer in self._answers(done):
+                    if isinstance(answer, Piece):
+                        yield answer
+                    else:
+                        lost.append((job, answer))
+                for job, error in [*lost, *self._overdue()]:
+                    self._try_again(job, error)
+                self._fill()
+            if self._failed is not None:
+                raise self._failed[1]
+        finally:
+            for future in (*self._jobs, *self._hung):
+                future.cancel()
+
+    def _call_shared(self, keep: bool | None, n_replicates: int) -> Callable[[_Job], Future[Reply]]:
+        """Return what submits a job to threads of this process, whose own warnings reach the user."""
+
+        def call(job: _Job) -> Future[Reply]:
+            task = replace(self._task, warnings=[], checked=job.checked)
+            return self._submit(run_shared, task, keep, n_replicates, job.replicates)
+
+        return call
+
+    def _call_sent(self, keep: bool | None, n_replicates: int) -> Callable[[_Job], Future[Reply]]:
+        """Return what submits a job to other processes; the task is pickled once."""
+        payload = payload_of(self._task, keep, n_replicates)
+        key = sha256(payload).hexdigest()
+
+        def call(job: _Job) -> Future[Reply]:
+            return self._submit(run_sent, payload, key, job.replicates, job.checked)
+
+        return call
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        client = getattr(self._executor, "_client", None)
+        try:
+            if client is not None:
+                return _submit_to_dask(self._executor, client, function, *arguments)
+            return self._executor.submit(function, *arguments)
+        except RuntimeError as error:
+            raise _refusal(error) or WorkerError(
+                f"the executor takes no more work ({_text(error)}): it is shut down. Run inside its with block, or "
+                "make a new executor; the finished replicates are kept"
+            ) from error
+
+    def _count_workers(self) -> None:
+        """Count the workers; those of a dask cluster, which may grow, again and again."""
+        client, now = getattr(self._executor, "_client", None), time.monotonic()
+        if now - self._counted < (math.inf if client is None else _SECONDS_BETWEEN_COUNTS):
+            return
+        self._counted = now
+        if client is not None and getattr(client, "status", "") == "running":
+            self._workers = max(1, sum(client.nthreads().values()))
+            return
+        told = (getattr(self._executor, name, None) for name in ("_max_workers", "num_workers"))
+        self._workers = next((n for n in told if isinstance(n, int) and n > 0), os.cpu_count() or 1)
+
+    def _meet_workers(self) -> None:
+        """Find out whether the workers have this mcgen, by a function that every Python has; it starts them too."""
+        calls = [self._submit(resolve_name, "mcgen._version:__version__") for _ in range(self._workers)]
+        for call in wait(calls, return_when=FIRST_COMPLETED).done:
+            error = _error_of(call)
+            if error is not None:
+                raise _refusal(error) or WorkerError(
+                    f"the executor's workers can't be used ({_text(error)}); see what "
+                    "executor.submit(abs, -1).result() says"
+                ) from error
+            require_versions({"mcgen": str(call.result())})
+
+    def _fill(self) -> None:
+        """Submit ranges until there are enough in flight."""
+        self._count_workers()
+        while self._failed is None and self._cutter.left and len(self._jobs) < 2 * self._workers:
+            job = _Job(self._cutter.cut(self._size()), self._checked)
+            self._checked = True
+            self._jobs[self._call(job)] = job
+
+    def _size(self) -> int:
+        """Return how many replicates take about a second, and leave every worker some of what is left."""
+        if not self._rates or self._task.components is None:
+            return 1
+        each = max(statistics.median(self._rates), 1e-9)
+        share = max(self._cutter.left / (4 * self._workers), _FEWEST_SECONDS / each)
+        return int(min(self._target / each, share, _MOST_NUMBERS / max(1, math.prod(self._task.components))))
+
+    @property
+    def _patience(self) -> float | None:
+        return None if self._timeout is None else min(1.0, self._timeout / 10)
+
+    def _answers(self, done: Iterable[Future[Reply]]) -> Iterator[tuple[_Job, Piece | BaseException]]:
+        """Yield of what is done its pieces and what the executor lost; take note of what failed."""
+        for future in sorted(done, key=lambda one: self._jobs[one].replicates.start):
+            job, error = self._jobs.pop(future), _error_of(future)
+            if error is not None:
+                yield job, error
+                continue
+            reply = future.result()
+            require_versions(reply.versions)
+            if isinstance(reply.result, Failure):
+                self._fail(job, reply.result.exception(str(job)))
+                continue
+            try:
+                self._learn(reply.result)
+            except RunError as problem:
+                self._fail(job, problem)
+                continue
+            self._rates.append(reply.result.seconds / len(job.replicates))
+            yield job, reply.result
+
+    def _learn(self, piece: Piece) -> None:
+        """Take what a first batch told; warn here of what a process warned of there."""
+        known = len(self._task.warnings)
+        self._task.learn(piece.facts)
+        for text in () if self._shared else self._task.warnings[known:]:
+            warn_user(text, GeneratorWarning)
+
+    def _fail(self, job: _Job, error: BaseException) -> None:
+        """Take note of the first failure in replicate order; what comes after it need not run."""
+        if self._failed is None or job.replicates.start < self._failed[0]:
+            self._failed = job.replicates.start, error
+        for future, other in list(self._jobs.items()):
+            if other.replicates.start > self._failed[0] and not future.done():
+                future.cancel()
+                del self._jobs[future]
+
+    def _overdue(self) -> list[tuple[_Job, BaseException]]:
+        """Return the jobs that ran out of time, and start the time of those that have a worker now."""
+        if self._timeout is None:
+            return []
+        now = time.monotonic()
+        found: list[tuple[_Job, BaseException]] = []
+        self._hung = [future for future in self._hung if not future.done()]
+        free = self._workers - len(self._hung)
+        tells = isinstance(self._executor, ThreadPoolExecutor | ProcessPoolExecutor)
+        for future in list(islice(self._jobs, max(1, free))):
+            job = self._jobs[future]
+            # Where every worker hangs, nothing will ever run.
+            if job.since is None and (future.running() or not tells or free <= 0):
+                job.since = now
+            if job.since is not None and now - job.since > self._timeout and not future.done():
+                # Not cancelled: dask would give the range to the worker that hangs, which would seem idle.
+                self._hung.append(future)
+                job.since = None
+                del self._jobs[future]
+                found.append((job, _OverdueError(f"more than {self._timeout:g} s")))
+        return found
+
+    def _try_again(self, job: _Job, error: BaseException) -> None:
+        """Submit a range again that was lost, or say that it is hopeless."""
+        if self._failed is not None:
+            return
+        refusal = _refusal(error)
+        if refusal is not None:
+            raise refusal from error
+        job.tries += 1
+        if job.tries < _TRIES:
+            self._jobs[self._call(job)] = job
+        elif isinstance(error, _OverdueError):
+            raise WorkerError(
+                f"{job} took longer than the {self._timeout:g} s of range_timeout, {_TRIES} times. Where they only are "
+                "slow, give a longer one: a worker's start and the loading of its model count. Otherwise find what "
+                f"hangs by running replicates=range({job.replicates.start}, {job.replicates.stop}) without an "
+                "executor; a worker that hangs keeps its place in the executor until its process is ended"
+            ) from error
+        else:
+            raise WorkerError(
+                f"{job} were lost {_TRIES} times by the executor, at last by {_text(error)}. Look into the logs of its "
+                "workers (too little memory is the usual cause); the finished replicates are kept"
+            ) from error
+
+
+class _OverdueError(TimeoutError):
+    """A range took too long."""
+
+
+def _submit_to_dask(executor: Any, client: Any, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Submit a call to dask, of whose own executor a future never ends if a worker dies with the result unsent."""
+    if executor._shutdown or client.status != "running":
+        raise RuntimeError(f"the dask client is {client.status}" if client.status != "running" else "after shutdown")
+    # Equal calls are one to dask otherwise, also where one is to be tried again elsewhere.
+    remote = client.submit(function, *arguments, **{**executor._kwargs, "pure": False})
+    future: Future[Any] = Future()
+
+    def deliver(finished: Any) -> None:
+        try:
+            result, error = finished.result(_DELIVERY_SECONDS), None
+        except BaseException as problem:
+            result, error = None, problem
+        if not future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def give_up(local: Future[Any]) -> None:
+        if local.cancelled():
+            with suppress(Exception):
+                remote.cancel()
+
+    future.add_done_callback(give_up)
+    remote.add_done_callback(deliver)
+    return future
+
+
+def _error_of(future: Future[Any]) -> BaseException | None:
+    """Return what went wrong with a call that is done."""
+    return CancelledError("the call was cancelled") if future.cancelled() else future.exception()
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _refusal(error: BaseException) -> WorkerError | None:
+    """Return what to tell of errors that another try won't mend."""
+    missing: BaseException | None = error
+    while missing is not None and not isinstance(missing, ImportError):
+        missing = missing.__cause__ or missing.__context__
+    if missing is not None:
+        return WorkerError(
+            f"the executor's workers lack what mcgen needs ({_text(missing)}); install mcgen {__version__} where they "
+            "run, in the environment that they are started in"
+        )
+    if isinstance(error, BrokenExecutor):
+        return WorkerError(
+            f"the executor broke ({_text(error)}): a worker process ended and took the pool with it. It was killed "
+            "(out of memory?), its initializer failed, or it can't import what it needs: mcgen, or a main script "
+            'without `if __name__ == "__main__":`. Make a new executor and run again; the finished replicates are kept'
+        )
+    return None

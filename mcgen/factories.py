@@ -1,0 +1,194 @@
+"""Generators that are made where they run: a call that loads the model, instead of the model itself.
+
+A factory is pickled as its call alone, so that a model that can't be pickled, or is too large to travel, still runs in
+other processes. Each process loads it once, when it first needs it, whatever the number of factories for the same
+call; it is let go of with the last of them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+from mcgen.generators import Generator, name_of
+from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
+
+__all__ = ["Factory", "from_factory", "pickled"]
+
+
+def pickled(value: Any) -> bytes:
+    """Return a value pickled by cloudpickle, which takes lambdas and functions of a notebook too, or by pickle.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> from mcgen.factories import pickled
+    >>> pickle.loads(pickled((1, "two")))
+    (1, 'two')
+    """
+    try:
+        import cloudpickle
+    except ImportError:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    found: bytes = cloudpickle.dumps(value)
+    return found
+
+
+def from_factory(
+    load: Callable[..., Generator],
+    *args: Any,
+    noise: NoiseSpec | Shape | Block | Mapping[str, Block] | None = None,
+    name: str | None = None,
+    **kwargs: Any,
+) -> Factory:
+    """Take a call that loads a generator as that generator.
+
+    Parameters
+    ----------
+    load : callable
+        ``load(*args, **kwargs)`` returns the generator. It is called once in each process that needs the model, and
+        pickled in its place: a function at the top level of a module, or, where cloudpickle is installed, any other.
+    *args, **kwargs
+        Of `load`; small, such as a path. For arguments of `load` that are called noise or name use
+        `functools.partial`.
+    noise : NoiseSpec, tuple of int, Block or mapping of Block, optional
+        The noise of one sample, where it is known, so that the process that starts the run need not load the model;
+        by default the loaded generator says it.
+    name : str, optional
+        How results call the generator; by default the name of `load`.
+
+    Returns
+    -------
+    Factory
+        A generator, for `mcgen.estimate` with an ``executor`` above all.
+
+    Raises
+    ------
+    TypeError
+        If `load` can't be called, or the call can't be pickled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> from mcgen.factories import from_factory
+    >>> def load(slope):
+    ...     return mcgen.as_generator(lambda z: np.tanh(slope * z), noise=(16,))
+    >>> generator = from_factory(load, 2.0, noise=(16,))
+    >>> generator
+    Factory(load, noise=normal(16) float32)
+    >>> generator(np.zeros((2, 16))).shape
+    (2, 16)
+    """
+    if not callable(load):
+        raise TypeError(
+            f"a factory is made from a callable that returns a generator; got {load!r} of type "
+            f"{type(load).__name__}. Pass the function and its arguments apart: from_factory(load, path), not "
+            "from_factory(load(path))"
+        )
+    name = name or name_of(load)
+    try:
+        call = pickled((load, args, kwargs))
+    except Exception as error:
+        raise TypeError(
+            f"the call of factory {name!r} can't be pickled ({error}); use a function at the top level of a module "
+            "(or install cloudpickle, which takes any other) with arguments such as numbers and paths"
+        ) from error
+    return Factory(call, None if noise is None else as_noise_spec(noise), name)
+
+
+class Factory:
+    """A generator that is loaded in each process that needs it; made by `from_factory`.
+
+    What else the loaded generator has, such as ``gradient`` or ``coarse``, the factory has too.
+
+    Attributes
+    ----------
+    name : str
+        How results call the generator.
+    """
+
+    def __init__(self, call: bytes, noise: NoiseSpec | None, name: str) -> None:
+        self._call, self._noise, self.name = call, noise, name
+        self._model = _model_of(call)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Factory, (self._call, self._noise, self.name)
+
+    def __repr__(self) -> str:
+        known = self._noise or getattr(self._model.generator, "noise", None)
+        return f"{type(self).__name__}({self.name}, noise={known or 'not loaded yet'})"
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The noise that one sample needs: what was given, or what the loaded generator says."""
+        return self._loaded().noise if self._noise is None else self._noise
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Any:
+        """Call the loaded generator."""
+        return self._loaded()(noise, condition)
+
+    def __getattr__(self, attribute: str) -> Any:
+        # Copying and unpickling ask for private names before there is anything to load.
+        if attribute.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+        return getattr(self._loaded(), attribute)
+
+    def _loaded(self) -> Generator:
+        """Return the generator, loaded where this process has not yet."""
+        generator = self._model.load(self.name)
+        if self._noise is not None and generator.noise != self._noise:
+            raise ValueError(
+                f"factory {self.name!r} was given noise {self._noise}, but the generator that it loads wants "
+                f"{generator.noise}; give the same, or leave noise= out"
+            )
+        return generator
+
+
+class _Model:
+    """What a call loads in this process."""
+
+    def __init__(self, call: bytes) -> None:
+        self._call, self._lock = call, threading.RLock()
+        self.generator: Generator | None = None
+
+    def load(self, name: str) -> Generator:
+        """Return the generator, loaded the first time."""
+        with self._lock:
+            if self.generator is None:
+                try:
+                    function, args, kwargs = pickle.loads(self._call)
+                    found = function(*args, **kwargs)
+                except Exception as error:
+                    error.add_note(f"raised as factory {name!r} loaded its generator")
+                    raise
+                self.generator = _checked(found, name)
+            return self.generator
+
+
+_models: WeakValueDictionary[bytes, _Model] = WeakValueDictionary()
+_models_lock = threading.Lock()
+
+
+def _model_of(call: bytes) -> _Model:
+    """Return the one model that a call has in this process."""
+    with _models_lock:
+        model = _models.get(call)
+        if model is None:
+            model = _models[call] = _Model(call)
+        return model
+
+
+def _checked(found: Any, name: str) -> Generator:
+    if isinstance(found, Generator) and not isinstance(found, type) and isinstance(found.noise, NoiseSpec):
+        return found
+    advice = "mcgen.as_generator(f, noise=shape)"
+    if hasattr(found, "named_parameters"):
+        advice = "mcgen.adapters.from_torch(module, noise=shape)"
+    raise TypeError(
+        f"factory {name!r} must load an mcgen.Generator whose noise is an mcgen.NoiseSpec; its call returned "
+        f"{type(found).__name__}. Let it return {advice}"
+    )

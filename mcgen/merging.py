@@ -1,0 +1,177 @@
+"""The stores of the parts of one run made into the store of the whole: no replicate twice, none left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from mcgen.database import differing, explained
+from mcgen.errors import StoreError
+from mcgen.pieces import Piece
+from mcgen.stores import Store, StoredRun, named, told
+
+PART = "replicates"
+"""Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""
+NUMBER = "n_replicates"
+"""Field of a header that parts need not share."""
+ABOUT = "about"
+"""What a run remembers of its progress; its `target` is how many replicates are wanted."""
+PLANNED = "planned"
+"""What a run remembers of the number that was asked for first; of a merged run the next call says it."""
+
+
+def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
+    """Write the store of a run from those of its parts; all of it or nothing.
+
+    Rows of a leaf that two parts share are joined. Replicate means are kept where every part has kept them.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        Stores of finished parts, in any order.
+    output : str or Path
+        The new store. What it holds has the bits that one run of all replicates would have stored.
+
+    Raises
+    ------
+    StoreError
+        If the parts are of different runs, overlap, leave a gap or are not finished, or the output is there already.
+    """
+    if not paths:
+        raise StoreError("no stores to merge; give the path of one or more")
+    place = Path(output).resolve()
+    with ExitStack() as stack:
+        parts = [stack.enter_context(Store.open_read(path)) for path in paths]
+        header = _merged_header(parts)
+        names = list(dict.fromkeys(name for part in parts for name in part.run_names()))
+        if not names:
+            raise StoreError(
+                f"stores {', '.join(str(part.path) for part in parts)} hold no replicates; run the parts first"
+            )
+        runs = {name: _in_order(parts, name) for name in names}
+        if NUMBER in header and len({part.header.get(NUMBER) for part in parts}) > 1:
+            header[NUMBER] = max(found[-1][0].stop for found in runs.values() if found)
+        _require_absent(place)
+        _write(runs, header, place)
+
+
+def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
+    """Return the header of the whole, once the parts agree in the rest of theirs."""
+
+    def shared(part: Store) -> dict[str, Any]:
+        return {name: value for name, value in part.header.items() if name not in (PART, NUMBER)}
+
+    first = parts[0]
+    for part in parts[1:]:
+        apart = [f"{name} is {a} and {b}" for name, a, b in differing(shared(first), shared(part))]
+        if apart:
+            raise StoreError(
+                f"stores {first.path} and {part.path} are of different runs: {'; '.join(apart)}; merge parts of one run"
+            )
+    return first.header | {PART: None}
+
+
+def _in_order(parts: Sequence[Store], name: str) -> list[tuple[range, StoredRun]]:
+    """Return the finished ranges of a run and who has them, in order, once they are all from 0 on, each once."""
+    found = []
+    for part in parts:
+        run = part.run(name) if name in part.run_names() else None
+        covered = [] if run is None else run.covered()
+        _require_finished(part, name, covered)
+        if run is not None:
+            found += [(replicates, run) for replicates in covered]
+    found.sort(key=lambda entry: entry[0].start)
+    if found and found[0][0].start:
+        raise _gap(range(found[0][0].start), name)
+    for (one, first), (other, second) in pairwise(found):
+        if other.start < one.stop:
+            twice = range(other.start, min(one.stop, other.stop))
+            raise StoreError(
+                f"stores {first.store.path} and {second.store.path} both hold {named(twice)}{told(name)}; a "
+                "replicate can be counted once only: leave one of the stores out"
+            )
+        if other.start > one.stop:
+            raise _gap(range(one.stop, other.start), name)
+        _require_same_shape(first, second)
+    return found
+
+
+def _require_finished(part: Store, name: str, covered: list[range]) -> None:
+    own = part.header.get(PART)
+    if own is None:
+        own = [0, covered[-1].stop if covered else 0]
+    edges = [own[0], *(edge for replicates in covered for edge in (replicates.start, replicates.stop)), own[1]]
+    missing = [range(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True) if last > first]
+    if missing or not covered:
+        left = ", ".join(map(named, missing)) or "all replicates"
+        raise StoreError(
+            f"store {part.path} is not finished: {left}{told(name)} are missing; run its part again with the same "
+            "store, then merge"
+        )
+
+
+def _require_same_shape(first: StoredRun, second: StoredRun) -> None:
+    shapes = [(run.facts.components, run.facts.own_shape) for run in (first, second) if run.facts is not None]
+    if shapes[0] != shapes[1]:
+        raise StoreError(
+            f"stores {first.store.path} and {second.store.path} have components of shape {shapes[0][0]} and "
+            f"{shapes[1][0]}{first.told}; merge parts of one run"
+        )
+
+
+def _gap(missing: range, name: str) -> StoreError:
+    return StoreError(f"{named(missing)}{told(name)} are in none of the stores; give the store that has them too")
+
+
+def _require_absent(place: Path) -> None:
+    if place.exists():
+        raise StoreError(f"{place} exists already; give the merged store another path, or delete it first")
+
+
+def _write(runs: dict[str, list[tuple[range, StoredRun]]], header: dict[str, Any], place: Path) -> None:
+    new = place.with_name(f"{place.name}-merged-{os.getpid()}")
+    try:
+        with Store(new, header) as store:
+            for name, found in runs.items():
+                _fill(store.run(name), found)
+        _require_absent(place)
+        with explained(place):
+            os.replace(new, place)
+    finally:
+        for rest in ("", "-wal", "-shm", "-journal"):
+            with suppress(OSError):
+                new.with_name(new.name + rest).unlink(missing_ok=True)
+
+
+def _fill(run: StoredRun, found: list[tuple[range, StoredRun]]) -> None:
+    keep = all(part.keeps_rows for _, part in found)
+    for replicates, part in found:
+        facts = part.facts
+        assert facts is not None
+        for segment, seconds in part.timed_segments(replicates):
+            run.add(Piece([segment], facts, seconds), keep)
+    for name, value in _merged_states(found).items():
+        run.remember(name, value)
+
+
+def _merged_states(found: list[tuple[range, StoredRun]]) -> dict[str, dict[str, Any]]:
+    """Return what is remembered of the whole run, once the parts agree where they must."""
+    states: dict[str, dict[str, Any]] = {}
+    for _, part in found:
+        for name in part.remembered():
+            value = part.recall(name)
+            assert value is not None
+            apart = differing({name: states.setdefault(name, value)}, {name: value})
+            if apart and name not in (PLANNED, ABOUT):
+                raise StoreError(
+                    f"store {part.store.path} and one before it know different things{part.told}: "
+                    f"{'; '.join(f'{what} is {a} and {b}' for what, a, b in apart)}; merge parts of one run"
+                )
+    states.pop(PLANNED, None)
+    if ABOUT in states:
+        states[ABOUT]["target"] = found[-1][0].stop
+    return states

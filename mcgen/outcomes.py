@@ -1,0 +1,211 @@
+"""What a run is asked for, what it gave, and the estimate that is made of it."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import scipy
+
+from mcgen._version import __version__
+from mcgen.controlled import Corrected
+from mcgen.coverage import coverage_warnings
+from mcgen.estimates import Estimate, Provenance, estimate_of, resamples
+from mcgen.generators import name_of
+from mcgen.intervals import Method, Sampled, SimultaneousMethod
+from mcgen.moments import Floats, Moments
+from mcgen.random import as_seed_sequence
+from mcgen.reduction import Tally
+from mcgen.run import Task
+from mcgen.sources import Clock, Resources
+from mcgen.statistics import Statistic
+from mcgen.stopping import Anytime, Rule, Stopping, TwoStage
+from mcgen.tolerance import Tolerance
+from mcgen.variates import Controls, FittedControls
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked for beside its task; most attributes are arguments of `mcgen.estimate`."""
+
+    confidence_level: float
+    interval: Method
+    simultaneous: bool | SimultaneousMethod
+    keep_replicates: bool | None
+    progress: bool
+    controls: Controls | FittedControls | None = None
+    tolerance: Tolerance | None = None
+    batch_size: int | None = None
+    first_replicate: int = 0
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def keeps(self) -> bool | None:
+        """Whether replicate means are kept; None for up to a number of them."""
+        return True if self.resamples or isinstance(self.controls, Controls) else self.keep_replicates
+
+    def rule(self, n_points: int) -> Rule | None:
+        """Return what says when a run has replicates enough; None where their number is given."""
+        if self.tolerance is None:
+            return None
+        arguments = self.tolerance, self.confidence_level, bool(self.simultaneous), n_points
+        if self.interval in ("anytime", "asymptotic-anytime"):
+            return Anytime(*arguments, kind=self.interval)
+        return TwoStage(*arguments)
+
+    @property
+    def resamples(self) -> bool:
+        """Whether the interval is made from the replicate means themselves."""
+        return resamples(self.interval, self.simultaneous)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: its replicates (two or more), whether it ended before its time, how long it took.
+
+    With control variates also what they made of the replicates, and what they cost before the run.
+    """
+
+    tally: Tally
+    partial: bool
+    clock: Clock
+    corrected: Corrected | None = None
+    control_evaluations: int = 0
+    stopping: Stopping | None = None
+
+    @property
+    def moments(self) -> Moments:
+        """The moments of the replicates, corrected where there are controls."""
+        moments = self.tally.moments() if self.corrected is None else self.corrected.moments()
+        assert moments is not None
+        return moments
+
+    @property
+    def kept(self) -> tuple[Floats, Floats] | None:
+        """The replicate means and the mean squared deviations within, where they are kept."""
+        return self.tally.kept() if self.corrected is None else self.corrected.kept()
+
+
+def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estimate:
+    """Return the estimate of the replicates that came."""
+    assert task.components is not None
+    names = component_names(task.statistic, task.components)
+    provenance = provenance_of(task, outcome)
+    return with_options(
+        moments_estimate(task, outcome, slice(None), task.components, names, provenance, options), options
+    )
+
+
+def moments_estimate(
+    task: Task,
+    outcome: Outcome,
+    columns: slice,
+    shape: tuple[int, ...],
+    names: tuple[str, ...],
+    provenance: Provenance,
+    options: RunOptions,
+) -> Estimate:
+    """Return the estimate of some columns of a run's components, without its interval yet."""
+    moments, kept, corrected = outcome.moments.select(columns), outcome.kept, outcome.corrected
+    method = None if options.simultaneous else options.interval
+    sampled = Sampled.of(moments, None if kept is None else kept[0][:, columns], provenance.seed)
+    stopping = None if outcome.stopping is None else outcome.stopping.select(columns)
+    if stopping is not None:
+        sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)
+    notes: tuple[str, ...] = ()
+    if corrected is not None:
+        sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - corrected.rank)
+        notes = corrected.warnings
+    return estimate_of(
+        sampled,
+        provenance,
+        shape,
+        names,
+        moments=moments,
+        within=None if kept is None else kept[1][:, columns],
+        stopping=stopping,
+        warnings=(*task.warnings, *notes, *coverage_warnings(moments, names, task.rounding, method)),
+    )
+
+
+def with_options(made: Estimate, options: RunOptions) -> Estimate:
+    """Return the estimate with the interval that was asked for.
+
+    An estimate that was cut short, or whose replicates are too few for that interval, keeps its numbers: it gets one
+    that does not resample, or goes with the error as its ``partial``.
+    """
+    interval: Method = options.interval
+    if made.stopping is not None and made.stopping.first_stage is not None:
+        interval = "two-stage-t"
+    if made.partial:
+        return made.with_interval(
+            confidence_level=options.confidence_level,
+            interval="student-t" if options.resamples else interval,
+            simultaneous="bonferroni" if options.simultaneous else False,
+        )
+    try:
+        return made.with_interval(
+            confidence_level=options.confidence_level, interval=interval, simultaneous=options.simultaneous
+        )
+    except ValueError as error:
+        error.partial = made.with_interval(confidence_level=options.confidence_level)  # type: ignore[attr-defined]
+        raise
+
+
+def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names of a statistic's components: its own, or its name with their indices."""
+    inner = getattr(statistic, "statistic", statistic)
+    given = getattr(inner, "names", None)
+    if given is not None and len(given) == math.prod(shape):
+        return tuple(map(str, given))
+    name = name_of(statistic)
+    if shape == ():
+        return (name,)
+    return tuple(f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape))
+
+
+def condition_text(condition: Any) -> str:
+    """Return a short text for a condition."""
+    text = repr(condition)
+    if len(text) <= 60 and "\n" not in text:
+        return text
+    shape = getattr(condition, "shape", None)
+    return f"{type(condition).__name__} of shape {tuple(shape)}" if shape is not None else f"{text[:57]}..."
+
+
+def provenance_of(task: Task, outcome: Outcome) -> Provenance:
+    """Return what was done in a run."""
+    torch = sys.modules.get("torch")
+    versions = {
+        "mcgen": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+    n_replicates = outcome.tally.count
+    seconds, timing_error = outcome.clock.seconds_per_evaluation()
+    return Provenance(
+        generator=name_of(task.generator),
+        statistic=name_of(task.statistic),
+        noise=str(task.generator.noise),
+        dimension=task.generator.noise.dimension,
+        design=str(task.design),
+        n_points=task.design.n_points,
+        n_replicates=n_replicates,
+        n_evaluations=n_replicates * task.design.n_points,
+        seed=as_seed_sequence(task.seed),
+        condition=None if task.condition is None else condition_text(task.condition),
+        batch_size=task.batch_size,
+        pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
+        partial=outcome.partial,
+        rounding=task.rounding,
+        seconds=outcome.clock.seconds,
+        seconds_per_evaluation=seconds,
+        timing_error=timing_error,
+        controls=None if outcome.corrected is None else outcome.corrected.text,
+        versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
+    )

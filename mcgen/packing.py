@@ -1,0 +1,111 @@
+"""Segments as bytes and back, bit for bit, and checksums of what is stored.
+
+The bytes of a segment are three int64 (k, n_points, which optional arrays there are) and then its arrays, all
+little-endian float64 or int64 in C order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen.moments import Floats, Moments, ReplicateMeans
+from mcgen.reduction import LEAF, Leaf, Segment
+from mcgen.serialization import from_plain, to_plain
+
+ROWS = "rows"
+MOMENTS = "moments"
+"""Kinds of segments."""
+_HEAD = struct.Struct("<qqq")
+_COUNTS = 1
+_COMOMENT = 2
+
+
+def kind_of(segment: Segment) -> str:
+    """Return what a segment is: `ROWS` or `MOMENTS`."""
+    return MOMENTS if isinstance(segment, Leaf) else ROWS
+
+
+def pack(segment: Segment) -> bytes:
+    """Return the bytes of a segment; its start, length and kind are kept beside them."""
+    if isinstance(segment, ReplicateMeans):
+        has = _COUNTS if segment.ones is not None else 0
+        counts = [] if segment.ones is None else [segment.ones]
+        return _packed(segment.means.shape[1], segment.n_points, has, [segment.means, segment.within], counts)
+    m = segment.moments
+    floats = [m.mean, m.m2, m.m3, m.m4, m.within]
+    has = 0
+    counts = []
+    if m.events is not None and m.non_events is not None:
+        has, counts = _COUNTS, [m.events, m.non_events]
+    if m.comoment is not None:
+        has, floats = has | _COMOMENT, [*floats, m.comoment]
+    return _packed(len(m.mean), 0, has, floats, counts)
+
+
+def unpack(kind: str, replicates: range, data: bytes) -> Segment:
+    """Return the segment that `pack` was given."""
+    k, n_points, has = _HEAD.unpack_from(data)
+    arrays = _Arrays(data)
+    if kind == ROWS:
+        shape = (len(replicates), k)
+        means, within = arrays.floats(shape), arrays.floats(shape)
+        return ReplicateMeans(
+            replicates.start, means, within, arrays.counts(shape) if has & _COUNTS else None, n_points
+        )
+    mean, m2, m3, m4, within = (arrays.floats((k,)) for _ in range(5))
+    comoment = arrays.floats((k, k)) if has & _COMOMENT else None
+    events, non_events = (arrays.counts((k,)), arrays.counts((k,))) if has & _COUNTS else (None, None)
+    return Leaf(replicates.start, Moments(LEAF, mean, m2, m3, m4, within, events, non_events, comoment))
+
+
+def _packed(k: int, n_points: int, has: int, floats: Sequence[Floats], counts: Sequence[NDArray[np.int64]]) -> bytes:
+    parts = [np.ascontiguousarray(array, "<f8").tobytes() for array in floats]
+    parts += [np.ascontiguousarray(array, "<i8").tobytes() for array in counts]
+    return b"".join([_HEAD.pack(k, n_points, has), *parts])
+
+
+class _Arrays:
+    """The arrays behind a head, one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = _HEAD.size
+
+    def floats(self, shape: tuple[int, ...]) -> Floats:
+        return self._next("<f8", shape).astype(np.float64)
+
+    def counts(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        return self._next("<i8", shape).astype(np.int64)
+
+    def _next(self, kind: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        size = int(np.prod(shape))
+        array = np.frombuffer(self._data, kind, size, self._at).reshape(shape)
+        self._at += array.nbytes
+        return array
+
+
+def text_of(value: Any) -> str:
+    """Return a value as JSON text, the same for equal values whatever the order of their names."""
+    return json.dumps(to_plain(value), sort_keys=True)
+
+
+def value_of(text: str) -> Any:
+    """Return what `text_of` was given, but lists for tuples."""
+    return from_plain(json.loads(text))
+
+
+def checksum(key: bytes, *fields: Any) -> bytes:
+    """Return 16 bytes that tell whether any of the fields, or the key, is another."""
+    digest = hashlib.blake2b(key=key, digest_size=16)
+    for field in fields:
+        part = field if isinstance(field, bytes) else repr(field).encode("utf-8", "surrogatepass")
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()

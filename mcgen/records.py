@@ -1,0 +1,345 @@
+"""What a store belongs to, and the estimates that it holds: `estimates_in`, `status`, `export`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcgen._numbers import checked_real
+from mcgen._version import __version__
+from mcgen.arguments import content_of
+from mcgen.errors import StoreError
+from mcgen.estimates import Estimate, Provenance, estimate_of
+from mcgen.executors import checked_executor
+from mcgen.generators import Generator, name_of
+from mcgen.intervals import Sampled
+from mcgen.moments import Moments
+from mcgen.random import Seed, as_seed_sequence
+from mcgen.reduction import Leaf, Segment, Tally
+from mcgen.run import Task
+from mcgen.sources import Resources
+from mcgen.stores import Store, StoredRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXPORTS = {
+    "json": "the estimate so far, which Estimate.load reads",
+    "csv": "the replicates as a table",
+    "parquet": "the same in Parquet (needs pyarrow)",
+}
+"""What `export` writes, by name."""
+
+_LIBRARIES = ("numpy", "scipy", "torch")
+
+
+@contextmanager
+def opened(
+    store: str | Path | None, header: Callable[[], dict[str, Any]], executor: Any, timeout: Any
+) -> Iterator[Resources]:
+    """Give a call its store, open, and its executor.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the executor is none, or the timeout no time.
+    StoreError
+        If the store can't be used.
+    """
+    if executor is not None:
+        executor = checked_executor(executor)
+    if timeout is not None and (executor is None or checked_real("range_timeout", timeout) <= 0):
+        raise ValueError(
+            f"range_timeout must be a number of seconds above 0, beside an executor; got {timeout} and "
+            f"executor={executor!r}"
+        )
+    if store is None:
+        yield Resources(None, executor, timeout)
+        return
+    with Store(store, header()) as there:
+        yield Resources(there, executor, timeout)
+
+
+def header_of(kind: str, task: Task, generators: Sequence[Generator], more: dict[str, Any]) -> dict[str, Any]:
+    """Return what a store of a call belongs to: whatever its replicate means depend on, but the size of batches.
+
+    Parameters
+    ----------
+    kind : str
+        Which function was called.
+    task : Task
+        With the call's statistic, seed and conditions.
+    generators : sequence of Generator
+        All that it runs.
+    more : dict
+        What else it was called with.
+    """
+    names = getattr(task.statistic, "names", None)
+    several = task.condition if isinstance(task.condition, list) else [task.condition]
+    return {
+        "call": kind,
+        "generator": ", ".join(map(name_of, generators)),
+        "fingerprint": ", ".join(str(getattr(one, "fingerprint", None)) for one in generators),
+        "noise": repr(task.generator.noise),
+        "statistic": name_of(task.statistic),
+        "components": None if names is None else [str(name) for name in names],
+        "condition": [_known(condition) for condition in several],
+        "seed": _seed_text(task.seed),
+        **more,
+        "mcgen": __version__,
+        **{library: _version(library) for library in _LIBRARIES},
+    }
+
+
+def _seed_text(seed: Seed) -> str:
+    """Return all that a seed is."""
+    whole = as_seed_sequence(seed)
+    return f"{whole.entropy}" + (f", spawn_key={whole.spawn_key}" if whole.spawn_key else "")
+
+
+def _known(condition: Any) -> str | None:
+    """Return a condition's content, by which a later call knows it again."""
+    if condition is None:
+        return None
+    content = content_of(condition)
+    if content is None:
+        raise ValueError(
+            f"a store must know conditions again, which it does of numbers, texts, arrays and tuples of these; got "
+            f"{condition!r}. Pass such a one, and let the generator look up what it stands for"
+        )
+    return content
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run in a store is.
+
+    Attributes
+    ----------
+    name : str
+        Of the run in the store: its stream of random numbers; empty where the call has one run.
+    about : dict
+        What the run said of itself: names, shape, provenance, interval, target, when it began.
+    covered : list of range
+        The finished replicates.
+    estimate : Estimate or None
+        From those up to the first gap, where there are two; of runs with controls the run's own call alone makes one.
+    """
+
+    name: str
+    about: dict[str, Any]
+    covered: list[range]
+    estimate: Estimate | None
+
+    @property
+    def n_finished(self) -> int:
+        """Number of finished replicates."""
+        return sum(map(len, self.covered))
+
+    @property
+    def n_wanted(self) -> int:
+        """Number of replicates that the run is going to have, as far as it knows."""
+        return int(self.about["target"])
+
+    def seconds_left(self, last_written: float) -> float | None:
+        """Return about how long it takes still, by how fast its last call went until it wrote last."""
+        done, passed = self.n_finished - self.about["count"], last_written - self.about["began"]
+        if done <= 0 or passed <= 0:
+            return None
+        return float(max(0, self.n_wanted - self.n_finished) * passed / done)
+
+
+def progress_of(store: Store) -> list[Progress]:
+    """Return how far the runs in a store are."""
+    found = []
+    for name in store.run_names():
+        run = store.run(name)
+        about = run.recall("about")
+        if about is not None:
+            found.append(Progress(name, about, run.covered(), _estimate_in(run, about)))
+    return found
+
+
+def tally_of(run: StoredRun) -> Tally | None:
+    """Return the finished replicates of a run up to the first gap."""
+    covered = run.covered()
+    if not covered:
+        return None
+    tally = Tally(None)
+    for segment in run.segments(covered[0]):
+        tally.add(segment)
+    return tally
+
+
+def _estimate_in(run: StoredRun, about: dict[str, Any]) -> Estimate | None:
+    tally = None if about["controls"] else tally_of(run)
+    if tally is None or tally.count < 2:
+        return None
+    moments, kept = tally.moments(), tally.kept()
+    assert moments is not None
+    provenance = Provenance(**about["provenance"])
+    whole = tally.count == about["target"]
+    provenance = replace(
+        provenance,
+        n_replicates=tally.count,
+        n_evaluations=tally.count * provenance.n_points,
+        partial=not whole,
+        seconds=run.seconds,
+    )
+    made = estimate_of(
+        Sampled.of(moments, None if kept is None else kept[0], provenance.seed),
+        provenance,
+        tuple(about["shape"]),
+        tuple(about["names"]),
+        moments=moments,
+        within=None if kept is None else kept[1],
+    )
+    return made.with_interval(confidence_level=about["confidence_level"])
+
+
+def status(path: str | Path) -> str:
+    """Return how far the run of a store is, in words: progress, the interval so far, seconds left.
+
+    Raises
+    ------
+    StoreError, OSError
+        If there is no such store, or it is damaged.
+    """
+    with Store.open_read(path) as store:
+        header, found = store.header, progress_of(store)
+    written = max(os.path.getmtime(one) for one in (path, f"{path}-wal") if os.path.exists(one))
+    lines = [f"{path}: {header['statistic']} of {header['generator']}, {header['design']}"]
+    if not found:
+        lines.append("nothing is finished yet")
+    for one in found:
+        left = one.seconds_left(written)
+        share = one.n_finished / one.n_wanted if one.n_wanted else 0.0
+        done = f"{one.n_finished:,} of {one.n_wanted:,} replicates ({share:.0%})"
+        if one.n_finished < one.n_wanted:
+            done += f", last written {_seconds(time.time() - written)} ago"
+            done += "" if left is None else f", about {_seconds(left)} left at the pace so far"
+        lines.append(f"{one.name}: {done}" if one.name else done)
+        if one.estimate is not None:
+            lines.append(str(one.estimate))
+    return "\n".join(lines)
+
+
+def _seconds(seconds: float) -> str:
+    """Return a time in words."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def export(path: str | Path, kind: str, output: str | Path) -> None:
+    """Write what a store holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        The store.
+    kind : {"json", "csv", "parquet"}
+        The estimate so far, or the table of `replicates_frame`.
+    output : str or Path
+        The file to write.
+
+    Raises
+    ------
+    StoreError
+        If there is nothing to write yet, or several runs of which JSON takes one.
+    ImportError
+        If Parquet is asked for without pyarrow.
+    """
+    if kind == "json":
+        _only_estimate(path).save(output)
+    elif kind == "csv":
+        replicates_frame(path).to_csv(output, index=False)
+    elif kind == "parquet":
+        try:
+            replicates_frame(path).to_parquet(output, index=False)
+        except ImportError as error:
+            raise ImportError("Parquet needs pyarrow: pip install pyarrow; or export to CSV") from error
+    else:
+        raise ValueError(f"a store is exported as {', '.join(EXPORTS)}; got {kind!r}")
+
+
+def _only_estimate(path: str | Path) -> Estimate:
+    with Store.open_read(path) as store:
+        found = progress_of(store)
+    if len(found) != 1 or found[0].estimate is None:
+        raise StoreError(
+            f"{path} has {len(found)} runs{'' if len(found) != 1 else ', of which no estimate can be made yet'}; JSON "
+            "holds the estimate of one run without controls that has two replicates. Call mcgen.estimate again with "
+            "this store, and save what it returns, or export a table"
+        )
+    return found[0].estimate
+
+
+def replicates_frame(path: str | Path) -> pd.DataFrame:
+    """Return the finished replicates of a store as a table.
+
+    A row a replicate (its number; the mean of each component and its mean squared deviation within) where their means
+    are kept, else a row a leaf of 256: the first and the last replicate, and of each component the mean and the
+    sum of squared deviations of the replicate means. With a column `run` where the store has several.
+
+    Raises
+    ------
+    StoreError
+        If the store is damaged, or nothing is finished yet.
+    """
+    import pandas as pd
+
+    frames = []
+    with Store.open_read(path) as store:
+        names = store.run_names()
+        for name in names:
+            run = store.run(name)
+            about = run.recall("about")
+            if about is None or not run.covered():
+                continue
+            labels = list(about["names"]) + [f"control {j}" for j in range(about["controls"])]
+            segments = [one for part in run.covered() for one in run.segments(part)]
+            whole = any(isinstance(one, Leaf) for one in segments)
+            frame = pd.concat([_sums(one, labels) if whole else _rows(one, labels) for one in segments])
+            frames.append(frame if len(names) == 1 else frame.assign(run=name))
+    if not frames:
+        raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _sums(segment: Segment, names: list[str]) -> pd.DataFrame:
+    """Return the row of a leaf, or of a part of one."""
+    import pandas as pd
+
+    m = segment.moments if isinstance(segment, Leaf) else Moments.of(segment)
+    row: dict[str, Any] = {"first": segment.start, "last": segment.start + len(segment) - 1}
+    for j, name in enumerate(names):
+        row |= {f"{name} mean": m.mean[j], f"{name} sum of squares": m.m2[j], f"{name} within": m.within[j]}
+    return pd.DataFrame([row])
+
+
+def _rows(segment: Segment, names: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    assert not isinstance(segment, Leaf)
+    columns: dict[str, Any] = {"replicate": np.arange(segment.start, segment.start + len(segment))}
+    for j, name in enumerate(names):
+        columns |= {name: segment.means[:, j], f"{name} within": segment.within[:, j]}
+    return pd.DataFrame(columns)
+
+
+def _version(library: str) -> str | None:
+    # Of what is installed, imported or not: a resumed run may import torch later than the first did.
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

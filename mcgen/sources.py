@@ -1,0 +1,207 @@
+"""Where a run's finished replicates come from: a store, this process, or an executor; always in replicate order."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+
+from mcgen.errors import GeneratorWarning, warn_user
+from mcgen.executors import pieces
+from mcgen.moments import ReplicateMeans
+from mcgen.pieces import Piece
+from mcgen.reduction import Segment, keeps_rows, segments_of
+from mcgen.run import Facts, Task
+from mcgen.stores import Store, StoredRun
+
+# So often a store gets what is finished.
+_SECONDS_BETWEEN = 1.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use beside this process.
+
+    Attributes
+    ----------
+    store : Store or None
+        Open, and of this call.
+    executor : concurrent.futures.Executor or None
+        Runs ranges of replicates.
+    timeout : float or None
+        Seconds that one range may take there.
+    """
+
+    store: Store | None = None
+    executor: Executor | None = None
+    timeout: float | None = None
+
+    def run_of(self, task: Task) -> StoredRun | None:
+        """Return the task's own run in the store."""
+        return None if self.store is None else self.store.run(" / ".join(map(str, task.stream)))
+
+
+class Clock:
+    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.seconds = 0.0
+        self._first: float | None = None
+        # Of the groups after the first: their count, mean and sum of squared deviations.
+        self._count, self._mean, self._m2 = 0, 0.0, 0.0
+
+    def tick(self, n_evaluations: int, seconds: float | None = None) -> None:
+        """Take note of a finished group, or range of another process that took so many seconds there."""
+        now = time.perf_counter()
+        passed, self._last = now - self._last, now
+        self.seconds += passed
+        each = (passed if seconds is None else seconds) / n_evaluations
+        if self._first is None:
+            self._first = each
+            return
+        step = each - self._mean
+        self._count += 1
+        self._mean += step / self._count
+        self._m2 += step * (each - self._mean)
+
+    def add_stored(self, seconds: float) -> None:
+        """Take note of what earlier calls took."""
+        self.seconds += seconds
+
+    def seconds_per_evaluation(self) -> tuple[float, float]:
+        """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
+        if self._count == 0:
+            return self._first or 0.0, 0.0
+        if self._count == 1:
+            return self._mean, 0.0
+        return self._mean, math.sqrt(self._m2 / (self._count - 1) / self._count) / self._mean
+
+
+class Source:
+    """The finished replicates of one run.
+
+    Parameters
+    ----------
+    task : Task
+        The run.
+    keep : bool or None
+        Whether replicate means are kept; None goes by their number.
+    resources : Resources
+        What else there is to use.
+    stored : StoredRun or None
+        What the store has of it.
+    """
+
+    def __init__(self, task: Task, keep: bool | None, resources: Resources, stored: StoredRun | None) -> None:
+        self._task, self._keep, self._resources, self._stored = task, keep, resources, stored
+        self.clock = Clock()
+        if stored is not None and stored.facts is not None:
+            self._learn(stored.facts)
+            self.clock.add_stored(stored.seconds)
+
+    def segments(self, replicates: range, n_replicates: int) -> Iterator[Segment]:
+        """Yield some replicates, in order; what the store lacks is run, and stored.
+
+        Parameters
+        ----------
+        replicates : range
+            Which.
+        n_replicates : int
+            Of the whole run, as far as it is known.
+        """
+        there = [] if self._stored is None else [_common(part, replicates) for part in self._stored.covered()]
+        there = [part for part in there if len(part)]
+        gaps = _between(there, replicates)
+        with closing(self._fresh(gaps, n_replicates)) as fresh:
+            for part in sorted([*there, *gaps], key=lambda one: one.start):
+                if part not in there:
+                    yield from _up_to(fresh, part)
+                    continue
+                assert self._stored is not None
+                yield from self._stored.segments(part)
+
+    def _fresh(self, gaps: list[range], n_replicates: int) -> Generator[Segment]:
+        """Yield what is not in the store, gap by gap, in order."""
+        if self._resources.executor is not None and gaps:
+            yield from self._by_executor(self._resources.executor, gaps, n_replicates)
+            return
+        for gap in gaps:
+            yield from self._here(gap, n_replicates)
+
+    def _here(self, gap: range, n_replicates: int) -> Iterator[Segment]:
+        """Run a gap in this process; the store gets about once a second what is finished, and the rest in the end."""
+        finished: list[ReplicateMeans] = []
+        since = time.perf_counter()
+        n_points = self._task.design.n_points
+        try:
+            for rows in self._task.evaluate(gap):
+                finished.append(rows)
+                self.clock.tick(len(rows) * n_points)
+                now = time.perf_counter()
+                if now - since > _SECONDS_BETWEEN:
+                    self._store_rows(finished, n_replicates, now - since)
+                    finished, since = [], now
+                yield rows
+        finally:
+            self._store_rows(finished, n_replicates, time.perf_counter() - since)
+
+    def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Iterator[Segment]:
+        """Yield the pieces of an executor in order; the store gets each as it comes."""
+        waiting: dict[int, Piece] = {}
+        coming = pieces(executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout)
+        with closing(coming):
+            for gap in gaps:
+                place = gap.start
+                while place < gap.stop:
+                    while place not in waiting:
+                        piece = next(coming)
+                        self._take(piece, n_replicates)
+                        waiting[piece.replicates.start] = piece
+                    piece = waiting.pop(place)
+                    place = piece.replicates.stop
+                    yield from piece.segments
+
+    def _take(self, piece: Piece, n_replicates: int) -> None:
+        self._learn(piece.facts)
+        self.clock.tick(len(piece.replicates) * self._task.design.n_points, piece.seconds)
+        self._store(piece, n_replicates)
+
+    def _store_rows(self, rows: list[ReplicateMeans], n_replicates: int, seconds: float) -> None:
+        if rows and self._stored is not None:
+            keep = keeps_rows(self._keep, n_replicates, rows[0].means.shape[1])
+            self._store(Piece(segments_of(rows, keep), self._task.facts(), seconds), n_replicates)
+
+    def _store(self, piece: Piece, n_replicates: int) -> None:
+        if self._stored is not None:
+            self._stored.add(piece, keeps_rows(self._keep, n_replicates, math.prod(piece.facts.components)))
+
+    def _learn(self, facts: Facts) -> None:
+        """Take what another process told, and warn here of what it warned of there."""
+        told = [text for text in facts.warnings if text not in self._task.warnings]
+        self._task.learn(facts)
+        for text in told:
+            warn_user(text, GeneratorWarning)
+
+
+def _common(a: range, b: range) -> range:
+    return range(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop)))
+
+
+def _between(parts: list[range], whole: range) -> list[range]:
+    """Return what of a range some ascending parts leave."""
+    edges = [whole.start, *(edge for part in parts for edge in (part.start, part.stop)), whole.stop]
+    gaps = [range(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return [gap for gap in gaps if len(gap)]
+
+
+def _up_to(fresh: Iterator[Segment], gap: range) -> Iterator[Segment]:
+    """Yield the segments of one gap."""
+    place = gap.start
+    while place < gap.stop:
+        segment = next(fresh)
+        place += len(segment)
+        yield segment

@@ -1,0 +1,435 @@
+"""A store: one SQLite file that keeps the finished ranges of a run, so that a run goes on where it stopped.
+
+Laws: what a store returns has the bits that it was given. Each piece is stored whole or not at all, whenever the
+process is killed. Damage, another run's store or a second writer is an error, never another number and never a silent
+restart.
+
+Every row carries a checksum whose key is made of the header, that is of all that determines the run's numbers: a row of
+another run can't pass for one of this. Opening a store verifies all of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mcgen.database import begin_writing, damaged, explained, key_of, opened, require_same_run, require_schema
+from mcgen.errors import StoreError
+from mcgen.moments import Moments, ReplicateMeans
+from mcgen.packing import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
+from mcgen.pieces import Piece
+from mcgen.reduction import LEAF, Leaf, Segment, joined
+from mcgen.run import Facts
+
+
+class Store:
+    """The finished ranges of one or several runs, in a file; used from one thread.
+
+    Opening makes the file where there is none. While it is open no other `Store` can be, in any process; `open_read`
+    can.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    header : dict
+        All that determines the numbers of the run, by name; values that `mcgen.serialization.to_plain` knows.
+
+    Attributes
+    ----------
+    path : Path
+        The file, with links followed.
+    header : dict
+        What is in the store; lists for tuples.
+
+    Raises
+    ------
+    StoreError
+        If the store belongs to another run, is damaged, from a newer version, in use, or can't be written.
+    """
+
+    path: Path
+    header: dict[str, Any]
+
+    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
+        self._open(path, {name: text_of(value) for name, value in header.items()})
+
+    @classmethod
+    def open_read(cls, path: str | Path) -> Store:
+        """Return an existing store to read, as it is now: what a run adds meanwhile is not seen.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or it is damaged or from a newer version.
+        """
+        store = cls.__new__(cls)
+        store._open(path, None)
+        return store
+
+    def _open(self, path: str | Path, expected: dict[str, str] | None) -> None:
+        self.path = Path(path).resolve()
+        self._writable = expected is not None
+        with explained(self.path), ExitStack() as stack:
+            self.connection = stack.enter_context(opened(self.path, expected))
+            self.header = {name: value_of(text) for name, text in self._verified().items()}
+            if expected is not None:
+                require_same_run(self.path, self.header, {name: value_of(text) for name, text in expected.items()})
+                begin_writing(self.connection)
+            self._closing = stack.pop_all()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; one file remains, that can be copied and read anywhere."""
+        self._closing.close()
+
+    def run_names(self) -> list[str]:
+        """Return the names of the runs, in the order in which they were made."""
+        with explained(self.path):
+            return [name for (name,) in self.connection.execute("SELECT name FROM runs ORDER BY run")]
+
+    def run(self, name: str) -> StoredRun:
+        """Return a run of the store; one that is open for writing makes it where there is none.
+
+        Raises
+        ------
+        StoreError
+            If there is none in a store that is only read.
+        """
+        with explained(self.path):
+            found = self.connection.execute("SELECT run FROM runs WHERE name = ?", (name,)).fetchone()
+        if found is not None:
+            return StoredRun(self, name, found[0])
+        if not self._writable:
+            raise StoreError(f"store {self.path} has no run {name!r}; it has {self.run_names()}")
+        with self.writing():
+            (number,) = self.connection.execute("SELECT 1 + coalesce(max(run), -1) FROM runs").fetchone()
+            row = (name, number, None)
+            self.connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (*row, self.checksum("runs", *row)))
+        return StoredRun(self, name, number)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Make what is written inside one transaction: all of it is stored, or nothing."""
+        if not self._writable:
+            raise StoreError(f"store {self.path} was opened to be read; open it as a Store to write")
+        with explained(self.path):
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def checksum(self, table: str, *fields: Any) -> bytes:
+        """Return the checksum of a row of this store."""
+        return checksum(self._key, table, *fields)
+
+    def require_checksum(self, found: Any, what: str, table: str, *fields: Any) -> None:
+        """Refuse a row that is not what was stored."""
+        if found != self.checksum(table, *fields):
+            raise damaged(self.path, f"the checksum of {what} is wrong")
+
+    def _verified(self) -> dict[str, str]:
+        """Return the header, once the whole file was verified."""
+        connection = self.connection
+        require_schema(self.path, connection)
+        rows = connection.execute("SELECT name, value, checksum FROM header ORDER BY name").fetchall()
+        texts = {name: text for name, text, _ in rows}
+        self._key = key_of(texts)
+        for name, text, found in rows:
+            self.require_checksum(found, f"field {name!r} of the header", "header", name, text)
+        if not texts:
+            raise damaged(self.path, "its header is empty")
+        names = {}
+        for name, run, facts, found in connection.execute("SELECT name, run, facts, checksum FROM runs"):
+            self.require_checksum(found, f"run {name!r}", "runs", name, run, facts)
+            names[run] = name
+        for run, name, text, found in connection.execute("SELECT run, name, value, checksum FROM state"):
+            self.require_checksum(found, f"state {name!r}", "state", run, name, text)
+        last = (-1, 0)
+        for run, start, stop, *rest in connection.execute(
+            "SELECT run, start, stop, kind, seconds, data, checksum FROM segments ORDER BY run, start"
+        ):
+            what = f"replicates from {start} on{told(names.get(run))}"
+            self.require_checksum(rest.pop(), what, "segments", run, start, stop, *rest)
+            if run not in names or (run, start) < last:
+                raise damaged(self.path, f"{what} are there twice, or without their run")
+            last = (run, stop)
+        return texts
+
+
+class StoredRun:
+    """One run of a store: its finished ranges, and what else is known of it.
+
+    Parameters
+    ----------
+    store : Store
+        The store; `Store.run` makes this.
+    name : str
+        Of the run.
+    number : int
+        Of the run in the file.
+
+    Attributes
+    ----------
+    name : str
+        Of the run.
+    told : str
+        The name in messages; empty where the store has one run without a name.
+    """
+
+    def __init__(self, store: Store, name: str, number: int) -> None:
+        self.store = store
+        self.name = name
+        self.told = told(name)
+        self._run = number
+        # Leaves of which a part was there before: who reads that part after the rest came needs its rows.
+        self._begun = {at - at % LEAF for part in self.covered() for at in (part.start, part.stop) if at % LEAF}
+        self._rows: dict[int, ReplicateMeans] = {}
+
+    @property
+    def facts(self) -> Facts | None:
+        """What the first batch told; None where nothing is stored."""
+        with explained(self.store.path):
+            text, found = self._connection.execute(
+                "SELECT facts, checksum FROM runs WHERE name = ?", (self.name,)
+            ).fetchone()
+        self.store.require_checksum(found, f"run {self.name!r}", "runs", self.name, self._run, text)
+        return None if text is None else _facts_of(value_of(text))
+
+    @property
+    def seconds(self) -> float:
+        """How long all that is stored took."""
+        return float(self._sum("total(seconds)"))
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the replicate means of all that is stored are there."""
+        return not self._sum(f"coalesce(sum(kind = '{MOMENTS}'), 0)")
+
+    def covered(self) -> list[range]:
+        """Return which replicates are stored: ascending ranges, adjacent ones joined."""
+        with explained(self.store.path):
+            found = self._connection.execute(
+                "SELECT start, stop FROM segments WHERE run = ? ORDER BY start", (self._run,)
+            ).fetchall()
+        return joined_ranges(range(start, stop) for start, stop in found)
+
+    def segments(self, replicates: range) -> Iterator[Segment]:
+        """Yield what is stored of a range of replicates, ascending; rows are cut at its ends.
+
+        Raises
+        ------
+        StoreError
+            If some are not stored, or only the moments of a leaf that goes beyond the range.
+        """
+        return (segment for segment, _ in self.timed_segments(replicates))
+
+    def timed_segments(self, replicates: range) -> Iterator[tuple[Segment, float]]:
+        """Yield the segments with the seconds they took; see `segments`."""
+        at = replicates.start
+        while at < replicates.stop:
+            with explained(self.store.path):
+                row = self._connection.execute(
+                    "SELECT start, stop, kind, seconds, data, checksum FROM segments "
+                    "WHERE run = ? AND start <= ? ORDER BY start DESC LIMIT 1",
+                    (self._run, at),
+                ).fetchone()
+            segment, seconds = (None, 0.0) if row is None else self._read(*row)
+            if segment is None or row[1] <= at:
+                raise StoreError(
+                    f"store {self.store.path} lacks replicate {at}{self.told}; it has "
+                    f"{', '.join(map(named, self.covered())) or 'none'}: run again with the same store"
+                )
+            stop = min(row[1], replicates.stop)
+            if row[0] < at or row[1] > stop:
+                segment = self._cut(segment, range(at, stop))
+            yield segment, seconds * (stop - at) / (row[1] - row[0])
+            at = stop
+
+    def add(self, piece: Piece, keep: bool) -> None:
+        """Store a piece, whole or not at all; rows that make up a whole leaf become one row of the file.
+
+        Parameters
+        ----------
+        piece : Piece
+            What came.
+        keep : bool
+            Keep the replicate means of whole leaves; else their moments replace them.
+
+        Raises
+        ------
+        StoreError
+            If some of its replicates are there already, its facts differ from those of the run, or it can't be written.
+        """
+        replicates = piece.replicates
+        with self.store.writing():
+            self._learn(piece.facts)
+            self._require_absent(replicates)
+            leaves = set()
+            for segment in piece.segments:
+                self._insert(segment, piece.seconds * len(segment) / len(replicates))
+                if isinstance(segment, ReplicateMeans):
+                    leaves.add(segment.start - segment.start % LEAF)
+            for first in sorted(leaves):
+                self._compact(first, keep)
+
+    def remember(self, name: str, value: dict[str, Any]) -> None:
+        """Store something else of the run, in place of what had that name."""
+        row = (self._run, name, text_of(value))
+        with self.store.writing():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", (*row, self.store.checksum("state", *row))
+            )
+
+    def recall(self, name: str) -> dict[str, Any] | None:
+        """Return what was remembered, lists for tuples; None where nothing was."""
+        with explained(self.store.path):
+            row = self._connection.execute(
+                "SELECT value, checksum FROM state WHERE run = ? AND name = ?", (self._run, name)
+            ).fetchone()
+        if row is None:
+            return None
+        self.store.require_checksum(row[1], f"state {name!r}", "state", self._run, name, row[0])
+        value: dict[str, Any] = value_of(row[0])
+        return value
+
+    def remembered(self) -> list[str]:
+        """Return the names of what was remembered."""
+        with explained(self.store.path):
+            rows = self._connection.execute("SELECT name FROM state WHERE run = ? ORDER BY name", (self._run,))
+            return [name for (name,) in rows]
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self.store.connection
+
+    def _sum(self, expression: str) -> Any:
+        with explained(self.store.path):
+            query = f"SELECT {expression} FROM segments WHERE run = ?"
+            return self._connection.execute(query, (self._run,)).fetchone()[0]
+
+    def _read(
+        self, start: int, stop: int, kind: str, seconds: float, data: bytes, found: bytes
+    ) -> tuple[Segment, float]:
+        what = f"replicates from {start} on{self.told}"
+        self.store.require_checksum(found, what, "segments", self._run, start, stop, kind, seconds, data)
+        return unpack(kind, range(start, stop), data), seconds
+
+    def _cut(self, segment: Segment, replicates: range) -> ReplicateMeans:
+        if isinstance(segment, ReplicateMeans):
+            return segment[replicates.start - segment.start : replicates.stop - segment.start]
+        if segment.start in self._rows:
+            return self._cut(self._rows[segment.start], replicates)
+        raise StoreError(
+            f"store {self.store.path} has of {named(range(segment.start, segment.start + LEAF))}{self.told} "
+            f"only the moments of all of them, where {named(replicates)} are needed; ask for a multiple of {LEAF} "
+            "replicates or for all that are stored, or give another path"
+        )
+
+    def _learn(self, facts: Facts) -> None:
+        known = self.facts
+        if known is not None:
+            for what in ("components", "own_shape"):
+                if getattr(known, what) != getattr(facts, what):
+                    raise StoreError(
+                        f"store {self.store.path} has {what} {getattr(known, what)}{self.told} and now "
+                        f"{getattr(facts, what)} came; the statistic is another one: give another path"
+                    )
+            new = tuple(text for text in facts.warnings if text not in known.warnings)
+            rounding = max(known.rounding, facts.rounding)
+            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape)
+        if facts != known:
+            row = (self.name, self._run, text_of(vars(facts)))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", (*row, self.store.checksum("runs", *row))
+            )
+
+    def _require_absent(self, replicates: range) -> None:
+        # A segment that reaches into the range begins less than a leaf before it.
+        found = self._connection.execute(
+            "SELECT start, stop FROM segments WHERE run = ? AND start > ? AND start < ? AND stop > ? ORDER BY start",
+            (self._run, replicates.start - LEAF, replicates.stop, replicates.start),
+        ).fetchall()
+        if found:
+            twice = joined_ranges(
+                range(max(start, replicates.start), min(stop, replicates.stop)) for start, stop in found
+            )
+            raise StoreError(
+                f"store {self.store.path} has {', '.join(map(named, twice))}{self.told} already; a replicate "
+                "can be counted once only: add what is not covered"
+            )
+
+    def _insert(self, segment: Segment, seconds: float) -> None:
+        start, stop = segment.start, segment.start + len(segment)
+        if (start % LEAF) + len(segment) > LEAF:
+            raise ValueError(f"{named(range(start, stop))} go over the end of a leaf of {LEAF}; cut them there")
+        row = (self._run, start, stop, kind_of(segment), float(seconds))
+        data = pack(segment)
+        self._connection.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*row, self.store.checksum("segments", *row, data), data),
+        )
+
+    def _compact(self, first: int, keep: bool) -> None:
+        place = (self._run, first, first + LEAF)
+        where = "WHERE run = ? AND start >= ? AND start < ?"
+        count, total = self._connection.execute(
+            f"SELECT count(*), sum(stop - start) FROM segments {where}", place
+        ).fetchone()
+        if total < LEAF or (keep and count == 1):
+            return
+        rows = self._connection.execute(
+            f"SELECT start, stop, kind, seconds, data, checksum FROM segments {where} ORDER BY start", place
+        ).fetchall()
+        found = [self._read(*row) for row in rows]
+        whole = joined([part for part, _ in found if isinstance(part, ReplicateMeans)])
+        self._connection.execute(f"DELETE FROM segments {where}", place)
+        self._insert(whole if keep else Leaf(first, Moments.of(whole)), sum(seconds for _, seconds in found))
+        if first in self._begun:
+            self._rows[first] = whole
+
+
+def _facts_of(value: dict[str, Any]) -> Facts:
+    own_shape = value["own_shape"]
+    return Facts(
+        tuple(value["components"]),
+        value["rounding"],
+        tuple(value["warnings"]),
+        None if own_shape is None else tuple(own_shape),
+    )
+
+
+def told(name: str | None) -> str:
+    """Return the name of a run in a message."""
+    return f" of run {name!r}" if name else ""
+
+
+def named(replicates: range) -> str:
+    """Return a range of replicates in words."""
+    return f"replicates {replicates.start} to {replicates.stop - 1}"
+
+
+def joined_ranges(ranges: Iterable[range]) -> list[range]:
+    """Return ascending ranges with adjacent ones joined."""
+    found: list[range] = []
+    for part in ranges:
+        if found and found[-1].stop == part.start:
+            found[-1] = range(found[-1].start, part.stop)
+        else:
+            found.append(part)
+    return found

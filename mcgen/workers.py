@@ -1,0 +1,209 @@
+"""What a worker of an executor runs, and sends back: a finished piece, or what went wrong as a value.
+
+The task travels pickled, with every range; a process unpickles it once and knows it again by its hash.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import traceback
+import warnings
+from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy
+
+from mcgen._version import __version__
+from mcgen.errors import GeneratorWarning, WorkerError, warn_user
+from mcgen.factories import pickled
+from mcgen.generators import name_of
+from mcgen.pieces import Piece, piece_of
+from mcgen.run import Task
+
+# Tasks that a process keeps: that of a run that ends, and of the next.
+_KEPT_TASKS = 2
+# Bytes of a task above which it had better be a factory.
+_LARGE_TASK = 2**25
+
+
+class RemoteError(Exception):
+    """An error as another process showed it: the cause of the same error here."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the generator or the statistic raised in a worker.
+
+    Attributes
+    ----------
+    error : BaseException, bytes or None
+        The exception; pickled where it travels, None where it can't be.
+    text : str
+        Its type, message and notes.
+    trace : str
+        Its traceback.
+    loading : bool
+        Whether the task could not even be unpickled.
+    """
+
+    error: BaseException | bytes | None
+    text: str
+    trace: str
+    loading: bool = False
+
+    @classmethod
+    def of(cls, error: Exception, loading: bool = False) -> Failure:
+        """Return an exception so that it can travel."""
+        try:
+            sent = pickled(error)
+        except Exception:
+            sent = None
+        text = "".join(traceback.format_exception_only(error)).strip()
+        return cls(sent, text, "".join(traceback.format_exception(error)), loading)
+
+    def exception(self, where: str) -> BaseException:
+        """Return the exception, its traceback as its cause where it came from another process."""
+        if isinstance(self.error, BaseException):
+            return self.error
+        if self.loading:
+            lacks = WorkerError(
+                f"a worker can't load the generator and the statistic that it was sent for {where} ({self.text}). The "
+                "modules that they come from must be importable there; functions of a script or a notebook travel "
+                "where cloudpickle is installed on both sides"
+            )
+            lacks.__cause__ = RemoteError(self.trace)
+            return lacks
+        found: Any = None
+        if self.error is not None:
+            try:
+                found = pickle.loads(self.error)
+            except Exception:
+                found = None
+        error = found if isinstance(found, BaseException) else RuntimeError(self.text)
+        error.__cause__ = RemoteError(self.trace)
+        return error
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a worker sends back: a finished piece or a failure, and the versions of what makes the bits."""
+
+    result: Piece | Failure
+    versions: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Return this process's versions of what the last bits depend on."""
+    found = {"mcgen": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
+    torch: Any = sys.modules.get("torch")
+    return found if torch is None else found | {"torch": str(torch.__version__)}
+
+
+def run_shared(task: Task, keep: bool | None, n_replicates: int, replicates: range) -> Reply:
+    """Run a range in a thread of the coordinator's process, on its own copy of the task."""
+    try:
+        return Reply(piece_of(task, replicates, keep, n_replicates), {})
+    except Exception as error:
+        return Reply(Failure(error, "", ""), {})
+
+
+def run_sent(payload: bytes, key: str, replicates: range, checked: bool) -> Reply:
+    """Run a range in another process.
+
+    Parameters
+    ----------
+    payload : bytes
+        The pickled task.
+    key : str
+        Its hash.
+    replicates : range
+        What is to run.
+    checked : bool
+        Whether another range runs the first batch twice.
+    """
+    try:
+        task, keep, n_replicates = _unpickled(payload, key)
+    except Exception as error:
+        return Reply(Failure.of(error, loading=True), versions())
+    # The coordinator warns, where the user sees it.
+    quiet: AbstractContextManager[Any] = nullcontext()
+    if not checked:
+        quiet = warnings.catch_warnings(action="ignore", category=GeneratorWarning)
+    task = replace(task, warnings=[], checked=checked)
+    try:
+        with quiet:
+            return Reply(piece_of(task, replicates, keep, n_replicates), versions())
+    except Exception as error:
+        return Reply(Failure.of(error), versions())
+
+
+_tasks: OrderedDict[str, tuple[Task, bool | None, int]] = OrderedDict()
+_tasks_lock = threading.Lock()
+
+
+def _unpickled(payload: bytes, key: str) -> tuple[Task, bool | None, int]:
+    """Return what a payload holds, unpickled once in this process."""
+    with _tasks_lock:
+        if key not in _tasks:
+            _tasks[key] = pickle.loads(payload)
+            if len(_tasks) > _KEPT_TASKS:
+                _tasks.popitem(last=False)
+        _tasks.move_to_end(key)
+        return _tasks[key]
+
+
+def payload_of(task: Task, keep: bool | None, n_replicates: int) -> bytes:
+    """Return the pickled task, or say what of it can't be pickled."""
+    try:
+        payload = pickled((replace(task, warnings=[]), keep, n_replicates))
+    except Exception as error:
+        raise _unpicklable(task, error) from error
+    if len(payload) > _LARGE_TASK:
+        warn_user(
+            f"the generator {name_of(task.generator)!r} and what it is run with are {len(payload) / 2**20:.0f} MB, "
+            "which travel with every range of replicates; pass a factory, mcgen.from_factory(load, ...), which is "
+            "loaded once a worker",
+            GeneratorWarning,
+        )
+    return payload
+
+
+def _unpicklable(task: Task, error: Exception) -> TypeError:
+    parts = {"statistic": task.statistic, "design": task.design, "condition": task.condition}
+    for what, part in {"generator": task.generator, **parts}.items():
+        try:
+            pickled(part)
+        except Exception as own:
+            name = repr(name_of(part)) if what in ("generator", "statistic") else f"of type {type(part).__name__}"
+            advice = (
+                "Pass a factory that makes it there, mcgen.from_factory(load, ...)"
+                if what == "generator"
+                else "Make it of functions at the top level of a module and of arrays"
+            )
+            return TypeError(
+                f"{what} {name} can't be pickled for the processes of the executor ({own}). {advice}, install "
+                "cloudpickle, which pickles lambdas too, or use a ThreadPoolExecutor"
+            )
+    return TypeError(f"the run can't be pickled for the processes of the executor ({error})")
+
+
+def require_versions(theirs: dict[str, str]) -> None:
+    """Refuse workers with other versions of what makes the bits."""
+    ours = versions()
+    for name, version in theirs.items():
+        if ours.get(name, version) != version:
+            raise WorkerError(
+                f"a worker has {name} {version} where this process has {ours[name]}, and other versions give other "
+                "last bits; install the same version in both"
+            )

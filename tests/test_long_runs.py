@@ -1,0 +1,408 @@
+"""Runs with stores, executors, parts and tolerances: the same bits as in one go, by whatever way they come."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SEED
+
+import mcgen
+from mcgen import Antithetic, Estimate, MonteCarlo, Sobol, StoreError, statistics
+from mcgen.reduction import KEPT_VALUES, LEAF
+
+pytestmark = pytest.mark.filterwarnings("ignore:the replicate means", "ignore:by the pilot")
+
+generator = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="logistic")
+tilted = mcgen.as_generator(lambda z, c: 1 / (1 + np.exp(-z - c)), noise=(16,), name="tilted")
+coarse = mcgen.as_generator(lambda z: 0.7 + 0.2 * z - 0.02 * z**2, noise=(16,), name="coarse")
+mean = statistics.pixel_mean
+
+
+def _highest(samples: Any) -> Any:
+    return samples.max(axis=1)
+
+
+class Counted:
+    """The generator, which counts its samples and can be interrupted after some."""
+
+    noise = generator.noise
+    name = "logistic"
+
+    def __init__(self) -> None:
+        self.n_samples, self.until, self.error = 0, 10**9, KeyboardInterrupt
+
+    def __call__(self, noise: Any, condition: Any = None) -> Any:
+        if self.n_samples >= self.until:
+            raise self.error
+        self.n_samples += len(noise)
+        return generator(noise)
+
+
+Call = Callable[..., Estimate]
+
+
+def _estimate(**options: Any) -> Estimate:
+    return mcgen.estimate(generator, mean, design=Antithetic(), n_evaluations=3200, seed=SEED, **options)
+
+
+def _several(**options: Any) -> Estimate:
+    stacked = statistics.stack(mean, _highest)
+    return mcgen.estimate(generator, stacked, design=MonteCarlo(), n_evaluations=3000, seed=SEED, **options)
+
+
+def _conditions(**options: Any) -> Estimate:
+    return mcgen.estimate(
+        tilted, mean, design=Antithetic(), n_evaluations=800, seed=SEED, condition=[0.5, 1.0], **options
+    )
+
+
+def _common(**options: Any) -> Estimate:
+    options = {"n_evaluations": 800, "condition": [0.5, 1.0], "common_random_numbers": True, **options}
+    return mcgen.estimate(tilted, mean, design=Antithetic(), seed=SEED, **options)
+
+
+def _difference(**options: Any) -> Estimate:
+    return mcgen.difference(generator, coarse, mean, design=Antithetic(), n_evaluations=800, seed=SEED, **options)
+
+
+def _levels(**options: Any) -> Estimate:
+    return mcgen.multilevel([(coarse, 1), (generator, 10)], mean, n_evaluations=1600, seed=SEED, **options)
+
+
+def _auto(**options: Any) -> Estimate:
+    return mcgen.estimate(generator, mean, design="auto", n_evaluations=1600, seed=SEED, **options)
+
+
+def _controls(**options: Any) -> Estimate:
+    controls = mcgen.controls.quadratic(mcgen.bases.dct_basis(generator.noise, 3))
+    return mcgen.estimate(
+        generator, mean, design=Antithetic(), n_evaluations=800, seed=SEED, controls=controls, **options
+    )
+
+
+def _fitted(**options: Any) -> Estimate:
+    controls = mcgen.controls.quadratic(mcgen.bases.dct_basis(generator.noise, 3))
+    fitted = controls.fit(generator, mean, design=Antithetic(), n_evaluations=400, seed=SEED)
+    return mcgen.estimate(
+        generator, mean, design=Antithetic(), n_evaluations=800, seed=SEED, controls=fitted, **options
+    )
+
+
+def _nets(**options: Any) -> Estimate:
+    return mcgen.estimate(generator, mean, design=Sobol(256), n_replicates=25, seed=SEED, **options)
+
+
+def _tolerance(**options: Any) -> Estimate:
+    return mcgen.estimate(generator, mean, design=Antithetic(), atol=0.0006, seed=SEED, **options)
+
+
+def _anytime(**options: Any) -> Estimate:
+    return _tolerance(interval="anytime", **options)
+
+
+CALLS = [
+    _estimate,
+    _several,
+    _conditions,
+    _common,
+    _difference,
+    _levels,
+    _auto,
+    _controls,
+    _fitted,
+    _nets,
+    _tolerance,
+    _anytime,
+]
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(3) as made:
+        yield made
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_same_bits_with_a_store_and_an_executor(call: Call, tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    wanted, store = call(), tmp_path / "run.sqlite"
+    assert call(executor=pool) == wanted
+    assert call(executor=pool, store=store) == wanted
+    assert call(store=store) == wanted
+    assert [path.name for path in tmp_path.iterdir() if "lock" not in path.name] == ["run.sqlite"]
+
+
+@pytest.mark.parametrize("keep", [None, True, False])
+@pytest.mark.parametrize("n", [70, LEAF, 1000])
+def test_a_run_goes_on_where_it_stopped(n: int, keep: bool | None, tmp_path: Path) -> None:
+    counted, store = Counted(), tmp_path / "run.sqlite"
+    options: dict[str, Any] = {"design": Antithetic(), "n_replicates": n, "seed": SEED, "keep_replicates": keep}
+    wanted = mcgen.estimate(generator, mean, **options)
+    batch = wanted.provenance.batch_size
+    counted.until = n
+    with pytest.warns(mcgen.CoverageWarning) if n < 50 else _nothing():
+        part = mcgen.estimate(counted, mean, store=store, **options)
+    assert part.partial
+    counted.until = 10**9
+    found = mcgen.estimate(counted, mean, store=store, **options)
+    assert found == wanted
+    # Two samples are tried twice by the first call, and the last group is filled.
+    assert counted.n_samples <= 2 * n + 2 + batch
+    before = counted.n_samples
+    assert mcgen.estimate(counted, mean, store=store, **options) == wanted
+    assert counted.n_samples == before
+
+
+def _nothing() -> Any:
+    import contextlib
+
+    return contextlib.nullcontext()
+
+
+def test_what_is_finished_is_kept_where_the_generator_breaks(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    for executor in (None, pool):
+        counted, store = Counted(), tmp_path / f"{executor is None}.sqlite"
+        counted.until, counted.error = 1600, FloatingPointError
+        options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 3200, "seed": SEED}
+        with pytest.raises(FloatingPointError) as caught:
+            mcgen.estimate(counted, mean, store=store, executor=executor, **options)
+        assert caught.value.partial.n_evaluations >= 64  # type: ignore[attr-defined]
+        assert "replicates" in caught.value.__notes__[0]
+        made, counted.until = counted.n_samples, 10**9
+        assert mcgen.estimate(counted, mean, store=store, executor=executor, **options) == mcgen.estimate(
+            generator, mean, **options
+        )
+        # A range is lost whole, of which a pool has several in flight.
+        assert counted.n_samples - made < (3200 if executor else 3200 - made + 2 * 64)
+
+
+def test_more_evaluations_extend_a_run(tmp_path: Path) -> None:
+    counted, store = Counted(), tmp_path / "run.sqlite"
+    options: dict[str, Any] = {"design": Antithetic(), "seed": SEED}
+    first = mcgen.estimate(counted, mean, n_evaluations=1400, store=store, **options)
+    again = mcgen.estimate(counted, mean, n_evaluations=3200, store=store, **options)
+    batch = first.provenance.batch_size
+    assert again == mcgen.estimate(generator, mean, n_evaluations=3200, batch_size=batch, **options)
+    assert counted.n_samples <= 3200 + 2 + 2 * batch
+    # Of kept replicate means fewer are no more work either.
+    assert mcgen.estimate(counted, mean, n_evaluations=1400, store=store, **options) == first
+
+
+def test_fewer_replicates_than_the_sums_that_are_stored(tmp_path: Path) -> None:
+    store = tmp_path / "run.sqlite"
+    options: dict[str, Any] = {"design": Antithetic(), "seed": SEED, "keep_replicates": False, "store": store}
+    mcgen.estimate(generator, mean, n_replicates=1000, **options)
+    with pytest.raises(StoreError, match="only the moments of all of them"):
+        mcgen.estimate(generator, mean, n_replicates=100, **options)
+
+
+def test_long_runs_keep_sums_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor) -> None:
+    assert KEPT_VALUES > 1600
+    monkeypatch.setattr("mcgen.reduction.KEPT_VALUES", 1500)
+    wanted = _estimate()
+    assert wanted.replicate_means is None
+    store = tmp_path / "run.sqlite"
+    assert _estimate(store=store, executor=pool) == wanted
+    assert _estimate(store=store) == wanted
+    with mcgen.stores.Store.open_read(store) as there:
+        kinds = [type(one).__name__ for one in there.run("").segments(range(1600))]
+    assert kinds == ["Leaf"] * 6 + ["ReplicateMeans"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed is '0' in the store and '1' here"),
+        ({"design": MonteCarlo()}, "design is 'Antithetic()' in the store and 'MonteCarlo()' here"),
+        ({"generator": coarse}, "generator is 'logistic' in the store and 'coarse' here"),
+        ({"statistic": statistics.brightness}, "statistic is 'pixel_mean' in the store and 'brightness' here"),
+        ({"batch_size": 10}, "batch_size is 64 in the store and 10 here"),
+        ({"replicates": range(0, 100), "n_evaluations": None}, "replicates is None in the store and [0, 100] here"),
+    ],
+)
+def test_a_store_of_another_run(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "generator": generator,
+        "statistic": mean,
+        "design": Antithetic(),
+        "n_evaluations": 640,
+        "seed": 0,
+        "store": tmp_path / "run.sqlite",
+    }
+    mcgen.estimate(**options)
+    with pytest.raises(StoreError) as caught:
+        mcgen.estimate(**options | changes)
+    assert named in str(caught.value)
+
+
+def test_a_store_knows_noise_fingerprints_and_conditions(tmp_path: Path) -> None:
+    class Model:
+        noise, name = mcgen.NoiseSpec.normal((16,)), "model"
+
+        def __init__(self, fingerprint: str) -> None:
+            self.fingerprint = fingerprint
+
+        def __call__(self, noise: Any, condition: Any = None) -> Any:
+            return noise
+
+    options: dict[str, Any] = {"design": MonteCarlo(), "n_evaluations": 640, "seed": 0, "store": tmp_path / "a"}
+    mcgen.estimate(Model("one"), mean, condition=3, **options)
+    with pytest.raises(StoreError, match="fingerprint is 'one' in the store and 'two' here"):
+        mcgen.estimate(Model("two"), mean, condition=3, **options)
+    with pytest.raises(StoreError, match=r"condition is \['3'\] in the store and \['4'\] here"):
+        mcgen.estimate(Model("one"), mean, condition=4, **options)
+    with pytest.raises(ValueError, match="must know conditions again.*numbers, texts, arrays"):
+        mcgen.estimate(Model("one"), mean, condition=object(), **options | {"store": tmp_path / "b"})
+    other = mcgen.as_generator(lambda z: z[:, :16], noise=(17,), name="model")
+    with pytest.raises(StoreError, match="noise is"):
+        mcgen.estimate(other, mean, condition=None, **options)
+
+
+def test_a_path_in_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="folder.*(make|create)"):
+        _estimate(store=tmp_path / "missing" / "run.sqlite")
+
+
+def test_parts_on_machines_that_never_meet(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"design": Antithetic(), "seed": SEED}
+    edges = [0, 300, 700, 1600]
+    paths = []
+    for start, stop in itertools.pairwise(edges):
+        paths.append(tmp_path / f"part{start}.sqlite")
+        part = mcgen.estimate(generator, mean, replicates=range(start, stop), store=paths[-1], **options)
+        assert part.n_replicates == stop - start
+    merged = tmp_path / "run.sqlite"
+    mcgen.merge_stores(paths, merged)
+    counted = Counted()
+    found = mcgen.estimate(counted, mean, n_replicates=1600, store=merged, **options)
+    assert counted.n_samples == 0
+    assert found == mcgen.estimate(generator, mean, n_replicates=1600, batch_size=64, **options)
+    assert "1,600 of 1,600 replicates (100%)" in mcgen.status(merged)
+    # What was merged can be extended.
+    more = mcgen.estimate(counted, mean, n_replicates=2000, store=merged, **options)
+    assert more == mcgen.estimate(generator, mean, n_replicates=2000, batch_size=64, **options)
+
+
+@pytest.mark.parametrize("replicates", [range(5), range(0, 100, 2), range(-1, 5), 5, range(3, 4)])
+def test_replicates_that_are_no_part(replicates: Any) -> None:
+    if replicates == range(5):
+        with pytest.raises(ValueError, match="leave out n_evaluations"):
+            _estimate(replicates=replicates)
+        return
+    with pytest.raises(ValueError, match="replicates must be a range of two or more"):
+        mcgen.estimate(generator, mean, design=Antithetic(), seed=0, replicates=replicates)
+
+
+class TestTolerance:
+    """Runs that stop when they are sure enough."""
+
+    def test_says_what_was_reached(self) -> None:
+        made = _tolerance()
+        assert made.stopping is not None
+        assert made.stopping.reached
+        assert made.method == "two-stage-t"
+        assert made.half_width <= 0.0006
+        assert made.with_interval(confidence_level=0.99).half_width > made.half_width
+        assert "two-stage-t" in str(made)
+
+    def test_says_what_was_not(self) -> None:
+        made = mcgen.estimate(generator, mean, design=Antithetic(), atol=1e-5, max_evaluations=999, seed=SEED)
+        assert made.stopping is not None
+        assert not made.stopping.reached
+        assert made.n_evaluations == 998
+        assert "max_evaluations" in made.stopping.reason
+        assert made.stopping.reason in made.summary()
+
+    def test_saves_and_loads(self, tmp_path: Path) -> None:
+        made = _tolerance()
+        made.save(tmp_path / "a.json")
+        again = Estimate.load(tmp_path / "a.json")
+        assert again == made
+        assert again.with_interval(confidence_level=0.9).half_width < made.half_width
+
+    def test_components_that_count(self) -> None:
+        stacked = statistics.stack(mean, statistics.contrast)
+        options: dict[str, Any] = {"design": MonteCarlo(), "atol": 0.01, "seed": SEED}
+        model = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z)), noise=(4, 4), name="image")
+        both = mcgen.estimate(model, stacked, **options)
+        one = mcgen.estimate(model, stacked, components=["pixel_mean"], **options)
+        assert one.n_replicates < both.n_replicates
+        assert (both.half_width <= 0.01).all()
+        with pytest.raises(ValueError, match="components must be among pixel_mean, contrast; got 'sharpness'"):
+            mcgen.estimate(model, stacked, components=["sharpness"], **options)
+
+    def test_each_condition_by_itself(self) -> None:
+        made = mcgen.estimate(tilted, mean, design=Antithetic(), atol=0.002, seed=SEED, condition=[0.5, 2.0])
+        assert all(part.stopping.reached for part in made.strata)
+        assert made.half_width < 0.002
+
+    def test_conditions_under_common_noise(self) -> None:
+        made = _common(n_evaluations=None, atol=0.002)
+        assert made.stopping is not None
+        assert made.stopping.reached
+        assert all(part.half_width <= 0.002 for part in made.strata)
+        assert made.n_replicates == made.strata[0].n_replicates
+
+    def test_goes_on_to_the_same_end(self, tmp_path: Path) -> None:
+        for name, call in (("a", _tolerance), ("b", _anytime)):
+            wanted, store = call(), tmp_path / name
+            for until in (30, 200, 900):
+                counted = Counted()
+                counted.until, counted.error = until, FloatingPointError
+                options = {"interval": "anytime"} if call is _anytime else {}
+                with pytest.raises(FloatingPointError):
+                    mcgen.estimate(counted, mean, design=Antithetic(), atol=0.0006, seed=SEED, store=store, **options)
+            assert call(store=store) == wanted
+
+    def test_another_tolerance_goes_on(self, tmp_path: Path) -> None:
+        store = tmp_path / "run.sqlite"
+        options: dict[str, Any] = {"design": Antithetic(), "seed": SEED, "store": store}
+        wide = mcgen.estimate(generator, mean, atol=0.002, **options)
+        narrow = mcgen.estimate(generator, mean, atol=0.0006, **options)
+        assert narrow.half_width <= 0.0006
+        assert wide.n_replicates < narrow.n_replicates
+        # Looser again: what is there is not thrown away.
+        assert mcgen.estimate(generator, mean, atol=0.002, **options).n_replicates == narrow.n_replicates
+
+    def test_watched_runs_end_at_any_time(self) -> None:
+        counted = Counted()
+        counted.until = 1000
+        made = mcgen.estimate(counted, mean, design=Antithetic(), n_evaluations=3200, seed=SEED, interval="anytime")
+        assert made.partial
+        assert made.method == "anytime"
+        plain = dataclasses.replace(made).with_interval(interval="student-t")
+        assert 1.3 * plain.half_width < made.half_width < 2.5 * plain.half_width
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"atol": 0.0}, "atol must be above 0"),
+            ({"atol": -1.0}, "atol must be above 0"),
+            ({"rtol": 0.0}, "rtol must be above 0"),
+            ({"atol": 0.1, "n_evaluations": 100}, "say when to stop.*max_evaluations"),
+            ({"atol": 0.1, "max_evaluations": 10}, "max_evaluations must be at least 64"),
+            ({"max_evaluations": 1000, "n_evaluations": 100}, "needs atol"),
+            ({"atol": 0.1, "interval": "bootstrap-t"}, "needs an interval that knows of it"),
+            ({"atol": 0.1, "simultaneous": "bootstrap-max-t"}, "needs an interval that knows of it"),
+            ({"atol": 0.1, "design": "auto"}, r"mcgen.plan\(..., atol=...\)"),
+            ({}, "n_evaluations"),
+        ],
+    )
+    def test_bad_input(self, options: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            mcgen.estimate(generator, mean, **{"design": Antithetic(), "seed": 0, **options})
+
+
+def test_what_is_no_executor_or_time(pool: ThreadPoolExecutor) -> None:
+    with pytest.raises(TypeError, match="executor must be a concurrent.futures.Executor; got 4"):
+        _estimate(executor=4)
+    with pytest.raises(ValueError, match="range_timeout must be.*above 0.*executor"):
+        _estimate(range_timeout=5.0)
+    with pytest.raises(ValueError, match="range_timeout must be.*above 0"):
+        _estimate(executor=pool, range_timeout=0.0)

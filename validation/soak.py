@@ -1,0 +1,313 @@
+"""Runs that are killed, damaged and starved at random moments, and go on: `make soak`, and in short in the tests.
+
+Every fault ends in one of two ways: the run that goes on gives the estimate of an undisturbed one, bit for bit, or there
+is an error that says what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import mcgen
+from mcgen.stores import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_GROUP = 32
+
+
+@dataclass(frozen=True)
+class Busy:
+    """A generator that takes a while, and notes in a file how many samples it was asked for.
+
+    Attributes
+    ----------
+    seconds : float
+        Of a batch of 64.
+    log : str
+        The file; a line a batch.
+    """
+
+    seconds: float
+    log: str
+
+    noise = mcgen.NoiseSpec.normal((16,))
+    name = "busy"
+
+    def __call__(self, noise: Any, condition: Any = None) -> Any:
+        """Return the samples."""
+        with open(self.log, "a") as file:
+            file.write(f"{len(noise)}\n")
+        time.sleep(self.seconds * len(noise) / 64)
+        return 1 / (1 + np.exp(-noise - 1))
+
+    def n_samples(self) -> int:
+        """Return how many samples were made so far, by all processes."""
+        return sum(map(int, Path(self.log).read_text().split())) if os.path.exists(self.log) else 0
+
+
+def components(samples: Any) -> Any:
+    """Return four numbers a sample."""
+    return np.stack([samples.mean(axis=1), samples.max(axis=1), samples.std(axis=1), samples[:, 0] > 0.8], axis=1)
+
+
+def run(
+    folder: str | Path, n_replicates: int, seconds: float = 0.0, store: str | None = "run.sqlite", **options: Any
+) -> mcgen.Estimate:
+    """Run the same work as ever, with a store and the log of the generator in the folder."""
+    return mcgen.estimate(
+        Busy(seconds, str(Path(folder) / "log")),
+        components,
+        design=mcgen.Antithetic(),
+        n_replicates=n_replicates,
+        seed=0,
+        batch_size=2 * _GROUP,
+        store=None if store is None else Path(folder) / store,
+        **options,
+    )
+
+
+def undisturbed(n_replicates: int) -> mcgen.Estimate:
+    """Return what comes out where nothing goes wrong, without a store."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run(folder, n_replicates, store=None)
+
+
+@dataclass
+class Report:
+    """What a fault was, and how it ended.
+
+    Attributes
+    ----------
+    fault : str
+        In words.
+    times : int
+        How often it came.
+    outcome : str
+        In words.
+    holds : bool
+        Whether it ended as it should.
+    """
+
+    fault: str
+    times: int
+    outcome: str
+    holds: bool
+
+
+_CHILD = """
+import sys
+from mcgen.validation import soak
+folder, n, seconds = sys.argv[1:]
+soak.run(folder, int(n), float(seconds)).save(folder + "/done.json")
+"""
+
+
+def killed_and_resumed(folder: Path, kills: int, seed: int, seconds: float = 0.02, longest: float = 2.0) -> Report:
+    """Kill a run with SIGKILL at random moments, go on each time, and compare what comes out in the end.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty.
+    kills : int
+        How often.
+    seed : int
+        Of the moments.
+    seconds : float
+        That a batch of 64 takes.
+    longest : float
+        Seconds that a process lives at most once the store is there; one in five is killed while it starts.
+    """
+    rng, done = random.Random(seed), 0
+    # So much work that no process can be through before the last is killed.
+    n_replicates = int(kills * longest / seconds) * _GROUP
+    generator = Busy(seconds, str(folder / "log"))
+    while done < kills:
+        arguments = [sys.executable, "-c", _CHILD, str(folder), str(n_replicates), str(seconds)]
+        child = subprocess.Popen(arguments)
+        if done % 5:
+            started = generator.n_samples()
+            _wait_for(lambda before=started: generator.n_samples() > before, child)  # type: ignore[misc]
+            time.sleep(rng.uniform(0.0, longest))
+        else:
+            time.sleep(rng.uniform(0.0, 0.8))
+        child.send_signal(signal.SIGKILL)
+        if child.wait() != -signal.SIGKILL:
+            raise RuntimeError(f"the run ended by itself, with status {child.returncode}; its output is above")
+        done += 1
+    found = run(folder, n_replicates)
+    same = found == undisturbed(n_replicates)
+    again, allowed = generator.n_samples() - 2 * n_replicates, _again_at_most(done, seconds)
+    outcome = f"{_bits(same)}; {again:,} of {2 * n_replicates:,} samples run again, {allowed:,} were in flight at most"
+    return Report("SIGKILL of the run at a random moment", done, outcome, same and again <= allowed)
+
+
+def damaged(folder: Path, times: int, seed: int, fault: str) -> Report:
+    """Damage the store of a run that was cut off, at random places, and go on.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty.
+    times : int
+        How often, each from an undamaged copy.
+    seed : int
+        Of the places.
+    fault : {"truncated", "flipped", "log truncated", "log flipped"}
+        What is done to the file, or to the log of what it does not have yet.
+    """
+    rng, n_replicates = random.Random(seed), 2048
+    wanted = undisturbed(n_replicates)
+    whole = folder / "whole"
+    whole.mkdir()
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(whole), str(n_replicates), "0.05"])
+    # Killed, so that it leaves a log beside its file.
+    _wait_for(lambda: _stored(whole / "run.sqlite") >= 512, child)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    refused, gone_on, wrong = 0, 0, 0
+    for number in range(times):
+        copy = folder / f"copy {number}"
+        shutil.copytree(whole, copy)
+        path = copy / ("run.sqlite-wal" if fault.startswith("log") else "run.sqlite")
+        data = bytearray(path.read_bytes())
+        place = rng.randrange(len(data))
+        if fault.endswith("truncated"):
+            del data[place:]
+        else:
+            data[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        try:
+            found = run(copy, n_replicates)
+        except mcgen.StoreError:
+            refused += 1
+        else:
+            gone_on += 1
+            wrong += found != wanted
+        shutil.rmtree(copy)
+    outcome = f"{refused} refused with an error, {gone_on} gone on to {_bits(not wrong)}"
+    return Report(f"the store {fault} at a random place", times, outcome, wrong == 0 and refused + gone_on == times)
+
+
+def disk_full(folder: Path, times: int, seed: int) -> Report:
+    """Run out of space at random sizes of the file, make room, and go on."""
+    rng, n_replicates, wrong, full = random.Random(seed), 2048, 0, 0
+    wanted = undisturbed(n_replicates)
+    for number in range(times):
+        own = folder / f"full {number}"
+        own.mkdir()
+        limit = rng.randrange(8_192, 100_000)
+        child = subprocess.run(
+            [sys.executable, "-c", _LIMITED + _CHILD, str(own), str(n_replicates), "0.0", str(limit)],
+            capture_output=True,
+            text=True,
+        )
+        full += "StoreError" in child.stderr
+        (own / "done.json").unlink(missing_ok=True)
+        wrong += run(own, n_replicates) != wanted
+    outcome = f"{full} errors that say so; all gone on, once there was room, to {_bits(not wrong)}"
+    return Report("no room for the file to grow, at a random size", times, outcome, wrong == 0 and full > 0)
+
+
+def coordinator_and_workers(folder: Path, kills: int, seed: int) -> Report:
+    """Kill a Dask worker process now and then during a run."""
+    from distributed import Client, LocalCluster
+
+    rng, n_replicates = random.Random(seed), 64 * _GROUP * kills
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        ThreadPoolExecutor(1) as other,
+    ):
+        done = other.submit(run, folder, n_replicates, 0.05, executor=client.get_executor())
+        killed = 0
+        while killed < kills and not done.done():
+            time.sleep(rng.uniform(0.5, 2.0))
+            workers = list(client.run(os.getpid).values())
+            os.kill(rng.choice(workers), signal.SIGKILL)
+            killed += 1
+        found = done.result()
+    same = found == undisturbed(n_replicates)
+    return Report("SIGKILL of a Dask worker process during a run", killed, _bits(same), same and killed == kills)
+
+
+_LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = int(sys.argv.pop())
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+"""
+
+
+def soak(seed: int = 0, kills: int = 100, damages: int = 200) -> list[Report]:
+    """Return how all faults ended, the long form of each."""
+    work: list[Callable[[Path], Report]] = [
+        partial(killed_and_resumed, kills=kills, seed=seed),
+        *(partial(damaged, times=damages, seed=seed, fault=fault) for fault in FAULTS),
+        partial(disk_full, times=20, seed=seed),
+        partial(coordinator_and_workers, kills=5, seed=seed),
+    ]
+    found = []
+    for one in work:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(one(Path(folder)))
+        print(
+            f"{'  holds' if found[-1].holds else '  FAILS'}  {found[-1].fault}, {found[-1].times} times: "
+            f"{found[-1].outcome}",
+            flush=True,
+        )
+    return found
+
+
+def reports_frame(reports: list[Report]) -> pd.DataFrame:
+    """Return the table of the docs."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [{"fault": one.fault, "times": one.times, "how it ended": one.outcome, "holds": one.holds} for one in reports]
+    )
+
+
+FAULTS = ("truncated", "flipped", "log truncated", "log flipped")
+
+
+def _stored(path: Path) -> int:
+    """Return how many replicates a store has."""
+    try:
+        with Store.open_read(path) as store:
+            return sum(len(part) for name in store.run_names() for part in store.run(name).covered())
+    except mcgen.StoreError:
+        return 0
+
+
+def _bits(same: bool) -> str:
+    return "the same bits" if same else "OTHER BITS"
+
+
+def _again_at_most(kills: int, seconds: float) -> int:
+    """Return how many samples may be run again: of a second, of a group, and the two that a first batch tries twice."""
+    return kills * (math.ceil(1.0 / seconds) * 64 + 2 * 64 + 2)
+
+
+def _wait_for(happened: Callable[[], bool], child: subprocess.Popen[bytes], patience: float = 60.0) -> None:
+    end = time.monotonic() + patience
+    while not happened() and child.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
