@@ -26,6 +26,7 @@ from concurrent.futures import (
 )
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pkgutil import resolve_name
@@ -169,6 +170,8 @@ class _Coordinator:
         self._hung: list[Future[Reply]] = []
         self._failed: tuple[int, BaseException] | None = None
         self._workers, self._counted = 1, -math.inf
+        is_dask = type(executor).__module__.startswith("distributed.")
+        self._client: Any = getattr(executor, "_client", None) if is_dask else None
         self._shared = isinstance(executor, ThreadPoolExecutor)
         self._call = self._call_shared(keep, n_replicates) if self._shared else self._call_sent(keep, n_replicates)
 
@@ -209,33 +212,37 @@ class _Coordinator:
 
     def _call_sent(self, keep: bool | None, n_replicates: int) -> Callable[[_Job], Future[Reply]]:
         """Return what submits a job to other processes; the task is pickled once."""
-        payload = payload_of(self._task, keep, n_replicates)
+        payload = payload_of(self._task)
         key = sha256(payload).hexdigest()
 
         def call(job: _Job) -> Future[Reply]:
-            return self._submit(run_sent, payload, key, job.replicates, job.checked)
+            known = self._task.components, job.checked
+            return self._submit(run_sent, payload, key, known, keep, n_replicates, job.replicates)
 
         return call
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        client = getattr(self._executor, "_client", None)
+        submit = self._executor.submit if self._client is None else partial(_submit_to_dask, self._executor)
         try:
-            if client is not None:
-                return _submit_to_dask(self._executor, client, function, *arguments)
-            return self._executor.submit(function, *arguments)
+            return submit(function, *arguments)
         except RuntimeError as error:
-            raise _refusal(error) or WorkerError(
-                f"the executor takes no more work ({_text(error)}): it is shut down. Run inside its with block, or "
-                "make a new executor; the finished replicates are kept"
+            refusal = _refusal(error)
+            if refusal is not None:
+                raise refusal from error
+            if "shutdown" not in str(error):
+                raise
+            raise WorkerError(
+                f"the executor is shut down ({error}). Run inside its with block, or make a new executor; the finished "
+                "replicates are kept"
             ) from error
 
     def _count_workers(self) -> None:
         """Count the workers; those of a dask cluster, which may grow, again and again."""
-        client, now = getattr(self._executor, "_client", None), time.monotonic()
+        client, now = self._client, time.monotonic()
         if now - self._counted < (math.inf if client is None else _SECONDS_BETWEEN_COUNTS):
             return
         self._counted = now
-        if client is not None and getattr(client, "status", "") == "running":
+        if client is not None and client.status == "running":
             self._workers = max(1, sum(client.nthreads().values()))
             return
         told = (getattr(self._executor, name, None) for name in ("_max_workers", "num_workers"))
@@ -281,13 +288,13 @@ class _Coordinator:
                 yield job, error
                 continue
             reply = future.result()
-            require_versions(reply.versions)
             if isinstance(reply.result, Failure):
                 self._fail(job, reply.result.exception(str(job)))
                 continue
             try:
+                require_versions(reply.versions)
                 self._learn(reply.result)
-            except RunError as problem:
+            except (RunError, WorkerError) as problem:
                 self._fail(job, problem)
                 continue
             self._rates.append(reply.result.seconds / len(job.replicates))
@@ -359,12 +366,13 @@ class _OverdueError(TimeoutError):
     """A range took too long."""
 
 
-def _submit_to_dask(executor: Any, client: Any, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+def _submit_to_dask(executor: Any, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
     """Submit a call to dask, of whose own executor a future never ends if a worker dies with the result unsent."""
-    if executor._shutdown or client.status != "running":
-        raise RuntimeError(f"the dask client is {client.status}" if client.status != "running" else "after shutdown")
+    status = executor._client.status
+    if executor._shutdown or status != "running":
+        raise RuntimeError(f"cannot schedule new futures after shutdown; the dask client is {status}")
     # Equal calls are one to dask otherwise, also where one is to be tried again elsewhere.
-    remote = client.submit(function, *arguments, **{**executor._kwargs, "pure": False})
+    remote = executor._client.submit(function, *arguments, **{**executor._kwargs, "pure": False})
     future: Future[Any] = Future()
 
     def deliver(finished: Any) -> None:
@@ -402,7 +410,7 @@ def _refusal(error: BaseException) -> WorkerError | None:
     """Return what to tell of errors that another try won't mend."""
     missing: BaseException | None = error
     while missing is not None and not isinstance(missing, ImportError):
-        missing = missing.__cause__ or missing.__context__
+        missing = missing.__cause__
     if missing is not None:
         return WorkerError(
             f"the executor's workers lack what mcgen needs ({_text(missing)}); install mcgen {__version__} where they "

@@ -25,6 +25,9 @@ from mcgen.pieces import Piece
 from mcgen.reduction import LEAF, Leaf, Segment, joined
 from mcgen.run import Facts
 
+# Rows that are kept are joined up to so many bytes; SQLite takes a thousand million at a time.
+_LARGEST_ROW = 2**26
+
 
 class Store:
     """The finished ranges of one or several runs, in a file; used from one thread.
@@ -388,10 +391,10 @@ class StoredRun:
     def _compact(self, first: int, keep: bool) -> None:
         place = (self._run, first, first + LEAF)
         where = "WHERE run = ? AND start >= ? AND start < ?"
-        count, total = self._connection.execute(
-            f"SELECT count(*), sum(stop - start) FROM segments {where}", place
+        count, total, size = self._connection.execute(
+            f"SELECT count(*), sum(stop - start), sum(length(data)) FROM segments {where}", place
         ).fetchone()
-        if total < LEAF or (keep and count == 1):
+        if total < LEAF or (keep and (count == 1 or size > _LARGEST_ROW)):
             return
         rows = self._connection.execute(
             f"SELECT start, stop, kind, seconds, data, checksum FROM segments {where} ORDER BY start", place
@@ -400,7 +403,7 @@ class StoredRun:
         whole = joined([part for part, _ in found if isinstance(part, ReplicateMeans)])
         self._connection.execute(f"DELETE FROM segments {where}", place)
         self._insert(whole if keep else Leaf(first, Moments.of(whole)), sum(seconds for _, seconds in found))
-        if first in self._begun:
+        if first in self._begun and not keep:
             self._rows[first] = whole
 
 

@@ -118,7 +118,14 @@ def run_shared(task: Task, keep: bool | None, n_replicates: int, replicates: ran
         return Reply(Failure(error, "", ""), {})
 
 
-def run_sent(payload: bytes, key: str, replicates: range, checked: bool) -> Reply:
+def run_sent(
+    payload: bytes,
+    key: str,
+    known: tuple[tuple[int, ...] | None, bool],
+    keep: bool | None,
+    n_replicates: int,
+    replicates: range,
+) -> Reply:
     """Run a range in another process.
 
     Parameters
@@ -127,33 +134,34 @@ def run_sent(payload: bytes, key: str, replicates: range, checked: bool) -> Repl
         The pickled task.
     key : str
         Its hash.
-    replicates : range
-        What is to run.
-    checked : bool
-        Whether another range runs the first batch twice.
+    known : tuple
+        The components, and whether the first batch need not be run twice.
+    keep, n_replicates, replicates
+        As for `piece_of`.
     """
     try:
-        task, keep, n_replicates = _unpickled(payload, key)
+        task = _unpickled(payload, key)
     except Exception as error:
         return Reply(Failure.of(error, loading=True), versions())
+    components, checked = known
     # The coordinator warns, where the user sees it.
     quiet: AbstractContextManager[Any] = nullcontext()
     if not checked:
         quiet = warnings.catch_warnings(action="ignore", category=GeneratorWarning)
-    task = replace(task, warnings=[], checked=checked)
     try:
         with quiet:
+            task = replace(task, warnings=[], components=components, checked=checked)
             return Reply(piece_of(task, replicates, keep, n_replicates), versions())
     except Exception as error:
         return Reply(Failure.of(error), versions())
 
 
-_tasks: OrderedDict[str, tuple[Task, bool | None, int]] = OrderedDict()
+_tasks: OrderedDict[str, Task] = OrderedDict()
 _tasks_lock = threading.Lock()
 
 
-def _unpickled(payload: bytes, key: str) -> tuple[Task, bool | None, int]:
-    """Return what a payload holds, unpickled once in this process."""
+def _unpickled(payload: bytes, key: str) -> Task:
+    """Return the task of a payload, unpickled once in this process."""
     with _tasks_lock:
         if key not in _tasks:
             _tasks[key] = pickle.loads(payload)
@@ -163,10 +171,10 @@ def _unpickled(payload: bytes, key: str) -> tuple[Task, bool | None, int]:
         return _tasks[key]
 
 
-def payload_of(task: Task, keep: bool | None, n_replicates: int) -> bytes:
-    """Return the pickled task, or say what of it can't be pickled."""
+def payload_of(task: Task) -> bytes:
+    """Return the pickled task, the same whatever it has learnt, or say what of it can't be pickled."""
     try:
-        payload = pickled((replace(task, warnings=[]), keep, n_replicates))
+        payload = pickled(replace(task, warnings=[], components=None, rounding=0.0, checked=False))
     except Exception as error:
         raise _unpicklable(task, error) from error
     if len(payload) > _LARGE_TASK:

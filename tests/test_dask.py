@@ -103,11 +103,11 @@ def test_an_executor_or_a_client_that_is_shut_down(cluster: object) -> None:
         checked_executor(client)
     executor = client.get_executor()
     executor.shutdown()
-    with pytest.raises(WorkerError, match="takes no more work"):
+    with pytest.raises(WorkerError, match="the executor is shut down"):
         run(executor, task_of())
     executor = client.get_executor()
     client.close()
-    with pytest.raises(WorkerError, match="takes no more work.*the dask client is closed"):
+    with pytest.raises(WorkerError, match="executor is shut down.*the dask client is closed"):
         run(executor, task_of())
 
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -247,6 +248,19 @@ def test_models_are_loaded_once_a_worker(tmp_path: Path) -> None:
     assert bits(tally_of(in_order(found))) == bits_here(task, 320)
 
 
+def test_tasks_are_unpickled_once_whatever_they_have_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: Any = OrderedDict()
+    monkeypatch.setattr(mcgen.workers, "_tasks", tasks)
+    task = task_of()
+    for n in (64, 320):
+        run(Inline(), task, n)
+        assert task.components == (4,)
+    assert len(tasks) == 1
+    for seed in range(5):
+        run(Inline(), task_of(seed=seed), 64)
+    assert len(tasks) == 2
+
+
 def test_closing_cancels_what_waits(stage: Path) -> None:
     task = task_of(PassesOnce(str(stage)), checked=True)
     with Watched(2) as executor:
@@ -388,8 +402,17 @@ def test_a_killed_process_breaks_a_pool() -> None:
 def test_an_executor_that_is_shut_down(make: Callable[[int], Executor]) -> None:
     executor = make(1)
     executor.shutdown()
-    with pytest.raises(WorkerError, match=r"takes no more work \(.*after shutdown\).*inside its with block"):
+    with pytest.raises(WorkerError, match=r"is shut down \(.*after shutdown\)\. Run inside its with block"):
         run(executor, task_of())
+
+
+def test_other_refusals_are_told_as_they_are() -> None:
+    class Refuses(Executor):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            raise RuntimeError("can't start new thread")
+
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        run(Refuses(), task_of())
 
 
 def test_an_executor_that_is_shut_down_during_the_run() -> None:
@@ -397,7 +420,7 @@ def test_an_executor_that_is_shut_down_during_the_run() -> None:
     coming = pieces(executor, task_of(worker_parts.slow_tanh, batch_size=4), [range(N)], None, N, None)
     next(coming)
     executor.shutdown(cancel_futures=True)
-    with pytest.raises(WorkerError, match="takes no more work"):
+    with pytest.raises(WorkerError, match="the executor is shut down"):
         list(coming)
 
 

@@ -19,6 +19,7 @@ from conftest import SEED
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcgen import stores
 from mcgen.errors import StoreError
 from mcgen.moments import Moments, ReplicateMeans
 from mcgen.packing import kind_of, pack, unpack
@@ -137,6 +138,15 @@ def test_rows_of_a_whole_leaf_become_its_moments_unless_kept(store: Store) -> No
         assert isinstance(segment, Leaf) == (name == "moments")
         assert same(segment, rows)
         assert run.seconds == pytest.approx(LEAF)
+
+
+def test_large_rows_are_kept_as_they_came(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "_LARGEST_ROW", 1000)
+    rows = truth(LEAF)
+    run = store.run("only")
+    for first in (100, 0):
+        run.add(piece(rows, first, LEAF if first else 100, keep=True), keep=True)
+    assert [len(segment) for segment in run.segments(range(LEAF))] == [100, LEAF - 100]
 
 
 def test_several_runs_and_their_states(path: Path) -> None:
@@ -613,7 +623,7 @@ except StoreError as error:
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("locked", ["file", "folder"])
+@pytest.mark.parametrize("locked", ["file", "folder", "lock"])
 def test_what_can_not_be_written_can_be_read(locked: str) -> None:
     """By another user, where the tests run as root, whom no permission stops."""
     code = """
@@ -631,12 +641,14 @@ with Store.open_read(path) as store:
         folder, path = Path(name), Path(name) / "run.sqlite"
         with Store(path, HEADER) as store:
             store.run("only").add(piece(truth(10), 0, 10), keep=True)
-        path.chmod(0o444)
-        folder.chmod(0o777 if locked == "file" else 0o555)
+        if locked == "lock":
+            Path(f"{path}-lock").touch(0o444)
+        path.chmod(0o444 if locked == "file" else 0o666)
+        folder.chmod(0o555 if locked == "folder" else 0o777)
         output = rest_of(child(code, path))
         folder.chmod(0o755)
     expected = (
-        "can't be written: attempt to write a readonly" if locked == "file" else "can't be opened: unable to open"
+        "can't be opened: unable to open" if locked == "folder" else "can't be written: attempt to write a readonly"
     )
     assert expected in output
     assert "writable" in output
