@@ -166,7 +166,6 @@ class Source:
                     yield from piece.segments
 
     def _take(self, piece: Piece, n_replicates: int) -> None:
-        self._learn(piece.facts)
         self.clock.tick(len(piece.replicates) * self._task.design.n_points, piece.seconds)
         self._store(piece, n_replicates)
 

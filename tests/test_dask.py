@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -15,6 +18,7 @@ import worker_parts
 from test_executors import N, bits, bits_here, in_order, number_of, run, tally_of, task_of
 from worker_parts import Hangs, Raises
 
+import mcgen
 from mcgen.errors import WorkerError
 from mcgen.executors import checked_executor, pieces
 from mcgen.factories import from_factory
@@ -91,7 +95,7 @@ def test_models_are_loaded_once_a_worker(executor: Executor, tmp_path: Path) -> 
 
 def test_a_range_that_hangs_is_run_elsewhere(executor: Executor, tmp_path: Path) -> None:
     task = task_of(Hangs(number_of(task_of(), 1001), str(tmp_path), 1))
-    found = run(executor, task, timeout=3.0)
+    found = run(executor, task, timeout=2.0)
     (tmp_path / "over").touch()
     assert len(list(tmp_path.glob("hung-*"))) == 1
     assert bits(tally_of(in_order(found))) == bits_here(task_of())
@@ -121,3 +125,43 @@ def test_workers_without_mcgen() -> None:
         client.run(worker_parts.block_mcgen)
         with pytest.raises(WorkerError, match="workers lack what mcgen needs.*'mcgen.*install mcgen"):
             run(client.get_executor(), task_of())
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that docs/distributed.md shows."""
+    folder = tmp_path_factory.mktemp("scripts")
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    for name, text in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, flags=re.DOTALL):
+        (folder / name).write_text(text)
+    return folder
+
+
+def python(folder: Path, *arguments: str, **environment: str) -> str:
+    variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    ended = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()[-1] if ended.stdout else ""
+
+
+def test_scripts_of_the_page_agree(scripts: Path) -> None:
+    shown = python(scripts, "processes.py")
+    assert "10000 replicates of 2 points, Antithetic(), seed 0" in shown
+    assert python(scripts, "cluster.py") == shown
+    for task in range(2):
+        python(scripts, "part.py", SLURM_ARRAY_TASK_ID=str(task), SLURM_ARRAY_TASK_COUNT="2")
+    parts = sorted(path.name for path in scripts.glob("part*.sqlite"))
+    assert len(parts) == 2
+    python(scripts, "-m", "mcgen", "merge", *parts, "-o", "run.sqlite")
+    python(scripts, "-m", "mcgen", "export", "run.sqlite", "--json", "run.json")
+    assert shown.split(" (")[0] == str(mcgen.Estimate.load(scripts / "run.json")).split(" (")[0]
+
+
+def test_script_for_gpus(scripts: Path) -> None:
+    pytest.importorskip("torch")
+    assert "2048 replicates of 2 points, Antithetic(), seed 0" in python(scripts, "gpus.py")

@@ -475,7 +475,7 @@ def test_workers_of_no_use() -> None:
 def test_a_range_that_hangs_is_run_elsewhere(stage: Path, kind: str) -> None:
     task = task_of(Hangs(number_of(task_of(), 1001), str(stage), 1))
     with ThreadPoolExecutor(2) if kind == "threads" else processes(2) as executor:
-        found = run(executor, task, timeout=3.0)
+        found = run(executor, task, timeout=2.0)
         (stage / "over").touch()
     assert len(list(stage.glob("hung-*"))) == 1
     assert bits(tally_of(in_order(found))) == bits_here(task_of())

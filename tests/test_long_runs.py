@@ -309,7 +309,7 @@ class TestTolerance:
         assert made.method == "two-stage-t"
         assert made.half_width <= 0.0006
         assert made.with_interval(confidence_level=0.99).half_width > made.half_width
-        assert "two-stage-t" in str(made)
+        assert "two-stage t" in str(made)
 
     def test_says_what_was_not(self) -> None:
         made = mcgen.estimate(generator, mean, design=Antithetic(), atol=1e-5, max_evaluations=999, seed=SEED)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SEED
-from test_stores import FACTS, HEADER, piece, tallied, truth
+from store_parts import FACTS, HEADER, piece, truth
+from test_stores import tallied
 
 from mcgen.errors import StoreError
 from mcgen.merging import merge_stores

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SEED
-from test_stores import FACTS, HEADER, piece, same, tallied, truth
+from store_parts import FACTS, HEADER, piece, truth
+from test_stores import same, tallied
 
 from mcgen.errors import StoreError
 from mcgen.moments import ReplicateMeans

@@ -18,6 +18,7 @@ import pytest
 from conftest import SEED
 from hypothesis import given
 from hypothesis import strategies as st
+from store_parts import FACTS, HEADER, piece, truth
 
 from mcgen import stores
 from mcgen.errors import StoreError
@@ -27,21 +28,6 @@ from mcgen.pieces import Piece
 from mcgen.reduction import LEAF, Leaf, Segment, Tally, segments_of
 from mcgen.run import Facts
 from mcgen.stores import Store
-
-HEADER = {"design": "Antithetic()", "seed": 0, "versions": {"mcgen": "0.1.0", "numpy": "2.0"}}
-FACTS = Facts((3,), 1e-7, ())
-
-
-def truth(n: int, k: int = 3, counts: bool = True, start: int = 0) -> ReplicateMeans:
-    """Rows of n replicates, the same in every process."""
-    numbers = np.random.default_rng(SEED)
-    means = numbers.normal(size=(n, k)) * 10.0 ** numbers.integers(-30, 20, size=(n, k))
-    ones = numbers.integers(0, 3, size=(n, k)) if counts else None
-    return ReplicateMeans(start, means, numbers.exponential(size=(n, k)), ones, 2)
-
-
-def piece(rows: ReplicateMeans, first: int, last: int, keep: bool = False, facts: Facts = FACTS) -> Piece:
-    return Piece(segments_of([rows[first:last]], keep), facts, float(last - first))
 
 
 def tallied(segments: Iterable[Segment]) -> tuple[int, bytes, bytes | None]:
@@ -446,17 +432,24 @@ CHILD = f"""
 import os, sys, time, resource, signal
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from test_stores import *
+import numpy as np
+from mcgen.errors import StoreError
+from mcgen.stores import Store
+from store_parts import *
 path = Path(sys.argv[1])
 """
 
 
-def child(code: str, path: Path) -> subprocess.Popen[str]:
-    """A process with this module imported; its first line has been read when this returns."""
+def started(code: str, path: Path) -> subprocess.Popen[str]:
+    """A process with what tests need imported."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHILD + code, str(path)], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    command = [sys.executable, "-c", CHILD + code, str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def child(code: str, path: Path) -> subprocess.Popen[str]:
+    """The same, when it has said that it is ready."""
+    process = started(code, path)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -482,7 +475,6 @@ def test_a_second_process_gets_an_error_until_the_first_is_killed(path: Path) ->
 def test_never_two_have_the_store(path: Path) -> None:
     """Three processes open and close it, so that the lock file comes and goes."""
     code = """
-print("ready", flush=True)
 inside = path.with_name("inside")
 wrong = entered = 0
 while entered < 10:
@@ -499,7 +491,7 @@ while entered < 10:
     time.sleep(0.001)
 print(wrong)
 """
-    processes = [child(code, path) for _ in range(3)]
+    processes = [started(code, path) for _ in range(3)]
     assert [rest_of(process) for process in processes] == ["0\n"] * 3
 
 

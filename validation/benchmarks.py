@@ -21,6 +21,7 @@ import pandas as pd
 import mcgen
 from mcgen.designs import Design
 from mcgen.statistics import pixel_mean
+from mcgen.validation.long_run_benchmarks import coordinator_table, processes_table, store_table
 
 Job = Callable[[], object]
 
@@ -362,5 +363,8 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "Auto, 200 batches of 64": auto_table,
     "A captured sampler": capture_table,
     "Memory of a run": growth_table,
+    "A store": store_table,
+    "Two processes": processes_table,
+    "A coordinator": coordinator_table,
     "import mcgen": import_table,
 }

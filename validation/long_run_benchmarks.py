@@ -1,0 +1,210 @@
+"""What stores and executors cost: a run with a store over one without, processes over one, what a coordinator merges."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import mcgen
+from mcgen._version import __version__
+from mcgen.moments import Moments
+from mcgen.pieces import Piece
+from mcgen.reduction import LEAF, Leaf
+from mcgen.run import Facts
+from mcgen.validation.soak import components
+from mcgen.workers import Reply
+
+
+@dataclass(frozen=True)
+class Waits:
+    """A generator that takes a millisecond for an antithetic pair."""
+
+    noise = mcgen.NoiseSpec.normal((16,))
+    name = "waits"
+
+    def __call__(self, noise: Any, condition: Any = None) -> Any:
+        """Return the samples, after a while."""
+        time.sleep(0.0005 * len(noise))
+        return 1 / (1 + np.exp(-noise - 1))
+
+
+@dataclass(frozen=True)
+class Computes:
+    """A generator that keeps one processor busy, with torch on one thread."""
+
+    noise = mcgen.NoiseSpec.normal((256,))
+    name = "computes"
+
+    def __call__(self, noise: Any, condition: Any = None) -> Any:
+        """Return the samples of a small network."""
+        import torch
+
+        torch.set_num_threads(1)
+        weights = torch.full((256, 256), 1 / 256)
+        x = torch.from_numpy(noise)
+        with torch.no_grad():
+            for _ in range(100):
+                x = torch.tanh(x @ weights + 0.1)
+        return x
+
+
+def store_table(n_replicates: int = 10_000) -> pd.DataFrame:
+    """Time runs of 1,000 replicates a second with a store over those without, in turn."""
+    rows = []
+    for keep in (False, True):
+        seconds: dict[bool, list[float]] = {True: [], False: []}
+        for _ in range(3):
+            for with_store in (True, False):
+                with tempfile.TemporaryDirectory() as folder:
+                    path = Path(folder) / "run.sqlite"
+                    start = time.perf_counter()
+                    mcgen.estimate(
+                        Waits(),
+                        components,
+                        design=mcgen.Antithetic(),
+                        n_replicates=n_replicates,
+                        seed=0,
+                        keep_replicates=keep,
+                        store=path if with_store else None,
+                    )
+                    seconds[with_store].append(time.perf_counter() - start)
+        cost = min(seconds[True]) / min(seconds[False]) - 1
+        rows.append(
+            {
+                "replicate means kept": keep,
+                "replicates a second": n_replicates / min(seconds[False]),
+                "cost of the store, %": 100 * cost,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+_BARE = """
+import time
+import numpy as np
+from mcgen.validation.long_run_benchmarks import Computes
+noise, generator = np.ones((64, 256), np.float32), Computes()
+generator(noise)
+print(flush=True)
+input()
+start = time.perf_counter()
+for _ in range({n}):
+    generator(noise)
+print(time.perf_counter() - start)
+"""
+
+
+def _bare(n_batches: int, processes: int) -> float:
+    """Return the seconds that processes of a bare loop take side by side, each for so many batches."""
+    code = _BARE.format(n=n_batches)
+    made = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(processes)
+    ]
+    for one in made:
+        assert one.stdout is not None
+        one.stdout.readline()
+    return max(float(one.communicate("\n")[0]) for one in made)
+
+
+def processes_table(n_batches: int = 1500, rounds: int = 3) -> pd.DataFrame:
+    """Time a run on two processes against one, and two bare loops side by side against one: what the machine has."""
+
+    def run(workers: int) -> float:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            # What is imported and started once is not of a run.
+            list(pool.map(_warm, range(4 * workers)))
+            start = time.perf_counter()
+            mcgen.estimate(
+                Computes(),
+                mcgen.statistics.pixel_mean,
+                design=mcgen.Antithetic(),
+                n_evaluations=64 * n_batches,
+                seed=0,
+                batch_size=64,
+                executor=pool,
+            )
+            return time.perf_counter() - start
+
+    found: dict[str, list[float]] = {"one": [], "two": [], "bare one": [], "bare two": []}
+    for _ in range(rounds):
+        found["one"].append(run(1))
+        found["two"].append(run(2))
+        found["bare one"].append(_bare(n_batches, 1))
+        found["bare two"].append(_bare(n_batches, 2))
+    best = {name: min(times) for name, times in found.items()}
+    return pd.DataFrame(
+        [
+            {
+                "throughput of two processes over one": best["one"] / best["two"],
+                "of two bare loops over one": 2 * best["bare one"] / best["bare two"],
+                "processors": os.cpu_count(),
+            }
+        ]
+    )
+
+
+def _warm(_: int) -> None:
+    Computes()(np.ones((64, 256), np.float32))
+    time.sleep(0.05)
+
+
+class _Instant(Executor):
+    """An executor whose workers have answered already: one leaf's moments for every range."""
+
+    _max_workers = 64
+
+    def __init__(self, k: int) -> None:
+        rng = np.random.default_rng(0)
+        moments = [rng.random(k) for _ in range(5)]
+        self._moments = Moments(LEAF, *moments, comoment=rng.random((k, k)))
+        self._facts = Facts((k,), 1e-7, ())
+        self.n_ranges = 0
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Return a future that is done."""
+        done: Future[Any] = Future()
+        if not isinstance(arguments[-1], range):
+            done.set_result(__version__)
+            return done
+        replicates = arguments[-1]
+        leaves = [Leaf(start, self._moments) for start in range(replicates.start, replicates.stop, LEAF)]
+        # A worker took a second for each.
+        done.set_result(Reply(Piece(leaves, self._facts, float(len(leaves))), {}))
+        self.n_ranges += 1
+        return done
+
+
+def coordinator_table(n_ranges: int = 20_000, k: int = 4) -> pd.DataFrame:
+    """Measure how many ranges a second a coordinator submits, merges and stores, whose workers take no time."""
+    rows = []
+    for stored in (False, True):
+        with tempfile.TemporaryDirectory() as folder:
+            pool, path = _Instant(k), Path(folder) / "run.sqlite"
+            start = time.perf_counter()
+            mcgen.estimate(
+                Waits(),
+                components,
+                design=mcgen.KAntithetic(64),
+                n_replicates=n_ranges * LEAF,
+                seed=0,
+                keep_replicates=False,
+                batch_size=64 * LEAF,
+                store=path if stored else None,
+                executor=pool,
+            )
+            seconds = time.perf_counter() - start
+            size = path.stat().st_size / pool.n_ranges if stored else float("nan")
+            rows.append({"store": stored, "ranges a second": pool.n_ranges / seconds, "bytes a range": size})
+    return pd.DataFrame(rows)
