@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test docs bench validate coverage efficiency models lint types clean
+.PHONY: demo test docs bench validate coverage efficiency soak models lint types clean
 
 demo: $(STAMP)
 	$(BIN)/mcgen demo
@@ -29,6 +29,10 @@ coverage: $(STAMP)
 # What is not measured yet; an hour or two for all.
 efficiency: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation efficiency
+
+# Runs killed, damaged and starved at random moments, about ten minutes; stops by itself.
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 timeout 3600 $(BIN)/python -m mcgen.validation soak
 
 models: $(STAMP)
 	$(BIN)/python -m mcgen.validation models

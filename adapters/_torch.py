@@ -89,7 +89,7 @@ class TorchGenerator:
 
     @property
     def fingerprint(self) -> str:
-        """What stores know the model by: a hash of the networks' weights, and of the settings that are numbers or texts.
+        """What stores know the model by: a hash of the networks' weights and of the settings that are numbers or texts.
 
         Functions beside the networks are not in it.
         """

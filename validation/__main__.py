@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"mcgen {mcgen.__version__}, numpy {np.__version__}, scipy {scipy.__version__}")
     try:
         _KINDS[options.kind](options)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -66,6 +66,12 @@ def _stopping(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _soak(options: argparse.Namespace) -> None:
+    from mcgen.validation.soak import write_page
+
+    write_page(options.folder)
+
+
 def _truths(options: argparse.Namespace) -> None:
     from mcgen.validation.problems import simulate_truths
     from mcgen.validation.problems.mixtures import unknown
@@ -88,6 +94,7 @@ _KINDS = {
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
     "models": _models,
+    "soak": _soak,
     "stopping": _stopping,
     "truths": _truths,
 }

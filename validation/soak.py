@@ -1,11 +1,12 @@
 """Runs that are killed, damaged and starved at random moments, and go on: `make soak`, and in short in the tests.
 
-Every fault ends in one of two ways: the run that goes on gives the estimate of an undisturbed one, bit for bit, or there
-is an error that says what is wrong.
+Every fault ends in one of two ways: the run that goes on gives the estimate of an undisturbed one, bit for bit, or an
+error says what is wrong.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import random
@@ -15,20 +16,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import mcgen
 from mcgen.stores import Store
-
-if TYPE_CHECKING:
-    import pandas as pd
+from mcgen.validation.pages import fill_page, made_by, markdown_table, require_marks
 
 _GROUP = 32
 
@@ -178,11 +177,14 @@ def damaged(folder: Path, times: int, seed: int, fault: str) -> Report:
     wanted = undisturbed(n_replicates)
     whole = folder / "whole"
     whole.mkdir()
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(whole), str(n_replicates), "0.05"])
-    # Killed, so that it leaves a log beside its file.
-    _wait_for(lambda: _stored(whole / "run.sqlite") >= 512, child)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    if fault.startswith("log"):
+        # Killed, so that it leaves a log beside its file.
+        child = subprocess.Popen([sys.executable, "-c", _CHILD, str(whole), str(n_replicates), "0.05"])
+        _wait_for(lambda: _stored(whole / "run.sqlite") >= n_replicates // 4, child)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    else:
+        run(whole, n_replicates // 2)
     refused, gone_on, wrong = 0, 0, 0
     for number in range(times):
         copy = folder / f"copy {number}"
@@ -227,14 +229,14 @@ def disk_full(folder: Path, times: int, seed: int) -> Report:
     return Report("no room for the file to grow, at a random size", times, outcome, wrong == 0 and full > 0)
 
 
-def coordinator_and_workers(folder: Path, kills: int, seed: int) -> Report:
+def workers_killed(folder: Path, kills: int, seed: int) -> Report:
     """Kill a Dask worker process now and then during a run."""
-    from distributed import Client, LocalCluster
-
+    # Dask has no types.
+    distributed: Any = importlib.import_module("distributed")
     rng, n_replicates = random.Random(seed), 64 * _GROUP * kills
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster) as client,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
         ThreadPoolExecutor(1) as other,
     ):
         done = other.submit(run, folder, n_replicates, 0.05, executor=client.get_executor())
@@ -249,6 +251,37 @@ def coordinator_and_workers(folder: Path, kills: int, seed: int) -> Report:
     return Report("SIGKILL of a Dask worker process during a run", killed, _bits(same), same and killed == kills)
 
 
+def coordinator_killed(folder: Path, kills: int, seed: int) -> Report:
+    """Kill the process whose run is on a pool of processes, and go on without the pool."""
+    rng, done, seconds = random.Random(seed), 0, 0.02
+    n_replicates = 256 * _GROUP * kills
+    while done < kills:
+        arguments = [sys.executable, "-c", _WITH_POOL, str(folder), str(n_replicates), str(seconds)]
+        # Its workers are killed with it, as by a scheduler that ends a job.
+        child = subprocess.Popen(arguments, start_new_session=True)
+        _wait_for(lambda: (folder / "run.sqlite").exists(), child)
+        time.sleep(rng.uniform(0.5, 2.5))
+        os.killpg(child.pid, signal.SIGKILL)
+        if child.wait() != -signal.SIGKILL:
+            raise RuntimeError(f"the run ended by itself, with status {child.returncode}; its output is above")
+        done += 1
+    stored = _stored(folder / "run.sqlite")
+    same = run(folder, n_replicates) == undisturbed(n_replicates)
+    outcome = f"{stored:,} of {n_replicates:,} replicates were stored; gone on to {_bits(same)}"
+    return Report("SIGKILL of a run and its pool of processes", done, outcome, same and stored > 0)
+
+
+_WITH_POOL = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from mcgen.validation import soak
+if __name__ == "__main__":
+    folder, n, seconds = sys.argv[1:]
+    with ProcessPoolExecutor(2, get_context("fork")) as pool:
+        soak.run(folder, int(n), float(seconds), executor=pool)
+"""
+
 _LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -257,35 +290,54 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 """
 
 
-def soak(seed: int = 0, kills: int = 100, damages: int = 200) -> list[Report]:
-    """Return how all faults ended, the long form of each."""
+def soak(seed: int = 0, kills: int = 100, damages: int = 200) -> Iterator[Report]:
+    """Yield how all faults ended, each as it is tried; about ten minutes.
+
+    Parameters
+    ----------
+    seed : int
+        Of moments and places.
+    kills : int
+        Of the run as a whole.
+    damages : int
+        Of each kind.
+    """
     work: list[Callable[[Path], Report]] = [
         partial(killed_and_resumed, kills=kills, seed=seed),
         *(partial(damaged, times=damages, seed=seed, fault=fault) for fault in FAULTS),
         partial(disk_full, times=20, seed=seed),
-        partial(coordinator_and_workers, kills=5, seed=seed),
+        partial(workers_killed, kills=5, seed=seed),
+        partial(coordinator_killed, kills=5, seed=seed),
     ]
-    found = []
     for one in work:
         with tempfile.TemporaryDirectory() as folder:
-            found.append(one(Path(folder)))
-        print(
-            f"{'  holds' if found[-1].holds else '  FAILS'}  {found[-1].fault}, {found[-1].times} times: "
-            f"{found[-1].outcome}",
-            flush=True,
-        )
-    return found
+            yield one(Path(folder))
 
 
-def reports_frame(reports: list[Report]) -> pd.DataFrame:
-    """Return the table of the docs."""
-    import pandas as pd
+def write_page(folder: Path, seed: int = 0) -> None:
+    """Try all faults and write the page ``validation/soak.md``.
 
-    return pd.DataFrame(
-        [{"fault": one.fault, "times": one.times, "how it ended": one.outcome, "holds": one.holds} for one in reports]
-    )
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no page with its marks.
+    RuntimeError
+        If a fault ended otherwise than it should; the page says which.
+    """
+    page = folder / "validation" / "soak.md"
+    require_marks(page, _MARKS)
+    found = []
+    for one in soak(seed):
+        found.append(one)
+        print(f"{'  holds' if one.holds else '  FAILS'}  {one.fault}, {one.times} times: {one.outcome}", flush=True)
+    rows = [[one.fault, f"{one.times}", one.outcome, "yes" if one.holds else "NO"] for one in found]
+    table = markdown_table(["fault", "times", "how it ended", "holds"], rows)
+    fill_page(page, {_MARKS[0]: made_by("make soak", seed), _MARKS[1]: table})
+    if not all(one.holds for one in found):
+        raise RuntimeError(f"not all faults ended as they should: see {page}")
 
 
+_MARKS = ("made by", "faults")
 FAULTS = ("truncated", "flipped", "log truncated", "log flipped")
 
 
