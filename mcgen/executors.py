@@ -181,7 +181,8 @@ class _Coordinator:
         self._count_workers()
         self._rates = deque([] if seconds_each is None else [seconds_each], maxlen=2 * self._workers)
         try:
-            if cutter.left and not self._shared:
+            # Dask tells of a missing module by itself, and imports in several threads at once can lock each other out.
+            if cutter.left and not self._shared and self._client is None:
                 self._meet_workers()
             self._fill()
             while self._jobs:

@@ -141,18 +141,19 @@ def with_options(made: Estimate, options: RunOptions) -> Estimate:
     interval: Method = options.interval
     if made.stopping is not None and made.stopping.first_stage is not None:
         interval = "two-stage-t"
+    level = options.confidence_level
     if made.partial:
-        return made.with_interval(
-            confidence_level=options.confidence_level,
-            interval="student-t" if options.resamples else interval,
-            simultaneous="bonferroni" if options.simultaneous else False,
-        )
+        simultaneous: Any = "bonferroni" if options.simultaneous else False
+        interval = "student-t" if options.resamples else interval
+        try:
+            return made.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
+        except ValueError as error:
+            noted = replace(made, warnings=(*made.warnings, f"{error}; the interval is Student's"))
+            return noted.with_interval(confidence_level=level, interval="student-t", simultaneous=simultaneous)
     try:
-        return made.with_interval(
-            confidence_level=options.confidence_level, interval=interval, simultaneous=options.simultaneous
-        )
+        return made.with_interval(confidence_level=level, interval=interval, simultaneous=options.simultaneous)
     except ValueError as error:
-        error.partial = made.with_interval(confidence_level=options.confidence_level)  # type: ignore[attr-defined]
+        error.partial = made.with_interval(confidence_level=level)  # type: ignore[attr-defined]
         raise
 
 

@@ -27,8 +27,9 @@ of replicates together, whatever the rule. It looks at numbers that grow by 5 % 
   64, 100 replicates at the least, and no stop while R < 50 g^2, g estimated anew each time; Student's t falls short
   by half a point there (`mcgen.coverage`). With 25 in place of 50, runs of lognormal replicate means covered 0.90 to
   0.94 in simulation, with 50 0.925 to 0.955. An indicator has its own guard in place of this one.
-- A component that does not vary is no reason to stop before 10,000 replicates, and is named there: nobody can tell a
-  constant from an event that is too rare to be seen.
+- A component whose values never vary is no reason to stop before 1,000 replicates, and is named there: nobody can tell
+  a constant from an event that is too rare to be seen. Where values vary and replicate means do not, the design
+  integrates the component exactly, which is named and stops nothing.
 
 .. rubric:: References
 
@@ -48,7 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen.intervals import Sampled, shared_level, studentized_ends
-from mcgen.moments import Floats, Moments
+from mcgen.moments import Floats, Moments, varies_by_rounding
 from mcgen.sequences import asymptotic_half_width, mixture_t_half_width
 from mcgen.tolerance import Tolerance as Tolerance
 from mcgen.tolerance import checked_tolerance as checked_tolerance
@@ -57,7 +58,7 @@ SKEWED_FIRST_STAGE = 64
 FEWEST_IF_SKEWED = 100
 REPLICATES_BY_SKEWNESS = 50
 FEWEST_EVENTS = 20
-NO_VARIATION = 10_000
+NO_VARIATION = 1000
 PLANNED = 256
 """A confidence sequence is within 27 % of the narrowest from a tenth of the planned number to any above."""
 _LEAST_STEP = {"two-stage": 1.02, "anytime": 1.05}
@@ -144,6 +145,7 @@ class _Standing:
     half_width: Floats
     wanted: Floats
     constant: NDArray[np.bool_]
+    unseen: NDArray[np.bool_]
     rare: NDArray[np.bool_]
     events: Floats
     skewed: Floats
@@ -154,13 +156,12 @@ class _Standing:
 
     @property
     def guarded(self) -> NDArray[np.bool_]:
-        """Where guards want more replicates; what did not vary in 10,000 is given up."""
-        unseen = self.constant & (self.n < NO_VARIATION)
-        return unseen | ~self.constant & (self.rare | (self.skewed > self.n))
+        """Where guards want more replicates; what did not vary in 1,000 is given up."""
+        return self.unseen & (self.n < NO_VARIATION) | ~self.constant & (self.rare | (self.skewed > self.n))
 
     def guard_target(self) -> float:
         """Return the replicates that the guards want, not more than twice those there are: they learn as they go."""
-        unseen = np.where(self.constant & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
+        unseen = np.where(self.unseen & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
         rare = np.where(self.rare & ~self.constant, 1.1 * self.n * FEWEST_EVENTS / np.maximum(self.events, 1), 0)
         skewed = np.where(self.constant, 0, self.skewed)
         return min(2.0 * self.n, float(np.max([unseen, rare, skewed])))
@@ -254,7 +255,7 @@ class Rule(ABC):
             As of `next_target`, but a run that was cut short may have fewer replicates.
         """
         at = self._standing(moments, rounding)
-        reached = not (at.wide | at.guarded | at.constant).any()
+        reached = not (at.wide | at.guarded | at.unseen).any()
         reason = self._why(at, reached)
         tolerance = self.tolerance
         return Stopping(self.name, tolerance.atol, tolerance.rtol, None, None, None, reached, reason)
@@ -284,6 +285,7 @@ class Rule(ABC):
     def _standing(self, moments: Moments, rounding: float) -> _Standing:
         columns = np.arange(len(moments.mean)) if self._columns is None else self._columns
         n, constant = moments.count, moments.constant(rounding)
+        unseen = constant & varies_by_rounding(moments.mean, moments.within, np.zeros(len(constant)), rounding)
         skewed = REPLICATES_BY_SKEWNESS * np.where(constant, 0.0, moments.skewness) ** 2
         if moments.events is None or moments.non_events is None:
             rare, events = np.zeros(len(constant), dtype=bool), np.zeros(len(constant))
@@ -302,6 +304,7 @@ class Rule(ABC):
             half_width=half_width[columns],
             wanted=wanted[columns],
             constant=constant[columns],
+            unseen=unseen[columns],
             rare=rare[columns],
             events=events[columns],
             skewed=skewed[columns],
@@ -323,8 +326,10 @@ class Rule(ABC):
             column = int(at.columns[i])
             return f"component {column}" if self._names is None else self._names[column]
 
+        exact = at.constant & ~at.unseen
         if reached:
-            return f"reached: every half-width is at most {self.tolerance}"
+            told = f"; {name(int(np.argmax(exact)))} is integrated exactly, or nearly" if exact.any() else ""
+            return f"reached: every half-width is at most {self.tolerance}{told}"
         found = []
         if at.wide.any():
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -333,7 +338,7 @@ class Rule(ABC):
         for marked, text in (
             (at.rare & ~at.constant, f"has fewer than {FEWEST_EVENTS} events or non-events"),
             (~at.constant & (at.skewed > at.n), "is too skewed for so few replicates"),
-            (at.constant, f"did not vary in {at.n:,} replicates: a constant, or an event too rare to be seen"),
+            (at.unseen, f"did not vary in {at.n:,} replicates: a constant, or an event too rare to be seen"),
         ):
             if marked.any():
                 more = f" (and {int(marked.sum()) - 1} more)" if marked.sum() > 1 else ""

@@ -241,7 +241,7 @@ def test_what_never_varies_ends_and_is_named(make: Make, value: float) -> None:
         assert targets[-1] == NO_VARIATION
         assert not ended.reached
         assert ended.reason == (
-            "no variation: still did not vary in 10,000 replicates: a constant, or an event too rare to be seen"
+            "no variation: still did not vary in 1,000 replicates: a constant, or an event too rare to be seen"
         )
     rule = make(Tolerance(0.2, components=("moving",)))
     rule.name_components(["moving", "still"])

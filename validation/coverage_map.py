@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mcgen.designs import Antithetic, Design
-from mcgen.intervals import Method
+from mcgen.intervals import FixedMethod, Method
 from mcgen.plot import new_figure
 from mcgen.text import METHOD_NAMES
 from mcgen.validation.coverage import Coverage, simulate, studied
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DESIGNS: tuple[Design, ...] = RUNS
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[Method, ...] = get_args(FixedMethod)
 REPLICATES = (5, 10, 25, 50, 200)
 REPETITIONS = 2000
 _LOW = 0.93

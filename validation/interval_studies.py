@@ -18,7 +18,7 @@ import mcgen
 from mcgen.arguments import stream_of
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.generators import Generator, name_of
-from mcgen.intervals import Method, SimultaneousMethod, make_interval, student_t_quantile
+from mcgen.intervals import FixedMethod, Method, SimultaneousMethod, make_interval, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.noise import Array, NoiseSpec
 from mcgen.random import as_seed_sequence
@@ -197,7 +197,7 @@ def _levels_judged(
 def the_same_intervals(full: bool, seed: int) -> list[Verdict]:
     """Judge that the intervals which studies count are those of `estimate`."""
     problem, n = PROBLEMS["exponential"], 12
-    gaps = dict.fromkeys(get_args(Method), 0.0)
+    gaps = dict.fromkeys(get_args(FixedMethod), 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mcgen.CoverageWarning)
         for run in range(100 if full else 20):
