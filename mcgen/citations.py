@@ -190,6 +190,26 @@ _ENTRIES = {
   volume = {14}, number = {4}, pages = {187--198},
   year = {1993}
 }""",
+    "stein1945two": """@article{stein1945two,
+  title = {A two-sample test for a linear hypothesis whose power is independent of the variance},
+  author = {Stein, Charles},
+  journal = {The Annals of Mathematical Statistics},
+  volume = {16}, number = {3}, pages = {243--258},
+  year = {1945}
+}""",
+    "wang2023anytime": """@article{wang2023anytime,
+  title = {Anytime-valid t-tests and confidence sequences for {Gaussian} means with unknown variance},
+  author = {Wang, Hongjian and Ramdas, Aaditya},
+  journal = {arXiv preprint arXiv:2310.03722},
+  year = {2023}
+}""",
+    "waudbysmith2024time": """@article{waudbysmith2024time,
+  title = {Time-uniform central limit theory and asymptotic confidence sequences},
+  author = {Waudby-Smith, Ian and Arbour, David and Sinha, Ritwik and Kennedy, Edward H. and Ramdas, Aaditya},
+  journal = {The Annals of Statistics},
+  volume = {52}, number = {6}, pages = {2613--2640},
+  year = {2024}
+}""",
 }
 
 _OF_DESIGN = {
@@ -210,6 +230,9 @@ _OF_METHOD = {
     "bootstrap-max-t": ("hall1988theoretical",),
     "bonferroni": ("dunn1961multiple",),
     "gaussian-multiplier": ("chernozhukov2013gaussian",),
+    "two-stage-t": ("stein1945two",),
+    "anytime": ("wang2023anytime",),
+    "asymptotic-anytime": ("waudbysmith2024time",),
 }
 
 
@@ -235,7 +258,8 @@ def citation(result: Estimate | Comparison) -> str:
             keys += _of_design(part.provenance.design)
         keys += ["giles2008multilevel"] if levels else []
         keys += ["nelson1990control", "avramidis1993splitting"] if estimate.provenance.controls else []
-        keys += _OF_METHOD.get(estimate.method, ())
+        # "bonferroni-anytime" is both.
+        keys += [key for name in (estimate.method, *estimate.method.split("-", 1)) for key in _OF_METHOD.get(name, ())]
         keys += ["owen1998supercube"] if _is_supercube(estimate) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _failed(error: Exception, output: str | None) -> int:
     """Say what went wrong, save what was finished, and return the exit status."""
-    expected = isinstance(error, ValueError | TypeError | OSError | ModuleNotFoundError)
+    expected = isinstance(error, ValueError | TypeError | OSError | ImportError)
     if isinstance(error, RunError | StoreError | WorkerError) or (expected and not getattr(error, "__notes__", None)):
         print(f"mcgen: {error}", file=sys.stderr)
     else:

@@ -181,8 +181,7 @@ class _Coordinator:
         self._count_workers()
         self._rates = deque([] if seconds_each is None else [seconds_each], maxlen=2 * self._workers)
         try:
-            # Dask tells of a missing module by itself, and imports in several threads at once can lock each other out.
-            if cutter.left and not self._shared and self._client is None:
+            if cutter.left and not self._shared:
                 self._meet_workers()
             self._fill()
             while self._jobs:
@@ -237,13 +236,18 @@ class _Coordinator:
                 "replicates are kept"
             ) from error
 
+    @property
+    def _is_running(self) -> bool:
+        """Whether the dask client can be asked."""
+        return bool(self._client.status == "running")
+
     def _count_workers(self) -> None:
         """Count the workers; those of a dask cluster, which may grow, again and again."""
         client, now = self._client, time.monotonic()
         if now - self._counted < (math.inf if client is None else _SECONDS_BETWEEN_COUNTS):
             return
         self._counted = now
-        if client is not None and client.status == "running":
+        if client is not None and self._is_running:
             self._workers = max(1, sum(client.nthreads().values()))
             return
         told = (getattr(self._executor, name, None) for name in ("_max_workers", "num_workers"))
@@ -251,15 +255,26 @@ class _Coordinator:
 
     def _meet_workers(self) -> None:
         """Find out whether the workers have this mcgen, by a function that every Python has; it starts them too."""
-        calls = [self._submit(resolve_name, "mcgen._version:__version__") for _ in range(self._workers)]
-        for call in wait(calls, return_when=FIRST_COMPLETED).done:
-            error = _error_of(call)
-            if error is not None:
-                raise _refusal(error) or WorkerError(
-                    f"the executor's workers can't be used ({_text(error)}); see what "
+        call: tuple[Any, str] = resolve_name, "mcgen._version:__version__"
+        answers: list[Any]
+        if self._client is None:
+            calls = [self._submit(*call) for _ in range(self._workers)]
+            answers = [_error_of(one) or one.result() for one in wait(calls, return_when=FIRST_COMPLETED).done]
+        else:
+            # In no thread of theirs: that would import mcgen while dask does so to unpickle the first range, and two
+            # threads that import parts of one package can lock each other out.
+            answers = list(self._client.run(*call, on_error="return").values()) if self._is_running else []
+        for answer in answers:
+            if not isinstance(answer, BaseException):
+                require_versions({"mcgen": str(answer)})
+                continue
+            refusal = _refusal(answer)
+            # A worker of dask may be about to be replaced.
+            if refusal is not None or self._client is None:
+                raise refusal or WorkerError(
+                    f"the executor's workers can't be used ({_text(answer)}); see what "
                     "executor.submit(abs, -1).result() says"
-                ) from error
-            require_versions({"mcgen": str(call.result())})
+                ) from answer
 
     def _fill(self) -> None:
         """Submit ranges until there are enough in flight."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import mcgen
@@ -189,3 +193,83 @@ def test_help_says_what_the_seed_of_validate_is(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["validate", "--help"])
     assert "of all studies, at least 0 (default: 0)" in " ".join(capsys.readouterr().out.split())
+
+
+ONE = ["estimate", "mymodel:generator", "--statistic", "brightness,mymodel:top", "--design", "antithetic", "--seed", "0", "--no-progress"]  # fmt: skip
+
+
+def test_a_store_is_gone_on_with_told_of_and_exported(capsys) -> None:
+    assert main([*ONE, "--n-evaluations", "1600", "--store", "run.sqlite"]) == 0
+    assert main([*ONE, "--n-evaluations", "3200", "--store", "run.sqlite", "--output", "run.json"]) == 0
+    whole = mcgen.Estimate.load("run.json")
+    capsys.readouterr()
+    assert main(["status", "run.sqlite"]) == 0
+    told = capsys.readouterr().out
+    assert "brightness, top of decode, Antithetic()" in told
+    assert "1,600 of 1,600 replicates (100%)" in told
+    assert str(whole) in told
+    for kind in ("csv", "json"):
+        assert main(["export", "run.sqlite", f"--{kind}", f"out.{kind}"]) == 0
+    table = pd.read_csv("out.csv")
+    assert list(table.columns) == ["replicate", "brightness", "brightness within", "top", "top within"]
+    assert np.array_equal(table["brightness"], whole.replicate_means[:, 0])
+    exported = mcgen.Estimate.load("out.json")
+    assert (exported.mean == whole.mean).all()
+    assert (exported.interval.low == whole.interval.low).all()
+
+
+def test_parquet_is_written_or_says_what_it_needs(capsys) -> None:
+    main([*ONE, "--n-evaluations", "640", "--store", "run.sqlite"])
+    found = importlib.util.find_spec("pyarrow") is not None
+    assert main(["export", "run.sqlite", "--parquet", "out.parquet"]) == (0 if found else 2)
+    err = capsys.readouterr().err
+    assert len(pd.read_parquet("out.parquet")) == 320 if found else "mcgen-stats[parquet]" in err
+
+
+def test_a_store_of_sums_is_exported_by_leaves() -> None:
+    generator = mcgen.as_generator(np.tanh, noise=(4,), name="tanh")
+    options: dict[str, Any] = {"design": mcgen.MonteCarlo(), "seed": 0, "keep_replicates": False, "store": "run.sqlite"}
+    made = mcgen.estimate(generator, mcgen.statistics.pixel_mean, n_replicates=600, **options)
+    assert main(["export", "run.sqlite", "--csv", "out.csv"]) == 0
+    table = pd.read_csv("out.csv")
+    assert table[["first", "last"]].to_numpy().tolist() == [[0, 255], [256, 511], [512, 599]]
+    counts = table["last"] - table["first"] + 1
+    assert np.isclose((table["pixel_mean mean"] * counts).sum() / 600, made.mean)
+
+
+def test_parts_are_merged(capsys) -> None:
+    for number, part in enumerate(["0:700", "700:1600"]):
+        assert main([*ONE, "--replicates", part, "--store", f"part{number}.sqlite"]) == 0
+    assert main(["merge", "part0.sqlite", "part1.sqlite", "-o", "run.sqlite"]) == 0
+    assert "1,600 of 1,600 replicates (100%)" in capsys.readouterr().out
+    assert main(["merge", "part0.sqlite", "part0.sqlite", "-o", "twice.sqlite"]) == 2
+    assert "both hold replicates 0 to 699" in capsys.readouterr().err
+    assert main(["merge", "part1.sqlite", "-o", "gap.sqlite"]) == 2
+    assert "replicates 0 to 699" in capsys.readouterr().err
+
+
+def test_workers_and_a_tolerance(tmp_path: Path, capsys) -> None:
+    code = f"import sys; from mcgen.cli import main; sys.exit(main({[*ONE, '--atol', '0.004', '--workers', '2', '--output', 'two.json']!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+    assert main([*ONE, "--atol", "0.004", "--output", "one.json"]) == 0
+    one = mcgen.Estimate.load("one.json")
+    assert one == mcgen.Estimate.load("two.json")
+    assert one.stopping is not None
+    assert one.stopping.reason in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "missing.sqlite"], "missing.sqlite"),
+        (["export", "missing.sqlite", "--csv", "out.csv"], "missing.sqlite"),
+        ([*ONE, "--replicates", "5-10", "--store", "a.sqlite"], "--replicates takes first:stop"),
+        ([*ONE, "--atol", "0", "--store", "a.sqlite"], "atol must be above 0"),
+        ([*ONE, "--n-evaluations", "640", "--workers", "0"], "--workers must be at least 1"),
+        ([*ONE, "--n-evaluations", "640", "--store", "nowhere/a.sqlite"], "folder"),
+        (ONE, "n_evaluations"),
+    ],
+)
+def test_wrong_arguments_of_long_runs(arguments: list[str], message: str, capsys) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
