@@ -268,8 +268,8 @@ def export(path: str | Path, kind: str, output: str | Path) -> None:
             replicates_frame(path).to_parquet(output, index=False)
         except ImportError as error:
             raise ImportError(
-                "Parquet needs pyarrow, which is not installed; install the extra: pip install 'mcgen-stats[parquet]', or "
-                "export to CSV"
+                "Parquet needs pyarrow, which is not installed; install the extra: pip install 'mcgen-stats[parquet]', "
+                "or export to CSV"
             ) from error
     else:
         raise ValueError(f"a store is exported as {', '.join(EXPORTS)}; got {kind!r}")
