@@ -2,8 +2,8 @@ r"""When a run has replicates enough: rules that stop it at a tolerance, with in
 
 A rule names numbers of replicates to run to, one after the other, each from the moments at those before alone, so that
 a run that was killed goes on to the same end. It stops where the half-width h of every component that counts is at
-most max(atol, rtol |mean|), or at its limit, and says which. Looking at Student's interval until it is narrow enough
-covers too little: it stops where s is too small by chance. Two ways out:
+most the larger of atol and rtol times the absolute mean, or at its limit, and says which. Looking at Student's interval
+until it is narrow enough covers too little: it stops where s is too small by chance. Two ways out:
 
 **Two stages** [1]_, `TwoStage`. A first stage of R_0 = 32 replicates with standard deviation s_0 gives the number
 R = (t_{R_0 - 1} s_0 / atol)^2 to run to. The interval there,
