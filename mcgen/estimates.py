@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.random import SeedSequence
 
 from mcgen.efficiency import over_monte_carlo, welch_satterthwaite
-from mcgen.intervals import Interval, Method, Sampled, SimultaneousMethod, make_interval, options_of
+from mcgen.errors import CoverageWarning, warn_user
+from mcgen.intervals import (
+    Interval,
+    Method,
+    Sampled,
+    SequentialMethod,
+    SimultaneousMethod,
+    make_interval,
+    options_of,
+    shared_level,
+    student_t_quantile,
+)
 from mcgen.moments import Floats, Moments
 from mcgen.plot import plot_estimate
 from mcgen.serialization import read_json, to_plain, write_json
@@ -26,6 +37,13 @@ CROSS_FITTED = (
     "replicate means that cross-fitted controls have corrected share coefficients, and are not to be resampled; use "
     "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or fixed coefficients from a pilot: "
     "controls=controls.fit(...)"
+)
+
+
+STOPPED_BY_ITSELF = (
+    "an interval for a number of replicates that was fixed beforehand is made of a run that stopped by what they gave, "
+    "where it covers less than it says: 0.92 for 0.95 and far less where replicate means are skewed, in simulations; keep "
+    "interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had"
 )
 
 
@@ -213,6 +231,11 @@ class Estimate:
             Cover all components together; see `mcgen.intervals.make_interval`. With neither this nor `interval` the
             method stays as it is.
 
+        Warns
+        -----
+        CoverageWarning
+            If the run stopped by what its replicates gave, and the interval is for a number that was fixed before.
+
         Examples
         --------
         >>> import numpy as np
@@ -230,6 +253,8 @@ class Estimate:
         interval, simultaneous = interval or "student-t", simultaneous or False
         if self._dependent() and resamples(interval, simultaneous):
             raise ValueError(CROSS_FITTED)
+        if self.method != "none" and interval not in get_args(SequentialMethod) and self._stopped_by_itself():
+            warn_user(STOPPED_BY_ITSELF, CoverageWarning)
         made, method = make_interval(self._sampled(), level, interval, simultaneous)
         return replace(
             self,
@@ -237,7 +262,10 @@ class Estimate:
             confidence_level=level,
             method=method,
             strata=tuple(
-                part.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
+                # Parts that stopped by themselves keep the intervals that know of it.
+                part.with_interval(confidence_level=level)
+                if part.stopping is not None
+                else part.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
                 for part in self.strata
             ),
         )
@@ -326,6 +354,11 @@ class Estimate:
     def __hash__(self) -> int:
         return hash((self.provenance.design, self.provenance.seed_text, self.n_replicates, self.names))
 
+    def _stopped_by_itself(self) -> bool:
+        """Tell whether the number of replicates hangs on what they gave, as far as is known."""
+        stopping = self.stopping
+        return stopping is not None and (self.partial or stopping.atol is not None or stopping.rtol is not None)
+
     def _dependent(self) -> bool:
         """Tell whether the replicate means share coefficients that were made from them."""
         kept = self.replicate_means
@@ -388,11 +421,12 @@ def weighted_sum(
     """Return the weighted sum of independent estimates of the same components, without its interval yet.
 
     Variances and third central moments add, with the squares and cubes of the weights; degrees of freedom by
-    Welch-Satterthwaite. Weights are of shape (parts,), or (parts, k) where each component has its own.
+    Welch-Satterthwaite. Weights are of shape (parts,), or (parts, k) where each component has its own. The standard error
+    of a part that stopped by itself is the one by which Student's interval would be as wide as its own.
     """
     weights = weights.reshape(len(parts), -1)
     means = np.stack([np.ravel(part.mean) for part in parts])
-    variances = (weights * np.stack([np.ravel(part.standard_error) for part in parts])) ** 2
+    variances = (weights * np.stack([_error_in_sums(part) for part in parts])) ** 2
     df = np.stack([np.ravel(part.degrees_of_freedom) for part in parts])
     skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in parts])
     standard_error = np.sqrt(variances.sum(axis=0))
@@ -401,6 +435,17 @@ def weighted_sum(
     mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
     sampled = Sampled(mean, standard_error, df, None, provenance.seed, skewness)
     return estimate_of(sampled, provenance, parts[0].shape, parts[0].names, strata=parts, warnings=warnings)
+
+
+def _error_in_sums(part: Estimate) -> Floats:
+    """Return the standard errors of a part, those of its sequential interval where it has one."""
+    error = np.ravel(part.standard_error)
+    if part.stopping is None:
+        return error
+    k, simultaneous = len(error), options_of(part.method)[1]
+    level = shared_level(part.confidence_level, k) if simultaneous else part.confidence_level
+    t = student_t_quantile((1 + level) / 2, np.ravel(part.degrees_of_freedom))
+    return np.maximum(error, np.ravel(part.half_width) / t)
 
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -340,6 +339,12 @@ class TestTolerance:
     def test_each_condition_by_itself(self) -> None:
         made = mcgen.estimate(tilted, mean, design=Antithetic(), atol=0.002, seed=SEED, condition=[0.5, 2.0])
         assert all(part.stopping.reached for part in made.strata)
+        assert {part.method for part in made.strata} == {"two-stage-t"}
+        wider = made.with_interval(confidence_level=0.99)
+        assert {part.method for part in wider.strata} == {"two-stage-t"}
+        # The average is as sure as its parts, which is less than their standard errors alone would say.
+        halves = np.array([part.half_width for part in made.strata])
+        assert made.half_width == pytest.approx(np.sqrt((halves**2).sum()) / 2, rel=0.01)
         assert made.half_width < 0.002
 
     def test_conditions_under_common_noise(self) -> None:
@@ -376,8 +381,15 @@ class TestTolerance:
         made = mcgen.estimate(counted, mean, design=Antithetic(), n_evaluations=3200, seed=SEED, interval="anytime")
         assert made.partial
         assert made.method == "anytime"
-        plain = dataclasses.replace(made).with_interval(interval="student-t")
+        with pytest.warns(mcgen.CoverageWarning, match="stopped by what they gave"):
+            plain = made.with_interval(interval="student-t")
         assert 1.3 * plain.half_width < made.half_width < 2.5 * plain.half_width
+
+    def test_intervals_of_fixed_numbers_are_warned_of(self) -> None:
+        for made in (_tolerance(), _anytime()):
+            with pytest.warns(mcgen.CoverageWarning, match="stopped by what they gave"):
+                made.with_interval(interval="student-t")
+            made.with_interval(confidence_level=0.9)
 
     @pytest.mark.parametrize(
         ("options", "message"),
