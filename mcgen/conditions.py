@@ -17,7 +17,7 @@ import numpy as np
 
 from mcgen.arguments import stream_of
 from mcgen.errors import RunError
-from mcgen.estimates import Estimate, weighted_sum
+from mcgen.estimates import Estimate
 from mcgen.execution import run
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of_each
@@ -34,6 +34,7 @@ from mcgen.outcomes import (
 )
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+from mcgen.sums import weighted_sum
 from mcgen.variates import FittedControls
 
 

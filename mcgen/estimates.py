@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.random import SeedSequence
 
-from mcgen.efficiency import over_monte_carlo, welch_satterthwaite
+from mcgen.efficiency import over_monte_carlo
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.intervals import (
     Interval,
@@ -19,8 +19,6 @@ from mcgen.intervals import (
     SimultaneousMethod,
     make_interval,
     options_of,
-    shared_level,
-    student_t_quantile,
 )
 from mcgen.moments import Floats, Moments
 from mcgen.plot import plot_estimate
@@ -42,7 +40,7 @@ CROSS_FITTED = (
 
 STOPPED_BY_ITSELF = (
     "an interval for a number of replicates that was fixed beforehand is made of a run that stopped by what they gave, "
-    "where it covers less than it says: 0.92 for 0.95 and far less where replicate means are skewed, in simulations; keep "
+    "where it covers less than it says: 0.92 for 0.95 in simulations, and far less of skewed replicate means; keep "
     "interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had"
 )
 
@@ -413,39 +411,6 @@ def estimate_of(
         skewness=None if sampled.skewness is None else _shaped(sampled.skewness, shape),
         **parts,
     )
-
-
-def weighted_sum(
-    parts: tuple[Estimate, ...], weights: Floats, provenance: Provenance, warnings: tuple[str, ...]
-) -> Estimate:
-    """Return the weighted sum of independent estimates of the same components, without its interval yet.
-
-    Variances and third central moments add, with the squares and cubes of the weights; degrees of freedom by
-    Welch-Satterthwaite. Weights are of shape (parts,), or (parts, k) where each component has its own. The standard error
-    of a part that stopped by itself is the one by which Student's interval would be as wide as its own.
-    """
-    weights = weights.reshape(len(parts), -1)
-    means = np.stack([np.ravel(part.mean) for part in parts])
-    variances = (weights * np.stack([_error_in_sums(part) for part in parts])) ** 2
-    df = np.stack([np.ravel(part.degrees_of_freedom) for part in parts])
-    skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in parts])
-    standard_error = np.sqrt(variances.sum(axis=0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
-    mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
-    sampled = Sampled(mean, standard_error, df, None, provenance.seed, skewness)
-    return estimate_of(sampled, provenance, parts[0].shape, parts[0].names, strata=parts, warnings=warnings)
-
-
-def _error_in_sums(part: Estimate) -> Floats:
-    """Return the standard errors of a part, those of its sequential interval where it has one."""
-    error = np.ravel(part.standard_error)
-    if part.stopping is None:
-        return error
-    k, simultaneous = len(error), options_of(part.method)[1]
-    level = shared_level(part.confidence_level, k) if simultaneous else part.confidence_level
-    t = student_t_quantile((1 + level) / 2, np.ravel(part.degrees_of_freedom))
-    return np.maximum(error, np.ravel(part.half_width) / t)
 
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:

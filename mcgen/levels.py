@@ -28,7 +28,7 @@ import numpy as np
 from mcgen.arguments import checked_batch_size
 from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
-from mcgen.estimates import Estimate, weighted_sum
+from mcgen.estimates import Estimate
 from mcgen.execution import run_single
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of_each
@@ -38,6 +38,7 @@ from mcgen.outcomes import RunOptions, with_options
 from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+from mcgen.sums import weighted_sum
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ LAYERS = [
     ["variates"],
     ["controls"],
     ["estimates", "report"],
-    ["sources"],
+    ["sources", "sums"],
     ["outcomes", "records"],
     ["execution"],
     ["conditions"],
