@@ -14,11 +14,14 @@ from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, StoreError, warn_user
 from mcgen.estimates import Estimate, estimate_to_plain
+from mcgen.intervals import student_t_quantile
+from mcgen.moments import Floats, Moments
 from mcgen.outcomes import Outcome, RunOptions, component_names, condition_text, provenance_of, single_estimate
 from mcgen.progress import Progress
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import Tally
 from mcgen.run import Task
+from mcgen.sequences import SEQUENCES
 from mcgen.sources import Source
 from mcgen.stopping import Stopping
 from mcgen.variates import Controls, FittedControls
@@ -52,7 +55,7 @@ def run(
     """
     under_way, interrupted = _UnderWay(task, n_replicates, options), False
     try:
-        with Progress(_label(task), options.progress, options.confidence_level) as bar:
+        with Progress(_label(task), options.progress, under_way.half_width) as bar:
             under_way.go_on(bar)
     except KeyboardInterrupt:
         if under_way.tally.count < 2:
@@ -91,7 +94,7 @@ class _UnderWay:
         """Run what there is still to run."""
         n_points, first = self._task.design.n_points, self._options.first_replicate
         for target in self._targets():
-            bar.expect(target * n_points)
+            bar.expect((target if self._rule is None else self._rule.expected) * n_points)
             to_record = self._stored is not None
             for segment in self._source.segments(range(first + self.tally.count, first + target), target):
                 self.tally.add(segment if self._controlled is None else self._controlled.rows(segment))
@@ -99,6 +102,15 @@ class _UnderWay:
                 if to_record:
                     to_record = False
                     self._record(target)
+
+    def half_width(self, moments: Moments) -> Floats:
+        """Return the half-widths to watch: those of the interval that the run is going to have."""
+        if self._rule is not None:
+            return self._rule.half_widths(moments)
+        level, kind = self._options.confidence_level, self._options.interval
+        if kind in SEQUENCES:
+            return SEQUENCES[kind](float(moments.count), self._planned(), level) * moments.standard_error
+        return student_t_quantile((1 + level) / 2, moments.count - 1.0) * moments.standard_error
 
     def outcome(self, partial: bool) -> tuple[Task, Outcome]:
         """Return what there is to make an estimate of."""
@@ -115,7 +127,7 @@ class _UnderWay:
         """Return how the run ended, where its interval has to know."""
         if self._rule is not None:
             return self._rule.outcome(outcome.moments, task.rounding)
-        if self._options.interval not in ("anytime", "asymptotic-anytime"):
+        if self._options.interval not in SEQUENCES:
             return None
         return Stopping(
             self._options.interval, None, None, None, None, self._planned(), True, "as many as were asked for"

@@ -48,6 +48,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -56,7 +57,7 @@ from scipy.special import ndtri, stdtrit
 
 from mcgen.moments import Floats, Moments
 from mcgen.random import Seed, Stream
-from mcgen.sequences import asymptotic_half_width, mixture_t_half_width
+from mcgen.sequences import SEQUENCES
 
 FixedMethod = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
 SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
@@ -290,23 +291,13 @@ def _two_stage_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
     return -width, width
 
 
-def _anytime(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
-    return _of_sequence(sampled, level, "anytime", mixture_t_half_width)
-
-
-def _asymptotic_anytime(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
-    return _of_sequence(sampled, level, "asymptotic-anytime", asymptotic_half_width)
-
-
-def _of_sequence(
-    sampled: Sampled, level: float, method: str, half_width: Callable[[Floats, float, float], Floats]
-) -> tuple[Floats, Floats]:
+def _of_sequence(sampled: Sampled, level: float, method: str) -> tuple[Floats, Floats]:
     if sampled.planned is None:
         raise ValueError(
             f"{method} needs the number of replicates that was planned before the run, which only a run that was asked "
-            f"for it has (interval={method!r} beside atol=... or rtol=...); use student-t"
+            f"for it has: mcgen.estimate(..., interval={method!r}); use student-t"
         )
-    width = half_width(sampled.degrees_of_freedom + 1, sampled.planned, level)
+    width = SEQUENCES[method](sampled.degrees_of_freedom + 1, sampled.planned, level)
     if not np.isfinite(width).all():
         raise ValueError(
             f"at this confidence level {method} has no end yet for {_count(sampled)} replicates, with "
@@ -341,8 +332,8 @@ _POINTWISE: dict[str, Callable[[Sampled, float], tuple[Floats, Floats]]] = {
     "skewness-adjusted-t": _skewness_adjusted_t,
     "bootstrap-t": _bootstrap_t,
     "two-stage-t": _two_stage_t,
-    "anytime": _anytime,
-    "asymptotic-anytime": _asymptotic_anytime,
+    "anytime": partial(_of_sequence, method="anytime"),
+    "asymptotic-anytime": partial(_of_sequence, method="asymptotic-anytime"),
 }
 _SIMULTANEOUS: dict[str, Callable[[Sampled, float], Floats]] = {
     "bonferroni": _bonferroni,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from mcgen.intervals import student_t_quantile
+from mcgen.moments import Floats, Moments
 from mcgen.reduction import Tally
 from mcgen.text import number_pair
 
@@ -22,12 +23,12 @@ class Progress:
         Shown before the bar.
     shown : bool
         Whether it is wanted.
-    confidence_level : float
-        Of the half-width shown.
+    half_width : callable
+        From the moments of the replicates so far to the half-widths of the components; the first is shown.
     """
 
-    def __init__(self, label: str, shown: bool, confidence_level: float) -> None:
-        self._level = confidence_level
+    def __init__(self, label: str, shown: bool, half_width: Callable[[Moments], Floats]) -> None:
+        self._half_width = half_width
         self._last = 0.0
         self._bar: Any = None
         self._tally: Tally | None = None
@@ -68,6 +69,5 @@ class Progress:
         moments = tally.moments()
         if moments is None or moments.count < 2:
             return ""
-        t = student_t_quantile((1 + self._level) / 2, moments.count - 1.0)
-        middle, half = number_pair(float(moments.mean[0]), float(t * moments.standard_error[0]))
+        middle, half = number_pair(float(moments.mean[0]), float(self._half_width(moments)[0]))
         return f"{middle} ± {half}"

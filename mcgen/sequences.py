@@ -100,3 +100,7 @@ def asymptotic_half_width(n: float | Floats, planned: float, confidence_level: f
     x = n * (planned_ratio(confidence_level) / planned)
     squared = (1 + 1 / x) * (np.log1p(x) - 2 * math.log1p(-confidence_level))
     return np.asarray(np.where(n >= FEWEST_FOR_ASYMPTOTIC, np.sqrt(squared), np.inf))
+
+
+SEQUENCES = {"anytime": mixture_t_half_width, "asymptotic-anytime": asymptotic_half_width}
+"""By the names of the intervals."""

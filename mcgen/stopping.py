@@ -50,7 +50,7 @@ from numpy.typing import NDArray
 
 from mcgen.intervals import Sampled, shared_level, studentized_ends
 from mcgen.moments import Floats, Moments, varies_by_rounding
-from mcgen.sequences import asymptotic_half_width, mixture_t_half_width
+from mcgen.sequences import SEQUENCES
 from mcgen.tolerance import Tolerance as Tolerance
 from mcgen.tolerance import checked_tolerance as checked_tolerance
 
@@ -66,7 +66,6 @@ _LEAST_STEP = {"two-stage": 1.02, "anytime": 1.05}
 _MOST = 2**60
 
 Kind = Literal["anytime", "asymptotic-anytime"]
-_SEQUENCES = {"anytime": mixture_t_half_width, "asymptotic-anytime": asymptotic_half_width}
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +199,8 @@ class Rule(ABC):
         self._names: tuple[str, ...] | None = None
         self._columns: NDArray[np.int64] | None = None
         self._target = tolerance.first_count
+        # How many replicates there will be, by what is known; looks come before.
+        self.expected = self._target
         # The pilot was skewed, so that fewer than 100 replicates are too few.
         self._was_skewed = False
 
@@ -244,6 +245,7 @@ class Rule(ABC):
         if wanted <= moments.count:
             return None
         self._target = wanted
+        self.expected = self._capped(max(wanted, math.ceil(min(self._width_target(at), _MOST))))
         return wanted
 
     def outcome(self, moments: Moments, rounding: float) -> Stopping:
@@ -426,7 +428,7 @@ class Anytime(Rule):
 
     def half_widths(self, moments: Moments) -> Floats:
         """Return the confidence sequence's half-widths."""
-        width = _SEQUENCES[self.name](float(moments.count), self.planned, self._level(len(moments.mean)))
+        width = SEQUENCES[self.name](float(moments.count), self.planned, self._level(len(moments.mean)))
         return width * moments.standard_error
 
     def outcome(self, moments: Moments, rounding: float) -> Stopping:

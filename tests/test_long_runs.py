@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +386,19 @@ class TestTolerance:
         with pytest.warns(mcgen.CoverageWarning, match="stopped by what they gave"):
             plain = made.with_interval(interval="student-t")
         assert 1.3 * plain.half_width < made.half_width < 2.5 * plain.half_width
+
+    @pytest.mark.parametrize("call", [_tolerance, _anytime])
+    def test_the_bar_shows_what_is_still_expected(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        totals: list[int] = []
+        monkeypatch.setattr("mcgen.progress.Progress.expect", lambda self, total: totals.append(total))
+        shown = io.StringIO()
+        with redirect_stderr(shown):
+            made = call(progress=True)
+        assert totals[0] == 64
+        # The first look tells about how long it will be, long before the end.
+        assert 0.5 < totals[1] / made.n_evaluations < 2
+        last = shown.getvalue().split("\r")[-1]
+        assert f"± {made.half_width:.5f}" in last
 
     def test_intervals_of_fixed_numbers_are_warned_of(self) -> None:
         for made in (_tolerance(), _anytime()):
