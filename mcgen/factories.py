@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -97,7 +98,9 @@ def from_factory(
             f"the call of factory {name!r} can't be pickled ({error}); use a function at the top level of a module "
             "(or install cloudpickle, which takes any other) with arguments such as numbers and paths"
         ) from error
-    return Factory(call, None if noise is None else as_noise_spec(noise), name)
+    said = f"{getattr(load, '__module__', None)}.{getattr(load, '__qualname__', name)}"
+    text = f"{said}, arguments {sha256(pickled((args, kwargs))).hexdigest()[:16]}"
+    return Factory(call, None if noise is None else as_noise_spec(noise), name, text)
 
 
 class Factory:
@@ -111,12 +114,12 @@ class Factory:
         How results call the generator.
     """
 
-    def __init__(self, call: bytes, noise: NoiseSpec | None, name: str) -> None:
-        self._call, self._noise, self.name = call, noise, name
+    def __init__(self, call: bytes, noise: NoiseSpec | None, name: str, text: str) -> None:
+        self._call, self._noise, self.name, self._text = call, noise, name, text
         self._model = _model_of(call)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Factory, (self._call, self._noise, self.name)
+        return Factory, (self._call, self._noise, self.name, self._text)
 
     def __repr__(self) -> str:
         known = self._noise or getattr(self._model.generator, "noise", None)
@@ -126,6 +129,11 @@ class Factory:
     def noise(self) -> NoiseSpec:
         """The noise that one sample needs: what was given, or what the loaded generator says."""
         return self._loaded().noise if self._noise is None else self._noise
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the loaded generator; that of the call where the noise was given, so that nothing need be loaded."""
+        return self._text if self._noise is not None else str(getattr(self._loaded(), "fingerprint", self._text))
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Call the loaded generator."""

@@ -16,8 +16,6 @@ from mcgen.stores import Store, StoredRun, named, told
 
 PART = "replicates"
 """Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""
-NUMBER = "n_replicates"
-"""Field of a header that parts need not share."""
 ABOUT = "about"
 """What a run remembers of its progress; its `target` is how many replicates are wanted."""
 PLANNED = "planned"
@@ -53,8 +51,6 @@ def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
                 f"stores {', '.join(str(part.path) for part in parts)} hold no replicates; run the parts first"
             )
         runs = {name: _in_order(parts, name) for name in names}
-        if NUMBER in header and len({part.header.get(NUMBER) for part in parts}) > 1:
-            header[NUMBER] = max(found[-1][0].stop for found in runs.values() if found)
         _require_absent(place)
         _write(runs, header, place)
 
@@ -63,7 +59,7 @@ def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
     """Return the header of the whole, once the parts agree in the rest of theirs."""
 
     def shared(part: Store) -> dict[str, Any]:
-        return {name: value for name, value in part.header.items() if name not in (PART, NUMBER)}
+        return {name: value for name, value in part.header.items() if name != PART}
 
     first = parts[0]
     for part in parts[1:]:

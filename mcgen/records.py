@@ -119,7 +119,7 @@ def _known(condition: Any) -> str | None:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StoredProgress:
     """How far a run in a store is.
 
     Attributes
@@ -157,14 +157,14 @@ class Progress:
         return float(max(0, self.n_wanted - self.n_finished) * passed / done)
 
 
-def progress_of(store: Store) -> list[Progress]:
+def progress_of(store: Store) -> list[StoredProgress]:
     """Return how far the runs in a store are."""
     found = []
     for name in store.run_names():
         run = store.run(name)
         about = run.recall("about")
         if about is not None:
-            found.append(Progress(name, about, run.covered(), _estimate_in(run, about)))
+            found.append(StoredProgress(name, about, run.covered(), _estimate_in(run, about)))
     return found
 
 

@@ -152,7 +152,8 @@ class Source:
     def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Iterator[Segment]:
         """Yield the pieces of an executor in order; the store gets each as it comes."""
         waiting: dict[int, Piece] = {}
-        coming = pieces(executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout)
+        each = self.clock.seconds_per_evaluation()[0] * self._task.design.n_points
+        coming = pieces(executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout, each or None)
         with closing(coming):
             for gap in gaps:
                 place = gap.start

@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,3 +127,20 @@ def test_a_torch_module_is_told_how() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"returned Linear\. Let it return mcgen.adapters.from_torch"):
         from_factory(torch.nn.Linear, 4, 4)(Z)
+
+
+def test_stores_know_a_factory_by_its_call_where_it_need_not_load(tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+
+    def load(slope: float) -> Any:
+        with loads.open("a") as file:
+            file.write("loaded\n")
+        return mcgen.as_generator(lambda z: np.tanh(slope * z + 1), noise=(4,))
+
+    one, same, other = (from_factory(load, slope, noise=(4,)) for slope in (1.0, 1.0, 2.0))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    assert not loads.exists()
+    options: dict[str, Any] = {"design": mcgen.Antithetic(), "n_evaluations": 64, "seed": 0, "store": tmp_path / "run"}
+    mcgen.estimate(one, mcgen.statistics.pixel_mean, **options)
+    with pytest.raises(mcgen.StoreError, match="fingerprint is"):
+        mcgen.estimate(other, mcgen.statistics.pixel_mean, **options)

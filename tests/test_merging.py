@@ -34,7 +34,7 @@ def part(
     **changes: Any,
 ) -> Path:
     """The store of a finished part of a run."""
-    with Store(path, HEADER | {"replicates": [first, last], "n_replicates": last - first} | changes) as store:
+    with Store(path, HEADER | {"replicates": [first, last]} | changes) as store:
         for name in runs:
             for start in range(first, last, 64):
                 store.run(name).add(piece(rows, start, min(start + 64, last), keep, facts), keep)
@@ -48,7 +48,7 @@ def test_a_merged_store_is_that_of_one_run(tmp_path: Path, edges: tuple[int, ...
     shuffled = [parts[i] for i in np.random.default_rng(SEED).permutation(len(parts))]
     merge_stores(shuffled, tmp_path / "whole.sqlite")
     with Store.open_read(tmp_path / "whole.sqlite") as store:
-        assert store.header == HEADER | {"replicates": None, "n_replicates": N}
+        assert store.header == HEADER | {"replicates": None}
         assert store.run_names() == ["b", "a"]
         for name in ("a", "b"):
             run = store.run(name)
@@ -61,9 +61,9 @@ def test_a_merged_store_is_that_of_one_run(tmp_path: Path, edges: tuple[int, ...
 
 
 def test_a_merged_store_goes_on(tmp_path: Path) -> None:
-    parts = [part(tmp_path / f"{a}.sqlite", a, b, n_replicates=N) for a, b in ((0, 300), (300, 600))]
+    parts = [part(tmp_path / f"{a}.sqlite", a, b) for a, b in ((0, 300), (300, 600))]
     merge_stores([str(path) for path in parts], str(tmp_path / "whole.sqlite"))
-    with Store(tmp_path / "whole.sqlite", HEADER | {"replicates": None, "n_replicates": N}) as store:
+    with Store(tmp_path / "whole.sqlite", HEADER | {"replicates": None}) as store:
         store.run("only").add(piece(ROWS, 600, N), keep=False)
     with Store.open_read(tmp_path / "whole.sqlite") as store:
         assert store.run("only").covered() == [range(N)]
@@ -79,7 +79,7 @@ def test_replicate_means_are_kept_where_all_parts_have_them(tmp_path: Path) -> N
 def test_warnings_and_states_are_joined(tmp_path: Path) -> None:
     for first, last, warning, rounding in ((0, 300, "one", 1e-3), (300, 600, "two", 1e-7)):
         path = part(tmp_path / f"{first}.sqlite", first, last, facts=Facts((3,), rounding, ("both", warning)))
-        with Store(path, HEADER | {"replicates": [first, last], "n_replicates": 300}) as store:
+        with Store(path, HEADER | {"replicates": [first, last]}) as store:
             store.run("only").remember("shared", {"a": (0.1, np.arange(2))})
             store.run("only").remember(warning, {"of": warning})
             # What is a part's own.
@@ -97,7 +97,7 @@ def test_warnings_and_states_are_joined(tmp_path: Path) -> None:
 def test_different_states_are_refused(tmp_path: Path) -> None:
     for first, last in ((0, 300), (300, 600)):
         path = part(tmp_path / f"{first}.sqlite", first, last)
-        with Store(path, HEADER | {"replicates": [first, last], "n_replicates": 300}) as store:
+        with Store(path, HEADER | {"replicates": [first, last]}) as store:
             store.run("only").remember("pilot", {"coefficient": float(first)})
     refused(tmp_path, "know different things of run 'only': pilot.coefficient is 0.0 and 300.0; merge parts of one run")
 
@@ -136,7 +136,7 @@ def test_gaps_are_named(tmp_path: Path) -> None:
 
 
 def test_unfinished_parts_are_named(tmp_path: Path) -> None:
-    header = HEADER | {"replicates": [0, 600], "n_replicates": 600}
+    header = HEADER | {"replicates": [0, 600]}
     path = tmp_path / "a.sqlite"
     with Store(path, header):
         pass

@@ -229,6 +229,30 @@ def disk_full(folder: Path, times: int, seed: int) -> Report:
     return Report("no room for the file to grow, at a random size", times, outcome, wrong == 0 and full > 0)
 
 
+def tmpfs_full(folder: Path, times: int, seed: int) -> Report:
+    """Fill a small disk in memory, make it larger, and go on; nothing is tried where mounting is not permitted."""
+    rng, n_replicates, wrong, full = random.Random(seed), 2048, 0, 0
+    wanted, fault = undisturbed(n_replicates), "a full disk (tmpfs), later made larger"
+    for number in range(times):
+        disk = folder / f"disk {number}"
+        disk.mkdir()
+        size = f"size={rng.randrange(80, 300)}k"
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)], capture_output=True)
+        if mounted.returncode:
+            return Report(fault, 0, "not tried: mounting is not permitted here", True)
+        try:
+            try:
+                run(disk, n_replicates)
+            except (mcgen.StoreError, OSError):
+                full += 1
+            subprocess.run(["mount", "-o", "remount,size=10m", str(disk)], check=True)
+            wrong += run(disk, n_replicates) != wanted
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+    outcome = f"{full} errors that say so; all gone on, once there was room, to {_bits(not wrong)}"
+    return Report(fault, times, outcome, wrong == 0 and full > 0)
+
+
 def workers_killed(folder: Path, kills: int, seed: int) -> Report:
     """Kill a Dask worker process now and then during a run."""
     # Dask has no types.
@@ -306,6 +330,7 @@ def soak(seed: int = 0, kills: int = 100, damages: int = 200) -> Iterator[Report
         partial(killed_and_resumed, kills=kills, seed=seed),
         *(partial(damaged, times=damages, seed=seed, fault=fault) for fault in FAULTS),
         partial(disk_full, times=20, seed=seed),
+        partial(tmpfs_full, times=20, seed=seed),
         partial(workers_killed, kills=5, seed=seed),
         partial(coordinator_killed, kills=5, seed=seed),
     ]
