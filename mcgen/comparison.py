@@ -205,6 +205,12 @@ def compare(
                 f"{n_evaluations} evaluations. Use {FEWEST_FOR_JACKKNIFE * design.n_points} or more evaluations, or "
                 "fewer points"
             )
+    for name in ("store", "replicates", "atol", "rtol"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"compare runs each design on the same number of evaluations, in one call; got {name}="
+                f"{options[name]!r}. Leave it out, or use mcgen.estimate for one design after the other, each with a store of its own"
+            )
     if options.setdefault("keep_replicates", True) is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
     if isinstance(options.get("condition"), list) and not options.get("common_random_numbers"):

@@ -93,6 +93,11 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
     first = strata[0]
     share = weights / weights.sum() if len(strata) < len(task.condition) else weights
     notes = tuple(dict.fromkeys(text for part in strata for text in part.warnings))
+    notes += tuple(
+        f"condition {part.provenance.condition}: {part.stopping.reason}"
+        for part in strata
+        if part.stopping is not None and not part.stopping.reached
+    )
     if len(strata) < len(task.condition):
         notes += (f"interrupted: the average is over the first {len(strata)} of {len(task.condition)} conditions only",)
     # Plans and levels have a pilot each condition; designs were made once for all.
@@ -114,7 +119,11 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
 
 def common_noise_average(task: Task, n_replicates: int | None, options: RunOptions, weights: Floats) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
-    joint = replace(task, generator=_EachCondition(task.generator), statistic=_EachAndAverage(task.statistic, weights))
+    joint = replace(
+        task,
+        generator=_EachCondition(task.generator),
+        statistic=_EachAndAverage(task.statistic, weights, tuple(map(condition_text, task.condition))),
+    )
     if isinstance(options.controls, FittedControls):
         # The average of the same coefficients is themselves: weights sum to 1.
         options = replace(options, controls=options.controls.for_each(len(task.condition) + 1))
@@ -163,10 +172,20 @@ class _EachAndAverage:
 
     statistic: Statistic
     weights: Floats
+    conditions: tuple[str, ...]
 
     @property
     def name(self) -> str:
         return name_of(self.statistic)
+
+    def component_names(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return what the components are called: each under each condition, and on average."""
+        own = component_names(self.statistic, shape[1:])
+        return tuple(
+            f"{name} {where}"
+            for where in (*(f"under {text}" for text in self.conditions), "on average")
+            for name in own
+        )
 
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
         where = "under the conditions; to average they must be the same. Estimate the conditions one by one"

@@ -246,8 +246,11 @@ class Estimate:
         True
         """
         level = self.confidence_level if confidence_level is None else confidence_level
+        own, together = options_of(self.method)
         if interval is None and simultaneous is None:
-            interval, simultaneous = options_of(self.method)
+            interval, simultaneous = own, together
+        elif interval is None and own in get_args(SequentialMethod):
+            interval = own
         interval, simultaneous = interval or "student-t", simultaneous or False
         if self._dependent() and resamples(interval, simultaneous):
             raise ValueError(CROSS_FITTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -22,6 +23,7 @@ from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import CROSS_FITTED, Estimate
 from mcgen.execution import run_single, task_of
+from mcgen.fingerprints import fingerprint_of
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.moments import Floats
@@ -30,6 +32,7 @@ from mcgen.planning import planned
 from mcgen.random import Seed
 from mcgen.records import header_of, opened
 from mcgen.run import Task
+from mcgen.sequences import SEQUENCES
 from mcgen.statistics import Statistic
 from mcgen.tolerance import Tolerance, checked_tolerance
 from mcgen.variates import Controls, FittedControls
@@ -165,12 +168,19 @@ def estimate(
     options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
     task = task_of(generator, statistic, seed, condition)
     shares = _checked_conditions(condition, weights, common_random_numbers)
+    if shares is not None and not common_random_numbers and interval in SEQUENCES:
+        raise ValueError(
+            f"the average over independent conditions has no confidence sequence; got interval={interval!r}. Use "
+            "common_random_numbers=True, or estimate the conditions one by one"
+        )
     count: int | None = None
     if isinstance(design, str) and design == "auto":
         _check_auto(options, n_evaluations, n_replicates, common_random_numbers, part)
         below = None if coarse is None else list(coarse)
         run_one = partial(_by_plan, n_evaluations=n_evaluations, coarse=below, correlation=correlation)
         more = {"design": "auto", "n_evaluations": n_evaluations, "coarse": _texts(coarse), "correlation": correlation}
+        more |= {"confidence_level": confidence_level, "interval": interval, "simultaneous": simultaneous}
+        more |= {"keep_replicates": keep_replicates, "batch_size": batch_size}
     else:
         if coarse is not None or correlation is not None:
             raise ValueError(f"coarse and correlation are for design='auto'; got design={design}")
@@ -178,7 +188,7 @@ def estimate(
         task = replace(task, design=design)
         task.batch_size = checked_batch_size(batch_size, design.n_points, None if part else count)
         run_one = partial(run_single, n_replicates=count)
-        more = {"design": str(design), "controls": None if controls is None else str(controls)}
+        more = {"design": str(design), "controls": _controls_text(controls)}
     more |= {"common_random_numbers": shares if common_random_numbers else None}
     more |= {"replicates": [part.start, part.stop] if part else None}
     header = partial(header_of, "estimate", task, [generator], more)
@@ -228,6 +238,16 @@ def _checked_count(
     tolerance, interval = options.tolerance, options.interval
     if tolerance is None:
         count = checked_replicates(design, n_evaluations, n_replicates)
+        if interval == "two-stage-t":
+            raise ValueError(
+                "interval='two-stage-t' is of a run in two stages, by atol or rtol; got a fixed number of replicates. "
+                "Leave it out, or say how narrow the interval is to be"
+            )
+        if interval in SEQUENCES and math.isinf(SEQUENCES[interval](float(count), count, options.confidence_level)):
+            raise ValueError(
+                f"interval={interval!r} has no end yet at {count} replicates; ask for more, of which 30 are enough at "
+                "95 %, or for 'student-t'"
+            )
         if options.resamples:
             checked_resampling(count, options.keep_replicates)
         return count
@@ -236,7 +256,7 @@ def _checked_count(
             f"atol and rtol say when to stop; got n_evaluations={n_evaluations} and n_replicates={n_replicates} beside "
             "them. Leave these out, or say max_evaluations"
         )
-    if interval not in ("student-t", "anytime", "asymptotic-anytime") or options.resamples:
+    if interval not in ("student-t", *get_args(SequentialMethod)) or options.resamples:
         raise ValueError(
             f"a run that stops by its own numbers needs an interval that knows of it; got interval={interval!r} and "
             f"simultaneous={options.simultaneous!r}. Use 'student-t' (which is then two-stage), 'anytime' or "
@@ -248,6 +268,14 @@ def _checked_count(
             "controls=controls.fit(generator, statistic, ...)"
         )
     return None
+
+
+def _controls_text(controls: Controls | FittedControls | None) -> str | None:
+    """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
+    if controls is None:
+        return None
+    own = controls.controls if isinstance(controls, FittedControls) else controls
+    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}, {fingerprint_of(own)}"
 
 
 def _texts(coarse: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,16 +11,17 @@ from functools import partial
 from typing import Any
 
 from mcgen.arguments import checked_callable, checked_generator
+from mcgen.beginnings import begin
 from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
-from mcgen.errors import CoverageWarning, StoreError, warn_user
+from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate, estimate_to_plain
 from mcgen.intervals import student_t_quantile
 from mcgen.moments import Floats, Moments
 from mcgen.outcomes import Outcome, RunOptions, component_names, condition_text, provenance_of, single_estimate
 from mcgen.progress import Progress
 from mcgen.random import Seed, as_seed_sequence
-from mcgen.reduction import Tally
+from mcgen.reduction import LEAF, Tally
 from mcgen.run import Task
 from mcgen.sequences import SEQUENCES
 from mcgen.sources import Source
@@ -80,7 +82,10 @@ class _UnderWay:
     def __init__(self, task: Task, n_replicates: int | None, options: RunOptions) -> None:
         self._task, self._n_replicates, self._options = task, n_replicates, options
         self._stored = options.resources.run_of(task)
-        self._use_recorded_batches()
+        self._planned = n_replicates or 0
+        if self._stored is not None:
+            begun = begin(self._stored, task, n_replicates, options)
+            task.batch_size, self._planned = begun.batch_size, begun.planned
         self._controlled = controlled_run(task, n_replicates, options.controls)
         inner, keep = (task, options.keeps) if self._controlled is None else (self._controlled.task, True)
         self._source = Source(inner, keep, options.resources, self._stored)
@@ -95,13 +100,14 @@ class _UnderWay:
         n_points, first = self._task.design.n_points, self._options.first_replicate
         for target in self._targets():
             bar.expect((target if self._rule is None else self._rule.expected) * n_points)
-            to_record = self._stored is not None
+            to_record = True
             for segment in self._source.segments(range(first + self.tally.count, first + target), target):
                 self.tally.add(segment if self._controlled is None else self._controlled.rows(segment))
                 bar.update(len(segment) * n_points, self.tally)
-                if to_record:
+                if to_record and self.tally.count > 1:
                     to_record = False
-                    self._record(target)
+                    self.record(target)
+        self.record(self.tally.count, done=True)
 
     def half_width(self, moments: Moments) -> Floats:
         """Return the half-widths to watch: those of the interval that the run is going to have."""
@@ -109,7 +115,7 @@ class _UnderWay:
             return self._rule.half_widths(moments)
         level, kind = self._options.confidence_level, self._options.interval
         if kind in SEQUENCES:
-            return SEQUENCES[kind](float(moments.count), self._planned(), level) * moments.standard_error
+            return SEQUENCES[kind](float(moments.count), self._planned, level) * moments.standard_error
         return student_t_quantile((1 + level) / 2, moments.count - 1.0) * moments.standard_error
 
     def outcome(self, partial: bool) -> tuple[Task, Outcome]:
@@ -129,23 +135,8 @@ class _UnderWay:
             return self._rule.outcome(outcome.moments, task.rounding)
         if self._options.interval not in SEQUENCES:
             return None
-        return Stopping(
-            self._options.interval, None, None, None, None, self._planned(), True, "as many as were asked for"
-        )
-
-    def _planned(self) -> int:
-        """Return the number of replicates at which a confidence sequence is narrowest: those that were asked for first.
-
-        A run that is extended keeps it: what depends on the replicates covers them no more.
-        """
-        assert self._n_replicates is not None
-        if self._stored is None:
-            return self._n_replicates
-        known = self._stored.recall("planned")
-        if known is None:
-            known = {"planned": self._n_replicates}
-            self._stored.remember("planned", known)
-        return int(known["planned"])
+        told = "ended early" if outcome.partial else "as many as were asked for"
+        return Stopping(self._options.interval, None, None, None, None, self._planned, not outcome.partial, told)
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -164,42 +155,40 @@ class _UnderWay:
             yield self._n_replicates
             return
         assert self._rule is not None
-        target = self._rule.first_target()
-        state = None if self._stored is None else self._stored.recall("stopping")
+        key = f"stopping by {self._rule.name}"
+        state = None if self._stored is None else self._stored.recall(key)
         if state is not None:
             self._rule.restore(state)
-            target = max(self._rule.first_target(), self._found)
-        wanted: int | None = target
+        wanted: int | None = self._rule.first_target()
         while wanted is not None:
             if self._stored is not None:
-                self._stored.remember("stopping", self._rule.state())
-            yield wanted
+                self._stored.remember(key, self._rule.state())
+            yield self._whole(wanted)
             task, outcome = self.outcome(partial=True)
             self._rule.name_components(self._names)
             wanted = self._rule.next_target(outcome.moments, task.rounding)
+        if self._stored is not None:
+            self._stored.remember(key, self._rule.state())
 
-    def _use_recorded_batches(self) -> None:
-        """Go on with batches of the same size, and so with the same last bits, as those in the store."""
+    def _whole(self, target: int) -> int:
+        """Return a target rounded up to whole groups, which the model runs in any case, and to leaves that are stored.
+
+        A part of a leaf of which only the sum is stored can't be had.
+        """
+        assert self._rule is not None
+        group = self._task.group
+        target = self._rule.capped(math.ceil(target / group) * group)
+        if self._stored is not None and not self._stored.keeps_rows:
+            target = max(target, min(math.ceil(target / LEAF) * LEAF, self._found))
+        return target
+
+    def record(self, target: int, done: bool = False) -> None:
+        """Let the store know what `mcgen status` shows."""
         if self._stored is None:
             return
-        about = self._stored.recall("batches")
-        if about is None:
-            self._stored.remember("batches", {"batch_size": self._task.batch_size})
-            return
-        asked, found = self._options.batch_size, int(about["batch_size"])
-        if asked not in (None, found):
-            raise StoreError(
-                f"batch_size is {found} in the store and {asked} here, and other batches give other last bits; leave "
-                "it out, or use a new store"
-            )
-        self._task.batch_size = found
-
-    def _record(self, target: int) -> None:
-        """Let the store know what `mcgen status` shows."""
-        assert self._stored is not None
-        task = self._plain_task
+        task, outcome = self.outcome(partial=not done)
         assert task.components is not None
-        provenance = provenance_of(task, Outcome(self.tally, True, self._source.clock))
+        provenance = provenance_of(task, outcome)
         self._stored.remember(
             "about",
             {
@@ -208,7 +197,11 @@ class _UnderWay:
                 "controls": 0 if self._controlled is None else self._controlled.n_controls,
                 "provenance": estimate_to_plain(provenance),
                 "confidence_level": self._options.confidence_level,
+                "interval": self._options.interval,
+                "simultaneous": self._options.simultaneous,
+                "stopping": None if outcome.stopping is None else estimate_to_plain(outcome.stopping),
                 "target": target,
+                "done": done,
                 "began": self._began,
                 "count": self._found,
             },

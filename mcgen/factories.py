@@ -133,7 +133,7 @@ class Factory:
     @property
     def fingerprint(self) -> str:
         """That of the loaded generator; that of the call where the noise was given, so that nothing need be loaded."""
-        return self._text if self._noise is not None else str(getattr(self._loaded(), "fingerprint", self._text))
+        return self._text if self._noise is not None else str(getattr(self._loaded(), "fingerprint", None))
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Call the loaded generator."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from mcgen.fingerprints import fingerprint_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 
@@ -45,6 +46,11 @@ class CallableGenerator:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, noise={self.noise})"
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the function: its code, and the values that it closes over."""
+        return fingerprint_of(self.function)
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Call the function with the noise, and with the condition where there is one."""

@@ -19,7 +19,7 @@ PART = "replicates"
 ABOUT = "about"
 """What a run remembers of its progress; its `target` is how many replicates are wanted."""
 PLANNED = "planned"
-"""What a run remembers of the number that was asked for first; of a merged run the next call says it."""
+"""What a run remembers of what was asked for first; of a merged run the next call says it."""
 
 
 def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:

@@ -159,6 +159,8 @@ def with_options(made: Estimate, options: RunOptions) -> Estimate:
 
 def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
     """Return the names of a statistic's components: its own, or its name with their indices."""
+    if hasattr(statistic, "component_names"):
+        return tuple(statistic.component_names(shape))
     inner = getattr(statistic, "statistic", statistic)
     given = getattr(inner, "names", None)
     if given is not None and len(given) == math.prod(shape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,16 +17,20 @@ import numpy as np
 from mcgen._numbers import checked_real
 from mcgen._version import __version__
 from mcgen.arguments import content_of
+from mcgen.coverage import coverage_warnings
 from mcgen.errors import StoreError
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.executors import checked_executor
+from mcgen.fingerprints import fingerprint_of
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Sampled
 from mcgen.moments import Moments
+from mcgen.outcomes import RunOptions, with_options
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import Leaf, Segment, Tally
 from mcgen.run import Task
 from mcgen.sources import Resources
+from mcgen.stopping import Stopping
 from mcgen.stores import Store, StoredRun
 
 if TYPE_CHECKING:
@@ -64,6 +69,8 @@ def opened(
     if store is None:
         yield Resources(None, executor, timeout)
         return
+    if not isinstance(store, str | os.PathLike):
+        raise TypeError(f"store must be the path of a file, such as 'run.sqlite'; got {store!r}")
     with Store(store, header()) as there:
         yield Resources(there, executor, timeout)
 
@@ -90,11 +97,13 @@ def header_of(kind: str, task: Task, generators: Sequence[Generator], more: dict
         "fingerprint": ", ".join(str(getattr(one, "fingerprint", None)) for one in generators),
         "noise": repr(task.generator.noise),
         "statistic": name_of(task.statistic),
+        "content of the statistic": fingerprint_of(task.statistic),
         "components": None if names is None else [str(name) for name in names],
         "condition": [_known(condition) for condition in several],
         "seed": _seed_text(task.seed),
         **more,
         "mcgen": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
         **{library: _version(library) for library in _LIBRARIES},
     }
 
@@ -186,23 +195,33 @@ def _estimate_in(run: StoredRun, about: dict[str, Any]) -> Estimate | None:
     moments, kept = tally.moments(), tally.kept()
     assert moments is not None
     provenance = Provenance(**about["provenance"])
-    whole = tally.count == about["target"]
     provenance = replace(
         provenance,
         n_replicates=tally.count,
         n_evaluations=tally.count * provenance.n_points,
-        partial=not whole,
+        partial=not about["done"] or tally.count < about["target"],
         seconds=run.seconds,
     )
+    stopping = None if about["stopping"] is None else Stopping(**about["stopping"])
+    sampled = Sampled.of(moments, None if kept is None else kept[0], provenance.seed)
+    if stopping is not None:
+        sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)
+    facts, names = run.facts, tuple(about["names"])
     made = estimate_of(
-        Sampled.of(moments, None if kept is None else kept[0], provenance.seed),
+        sampled,
         provenance,
         tuple(about["shape"]),
-        tuple(about["names"]),
+        names,
         moments=moments,
         within=None if kept is None else kept[1],
+        stopping=stopping,
+        warnings=(
+            *(() if facts is None else facts.warnings),
+            *coverage_warnings(moments, names, provenance.rounding, about["interval"]),
+        ),
     )
-    return made.with_interval(confidence_level=about["confidence_level"])
+    options = RunOptions(about["confidence_level"], about["interval"], about["simultaneous"], None, False)
+    return with_options(made, options)
 
 
 def status(path: str | Path) -> str:

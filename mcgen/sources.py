@@ -143,8 +143,10 @@ class Source:
                 self.clock.tick(len(rows) * n_points)
                 now = time.perf_counter()
                 if now - since > _SECONDS_BETWEEN:
-                    self._store_rows(finished, n_replicates, now - since)
-                    finished, since = [], now
+                    # First out of the list: an interrupt may come once they are stored.
+                    ready, finished = finished, []
+                    self._store_rows(ready, n_replicates, now - since)
+                    since = now
                 yield rows
         finally:
             self._store_rows(finished, n_replicates, time.perf_counter() - since)

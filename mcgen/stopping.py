@@ -27,9 +27,9 @@ of replicates together, whatever the rule. It looks at numbers that grow by 5 % 
   64, 100 replicates at the least, and no stop while R < 50 g^2, g estimated anew each time; Student's t falls short
   by half a point there (`mcgen.coverage`). With 25 in place of 50, runs of lognormal replicate means covered 0.90 to
   0.94 in simulation, with 50 0.925 to 0.955. An indicator has its own guard in place of this one.
-- A component whose values never vary is no reason to stop before 1,000 replicates, and is named there: nobody can tell
-  a constant from an event that is too rare to be seen. Where values vary and replicate means do not, the design
-  integrates the component exactly, which is named and stops nothing.
+- A component whose replicate means do not vary is no reason to stop before 1,000 replicates, and is named there: nobody
+  can tell a constant from an event that is too rare to be seen. Where its values vary inside replicates, the design
+  integrates it exactly, by all that can be seen, and that is enough.
 
 .. rubric:: References
 
@@ -156,11 +156,11 @@ class _Standing:
     @property
     def guarded(self) -> NDArray[np.bool_]:
         """Where guards want more replicates; what did not vary in 1,000 is given up."""
-        return self.unseen & (self.n < NO_VARIATION) | ~self.constant & (self.rare | (self.skewed > self.n))
+        return self.constant & (self.n < NO_VARIATION) | ~self.constant & (self.rare | (self.skewed > self.n))
 
     def guard_target(self) -> float:
         """Return the replicates that the guards want, not more than twice those there are: they learn as they go."""
-        unseen = np.where(self.unseen & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
+        unseen = np.where(self.constant & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
         rare = np.where(self.rare & ~self.constant, 1.1 * self.n * FEWEST_EVENTS / np.maximum(self.events, 1), 0)
         skewed = np.where(self.constant, 0, self.skewed)
         return min(2.0 * self.n, float(np.max([unseen, rare, skewed])))
@@ -241,11 +241,12 @@ class Rule(ABC):
             )
         at = self._standing(moments, rounding)
         self._was_skewed |= bool((at.skewed > at.n).any())
-        wanted = self._capped(math.ceil(min(self._wanted(at, moments), _MOST)))
+        wanted = max(self._wanted(at, moments), self.tolerance.first_count)
+        wanted = self.capped(math.ceil(min(wanted, _MOST)))
         if wanted <= moments.count:
             return None
         self._target = wanted
-        self.expected = self._capped(max(wanted, math.ceil(min(self._width_target(at), _MOST))))
+        self.expected = self.capped(max(wanted, math.ceil(min(self._width_target(at), _MOST))))
         return wanted
 
     def outcome(self, moments: Moments, rounding: float) -> Stopping:
@@ -281,7 +282,8 @@ class Rule(ABC):
     def _level(self, k: int) -> float:
         return shared_level(self.confidence_level, k) if self.simultaneous else self.confidence_level
 
-    def _capped(self, target: int) -> int:
+    def capped(self, target: int) -> int:
+        """Return a number of replicates, or the most that are allowed."""
         return target if self._most is None else min(target, self._most)
 
     def _standing(self, moments: Moments, rounding: float) -> _Standing:
@@ -392,7 +394,7 @@ class TwoStage(Rule):
 
     def _wanted(self, at: _Standing, moments: Moments) -> float:
         if self.first_stage is None:
-            if at.n < SKEWED_FIRST_STAGE and (at.skewed > at.n).any() and self._capped(SKEWED_FIRST_STAGE) > at.n:
+            if at.n < SKEWED_FIRST_STAGE and (at.skewed > at.n).any() and self.capped(SKEWED_FIRST_STAGE) > at.n:
                 return SKEWED_FIRST_STAGE
             self.first_stage = FirstStage.of(moments)
         target = self._width_target(at)

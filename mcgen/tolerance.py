@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,7 +123,7 @@ def checked_tolerance(
 def _checked_components(components: Sequence[str] | None) -> tuple[str, ...] | None:
     if components is None:
         return None
-    named = None if isinstance(components, str) else tuple(components)
+    named = None if isinstance(components, str) or not isinstance(components, Iterable) else tuple(components)
     if named is None or not all(isinstance(name, str) for name in named):
         raise TypeError(f"components must be a list of names such as ['brightness']; got {components!r}")
     if not named:

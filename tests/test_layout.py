@@ -20,6 +20,7 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 LAYERS = [
     ["_version", "_numbers", "errors", "noise"],
     ["random", "cells", "arrays", "basis"],
+    ["fingerprints"],
     ["designs._base"],
     [
         "designs.monte_carlo",
@@ -51,7 +52,8 @@ LAYERS = [
     ["controls"],
     ["estimates", "report"],
     ["sources", "sums"],
-    ["outcomes", "records"],
+    ["outcomes"],
+    ["beginnings", "records"],
     ["execution"],
     ["conditions"],
     ["differences"],

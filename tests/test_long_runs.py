@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
@@ -34,7 +35,7 @@ class Counted:
     """The generator, which counts its samples and can be interrupted after some."""
 
     noise = generator.noise
-    name = "logistic"
+    name, fingerprint = "logistic", generator.fingerprint
 
     def __init__(self) -> None:
         self.n_samples, self.until, self.error = 0, 10**9, KeyboardInterrupt
@@ -433,3 +434,178 @@ def test_what_is_no_executor_or_time(pool: ThreadPoolExecutor) -> None:
         _estimate(range_timeout=5.0)
     with pytest.raises(ValueError, match="range_timeout must be.*above 0"):
         _estimate(executor=pool, range_timeout=0.0)
+
+
+class TestWhatAStoreKnows:
+    """Whatever changes the replicate means is a difference that a store names."""
+
+    def test_statistics_by_their_content(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 640, "seed": 0}
+        for number, (one, other) in enumerate(
+            [
+                (statistics.L1(np.zeros(16)), statistics.L1(np.ones(16))),
+                (lambda x: x.mean(axis=1), lambda x: x.max(axis=1)),
+                (
+                    statistics.stack(mean, _highest, names=("a", "b")),
+                    statistics.stack(_highest, mean, names=("a", "b")),
+                ),
+            ]
+        ):
+            store = tmp_path / f"{number}.sqlite"
+            first = mcgen.estimate(generator, one, store=store, **options)
+            with pytest.raises(StoreError, match="content of the statistic is"):
+                mcgen.estimate(generator, other, store=store, **options)
+            assert mcgen.estimate(generator, one, store=store, **options) == first
+
+    def test_functions_by_their_code(self, tmp_path: Path) -> None:
+        def model(slope: float) -> Any:
+            return mcgen.as_generator(lambda z: np.tanh(slope * z + 1), noise=(4,), name="model")
+
+        options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 640, "seed": 0, "store": tmp_path / "a"}
+        first = mcgen.estimate(model(1.0), mean, **options)
+        assert mcgen.estimate(model(1.0), mean, **options) == first
+        with pytest.raises(StoreError, match="fingerprint is"):
+            mcgen.estimate(model(1.5), mean, **options)
+
+    def test_the_expectations_of_controls(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 800, "seed": 0, "store": tmp_path / "a"}
+        wrong, right = (mcgen.controls.surrogate(coarse, mean, value) for value in (1.0, 0.68))
+        mcgen.estimate(generator, mean, controls=wrong, **options)
+        with pytest.raises(StoreError, match="with expectations 1.0.*with expectations 0.68"):
+            mcgen.estimate(generator, mean, controls=right, **options)
+
+    def test_what_a_plan_depends_on(self, tmp_path: Path) -> None:
+        store = tmp_path / "run.sqlite"
+        made = _auto(store=store)
+        with pytest.raises(StoreError, match="confidence_level is"):
+            _auto(store=store, confidence_level=0.9999)
+        assert _auto(store=store) == made
+
+    def test_what_a_pilot_chose(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = tmp_path / "run.sqlite"
+        _levels(store=store)
+        slopes = mcgen.levels.slopes
+        # The function hides the module of its name.
+        monkeypatch.setattr(sys.modules["mcgen.multilevel"], "slopes", lambda *rows: slopes(*rows) + 1e-12)
+        with pytest.raises(StoreError, match="a pilot that chose it gave something else"):
+            _levels(store=store)
+
+    def test_means_that_are_not_there(self, tmp_path: Path) -> None:
+        store = tmp_path / "run.sqlite"
+        _estimate(store=store, keep_replicates=False)
+        with pytest.raises(StoreError, match="has sums of replicate means alone.*keep_replicates=True"):
+            _estimate(store=store, keep_replicates=True)
+
+    def test_a_size_of_batches_that_never_ran(self, tmp_path: Path) -> None:
+        counted, store = Counted(), tmp_path / "run.sqlite"
+        counted.until, counted.error = 0, MemoryError
+        options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 640, "seed": SEED, "store": store}
+        with pytest.raises(MemoryError):
+            mcgen.estimate(counted, mean, batch_size=512, **options)
+        counted.until = 10**9
+        assert mcgen.estimate(counted, mean, batch_size=64, **options).provenance.batch_size == 64
+
+    def test_levels_with_a_batch_size_go_on(self, tmp_path: Path) -> None:
+        made = _levels(batch_size=64, store=tmp_path / "run.sqlite")
+        assert _levels(batch_size=64, store=tmp_path / "run.sqlite") == made
+
+
+class TestOneStoreManyCalls:
+    """Rules and intervals changed between calls."""
+
+    def test_rules_have_states_of_their_own(self, tmp_path: Path) -> None:
+        store = tmp_path / "run.sqlite"
+        for call in (_anytime, _tolerance, _anytime, _tolerance):
+            assert call(store=store) == call(store=store)
+
+    def test_the_same_call_gives_the_same_again(self, tmp_path: Path) -> None:
+        store = tmp_path / "run.sqlite"
+        options: dict[str, Any] = {"design": Antithetic(), "seed": SEED, "store": store}
+        mcgen.estimate(generator, mean, n_replicates=1000, **options)
+        first = mcgen.estimate(generator, mean, atol=0.005, **options)
+        assert first.n_replicates == 32
+        assert mcgen.estimate(generator, mean, atol=0.005, **options) == first
+        more = mcgen.estimate(generator, mean, atol=0.005, min_replicates=500, **options)
+        assert more.n_replicates >= 500
+        assert more.stopping is not None
+        assert more.stopping.first_count == 32
+
+    def test_a_confidence_sequence_is_planned_before_the_data(self, tmp_path: Path) -> None:
+        store = tmp_path / "run.sqlite"
+        options: dict[str, Any] = {"design": Antithetic(), "seed": SEED, "store": store}
+        mcgen.estimate(generator, mean, n_replicates=200, **options)
+        later = mcgen.estimate(generator, mean, n_replicates=1000, interval="anytime", **options)
+        assert later.stopping is not None
+        assert later.stopping.planned == 200
+
+    @pytest.mark.parametrize("call", [_tolerance, _anytime, _estimate, _nets])
+    def test_what_is_exported_is_what_was_made(self, call: Call, tmp_path: Path) -> None:
+        made = call(store=tmp_path / "run.sqlite", simultaneous=True)
+        mcgen.export(tmp_path / "run.sqlite", "json", tmp_path / "run.json")
+        found = Estimate.load(tmp_path / "run.json")
+        assert found == made
+        assert str(made) in mcgen.status(tmp_path / "run.sqlite")
+
+    def test_interrupted_as_the_store_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        add, calls = mcgen.stores.StoredRun.add, []
+
+        def interrupted(self: Any, piece: Any, keep: bool) -> None:
+            add(self, piece, keep)
+            calls.append(piece)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("mcgen.sources._SECONDS_BETWEEN", 0.0)
+        monkeypatch.setattr("mcgen.stores.StoredRun.add", interrupted)
+        part = _estimate(store=tmp_path / "run.sqlite")
+        assert part.partial
+        assert _estimate(store=tmp_path / "run.sqlite") == _estimate()
+
+
+def test_components_under_common_noise_have_names() -> None:
+    made = _common(n_evaluations=None, atol=0.002, components=["pixel_mean under 0.5"])
+    assert made.strata[0].half_width <= 0.002
+    with pytest.raises(ValueError, match="pixel_mean under 0.5, pixel_mean under 1.0, pixel_mean on average"):
+        _common(n_evaluations=None, atol=0.002, components=["pixel_mean"])
+
+
+def test_whole_batches_are_run() -> None:
+    counted = Counted()
+    made = mcgen.estimate(counted, mean, design=Antithetic(), atol=0.002, seed=SEED, batch_size=1024)
+    # The first two samples are tried twice, and nothing is run that does not count.
+    assert counted.n_samples == made.n_evaluations + 2
+
+
+@pytest.mark.parametrize("atol", [1e-3, 1e-4])
+def test_rare_asymmetries_are_not_taken_for_exact(atol: float) -> None:
+    rare = mcgen.as_generator(lambda z: z + 5.0 * (z > 2.5), noise=(1,), name="rare")
+    made = mcgen.estimate(rare, mean, design=Antithetic(), atol=atol, max_evaluations=20_000, seed=SEED)
+    assert made.n_replicates >= 1000
+    assert 5 * 0.00621 in made.interval
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"interval": "two-stage-t", "n_evaluations": 640}, "run in two stages, by atol or rtol"),
+        ({"interval": "anytime", "n_evaluations": 6}, "no end yet at 3 replicates"),
+        ({"interval": "anytime", "n_evaluations": 640, "condition": [0.5, 1.0]}, "no confidence sequence"),
+    ],
+)
+def test_what_would_only_fail_at_the_end_is_refused_at_the_start(options: dict[str, Any], message: str) -> None:
+    counted = Counted()
+    with pytest.raises(ValueError, match=message):
+        mcgen.estimate(counted, mean, design=Antithetic(), seed=0, **options)
+    assert counted.n_samples == 0
+
+
+@pytest.mark.parametrize("options", [{"store": "run.sqlite"}, {"atol": 0.1}, {"replicates": range(10)}])
+def test_compare_takes_no_stores(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="compare runs each design on the same number"):
+        mcgen.compare(generator, mean, designs=[Antithetic()], n_evaluations=640, seed=0, **options)
+
+
+@pytest.mark.parametrize(("name", "value"), [("store", 5), ("components", 5)])
+def test_types_of_arguments(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be"):
+        mcgen.estimate(generator, mean, design=Antithetic(), atol=0.01, seed=0, **{name: value})
