@@ -209,7 +209,8 @@ def compare(
         if options.get(name) is not None:
             raise ValueError(
                 f"compare runs each design on the same number of evaluations, in one call; got {name}="
-                f"{options[name]!r}. Leave it out, or use mcgen.estimate for one design after the other, each with a store of its own"
+                f"{options[name]!r}. Leave it out, or use mcgen.estimate for one design after the other, each with a "
+                "store of its own"
             )
     if options.setdefault("keep_replicates", True) is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
