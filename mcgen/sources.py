@@ -51,6 +51,7 @@ class Clock:
         self._last = time.perf_counter()
         self.seconds = 0.0
         self._first: float | None = None
+        self._before = 0.0
         # Of the groups after the first: their count, mean and sum of squared deviations.
         self._count, self._mean, self._m2 = 0, 0.0, 0.0
 
@@ -68,14 +69,15 @@ class Clock:
         self._mean += step / self._count
         self._m2 += step * (each - self._mean)
 
-    def add_stored(self, seconds: float) -> None:
+    def add_stored(self, seconds: float, n_evaluations: int) -> None:
         """Take note of what earlier calls took."""
         self.seconds += seconds
+        self._before = seconds / n_evaluations
 
     def seconds_per_evaluation(self) -> tuple[float, float]:
         """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
         if self._count == 0:
-            return self._first or 0.0, 0.0
+            return self._first or self._before, 0.0
         if self._count == 1:
             return self._mean, 0.0
         return self._mean, math.sqrt(self._m2 / (self._count - 1) / self._count) / self._mean
@@ -101,7 +103,8 @@ class Source:
         self.clock = Clock()
         if stored is not None and stored.facts is not None:
             self._learn(stored.facts)
-            self.clock.add_stored(stored.seconds)
+            n_stored = sum(map(len, stored.covered()))
+            self.clock.add_stored(stored.seconds, n_stored * task.design.n_points)
 
     def segments(self, replicates: range, n_replicates: int) -> Iterator[Segment]:
         """Yield some replicates, in order; what the store lacks is run, and stored.
