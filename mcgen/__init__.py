@@ -29,7 +29,7 @@ from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
 from mcgen.planning import plan
 from mcgen.plans import Plan
-from mcgen.records import export, status
+from mcgen.records import export, read_store, status
 
 __all__ = [
     "Antithetic",
@@ -67,6 +67,7 @@ __all__ = [
     "merge_stores",
     "multilevel",
     "plan",
+    "read_store",
     "statistics",
     "status",
 ]

@@ -32,7 +32,8 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
     checked_design(design)
     if (n_evaluations is None) == (n_replicates is None):
         raise ValueError(
-            f"give either n_evaluations or n_replicates; got n_evaluations={n_evaluations}, n_replicates={n_replicates}"
+            f"give either n_evaluations or n_replicates (mcgen.estimate takes atol or rtol in their place); got "
+            f"n_evaluations={n_evaluations}, n_replicates={n_replicates}"
         )
     n = design.n_points
     if n_replicates is not None:

@@ -9,6 +9,7 @@ from mcgen.errors import StoreError
 from mcgen.fingerprints import fingerprint_of
 from mcgen.merging import PLANNED
 from mcgen.outcomes import RunOptions
+from mcgen.reduction import LEAF
 from mcgen.run import Task
 from mcgen.stores import StoredRun
 
@@ -66,6 +67,12 @@ def begin(stored: StoredRun, task: Task, n_replicates: int | None, options: RunO
         raise StoreError(
             f"store {stored.store.path}: batch_size is {found['batch_size']} in the store and {options.batch_size} "
             "here, and other batches give other last bits; leave it out, or give another path"
+        )
+    there = sum(map(len, stored.covered()))
+    if n_replicates is not None and n_replicates < there and n_replicates % LEAF and not stored.keeps_rows:
+        raise StoreError(
+            f"store {stored.store.path} has {there:,} replicates, as sums of {LEAF}; got {n_replicates:,}, of which "
+            f"the last can't be had alone. Ask for {there:,} or more, for a multiple of {LEAF}, or give another path"
         )
     if options.keeps and not stored.keeps_rows:
         raise StoreError(

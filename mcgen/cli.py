@@ -54,16 +54,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _require_folder(output)
         result = options.command(options)
     except KeyboardInterrupt as interrupt:
-        print(f"mcgen: interrupted {str(interrupt) or 'before two replicates were finished'}", file=sys.stderr)
+        kept = _kept(options) or "before two replicates were finished"
+        print(f"mcgen: interrupted{':' if _kept(options) else ''} {str(interrupt) or kept}", file=sys.stderr)
         return 130
     except Exception as error:
-        return _failed(error, output)
+        failed = _failed(error, output)
+        if failed == 1 and _kept(options):
+            print(_kept(options), file=sys.stderr)
+        return failed
     if result is None or isinstance(result, bool):
         return int(result is False)
     _save(result, output)
     print(result.summary() if isinstance(result, Estimate) else result)
     parts = result.estimates if isinstance(result, Comparison) else (result,)
-    return 130 if any(part.partial for part in parts) else 0
+    if not any(part.partial for part in parts):
+        return 0
+    if _kept(options):
+        print(_kept(options), file=sys.stderr)
+    return 130
+
+
+def _kept(options: argparse.Namespace) -> str:
+    """Return where the finished replicates of an interrupted run are; nothing where they are nowhere."""
+    store = getattr(options, "store", None) if options.command is _estimate else None
+    return f"what is finished is kept in {store}; the same command goes on" if store else ""
 
 
 def _failed(error: Exception, output: str | None) -> int:
@@ -104,7 +118,7 @@ def _validate(options: argparse.Namespace) -> bool:
 
 
 def _status(options: argparse.Namespace) -> None:
-    print(status(options.store))
+    print(status(options.store, options.verbose))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -122,6 +136,8 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _estimate(options: argparse.Namespace) -> Estimate:
+    if options.replicates is not None and options.store is None:
+        raise ValueError("--replicates makes a part of a run, to be merged: it needs a --store of its own")
     names = ("atol", "rtol", "components", "max_evaluations", "min_replicates", "store", "range_timeout")
     chosen = {name: getattr(options, name) for name in names}
     if options.components is not None:
@@ -274,7 +290,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_run_arguments(command, required=command is several)
     _add_long_run_arguments(one)
     for command in (demo, one, several):
-        command.add_argument("--seed", type=int, required=command is not demo, default=0)
+        command.add_argument(
+            "--seed", type=int, required=command is not demo, default=0, help="the same seed gives the same numbers"
+        )
         command.add_argument("--no-progress", dest="progress", action="store_false", help="without the bar")
     return parser
 
@@ -284,6 +302,7 @@ def _add_store_commands(commands: Any) -> None:
     how_far.set_defaults(command=_status)
     table = commands.add_parser("export", help="what a store holds: its replicates as a table, its estimate as JSON")
     table.set_defaults(command=_export)
+    how_far.add_argument("--verbose", action="store_true", help="what the store belongs to, too")
     for command in (how_far, table):
         command.add_argument("store", help="the file of a run with --store")
     formats = table.add_mutually_exclusive_group(required=True)
@@ -312,12 +331,14 @@ def _add_long_run_arguments(command: argparse.ArgumentParser) -> None:
 def _add_run_arguments(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument("generator", metavar="package.module:generator", help="an mcgen generator")
     command.add_argument("--statistic", required=True, help=f"{', '.join(STATISTICS)} or package.module:name; commas")
-    command.add_argument("--n-evaluations", type=int, required=required, help="samples (a design)")
+    command.add_argument("--n-evaluations", type=int, required=required, help="how many samples (of each design)")
     command.add_argument("--condition", action="append", help="a class (number) or prompt; again for several")
     command.add_argument("--common-random-numbers", action="store_true", help="the same noise for all conditions")
-    command.add_argument("--confidence-level", type=float, default=0.95)
+    command.add_argument("--confidence-level", type=float, default=0.95, help="of the intervals (default: 0.95)")
     command.add_argument(
-        "--interval", default="student-t", help="student-t, normal, skewness-adjusted-t or bootstrap-t"
+        "--interval",
+        default="student-t",
+        help="student-t, normal, skewness-adjusted-t, bootstrap-t, anytime or asymptotic-anytime",
     )
     command.add_argument("--simultaneous", action="store_true", help="cover all components together")
     command.add_argument("--batch-size", type=int, help="rows that the model sees at a time (default: about 64)")

@@ -33,7 +33,8 @@ _IN_USE = (
 _RESTORE = "restore a copy of it, or delete it to start again"
 _MESSAGES = {
     sqlite3.SQLITE_CORRUPT: "store {path} is damaged: {error}; " + _RESTORE,
-    sqlite3.SQLITE_NOTADB: "store {path} is damaged, or no store at all: {error}; give another path, " + _RESTORE,
+    sqlite3.SQLITE_NOTADB: "{path} is no store, or a damaged one: {error}; give another path, or restore a copy of the "
+    "store",
     sqlite3.SQLITE_FULL: "store {path} can't grow: {error}; the ranges that it holds are safe: free space and run "
     "again with the same store",
     sqlite3.SQLITE_IOERR: "store {path} can't be read or written: {error}; the disk may be full, over its quota or "
@@ -202,6 +203,19 @@ def _locked(path: Path) -> Iterator[None]:
                 with suppress(OSError):
                     lock.unlink()
             return
+
+
+def in_use(path: Path) -> bool:
+    """Tell whether a run has a store open, in any process."""
+    lock = path.with_name(path.name + "-lock")
+    if not lock.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(_uri(lock, "ro"), uri=True, timeout=0)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        return True
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -88,8 +88,9 @@ def estimate(
         The same seed gives the same numbers.
     confidence_level : float
         In (0, 1).
-    interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
-        See `mcgen.intervals`; the third for replicate means that are skewed.
+    interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t", "anytime", "asymptotic-anytime"}
+        See `mcgen.intervals`; the third for replicate means that are skewed, the last two for runs that are watched,
+        and stopped when one likes.
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components of a vector statistic together instead of each alone.
     condition : object or list, optional

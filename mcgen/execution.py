@@ -93,7 +93,10 @@ class _UnderWay:
         self.tally = Tally(options.keeps)
         # What `mcgen status` tells the pace by.
         self._began = time.time()
-        self._found = 0 if self._stored is None else sum(map(len, self._stored.covered()))
+        covered = [] if self._stored is None else self._stored.covered()
+        self._found = sum(map(len, covered))
+        from_start = [part for part in covered if part.start == options.first_replicate]
+        self._contiguous = len(from_start[0]) if from_start else 0
 
     def go_on(self, bar: Progress) -> None:
         """Run what there is still to run."""
@@ -157,18 +160,22 @@ class _UnderWay:
         assert self._rule is not None
         key = f"stopping by {self._rule.name}"
         state = None if self._stored is None else self._stored.recall(key)
+        asked = f"{self._rule.tolerance!r}, {self._options.confidence_level}, {self._options.simultaneous}"
         if state is not None:
+            if state["asked"] != asked and state.get("first_stage", ()) is not None:
+                # Other wishes, whose rule looks at what there is; the first stage stays what it was.
+                state["target"] = self._rule.capped(min(state["target"], self._contiguous))
             self._rule.restore(state)
         wanted: int | None = self._rule.first_target()
         while wanted is not None:
             if self._stored is not None:
-                self._stored.remember(key, self._rule.state())
+                self._stored.remember(key, self._rule.state() | {"asked": asked})
             yield self._whole(wanted)
             task, outcome = self.outcome(partial=True)
             self._rule.name_components(self._names)
             wanted = self._rule.next_target(outcome.moments, task.rounding)
         if self._stored is not None:
-            self._stored.remember(key, self._rule.state())
+            self._stored.remember(key, self._rule.state() | {"asked": asked})
 
     def _whole(self, target: int) -> int:
         """Return a target rounded up to whole groups, which the model runs in any case, and to leaves that are stored.
@@ -200,6 +207,8 @@ class _UnderWay:
                 "interval": self._options.interval,
                 "simultaneous": self._options.simultaneous,
                 "stopping": None if outcome.stopping is None else estimate_to_plain(outcome.stopping),
+                "tolerance": None if self._rule is None else str(self._rule.tolerance),
+                "first": self._options.first_replicate,
                 "target": target,
                 "done": done,
                 "began": self._began,

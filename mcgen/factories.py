@@ -7,6 +7,7 @@ call; it is let go of with the last of them.
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +19,11 @@ from mcgen.generators import Generator, name_of
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
 
 __all__ = ["Factory", "from_factory", "pickled"]
+
+
+def has_cloudpickle() -> bool:
+    """Tell whether functions without a module can be pickled."""
+    return importlib.util.find_spec("cloudpickle") is not None
 
 
 def pickled(value: Any) -> bytes:
@@ -89,6 +95,11 @@ def from_factory(
             f"a factory is made from a callable that returns a generator; got {load!r} of type "
             f"{type(load).__name__}. Pass the function and its arguments apart: from_factory(load, path), not "
             "from_factory(load(path))"
+        )
+    if isinstance(load, Generator) and not isinstance(load, type):
+        raise TypeError(
+            f"{name_of(load)!r} is a generator already; a factory takes the call that makes it, the function and its "
+            'arguments apart, such as from_factory(models.load, "digits-diffusion")'
         )
     name = name or name_of(load)
     try:

@@ -39,6 +39,8 @@ def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
     StoreError
         If the parts are of different runs, overlap, leave a gap or are not finished, or the output is there already.
     """
+    if isinstance(paths, str | os.PathLike):
+        raise TypeError(f"paths must be a list of the stores of all parts; got the one path {str(paths)!r}")
     if not paths:
         raise StoreError("no stores to merge; give the path of one or more")
     place = Path(output).resolve()

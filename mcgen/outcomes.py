@@ -148,7 +148,8 @@ def with_options(made: Estimate, options: RunOptions) -> Estimate:
         try:
             return made.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
         except ValueError as error:
-            noted = replace(made, warnings=(*made.warnings, f"{error}; the interval is Student's"))
+            told = f"{error}; the interval is Student's, which does not allow for stopping when one likes"
+            noted = replace(made, warnings=(*made.warnings, told))
             return noted.with_interval(confidence_level=level, interval="student-t", simultaneous=simultaneous)
     try:
         return made.with_interval(confidence_level=level, interval=interval, simultaneous=options.simultaneous)

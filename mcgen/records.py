@@ -18,6 +18,7 @@ from mcgen._numbers import checked_real
 from mcgen._version import __version__
 from mcgen.arguments import content_of
 from mcgen.coverage import coverage_warnings
+from mcgen.database import in_use
 from mcgen.errors import StoreError
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.executors import checked_executor
@@ -29,6 +30,7 @@ from mcgen.outcomes import RunOptions, with_options
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import Leaf, Segment, Tally
 from mcgen.run import Task
+from mcgen.serialization import require_no_store
 from mcgen.sources import Resources
 from mcgen.stopping import Stopping
 from mcgen.stores import Store, StoredRun
@@ -156,7 +158,15 @@ class StoredProgress:
     @property
     def n_wanted(self) -> int:
         """Number of replicates that the run is going to have, as far as it knows."""
-        return int(self.about["target"])
+        return max(int(self.about["target"]), self.n_finished)
+
+    def in_words(self) -> str:
+        """Return how many replicates of how many there are."""
+        first = int(self.about["first"])
+        which = f" ({first} to {first + self.n_wanted - 1})" if first else ""
+        goal = "" if self.about["tolerance"] is None else f" expected for half-widths of {self.about['tolerance']}"
+        share = self.n_finished / self.n_wanted
+        return f"{self.n_finished:,} of {self.n_wanted:,} replicates{which}{goal} ({share:.0%})"
 
     def seconds_left(self, last_written: float) -> float | None:
         """Return about how long it takes still, by how fast its last call went until it wrote last."""
@@ -224,30 +234,69 @@ def _estimate_in(run: StoredRun, about: dict[str, Any]) -> Estimate | None:
     return with_options(made, options)
 
 
-def status(path: str | Path) -> str:
-    """Return how far the run of a store is, in words: progress, the interval so far, seconds left.
+def read_store(path: str | Path) -> list[StoredProgress]:
+    """Return what a store holds: for each of its runs how far it is, and the estimate so far; no model is needed.
+
+    A call has one run, or one for each of several conditions and levels.
 
     Raises
     ------
-    StoreError, OSError
+    StoreError
+        If there is no such store, or it is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import mcgen
+    >>> path = tempfile.mkdtemp() + "/run.sqlite"
+    >>> generator = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="decode")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=3200, seed=0, store=path)
+    >>> made = mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)
+    >>> [run] = mcgen.read_store(path)
+    >>> run.estimate == made, run.n_finished
+    (True, 1600)
+    """
+    with Store.open_read(path) as store:
+        return progress_of(store)
+
+
+def status(path: str | Path, verbose: bool = False) -> str:
+    """Return how far the run of a store is, in words: progress, the interval so far, seconds left.
+
+    Parameters
+    ----------
+    path : str or Path
+        The store.
+    verbose : bool
+        Say too what the store belongs to.
+
+    Raises
+    ------
+    StoreError
         If there is no such store, or it is damaged.
     """
     with Store.open_read(path) as store:
         header, found = store.header, progress_of(store)
+    going_on = in_use(Path(path).resolve())
     written = max(os.path.getmtime(one) for one in (path, f"{path}-wal") if os.path.exists(one))
     lines = [f"{path}: {header['statistic']} of {header['generator']}, {header['design']}"]
     if not found:
         lines.append("nothing is finished yet")
     for one in found:
-        left = one.seconds_left(written)
-        share = one.n_finished / one.n_wanted if one.n_wanted else 0.0
-        done = f"{one.n_finished:,} of {one.n_wanted:,} replicates ({share:.0%})"
-        if one.n_finished < one.n_wanted:
+        done = one.in_words()
+        if not one.about["done"]:
             done += f", last written {_seconds(time.time() - written)} ago"
-            done += "" if left is None else f", about {_seconds(left)} left at the pace so far"
-        lines.append(f"{one.name}: {done}" if one.name else done)
+            left = one.seconds_left(written)
+            if not going_on:
+                done += "; no process has it open: the same call goes on"
+            elif left is not None:
+                done += f", about {_seconds(left)} left at the pace so far"
+        lines.append(f"{one.name.replace(' / ', ' ')}: {done}" if one.name else done)
         if one.estimate is not None:
             lines.append(str(one.estimate))
+    if verbose:
+        lines += [f"{name:<26} {value}" for name, value in header.items()]
     return "\n".join(lines)
 
 
@@ -256,7 +305,7 @@ def _seconds(seconds: float) -> str:
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return "a second" if seconds < 1.5 else f"{seconds:.0f} seconds"
 
 
 def export(path: str | Path, kind: str, output: str | Path) -> None:
@@ -278,6 +327,7 @@ def export(path: str | Path, kind: str, output: str | Path) -> None:
     ImportError
         If Parquet is asked for without pyarrow.
     """
+    require_no_store(output)
     if kind == "json":
         _only_estimate(path).save(output)
     elif kind == "csv":
@@ -295,13 +345,14 @@ def export(path: str | Path, kind: str, output: str | Path) -> None:
 
 
 def _only_estimate(path: str | Path) -> Estimate:
-    with Store.open_read(path) as store:
-        found = progress_of(store)
+    found = read_store(path)
+    if not found:
+        raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
     if len(found) != 1 or found[0].estimate is None:
         raise StoreError(
             f"{path} has {len(found)} runs{'' if len(found) != 1 else ', of which no estimate can be made yet'}; JSON "
             "holds the estimate of one run without controls that has two replicates. Call mcgen.estimate again with "
-            "this store, and save what it returns, or export a table"
+            "this store, and save what it returns; export a table; or take each run's from mcgen.read_store"
         )
     return found[0].estimate
 

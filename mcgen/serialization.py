@@ -60,9 +60,26 @@ def from_plain(value: Any) -> Any:
     return {name: from_plain(item) for name, item in value.items()}
 
 
+def require_no_store(path: str | Path) -> None:
+    """Refuse to write over a store, which has what can't be made again.
+
+    Raises
+    ------
+    ValueError
+        If the file is an SQLite database.
+    """
+    if Path(path).is_file():
+        with Path(path).open("rb") as file:
+            if file.read(16) == b"SQLite format 3\0":
+                raise ValueError(
+                    f"{path} is a store, or another SQLite database, and is not written over; give another path"
+                )
+
+
 def write_json(kind: str, content: dict[str, Any], path: str | Path) -> None:
     """Write content with its kind and the schema's number."""
     text = json.dumps({"mcgen": kind, "schema": SCHEMA, **to_plain(content)}, indent=1, allow_nan=False)
+    require_no_store(path)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 

@@ -5,6 +5,8 @@ The task travels pickled, with every range; a process unpickles it once and know
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
 import sys
 import threading
@@ -20,7 +22,7 @@ import scipy
 
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
-from mcgen.factories import pickled
+from mcgen.factories import has_cloudpickle, pickled
 from mcgen.generators import name_of
 from mcgen.pieces import Piece, piece_of
 from mcgen.run import Task
@@ -139,6 +141,7 @@ def run_sent(
     keep, n_replicates, replicates
         As for `piece_of`.
     """
+    _end_with_parent()
     try:
         task = _unpickled(payload, key)
     except Exception as error:
@@ -154,6 +157,24 @@ def run_sent(
             return Reply(piece_of(task, replicates, keep, n_replicates), versions())
     except Exception as error:
         return Reply(Failure.of(error), versions())
+
+
+_watched = threading.Event()
+
+
+def _end_with_parent() -> None:
+    """Let this process end where the one that started it was killed, with its models and its memory."""
+    parent = multiprocessing.parent_process()
+    if parent is None or _watched.is_set():
+        return
+    _watched.set()
+
+    def watch() -> None:
+        parent.join()
+        # What waits for work from there waits for ever; nothing here is anybody's any more.
+        os._exit(1)
+
+    threading.Thread(target=watch, name="mcgen: ends with its parent", daemon=True).start()
 
 
 _tasks: OrderedDict[str, Task] = OrderedDict()
@@ -199,9 +220,10 @@ def _unpicklable(task: Task, error: Exception) -> TypeError:
                 if what == "generator"
                 else "Make it of functions at the top level of a module and of arrays"
             )
+            lambdas = "" if has_cloudpickle() else "install cloudpickle, which pickles lambdas too, "
             return TypeError(
-                f"{what} {name} can't be pickled for the processes of the executor ({own}). {advice}, install "
-                "cloudpickle, which pickles lambdas too, or use a ThreadPoolExecutor"
+                f"{what} {name} can't be pickled for the processes of the executor ({own}). {advice}, {lambdas}or use "
+                "a ThreadPoolExecutor"
             )
     return TypeError(f"the run can't be pickled for the processes of the executor ({error})")
 

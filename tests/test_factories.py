@@ -144,3 +144,9 @@ def test_stores_know_a_factory_by_its_call_where_it_need_not_load(tmp_path: Path
     mcgen.estimate(one, mcgen.statistics.pixel_mean, **options)
     with pytest.raises(mcgen.StoreError, match="fingerprint is"):
         mcgen.estimate(other, mcgen.statistics.pixel_mean, **options)
+
+
+def test_a_generator_is_no_call() -> None:
+    generator = mcgen.as_generator(np.tanh, noise=(4,), name="tanh")
+    with pytest.raises(TypeError, match=r"'tanh' is a generator already.*from_factory\(models.load"):
+        from_factory(generator)

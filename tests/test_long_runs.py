@@ -200,7 +200,7 @@ def test_fewer_replicates_than_the_sums_that_are_stored(tmp_path: Path) -> None:
     store = tmp_path / "run.sqlite"
     options: dict[str, Any] = {"design": Antithetic(), "seed": SEED, "keep_replicates": False, "store": store}
     mcgen.estimate(generator, mean, n_replicates=1000, **options)
-    with pytest.raises(StoreError, match="only the moments of all of them"):
+    with pytest.raises(StoreError, match="has 1,000 replicates, as sums of 256; got 100"):
         mcgen.estimate(generator, mean, n_replicates=100, **options)
 
 
@@ -546,6 +546,41 @@ class TestOneStoreManyCalls:
         assert found == made
         assert str(made) in mcgen.status(tmp_path / "run.sqlite")
 
+    def test_another_limit_is_kept_to(self, tmp_path: Path) -> None:
+        store, counted = tmp_path / "run.sqlite", Counted()
+        counted.until, counted.error = 1200, FloatingPointError
+        options: dict[str, Any] = {"design": Antithetic(), "seed": SEED, "store": store}
+        with pytest.raises(FloatingPointError):
+            mcgen.estimate(counted, mean, atol=0.0004, **options)
+        short = mcgen.estimate(generator, mean, atol=0.0004, max_evaluations=1400, **options)
+        assert short.n_evaluations == 1400
+        assert short.stopping is not None
+        assert short.stopping.first_count == 32
+        wide = mcgen.estimate(generator, mean, atol=0.002, **options)
+        # What is there, in whole batches.
+        assert wide.n_evaluations <= 1400 + 64
+        assert wide.stopping is not None
+        assert wide.stopping.reached
+
+    def test_status_knows_who_is_at_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, told, counted = tmp_path / "run.sqlite", [], Counted()
+
+        def watched(noise: Any, condition: Any = None) -> Any:
+            if counted.n_samples == 1602:
+                told.append(mcgen.status(store))
+            if counted.n_samples > 2400:
+                raise FloatingPointError
+            return counted(noise)
+
+        model = mcgen.as_generator(watched, noise=(16,), name="watched")
+        monkeypatch.setattr("mcgen.sources._SECONDS_BETWEEN", 0.0)
+        with pytest.raises(FloatingPointError):
+            mcgen.estimate(model, mean, design=Antithetic(), n_evaluations=6400, seed=SEED, store=store)
+        assert "left at the pace so far" in told[0]
+        assert "PARTIAL" in told[0] or "partial" in told[0]
+        assert "no process has it open: the same call goes on" in mcgen.status(store)
+        assert "fingerprint" in mcgen.status(store, verbose=True)
+
     def test_interrupted_as_the_store_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         add, calls = mcgen.stores.StoredRun.add, []
 
@@ -603,6 +638,19 @@ def test_what_would_only_fail_at_the_end_is_refused_at_the_start(options: dict[s
 def test_compare_takes_no_stores(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="compare runs each design on the same number"):
         mcgen.compare(generator, mean, designs=[Antithetic()], n_evaluations=640, seed=0, **options)
+
+
+def test_a_store_is_not_written_over(tmp_path: Path) -> None:
+    store = tmp_path / "run.sqlite"
+    made = _estimate(store=store)
+    for write in (
+        lambda: made.save(store),
+        *(lambda kind=kind: mcgen.export(store, kind, store) for kind in ("csv", "json")),
+    ):
+        with pytest.raises(ValueError, match="is a store, or another SQLite database, and is not written over"):
+            write()
+    [run] = mcgen.read_store(store)
+    assert run.estimate == made
 
 
 @pytest.mark.parametrize(("name", "value"), [("store", 5), ("components", 5)])

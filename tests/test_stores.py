@@ -354,7 +354,7 @@ def test_places_where_no_store_can_be(tmp_path: Path) -> None:
 def test_other_files_are_not_overwritten(path: Path) -> None:
     for content, message in (
         (b"", "is damaged: it is empty"),
-        (b"a letter " * 1000, "or no store at all: file is not a"),
+        (b"a letter " * 1000, "is no store, or a damaged one: file is not a"),
     ):
         path.write_bytes(content)
         for use in (lambda: Store(path, HEADER), lambda: Store.open_read(path)):
