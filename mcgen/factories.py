@@ -82,11 +82,9 @@ def from_factory(
     >>> import numpy as np
     >>> import mcgen
     >>> from mcgen.factories import from_factory
-    >>> def load(slope):
-    ...     return mcgen.as_generator(lambda z: np.tanh(slope * z), noise=(16,))
-    >>> generator = from_factory(load, 2.0, noise=(16,))
+    >>> generator = from_factory(mcgen.as_generator, np.tanh, (16,), name="tanh")
     >>> generator
-    Factory(load, noise=normal(16) float32)
+    Factory(tanh, noise=not loaded yet)
     >>> generator(np.zeros((2, 16))).shape
     (2, 16)
     """

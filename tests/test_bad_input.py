@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
         ({"design": Antithetic(), "n_evaluations": 3}, "multiple of the 2 points .* got 3. Use 4"),
         ({"design": Sobol(64), "n_evaluations": 64}, r"at least 2 replicates; got 1 of 64 points .* n_evaluations of 128 or more \(25 replicates are 1600\)"),
         ({"n_replicates": 1}, "at least 2 replicates; got 1"),
-        ({"n_evaluations": 64, "n_replicates": 32}, "give either n_evaluations or n_replicates; got n_evaluations=64, n_replicates=32"),
+        ({"n_evaluations": 64, "n_replicates": 32}, "got n_evaluations=64, n_replicates=32"),
         ({"seed": -1}, "seed must be at least 0; got -1"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0. Leave it out for about 64"),
         ({"confidence_level": 95}, "confidence_level must lie between 0 and 1, such as 0.95; got 95; for 95 % write 0.95"),

@@ -130,6 +130,7 @@ def test_a_torch_module_is_told_how() -> None:
 
 
 def test_stores_know_a_factory_by_its_call_where_it_need_not_load(tmp_path: Path) -> None:
+    pytest.importorskip("cloudpickle")
     loads = tmp_path / "loads"
 
     def load(slope: float) -> Any:
