@@ -34,6 +34,7 @@ from mcgen.outcomes import (
 )
 from mcgen.run import Task
 from mcgen.statistics import Statistic
+from mcgen.stopping import Stopping
 from mcgen.sums import weighted_sum
 from mcgen.variates import FittedControls
 
@@ -93,11 +94,6 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
     first = strata[0]
     share = weights / weights.sum() if len(strata) < len(task.condition) else weights
     notes = tuple(dict.fromkeys(text for part in strata for text in part.warnings))
-    notes += tuple(
-        f"condition {part.provenance.condition}: {part.stopping.reason}"
-        for part in strata
-        if part.stopping is not None and not part.stopping.reached
-    )
     if len(strata) < len(task.condition):
         notes += (f"interrupted: the average is over the first {len(strata)} of {len(task.condition)} conditions only",)
     # Plans and levels have a pilot each condition; designs were made once for all.
@@ -114,7 +110,18 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
         level=None,
         plan=None,
     )
-    return with_options(weighted_sum(tuple(strata), share, provenance, notes), options)
+    made = replace(weighted_sum(tuple(strata), share, provenance, notes), stopping=_stopping_of(strata))
+    return with_options(made, options)
+
+
+def _stopping_of(strata: list[Estimate]) -> Stopping | None:
+    """Return how the runs of all conditions ended; None where their numbers were given."""
+    ends = [(part.provenance.condition, part.stopping) for part in strata if part.stopping is not None]
+    if not ends:
+        return None
+    reason = "; ".join(f"condition {condition}: {end.reason}" for condition, end in ends)
+    reached = all(end.reached for _, end in ends)
+    return replace(ends[0][1], first_count=None, first_standard_deviation=None, reached=reached, reason=reason)
 
 
 def common_noise_average(task: Task, n_replicates: int | None, options: RunOptions, weights: Floats) -> Estimate:

@@ -167,6 +167,7 @@ class Estimate:
         older versions saved.
     stopping : Stopping or None
         Of a run that was to stop by its own numbers, or may be: what was reached, and what its interval is made from.
+        Of an average over independent conditions: whether all reached it, and how each ended.
     """
 
     mean: float | Floats
@@ -357,7 +358,8 @@ class Estimate:
 
     def _stopped_by_itself(self) -> bool:
         """Tell whether the number of replicates hangs on what they gave, as far as is known."""
-        stopping = self.stopping
+        # The average of several runs has an interval that allows for how they ended.
+        stopping = None if self.moments is None else self.stopping
         return stopping is not None and (self.partial or stopping.atol is not None or stopping.rtol is not None)
 
     def _dependent(self) -> bool:

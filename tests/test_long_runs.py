@@ -343,6 +343,14 @@ class TestTolerance:
         made = mcgen.estimate(tilted, mean, design=Antithetic(), atol=0.002, seed=SEED, condition=[0.5, 2.0])
         assert all(part.stopping.reached for part in made.strata)
         assert {part.method for part in made.strata} == {"two-stage-t"}
+        assert made.stopping is not None
+        assert made.stopping.reached
+        assert made.stopping.reason.startswith("condition 0.5: reached")
+        options: dict[str, Any] = {"design": Antithetic(), "seed": SEED, "condition": [0.5, 2.0]}
+        short = mcgen.estimate(tilted, mean, atol=1e-5, max_evaluations=640, **options)
+        assert short.stopping is not None
+        assert not short.stopping.reached
+        assert "condition 2.0: limit" in short.summary()
         wider = made.with_interval(confidence_level=0.99)
         assert {part.method for part in wider.strata} == {"two-stage-t"}
         # The average is as sure as its parts, which is less than their standard errors alone would say.
