@@ -232,7 +232,9 @@ def test_a_store_of_sums_is_exported_by_leaves() -> None:
     made = mcgen.estimate(generator, mcgen.statistics.pixel_mean, n_replicates=600, **options)
     assert main(["export", "run.sqlite", "--csv", "out.csv"]) == 0
     table = pd.read_csv("out.csv")
-    assert table[["first", "last"]].to_numpy().tolist() == [[0, 255], [256, 511], [512, 599]]
+    # The last leaf is not whole, and may have been stored in several parts.
+    assert table[["first", "last"]].to_numpy().tolist()[:2] == [[0, 255], [256, 511]]
+    assert (table["first"].iloc[2], table["last"].iloc[-1]) == (512, 599)
     counts = table["last"] - table["first"] + 1
     assert np.isclose((table["pixel_mean mean"] * counts).sum() / 600, made.mean)
 

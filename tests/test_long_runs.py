@@ -214,7 +214,9 @@ def test_long_runs_keep_sums_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert _estimate(store=store) == wanted
     with mcgen.stores.Store.open_read(store) as there:
         kinds = [type(one).__name__ for one in there.run("").segments(range(1600))]
-    assert kinds == ["Leaf"] * 6 + ["ReplicateMeans"]
+    # The last leaf is not whole, and may have come in several ranges.
+    assert kinds[:6] == ["Leaf"] * 6
+    assert {*kinds[6:]} == {"ReplicateMeans"}
 
 
 @pytest.mark.parametrize(
