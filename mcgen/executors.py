@@ -33,7 +33,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from mcgen._version import __version__
-from mcgen.errors import GeneratorWarning, RunError, WorkerError, warn_user
+from mcgen.errors import RunError, WorkerError
 from mcgen.pieces import Piece
 from mcgen.run import Task
 from mcgen.workers import Failure, Reply, payload_of, require_versions, run_sent, run_shared
@@ -309,19 +309,13 @@ class _Coordinator:
                 continue
             try:
                 require_versions(reply.versions)
-                self._learn(reply.result)
+                # Threads have warned already.
+                self._task.learn(reply.result.facts, warns=not self._shared)
             except (RunError, WorkerError) as problem:
                 self._fail(job, problem)
                 continue
             self._rates.append(reply.result.seconds / len(job.replicates))
             yield job, reply.result
-
-    def _learn(self, piece: Piece) -> None:
-        """Take what a first batch told; warn here of what a process warned of there."""
-        known = len(self._task.warnings)
-        self._task.learn(piece.facts)
-        for text in () if self._shared else self._task.warnings[known:]:
-            warn_user(text, GeneratorWarning)
 
     def _fail(self, job: _Job, error: BaseException) -> None:
         """Take note of the first failure in replicate order; what comes after it need not run."""

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from mcgen.arguments import checked_batch_size
+from mcgen.controlled import tallied
 from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import Estimate
@@ -35,7 +36,6 @@ from mcgen.laws import values_of_each
 from mcgen.moments import Floats, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.outcomes import RunOptions, with_options
-from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.statistics import Statistic
 from mcgen.sums import weighted_sum
@@ -120,10 +120,7 @@ def pilot_rows(
         batch_size=_batch_size(batch_size, task.design, n_replicates),
         warnings=[],
     )
-    tally = Tally(True)
-    for rows in joint.evaluate(range(n_replicates)):
-        tally.add(rows)
-    kept = tally.kept()
+    kept = tallied(joint, n_replicates).kept()
     assert kept is not None
     means, within = kept[0].copy(), kept[1]
     # What varies by no more than rounding has no variance, and no slope.

@@ -12,7 +12,7 @@ from typing import Any
 from mcgen.database import differing, explained
 from mcgen.errors import StoreError
 from mcgen.pieces import Piece
-from mcgen.stores import Store, StoredRun, named, told
+from mcgen.stores import Store, StoredRun, gaps_between, named, told
 
 PART = "replicates"
 """Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""
@@ -102,8 +102,7 @@ def _require_finished(part: Store, name: str, covered: list[range]) -> None:
     own = part.header.get(PART)
     if own is None:
         own = [0, covered[-1].stop if covered else 0]
-    edges = [own[0], *(edge for replicates in covered for edge in (replicates.start, replicates.stop)), own[1]]
-    missing = [range(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True) if last > first]
+    missing = gaps_between(covered, range(*own))
     if missing or not covered:
         left = ", ".join(map(named, missing)) or "all replicates"
         raise StoreError(

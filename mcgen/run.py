@@ -103,17 +103,23 @@ class Task:
         assert self.components is not None
         return Facts(self.components, self.rounding, tuple(self.warnings), getattr(self.statistic, "own_shape", None))
 
-    def learn(self, facts: Facts) -> None:
-        """Take what another process's first batch told, or refuse what does not go with what is known."""
+    def learn(self, facts: Facts, warns: bool) -> None:
+        """Take what another process's first batch told, or refuse what does not go with what is known.
+
+        What that warned of there is warned of here, where the user sees it, if it `warns`.
+        """
         if self.components not in (None, facts.components):
             raise RunError(
                 f"statistic {name_of(self.statistic)!r} returned components of shape {facts.components}, where "
                 f"{self.components} as before are needed; every sample must give the same number of values"
             )
         self.components, self.rounding = facts.components, max(self.rounding, facts.rounding)
-        self.warnings += [text for text in facts.warnings if text not in self.warnings]
+        told = [text for text in facts.warnings if text not in self.warnings]
+        self.warnings += told
         if getattr(self.statistic, "own_shape", ...) is None:
             self.statistic.own_shape = facts.own_shape  # type: ignore[attr-defined]
+        for text in told if warns else ():
+            warn_user(text, GeneratorWarning)
 
     def evaluate(self, replicates: range) -> Iterator[ReplicateMeans]:
         """Yield the replicate means of a range of replicates, group by group, in order.

@@ -9,13 +9,12 @@ from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 
-from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.executors import pieces
 from mcgen.moments import ReplicateMeans
 from mcgen.pieces import Piece
 from mcgen.reduction import Segment, keeps_rows, segments_of
-from mcgen.run import Facts, Task
-from mcgen.stores import Store, StoredRun
+from mcgen.run import Task
+from mcgen.stores import Store, StoredRun, gaps_between
 
 # So often a store gets what is finished.
 _SECONDS_BETWEEN = 1.0
@@ -102,7 +101,7 @@ class Source:
         self._task, self._keep, self._resources, self._stored = task, keep, resources, stored
         self.clock = Clock()
         if stored is not None and stored.facts is not None:
-            self._learn(stored.facts)
+            task.learn(stored.facts, warns=True)
             n_stored = sum(map(len, stored.covered()))
             self.clock.add_stored(stored.seconds, n_stored * task.design.n_points)
 
@@ -118,7 +117,7 @@ class Source:
         """
         there = [] if self._stored is None else [_common(part, replicates) for part in self._stored.covered()]
         there = [part for part in there if len(part)]
-        gaps = _between(there, replicates)
+        gaps = gaps_between(there, replicates)
         with closing(self._fresh(gaps, n_replicates)) as fresh:
             for part in sorted([*there, *gaps], key=lambda one: one.start):
                 if part not in there:
@@ -171,36 +170,19 @@ class Source:
                     place = piece.replicates.stop
                     yield from piece.segments
 
-    def _take(self, piece: Piece, n_replicates: int) -> None:
-        self.clock.tick(len(piece.replicates) * self._task.design.n_points, piece.seconds)
-        self._store(piece, n_replicates)
-
     def _store_rows(self, rows: list[ReplicateMeans], n_replicates: int, seconds: float) -> None:
         if rows and self._stored is not None:
             keep = keeps_rows(self._keep, n_replicates, rows[0].means.shape[1])
-            self._store(Piece(segments_of(rows, keep), self._task.facts(), seconds), n_replicates)
+            self._stored.add(Piece(segments_of(rows, keep), self._task.facts(), seconds), keep)
 
-    def _store(self, piece: Piece, n_replicates: int) -> None:
+    def _take(self, piece: Piece, n_replicates: int) -> None:
+        self.clock.tick(len(piece.replicates) * self._task.design.n_points, piece.seconds)
         if self._stored is not None:
             self._stored.add(piece, keeps_rows(self._keep, n_replicates, math.prod(piece.facts.components)))
-
-    def _learn(self, facts: Facts) -> None:
-        """Take what another process told, and warn here of what it warned of there."""
-        told = [text for text in facts.warnings if text not in self._task.warnings]
-        self._task.learn(facts)
-        for text in told:
-            warn_user(text, GeneratorWarning)
 
 
 def _common(a: range, b: range) -> range:
     return range(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop)))
-
-
-def _between(parts: list[range], whole: range) -> list[range]:
-    """Return what of a range some ascending parts leave."""
-    edges = [whole.start, *(edge for part in parts for edge in (part.start, part.stop)), whole.stop]
-    gaps = [range(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    return [gap for gap in gaps if len(gap)]
 
 
 def _up_to(fresh: Iterator[Segment], gap: range) -> Iterator[Segment]:

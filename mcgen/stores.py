@@ -427,6 +427,13 @@ def named(replicates: range) -> str:
     return f"replicates {replicates.start} to {replicates.stop - 1}"
 
 
+def gaps_between(parts: Iterable[range], whole: range) -> list[range]:
+    """Return what of a range some ascending parts of it leave."""
+    edges = [whole.start, *(edge for part in parts for edge in (part.start, part.stop)), whole.stop]
+    gaps = [range(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
+    return [gap for gap in gaps if len(gap)]
+
+
 def joined_ranges(ranges: Iterable[range]) -> list[range]:
     """Return ascending ranges with adjacent ones joined."""
     found: list[range] = []
