@@ -7,8 +7,6 @@ mode, and its samples stay tensors: the statistics of `mcgen.statistics` work on
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mcgen.arrays import as_numpy
-from mcgen.generators import name_of
+from mcgen.generators import checked_fingerprint, name_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 try:
@@ -52,6 +50,9 @@ class TorchGenerator:
         it is a method of. They must be in evaluation mode.
     name : str, optional
         How results call the generator.
+    fingerprint : str, optional
+        A text that changes with weights and settings, by which a store knows the generator; by default it looks into
+        the function and the networks.
 
     Raises
     ------
@@ -70,6 +71,7 @@ class TorchGenerator:
         dtype: torch.dtype | None = None,
         modules: torch.nn.Module | Iterable[torch.nn.Module] | None = None,
         name: str | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         if not callable(function) or not isinstance(dtype, torch.dtype | None):
             raise TypeError(
@@ -85,21 +87,8 @@ class TorchGenerator:
                 f"noise in float64 can't go to {self.device}, which has no double precision; pass dtype=torch.float32"
             )
         self.name = name or name_of(function)
+        self.fingerprint = checked_fingerprint(fingerprint)
         self.require_evaluation_mode()
-
-    @property
-    def fingerprint(self) -> str:
-        """What stores know the model by: a hash of the networks' weights and of the settings that are numbers or texts.
-
-        Functions beside the networks are not in it.
-        """
-        digest = hashlib.sha256()
-        for name, value in sorted(vars(self).items()):
-            _add(digest, name, value)
-        for module in self.modules:
-            for name, value in module.state_dict().items():
-                _add(digest, name, value)
-        return digest.hexdigest()[:16]
 
     def __call__(self, noise: Noise, condition: object = None) -> Any:
         """Return the samples of `noise`, without gradients.
@@ -260,29 +249,6 @@ def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options
     TorchGenerator(decoder, noise=normal(2) float32)
     """
     return TorchGenerator(function, noise, **options)
-
-
-def _add(digest: Any, name: str, value: Any) -> None:
-    """Add to a hash what can be known of a value."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        # The bytes, whatever the type; numpy has no bfloat16.
-        parts = (
-            f"{value.dtype} {tuple(value.shape)}",
-            value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
-        )
-    elif isinstance(value, np.ndarray):
-        parts = f"{value.dtype} {value.shape}", np.ascontiguousarray(value).tobytes()
-    elif isinstance(value, str | int | float | NoiseSpec | torch.dtype | None):
-        parts = repr(value), b""
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            _add(digest, f"{name}.{field.name}", getattr(value, field.name))
-        return
-    else:
-        return
-    digest.update(f"{name}: {parts[0]}".encode())
-    digest.update(parts[1])
 
 
 class _LazyTensors(Mapping[str, torch.Tensor]):

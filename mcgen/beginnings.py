@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcgen.errors import StoreError
-from mcgen.fingerprints import fingerprint_of
+from mcgen.fingerprints import content_of
 from mcgen.merging import PLANNED
 from mcgen.outcomes import RunOptions
 from mcgen.reduction import LEAF
@@ -42,10 +42,11 @@ def begin(stored: StoredRun, task: Task, n_replicates: int | None, options: RunO
         If the store has replicates of another design or of other coefficients, or with other batches; or their sums
         alone, where replicate means are asked for.
     """
+    given = task.given.things.get("statistic", task.statistic)
     own: dict[str, Any] = {
         "design": str(task.design),
         # Coefficients of levels and controls are part of it.
-        "content of the statistic": fingerprint_of(task.statistic),
+        "content of the statistic": content_of(task.statistic, known={"given": given}).fingerprint,
         "batch_size": task.batch_size,
     }
     asked: dict[str, Any] = {"planned": n_replicates or 0, "batch_size": options.batch_size}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mcgen.errors import StoreError
+from mcgen.fingerprints import EXCLUDE, Sides, differences, shown
 from mcgen.packing import checksum, text_of
 
-SCHEMA = 1
+SCHEMA = 2
+"""Since 2 a header has the content of what is run, part by part."""
+CONTENT = "content of the "
+"""How fields of a header begin that hold the content of a generator, a statistic or controls."""
 _APPLICATION = int.from_bytes(b"mcgn", "big")
 # Without rowids a table is one tree, so that no index can tell another story than its table.
 _TABLES = (
@@ -135,14 +139,48 @@ def key_of(header: dict[str, str]) -> bytes:
     return checksum(b"mcgen store", *(part for field in sorted(header.items()) for part in field))
 
 
-def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse the store of another run, naming every difference."""
-    differences = differing(stored, given)
-    if differences:
-        told = [f"{name} is {a} in the store and {b} here" for name, a, b in differences]
+def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any], changed: Collection[str]) -> None:
+    """Refuse the store of another run, naming the differences but for parts that change by running."""
+    if any(map(_is_content, given)) and not any(map(_is_content, stored)):
+        raise StoreError(
+            f"store {path} was written by an older mcgen, which did not store what the generator and the statistic "
+            "are; it can be read, exported and merged with others of its kind, but not gone on with. Give another path"
+        )
+    told, parts = differences_of_headers(stored, given, changed, (" in the store", " here"))
+    if told:
         raise StoreError(
             f"store {path} belongs to another run: {'; '.join(told)}. Give another path, or ask for what the store has"
+            + (f". {EXCLUDE}" if parts else "")
         )
+
+
+def differences_of_headers(
+    stored: dict[str, Any], given: dict[str, Any], changed: Collection[str], sides: Sides
+) -> tuple[list[str], bool]:
+    """Return what differs between two headers in words, and whether parts of functions or objects do.
+
+    Parameters
+    ----------
+    stored, given : dict
+        The headers.
+    changed : collection of str
+        Parts that change by running, such as "generator: global `calls`".
+    sides : tuple of two str
+        Where the headers are from, for the text.
+    """
+    plain = [{name: value for name, value in one.items() if not _is_content(name)} for one in (stored, given)]
+    told = [f"{name} is {a}{sides[0]} and {b}{sides[1]}" for name, a, b in differing(plain[0], plain[1])]
+    parts = []
+    for name in sorted(filter(_is_content, {*stored, *given})):
+        what = name.removeprefix(CONTENT)
+        own = {place.removeprefix(f"{what}: ") for place in changed if place.startswith(f"{what}: ")}
+        found = differences(stored.get(name, {}), given.get(name, {}), own)
+        parts += [shown(found, what, sides)] if found else []
+    return told + parts, bool(parts)
+
+
+def _is_content(name: str) -> bool:
+    return name.startswith(CONTENT)
 
 
 def differing(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:

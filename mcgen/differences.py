@@ -33,11 +33,6 @@ class Pair:
         """Their names."""
         return f"{name_of(self.a)} - {name_of(self.b)}"
 
-    @property
-    def fingerprint(self) -> str:
-        """Those that they give."""
-        return " - ".join(str(getattr(one, "fingerprint", None)) for one in (self.a, self.b))
-
     def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Any]:
         """Return the samples of both."""
         return self.a(noise, condition), self.b(noise, condition)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,6 @@ from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import CROSS_FITTED, Estimate
 from mcgen.execution import run_single, task_of
-from mcgen.fingerprints import fingerprint_of
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.moments import Floats
@@ -167,7 +167,8 @@ def estimate(
     part = _checked_part(replicates, n_evaluations, n_replicates, tolerance)
     asked = confidence_level, interval, simultaneous, keep_replicates, progress
     options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
-    task = task_of(generator, statistic, seed, condition)
+    beside = {"coarse generators": _generators_of(coarse), "controls": _own_controls(controls)}
+    task = task_of(generator, statistic, seed, condition, **beside)
     shares = _checked_conditions(condition, weights, common_random_numbers)
     if shares is not None and not common_random_numbers and interval in SEQUENCES:
         raise ValueError(
@@ -192,7 +193,7 @@ def estimate(
         more = {"design": str(design), "controls": _controls_text(controls)}
     more |= {"common_random_numbers": shares if common_random_numbers else None}
     more |= {"replicates": [part.start, part.stop] if part else None}
-    header = partial(header_of, "estimate", task, [generator], more)
+    header = partial(header_of, "estimate", task, more)
     with opened(store, header, executor, range_timeout) as resources:
         options = replace(options, resources=resources)
         if common_random_numbers and shares is not None:
@@ -275,8 +276,21 @@ def _controls_text(controls: Controls | FittedControls | None) -> str | None:
     """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
     if controls is None:
         return None
-    own = controls.controls if isinstance(controls, FittedControls) else controls
-    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}, {fingerprint_of(own)}"
+    own = _own_controls(controls)
+    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}"
+
+
+def _own_controls(controls: Any) -> Any:
+    """Return controls without their coefficients."""
+    return controls.controls if isinstance(controls, FittedControls) else controls
+
+
+def _generators_of(coarse: Any) -> Any:
+    """Return coarse generators without their costs."""
+    with suppress(TypeError, ValueError):
+        return None if coarse is None else tuple(one for one, _ in coarse)
+    # What is wrong with them the plan says.
+    return None
 
 
 def _texts(coarse: Any) -> Any:

@@ -16,6 +16,7 @@ from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate, estimate_to_plain
+from mcgen.fingerprints import Given
 from mcgen.intervals import student_t_quantile
 from mcgen.moments import Floats, Moments
 from mcgen.outcomes import Outcome, RunOptions, component_names, condition_text, provenance_of, single_estimate
@@ -29,11 +30,16 @@ from mcgen.stopping import Stopping
 from mcgen.variates import Controls, FittedControls
 
 
-def task_of(generator: Any, statistic: Any, seed: Seed, condition: Any) -> Task:
-    """Return a task of checked arguments, whose design, stream and batches are still to be said."""
+def task_of(generator: Any, statistic: Any, seed: Seed, condition: Any, **parts: Any) -> Task:
+    """Return a task of checked arguments, whose design, stream and batches are still to be said.
+
+    What else the user gave, by which a store is to know the run, comes as further arguments; None is nothing.
+    """
+    things = {"generator": generator, "statistic": statistic} | parts
     return Task(
         generator=checked_generator(generator),
         statistic=checked_callable(statistic),
+        given=Given({name: thing for name, thing in things.items() if thing is not None}),
         design=Antithetic(),
         seed=as_seed_sequence(seed),
         stream=(),

@@ -2,7 +2,10 @@
 
 A factory is pickled as its call alone, so that a model that can't be pickled, or is too large to travel, still runs in
 other processes. Each process loads it once, when it first needs it, whatever the number of factories for the same
-call; it is let go of with the last of them.
+call and the same content; it is let go of with the last of them.
+
+The content of a call is that of the function, its arguments, and the files that these name, when the factory was made.
+A process in which it is another, since a file was overwritten or is not the same there, refuses to load.
 """
 
 from __future__ import annotations
@@ -10,12 +13,13 @@ from __future__ import annotations
 import importlib.util
 import pickle
 import threading
+from collections import ChainMap
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mcgen.generators import Generator, name_of
+from mcgen.fingerprints import FINGERPRINT, Content, changed_globals, content_of, differences, is_file, shown
+from mcgen.generators import Generator, checked_fingerprint, name_of
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
 
 __all__ = ["Factory", "from_factory", "pickled"]
@@ -49,6 +53,7 @@ def from_factory(
     *args: Any,
     noise: NoiseSpec | Shape | Block | Mapping[str, Block] | None = None,
     name: str | None = None,
+    fingerprint: str | None = None,
     **kwargs: Any,
 ) -> Factory:
     """Take a call that loads a generator as that generator.
@@ -59,13 +64,16 @@ def from_factory(
         ``load(*args, **kwargs)`` returns the generator. It is called once in each process that needs the model, and
         pickled in its place: a function at the top level of a module, or, where cloudpickle is installed, any other.
     *args, **kwargs
-        Of `load`; small, such as a path. For arguments of `load` that are called noise or name use
-        `functools.partial`.
+        Of `load`; small, such as a path. The files, and files in folders, that they name are part of what the model is
+        known by; after a change make a new factory. For arguments of `load` that are called noise, name or fingerprint
+        use `functools.partial`.
     noise : NoiseSpec, tuple of int, Block or mapping of Block, optional
         The noise of one sample, where it is known, so that the process that starts the run need not load the model;
         by default the loaded generator says it.
     name : str, optional
         How results call the generator; by default the name of `load`.
+    fingerprint : str, optional
+        A text that changes with what is loaded. The model is then known by this text; no file is looked into.
 
     Returns
     -------
@@ -107,9 +115,16 @@ def from_factory(
             f"the call of factory {name!r} can't be pickled ({error}); use a function at the top level of a module "
             "(or install cloudpickle, which takes any other) with arguments such as numbers and paths"
         ) from error
-    said = f"{getattr(load, '__module__', None)}.{getattr(load, '__qualname__', name)}"
-    text = f"{said}, arguments {sha256(pickled((args, kwargs))).hexdigest()[:16]}"
-    return Factory(call, None if noise is None else as_noise_spec(noise), name, text)
+    known = checked_fingerprint(fingerprint)
+    content = _content_of_call(load, args, kwargs) if known is None else Content({FINGERPRINT: repr(known)})
+    return Factory(call, None if noise is None else as_noise_spec(noise), name, content)
+
+
+def _content_of_call(load: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Content:
+    """Return the content of a function and its arguments, with the files that they name."""
+    arguments = (*enumerate(args), *kwargs.items())
+    found = [content_of(load), *(content_of(value, f"argument `{key}`", folders=True) for key, value in arguments)]
+    return Content(dict(ChainMap(*(one.parts for one in found))), dict(ChainMap(*(one.unknown for one in found))))
 
 
 class Factory:
@@ -123,12 +138,12 @@ class Factory:
         How results call the generator.
     """
 
-    def __init__(self, call: bytes, noise: NoiseSpec | None, name: str, text: str) -> None:
-        self._call, self._noise, self.name, self._text = call, noise, name, text
-        self._model = _model_of(call)
+    def __init__(self, call: bytes, noise: NoiseSpec | None, name: str, content: Content) -> None:
+        self._call, self._noise, self.name, self._content = call, noise, name, content
+        self._model = _model_of(call, content)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Factory, (self._call, self._noise, self.name, self._text)
+        return Factory, (self._call, self._noise, self.name, self._content)
 
     def __repr__(self) -> str:
         known = self._noise or getattr(self._model.generator, "noise", None)
@@ -139,10 +154,12 @@ class Factory:
         """The noise that one sample needs: what was given, or what the loaded generator says."""
         return self._loaded().noise if self._noise is None else self._noise
 
-    @property
-    def fingerprint(self) -> str:
-        """That of the loaded generator; that of the call where the noise was given, so that nothing need be loaded."""
-        return self._text if self._noise is not None else str(getattr(self._loaded(), "fingerprint", None))
+    def __mcgen_content__(self, load: bool) -> Any:
+        # Where the noise was given, nothing need be loaded.
+        if self._noise is not None or not load or FINGERPRINT in self._content.parts:
+            return self._content
+        content = content_of(self._loaded())
+        return self._content if content.unknown else content
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Call the loaded generator."""
@@ -168,8 +185,8 @@ class Factory:
 class _Model:
     """What a call loads in this process."""
 
-    def __init__(self, call: bytes) -> None:
-        self._call, self._lock = call, threading.RLock()
+    def __init__(self, call: bytes, content: Content) -> None:
+        self._call, self._content, self._lock = call, content, threading.RLock()
         self.generator: Generator | None = None
 
     def load(self, name: str) -> Generator:
@@ -178,25 +195,50 @@ class _Model:
             if self.generator is None:
                 try:
                     function, args, kwargs = pickle.loads(self._call)
-                    found = function(*args, **kwargs)
+                    self._require_same(function, args, kwargs, name)
+                    # A cache of what it returned may be older than the files.
+                    found = _uncached(function)(*args, **kwargs)
+                    self._require_same(function, args, kwargs, name)
                 except Exception as error:
                     error.add_note(f"raised as factory {name!r} loaded its generator")
                     raise
                 self.generator = _checked(found, name)
             return self.generator
 
+    def _require_same(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
+        """Refuse to load where the call has another content than where the factory was made."""
+        if FINGERPRINT in self._content.parts:
+            return
+        now = _content_of_call(function, args, kwargs)
+        found = differences(self._content.parts, now.parts, changed_globals())
+        # Loading may write into a folder, such as a cache.
+        found = [one for one in found if not (one.before is None and is_file(one.place))]
+        if found:
+            raise RuntimeError(
+                f"factory {name!r} would load something else than when it was made: "
+                f"{shown(found, 'call', (' there', ' here'))}. After a change make a new factory, "
+                f"from_factory({name}, ...); workers must see the same files and the same code, so start them anew "
+                "where a module has changed"
+            )
 
-_models: WeakValueDictionary[bytes, _Model] = WeakValueDictionary()
+
+_models: WeakValueDictionary[tuple[bytes, str], _Model] = WeakValueDictionary()
 _models_lock = threading.Lock()
 
 
-def _model_of(call: bytes) -> _Model:
-    """Return the one model that a call has in this process."""
+def _model_of(call: bytes, content: Content) -> _Model:
+    """Return the one model that a call of some content has in this process."""
+    key = call, content.fingerprint
     with _models_lock:
-        model = _models.get(call)
+        model = _models.get(key)
         if model is None:
-            model = _models[call] = _Model(call)
+            model = _models[key] = _Model(call, content)
         return model
+
+
+def _uncached(function: Any) -> Any:
+    """Return a function without the cache of `functools.lru_cache`."""
+    return function.__wrapped__ if hasattr(function, "cache_info") and hasattr(function, "__wrapped__") else function
 
 
 def _checked(found: Any, name: str) -> Generator:

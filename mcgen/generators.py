@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from mcgen.fingerprints import fingerprint_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 
@@ -20,7 +19,7 @@ class Generator(Protocol):
     """A model that turns noise into samples. Anything with these two members is one; no base class is needed.
 
     It may also have a ``name``, by which results call it, and a ``fingerprint``, a text that says which weights and
-    settings it has, by which a store tells that it is the same.
+    settings it has: a store then knows it by this text alone, instead of looking into it.
     """
 
     @property
@@ -43,21 +42,26 @@ class CallableGenerator:
     function: Callable[..., Any]
     noise: NoiseSpec
     name: str
+    fingerprint: str | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, noise={self.noise})"
 
-    @property
-    def fingerprint(self) -> str:
-        """That of the function: its code, and the values that it closes over."""
-        return fingerprint_of(self.function)
+    def __mcgen_content__(self, load: bool) -> Any:
+        return self.function
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Call the function with the noise, and with the condition where there is one."""
         return self.function(noise) if condition is None else self.function(noise, condition)
 
 
-def as_generator(function: Callable[..., Any], noise: Shape | NoiseSpec, *, name: str | None = None) -> Generator:
+def as_generator(
+    function: Callable[..., Any],
+    noise: Shape | NoiseSpec,
+    *,
+    name: str | None = None,
+    fingerprint: str | None = None,
+) -> Generator:
     """Take any callable as a generator.
 
     Parameters
@@ -70,11 +74,14 @@ def as_generator(function: Callable[..., Any], noise: Shape | NoiseSpec, *, name
         The noise of one sample; a shape means standard normal noise in float32.
     name : str, optional
         How results call the generator.
+    fingerprint : str, optional
+        A text that changes with the weights and settings of `function`. A store then knows the generator by this text;
+        by default it looks into the function: its code, and all values that it uses.
 
     Raises
     ------
     TypeError, ValueError
-        If `function` can't be called or `noise` is no shape.
+        If `function` can't be called, `noise` is no shape, or `fingerprint` no text.
 
     Examples
     --------
@@ -93,7 +100,19 @@ def as_generator(function: Callable[..., Any], noise: Shape | NoiseSpec, *, name
             f"{type(function).__name__} is a torch module, which takes tensors; use mcgen.adapters.from_torch(module, "
             "noise=shape)"
         )
-    return CallableGenerator(function, as_noise_spec(noise), name or name_of(function))
+    return CallableGenerator(
+        function, as_noise_spec(noise), name or name_of(function), checked_fingerprint(fingerprint)
+    )
+
+
+def checked_fingerprint(fingerprint: Any) -> str | None:
+    """Return a text by which a store is to know a generator, or None, and refuse anything else."""
+    if fingerprint is None or (isinstance(fingerprint, str) and fingerprint):
+        return fingerprint
+    raise TypeError(
+        f'a fingerprint must be a text that is not empty, such as "decoder, epoch 3"; got {fingerprint!r}. Leave it '
+        "out to let a store look into the function"
+    )
 
 
 def name_of(thing: object) -> str:

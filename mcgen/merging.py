@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mcgen.database import differing, explained
+from mcgen.database import differences_of_headers, differing, explained
 from mcgen.errors import StoreError
+from mcgen.fingerprints import EXCLUDE
 from mcgen.pieces import Piece
 from mcgen.stores import Store, StoredRun, gaps_between, named, told
 
@@ -64,11 +65,13 @@ def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
         return {name: value for name, value in part.header.items() if name != PART}
 
     first = parts[0]
+    changed = {place for part in parts for place in part.changed}
     for part in parts[1:]:
-        apart = [f"{name} is {a} and {b}" for name, a, b in differing(shared(first), shared(part))]
+        apart, inside = differences_of_headers(shared(first), shared(part), changed, ("", ""))
         if apart:
             raise StoreError(
                 f"stores {first.path} and {part.path} are of different runs: {'; '.join(apart)}; merge parts of one run"
+                + (f". {EXCLUDE}" if inside else "")
             )
     return first.header | {PART: None}
 

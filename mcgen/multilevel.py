@@ -157,11 +157,12 @@ def multilevel(
     given = _checked_coefficients(coefficients, len(made) - 1)
     budget, pilot_cost = _checked_budget(made, n_evaluations, n_pilot)
     task = replace(task_of(generators[-1][0], statistic, seed, condition), design=made[-1].design)
+    task.given.things["generator"] = tuple(generator for generator, _ in generators)
     if weights is not None and not isinstance(condition, list):
         raise ValueError("weights are for several conditions: pass a list as condition")
     more = {"costs": [cost for _, cost in generators], "design": [str(level.design) for level in made]}
     more |= {"coefficients": given, "n_pilot": n_pilot, "replicates": None}
-    header = partial(header_of, "multilevel", task, [generator for generator, _ in generators], more)
+    header = partial(header_of, "multilevel", task, more)
     with opened(store, header, executor, range_timeout) as resources:
         options = replace(options, resources=resources)
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +16,14 @@ import numpy as np
 
 from mcgen._numbers import checked_real
 from mcgen._version import __version__
-from mcgen.arguments import content_of
+from mcgen.arguments import content_of as content_of_condition
 from mcgen.coverage import coverage_warnings
-from mcgen.database import in_use
+from mcgen.database import CONTENT, in_use
 from mcgen.errors import StoreError
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.executors import checked_executor
-from mcgen.fingerprints import fingerprint_of
-from mcgen.generators import Generator, name_of
+from mcgen.fingerprints import Content, content_of, unknown_text
+from mcgen.generators import name_of
 from mcgen.intervals import Sampled
 from mcgen.moments import Moments
 from mcgen.outcomes import RunOptions, with_options
@@ -77,7 +77,7 @@ def opened(
         yield Resources(there, executor, timeout)
 
 
-def header_of(kind: str, task: Task, generators: Sequence[Generator], more: dict[str, Any]) -> dict[str, Any]:
+def header_of(kind: str, task: Task, more: dict[str, Any]) -> dict[str, Any]:
     """Return what a store of a call belongs to: whatever its replicate means depend on, but the size of batches.
 
     Parameters
@@ -85,21 +85,25 @@ def header_of(kind: str, task: Task, generators: Sequence[Generator], more: dict
     kind : str
         Which function was called.
     task : Task
-        With the call's statistic, seed and conditions.
-    generators : sequence of Generator
-        All that it runs.
+        With what the user gave, seed and conditions.
     more : dict
         What else it was called with.
+
+    Raises
+    ------
+    StoreError
+        If what a generator, the statistic or controls are can't be known.
     """
+    generators = task.given.things["generator"]
+    generators = generators if isinstance(generators, tuple) else (generators,)
     names = getattr(task.statistic, "names", None)
     several = task.condition if isinstance(task.condition, list) else [task.condition]
     return {
         "call": kind,
         "generator": ", ".join(map(name_of, generators)),
-        "fingerprint": ", ".join(str(getattr(one, "fingerprint", None)) for one in generators),
         "noise": repr(task.generator.noise),
         "statistic": name_of(task.statistic),
-        "content of the statistic": fingerprint_of(task.statistic),
+        **{CONTENT + name: _known_parts(name, part) for name, part in task.given.things.items()},
         "components": None if names is None else [str(name) for name in names],
         "condition": [_known(condition) for condition in several],
         "seed": _seed_text(task.seed),
@@ -108,6 +112,18 @@ def header_of(kind: str, task: Task, generators: Sequence[Generator], more: dict
         "python": ".".join(platform.python_version_tuple()[:2]),
         **{library: _version(library) for library in _LIBRARIES},
     }
+
+
+def _known_parts(name: str, thing: Any) -> dict[str, str]:
+    """Return the parts of something that a run depends on, or refuse what can't be known again."""
+    content = content_of(thing)
+    if content.unknown:
+        raise StoreError(
+            f"a store must know the {name} again, and can't know {unknown_text(content)}. Give the {name}, or the "
+            "object that holds this, an attribute `fingerprint`: a text that changes with what the results depend on, "
+            'such as "decoder, epoch 3" (mcgen.as_generator takes it as fingerprint=); or run without a store'
+        )
+    return content.parts
 
 
 def _seed_text(seed: Seed) -> str:
@@ -120,7 +136,7 @@ def _known(condition: Any) -> str | None:
     """Return a condition's content, by which a later call knows it again."""
     if condition is None:
         return None
-    content = content_of(condition)
+    content = content_of_condition(condition)
     if content is None:
         raise ValueError(
             f"a store must know conditions again, which it does of numbers, texts, arrays and tuples of these; got "
@@ -296,8 +312,13 @@ def status(path: str | Path, verbose: bool = False) -> str:
         if one.estimate is not None:
             lines.append(str(one.estimate))
     if verbose:
-        lines += [f"{name:<26} {value}" for name, value in header.items()]
+        lines += [f"{name:<26} {_in_short(value)}" for name, value in header.items()]
     return "\n".join(lines)
+
+
+def _in_short(value: Any) -> Any:
+    """Return a field of a header; of the content of something its fingerprint."""
+    return f"{len(value)} parts, {Content(value).fingerprint}" if isinstance(value, dict) else value
 
 
 def _seconds(seconds: float) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from mcgen.arrays import rounding_of, take_rows
 from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
+from mcgen.fingerprints import Given
 from mcgen.generators import Generator, name_of
 from mcgen.laws import (
     Batch,
@@ -57,12 +58,15 @@ class Facts:
         What it gave cause to warn of.
     own_shape : tuple of int or None
         Of a statistic beside which controls stand: its own components.
+    changed : tuple of str
+        Parts of the generator and the statistic that the first batch changed by running, such as counters and caches.
     """
 
     components: tuple[int, ...]
     rounding: float
     warnings: tuple[str, ...]
     own_shape: tuple[int, ...] | None = None
+    changed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -79,6 +83,8 @@ class Task:
         Relative rounding error of the samples' type.
     checked : bool
         Whether the first batch need not be run twice: another process has.
+    given : Given
+        The generator and the statistic that the user gave, of which the task's own may be made.
     """
 
     generator: Generator
@@ -92,6 +98,7 @@ class Task:
     warnings: list[str] = field(default_factory=list)
     rounding: float = 0.0
     checked: bool = False
+    given: Given = field(default_factory=Given)
 
     @property
     def group(self) -> int:
@@ -101,7 +108,8 @@ class Task:
     def facts(self) -> Facts:
         """Return what the first batch told."""
         assert self.components is not None
-        return Facts(self.components, self.rounding, tuple(self.warnings), getattr(self.statistic, "own_shape", None))
+        own_shape = getattr(self.statistic, "own_shape", None)
+        return Facts(self.components, self.rounding, tuple(self.warnings), own_shape, tuple(self.given.changed))
 
     def learn(self, facts: Facts, warns: bool) -> None:
         """Take what another process's first batch told, or refuse what does not go with what is known.
@@ -116,6 +124,7 @@ class Task:
         self.components, self.rounding = facts.components, max(self.rounding, facts.rounding)
         told = [text for text in facts.warnings if text not in self.warnings]
         self.warnings += told
+        self.given.note(facts.changed)
         if getattr(self.statistic, "own_shape", ...) is None:
             self.statistic.own_shape = facts.own_shape  # type: ignore[attr-defined]
         for text in told if warns else ():
@@ -130,12 +139,16 @@ class Task:
             If the generator or the statistic breaks a law; what they raise themselves carries a note that says
             at which replicates.
         """
+        watched = self.given.watched()
         for company, noise in self._groups(replicates):
             kept = range(max(company.start, replicates.start), min(company.stop, replicates.stop))
             reduction = Reduction()
             for batch in self._batches(company, noise):
                 values = self._values(batch, kept)
                 reduction.add(values.reshape(len(kept), len(batch.points), -1))
+            if watched is not None:
+                self.given.note(watched.changed())
+                watched = None
             yield reduction.finish(kept.start)
 
     def _groups(self, replicates: range) -> Iterator[tuple[range, Noise | None]]:

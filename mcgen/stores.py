@@ -48,6 +48,8 @@ class Store:
         The file, with links followed.
     header : dict
         What is in the store; lists for tuples.
+    changed : set of str
+        Parts of what the header describes that change by running, as far as it was seen.
 
     Raises
     ------
@@ -81,7 +83,8 @@ class Store:
             self.connection = stack.enter_context(opened(self.path, expected))
             self.header = {name: value_of(text) for name, text in self._verified().items()}
             if expected is not None:
-                require_same_run(self.path, self.header, {name: value_of(text) for name, text in expected.items()})
+                given = {name: value_of(text) for name, text in expected.items()}
+                require_same_run(self.path, self.header, given, self.changed)
                 begin_writing(self.connection)
             self._closing = stack.pop_all()
 
@@ -158,9 +161,12 @@ class Store:
         if not texts:
             raise damaged(self.path, "its header is empty")
         names = {}
+        self.changed: set[str] = set()
         for name, run, facts, found in connection.execute("SELECT name, run, facts, checksum FROM runs"):
             self.require_checksum(found, f"run {name!r}", "runs", name, run, facts)
             names[run] = name
+            if facts is not None:
+                self.changed.update(_facts_of(value_of(facts)).changed)
         for run, name, text, found in connection.execute("SELECT run, name, value, checksum FROM state"):
             self.require_checksum(found, f"state {name!r}", "state", run, name, text)
         last = (-1, 0)
@@ -355,7 +361,8 @@ class StoredRun:
                     )
             new = tuple(text for text in facts.warnings if text not in known.warnings)
             rounding = max(known.rounding, facts.rounding)
-            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape)
+            changed = tuple(dict.fromkeys(known.changed + facts.changed))
+            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape, changed)
         if facts != known:
             row = (self.name, self._run, text_of(vars(facts)))
             self._connection.execute(
@@ -414,6 +421,7 @@ def _facts_of(value: dict[str, Any]) -> Facts:
         value["rounding"],
         tuple(value["warnings"]),
         None if own_shape is None else tuple(own_shape),
+        tuple(value.get("changed", ())),
     )
 
 

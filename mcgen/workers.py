@@ -23,6 +23,7 @@ import scipy
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
 from mcgen.factories import has_cloudpickle, pickled
+from mcgen.fingerprints import EXCLUDE, Given, changed_globals, content_of, differences, is_file, shown
 from mcgen.generators import name_of
 from mcgen.pieces import Piece, piece_of
 from mcgen.run import Task
@@ -144,6 +145,8 @@ def run_sent(
     _end_with_parent()
     try:
         task = _unpickled(payload, key)
+    except WorkerError as error:
+        return Reply(Failure.of(error), versions())
     except Exception as error:
         return Reply(Failure.of(error, loading=True), versions())
     components, checked = known
@@ -177,15 +180,68 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="mcgen: ends with its parent", daemon=True).start()
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A task as it travels, with what it is to be known by where it arrives.
+
+    Attributes
+    ----------
+    task : Task
+        The task.
+    parts : dict
+        For its generator and its statistic: the content that they have where they come from.
+    changed : frozenset of str
+        Places that are known to change by running.
+    """
+
+    task: Task
+    parts: dict[str, dict[str, str]]
+    changed: frozenset[str]
+
+    @classmethod
+    def of(cls, task: Task) -> Sent:
+        """Return a task without what it has learnt, ready to travel."""
+        plain = replace(task, warnings=[], components=None, rounding=0.0, checked=False, given=Given())
+        changed = changed_globals() | {place.partition(": ")[2] for place in task.given.changed}
+        return cls(plain, _parts_of(task), frozenset(changed))
+
+    def require_same(self) -> None:
+        """Refuse a generator or a statistic that is another one here: of a module that has changed, or another file."""
+        changed = self.changed | changed_globals()
+        for name, here in _parts_of(self.task).items():
+            # Files that are read as it runs are read here; those of a factory are its own concern.
+            found = [one for one in differences(self.parts[name], here, changed) if not is_file(one.place)]
+            if found:
+                raise WorkerError(
+                    f"a worker has another {name} than the process that started the run: "
+                    f"{shown(found, name, (' there', ' in the worker'))}. Workers keep the modules that they imported: "
+                    f"start the executor anew after a change of code or of global variables. {EXCLUDE}"
+                )
+
+
+def _parts_of(task: Task) -> dict[str, dict[str, str]]:
+    things = {"generator": task.generator, "statistic": task.statistic}
+    return {name: content_of(thing, load=False).parts for name, thing in things.items()}
+
+
 _tasks: OrderedDict[str, Task] = OrderedDict()
 _tasks_lock = threading.Lock()
 
 
 def _unpickled(payload: bytes, key: str) -> Task:
-    """Return the task of a payload, unpickled once in this process."""
+    """Return the task of a payload, unpickled and compared once in this process.
+
+    Raises
+    ------
+    WorkerError
+        If its generator or its statistic is another one here.
+    """
     with _tasks_lock:
         if key not in _tasks:
-            _tasks[key] = pickle.loads(payload)
+            sent: Sent = pickle.loads(payload)
+            sent.require_same()
+            task = sent.task
+            _tasks[key] = replace(task, given=Given({"generator": task.generator, "statistic": task.statistic}))
             if len(_tasks) > _KEPT_TASKS:
                 _tasks.popitem(last=False)
         _tasks.move_to_end(key)
@@ -195,7 +251,7 @@ def _unpickled(payload: bytes, key: str) -> Task:
 def payload_of(task: Task) -> bytes:
     """Return the pickled task, the same whatever it has learnt, or say what of it can't be pickled."""
     try:
-        payload = pickled(replace(task, warnings=[], components=None, rounding=0.0, checked=False))
+        payload = pickled(Sent.of(task))
     except Exception as error:
         raise _unpicklable(task, error) from error
     if len(payload) > _LARGE_TASK:

@@ -20,6 +20,11 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 LAYERS = [
     ["_version", "_numbers", "errors", "noise"],
     ["random", "cells", "arrays", "basis"],
+    ["fingerprints.origins", "fingerprints.bytecode", "fingerprints.files", "fingerprints.arrays"],
+    ["fingerprints.places"],
+    ["fingerprints.code"],
+    ["fingerprints.walk"],
+    ["fingerprints.comparison"],
     ["fingerprints"],
     ["designs._base"],
     [

@@ -21,7 +21,7 @@ from mcgen.reduction import KEPT_VALUES, LEAF
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means", "ignore:by the pilot")
 
-generator = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="logistic")
+generator = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="logistic", fingerprint="logistic")
 tilted = mcgen.as_generator(lambda z, c: 1 / (1 + np.exp(-z - c)), noise=(16,), name="tilted")
 coarse = mcgen.as_generator(lambda z: 0.7 + 0.2 * z - 0.02 * z**2, noise=(16,), name="coarse")
 mean = statistics.pixel_mean
@@ -257,7 +257,7 @@ def test_a_store_knows_noise_fingerprints_and_conditions(tmp_path: Path) -> None
 
     options: dict[str, Any] = {"design": MonteCarlo(), "n_evaluations": 640, "seed": 0, "store": tmp_path / "a"}
     mcgen.estimate(Model("one"), mean, condition=3, **options)
-    with pytest.raises(StoreError, match="fingerprint is 'one' in the store and 'two' here"):
+    with pytest.raises(StoreError, match="fingerprint of the generator is 'one' in the store and 'two' here"):
         mcgen.estimate(Model("two"), mean, condition=3, **options)
     with pytest.raises(StoreError, match=r"condition is \['3'\] in the store and \['4'\] here"):
         mcgen.estimate(Model("one"), mean, condition=4, **options)
@@ -463,7 +463,7 @@ class TestWhatAStoreKnows:
         ):
             store = tmp_path / f"{number}.sqlite"
             first = mcgen.estimate(generator, one, store=store, **options)
-            with pytest.raises(StoreError, match="content of the statistic is"):
+            with pytest.raises(StoreError, match="of the statistic is"):
                 mcgen.estimate(generator, other, store=store, **options)
             assert mcgen.estimate(generator, one, store=store, **options) == first
 
@@ -474,7 +474,9 @@ class TestWhatAStoreKnows:
         options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 640, "seed": 0, "store": tmp_path / "a"}
         first = mcgen.estimate(model(1.0), mean, **options)
         assert mcgen.estimate(model(1.0), mean, **options) == first
-        with pytest.raises(StoreError, match="fingerprint is"):
+        with pytest.raises(
+            StoreError, match="closure variable `slope` of the generator is 1.0 in the store and 1.5 here"
+        ):
             mcgen.estimate(model(1.5), mean, **options)
 
     def test_the_expectations_of_controls(self, tmp_path: Path) -> None:
@@ -589,7 +591,7 @@ class TestOneStoreManyCalls:
         assert "left at the pace so far" in told[0]
         assert "PARTIAL" in told[0] or "partial" in told[0]
         assert "no process has it open: the same call goes on" in mcgen.status(store)
-        assert "fingerprint" in mcgen.status(store, verbose=True)
+        assert "content of the generator" in mcgen.status(store, verbose=True)
 
     def test_interrupted_as_the_store_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         add, calls = mcgen.stores.StoredRun.add, []

@@ -287,7 +287,7 @@ def test_a_store_from_a_newer_version(path: Path) -> None:
     change(path, "PRAGMA user_version = 7")
     for use in (lambda: Store(path, HEADER), lambda: Store.open_read(path)):
         with pytest.raises(
-            StoreError, match=r"newer version of mcgen \(schema 7; this version reads up to 1\); upgrade"
+            StoreError, match=r"newer version of mcgen \(schema 7; this version reads up to 2\); upgrade"
         ):
             use()
 

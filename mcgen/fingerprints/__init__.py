@@ -1,0 +1,44 @@
+"""What a generator, a statistic or another value is, by which a store or a worker knows it again.
+
+`content_of` walks through a value and lists its parts, each with a short text that changes with the part:
+
+- functions: their code, both kinds of defaults, what they close over, and the globals and functions that they read;
+- containers element by element, arrays and tensors by their numbers, instances by their state, modules of torch by
+  their parameters, buffers and attributes;
+- files that a text or a path names, by their content;
+- code of installed distributions by name and version, the user's own code by what it says, mcgen's own by public names.
+
+An object with an attribute ``fingerprint``, a text, is known by that alone. What can't be known is listed apart, with
+its place. Progress bars, loggers, locks and output streams are no part of a result, and are left out.
+"""
+
+from mcgen.fingerprints.comparison import (
+    EXCLUDE,
+    Difference,
+    Given,
+    Sides,
+    Watched,
+    changed_globals,
+    differences,
+    shown,
+    unknown_text,
+)
+from mcgen.fingerprints.places import is_file
+from mcgen.fingerprints.walk import FINGERPRINT, Content, content_of, fingerprint_of
+
+__all__ = [
+    "EXCLUDE",
+    "FINGERPRINT",
+    "Content",
+    "Difference",
+    "Given",
+    "Sides",
+    "Watched",
+    "changed_globals",
+    "content_of",
+    "differences",
+    "fingerprint_of",
+    "is_file",
+    "shown",
+    "unknown_text",
+]

@@ -1,0 +1,86 @@
+"""The content of arrays of any library as a short text: type, shape, and a hash of the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen.arrays import as_numpy
+
+_LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "mlx")
+# Arrays up to so many bytes are hashed even where a quick look is enough.
+_SMALL = 2**14
+
+
+def is_array(thing: Any) -> bool:
+    """Tell whether a value is an array of numpy, torch, JAX or a like library."""
+    if isinstance(thing, np.ndarray | np.generic):
+        return True
+    # Of the class, since some objects load a model when they are asked for an attribute.
+    kind = type(thing)
+    known = kind.__module__.partition(".")[0] in _LIBRARIES or hasattr(kind, "detach")
+    return known and hasattr(kind, "dtype") and hasattr(kind, "shape") and not isinstance(thing, type)
+
+
+def content_of_array(array: Any, quick: bool, content_of_elements: Callable[[list[Any]], str]) -> str:
+    """Return a text that changes with an array's type, shape and numbers.
+
+    Parameters
+    ----------
+    array : array
+        Of any library; on any device.
+    quick : bool
+        Let large arrays be known by their place in memory, and the number of changes where the library counts them.
+    content_of_elements : callable
+        From a list of Python objects to a text, for arrays of objects.
+
+    Raises
+    ------
+    Exception
+        Whatever the array raises where its numbers can't be had.
+    """
+    if isinstance(array, np.generic) and array.dtype.kind in "biufcSU":
+        return f"{array.dtype} {array.item()!r}"
+    if hasattr(array, "detach"):
+        return _of_tensor(array, quick)
+    if isinstance(array, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(array)
+        return f"masked {_of_numpy(array.filled(), quick, content_of_elements)} {_hash(mask)}"
+    return _of_numpy(as_numpy(array), quick, content_of_elements)
+
+
+def _of_numpy(array: NDArray[Any], quick: bool, content_of_elements: Callable[[list[Any]], str]) -> str:
+    kind = f"{array.dtype} {array.shape}"
+    if array.dtype.hasobject or array.dtype.kind == "T":
+        # The bytes of such an array are addresses.
+        return f"{kind} {content_of_elements(array.ravel().tolist())}"
+    if quick and array.nbytes > _SMALL:
+        return f"{kind} at {array.__array_interface__['data'][0]}"
+    return f"{kind} {_hash(array)}"
+
+
+def _of_tensor(tensor: Any, quick: bool) -> str:
+    torch = sys.modules["torch"]
+    kind = f"{tensor.dtype} {tuple(tensor.shape)}"
+    if quick:
+        # Tensors of inference mode don't count their changes.
+        changes = 0 if tensor.is_inference() else tensor._version
+        return f"{kind} at {id(tensor)} {changes}"
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        kind, tensor = f"{kind} {tensor.qscheme()} {tensor.dequantize()}", tensor.int_repr()
+    if tensor.layout != torch.strided:
+        kind, tensor = f"{kind} {tensor.layout}", tensor.to_dense()
+    plain = tensor.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    # The bytes, whatever the type; numpy has no bfloat16.
+    return f"{kind} {_hash(plain.view(torch.uint8).numpy() if plain.numel() else np.empty(0))}"
+
+
+def _hash(array: NDArray[Any]) -> str:
+    plain = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return hashlib.sha256(plain.data).hexdigest()[:16]

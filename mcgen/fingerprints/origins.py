@@ -1,0 +1,85 @@
+"""Where code comes from: an installed distribution, which its name and version identify, or the user's own files."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import site
+import sys
+import sysconfig
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+OWN = "mcgen"
+"""The origin of this package's own code."""
+MAIN = ("__main__", "__mp_main__")
+"""Names of the module that is run as a script, in the first process and in those that it starts."""
+
+
+@cache
+def origin_of(module: str | None) -> str | None:
+    """Return the name and version of the distribution that installed a module; None for the user's own code.
+
+    Code of an editable installation is the user's own, since it changes without its version. The origin of mcgen's
+    modules is "mcgen", that of the standard library "python".
+
+    Examples
+    --------
+    >>> from mcgen.fingerprints.origins import origin_of
+    >>> origin_of("mcgen.statistics"), origin_of("json.decoder"), origin_of("__main__")
+    ('mcgen', 'python', None)
+    """
+    top = (module or "builtins").partition(".")[0]
+    if top == OWN:
+        return OWN
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return "python"
+    return None if top in MAIN else _installed(top)
+
+
+def _installed(top: str) -> str | None:
+    """Return the distributions that own a top-level module; None where it lies elsewhere."""
+    folder = _folder_of(top)
+    if folder is None:
+        return None
+    with suppress(importlib.metadata.PackageNotFoundError):
+        # Most have the name of what they install; to look through all distributions takes a quarter of a second.
+        distribution = importlib.metadata.distribution(top)
+        if _installs(distribution, top, folder):
+            return f"{top} {distribution.version}"
+    found = map(importlib.metadata.distribution, sorted(set(_owners().get(top, ()))))
+    return ", ".join(f"{one.name} {one.version}" for one in found if _installs(one, top, folder)) or None
+
+
+@cache
+def _owners() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def _folder_of(top: str) -> Path | None:
+    """Return the folder in which a top-level module or package lies."""
+    try:
+        spec = getattr(sys.modules.get(top), "__spec__", None) or importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve().parent
+    return None if spec.origin is None else Path(spec.origin).resolve().parent
+
+
+def _installs(distribution: importlib.metadata.Distribution, top: str, folder: Path) -> bool:
+    """Tell whether a distribution installed a module: it lies in site-packages, or the list of its files has it.
+
+    A checkout with metadata beside its sources has no such list.
+    """
+    if folder != Path(str(distribution.locate_file(""))).resolve():
+        return False
+    packages = [*map(sysconfig.get_path, ("purelib", "platlib")), *site.getsitepackages(), site.getusersitepackages()]
+    if folder in {Path(path).resolve() for path in packages}:
+        return True
+    files = distribution.read_text("RECORD") or ""
+    return any(line.startswith((f"{top}/", f"{top}.")) for line in files.splitlines())

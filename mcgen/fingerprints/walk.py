@@ -1,0 +1,386 @@
+"""The walk through a value that finds its parts."""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+import functools
+import os
+import sys
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from mcgen.fingerprints.arrays import content_of_array, is_array
+from mcgen.fingerprints.code import BUILTIN, add_builtin, add_class, add_function, add_module, title_of
+from mcgen.fingerprints.files import content_of_file, files_of, state_of_file
+from mcgen.fingerprints.origins import origin_of
+from mcgen.fingerprints.places import digest, file_place, inside, name_of_class, part_of, shortened
+
+# Longer lists are one part as a whole.
+_LONGEST_LIST = 32
+_DEEPEST = 60
+FINGERPRINT = "fingerprint"
+"""The attribute by which an object says what it is to be known by, and the place of this part."""
+_LONGEST_PATH = 1000
+_SCALARS = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented))
+_NO_PART_OF_A_RESULT = ("tqdm", "logging", "threading", "_thread")
+_CACHES = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+# Attributes of every torch module: its children, which are visited apart, and hooks for saving, loading and
+# backpropagation.
+_OF_EVERY_MODULE = {"_modules", "_non_persistent_buffers_set", "_backward_pre_hooks", "_backward_hooks"}
+_OF_EVERY_MODULE |= {"_is_full_backward_hook", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"}
+_OF_EVERY_MODULE |= {"_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks"}
+_OF_EVERY_MODULE |= {"_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_compiled_call_impl"}
+# Their keys count all hooks of the process.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is known of a value.
+
+    Attributes
+    ----------
+    parts : dict
+        From the place of each part, such as "closure variable `scale`", to a short text that changes with it.
+    unknown : dict
+        From the place of each part that can't be known to its type.
+    """
+
+    parts: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 digits that are the same for equal parts."""
+        return digest(repr(sorted(self.parts.items())))
+
+
+def content_of(
+    thing: Any,
+    place: str = "",
+    *,
+    quick: bool = False,
+    known: Mapping[str, Any] | None = None,
+    folders: bool = False,
+    load: bool = True,
+) -> Content:
+    """Return the content of a value: the same in every process of one version of Python.
+
+    Parameters
+    ----------
+    thing : object
+        A generator, a statistic, or anything else.
+    place : str
+        What it is called in the places of its parts.
+    quick : bool
+        Know large arrays by their place in memory, and files by size and time: for comparisons within a process.
+    known : mapping of str to object, optional
+        Objects that are named instead of being looked into.
+    folders : bool
+        Let texts and paths that name a folder stand for all the files in it.
+    load : bool
+        Know a factory without its noise by the generator that it loads, else by its call.
+    """
+    walk = _Walk(quick, known or {}, folders, load)
+    walk.visit(thing, place)
+    return Content(walk.parts, walk.unknown)
+
+
+def fingerprint_of(thing: Any) -> str:
+    """Return 16 digits that are the same for equal content, in every process of one version of Python.
+
+    Examples
+    --------
+    >>> from mcgen.fingerprints import fingerprint_of
+    >>> fingerprint_of(lambda x: x + 1) == fingerprint_of(lambda x: x + 1)
+    True
+    >>> fingerprint_of(lambda x: x + 1) == fingerprint_of(lambda x: x + 2)
+    False
+    """
+    return content_of(thing).fingerprint
+
+
+class _Walk:
+    """One walk through a value and all that it holds."""
+
+    def __init__(self, quick: bool, known: Mapping[str, Any], folders: bool, load: bool) -> None:
+        self.parts: dict[str, str] = {}
+        self.unknown: dict[str, str] = {}
+        self._quick, self._folders, self._load = quick, folders, load
+        # The first place of each object. The objects are kept, so that no other gets the number of one that is gone.
+        self._seen = {id(thing): name for name, thing in known.items()}
+        self._kept: list[Any] = []
+        self._depth = 0
+
+    def visit(self, thing: Any, path: str) -> None:
+        """Add the parts of a value that is found at a place."""
+        if type(thing) in _SCALARS:
+            self.add(path, shortened(repr(thing)))
+            if isinstance(thing, str):
+                self.add_file(thing, path)
+        elif _is_no_part(thing):
+            return
+        elif is_array(thing):
+            self._array(thing, path)
+        elif isinstance(thing, type) and origin_of(thing.__module__) is not None:
+            self.add(path, title_of(str(origin_of(thing.__module__)), thing))
+        elif id(thing) in self._seen:
+            self.add(path, f"the same as {self._seen[id(thing)] or 'the whole'}")
+        elif self._depth > _DEEPEST:
+            self.unknown[path] = f"{name_of_class(type(thing))}, nested deeper than {_DEEPEST}"
+        else:
+            self._seen[id(thing)] = path
+            self._kept.append(thing)
+            self._depth += 1
+            try:
+                self._compound(thing, path)
+            except Exception:
+                # Some objects raise when they are asked for what they are made of.
+                self.unknown[path] = name_of_class(type(thing))
+            finally:
+                self._depth -= 1
+
+    def add(self, path: str, text: str) -> None:
+        """Add one part."""
+        self.parts[path or "value"] = text
+
+    def add_file(self, text: str, path: str) -> None:
+        """Add the file that a text names, if it names one."""
+        if self._is_file(text):
+            self._file(text, path)
+
+    def _file(self, text: str, path: str) -> None:
+        for name in files_of(text):
+            place = file_place(path, name)
+            try:
+                self.add(place, state_of_file(name) if self._quick else content_of_file(name))
+            except OSError as error:
+                self.unknown[place] = f"file that can't be read ({error})"
+
+    def _is_file(self, text: str) -> bool:
+        if len(text) > _LONGEST_PATH or "\n" in text or "\0" in text:
+            return False
+        # A word without a suffix is seldom meant as the name of a file.
+        return (bool(os.path.splitext(text)[1]) and os.path.isfile(text)) or (self._folders and os.path.exists(text))
+
+    def _compound(self, thing: Any, path: str) -> None:
+        """Add a value that has parts."""
+        own = _given_fingerprint(thing)
+        if isinstance(thing, Content):
+            self.parts |= {part_of(path, place): text for place, text in thing.parts.items()}
+            self.unknown |= {part_of(path, place): text for place, text in thing.unknown.items()}
+        elif own is not None:
+            self.add(part_of(path, FINGERPRINT), repr(own))
+        elif isinstance(thing, types.FunctionType):
+            # torch.compile keeps what it compiles.
+            original = vars(thing).get("_torchdynamo_orig_callable")
+            if original is None:
+                add_function(self, thing, path)
+            else:
+                self.visit(original, path)
+        elif isinstance(thing, type):
+            add_class(self, thing, path)
+        elif isinstance(thing, types.ModuleType):
+            add_module(self, thing, path, None)
+        elif type(thing) in (list, tuple):
+            self._elements(thing, path)
+        elif type(thing) in (dict, OrderedDict, types.MappingProxyType):
+            self._items(thing, path)
+        elif type(thing) in (set, frozenset):
+            # Their order differs from process to process.
+            parts = sorted(self._apart(one) for one in thing)
+            self.add(path, f"{type(thing).__name__} of {len(thing)}, {digest(repr(parts))}")
+        elif isinstance(thing, functools.partial):
+            self._partial(thing, path)
+        elif isinstance(thing, types.MethodType):
+            self.visit(thing.__func__, part_of(path, "method"))
+            self.visit(thing.__self__, path)
+        elif isinstance(thing, BUILTIN):
+            add_builtin(self, thing, path)
+        else:
+            self._object(thing, path)
+
+    def _object(self, thing: Any, path: str) -> None:
+        """Add an object: what stands for it, or its class and its state."""
+        wrapped = _wrapped(thing)
+        if wrapped is not None:
+            self.visit(wrapped, path)
+        elif isinstance(thing, enum.Enum):
+            self.add(path, f"{name_of_class(type(thing))}.{thing.name}")
+            self.visit(thing.value, inside(path, ".value"))
+        elif isinstance(thing, PurePath):
+            self.add(path, shortened(str(thing)))
+            if os.path.isfile(thing) or (self._folders and os.path.exists(thing)):
+                self._file(str(thing), path)
+        elif isinstance(thing, property):
+            self.visit((thing.fget, thing.fset), path)
+        elif isinstance(thing, staticmethod | classmethod | functools.cached_property):
+            self.visit(thing.func if isinstance(thing, functools.cached_property) else thing.__func__, path)
+        elif hasattr(type(thing), "__mcgen_content__"):
+            # One of mcgen's own says what it is known by; a user's subclass has more.
+            if origin_of(type(thing).__module__) is None:
+                self.visit(type(thing), part_of(path, "class"))
+            self.visit(thing.__mcgen_content__(self._load), path)
+        elif hasattr(type(thing), "inlined_graph") and hasattr(type(thing), "state_dict"):
+            # A scripted module of torch.
+            self.add(part_of(path, "code"), digest(str(thing.inlined_graph)))
+            self.visit(thing.state_dict(), path)
+        else:
+            self._instance(thing, path)
+
+    def _elements(self, elements: list[Any] | tuple[Any, ...], path: str) -> None:
+        kind, plain = type(elements).__name__, all(type(one) in _SCALARS for one in elements)
+        names_files = any(isinstance(one, str) and self._is_file(one) for one in elements)
+        if kind == "tuple" and plain and not names_files:
+            self.add(path, shortened(repr(elements)))
+        elif len(elements) <= _LONGEST_LIST or names_files:
+            self.add(path, f"{kind} of {len(elements)}")
+            for number, one in enumerate(elements):
+                self.visit(one, inside(path, f"[{number}]"))
+        elif plain:
+            self.add(path, f"{kind} of {len(elements)}, {digest(repr(elements))}")
+        else:
+            parts = [self._apart(one) for one in elements]
+            self.add(path, f"{kind} of {len(elements)}, {digest(repr(parts))}")
+
+    def _items(self, items: Mapping[Any, Any], path: str) -> None:
+        kind = type(items).__name__
+        keys = [repr(key) if type(key) in _SCALARS else self._apart(key) for key in items]
+        self.add(path, f"{kind} of {shortened(', '.join(keys))}" if keys else f"empty {kind}")
+        for key, value in zip(keys, items.values(), strict=True):
+            self.visit(value, inside(path, f"[{key}]"))
+
+    def _partial(self, call: functools.partial[Any], path: str) -> None:
+        self.visit(call.func, part_of(path, "function of partial"))
+        for name, value in (*enumerate(call.args), *call.keywords.items()):
+            self.visit(value, part_of(path, f"partial argument `{name}`"))
+
+    def _instance(self, thing: Any, path: str) -> None:
+        """Add an instance by its class and its state, as `pickle` would save it."""
+        kind, first = type(thing), len(self.parts)
+        if isinstance(thing, np.ufunc) and not _is_public(thing):
+            # Made of a Python function that can't be got at.
+            self.unknown[path] = name_of_class(kind)
+            return
+        by_table: Any = copyreg.dispatch_table.get(kind)
+        # Exceptions are in the table only where certain libraries were imported.
+        plain = by_table is None or isinstance(thing, BaseException)
+        reduced = thing.__reduce_ex__(4) if plain else by_table(thing)
+        if isinstance(reduced, str):
+            self.add(path, f"{origin_of(getattr(thing, '__module__', kind.__module__))}: {reduced}")
+            return
+        make, arguments, state, elements, items = (*reduced, None, None, None)[:5]
+        self.visit(kind, part_of(path, "class"))
+        if make.__module__ != "copyreg":
+            self.visit(make, part_of(path, "made by"))
+        for number, value in enumerate(arguments):
+            if value is not kind:
+                self.visit(value, part_of(path, f"part {number}"))
+        self._state(thing, state, path)
+        if elements is not None:
+            self._elements(list(elements), part_of(path, "elements"))
+        if items is not None:
+            self._items(dict(items), part_of(path, "items"))
+        if _is_torch_module(thing):
+            if origin_of(kind.__module__) is not None:
+                self._collapse(first, path)
+            for name, module in thing.named_children():
+                self.visit(module, inside(path, f".{name}"))
+
+    def _state(self, thing: Any, state: Any, path: str) -> None:
+        left_out = _cached_names(type(thing)) | (_OF_EVERY_MODULE if _is_torch_module(thing) else set())
+        # A class with slots has two parts of state.
+        for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
+            if not isinstance(part, dict):
+                if part is not None:
+                    self.visit(part, part_of(path, "state"))
+                continue
+            for name, value in part.items():
+                if name not in left_out:
+                    value = [*value.values()] if name in _HOOKS and isinstance(value, dict) else value
+                    self.visit(value, inside(path, f".{name}"))
+
+    def _array(self, array: Any, path: str) -> None:
+        self._kept.append(array)
+
+        def content_of_elements(elements: list[Any]) -> str:
+            return digest(repr([self._apart(one) for one in elements]))
+
+        try:
+            self.add(path, content_of_array(array, self._quick, content_of_elements))
+        except Exception:
+            self.unknown[path] = name_of_class(type(array))
+
+    def _apart(self, thing: Any) -> str:
+        """Return one text for a value whose parts do not join the others."""
+        outer, self.parts = self.parts, {}
+        try:
+            self.visit(thing, "")
+            return digest(repr(list(self.parts.items())))
+        finally:
+            self.parts = outer
+
+    def _collapse(self, first: int, path: str) -> None:
+        """Make one part of those that were added last."""
+        last = list(self.parts)[first:]
+        self.add(path, digest(repr([(name.removeprefix(path), self.parts.pop(name)) for name in last])))
+
+
+def _is_no_part(thing: Any) -> bool:
+    """Tell whether a value can't change a result: a progress bar, a logger, a lock, a stream to write to, a device."""
+    kind = type(thing)
+    top = kind.__module__.partition(".")[0]
+    if top in _NO_PART_OF_A_RESULT and kind.__name__ not in ("local", "_local"):
+        return True
+    if (top == "torch" and kind.__name__ == "device") or isinstance(thing, _CACHES):
+        return True
+    return top in ("_io", "ipykernel") and hasattr(thing, "writable") and not thing.closed and bool(thing.writable())
+
+
+def _given_fingerprint(thing: Any) -> str | None:
+    """Return the text that an object says it is known by."""
+    own = FINGERPRINT in getattr(thing, "__dict__", ())
+    if isinstance(thing, type | types.ModuleType) or not (own or any(map(_has_fingerprint, type(thing).__mro__))):
+        return None
+    found = getattr(thing, FINGERPRINT, None)
+    return found if isinstance(found, str) else None
+
+
+def _has_fingerprint(cls: type) -> bool:
+    return FINGERPRINT in vars(cls)
+
+
+def _wrapped(thing: Any) -> Any:
+    """Return the function or module that a compiled, cached or weakly held one stands for."""
+    if isinstance(thing, weakref.ref):
+        return thing()
+    if not callable(thing) or origin_of(type(thing).__module__) is None:
+        return None
+    parts = getattr(thing, "__dict__", {})
+    if "_modules" in parts:
+        return dict(parts["_modules"].items()).get("_orig_mod")
+    found = parts.get("py_func") or (hasattr(type(thing), "__get__") and getattr(thing, "__wrapped__", None))
+    return found if isinstance(found, types.FunctionType | types.MethodType) else None
+
+
+def _is_public(function: np.ufunc) -> bool:
+    modules: Iterable[Any] = (np, sys.modules.get("scipy.special"))
+    return any(getattr(module, function.__name__, None) is function for module in modules)
+
+
+def _is_torch_module(thing: Any) -> bool:
+    return hasattr(type(thing), "named_children") and "_modules" in getattr(thing, "__dict__", ())
+
+
+def _cached_names(cls: type) -> set[str]:
+    """Return the attributes that instances of a class keep once they were computed from others."""
+    attributes = (item for base in cls.__mro__ for item in vars(base).items())
+    return {name for name, value in attributes if isinstance(value, functools.cached_property)}
