@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -40,6 +41,12 @@ class Input:
     dtype: np.dtype[Any] | None
     sides: tuple[int | None, ...] | None
     law: Law
+
+
+def external_files(proto: Any, path: str) -> list[str]:
+    """Return the files beside a graph's own that hold its weights, sorted."""
+    entries = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
+    return sorted({os.path.join(os.path.dirname(path), entry.value) for entry in entries if entry.key == "location"})
 
 
 def require_no_draws(proto: Any) -> None:

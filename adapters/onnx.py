@@ -28,6 +28,7 @@ from mcgen.adapters._onnx_graph import (
     STEERED,
     Input,
     batch_size_of,
+    external_files,
     fits,
     imported,
     inner_nodes,
@@ -39,6 +40,7 @@ from mcgen.adapters._onnx_graph import (
     sample_shape,
 )
 from mcgen.arrays import as_numpy
+from mcgen.fingerprints import content_of_file
 from mcgen.laws import gap_between, tolerance_of
 from mcgen.noise import Block, Law, Noise, NoiseSpec, Shape
 
@@ -59,7 +61,8 @@ class OnnxGenerator:
     Notes
     -----
     A generator can be pickled, with its graph or the path of it; of the options their attributes are kept, not the
-    entries that were added by name.
+    entries that were added by name. Stores know it by its graph, or the content of the files when they were loaded; a
+    process in which these are others refuses to load them.
     """
 
     def __init__(
@@ -73,7 +76,10 @@ class OnnxGenerator:
         condition_input: Input | None,
         outputs: Sequence[str],
         name: str,
+        files: Sequence[str] = (),
     ) -> None:
+        self._files = {file: content_of_file(file) for file in files}
+        self.fingerprint: str | None = None
         self.noise, self.batch_size, self.name = noise, batch_size, name
         self._source, self._options, self._providers = source, _values_of(options), [*providers]
         self.session = imported("onnxruntime").InferenceSession(source, options, providers=self._providers)
@@ -177,11 +183,29 @@ class OnnxGenerator:
                     )
         self._rows_are_apart = True
 
+    def __mcgen_content__(self, load: bool) -> Any:
+        graph = self._source if isinstance(self._source, bytes) else [*self._files.values()]
+        return (
+            "OnnxGenerator",
+            graph,
+            self._options,
+            self.batch_size,
+            self._inputs,
+            self._condition_input,
+            self._outputs,
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "session"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        for file, content in self._files.items():
+            if content_of_file(file) != content:
+                raise RuntimeError(
+                    f"{file} is not what it was when {self.name!r} was made of it; call from_onnx again after a "
+                    "change, and give all processes the same file"
+                )
         runtime = imported("onnxruntime")
         options = None if self._options is None else runtime.SessionOptions()
         for name, value in (self._options or {}).items():
@@ -274,6 +298,7 @@ def from_onnx(
         condition,
         outputs or results,
         name or proto.graph.name or "onnx",
+        [source, *external_files(proto, source)] if isinstance(source, str) else (),
     )
 
 

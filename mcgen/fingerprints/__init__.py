@@ -23,6 +23,7 @@ from mcgen.fingerprints.comparison import (
     shown,
     unknown_text,
 )
+from mcgen.fingerprints.files import content_of_file
 from mcgen.fingerprints.places import is_file
 from mcgen.fingerprints.walk import FINGERPRINT, Content, content_of, fingerprint_of
 
@@ -36,6 +37,7 @@ __all__ = [
     "Watched",
     "changed_globals",
     "content_of",
+    "content_of_file",
     "differences",
     "fingerprint_of",
     "is_file",

@@ -26,6 +26,8 @@ from mcgen.fingerprints.places import digest, file_place, inside, name_of_class,
 # Longer lists are one part as a whole.
 _LONGEST_LIST = 32
 _DEEPEST = 60
+# Of so many classes it is kept what their attributes say.
+_CLASSES = 1024
 FINGERPRINT = "fingerprint"
 """The attribute by which an object says what it is to be known by, and the place of this part."""
 _LONGEST_PATH = 1000
@@ -38,6 +40,8 @@ _OF_EVERY_MODULE = {"_modules", "_non_persistent_buffers_set", "_backward_pre_ho
 _OF_EVERY_MODULE |= {"_is_full_backward_hook", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"}
 _OF_EVERY_MODULE |= {"_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks"}
 _OF_EVERY_MODULE |= {"_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_compiled_call_impl"}
+# Configurations of diffusers list in it the names of their default values, in the order of a set.
+_OF_A_SET = "_use_default_values"
 # Their keys count all hooks of the process.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -288,7 +292,7 @@ class _Walk:
         if elements is not None:
             self._elements(list(elements), part_of(path, "elements"))
         if items is not None:
-            self._items(dict(items), part_of(path, "items"))
+            self._items({key: value for key, value in items if key != _OF_A_SET}, part_of(path, "items"))
         if _is_torch_module(thing):
             if origin_of(kind.__module__) is not None:
                 self._collapse(first, path)
@@ -296,7 +300,8 @@ class _Walk:
                 self.visit(module, inside(path, f".{name}"))
 
     def _state(self, thing: Any, state: Any, path: str) -> None:
-        left_out = _cached_names(type(thing)) | (_OF_EVERY_MODULE if _is_torch_module(thing) else set())
+        kind: Any = type(thing)
+        left_out = _left_out(kind)
         # A class with slots has two parts of state.
         for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
             if not isinstance(part, dict):
@@ -347,15 +352,17 @@ def _is_no_part(thing: Any) -> bool:
 
 def _given_fingerprint(thing: Any) -> str | None:
     """Return the text that an object says it is known by."""
+    kind: Any = type(thing)
     own = FINGERPRINT in getattr(thing, "__dict__", ())
-    if isinstance(thing, type | types.ModuleType) or not (own or any(map(_has_fingerprint, type(thing).__mro__))):
+    if isinstance(thing, type | types.ModuleType) or not (own or _has_fingerprint(kind)):
         return None
     found = getattr(thing, FINGERPRINT, None)
     return found if isinstance(found, str) else None
 
 
-def _has_fingerprint(cls: type) -> bool:
-    return FINGERPRINT in vars(cls)
+@functools.lru_cache(_CLASSES)
+def _has_fingerprint(cls: Any) -> bool:
+    return any(FINGERPRINT in vars(base) for base in cls.__mro__)
 
 
 def _wrapped(thing: Any) -> Any:
@@ -380,7 +387,9 @@ def _is_torch_module(thing: Any) -> bool:
     return hasattr(type(thing), "named_children") and "_modules" in getattr(thing, "__dict__", ())
 
 
-def _cached_names(cls: type) -> set[str]:
-    """Return the attributes that instances of a class keep once they were computed from others."""
+@functools.lru_cache(_CLASSES)
+def _left_out(cls: Any) -> frozenset[str]:
+    """Return the attributes of a class that say nothing: computed from others and kept, or alike in all modules."""
     attributes = (item for base in cls.__mro__ for item in vars(base).items())
-    return {name for name, value in attributes if isinstance(value, functools.cached_property)}
+    kept = {name for name, value in attributes if isinstance(value, functools.cached_property)}
+    return frozenset(kept | {_OF_A_SET} | (_OF_EVERY_MODULE if hasattr(cls, "named_children") else set()))
