@@ -198,21 +198,23 @@ class _Model:
                     self._require_same(function, args, kwargs, name)
                     # A cache of what it returned may be older than the files.
                     found = _uncached(function)(*args, **kwargs)
-                    self._require_same(function, args, kwargs, name)
+                    self._require_same(function, args, kwargs, name, files_alone=True)
                 except Exception as error:
                     error.add_note(f"raised as factory {name!r} loaded its generator")
                     raise
                 self.generator = _checked(found, name)
             return self.generator
 
-    def _require_same(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
+    def _require_same(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, files_alone: bool = False
+    ) -> None:
         """Refuse to load where the call has another content than where the factory was made."""
         if FINGERPRINT in self._content.parts:
             return
         now = _content_of_call(function, args, kwargs)
         found = differences(self._content.parts, now.parts, changed_globals())
-        # Loading may write into a folder, such as a cache.
-        found = [one for one in found if not (one.before is None and is_file(one.place))]
+        # Loading may write into a folder, such as a cache, and import modules, whose variables are then seen too.
+        found = [one for one in found if one.before is not None and (is_file(one.place) or not files_alone)]
         if found:
             raise RuntimeError(
                 f"factory {name!r} would load something else than when it was made: "

@@ -211,6 +211,8 @@ class Sent:
         for name, here in _parts_of(self.task).items():
             # Files that are read as it runs are read here; those of a factory are its own concern.
             found = [one for one in differences(self.parts[name], here, changed) if not is_file(one.place)]
+            # Variables of a module that a function imports when it runs are seen where it has run.
+            found = [one for one in found if one.before is not None or not one.place.startswith("global ")]
             if found:
                 raise WorkerError(
                     f"a worker has another {name} than the process that started the run: "

@@ -347,7 +347,12 @@ def _is_no_part(thing: Any) -> bool:
         return True
     if (top == "torch" and kind.__name__ == "device") or isinstance(thing, _CACHES):
         return True
-    return top in ("_io", "ipykernel") and hasattr(thing, "writable") and not thing.closed and bool(thing.writable())
+    if any(thing is stream for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
+        return True
+    if top != "_io" or not hasattr(thing, "writable") or thing.closed:
+        return False
+    # What can be read from a file may be part of the result.
+    return bool(thing.writable() and not thing.readable())
 
 
 def _given_fingerprint(thing: Any) -> str | None:
