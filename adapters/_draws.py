@@ -1,54 +1,30 @@
-"""Random draws of torch: what each takes, what law it has, how to make its outcome from given noise.
+"""Random draws of torch: what a sampler draws, for which samples, and how mcgen's noise is put in their place.
 
 A dispatch mode sees every operation below Python; torch tags those that draw (`torch.Tag.nondeterministic_seeded`).
-Each is one of three: steered (normal and uniform noise, on which a design acts), replayed (integers, masks: uniform
-noise that is independent whatever the design, since a negated mask or a stratified integer means nothing), or refused
-by name.
+`_laws` says what becomes of each operation, `_repeats` which draws use the random numbers of an earlier one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mcgen.noise import Block, Law, Shape
+from mcgen.adapters._laws import Arguments, Kind, draws_nothing, kind_of
+from mcgen.adapters._random_state import default_generator, state_of
+from mcgen.adapters._repeats import Repeats
+from mcgen.noise import Block, Shape
 
 PROBES = (2, 3)
 """The numbers of samples for which a sampler is run to see what it draws."""
 
-# What noise in single precision, of 23 bits, makes without a bias that shows.
-_WIDEST_RANGE = 2**16
-
-Arguments = tuple[Any, ...]
-Options = dict[str, Any]
 Forward = Callable[..., Any]
-Outcome = Callable[[torch.Tensor, Arguments, Options], Any]
-"""From noise shaped like the draw, and the operation's arguments by position and name, to what it returns."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a draw is made from noise.
-
-    Attributes
-    ----------
-    law : {"normal", "uniform"}
-        Of the noise.
-    iid : bool
-        Whether designs leave it alone.
-    outcome : callable
-        See `Outcome`.
-    """
-
-    law: Law
-    iid: bool
-    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -60,13 +36,20 @@ class Draw:
     operation : str
         Such as ``randn``.
     shape : tuple of int
-        For one sample and one row.
+        For one sample and one row, without the batch axis.
     rows : int
-        Rows a sample: 2 where guidance runs a sample twice.
+        Rows a sample along the batch axis: 2 where guidance runs a sample twice.
     kind : Kind
         How it is made from noise.
     dtype : torch.dtype
         Of its outcome.
+    axis : int
+        The batch axis.
+    rounds : int, optional
+        How many times all samples come along the batch axis: `rows` where all samples are followed by all again, 1
+        where all rows of one sample are followed by those of the next.
+    same : int, optional
+        The number of the earlier draw whose random numbers it uses.
     """
 
     operation: str
@@ -74,6 +57,9 @@ class Draw:
     rows: int
     kind: Kind
     dtype: torch.dtype
+    axis: int = 0
+    rounds: int = 1
+    same: int | None = None
 
     @property
     def block(self) -> Block:
@@ -81,19 +67,24 @@ class Draw:
         shape = (self.rows, *self.shape) if self.rows > 1 else self.shape
         return Block((*shape, 2) if self.dtype.is_complex else shape, self.kind.law, self.kind.iid)
 
-    def outcome(self, noise: torch.Tensor, arguments: Arguments, options: Options) -> Any:
+    def shape_for(self, n: int) -> Shape:
+        """Return the shape of the draw for n samples."""
+        return (*self.shape[: self.axis], self.rows * n, *self.shape[self.axis :])
+
+    def outcome(self, noise: torch.Tensor, arguments: Arguments) -> Any:
         """Return what the operation gives for a block's noise (n, ...)."""
         if self.rows > 1:
-            # In the order of the draw's rows: all samples, then all again.
-            noise = noise.transpose(0, 1).flatten(0, 1)
+            # From (sample, round, row in the round, ...) to the order of the draw's rows.
+            parts = noise.reshape(len(noise), self.rounds, -1, *noise.shape[2:])
+            noise = parts.transpose(0, 1).flatten(0, 2)
         if self.dtype.is_complex:
             noise = torch.view_as_complex(noise.contiguous())
             # A complex normal number has variance 1 in all.
             noise = noise * math.sqrt(0.5) if self.kind.law == "normal" else noise
-        elif self.dtype in (torch.float16, torch.bfloat16) and self.operation in ("rand", "rand_like", "uniform_"):
+        elif self.dtype in (torch.float16, torch.bfloat16) and self.kind.family == "uniform":
             # Rounding would reach 1, which no uniform noise is.
             noise = noise.clamp(max=1 - torch.finfo(self.dtype).eps / 2)
-        return self.kind.outcome(noise, arguments, options)
+        return self.kind.outcome(noise.movedim(0, self.axis), arguments)
 
 
 class Seen(NamedTuple):
@@ -102,19 +93,17 @@ class Seen(NamedTuple):
     operation: str
     shape: Shape
     dtype: torch.dtype
+    same: int | None
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Calls `self.drawn` at every random draw; passes everything else on, and sets generators of the user's back."""
+    """Calls `self.drawn` at every random draw and passes everything else on."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._generators: dict[torch.Generator, torch.Tensor] = {}
-
-    def __exit__(self, *error: Any) -> None:
-        for generator, state in self._generators.items():
-            generator.set_state(state)
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self.made = 0
+        self.generators: dict[torch.Generator, torch.Tensor] = {}
+        self._repeats = Repeats(name)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -122,33 +111,62 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        operation = func.overloadpacket.__name__
-        if draws_nothing(operation, args, kwargs):
+        if _is_made_of_others(func):
+            # Layers come here whole under torch.inference_mode. Their kernel shows the draws within; func.decompose
+            # has versions in Python of some, which hide them.
+            with self:
+                return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+        operation, arguments = func.overloadpacket.__name__, _bound(func, args, kwargs)
+        if draws_nothing(operation, arguments):
             return func(*args, **kwargs)
-        generator = kwargs.get("generator")
-        if generator is not None and generator not in self._generators:
-            self._generators[generator] = generator.get_state()
-        return self.drawn(operation, func(*args, **kwargs), args, kwargs)
+        given = arguments.get("generator")
+        if given is not None and given not in self.generators:
+            self.generators[given] = given.get_state()
+        generator = given if given is not None else default_generator(_device_of(arguments))
+        before = state_of(generator)
+        out = func(*args, **kwargs)
+        main, same = main_output(out), None
+        if isinstance(main, torch.Tensor):
+            if main.numel() == 0:
+                return out
+            same = self._repeats.earlier(self.made, operation, main, arguments, before, state_of(generator))
+        self.made += 1
+        return self.drawn(operation, out, arguments, same)
 
-    def drawn(self, operation: str, out: Any, arguments: Arguments, options: Options) -> Any:
+    def drawn(self, operation: str, out: Any, arguments: Arguments, same: int | None) -> Any:
         """Take note of a draw, or change its outcome."""
         raise NotImplementedError
+
+
+_AWatch = TypeVar("_AWatch", bound=Watch)
+
+
+@contextmanager
+def watching(watch: _AWatch) -> Iterator[_AWatch]:
+    """Watch for a while; afterwards random generators of the user are as they were."""
+    try:
+        with watch:
+            yield watch
+    finally:
+        for generator, state in watch.generators.items():
+            generator.set_state(state)
 
 
 class Record(Watch):  # type: ignore[no-untyped-call]
     """Notes what is drawn, and in which modules."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self.seen: list[Seen] = []
         self._open: list[torch.nn.Module] = []
         self._run: set[torch.nn.Module] = set()
         self._drawing: set[torch.nn.Module] = set()
 
-    def drawn(self, operation: str, out: Any, arguments: Arguments, options: Options) -> Any:
+    def drawn(self, operation: str, out: Any, arguments: Arguments, same: int | None) -> Any:
         main = main_output(out)
         known = isinstance(main, torch.Tensor)
-        self.seen.append(Seen(operation, tuple(main.shape) if known else (), main.dtype if known else torch.float32))
+        shape, dtype = (tuple(main.shape), main.dtype) if known else ((), torch.float32)
+        self.seen.append(Seen(operation, shape, dtype, same))
         self._drawing.update(self._open)
         return out
 
@@ -180,7 +198,7 @@ def main_output(out: Any) -> Any:
     return out[0] if isinstance(out, tuple) and out else out
 
 
-def matched(records: list[list[Seen]], name: str) -> Iterator[Draw]:
+def matched(fewer: Record, more: Record, name: str) -> Iterator[Draw]:
     """Yield the draws of one sample, from what was drawn for each of `PROBES` samples.
 
     Raises
@@ -188,137 +206,87 @@ def matched(records: list[list[Seen]], name: str) -> Iterator[Draw]:
     ValueError
         If the draws are others for another number of samples, can't be steered, or are not for each sample.
     """
-    fewer, more = records
-    if [seen.operation for seen in fewer] != [seen.operation for seen in more]:
-        advice = ". If it draws once a sample in a loop, draw for the batch: torch.randn(n, ...)"
+    if [seen.operation for seen in fewer.seen] != [seen.operation for seen in more.seen]:
         raise ValueError(
-            f"{name!r} made {len(fewer)} draws for {PROBES[0]} samples and {len(more)} for {PROBES[1]}, or others: "
-            "what it draws changes from call to call, or is not for each sample, and can't be steered"
-            + (advice if len(more) > len(fewer) else "")
+            f"{name!r} made {len(fewer.seen)} draws for {PROBES[0]} samples and {len(more.seen)} for {PROBES[1]}, or "
+            "others: what it draws changes from call to call, or is not for each sample, and can't be steered"
+            + (_loop_advice(fewer, more) if len(more.seen) > len(fewer.seen) else "")
         )
-    for i, ((operation, few, dtype), (_, many, _)) in enumerate(zip(fewer, more, strict=True)):
-        kind = kind_of(operation)
+    for i, (few, many) in enumerate(zip(fewer.seen, more.seen, strict=True)):
+        kind = kind_of(few.operation)
         if kind is None:
             raise ValueError(
-                f"{name!r} draws {operation} (as number {i}), which is no fixed function of uniform or normal noise "
-                "and can't be steered; replace it in the sampler, or pass its outcome in as a condition"
+                f"{name!r} draws {few.operation} (as number {i}), which is no fixed function of uniform or normal "
+                "noise and can't be steered; replace it in the sampler, or pass its outcome in as a condition"
             )
-        rows = few[0] // PROBES[0] if few else 0
-        if not few or (few[0], many[0]) != (rows * PROBES[0], rows * PROBES[1]) or few[1:] != many[1:] or rows == 0:
-            advice = ". The batch axis must come first" if PROBES in zip(few[1:], many[1:], strict=False) else ""
+        if few.same != many.same:
             raise ValueError(
-                f"{name!r} draws {operation} of shape {few} for {PROBES[0]} samples and {many} for {PROBES[1]} (as "
-                f"number {i}): it is not drawn for each sample, along the leading axis, and all samples of a batch "
-                f"would share it. Draw it for each sample, or fix it outside the sampler{advice}"
+                f"{name!r} draws {few.operation} (as number {i}) from random numbers that it used before for "
+                f"{PROBES[0] if few.same is not None else PROBES[1]} samples only: what repeats must not depend on the "
+                "number of samples. Seed its random generator once"
             )
-        yield Draw(operation, few[1:], rows, kind, dtype)
+        axis = _batch_axis(i, few, many, name)
+        rows = few.shape[axis] // PROBES[0]
+        yield Draw(few.operation, few.shape[:axis] + few.shape[axis + 1 :], rows, kind, few.dtype, axis, rows, few.same)
 
 
-def kind_of(operation: str) -> Kind | None:
-    """Return how an operation's outcome is made from noise, None where it can't be."""
-    return _KINDS.get(operation)
-
-
-def draws_nothing(operation: str, arguments: Arguments, options: Options) -> bool:
-    """Tell whether an operation that could draw does not: attention without dropout, dropout, RReLU out of training."""
-    if "scaled_dot_product" in operation or "flash_attention" in operation or "efficient_attention" in operation:
-        # The share to drop is the only float between 0 and 1 that these take by position before the scale.
-        share = options.get("dropout_p", next((a for a in arguments if isinstance(a, float)), 0.0))
-        return bool(share == 0.0)
-    if operation.startswith("rrelu_with_noise"):
-        return not _argument(arguments, options, 4, "training", False)
-    # Without a word on training it drops.
-    return operation == "native_dropout" and _argument(arguments, options, 2, "train", None) is False
-
-
-def _argument(arguments: Arguments, options: Options, place: int, name: str, default: Any) -> Any:
-    return options.get(name, arguments[place] if len(arguments) > place else default)
-
-
-def _standard(z: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    return z
-
-
-def _normal_in_place(z: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    mean, std = _argument(arguments, options, 1, "mean", 0.0), _argument(arguments, options, 2, "std", 1.0)
-    return z if (mean, std) == (0.0, 1.0) else z * std + mean
-
-
-def _normal(z: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    mean, std = _argument(arguments, options, 0, "mean", 0.0), _argument(arguments, options, 1, "std", 1.0)
-    values: torch.Tensor = z * std + mean
-    return values
-
-
-def _uniform_in_place(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    low, high = _argument(arguments, options, 1, "from", 0.0), _argument(arguments, options, 2, "to", 1.0)
-    return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
-
-
-def _numbers(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    bounds = [a for a in arguments if isinstance(a, int | None)][:2]
-    low, high = bounds if len(bounds) == 2 else (0, *bounds, None)[:2]
-    if low is None or high is None or high - low > _WIDEST_RANGE:
-        raise ValueError(
-            f"an integer draw is made from noise of 23 bits, between two bounds at most {_WIDEST_RANGE:,} apart; got "
-            f"the bounds {low} and {high}. Give both, nearer to each other, or draw it outside the sampler"
+def _loop_advice(fewer: Record, more: Record) -> str:
+    if len(more.generators) > len(fewer.generators):
+        return (
+            f". It draws from {len(fewer.generators)} random generators for {PROBES[0]} samples and from "
+            f"{len(more.generators)} for {PROBES[1]}: one for each sample, such as the list generator=[...] of "
+            "diffusers. Give one generator, or none: generator=None"
         )
-    values: torch.Tensor = low + (u.double() * (high - low)).floor()
-    return values
+    return (
+        ". If it draws once a sample in a loop, draw for the batch: torch.randn(n, ...); numbers drawn until they are "
+        "accepted can't be taken from given noise"
+    )
 
 
-def _bernoulli(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    values: torch.Tensor = u < _argument(arguments, options, 1, "p", arguments[0])
-    return values
+def _batch_axis(i: int, few: Seen, many: Seen, name: str) -> int:
+    """Return along which axis a draw grows with the number of samples."""
+    found = (
+        f"{name!r} draws {few.operation} of shape {few.shape} for {PROBES[0]} samples and {many.shape} for "
+        f"{PROBES[1]} (as number {i})"
+    )
+    if len(few.shape) != len(many.shape):
+        raise ValueError(f"{found}: its number of axes changes. Draw it for each sample: torch.randn(n, ...)")
+    growing = [axis for axis, (a, b) in enumerate(zip(few.shape, many.shape, strict=True)) if a != b]
+    if not growing:
+        raise ValueError(
+            f"{found}: it is not drawn for each sample, and all samples of a batch would share it. Draw it for each "
+            "sample, or fix it outside the sampler"
+        )
+    if len(growing) > 1:
+        raise ValueError(
+            f"{found}: it grows along {len(growing)} axes, which leaves no numbers to one sample alone. Exactly one "
+            "axis may grow with n: draw torch.randn(n, ...)"
+        )
+    a, b = few.shape[growing[0]], many.shape[growing[0]]
+    if a * PROBES[1] != b * PROBES[0] or a % PROBES[0]:
+        raise ValueError(
+            f"{found}: its axis {growing[0]} does not grow in proportion to the samples, so that it is not drawn for "
+            "each sample alone. Draw n rows, or k * n rows for a fixed k"
+        )
+    return growing[0]
 
 
-def _bernoulli_in_place(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    values: torch.Tensor = u < _argument(arguments, options, 1, "p", 0.5)
-    return values
+def _is_made_of_others(func: Any) -> bool:
+    found: bool = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    return found
 
 
-def _exponential(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    values: torch.Tensor = -torch.log(u) / _argument(arguments, options, 1, "lambd", 1.0)
-    return values
+def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return an operation's arguments by name, with the defaults of its schema."""
+    schema = func._schema.arguments
+    found = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    return {**found, **{argument.name: value for argument, value in zip(schema, args, strict=False)}, **kwargs}
 
 
-def _log_normal(z: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    mean, std = _argument(arguments, options, 1, "mean", 1.0), _argument(arguments, options, 2, "std", 2.0)
-    return torch.exp(z * std + mean)
-
-
-def _cauchy(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    median, sigma = _argument(arguments, options, 1, "median", 0.0), _argument(arguments, options, 2, "sigma", 1.0)
-    values: torch.Tensor = median + sigma * torch.tan(math.pi * (u - 0.5))
-    return values
-
-
-def _geometric(u: torch.Tensor, arguments: Arguments, options: Options) -> torch.Tensor:
-    return torch.ceil(torch.log(u) / math.log1p(-_argument(arguments, options, 1, "p", None)))
-
-
-def _dropout(u: torch.Tensor, arguments: Arguments, options: Options) -> tuple[torch.Tensor, torch.Tensor]:
-    x, share = arguments[0], _argument(arguments, options, 1, "p", 0.5)
-    kept = u < 1 - share
-    return x * kept / (1 - share) if share < 1 else torch.zeros_like(x), kept
-
-
-_KINDS: dict[str, Kind] = {
-    "randn": Kind("normal", False, _standard),
-    "randn_like": Kind("normal", False, _standard),
-    "normal_": Kind("normal", False, _normal_in_place),
-    "normal": Kind("normal", False, _normal),
-    "rand": Kind("uniform", False, _standard),
-    "rand_like": Kind("uniform", False, _standard),
-    "uniform_": Kind("uniform", False, _uniform_in_place),
-    "exponential_": Kind("uniform", False, _exponential),
-    "randint": Kind("uniform", True, _numbers),
-    "randint_like": Kind("uniform", True, _numbers),
-    "random_": Kind("uniform", True, _numbers),
-    "log_normal_": Kind("normal", False, _log_normal),
-    "cauchy_": Kind("uniform", False, _cauchy),
-    "geometric_": Kind("uniform", True, _geometric),
-    "native_dropout": Kind("uniform", True, _dropout),
-    "bernoulli": Kind("uniform", True, _bernoulli),
-    "bernoulli_": Kind("uniform", True, _bernoulli_in_place),
-}
+def _device_of(arguments: Arguments) -> torch.device:
+    """Return the device that an operation draws on."""
+    tensors = (value.device for value in arguments.values() if isinstance(value, torch.Tensor))
+    device: torch.device = arguments.get("device") or next(tensors, torch.device("cpu"))
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device

@@ -222,7 +222,7 @@ class TorchGenerator:
                 "model takes these shapes there"
             )
             raise
-        return tuple(map(_widened, samples)) if isinstance(samples, tuple) else _widened(samples)
+        return _widened(samples)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, noise={self.noise})"
@@ -340,6 +340,8 @@ def _slopes_of(total: torch.Tensor, tensors: list[torch.Tensor], last: bool) -> 
 
 def _widened(samples: Any) -> Any:
     """Return half-precision samples in float32: a mean over their pixels would round to three digits."""
+    if isinstance(samples, tuple):
+        return tuple(map(_widened, samples))
     half = isinstance(samples, torch.Tensor) and samples.dtype in _HALF
     return samples.float() if half else samples
 

@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode_temporarily
 from torch.utils._pytree import tree_map_only
 
-from mcgen.adapters._draws import PROBES, Draw, Forward, Record, Watch, kind_of, main_output, matched
+from mcgen.adapters._draws import PROBES, Draw, Forward, Record, Watch, main_output, matched, watching
+from mcgen.adapters._laws import Arguments, kind_of
+from mcgen.adapters._random_state import own_random_state, random_states
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, modules_of
-from mcgen.arrays import as_numpy, leading_length
-from mcgen.designs import MonteCarlo
+from mcgen.adapters._trials import arranged, require_rows_apart, without_effect
+from mcgen.arrays import leading_length
 from mcgen.generators import name_of
 from mcgen.noise import NoiseSpec
 
@@ -40,9 +40,6 @@ PIPELINE_ADVICE = (
     'output_type="pt").images, modules=pipe.unet)'
 )
 
-_MOST_PROBED = 64
-# Of the greatest value: what the same kernels may differ by.
-_SAME = 1e-4
 # Torch's random state and the forward of the networks are of the process, not of the thread.
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -62,28 +59,31 @@ class CapturedGenerator(TorchGenerator):
         self.draws = draws
         self.sampler = sampler
         self._quiet = tuple(quiet)
-        blocks = tuple((f"{i} {draw.operation}", draw.block) for i, draw in enumerate(draws))
+        blocks = tuple((_name(i, draw), draw.block) for i, draw in enumerate(draws) if draw.same is None)
         double = any(draw.dtype in (torch.float64, torch.complex128) for draw in draws)
         super().__init__(self._sample, NoiseSpec(blocks, "float64" if double else "float32"), **options)
-        self._types = {self.dtype, *(draw.dtype for draw in draws)}
+        self._last_uses = {self.block_of(i): i for i in range(len(draws))}
+        self.types = {self.dtype, *(draw.dtype for draw in draws)}
         # Every draw is given in its own type: the networks' half precision must not round what is drawn in single.
         self.dtype = None
 
     def _sample(self, noise: TensorNoise, condition: object = None) -> Any:
-        names = [name for name, _ in self.noise.blocks]
-        # Lazy blocks are drawn at each access: the first one, which tells n, is kept.
-        first = noise if isinstance(noise, torch.Tensor) else noise[names[0]]
-        n = len(first)
+        # Lazy blocks are drawn at each access: the first, which tells n, and those that are used again are kept.
+        kept = {self.block_of(0): noise if isinstance(noise, torch.Tensor) else noise[self.block_of(0)]}
+        n = len(kept[self.block_of(0)])
 
         def block(i: int) -> torch.Tensor:
-            return first if i == 0 or isinstance(noise, torch.Tensor) else noise[names[i]]
+            name = self.block_of(i)
+            if name not in kept and not isinstance(noise, torch.Tensor):
+                kept[name] = noise[name]
+            return kept.pop(name) if self._last_uses[name] == i else kept[name]
 
         gradients = torch.is_grad_enabled()
         supply = _Supply(self.draws, block, n, str(self.name), gradients)
         with (
             _ONE_AT_A_TIME,
-            torch.random.fork_rng(devices=_cuda_devices()),
-            supply,
+            own_random_state(),
+            watching(supply),
             _Follow(supply) if gradients else nullcontext(),
             _forwards_wrapped(self._quiet, supply.unwatched),
         ):
@@ -91,88 +91,32 @@ class CapturedGenerator(TorchGenerator):
         supply.require_all_used()
         return samples
 
+    def block_of(self, number: int) -> str:
+        """Return the name of the block of noise of a draw: its own, or that of the draw whose numbers it uses."""
+        same = self.draws[number].same
+        return _name(number, self.draws[number]) if same is None else self.block_of(same)
+
     def describe(self, *, effects: bool = False, condition: object = None) -> str:
         """Return what the sampler draws, a line each: operation, shape for one sample, law, and how it is used.
 
         Parameters
         ----------
         effects : bool
-            Also try which draws have an effect, by two runs of the sampler for every 64 draws.
+            Also try which draws have an effect, by a few runs of the sampler for every 64 draws.
         condition : object, optional
             For those runs.
         """
-        inert = self._inert(condition) if effects else set()
+        inert = without_effect(self, condition) if effects else set()
         lines = [f"{self.name}: {len(self.draws)} draws, {self.noise.dimension:,} numbers a sample"]
         for i, draw in enumerate(self.draws):
             words = [f"{i:>4} {draw.operation:<13} {draw.block}"]
-            words += [f"{draw.rows} rows a sample"] if draw.rows > 1 else []
-            words += ["replayed, not steered"] if draw.kind.iid else []
+            words += [f"batch axis {draw.axis}"] if draw.axis else []
+            words += [f"{draw.rows} rows a sample{_order(draw)}"] if draw.rows > 1 else []
+            words += ["replayed, not steered"] if draw.kind.iid and draw.same is None else []
+            words += [f"same numbers as draw {draw.same}"] if draw.same is not None else []
             words += ["no effect on the samples"] if i in inert else []
             lines.append(", ".join(words))
         return "\n".join(lines)
-
-    def _inert(self, condition: object) -> set[int]:
-        """Return which draws have no effect: of n samples, sample i gets another draw i, and must change."""
-        found: set[int] = set()
-        for first in range(0, len(self.draws), _MOST_PROBED):
-            tried = range(first, min(first + _MOST_PROBED, len(self.draws)))
-            n = max(2, len(tried))
-            noise = {name: block[:, 0].copy() for name, block in self._probe(n).items()}
-            before = _parts(self._given(noise, condition))
-            for row, i in enumerate(tried):
-                name, _ = self.noise.blocks[i]
-                noise[name][row] = _other(noise[name][row], self.draws[i])
-            after = _parts(self._given(noise, condition))
-            found |= {
-                i
-                for row, i in enumerate(tried)
-                if all(np.array_equal(b[row], a[row]) for b, a in zip(before, after, strict=True))
-            }
-        return found
-
-    def _probe(self, n: int) -> dict[str, Any]:
-        drawn = MonteCarlo().draw(self.noise, n, seed=0, stream=("probe",))
-        return dict(drawn) if isinstance(drawn, Mapping) else {self.noise.blocks[0][0]: drawn}
-
-    def _given(self, noise: dict[str, Any], condition: object) -> Any:
-        return self(noise if len(self.noise.blocks) > 1 else next(iter(noise.values())), condition)
-
-    def require_rows_apart(self, condition: object) -> None:
-        """Refuse a sampler that draws unseen, or in which a sample depends on the batch that it is in."""
-        noise = {name: block[:, 0].copy() for name, block in self._probe(3).items()}
-        first, again = (_parts(self._given(noise, condition)) for _ in range(2))
-        if (gap := _gap(first, again)) > _SAME:
-            raise ValueError(
-                f"{self.name!r} gives other samples of the same noise ({gap:.2g} of the greatest value): it draws "
-                "numbers of its own outside torch (numpy, random); draw them by torch, or pass them in"
-            )
-        ends = {name: block.copy() for name, block in noise.items()}
-        for i, (name, _) in enumerate(self.noise.blocks):
-            for end in (0, -1):
-                ends[name][end] = _other(noise[name][end], self.draws[i])
-        middle = slice(1, -1)
-        others = _parts(self._given(ends, condition))
-        if (gap := _gap([part[middle] for part in first], [part[middle] for part in others])) > _SAME:
-            raise ValueError(
-                f"in {self.name!r} the noise of one sample reaches others (they changed by {gap:.2g} of the greatest "
-                "value): it shares draws between the samples of a batch, normalizes over it, or adapts its steps to "
-                "it, or a network is in training mode; an interval would not cover. Sample one by one in it, or use a "
-                "sampler whose samples are independent; call a network's .eval(), and name it in modules="
-            )
-        fewer = _parts(self._given({name: block[1:] for name, block in noise.items()}, condition))
-        if (gap := _gap([part[1:] for part in first], fewer)) > self._same_in_other_batch:
-            raise ValueError(
-                f"in {self.name!r} a sample depends on its place in the batch or on the number of samples (it changed "
-                f"by {gap:.2g} of the greatest value when the first of 3 was left out): it divides by n, mixes "
-                "neighbours, or adds numbers by their place, such as those of numpy by a fixed seed; an interval "
-                "would not cover. Make each sample of its own noise alone; draw what is random by torch"
-            )
-
-    @property
-    def _same_in_other_batch(self) -> float:
-        """Other numbers of samples run by other kernels, which round elsewhere, step by step."""
-        floating = [t for t in self._types if t is not None and (t.is_floating_point or t.is_complex)]
-        return max([0.01, *(16 * torch.finfo(t).eps for t in floating)])
 
 
 def capture(
@@ -239,33 +183,61 @@ def capture(
     name = name or name_of(sampler)
     modules = modules_of(modules)
     _require_sampler(sampler, condition, name)
-    records = [_record(sampler, n, condition, modules, name) for n in PROBES]
-    draws = tuple(matched([record.seen for record in records], name))
+    fewer, more = (_record(sampler, n, condition, modules, name) for n in PROBES)
+    draws = tuple(matched(fewer, more, name))
     if not draws:
         raise ValueError(
             f"{name!r} draws no random numbers by torch: there is nothing to steer; use from_torch. Those of numpy and "
             "jax are not seen: take them as an argument, mcgen.as_generator(function, noise=shape)"
         )
-    quiet = dict.fromkeys(records[-1].quiet(modules))
-    captured = CapturedGenerator(sampler, draws, quiet=quiet, device=device, modules=modules, name=name)
-    captured.require_rows_apart(condition)
+    quiet = dict.fromkeys(more.quiet(modules))
+
+    def make(draws: tuple[Draw, ...]) -> CapturedGenerator:
+        return CapturedGenerator(sampler, draws, quiet=quiet, device=device, modules=modules, name=name)
+
+    captured = make(arranged(make, draws, condition))
+    require_rows_apart(captured, condition)
     return captured
+
+
+def _name(number: int, draw: Draw) -> str:
+    return f"{number} {draw.operation}"
+
+
+def _order(draw: Draw) -> str:
+    if draw.rounds == draw.rows:
+        return ""
+    return ", sample by sample" if draw.rounds == 1 else f", in {draw.rounds} rounds of the samples"
 
 
 class _Supply(Watch):  # type: ignore[no-untyped-call]
     def __init__(
         self, draws: tuple[Draw, ...], block: Callable[[int], torch.Tensor], n: int, name: str, gradients: bool
     ) -> None:
-        super().__init__()
+        super().__init__(name)
         self._draws, self._block, self._n, self._name, self._gradients = draws, block, n, name, gradients
-        self._made = 0
         self.steered: list[Callable[[], torch.Tensor]] = []
 
-    def drawn(self, operation: str, out: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        i, self._made = self._made, self._made + 1
-        expected = self._draws[i] if i < len(self._draws) else None
-        shape = None if expected is None else (expected.rows * self._n, *expected.shape)
+    def drawn(self, operation: str, out: Any, arguments: Arguments, same: int | None) -> Any:
+        i = self.made - 1
         main = main_output(out)
+        expected = self._expected(i, operation, main, same)
+        noise = self._block(i).to(device=main.device)
+
+        def outcome() -> Any:
+            return expected.outcome(noise, arguments)
+
+        if self._gradients and not expected.kind.iid:
+            self._require_gradient(i, expected)
+            self.steered.append(outcome)
+        if isinstance(out, tuple):
+            return tuple(part.copy_(values) for part, values in zip(out, outcome(), strict=True))
+        return out.copy_(outcome())
+
+    def _expected(self, i: int, operation: str, main: torch.Tensor, same: int | None) -> Draw:
+        """Return the draw that came as number i when the sampler was captured, or refuse another one."""
+        expected = self._draws[i] if i < len(self._draws) else None
+        shape = None if expected is None else expected.shape_for(self._n)
         if expected is None or operation != expected.operation or tuple(main.shape) != shape:
             wanted = "no more draws" if expected is None else f"{expected.operation} of shape {shape}"
             raise ValueError(
@@ -273,22 +245,26 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
                 "when it was captured: what it draws changes from call to call (a rejection loop, an adaptive step?), "
                 "and can't be steered. Fix its number of steps"
             )
-        noise = self._block(i).to(device=main.device)
+        if same != expected.same:
+            raise ValueError(
+                f"{self._name!r} draws {operation} (as number {i}) from {_source(same)}, where it came from "
+                f"{_source(expected.same)} when it was captured: which random numbers repeat must not change from call "
+                "to call or with the condition. Seed its random generators in the same places at every call"
+            )
+        return expected
 
-        def outcome() -> Any:
-            return expected.outcome(noise, arguments, options)
-
-        if self._gradients and not expected.kind.iid:
-            if not torch.is_grad_enabled():
-                raise ValueError(
-                    f"{self._name!r} draws {operation} (as number {i}) under torch.no_grad, where gradients can't "
-                    "follow. Capture its undecorated function, such as type(pipe).__call__.__wrapped__ of a pipeline "
-                    'with output_type="pt", or estimate without gradients'
-                )
-            self.steered.append(outcome)
-        if isinstance(out, tuple):
-            return tuple(part.copy_(values) for part, values in zip(out, outcome(), strict=True))
-        return out.copy_(outcome())
+    def _require_gradient(self, i: int, expected: Draw) -> None:
+        if not expected.kind.smooth:
+            raise ValueError(
+                f"{self._name!r} draws {expected.operation} (as number {i}), which is made by an inverse distribution "
+                "function of scipy, where gradients can't follow. Estimate without gradients"
+            )
+        if not torch.is_grad_enabled():
+            raise ValueError(
+                f"{self._name!r} draws {expected.operation} (as number {i}) under torch.no_grad, where gradients can't "
+                "follow. Capture its undecorated function, such as type(pipe).__call__.__wrapped__ of a pipeline "
+                'with output_type="pt", or estimate without gradients'
+            )
 
     def unwatched(self, module: torch.nn.Module, forward: Forward) -> Forward:
         """Return the forward of a module that draws nothing, run outside the mode and refused if it does draw."""
@@ -298,11 +274,10 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
             if _get_current_dispatch_mode() is not self:
                 return forward(*arguments, **options)
             with _pop_mode_temporarily():
-                before = _random_states()
+                before = random_states()
                 outputs = forward(*arguments, **options)
-                still = all(map(torch.equal, before, _random_states()))
                 # The state is the process's: it may have been another thread that drew.
-                drew = not still and _draws_itself(forward, arguments, options)
+                drew = random_states() != before and _draws_itself(forward, arguments, options)
             if drew:
                 raise ValueError(
                     f"{type(module).__name__} drew random numbers inside {self._name!r}, and none when it was "
@@ -315,9 +290,9 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
 
     def require_all_used(self) -> None:
         """Refuse a run that drew less than was captured."""
-        if self._made < len(self._draws):
+        if self.made < len(self._draws):
             raise ValueError(
-                f"{self._name!r} made {self._made} draws, where {len(self._draws)} came when it was captured: what it "
+                f"{self._name!r} made {self.made} draws, where {len(self._draws)} came when it was captured: what it "
                 "draws changes from call to call, and can't be steered. Fix its number of steps"
             )
 
@@ -347,7 +322,7 @@ class _Follow(TorchFunctionMode):
 def _draws_itself(forward: Forward, arguments: tuple[Any, ...], options: dict[str, Any]) -> bool:
     """Tell whether a forward draws, by a repetition that leaves what it was given alone."""
     arguments, options = tree_map_only(torch.Tensor, torch.clone, (arguments, options))
-    with torch.no_grad(), Record() as record:
+    with torch.no_grad(), watching(Record("")) as record:
         forward(*arguments, **options)
     return bool(record.seen)
 
@@ -370,19 +345,18 @@ def _forwards_wrapped(
                 module.__dict__["forward"] = forward
 
 
-def _random_states() -> list[torch.Tensor]:
-    cuda = torch.cuda.default_generators if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    return [generator.get_state() for generator in (torch.default_generator, *cuda)]
+def _source(same: int | None) -> str:
+    return "fresh random numbers" if same is None else f"the random numbers of draw {same}"
 
 
 def _record(sampler: Sampler, n: int, condition: object, modules: tuple[torch.nn.Module, ...], name: str) -> Record:
-    record = Record()
+    record = Record(name)
     every = [part for module in modules for part in module.modules()]
     with (
         _ONE_AT_A_TIME,
         torch.no_grad(),
-        torch.random.fork_rng(devices=_cuda_devices()),
-        record,
+        own_random_state(),
+        watching(record),
         _forwards_wrapped(every, record.noted),
     ):
         try:
@@ -433,27 +407,3 @@ def _require_samples(samples: Any, n: int, name: str) -> None:
             f"{name!r} returned {found} samples where {n} were asked for; make n of them: sampler(n, condition) got "
             f"n={n}"
         )
-
-
-def _parts(samples: Any) -> list[NDArray[np.float64]]:
-    """Return samples, of each array of a tuple, as rows of real numbers."""
-    arrays = [as_numpy(part) for part in (samples if isinstance(samples, tuple) else (samples,))]
-    flat = [array.reshape(len(array), -1) for array in arrays]
-    return [np.hstack([rows.real, rows.imag]).astype(np.float64) for rows in flat]
-
-
-def _gap(before: list[NDArray[np.float64]], after: list[NDArray[np.float64]]) -> float:
-    """Return the greatest change, as a share of the greatest value of its part."""
-    gaps = [0.0]
-    for b, a in zip(map(np.nan_to_num, before), map(np.nan_to_num, after), strict=True):
-        gaps.append(float(np.abs(a - b).max(initial=0.0)) / (float(np.abs(b).max(initial=0.0)) or 1.0))
-    return max(gaps)
-
-
-def _other(noise: Any, draw: Draw) -> Any:
-    """Return other noise of the same law, or louder: -3z, or u moved on by a half, which changes integers and masks."""
-    return -3 * noise if draw.kind.law == "normal" else (noise + 0.5) % 1
-
-
-def _cuda_devices() -> list[int]:
-    return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -229,7 +229,7 @@ def _changing(n: int, condition: object) -> torch.Tensor:
         (lambda n, c: torch.randn(n, 4) - torch.randn(n, 4).mean(dim=0), "the noise of one sample reaches others"),
         (lambda n, c: sum(torch.randn(n, 4) for _ in range(n)), "made 2 draws for 2 samples and 3 for 3"),
         (lambda n, c: sum(torch.randn(n, 4) for _ in range(n)), "once a sample in a loop, draw for the batch"),
-        (lambda n, c: torch.randn(4, n).T, "The batch axis must come first"),
+        (lambda n, c: torch.randn(n, 4) * torch.randn(1, 4), "all samples of a batch would share it"),
         (lambda n, c: torch.randn(n + 1, 4), "returned 3 samples where 2 were asked for; make n of them"),
         (lambda n, c: torch.zeros(n, 2), "Those of numpy and jax are not seen: .*mcgen.as_generator"),
         (lambda n, c: torch.randn(n, 1).random_(), "at most 65,536 apart; got the bounds 0 and None"),

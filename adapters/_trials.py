@@ -1,0 +1,228 @@
+"""Trials of a captured sampler: whose noise reaches which samples.
+
+The noise of one sample is replaced and the samples are compared with those before. In one batch of the same kernels
+the samples of the others must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mcgen.adapters._draws import Draw
+from mcgen.adapters._random_state import another_seed
+from mcgen.arrays import as_numpy
+from mcgen.designs import MonteCarlo
+from mcgen.noise import Law
+
+if TYPE_CHECKING:
+    from mcgen.adapters.captured import CapturedGenerator
+
+Draws = tuple[Draw, ...]
+Rows = list[NDArray[np.float64]]
+
+# Draws whose effect is tried in one batch, each on a sample of its own.
+_MOST_TRIED = 64
+# Largest change, as a share of the greatest value, that rounding makes between two batches of the same kernels.
+_SAME = 1e-4
+# Largest number of samples for which the order of a draw's rows is tried.
+_MOST_SAMPLES = 64
+
+_MOVES: dict[Law, tuple[Callable[[Any], Any], ...]] = {
+    "normal": (lambda z: -3 * z, lambda z: 8 + np.abs(z), lambda z: -8 - np.abs(z)),
+    "uniform": (lambda u: (u + 0.5) % 1, lambda u: 1 - (u + 1) / 1024, lambda u: (u + 1) / 1024),
+}
+"""Other noise of the same law, or louder: the first changes integers and masks, the others pass most thresholds."""
+
+
+def arranged(make: Callable[[Draws], CapturedGenerator], draws: Draws, condition: object) -> Draws:
+    """Return draws with several rows a sample in the order in which the sampler uses the rows.
+
+    Raises
+    ------
+    ValueError
+        If no order gives each sample rows of its own.
+    """
+    alike: dict[object, list[int]] = {}
+    for i, draw in enumerate(draws):
+        if draw.rows > 1 and draw.same is None:
+            alike.setdefault((draw.rows, draw.shape, draw.axis), []).append(i)
+    # Draws of one shape mostly have one order: a loop draws them.
+    for numbers in alike.values():
+        found = _in_order(make, draws, numbers, condition)
+        for number in numbers if found is None else ():
+            draws = _in_order(make, draws, [number], condition) or _refuse_order(make(draws), number)
+        draws = found or draws
+    return draws
+
+
+def _in_order(
+    make: Callable[[Draws], CapturedGenerator], draws: Draws, numbers: list[int], condition: object
+) -> Draws | None:
+    """Return some draws in the order that keeps the samples apart, None if there is none."""
+    rows = draws[numbers[0]].rows
+    divisors = [rounds for rounds in range(1, rows + 1) if rows % rounds == 0]
+    # With this many samples no order is another one by chance, even if a sample uses only a part of its rows.
+    n = next((n for n in range(3, _MOST_SAMPLES) if all(d % n != 1 for d in divisors[1:])), _MOST_SAMPLES)
+    for rounds in sorted(divisors, key=lambda rounds: (rounds not in (1, rows), -rounds)):
+        tried = _changed(draws, numbers, partial(replace, rounds=rounds))
+        apart, seen = _tried(make(tried), numbers, n, condition)
+        if apart and seen:
+            return tried
+        if apart:
+            # The order can't be seen. Independent noise has the right law in every order, whatever the design.
+            return _changed(draws, numbers, lambda draw: replace(draw, kind=replace(draw.kind, iid=True)))
+    return None
+
+
+def _changed(draws: Draws, numbers: list[int], change: Callable[[Draw], Draw]) -> Draws:
+    """Return draws of which some, and those that use their numbers, are changed."""
+    return tuple(change(draw) if i in numbers or draw.same in numbers else draw for i, draw in enumerate(draws))
+
+
+def _tried(captured: CapturedGenerator, numbers: list[int], n: int, condition: object) -> tuple[bool, bool]:
+    """Return whether other noise for a sample leaves the others alone, and whether each sample's changes it."""
+    noise = _probe(captured, n)
+    before = _rows(_given(captured, noise, condition))
+    seen = set()
+    for way in range(len(_MOVES["normal"])):
+        for i in range(n):
+            after = _after(captured, noise, {i: numbers}, way, condition)
+            others = [j for j in range(n) if j != i]
+            if gap(_of(before, others), _of(after, others)) > _SAME:
+                return False, True
+            if not _equal(_of(before, [i]), _of(after, [i])):
+                seen.add(i)
+    return True, len(seen) == n
+
+
+def _after(
+    captured: CapturedGenerator,
+    noise: dict[str, NDArray[Any]],
+    moves: Mapping[int, list[int]],
+    way: int,
+    condition: Any,
+) -> Rows:
+    """Return the samples after a move of the noise; those before it, where the noise is louder than a sampler takes."""
+    try:
+        return _rows(_given(captured, _moved(captured, noise, moves, way), condition))
+    except Exception:
+        if way == 0:
+            raise
+        return _rows(_given(captured, noise, condition))
+
+
+def _refuse_order(captured: CapturedGenerator, number: int) -> Draws:
+    draw = captured.draws[number]
+    raise ValueError(
+        f"in {captured.name!r} the noise of one sample reaches others: draw {number}, {draw.operation}, has "
+        f"{draw.rows} rows a sample along its batch axis. Neither sample after sample nor all samples round after "
+        "round gives each sample rows of its own. The sampler mixes the samples of a batch, or shares draws between "
+        f"them; an interval would not cover. Draw torch.randn(n, {draw.rows}, ...), and keep the samples apart"
+    )
+
+
+def without_effect(captured: CapturedGenerator, condition: object) -> set[int]:
+    """Return which draws have no effect: of n samples, sample i gets another draw i, and must change."""
+    left = [i for i, draw in enumerate(captured.draws) if draw.same is None]
+    for way in range(len(_MOVES["normal"])):
+        still: list[int] = []
+        for first in range(0, len(left), _MOST_TRIED):
+            tried = left[first : first + _MOST_TRIED]
+            noise = _probe(captured, max(2, len(tried)))
+            before = _rows(_given(captured, noise, condition))
+            moves = {row: [number] for row, number in enumerate(tried)}
+            after = _after(captured, noise, moves, way, condition)
+            still += [number for row, number in enumerate(tried) if _equal(_of(before, [row]), _of(after, [row]))]
+        left = still
+    return set(left)
+
+
+def require_rows_apart(captured: CapturedGenerator, condition: object) -> None:
+    """Refuse a sampler that draws unseen, or in which a sample depends on the batch that it is in."""
+    noise = _probe(captured, 3)
+    first = _rows(_given(captured, noise, condition))
+    with another_seed():
+        again = _rows(_given(captured, noise, condition))
+    if (found := gap(first, again)) > _SAME:
+        raise ValueError(
+            f"{captured.name!r} gives other samples of the same noise ({found:.2g} of the greatest value): it draws "
+            "numbers of its own outside torch (numpy, random), or in another thread, where capture sees no draw. Draw "
+            "them by torch in the thread that calls the sampler, or pass them in"
+        )
+    every = [i for i, draw in enumerate(captured.draws) if draw.same is None]
+    others = _after(captured, noise, {0: every, 2: every}, 0, condition)
+    if (found := gap(_of(first, [1]), _of(others, [1]))) > _SAME:
+        raise ValueError(
+            f"in {captured.name!r} the noise of one sample reaches others (they changed by {found:.2g} of the greatest "
+            "value): it shares draws between the samples of a batch, normalizes over it, or adapts its steps to "
+            "it, or a network is in training mode; an interval would not cover. Sample one by one in it, or use a "
+            "sampler whose samples are independent; call a network's .eval(), and name it in modules="
+        )
+    fewer = _rows(_given(captured, {name: block[1:] for name, block in noise.items()}, condition))
+    if (found := gap(_of(first, [1, 2]), fewer)) > _same_in_other_batch(captured):
+        raise ValueError(
+            f"in {captured.name!r} a sample depends on its place in the batch or on the number of samples (it changed "
+            f"by {found:.2g} of the greatest value when the first of 3 was left out): it divides by n, mixes "
+            "neighbours, or adds numbers by their place, such as those of numpy by a fixed seed or of another "
+            "thread; an interval would not cover. Make each sample of its own noise alone; draw what is random by torch"
+        )
+
+
+def _same_in_other_batch(captured: CapturedGenerator) -> float:
+    """Return the change that other kernels for another number of samples make, which round elsewhere step by step."""
+    floating = [t for t in captured.types if t is not None and (t.is_floating_point or t.is_complex)]
+    return max([0.01, *(16 * torch.finfo(t).eps for t in floating)])
+
+
+def _probe(captured: CapturedGenerator, n: int) -> dict[str, NDArray[Any]]:
+    drawn = MonteCarlo().draw(captured.noise, n, seed=0, stream=("probe",))
+    blocks = drawn if isinstance(drawn, Mapping) else {captured.noise.blocks[0][0]: drawn}
+    return {name: block[:, 0].copy() for name, block in blocks.items()}
+
+
+def _given(captured: CapturedGenerator, noise: dict[str, NDArray[Any]], condition: object) -> Any:
+    return captured(noise if len(noise) > 1 else next(iter(noise.values())), condition)
+
+
+def _moved(
+    captured: CapturedGenerator, noise: dict[str, NDArray[Any]], moves: Mapping[int, Iterable[int]], way: int
+) -> dict[str, NDArray[Any]]:
+    """Return noise in which some samples, the keys of `moves`, have other noise for some draws."""
+    found = {name: block.copy() for name, block in noise.items()}
+    for sample, numbers in moves.items():
+        for number in numbers:
+            block = found[captured.block_of(number)]
+            block[sample] = _MOVES[captured.draws[number].kind.law][way](block[sample])
+    return found
+
+
+def _rows(samples: Any) -> Rows:
+    """Return samples, of each array of nested tuples, as rows of real numbers."""
+    if isinstance(samples, tuple):
+        return [rows for part in samples for rows in _rows(part)]
+    array = as_numpy(samples)
+    flat = array.reshape(len(array), -1)
+    return [np.hstack([flat.real, flat.imag]).astype(np.float64)]
+
+
+def _of(parts: Rows, samples: list[int]) -> Rows:
+    return [part[samples] for part in parts]
+
+
+def _equal(before: Rows, after: Rows) -> bool:
+    return all(np.array_equal(b, a, equal_nan=True) for b, a in zip(before, after, strict=True))
+
+
+def gap(before: Rows, after: Rows) -> float:
+    """Return the greatest change, as a share of the greatest value of its part."""
+    gaps = [0.0]
+    for b, a in zip(map(np.nan_to_num, before), map(np.nan_to_num, after), strict=True):
+        gaps.append(float(np.abs(a - b).max(initial=0.0)) / (float(np.abs(b).max(initial=0.0)) or 1.0))
+    return max(gaps)
