@@ -50,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt "setuptools>=77" torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,docs]"
 	# Samplers to test against; what they ask for would bring another torch.
-	$(BIN)/python -m pip install -q -c constraints.txt --no-deps azula torchcfm torchdiffeq POT
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps azula torchcfm torchdiffeq torchsde trampoline boltons POT
 	touch $@
 
 clean:
