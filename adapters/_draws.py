@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -84,7 +84,7 @@ class Draw:
         elif self.dtype in (torch.float16, torch.bfloat16) and self.kind.family == "uniform":
             # Rounding would reach 1, which no uniform noise is.
             noise = noise.clamp(max=1 - torch.finfo(self.dtype).eps / 2)
-        return self.kind.outcome(noise.movedim(0, self.axis), arguments)
+        return self.kind.outcome(noise.movedim(0, self.axis) if self.axis else noise, arguments)
 
 
 class Seen(NamedTuple):
@@ -271,16 +271,23 @@ def _batch_axis(i: int, few: Seen, many: Seen, name: str) -> int:
     return growing[0]
 
 
+@lru_cache
 def _is_made_of_others(func: Any) -> bool:
     found: bool = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
     return found
 
 
+@lru_cache
+def _schema_of(func: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the names of an operation's arguments, in order, and the defaults of those that have one."""
+    arguments = func._schema.arguments
+    defaults = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
+    return tuple(argument.name for argument in arguments), defaults
+
+
 def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return an operation's arguments by name, with the defaults of its schema."""
-    schema = func._schema.arguments
-    found = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
-    return {**found, **{argument.name: value for argument, value in zip(schema, args, strict=False)}, **kwargs}
+    names, defaults = _schema_of(func)
+    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
 
 
 def _device_of(arguments: Arguments) -> torch.device:

@@ -23,6 +23,10 @@ _CPU_BYTES, _CPU_LEFT, _CPU_ARRAY, _ARRAY_LENGTH = 5056, slice(8, 12), slice(24,
 _CUDA_BYTES, _CUDA_SEED, _CUDA_OFFSET = 16, slice(0, 8), slice(8, 16)
 
 
+_Place = tuple[Hashable, int, int]
+"""Random numbers: an array's name, the first place, and the place after the last."""
+
+
 class _Begun(NamedTuple):
     number: int
     words: str
@@ -54,7 +58,8 @@ class Repeats:
         first = self._begun.setdefault(before, draw)
         if first is not draw and first.made == draw.made:
             return first.number
-        other = first if first is not draw else self._overlapping(before, after)
+        places = list(_places(before, after))
+        other = first if first is not draw else self._overlapping(places)
         if other is not None:
             raise ValueError(
                 f"{self._name!r} draws {draw.words} (as number {number}) from random numbers that draw {other.number}, "
@@ -62,12 +67,12 @@ class Repeats:
                 "may share their numbers if operation, shape, type, memory layout and settings are equal; others "
                 "depend on each other in ways that can't be repeated. Seed once, or draw once and use the result twice"
             )
-        for array, low, high in _places(before, after):
+        for array, low, high in places:
             self._taken.setdefault(array, []).append((low, high, draw))
         return None
 
-    def _overlapping(self, before: bytes, after: bytes) -> _Begun | None:
-        for array, low, high in _places(before, after):
+    def _overlapping(self, places: list[_Place]) -> _Begun | None:
+        for array, low, high in places:
             for begin, end, draw in self._taken.get(array, ()):
                 if low < end and begin < high:
                     return draw
@@ -90,8 +95,8 @@ def _hashable(value: Any) -> Hashable:
     return found
 
 
-def _places(before: bytes, after: bytes) -> Iterator[tuple[Hashable, int, int]]:
-    """Yield the random numbers between two states: an array's name, first place, and place after the last."""
+def _places(before: bytes, after: bytes) -> Iterator[_Place]:
+    """Yield the random numbers between two states."""
     (first, low), (last, high) = _place(before), _place(after)
     if first == last:
         yield first, low, high

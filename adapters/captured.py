@@ -130,8 +130,10 @@ def capture(
     """Take a sampler that draws its own noise as a generator, unmodified.
 
     The sampler is run six times, for 2 or 3 samples: to see what it draws, that it draws nothing else, and that a
-    sample depends on its own noise alone. While it runs, torch's random state is its own and is set back afterwards;
-    that state is the process's, so let no other thread draw by torch meanwhile, whose numbers would come again.
+    sample depends on its own noise alone. Where a draw has several rows a sample, some ten more runs of a few samples
+    find the order of the rows. While it runs, torch's random state is its own and is set back afterwards. That state is
+    the process's: let no other thread draw by torch meanwhile, as its numbers would come again. Draws that the sampler
+    makes in threads of its own are not seen, and are refused where they change the samples.
 
     Parameters
     ----------
@@ -150,17 +152,19 @@ def capture(
     Returns
     -------
     CapturedGenerator
-        Its noise has a block for every draw, in order: normal and uniform draws are steered by designs; integers, masks
-        and the like become uniform blocks that are independent whatever the design. `describe` tells what was found.
+        Its noise has a block for every draw, in order. Normal and uniform draws, and those that increase with a uniform
+        number (gamma, beta, Poisson, ...), are steered by designs. Integers, masks and categories become uniform blocks
+        that are independent whatever the design. A draw that uses the random numbers of an earlier one, because the
+        sampler seeds a random generator again, shares its block. `describe` tells what was found.
 
     Raises
     ------
     TypeError
         If it can't be called as ``sampler(n, condition)``, or returns no samples.
     ValueError
-        If it draws nothing, draws what can't be steered (multinomial, permutations, ...), draws that are not for each
-        sample, other draws from call to call, or outside torch; or if a sample depends on the noise of another, its
-        place or their number.
+        If it draws nothing; draws what can't be steered (permutations, ...); makes draws that are not for each sample;
+        uses random numbers again in another way; draws otherwise from call to call, outside torch, or in another
+        thread; or if a sample depends on the noise of another, its place or their number.
 
     Examples
     --------
