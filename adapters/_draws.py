@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mcgen.adapters._laws import Arguments, Kind, draws_nothing, kind_of
-from mcgen.adapters._random_state import default_generator, state_of
+from mcgen.adapters._random_state import state_of, state_on
 from mcgen.adapters._repeats import Repeats
 from mcgen.noise import Block, Shape
 
@@ -122,14 +122,14 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = arguments.get("generator")
         if given is not None and given not in self.generators:
             self.generators[given] = given.get_state()
-        generator = given if given is not None else default_generator(_device_of(arguments))
-        before = state_of(generator)
+        state = partial(state_on, _device_of(arguments)) if given is None else partial(state_of, given)
+        before = state()
         out = func(*args, **kwargs)
         main, same = main_output(out), None
         if isinstance(main, torch.Tensor):
             if main.numel() == 0:
                 return out
-            same = self._repeats.earlier(self.made, operation, main, arguments, before, state_of(generator))
+            same = self._repeats.earlier(self.made, operation, main, arguments, before, state())
         self.made += 1
         return self.drawn(operation, out, arguments, same)
 
@@ -255,7 +255,8 @@ def _batch_axis(i: int, few: Seen, many: Seen, name: str) -> int:
     if not growing:
         raise ValueError(
             f"{found}: it is not drawn for each sample, and all samples of a batch would share it. Draw it for each "
-            "sample, or fix it outside the sampler"
+            "sample, or fix it outside the sampler; a seed of a random generator is fixed by a number, such as "
+            "noise_sampler_seed=0 of diffusers"
         )
     if len(growing) > 1:
         raise ValueError(

@@ -180,9 +180,13 @@ def _dirichlet(u: torch.Tensor, a: Arguments) -> torch.Tensor:
     shapes = a["self"]
     if shapes.shape[-1] == 2:
         first = _inverse(lambda p, k, m: special.betaincinv(k, m, p), u[..., 0], shapes[..., 0], shapes[..., 1])
-        return torch.stack([first, 1 - first], dim=-1)
-    # Independent gamma numbers over their sum.
-    return _inverse(_log_gamma_quantile, u, shapes).softmax(dim=-1)
+        values = torch.stack([first, 1 - first], dim=-1)
+    else:
+        # Independent gamma numbers over their sum.
+        values = _inverse(_log_gamma_quantile, u, shapes).softmax(dim=-1)
+    # As torch does: no share is 0 or 1.
+    limits = torch.finfo(shapes.dtype)
+    return values.clamp(min=limits.tiny, max=1 - limits.eps / 2)
 
 
 def _least(quantile: Any, distribution: Callable[[Any], Any], p: Any) -> Any:

@@ -42,19 +42,19 @@ def random_states() -> list[bytes]:
     return [state_of(generator) for generator in _default_generators()]
 
 
-def state_of(generator: torch.Generator | None) -> bytes:
-    """Return the state of a random generator, nothing of an unknown one."""
-    return b"" if generator is None else generator.get_state().numpy().tobytes()
+def state_of(generator: torch.Generator) -> bytes:
+    """Return the state of a random generator."""
+    return generator.get_state().numpy().tobytes()
 
 
-def default_generator(device: torch.device) -> torch.Generator | None:
-    """Return the process's random generator for a device, None where it is not known."""
+def state_on(device: torch.device) -> bytes:
+    """Return the state of the process's random generator for a device, nothing of a device that has none."""
     if device.type == "cpu":
-        return torch.default_generator
+        return state_of(torch.default_generator)
     if device.type == "cuda":
-        found: torch.Generator = torch.cuda.default_generators[device.index or 0]
-        return found
-    return None
+        return state_of(torch.cuda.default_generators[device.index or 0])
+    get_state = getattr(getattr(torch, device.type, None), "get_rng_state", None)
+    return b"" if get_state is None else get_state().numpy().tobytes()
 
 
 def _default_generators() -> list[torch.Generator]:

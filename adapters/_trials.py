@@ -177,8 +177,9 @@ def require_rows_apart(captured: CapturedGenerator, condition: object) -> None:
 
 def _same_in_other_batch(captured: CapturedGenerator) -> float:
     """Return the change that other kernels for another number of samples make, which round elsewhere step by step."""
-    floating = [t for t in captured.types if t is not None and (t.is_floating_point or t.is_complex)]
-    return max([0.01, *(16 * torch.finfo(t).eps for t in floating)])
+    types = {draw.dtype for draw in captured.draws}
+    types |= {parameter.dtype for module in captured.modules for parameter in module.parameters()}
+    return max([0.01, *(16 * torch.finfo(t).eps for t in types if t.is_floating_point or t.is_complex)])
 
 
 def _probe(captured: CapturedGenerator, n: int) -> dict[str, NDArray[Any]]:

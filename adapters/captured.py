@@ -62,8 +62,6 @@ class CapturedGenerator(TorchGenerator):
         blocks = tuple((_name(i, draw), draw.block) for i, draw in enumerate(draws) if draw.same is None)
         double = any(draw.dtype in (torch.float64, torch.complex128) for draw in draws)
         super().__init__(self._sample, NoiseSpec(blocks, "float64" if double else "float32"), **options)
-        self._last_uses = {self.block_of(i): i for i in range(len(draws))}
-        self.types = {self.dtype, *(draw.dtype for draw in draws)}
         # Every draw is given in its own type: the networks' half precision must not round what is drawn in single.
         self.dtype = None
 
@@ -71,12 +69,13 @@ class CapturedGenerator(TorchGenerator):
         # Lazy blocks are drawn at each access: the first, which tells n, and those that are used again are kept.
         kept = {self.block_of(0): noise if isinstance(noise, torch.Tensor) else noise[self.block_of(0)]}
         n = len(kept[self.block_of(0)])
+        last_uses = {self.block_of(i): i for i in range(len(self.draws))}
 
         def block(i: int) -> torch.Tensor:
             name = self.block_of(i)
             if name not in kept and not isinstance(noise, torch.Tensor):
                 kept[name] = noise[name]
-            return kept.pop(name) if self._last_uses[name] == i else kept[name]
+            return kept.pop(name) if last_uses[name] == i else kept[name]
 
         gradients = torch.is_grad_enabled()
         supply = _Supply(self.draws, block, n, str(self.name), gradients)
@@ -192,7 +191,8 @@ def capture(
     if not draws:
         raise ValueError(
             f"{name!r} draws no random numbers by torch: there is nothing to steer; use from_torch. Those of numpy and "
-            "jax are not seen: take them as an argument, mcgen.as_generator(function, noise=shape)"
+            "jax are not seen: take them as an argument, mcgen.as_generator(function, noise=shape). Those in other "
+            "threads are not seen either: draw in the thread that calls the sampler"
         )
     quiet = dict.fromkeys(more.quiet(modules))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -211,6 +212,23 @@ def test_numbers_that_overlap_in_part_are_refused(order: int) -> None:
 
     with pytest.raises(ValueError, match="that draw 0, randn of shape .*, used in another way"):
         capture(sampler)
+
+
+def test_overlaps_in_a_stream_of_cuda() -> None:
+    """States of CUDA's generator are a seed and an offset, so that overlaps are known exactly."""
+
+    def state(seed: int, offset: int) -> bytes:
+        return seed.to_bytes(8, sys.byteorder) + offset.to_bytes(8, sys.byteorder)
+
+    repeats, out = _repeats.Repeats("sampler"), torch.zeros(2, 4)
+    steps = [(1, 0, 8), (1, 8, 16), (2, 0, 8), (1, 0, 8)]
+    found = [
+        repeats.earlier(i, "randn", out, {}, state(seed, begin), state(seed, end))
+        for i, (seed, begin, end) in enumerate(steps)
+    ]
+    assert found == [None, None, None, 0]
+    with pytest.raises(ValueError, match=r"\(as number 4\) from random numbers that draw 0, "):
+        repeats.earlier(4, "randn", out, {}, state(1, 4), state(1, 12))
 
 
 def test_what_repeats_must_not_change() -> None:
@@ -493,7 +511,7 @@ def one_generator_each(n: int, condition: object) -> torch.Tensor:
 
 
 def in_another_thread(n: int, condition: object) -> torch.Tensor:
-    found = [torch.randn(n, 4)]
+    found = [torch.randn(n, 4)] if condition is None else [torch.zeros(n, 4)]
     thread = threading.Thread(target=lambda: found.append(torch.randn(n, 4)))
     thread.start()
     thread.join()
@@ -505,6 +523,8 @@ def in_another_thread(n: int, condition: object) -> torch.Tensor:
     [
         (one_generator_each, r"one for each sample, such as the list generator=\[\.\.\.\] of diffusers. Give one gener"),
         (in_another_thread, "or in another thread, where capture sees no draw. Draw them by torch in the thread that"),
+        (lambda n, c: in_another_thread(n, 1), "Those in other threads are not seen either: draw in the thread that"),
+        (lambda n, c: torch.randn(n, 4) + torch.randint(9, ()), "all samples of a batch would share .* a seed of a rand"),
         (lambda n, c: torch.randn(n, n).sum(1), "grows along 2 axes, .* Exactly one axis may grow with n"),
         (lambda n, c: torch.randn(n * n).view(n, n).sum(1), "axis 0 does not grow in proportion to the samples"),
         (lambda n, c: torch.randn(n + 1, 4)[:n], "axis 0 does not grow in proportion to the samples"),
