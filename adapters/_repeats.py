@@ -84,7 +84,9 @@ def _made(operation: str, out: torch.Tensor, a: Arguments) -> tuple[Hashable, ..
     kind = kind_of(operation)
     family, settings = (operation, ()) if kind is None else (kind.family, kind.settings)
     values = [_hashable(a.get(name)) for name in settings]
-    return family, tuple(out.shape), out.stride(), out.dtype, out.device.type, *values
+    # The stride of an axis of length 1 says nothing.
+    layout = tuple(stride for stride, length in zip(out.stride(), out.shape, strict=True) if length > 1)
+    return family, tuple(out.shape), layout, out.dtype, out.device.type, *values
 
 
 def _hashable(value: Any) -> Hashable:
