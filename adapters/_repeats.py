@@ -22,7 +22,6 @@ from mcgen.adapters._laws import Arguments, kind_of
 _CPU_BYTES, _CPU_LEFT, _CPU_ARRAY, _ARRAY_LENGTH = 5056, slice(8, 12), slice(24, 5016), 624
 _CUDA_BYTES, _CUDA_SEED, _CUDA_OFFSET = 16, slice(0, 8), slice(8, 16)
 
-
 _Place = tuple[Hashable, int, int]
 """Random numbers: an array's name, the first place, and the place after the last."""
 
