@@ -57,6 +57,21 @@ def test_estimate_saves_what_it_prints(capsys: pytest.CaptureFixture[str]) -> No
     assert "saved to run.json" in out
 
 
+@pytest.mark.parametrize("more", [[], ["--workers", "1"]])
+def test_a_store_knows_what_a_module_loads(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["import numpy as np, mcgen", "W = np.load('w.npy')", "def decode(z): return 1 / (1 + np.exp(-z - W))"]
+    lines += ["generator = mcgen.as_generator(decode, noise=(4,), name='decode')"]
+    Path("loads.py").write_text("\n".join(lines))
+    call = ["estimate", "loads:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN]
+    call += ["--store", "run.sqlite", *more]
+    for weight, status in ((1.0, 0), (1.0, 0), (0.5, 2)):
+        np.save("w.npy", weight)
+        # Each command has a process of its own.
+        sys.modules.pop("loads", None)
+        assert main(call) == status
+    assert "global `loads.W` of the generator is float64 ()" in capsys.readouterr().err
+
+
 def test_compare_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "compare",

@@ -391,10 +391,10 @@ class TestOrigins:
 
     def test_of_known_modules(self) -> None:
         assert origin_of("numpy.linalg") == f"numpy {np.__version__}"
-        assert origin_of("json") == origin_of("builtins") == origin_of(None) == "python"
+        assert origin_of("json") == origin_of("builtins") == "python"
         assert origin_of("mcgen.statistics") == origin_of("mcgen.adapters.capture") == "mcgen"
         assert origin_of("_pytest.fixtures") == f"pytest {pytest.__version__}"
-        assert origin_of("own_code") is origin_of("__main__") is origin_of("no_such_module") is None
+        assert origin_of("own_code") is origin_of("__main__") is origin_of("no_such_module") is origin_of(None) is None
 
     @pytest.mark.parametrize("metadata", ["dist-info", "egg-info", "editable"])
     def test_of_a_checkout_with_metadata(self, metadata: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,6 +409,39 @@ class TestOrigins:
             (folder / "RECORD").write_text(f"{name}.py,,\n")
         monkeypatch.syspath_prepend(tmp_path)
         assert origin_of(name) == (f"{name} 1.0" if metadata == "dist-info" else None)
+
+    def test_of_a_file_with_the_name_of_a_standard_module(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "wave.py").write_text("x = 1\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "wave", raising=False)
+        origin_of.cache_clear()
+        assert origin_of("wave") is None
+        origin_of.cache_clear()
+
+    def test_of_code_without_a_module(self) -> None:
+        """As in a document's examples, or in code that a program makes."""
+
+        def made(scale: float) -> dict[str, Any]:
+            names: dict[str, Any] = {}
+            exec(f"def function(z): return {scale} * z\nclass Model:\n    scale = {scale}\nmodel = Model()", names)
+            return names
+
+        for name in ("function", "Model", "model"):
+            assert fingerprint_of(made(1.0)[name]) == fingerprint_of(made(1.0)[name])
+            assert fingerprint_of(made(1.0)[name]) != fingerprint_of(made(2.0)[name])
+
+    def test_of_a_function_that_says_it_is_another(self) -> None:
+        def around(scale: float) -> Any:
+            @functools.wraps(np.linalg.norm)
+            def function(z: Any) -> Any:
+                return scale * z
+
+            return function
+
+        assert fingerprint_of(around(1.0)) != fingerprint_of(around(2.0))
+        assert fingerprint_of(around(1.0)) != fingerprint_of(functools.wraps(np.linalg.norm)(lambda z: z))
 
     def test_mcgens_own_classes_have_no_module(self) -> None:
         """So that a later move invalidates no store."""

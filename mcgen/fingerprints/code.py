@@ -56,7 +56,8 @@ class Walk(Protocol):
 
 def add_function(walk: Walk, function: types.FunctionType, path: str) -> None:
     """Add a function: its code, defaults, closure and attributes, and the global variables that it reads."""
-    origin = origin_of(function.__module__)
+    # Its globals, since functools.wraps copies the module's name.
+    origin = origin_of(function.__globals__.get("__name__"))
     code, names = function.__code__, names_of(function.__code__)
     text = digest(text_of_code(code, function.__doc__)) if origin is None else title_of(origin, function)
     walk.add(part_of(path, "code"), text)
@@ -88,7 +89,7 @@ def _add_globals(walk: Walk, function: types.FunctionType, path: str) -> None:
     """Add the global variables that the code of a function reads, and the modules and files that it names."""
     names, module = names_of(function.__code__), function.__globals__
     for name in names.read:
-        place = global_place(module.get("__name__", function.__module__), name)
+        place = global_place(module.get("__name__"), name)
         if name in names.written or place in walk.parts:
             continue
         if name not in module:
@@ -153,7 +154,7 @@ def add_builtin(walk: Walk, function: Any, path: str) -> None:
     owner = getattr(function, "__self__", None)
     title = getattr(function, "__qualname__", function.__name__)
     kind = getattr(function, "__objclass__", function)
-    walk.add(part_of(path, "code"), f"{origin_of(getattr(kind, '__module__', None))}: {title}")
+    walk.add(part_of(path, "code"), f"{origin_of(getattr(kind, '__module__', None) or 'builtins')}: {title}")
     if owner is not None and not isinstance(owner, types.ModuleType):
         walk.visit(owner, path)
 

@@ -16,14 +16,16 @@ OWN = "mcgen"
 """The origin of this package's own code."""
 MAIN = ("__main__", "__mp_main__")
 """Names of the module that is run as a script, in the first process and in those that it starts."""
+# Py_TPFLAGS_HEAPTYPE of CPython.
+_HEAP_TYPE = 1 << 9
 
 
 @cache
 def origin_of(module: str | None) -> str | None:
     """Return the name and version of the distribution that installed a module; None for the user's own code.
 
-    Code of an editable installation is the user's own, since it changes without its version. The origin of mcgen's
-    modules is "mcgen", that of the standard library "python".
+    Code of an editable installation is the user's own, since it changes without its version, and so is code without a
+    module. The origin of mcgen's modules is "mcgen", that of the standard library "python".
 
     Examples
     --------
@@ -31,12 +33,26 @@ def origin_of(module: str | None) -> str | None:
     >>> origin_of("mcgen.statistics"), origin_of("json.decoder"), origin_of("__main__")
     ('mcgen', 'python', None)
     """
-    top = (module or "builtins").partition(".")[0]
+    top = (module or "__main__").partition(".")[0]
     if top == OWN:
         return OWN
-    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        return "python"
-    return None if top in MAIN else _installed(top)
+    if top in MAIN:
+        return None
+    return "python" if top in sys.stdlib_module_names and _is_standard(top) else _installed(top)
+
+
+def origin_of_class(cls: type) -> str | None:
+    """Return where a class comes from."""
+    # A class without a module, as of a program that is no module, says that it is built in.
+    made_in_python = bool(cls.__flags__ & _HEAP_TYPE)
+    return None if cls.__module__ == "builtins" and made_in_python else origin_of(cls.__module__)
+
+
+def _is_standard(top: str) -> bool:
+    """Tell whether a module that has a name of the standard library is of it, and not a user's file of that name."""
+    folder = _folder_of(top)
+    places = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
+    return folder is None or any(folder in (place, place / "lib-dynload") for place in places)
 
 
 def _installed(top: str) -> str | None:
@@ -68,7 +84,8 @@ def _folder_of(top: str) -> Path | None:
         return None
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).resolve().parent
-    return None if spec.origin is None else Path(spec.origin).resolve().parent
+    in_no_file = spec.origin in (None, "built-in", "frozen")
+    return None if in_no_file else Path(str(spec.origin)).resolve().parent
 
 
 def _installs(distribution: importlib.metadata.Distribution, top: str, folder: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from mcgen.fingerprints.origins import MAIN, OWN, origin_of
+from mcgen.fingerprints.origins import MAIN, OWN, origin_of_class
 
 _LONGEST_TEXT = 40
 
@@ -77,7 +77,7 @@ def qualified(module: str | None, name: str) -> str:
 
 def name_of_class(cls: type) -> str:
     """Return the name of a class. That of mcgen's own does not say where in the package it lies."""
-    own = origin_of(cls.__module__) == OWN
+    own = origin_of_class(cls) == OWN
     return f"{OWN}.{cls.__qualname__}" if own else qualified(cls.__module__, cls.__qualname__)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from mcgen.fingerprints.arrays import content_of_array, is_array
 from mcgen.fingerprints.code import BUILTIN, add_builtin, add_class, add_function, add_module, title_of
 from mcgen.fingerprints.files import content_of_file, files_of, state_of_file
-from mcgen.fingerprints.origins import origin_of
+from mcgen.fingerprints.origins import origin_of, origin_of_class
 from mcgen.fingerprints.places import digest, file_place, inside, name_of_class, part_of, shortened
 
 # Longer lists are one part as a whole.
@@ -134,8 +134,8 @@ class _Walk:
             return
         elif is_array(thing):
             self._array(thing, path)
-        elif isinstance(thing, type) and origin_of(thing.__module__) is not None:
-            self.add(path, title_of(str(origin_of(thing.__module__)), thing))
+        elif isinstance(thing, type) and origin_of_class(thing) is not None:
+            self.add(path, title_of(str(origin_of_class(thing)), thing))
         elif id(thing) in self._seen:
             self.add(path, f"the same as {self._seen[id(thing)] or 'the whole'}")
         elif self._depth > _DEEPEST:
@@ -230,7 +230,7 @@ class _Walk:
             self.visit(thing.func if isinstance(thing, functools.cached_property) else thing.__func__, path)
         elif hasattr(type(thing), "__mcgen_content__"):
             # One of mcgen's own says what it is known by; a user's subclass has more.
-            if origin_of(type(thing).__module__) is None:
+            if origin_of_class(type(thing)) is None:
                 self.visit(type(thing), part_of(path, "class"))
             self.visit(thing.__mcgen_content__(self._load), path)
         elif hasattr(type(thing), "inlined_graph") and hasattr(type(thing), "state_dict"):
@@ -294,7 +294,7 @@ class _Walk:
         if items is not None:
             self._items({key: value for key, value in items if key != _OF_A_SET}, part_of(path, "items"))
         if _is_torch_module(thing):
-            if origin_of(kind.__module__) is not None:
+            if origin_of_class(kind) is not None:
                 self._collapse(first, path)
             for name, module in thing.named_children():
                 self.visit(module, inside(path, f".{name}"))
@@ -344,7 +344,7 @@ def _is_no_part(thing: Any) -> bool:
     kind = type(thing)
     top = kind.__module__.partition(".")[0]
     if top in _NO_PART_OF_A_RESULT and kind.__name__ not in ("local", "_local"):
-        return True
+        return origin_of_class(kind) is not None
     if (top == "torch" and kind.__name__ == "device") or isinstance(thing, _CACHES):
         return True
     if any(thing is stream for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
@@ -374,7 +374,7 @@ def _wrapped(thing: Any) -> Any:
     """Return the function or module that a compiled, cached or weakly held one stands for."""
     if isinstance(thing, weakref.ref):
         return thing()
-    if not callable(thing) or origin_of(type(thing).__module__) is None:
+    if not callable(thing) or origin_of_class(type(thing)) is None:
         return None
     parts = getattr(thing, "__dict__", {})
     if "_modules" in parts:
