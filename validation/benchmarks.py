@@ -21,7 +21,7 @@ import pandas as pd
 import mcgen
 from mcgen.designs import Design
 from mcgen.statistics import pixel_mean
-from mcgen.validation.long_run_benchmarks import coordinator_table, processes_table, store_table
+from mcgen.validation.long_run_benchmarks import content_table, coordinator_table, processes_table, store_table
 
 Job = Callable[[], object]
 
@@ -364,6 +364,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "A captured sampler": capture_table,
     "Memory of a run": growth_table,
     "A store": store_table,
+    "What a store reads of a model": content_table,
     "Two processes": processes_table,
     "A coordinator": coordinator_table,
     "import mcgen": import_table,

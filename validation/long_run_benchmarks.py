@@ -1,14 +1,18 @@
-"""What stores and executors cost: a run with a store over one without, two processes over one, a coordinator alone."""
+"""What stores and executors cost: a run with a store over one without, what a store reads, processes, a coordinator."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import timeit
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -184,6 +188,42 @@ class _Instant(Executor):
         done.set_result(Reply(Piece(leaves, self._facts, float(len(leaves))), {}))
         self.n_ranges += 1
         return done
+
+
+def content_table(layers: int = 100, width: int = 512, rounds: int = 5) -> pd.DataFrame:
+    """Time what a store reads of a network of 100 MB over one reading of its weights, and what a run without one does."""
+    import torch
+
+    from mcgen.adapters import from_torch
+    from mcgen.fingerprints import content_of
+
+    parts = [
+        part for _ in range(layers) for part in (torch.nn.Linear(width, width), torch.nn.Dropout(), torch.nn.GELU())
+    ]
+    network = torch.nn.Sequential(*parts).eval()
+    generator = from_torch(network, noise=(width,))
+
+    def read_once() -> None:
+        digest = hashlib.sha256()
+        for parameter in network.parameters():
+            digest.update(parameter.detach().numpy().data)
+
+    def fastest(call: Callable[[], Any]) -> float:
+        return min(timeit.repeat(call, number=1, repeat=rounds))
+
+    once = fastest(read_once)
+    whole, quick = (fastest(partial(content_of, generator, quick=quick)) for quick in (False, True))
+    return pd.DataFrame(
+        [
+            {
+                "MB": sum(one.nbytes for one in network.parameters()) / 1e6,
+                "modules": len(list(network.modules())),
+                "seconds of one reading": once,
+                "seconds beyond it, with a store": whole - once,
+                "seconds of a look, twice a run": quick,
+            }
+        ]
+    )
 
 
 def coordinator_table(n_ranges: int = 20_000, k: int = 4) -> pd.DataFrame:
