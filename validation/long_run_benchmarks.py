@@ -191,16 +191,14 @@ class _Instant(Executor):
 
 
 def content_table(layers: int = 100, width: int = 512, rounds: int = 5) -> pd.DataFrame:
-    """Time what a store reads of a network of 100 MB over one reading of its weights, and what a run without one does."""
+    """Time what a store reads of a network of 100 MB, beside one reading of its weights, and a look without a store."""
     import torch
 
     from mcgen.adapters import from_torch
     from mcgen.fingerprints import content_of
 
-    parts = [
-        part for _ in range(layers) for part in (torch.nn.Linear(width, width), torch.nn.Dropout(), torch.nn.GELU())
-    ]
-    network = torch.nn.Sequential(*parts).eval()
+    layer = (lambda: torch.nn.Linear(width, width), torch.nn.Dropout, torch.nn.GELU)
+    network = torch.nn.Sequential(*(make() for _ in range(layers) for make in layer)).eval()
     generator = from_torch(network, noise=(width,))
 
     def read_once() -> None:

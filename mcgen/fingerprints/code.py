@@ -59,7 +59,10 @@ def add_function(walk: Walk, function: types.FunctionType, path: str) -> None:
     # Its globals, since functools.wraps copies the module's name.
     origin = origin_of(function.__globals__.get("__name__"))
     code, names = function.__code__, names_of(function.__code__)
-    text = digest(text_of_code(code, function.__doc__)) if origin is None else title_of(origin, function)
+    text = digest(text_of_code(code, function.__doc__))
+    if origin is not None:
+        # Several functions that are made inside others, or have no name, share one.
+        text = f"{title_of(origin, function)} {text}" if "<" in function.__qualname__ else title_of(origin, function)
     walk.add(part_of(path, "code"), text)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         # A counter that the function keeps is no part of what it is.
