@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mcgen.arguments import (
+    Conditions,
     checked_batch_size,
     checked_callable,
     checked_generator,
     checked_replicates,
     checked_resampling,
     checked_weights,
+    conditions_of,
 )
 from mcgen.conditions import common_noise_average, run_each
 from mcgen.designs import Design
@@ -50,7 +52,7 @@ def estimate(
     interval: Method = "student-t",
     simultaneous: bool | SimultaneousMethod = False,
     condition: Any = None,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | dict[Any, float] | None = None,
     common_random_numbers: bool = False,
     batch_size: int | None = None,
     keep_replicates: bool | None = None,
@@ -93,11 +95,12 @@ def estimate(
         and stopped when one likes.
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components of a vector statistic together instead of each alone.
-    condition : object or list, optional
-        Passed to the generator. A list gives an estimate for each of its conditions (`Estimate.strata`) and their
-        average; each has its own random numbers unless `common_random_numbers`.
-    weights : sequence of float, optional
-        Of the conditions in the average, summing to 1; equal by default.
+    condition : object, or a list, range, dict or pandas Series of them, optional
+        Passed to the generator. Several give an estimate for each (`Estimate.strata`) and their average; each has its
+        own random numbers unless `common_random_numbers`. Results call them by the keys of a dict or the index of a
+        Series. An array or a tuple is one condition.
+    weights : sequence of float or dict, optional
+        Of the conditions in the average, summing to 1, in their order or by their names; equal by default.
     common_random_numbers : bool
         Give all conditions the same noise; the average is then taken replicate by replicate.
     batch_size : int, optional
@@ -112,7 +115,7 @@ def estimate(
     atol, rtol : float, optional
         In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``;
         `Estimate.stopping` says what was reached. By two stages where `interval` is "student-t", at looks of any number
-        by "anytime"; see `mcgen.stopping`. Every condition of a list by itself.
+        by "anytime"; see `mcgen.stopping`. Every one of several conditions by itself.
     components : sequence of str, optional
         The names of those that count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional
@@ -167,6 +170,7 @@ def estimate(
     part = _checked_part(replicates, n_evaluations, n_replicates, tolerance)
     asked = confidence_level, interval, simultaneous, keep_replicates, progress
     options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
+    condition = conditions_of(condition)
     task = task_of(generator, statistic, seed, condition)
     shares = _checked_conditions(condition, weights, common_random_numbers)
     if shares is not None and not common_random_numbers and interval in SEQUENCES:
@@ -288,12 +292,14 @@ def _texts(coarse: Any) -> Any:
         return repr(coarse)
 
 
-def _checked_conditions(condition: Any, weights: Sequence[float] | None, common: bool) -> Floats | None:
+def _checked_conditions(condition: Any, weights: Any, common: bool) -> Floats | None:
     """Return the weights of several conditions; None for a single one."""
-    if isinstance(condition, list):
+    if isinstance(condition, Conditions):
         return checked_weights(condition, weights)
     if weights is not None or common:
-        raise ValueError("weights and common_random_numbers are for several conditions: pass a list as condition")
+        raise ValueError(
+            "weights and common_random_numbers are for several conditions: pass a list or a dict as condition"
+        )
     return None
 
 

@@ -18,7 +18,7 @@ from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate, estimate_to_plain
 from mcgen.intervals import student_t_quantile
 from mcgen.moments import Floats, Moments
-from mcgen.outcomes import Outcome, RunOptions, component_names, condition_text, provenance_of, single_estimate
+from mcgen.outcomes import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
 from mcgen.progress import Progress
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import LEAF, Tally
@@ -219,7 +219,8 @@ class _UnderWay:
 
 def _label(task: Task) -> str:
     """Return what the bar says."""
-    return f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
+    label = label_of(task)
+    return f"{task.design}" if label is None else f"{task.design}, condition {label}"
 
 
 def controlled_run(

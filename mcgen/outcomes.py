@@ -181,6 +181,13 @@ def condition_text(condition: Any) -> str:
     return f"{type(condition).__name__} of shape {tuple(shape)}" if shape is not None else f"{text[:57]}..."
 
 
+def label_of(task: Task) -> str | None:
+    """Return what results call the task's condition: its name, or a short text; None where there is no condition."""
+    if task.label is not None or task.condition is None:
+        return task.label
+    return condition_text(task.condition)
+
+
 def provenance_of(task: Task, outcome: Outcome) -> Provenance:
     """Return what was done in a run."""
     torch = sys.modules.get("torch")
@@ -202,7 +209,7 @@ def provenance_of(task: Task, outcome: Outcome) -> Provenance:
         n_replicates=n_replicates,
         n_evaluations=n_replicates * task.design.n_points,
         seed=as_seed_sequence(task.seed),
-        condition=None if task.condition is None else condition_text(task.condition),
+        condition=label_of(task),
         batch_size=task.batch_size,
         pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
         partial=outcome.partial,

@@ -79,6 +79,8 @@ class Task:
         Relative rounding error of the samples' type.
     checked : bool
         Whether the first batch need not be run twice: another process has.
+    label : str or None
+        What results call the condition, where it has a name.
     """
 
     generator: Generator
@@ -92,6 +94,7 @@ class Task:
     warnings: list[str] = field(default_factory=list)
     rounding: float = 0.0
     checked: bool = False
+    label: str | None = None
 
     @property
     def group(self) -> int:

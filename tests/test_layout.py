@@ -20,7 +20,7 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 LAYERS = [
     ["_version", "_numbers", "errors", "noise"],
     ["random", "cells", "arrays", "basis"],
-    ["fingerprints"],
+    ["fingerprints", "contents"],
     ["designs._base"],
     [
         "designs.monte_carlo",
