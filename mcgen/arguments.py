@@ -19,6 +19,13 @@ from mcgen.noise import NoiseSpec
 from mcgen.statistics import Statistic
 
 DEFAULT_BATCH = 64
+LARGEST_BATCH = 2**16
+"""Rows of a batch at most where the number of rows is not known: the first look at the results costs a whole batch."""
+LARGEST_NOISE = 2**24
+"""Numbers of noise of such a batch at most, 64 MB in float32."""
+
+# Sizes of groups that are tried for one that uses up a limit.
+_TRIED = 64
 
 
 def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: int | None) -> int:
@@ -96,9 +103,10 @@ def checked_callable(statistic: Any) -> Statistic:
 
 
 def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int | None) -> int:
-    """Return the rows that the model sees at a time; by default about 64, in groups of the same size.
+    """Return the rows that the model sees at a time, no more than there are.
 
-    Of an unknown number of replicates, None, whole replicates of 64 rows at most.
+    By default about 64, in groups of the same size; for an unknown number of replicates, None, whole replicates of 64
+    rows at most.
     """
     if batch_size is None:
         if n_points >= DEFAULT_BATCH:
@@ -111,7 +119,47 @@ def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int 
     size = checked_integer("batch_size", batch_size)
     if size < 1:
         raise ValueError(f"batch_size must be at least 1; got {size}. Leave it out for about {DEFAULT_BATCH}")
+    return size if n_replicates is None else min(size, n_replicates * n_points)
+
+
+def checked_batch_of_part(batch_size: int | None, n_points: int, part: range) -> int:
+    """Return the rows that the model sees at a time in a part of a run, which all parts must share."""
+    size, rows = checked_batch_size(batch_size, n_points, None), len(part) * n_points
+    if batch_size is not None and size > rows:
+        raise ValueError(
+            f"batch_size must be at most the {rows} rows of replicates={part}, since a batch is filled up with rows "
+            f"that no estimate uses; got {size}. Use at most the rows of the smallest part, the same in all parts"
+        )
     return size
+
+
+def batch_until_sure(batch_size: int | None, n_points: int, dimension: int, most: int | None, fewest: int) -> int:
+    """Return the rows that the model sees at a time in a run whose number of replicates its own results decide.
+
+    Parameters
+    ----------
+    batch_size, n_points
+        As for `checked_batch_size`.
+    dimension : int
+        Of the noise of one row.
+    most : int or None
+        Replicates that `max_evaluations` allows. Whole groups must not exceed it, and should use it up: among groups of
+        between half and all of the batch size those that do best are taken.
+    fewest : int
+        Replicates that the limit must have room for in whole groups.
+    """
+    size = min(checked_batch_size(batch_size, n_points, None), LARGEST_BATCH)
+    size = min(size, max(DEFAULT_BATCH, LARGEST_NOISE // dimension))
+    group = size // n_points
+    if most is None or group <= 1:
+        return size
+    n_groups = math.ceil(most / group)
+    sizes = {most // n for n in range(n_groups, min(2 * n_groups, n_groups + _TRIED) + 1)}
+    sizes |= {*range(group, max(group // 2, group - _TRIED), -1)}
+    best = max((one for one in sizes if 0 < one <= group), key=lambda one: (most // one * one, one))
+    if best == group and most // best * best >= fewest:
+        return size
+    return n_points * (best if most // best * best >= fewest else 1)
 
 
 class Conditions(list[Any]):

@@ -19,6 +19,7 @@ from mcgen.arguments import Conditions, stream_of
 from mcgen.errors import RunError
 from mcgen.estimates import Estimate
 from mcgen.execution import run
+from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of_each
 from mcgen.moments import Floats
@@ -155,7 +156,8 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     for number, text in enumerate([*texts, ", ".join(texts)]):
         k = math.prod(shape)
         columns = slice(number * k, (number + 1) * k)
-        provenance = replace(provenance_of(joint, outcome), condition=text, common_random_numbers=True)
+        provenance = provenance_of(joint, outcome, options.first_replicate)
+        provenance = replace(provenance, condition=text, common_random_numbers=True)
         parts.append(
             with_options(moments_estimate(joint, outcome, columns, shape, names, provenance, options), options)
         )
@@ -178,6 +180,9 @@ class _EachCondition:
 
     def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
         return tuple(self.generator(noise, one) for one in condition)
+
+    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
+        return [part for one in samples for part in samples_apart(self.generator, one)]
 
 
 @dataclass(frozen=True, eq=False)

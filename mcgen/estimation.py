@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 
 from mcgen.arguments import (
     Conditions,
+    batch_until_sure,
+    checked_batch_of_part,
     checked_batch_size,
     checked_callable,
     checked_generator,
@@ -104,7 +106,8 @@ def estimate(
     common_random_numbers : bool
         Give all conditions the same noise; the average is then taken replicate by replicate.
     batch_size : int, optional
-        Rows that the model sees at a time; by default about 64, evened out over the run.
+        Rows that the model sees at a time, at most: no more than are asked for. By default about 64, evened out over
+        the run. A last batch that is not full is filled up; `Estimate.executed_evaluations` counts these rows too.
     keep_replicates : bool, optional
         Keep the replicate means in the result, for bootstraps, jackknives and plots; by default up to 2^20 numbers.
     controls : Controls or FittedControls, optional
@@ -191,7 +194,7 @@ def estimate(
             raise ValueError(f"coarse and correlation are for design='auto'; got design={design}")
         count = _checked_count(design, n_evaluations, len(part) or n_replicates, options)
         task = replace(task, design=design)
-        task.batch_size = checked_batch_size(batch_size, design.n_points, None if part else count)
+        task.batch_size = _batch_size(task, options, count, part)
         run_one = partial(run_single, n_replicates=count)
         more = {"design": str(design), "controls": _controls_text(controls)}
     more |= {"common_random_numbers": shares if common_random_numbers else None}
@@ -202,6 +205,17 @@ def estimate(
         if common_random_numbers and shares is not None:
             return common_noise_average(task, count, options, shares)
         return run_each(task, options, shares, partial(run_one, options=options))
+
+
+def _batch_size(task: Task, options: RunOptions, n_replicates: int | None, part: range) -> int:
+    """Return the rows that the model sees at a time."""
+    n_points = task.design.n_points
+    if part:
+        return checked_batch_of_part(options.batch_size, n_points, part)
+    if options.tolerance is None:
+        return checked_batch_size(options.batch_size, n_points, n_replicates)
+    most, fewest = options.tolerance.most_replicates(n_points), options.tolerance.first_count
+    return batch_until_sure(options.batch_size, n_points, task.generator.noise.dimension, most, fewest)
 
 
 def _by_plan(

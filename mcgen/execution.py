@@ -97,6 +97,8 @@ class _UnderWay:
         self._found = sum(map(len, covered))
         from_start = [part for part in covered if part.start == options.first_replicate]
         self._contiguous = len(from_start[0]) if from_start else 0
+        if self._rule is not None:
+            self._rule.limit_to_groups(task.group, self._contiguous)
 
     def go_on(self, bar: Progress) -> None:
         """Run what there is still to run."""
@@ -195,7 +197,7 @@ class _UnderWay:
             return
         task, outcome = self.outcome(partial=not done)
         assert task.components is not None
-        provenance = provenance_of(task, outcome)
+        provenance = provenance_of(task, outcome, self._options.first_replicate)
         self._stored.remember(
             "about",
             {

@@ -94,7 +94,7 @@ def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estima
     """Return the estimate of the replicates that came."""
     assert task.components is not None
     names = component_names(task.statistic, task.components)
-    provenance = provenance_of(task, outcome)
+    provenance = provenance_of(task, outcome, options.first_replicate)
     return with_options(
         moments_estimate(task, outcome, slice(None), task.components, names, provenance, options), options
     )
@@ -188,8 +188,8 @@ def label_of(task: Task) -> str | None:
     return condition_text(task.condition)
 
 
-def provenance_of(task: Task, outcome: Outcome) -> Provenance:
-    """Return what was done in a run."""
+def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provenance:
+    """Return what was done in a run from some replicate on."""
     torch = sys.modules.get("torch")
     versions = {
         "mcgen": __version__,
@@ -211,6 +211,7 @@ def provenance_of(task: Task, outcome: Outcome) -> Provenance:
         seed=as_seed_sequence(task.seed),
         condition=label_of(task),
         batch_size=task.batch_size,
+        first_replicate=first_replicate,
         pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
         partial=outcome.partial,
         rounding=task.rounding,

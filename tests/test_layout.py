@@ -36,6 +36,7 @@ LAYERS = [
     ["factories"],
     ["moments", "statistics"],
     ["laws", "reduction", "sequences", "tolerance"],
+    ["first_batch"],
     ["run", "intervals"],
     ["pieces"],
     ["workers"],
