@@ -134,8 +134,9 @@ def _tolerance(seen: Seen) -> float:
     """
     samples, values = seen.parts[0][1], seen.values
     types = [rounding_of(part) for part in (samples, seen.result)]
-    if not _is_double(samples) or bool((values.astype(np.float32) == values).all()):
-        types.append(2.0**-23)
+    with np.errstate(over="ignore"):
+        may_be_single = not _is_double(samples) or bool((values.astype(np.float32) == values).all())
+    types += [2.0**-23] if may_be_single else []
     return tolerance_of(np.empty(0, {-7: "f2", -10: "f2", -23: "f4"}.get(round(np.log2(max(types))), "f8")))
 
 
