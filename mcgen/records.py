@@ -123,7 +123,7 @@ def _known(condition: Any) -> str | None:
     content = content_of(condition)
     if content is None:
         raise ValueError(
-            "a store must know conditions again, which it does of numbers, texts, dates, arrays, and tuples, lists and "
+            "a store must know conditions again, which it does of numbers, texts, arrays, dates, and tuples, lists and "
             f"dicts of these; got {condition!r}. Pass such a one, and let the generator look up what it stands for"
         )
     return content

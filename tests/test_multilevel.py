@@ -271,8 +271,8 @@ def test_budget_holds_pilot_and_run() -> None:
     spent = []
     fine = mcgen.as_generator(lambda z: (spent.append(len(z)), FINE(z))[1], (16,), name="fine")
     counted = run([(COARSE, 1), (fine, 20)], n_evaluations=300, batch_size=2)
-    # Beside the two first points that pilot and run repeat.
-    assert sum(spent) == 2 * 16 + 2 * counted.n_replicates + 2 * 2
+    # Beside the four points by which pilot and run are tried.
+    assert sum(spent) == 2 * 16 + 2 * counted.n_replicates + 2 * 4
     basis = mcgen.bases.dct_basis((16,), 4)
     object.__setattr__(basis, "n_evaluations", 7)
     design = mcgen.Subspace(basis, leading=MonteCarlo(), rest=MonteCarlo())
