@@ -122,7 +122,8 @@ def estimate(
     components : sequence of str, optional
         The names of those that count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional
-        With `atol` or `rtol`: the most samples, and the fewest replicates.
+        With `atol` or `rtol`: the most rows that the model runs, those that fill batches included, and the fewest
+        replicates.
     replicates : range, optional
         In place of a number: these replicates of a longer run alone, such as ``range(1000, 2000)`` on the second of
         several machines, whose stores ``mcgen merge`` makes one of.
@@ -147,7 +148,7 @@ def estimate(
     TypeError, ValueError
         If an argument is not as described.
     RunError
-        If the generator or the statistic breaks a law. Its ``partial``, like that of any exception out of them, is the
+        If the generator or the statistic breaks a law, or uses a network in training mode. Its ``partial``, like that of any exception out of them, is the
         estimate from the replicates before, where there are two.
     StoreError
         If the store is damaged, of another run, in use by another process, or its disk is full.
@@ -159,7 +160,8 @@ def estimate(
     CoverageWarning
         Below 25 replicates, and where their means are too skewed for their number.
     GeneratorWarning
-        If the generator draws random numbers of its own, or couples the samples of a batch.
+        If the generator draws random numbers of its own, couples the samples of a batch, or gives samples that do not
+        change with the noise.
 
     Examples
     --------
