@@ -148,8 +148,8 @@ def estimate(
     TypeError, ValueError
         If an argument is not as described.
     RunError
-        If the generator or the statistic breaks a law, or uses a network in training mode. Its ``partial``, like that of any exception out of them, is the
-        estimate from the replicates before, where there are two.
+        If the generator or the statistic breaks a law, or uses a network in training mode. Its ``partial``, like that
+        of any exception out of them, is the estimate from the replicates before, where there are two.
     StoreError
         If the store is damaged, of another run, in use by another process, or its disk is full.
     WorkerError

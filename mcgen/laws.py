@@ -264,8 +264,8 @@ def _parts_of(thing: Any) -> list[Any]:
     if isinstance(thing, MethodType):
         return [thing.__self__, thing.__func__]
     if isinstance(thing, FunctionType):
-        return [*_used_by(thing), *vars(thing).values()]
-    if isinstance(thing, type) or type(thing).__module__.startswith(_NOT_LOOKED_THROUGH):
+        return [] if _of_library(str(thing.__module__)) else [*_used_by(thing), *vars(thing).values()]
+    if isinstance(thing, type) or _of_library(type(thing).__module__):
         return []
     own = list(vars(thing).values()) if hasattr(thing, "__dict__") else []
     slots = [getattr(thing, name, None) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
@@ -284,8 +284,11 @@ def _used_by(function: FunctionType) -> list[Any]:
         code = codes.pop()
         codes += [one for one in code.co_consts if isinstance(one, CodeType)]
         named = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
-        # Of a module or a class only the networks that are named with it.
-        holders = [one for one in named if isinstance(one, ModuleType | type)]
-        held = [vars(one).get(name) for one in holders for name in code.co_names]
-        found += [*named, *(one for one in held if hasattr(type(one), "named_modules"))]
+        # Of a module or a class only what is named with it.
+        holders = [one for one in named if isinstance(one, ModuleType | type) and not _of_library(one.__name__)]
+        found += [*named, *(vars(one).get(name) for one in holders for name in code.co_names)]
     return found
+
+
+def _of_library(module: str) -> bool:
+    return module.startswith(_NOT_LOOKED_THROUGH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -282,7 +283,13 @@ def networks() -> dict[str, Callable[[Any], Any]]:
 
     space: dict[str, Any] = {"NET": net, "values": values, "NETS": {"a": net}}
     exec("def named(x):\n    return values(NET, x)\ndef listed(x):\n    return values(NETS['a'], x)", space)
+    library = types.ModuleType("library")
+    library.__dict__.update(space)
+    outside: dict[str, Any] = {"library": library, "values": values, "Holding": type("Holding", (), {"net": net})}
+    exec("def far(x):\n    return library.named(x)\ndef of_class(x):\n    return values(Holding.net, x)", outside)
     return {
+        "function of a module": outside["far"],
+        "attribute of a class": outside["of_class"],
         "closure": lambda x: values(net, x),
         "default": lambda x, network=net: values(network, x),
         "partial": functools.partial(values, net),
@@ -291,12 +298,25 @@ def networks() -> dict[str, Callable[[Any], Any]]:
         "slots": Slotted(),
         "global": space["named"],
         "global in a dict": space["listed"],
-        "wrapped": functools.lru_cache(lambda x: values(net, x)),
+        "wrapped": functools.wraps(means)(lambda x: values(net, x)),
         "inner function": lambda x: [(lambda y: values(net, y))(x)][0],
     }
 
 
-WAYS = ["closure", "default", "partial", "object", "method", "slots", "global", "global in a dict", "inner function"]
+WAYS = [
+    "function of a module",
+    "attribute of a class",
+    "wrapped",
+    "closure",
+    "default",
+    "partial",
+    "object",
+    "method",
+    "slots",
+    "global",
+    "global in a dict",
+    "inner function",
+]
 
 
 @pytest.mark.parametrize("way", WAYS)
