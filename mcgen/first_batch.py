@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import wraps
 from operator import itemgetter
 from typing import Any
 
@@ -40,6 +41,19 @@ _ROUNDINGS = 8
 
 class _IncomparableError(Exception):
     """Samples that are no arrays."""
+
+
+def _comparing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what arrays can't be made of, or compared by, raise an error that no generator raises."""
+
+    @wraps(function)
+    def compare(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (TypeError, ValueError) as error:
+            raise _IncomparableError from error
+
+    return compare
 
 
 def require_evaluation_mode(generator: Generator, statistic: object) -> None:
@@ -253,6 +267,7 @@ def _row_unlike_first(samples: Any, n: int) -> int | None:
     )
 
 
+@_comparing
 def _all_like(samples: Any, others: Any, n: int) -> bool:
     """Tell whether the first n of other samples are the first of these, bit for bit."""
     if isinstance(samples, tuple):
@@ -293,6 +308,7 @@ def _random(name: str) -> str:
     )
 
 
+@_comparing
 def _at(samples: Any, rows: list[int]) -> Any:
     """Return some rows of samples of any library, in numpy."""
     if isinstance(samples, tuple):
@@ -302,19 +318,17 @@ def _at(samples: Any, rows: list[int]) -> Any:
 
 def _agree(a: Any, b: Any) -> bool:
     """Tell whether samples are equal but for rounding."""
-    return _compared(a, b, lambda x, y: 0.0 if gap_between(x, y) <= tolerance_of(x) else np.inf) == 0
+    return bool(_compared(a, b, lambda x, y: 0.0 if gap_between(x, y) <= tolerance_of(x) else np.inf) == 0)
 
 
 def _gap_of_samples(a: Any, b: Any) -> float:
     """Return how far samples are apart, relative to the largest of `a`."""
-    return _compared(a, b, gap_between)
+    return float(_compared(a, b, gap_between))
 
 
+@_comparing
 def _compared(a: Any, b: Any, gap: Callable[[NDArray[Any], NDArray[Any]], float]) -> float:
     """Return the largest gap of the arrays that samples are made of."""
-    try:
-        if isinstance(a, tuple):
-            return max((_compared(x, y, gap) for x, y in zip(a, b, strict=True)), default=0.0)
-        return gap(as_numpy(a), as_numpy(b))
-    except (TypeError, ValueError) as error:
-        raise _IncomparableError from error
+    if isinstance(a, tuple):
+        return max((_compared(x, y, gap) for x, y in zip(a, b, strict=True)), default=0.0)
+    return gap(as_numpy(a), as_numpy(b))
