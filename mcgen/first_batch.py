@@ -1,6 +1,6 @@
 """What a run tries on its first batch: laws that cost more rows of the model or the statistic.
 
-The generator runs four rows again, in other places and other company; the statistic some fifteen rows, in small parts.
+The generator runs four rows again, in other places and other company; the statistic some 17 rows, in small parts.
 What a statistic breaks is refused, since its values would be no expectation of one sample's; what a generator seems to
 break is warned of.
 """
@@ -71,7 +71,9 @@ def tried_values(statistic: Callable[[Any], Any], samples: Any, n: int) -> Float
     """Return a statistic's values of n samples, or refuse it where parts of these samples have other values."""
     with watched(_copied_parts) as seen:
         values = values_of(statistic, samples, n)
-    _require_rows_apart(seen[0])
+    # Values without components are refused as such.
+    if seen[0].values[:1].size:
+        _require_rows_apart(seen[0])
     return values
 
 
@@ -99,6 +101,7 @@ def _copied(samples: Any) -> Any:
 def _require_rows_apart(seen: Seen) -> None:
     """Refuse a statistic whose values of some rows are not the same again, or not those among all rows."""
     name, allowed = name_of(seen.statistic), _tolerance(seen)
+    more = _extreme_rows(seen)
     (rows, first), (_, second), *others = seen.parts
     values, again = _values_of_part(seen, rows, first), _values_of_part(seen, rows, second)
     is_all = len(values) == len(seen.values)
@@ -107,7 +110,7 @@ def _require_rows_apart(seen: Seen) -> None:
             f"statistic {name!r} gives other values for the same samples: it draws random numbers, or keeps a state "
             "from call to call. Fix what it draws when it is made, and use networks in evaluation mode"
         )
-    found = [(rows, values), *((part, _values_of_part(seen, part, samples)) for part, samples in others)]
+    found = [(rows, values), *((part, _values_of_part(seen, part, samples)) for part, samples in [*others, *more])]
     for rows, values in found:
         if _gap(seen, seen.values[rows], values) > allowed:
             raise RunError(
@@ -117,6 +120,23 @@ def _require_rows_apart(seen: Seen) -> None:
                 "axes of each mean, and use networks in evaluation mode. Scores of a whole set, such as Frechet "
                 "distances, are no means over samples"
             )
+
+
+def _extreme_rows(seen: Seen) -> list[tuple[slice, Any]]:
+    """Return the rows of the largest and the smallest value, each alone: a threshold over the batch shows by them.
+
+    None where the statistic has worked in the memory of its samples, which are not there any more.
+    """
+    rows, before = seen.parts[0]
+    try:
+        if _gap_of_samples(before, take_rows(seen.samples, rows)) > 0:
+            return []
+    except _IncomparableError:
+        return []
+    values = np.nan_to_num(seen.values.reshape(len(seen.values), -1))
+    column = values[:, int(np.argmax(np.ptp(values, axis=0) > 0))]
+    ends = dict.fromkeys((int(column.argmax()), int(column.argmin())))
+    return [(slice(row, row + 1), take_rows(seen.samples, slice(row, row + 1))) for row in ends]
 
 
 def _values_of_part(seen: Seen, rows: slice, samples: Any) -> Floats:

@@ -81,6 +81,8 @@ class Seen:
     ----------
     statistic : callable
         The one that a user gave, without what mcgen puts around it.
+    samples : object
+        What it was given.
     parts : list of (slice, samples)
         Copies of some rows.
     result : object
@@ -90,6 +92,7 @@ class Seen:
     """
 
     statistic: Callable[[Any], Any]
+    samples: Any
     parts: list[tuple[slice, Any]]
     result: Any
     values: Floats
@@ -135,7 +138,7 @@ def values_of(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
             "constant first"
         )
     if watch is not None:
-        watch[1].append(Seen(statistic, parts, result, values))
+        watch[1].append(Seen(statistic, samples, parts, result, values))
     return values
 
 

@@ -195,8 +195,8 @@ def test_statistic_that_changes_its_length() -> None:
     def changing(x: np.ndarray) -> np.ndarray:
         nonlocal calls
         calls += 1
-        # The first batch is one call and six of a few rows, by which it is tried.
-        return x[:, : 2 if calls < 10 else 3]
+        # The first batch is one call and eight of a few rows, by which it is tried.
+        return x[:, : 2 if calls < 12 else 3]
 
     with pytest.raises(
         RunError, match=r"components of shape \(3,\) at replicate 96, where \(2,\) as in the first batch"

@@ -167,7 +167,9 @@ def test_few_rows_once() -> None:
 
     run(counting, n_evaluations=640)
     assert rows.count(64) == 10
-    assert sorted(rows)[:-10] == [1, 1, 1, 4, 4, 4]
+    tried = sorted(rows)[:-10]
+    assert set(tried) == {1, 4}
+    assert sum(tried) == 17
 
 
 @pytest.mark.parametrize(
