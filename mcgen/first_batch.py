@@ -1,6 +1,6 @@
 """What a run tries on its first batch: laws that cost more rows of the model or the statistic.
 
-The generator runs four rows again, in other places and other company; the statistic some 17 rows, in small parts.
+The generator runs two rows again, in both orders and without the others; the statistic some 17 rows, in small parts.
 What a statistic breaks is refused, since its values would be no expectation of one sample's; what a generator seems to
 break is warned of.
 """
@@ -80,7 +80,7 @@ def tried_values(statistic: Callable[[Any], Any], samples: Any, n: int) -> Float
 def _copied_parts(samples: Any, n: int) -> list[tuple[slice, Any]]:
     """Return copies of the rows to try a statistic on; the first two parts are the same rows.
 
-    They lie across the pairs of antithetic noise, and some rows come alone, which is all the company there can be.
+    They lie across the pairs of antithetic noise. Rows that come alone show best what depends on other rows.
     """
     several = slice(1, min(5, n)) if n > 2 else slice(0, n)
     alone = [slice(row, row + 1) for row in dict.fromkeys((0, 1, n - 1)) if row < n]
@@ -211,9 +211,8 @@ def repeatability_problem(
 ) -> str | None:
     """Run the last and the first point of a batch again, in this order and in the other; say what is wrong.
 
-    Another order and other company: the two points of one pair, in their own places, would not show a mean that is
-    taken off over the batch, nor random numbers from a fixed seed. The second order shows samples that are those of the
-    call before.
+    The two points of one pair, in their own places, would not show a mean that is taken off over the batch, nor random
+    numbers from a fixed seed. The second order shows samples that are those of the call before.
 
     Parameters
     ----------
