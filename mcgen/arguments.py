@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from mcgen._numbers import checked_integer
-from mcgen.arrays import as_numpy
+from mcgen.contents import content_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.intervals import FEWEST_FOR_BOOTSTRAP
@@ -19,6 +19,13 @@ from mcgen.noise import NoiseSpec
 from mcgen.statistics import Statistic
 
 DEFAULT_BATCH = 64
+LARGEST_BATCH = 2**16
+"""Rows of a batch at most where the number of rows is not known: the first look at the results costs a whole batch."""
+LARGEST_NOISE = 2**24
+"""Numbers of noise of such a batch at most, 64 MB in float32."""
+
+# Sizes of groups that are tried for one that uses up a limit.
+_TRIED = 64
 
 
 def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: int | None) -> int:
@@ -96,9 +103,10 @@ def checked_callable(statistic: Any) -> Statistic:
 
 
 def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int | None) -> int:
-    """Return the rows that the model sees at a time; by default about 64, in groups of the same size.
+    """Return the rows that the model sees at a time, no more than there are.
 
-    Of an unknown number of replicates, None, whole replicates of 64 rows at most.
+    By default about 64, in groups of the same size; for an unknown number of replicates, None, whole replicates of 64
+    rows at most.
     """
     if batch_size is None:
         if n_points >= DEFAULT_BATCH:
@@ -111,55 +119,155 @@ def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int 
     size = checked_integer("batch_size", batch_size)
     if size < 1:
         raise ValueError(f"batch_size must be at least 1; got {size}. Leave it out for about {DEFAULT_BATCH}")
+    return size if n_replicates is None else min(size, n_replicates * n_points)
+
+
+def checked_batch_of_part(batch_size: int | None, n_points: int, part: range) -> int:
+    """Return the rows that the model sees at a time in a part of a run, which all parts must share."""
+    size, rows = checked_batch_size(batch_size, n_points, None), len(part) * n_points
+    if batch_size is not None and size > rows:
+        raise ValueError(
+            f"batch_size must be at most the {rows} rows of replicates={part}, since a batch is filled up with rows "
+            f"that no estimate uses; got {size}. Use at most the rows of the smallest part, the same in all parts"
+        )
     return size
+
+
+def batch_until_sure(batch_size: int | None, n_points: int, dimension: int, most: int | None, fewest: int) -> int:
+    """Return the rows that the model sees at a time in a run whose number of replicates its own results decide.
+
+    Parameters
+    ----------
+    batch_size, n_points
+        As for `checked_batch_size`.
+    dimension : int
+        Of the noise of one row.
+    most : int or None
+        Replicates that `max_evaluations` allows. Whole groups must not exceed it, and should use it up: among groups of
+        between half and all of the batch size those that do best are taken.
+    fewest : int
+        Replicates that the limit must have room for in whole groups.
+    """
+    size = min(checked_batch_size(batch_size, n_points, None), LARGEST_BATCH)
+    size = min(size, max(DEFAULT_BATCH, LARGEST_NOISE // dimension))
+    group = size // n_points
+    if most is None or group <= 1:
+        return size
+    n_groups = math.ceil(most / group)
+    sizes = {most // n for n in range(n_groups, min(2 * n_groups, n_groups + _TRIED) + 1)}
+    sizes |= {*range(group, max(group // 2, group - _TRIED), -1)}
+    best = max((one for one in sizes if 0 < one <= group), key=lambda one: (most // one * one, one))
+    if best == group and most // best * best >= fewest:
+        return size
+    return n_points * (best if most // best * best >= fewest else 1)
+
+
+class Conditions(list[Any]):
+    """Several conditions, in order, and what results call each of them.
+
+    Attributes
+    ----------
+    names : tuple of str or None
+        The keys of a dictionary, or the index of a Series; None where each is shown as it is.
+    """
+
+    def __init__(self, values: Iterable[Any], names: tuple[str, ...] | None = None) -> None:
+        super().__init__(values)
+        self.names = names
+
+
+def conditions_of(condition: Any) -> Any:
+    """Return several conditions as `Conditions`, and a single one as it is.
+
+    A list, a range, a dictionary from names to values and a pandas Series are several; arrays and tuples are one.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or their names repeat.
+    """
+    if isinstance(condition, Conditions) or not (isinstance(condition, list | range) or _is_named(condition)):
+        return condition
+    if not len(condition):
+        raise ValueError(
+            f"condition is an empty {type(condition).__name__}; give at least one condition, or leave it out for a "
+            "generator without"
+        )
+    return _named(condition) if _is_named(condition) else Conditions(condition)
+
+
+def require_single(condition: Any, refusal: str) -> None:
+    """Refuse several conditions where one is wanted; the refusal says why and what to do."""
+    if isinstance(conditions_of(condition), Conditions):
+        kind = type(condition).__name__.replace("Conditions", "list")
+        raise ValueError(refusal.format(f"the {kind} {condition!r}"))
+
+
+def _is_named(thing: Any) -> bool:
+    """Tell whether a thing is a dictionary or a pandas Series; who has a Series has imported pandas."""
+    series = getattr(sys.modules.get("pandas"), "Series", None)
+    return isinstance(thing, dict) or (series is not None and isinstance(thing, series))
+
+
+def _named(thing: Any) -> Conditions:
+    """Return the values of a dictionary or a Series with their names; the default index of a Series names nothing."""
+    if isinstance(thing, dict):
+        keys, values = [*thing], [*thing.values()]
+    else:
+        keys, values = thing.index.tolist(), thing.tolist()
+        if type(thing.index).__name__ == "RangeIndex" and keys == [*range(len(keys))]:
+            return Conditions(values)
+    names = tuple(key if isinstance(key, str) else repr(key) for key in keys)
+    if len(set(names)) < len(names):
+        raise ValueError(f"names repeat in {', '.join(names)}; give each condition a name of its own, as a text")
+    return Conditions(values, names)
 
 
 def stream_of(condition: Any, number: int) -> tuple[str, ...]:
     """Return what sets a condition's random numbers apart: its own content, the same in every list and alone.
 
-    Numbers, texts, and arrays of any library, alone or in tuples, are known by their content; anything else by its
-    place in the list.
+    What `mcgen.contents.content_of` does not know is known by its place in the list.
     """
     return () if condition is None else ("condition", content_of(condition) or f"number {number}")
 
 
-def content_of(condition: Any) -> str | None:
-    """Return a text that says a condition's content; None for what can't be known by it."""
-    if isinstance(condition, np.generic):
-        condition = condition.item()
-    if condition is None or isinstance(condition, bool | int | float | complex | str | bytes):
-        return repr(condition)
-    if isinstance(condition, tuple):
-        parts = [content_of(part) for part in condition]
-        return None if None in parts else f"({', '.join(map(str, parts))})"
-    if hasattr(condition, "dtype") and hasattr(condition, "shape"):
-        array = np.ascontiguousarray(as_numpy(condition))
-        return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
-    return None
-
-
-def checked_weights(conditions: list[Any], weights: Sequence[float] | None) -> Floats:
+def checked_weights(conditions: Conditions, weights: Any) -> Floats:
     """Return the weights of some conditions, which sum to 1; equal ones by default."""
-    if not conditions:
-        raise ValueError(
-            "condition is an empty list; give at least one condition, or leave it out for a generator without"
-        )
-    keys = [stream_of(condition, number) for number, condition in enumerate(conditions)]
-    if len(set(keys)) < len(keys):
-        texts = [repr(condition) for condition in conditions]
-        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
+    _require_different(conditions)
     if weights is None:
         return np.full(len(conditions), 1 / len(conditions))
     try:
-        given = np.asarray(weights, dtype=np.float64)
+        given = np.asarray(_in_order_of(conditions, weights), dtype=np.float64)
     except (TypeError, ValueError):
         given = np.empty(0)
     if given.shape != (len(conditions),) or not (given > 0).all() or abs(given.sum() - 1) > 1e-9:
         raise ValueError(
-            f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition; got "
-            f"{weights!r}. Divide them by their sum"
+            f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition (in their order, "
+            f"or by the same names); got {weights!r}. Divide them by their sum"
         )
     return given
+
+
+def _require_different(conditions: Conditions) -> None:
+    """Refuse conditions that repeat: they would share their random numbers, and the interval would be too narrow."""
+    # What is not known by its content is at least no other object.
+    keys = [content_of(one) or f"object {id(one)}" for one in conditions]
+    if len(set(keys)) < len(keys):
+        texts = [repr(one) for one in conditions]
+        if conditions.names is not None:
+            texts = [f"{name}: {text}" for name, text in zip(conditions.names, texts, strict=True)]
+        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
+
+
+def _in_order_of(conditions: Conditions, weights: Any) -> Any:
+    """Return weights in the order of the conditions, where both have names."""
+    found = _named(weights) if _is_named(weights) else None
+    if found is None or found.names is None:
+        return weights
+    by_name = dict(zip(found.names, found, strict=True))
+    if conditions.names is None or set(by_name) != set(conditions.names):
+        raise ValueError("other names than those of the conditions")
+    return [by_name[name] for name in conditions.names]
 
 
 def checked_resampling(n_replicates: int, keep_replicates: bool | None) -> None:

@@ -40,6 +40,7 @@ from mcgen.arguments import checked_callable, checked_generator, stream_of
 from mcgen.basis import Basis, Matrix
 from mcgen.designs import Antithetic, Design, MonteCarlo
 from mcgen.errors import GeneratorWarning, warn_user
+from mcgen.first_batch import tried_values
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec, as_rows
@@ -302,11 +303,12 @@ class _Pilot:
 
     def values(self, n_pairs: int, at_once: int) -> tuple[Values, Values]:
         """Return the first points of some antithetic pairs (n, d) and the values of both points (n, 2, k)."""
-        scores, values = [], []
+        scores: list[Any] = []
+        values: list[Any] = []
         for noise, n_rows in self._batches(Antithetic(), "regression", n_pairs, at_once):
             scores.append(np.concatenate([_scores(noise, *item)[::2] for item in self.blocks.items()], axis=1))
             self.spent += n_rows
-            found = values_of(self.statistic, self.source(noise, self.condition), n_rows)
+            found = (values_of if values else tried_values)(self.statistic, self.source(noise, self.condition), n_rows)
             values.append(found.reshape(n_rows // 2, 2, -1))
         return np.concatenate(scores), np.concatenate(values)
 

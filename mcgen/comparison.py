@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcgen._numbers import checked_integer
-from mcgen.arguments import checked_generator, checked_protocol, checked_replicates
+from mcgen.arguments import Conditions, checked_generator, checked_protocol, checked_replicates, conditions_of
 from mcgen.designs import Design, MonteCarlo
 from mcgen.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance
 from mcgen.estimates import Estimate, estimate_from_plain, estimate_to_plain
@@ -171,7 +171,7 @@ def compare(
         The design that the efficiencies are relative to, or its number; by default ``MonteCarlo()`` where it is
         there, else the first.
     **options
-        The other arguments of `estimate`. Conditions in a list need ``common_random_numbers=True``; replicate means are
+        The other arguments of `estimate`. Several conditions need ``common_random_numbers=True``; replicate means are
         always kept.
 
     Returns
@@ -214,7 +214,7 @@ def compare(
             )
     if options.setdefault("keep_replicates", True) is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
-    if isinstance(options.get("condition"), list) and not options.get("common_random_numbers"):
+    if isinstance(conditions_of(options.get("condition")), Conditions) and not options.get("common_random_numbers"):
         raise ValueError(
             "the average over independent conditions has no replicate means to compare designs by; pass "
             "common_random_numbers=True, or compare one condition at a time"

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.arguments import stream_of
+from mcgen.arguments import Conditions, stream_of
 from mcgen.errors import RunError
 from mcgen.estimates import Estimate
 from mcgen.execution import run
+from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of_each
 from mcgen.moments import Floats
@@ -61,7 +62,9 @@ def stratified_average(
     strata: list[Estimate] = []
     try:
         for number, condition in enumerate(task.condition):
-            part = replace(task, stream=stream_of(condition, number), condition=condition, warnings=[])
+            label = None if task.condition.names is None else task.condition.names[number]
+            stream = stream_of(condition, number)
+            part = replace(task, stream=stream, condition=condition, label=label, warnings=[])
             strata.append(run_one(part))
             _require_same_shape(strata, task)
             if strata[-1].partial:
@@ -124,12 +127,17 @@ def _stopping_of(strata: list[Estimate]) -> Stopping | None:
     return replace(ends[0][1], first_count=None, first_standard_deviation=None, reached=reached, reason=reason)
 
 
+def _labels(conditions: Conditions) -> tuple[str, ...]:
+    """Return what results call some conditions."""
+    return tuple(map(condition_text, conditions)) if conditions.names is None else conditions.names
+
+
 def common_noise_average(task: Task, n_replicates: int | None, options: RunOptions, weights: Floats) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
     joint = replace(
         task,
         generator=_EachCondition(task.generator),
-        statistic=_EachAndAverage(task.statistic, weights, tuple(map(condition_text, task.condition))),
+        statistic=_EachAndAverage(task.statistic, weights, _labels(task.condition)),
     )
     if isinstance(options.controls, FittedControls):
         # The average of the same coefficients is themselves: weights sum to 1.
@@ -143,12 +151,13 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     assert isinstance(joint.statistic, _EachAndAverage)
     shape = joint.components[1:]
     names = component_names(joint.statistic.statistic, shape)
-    texts = [condition_text(one) for one in joint.condition]
+    texts = _labels(joint.condition)
     parts = []
     for number, text in enumerate([*texts, ", ".join(texts)]):
         k = math.prod(shape)
         columns = slice(number * k, (number + 1) * k)
-        provenance = replace(provenance_of(joint, outcome), condition=text, common_random_numbers=True)
+        provenance = provenance_of(joint, outcome, options.first_replicate)
+        provenance = replace(provenance, condition=text, common_random_numbers=True)
         parts.append(
             with_options(moments_estimate(joint, outcome, columns, shape, names, provenance, options), options)
         )
@@ -171,6 +180,9 @@ class _EachCondition:
 
     def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
         return tuple(self.generator(noise, one) for one in condition)
+
+    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
+        return [part for one in samples for part in samples_apart(self.generator, one)]
 
 
 @dataclass(frozen=True, eq=False)

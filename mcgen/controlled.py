@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mcgen.designs import Design
 from mcgen.errors import RunError
+from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of
 from mcgen.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
@@ -74,6 +75,10 @@ class WithControls:
     def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Floats]:
         """Return the samples and the controls, shape (n, q)."""
         return self.generator(noise, condition), self.values(noise)
+
+    def samples_apart(self, samples: tuple[Any, Floats]) -> list[Any]:
+        """Return the samples of each generator."""
+        return samples_apart(self.generator, samples[0])
 
 
 class Beside:

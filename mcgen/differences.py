@@ -9,6 +9,7 @@ import numpy as np
 
 from mcgen.arrays import leading_length
 from mcgen.errors import RunError
+from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of
 from mcgen.moments import Floats
@@ -36,6 +37,10 @@ class Pair:
     def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Any]:
         """Return the samples of both."""
         return self.a(noise, condition), self.b(noise, condition)
+
+    def samples_apart(self, samples: tuple[Any, Any]) -> list[Any]:
+        """Return the samples of each generator."""
+        return [*samples_apart(self.a, samples[0]), *samples_apart(self.b, samples[1])]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -22,6 +23,7 @@ from mcgen.intervals import (
 )
 from mcgen.moments import Floats, Moments
 from mcgen.plot import plot_estimate
+from mcgen.run import executed_rows
 from mcgen.serialization import read_json, to_plain, write_json
 from mcgen.stopping import Stopping
 from mcgen.text import estimate_html, estimate_line, summary_text
@@ -65,7 +67,9 @@ class Provenance:
     condition : str or None
         Text form of the condition; of all of them for an average.
     batch_size : int
-        Rows that the model saw at a time.
+        Rows that the model saw at a time, at most: whole replicates, or a part of one.
+    first_replicate : int
+        Number of the first replicate; not 0 for parts of a run only.
     pilot_evaluations : int
         What was spent before the run to make the design and the controls, once for all conditions, or by plans and
         levels, for all conditions together; not in `n_evaluations`.
@@ -78,7 +82,8 @@ class Provenance:
     seconds : float
         Wall time of the run; no part of equality.
     seconds_per_evaluation, timing_error : float
-        From the batches but the first, in which models warm up, with the relative standard error; no part of equality.
+        Of a row that the model ran, whether it counts or fills a batch; from the batches but the first, in which models
+        warm up, with the relative standard error; no part of equality.
     versions : dict of str
         Of Python and the libraries; no part of equality.
     level : str or None
@@ -118,6 +123,7 @@ class Provenance:
     coefficients: tuple[float, ...] | None = None
     plan: str | None = None
     controls: str | None = None
+    first_replicate: int = 0
 
     @property
     def seed_text(self) -> str:
@@ -200,6 +206,21 @@ class Estimate:
     def n_evaluations(self) -> int:
         """Number of samples in the estimate, R times the points of a replicate."""
         return self.provenance.n_evaluations
+
+    @property
+    def executed_evaluations(self) -> int:
+        """Number of rows that the model runs for the estimate: `n_evaluations`, and those that fill its batches.
+
+        Over several conditions it is the sum of theirs; over levels too, in evaluations of the finest generator. It
+        follows from the batch size and the replicates, however the run was cut. Pilots, the few rows by which laws are
+        tried, and what interruptions had to repeat are not in it.
+        """
+        if self.strata:
+            costs = (part.executed_evaluations * part.provenance.cost for part in self.strata)
+            return math.ceil(sum(costs) - 1e-9)
+        p = self.provenance
+        replicates = range(p.first_replicate, p.first_replicate + p.n_replicates)
+        return executed_rows(replicates, p.batch_size, p.n_points)
 
     @property
     def partial(self) -> bool:

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mcgen.arguments import (
+    Conditions,
+    batch_until_sure,
+    checked_batch_of_part,
     checked_batch_size,
     checked_callable,
     checked_generator,
     checked_replicates,
     checked_resampling,
     checked_weights,
+    conditions_of,
 )
 from mcgen.conditions import common_noise_average, run_each
 from mcgen.designs import Design
@@ -50,7 +54,7 @@ def estimate(
     interval: Method = "student-t",
     simultaneous: bool | SimultaneousMethod = False,
     condition: Any = None,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | dict[Any, float] | None = None,
     common_random_numbers: bool = False,
     batch_size: int | None = None,
     keep_replicates: bool | None = None,
@@ -93,15 +97,17 @@ def estimate(
         and stopped when one likes.
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components of a vector statistic together instead of each alone.
-    condition : object or list, optional
-        Passed to the generator. A list gives an estimate for each of its conditions (`Estimate.strata`) and their
-        average; each has its own random numbers unless `common_random_numbers`.
-    weights : sequence of float, optional
-        Of the conditions in the average, summing to 1; equal by default.
+    condition : object, or a list, range, dict or pandas Series of them, optional
+        Passed to the generator. Several give an estimate for each (`Estimate.strata`) and their average; each has its
+        own random numbers unless `common_random_numbers`. Results call them by the keys of a dict or the index of a
+        Series. An array or a tuple is one condition.
+    weights : sequence of float or dict, optional
+        Of the conditions in the average, summing to 1, in their order or by their names; equal by default.
     common_random_numbers : bool
         Give all conditions the same noise; the average is then taken replicate by replicate.
     batch_size : int, optional
-        Rows that the model sees at a time; by default about 64, evened out over the run.
+        Rows that the model sees at a time, at most: no more than are asked for. By default about 64, evened out over
+        the run. A last batch that is not full is filled up; `Estimate.executed_evaluations` counts these rows too.
     keep_replicates : bool, optional
         Keep the replicate means in the result, for bootstraps, jackknives and plots; by default up to 2^20 numbers.
     controls : Controls or FittedControls, optional
@@ -112,11 +118,12 @@ def estimate(
     atol, rtol : float, optional
         In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``;
         `Estimate.stopping` says what was reached. By two stages where `interval` is "student-t", at looks of any number
-        by "anytime"; see `mcgen.stopping`. Every condition of a list by itself.
+        by "anytime"; see `mcgen.stopping`. Every one of several conditions by itself.
     components : sequence of str, optional
         The names of those that count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional
-        With `atol` or `rtol`: the most samples, and the fewest replicates.
+        With `atol` or `rtol`: the most rows that the model runs, those that fill batches included, and the fewest
+        replicates.
     replicates : range, optional
         In place of a number: these replicates of a longer run alone, such as ``range(1000, 2000)`` on the second of
         several machines, whose stores ``mcgen merge`` makes one of.
@@ -141,8 +148,8 @@ def estimate(
     TypeError, ValueError
         If an argument is not as described.
     RunError
-        If the generator or the statistic breaks a law. Its ``partial``, like that of any exception out of them, is the
-        estimate from the replicates before, where there are two.
+        If the generator or the statistic breaks a law, or uses a network in training mode. Its ``partial``, like that
+        of any exception out of them, is the estimate from the replicates before, where there are two.
     StoreError
         If the store is damaged, of another run, in use by another process, or its disk is full.
     WorkerError
@@ -153,7 +160,8 @@ def estimate(
     CoverageWarning
         Below 25 replicates, and where their means are too skewed for their number.
     GeneratorWarning
-        If the generator draws random numbers of its own, or couples the samples of a batch.
+        If the generator draws random numbers of its own, couples the samples of a batch, or gives samples that do not
+        change with the noise.
 
     Examples
     --------
@@ -168,6 +176,7 @@ def estimate(
     asked = confidence_level, interval, simultaneous, keep_replicates, progress
     options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
     beside = {"coarse generators": _generators_of(coarse), "controls": _own_controls(controls)}
+    condition = conditions_of(condition)
     task = task_of(generator, statistic, seed, condition, **beside)
     shares = _checked_conditions(condition, weights, common_random_numbers)
     if shares is not None and not common_random_numbers and interval in SEQUENCES:
@@ -188,7 +197,7 @@ def estimate(
             raise ValueError(f"coarse and correlation are for design='auto'; got design={design}")
         count = _checked_count(design, n_evaluations, len(part) or n_replicates, options)
         task = replace(task, design=design)
-        task.batch_size = checked_batch_size(batch_size, design.n_points, None if part else count)
+        task.batch_size = _batch_size(task, options, count, part)
         run_one = partial(run_single, n_replicates=count)
         more = {"design": str(design), "controls": _controls_text(controls)}
     more |= {"common_random_numbers": shares if common_random_numbers else None}
@@ -199,6 +208,17 @@ def estimate(
         if common_random_numbers and shares is not None:
             return common_noise_average(task, count, options, shares)
         return run_each(task, options, shares, partial(run_one, options=options))
+
+
+def _batch_size(task: Task, options: RunOptions, n_replicates: int | None, part: range) -> int:
+    """Return the rows that the model sees at a time."""
+    n_points = task.design.n_points
+    if part:
+        return checked_batch_of_part(options.batch_size, n_points, part)
+    if options.tolerance is None:
+        return checked_batch_size(options.batch_size, n_points, n_replicates)
+    most, fewest = options.tolerance.most_replicates(n_points), options.tolerance.first_count
+    return batch_until_sure(options.batch_size, n_points, task.generator.noise.dimension, most, fewest)
 
 
 def _by_plan(
@@ -302,12 +322,14 @@ def _texts(coarse: Any) -> Any:
         return repr(coarse)
 
 
-def _checked_conditions(condition: Any, weights: Sequence[float] | None, common: bool) -> Floats | None:
+def _checked_conditions(condition: Any, weights: Any, common: bool) -> Floats | None:
     """Return the weights of several conditions; None for a single one."""
-    if isinstance(condition, list):
+    if isinstance(condition, Conditions):
         return checked_weights(condition, weights)
     if weights is not None or common:
-        raise ValueError("weights and common_random_numbers are for several conditions: pass a list as condition")
+        raise ValueError(
+            "weights and common_random_numbers are for several conditions: pass a list or a dict as condition"
+        )
     return None
 
 

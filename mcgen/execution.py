@@ -19,7 +19,7 @@ from mcgen.estimates import Estimate, estimate_to_plain
 from mcgen.fingerprints import Given
 from mcgen.intervals import student_t_quantile
 from mcgen.moments import Floats, Moments
-from mcgen.outcomes import Outcome, RunOptions, component_names, condition_text, provenance_of, single_estimate
+from mcgen.outcomes import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
 from mcgen.progress import Progress
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import LEAF, Tally
@@ -103,6 +103,8 @@ class _UnderWay:
         self._found = sum(map(len, covered))
         from_start = [part for part in covered if part.start == options.first_replicate]
         self._contiguous = len(from_start[0]) if from_start else 0
+        if self._rule is not None:
+            self._rule.limit_to_groups(task.group, self._contiguous)
 
     def go_on(self, bar: Progress) -> None:
         """Run what there is still to run."""
@@ -201,7 +203,7 @@ class _UnderWay:
             return
         task, outcome = self.outcome(partial=not done)
         assert task.components is not None
-        provenance = provenance_of(task, outcome)
+        provenance = provenance_of(task, outcome, self._options.first_replicate)
         self._stored.remember(
             "about",
             {
@@ -225,7 +227,8 @@ class _UnderWay:
 
 def _label(task: Task) -> str:
     """Return what the bar says."""
-    return f"{task.design}" if task.condition is None else f"{task.design}, condition {condition_text(task.condition)}"
+    label = label_of(task)
+    return f"{task.design}" if label is None else f"{task.design}, condition {label}"
 
 
 def controlled_run(

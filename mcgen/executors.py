@@ -141,7 +141,7 @@ class _Job:
     Attributes
     ----------
     checked : bool
-        Whether its first batch need not be run twice.
+        Whether its first batch need not be tried.
     tries : int
         How often it was lost or hung.
     since : float or None
@@ -311,6 +311,7 @@ class _Coordinator:
                 require_versions(reply.versions)
                 # Threads have warned already.
                 self._task.learn(reply.result.facts, warns=not self._shared)
+                self._task.checked |= not job.checked
             except (RunError, WorkerError) as problem:
                 self._fail(job, problem)
                 continue

@@ -1,22 +1,37 @@
-"""The laws of generators and statistics that a run checks as it goes; what breaks one is refused or warned of."""
+"""The laws of generators and statistics that a run checks in every batch; what breaks one is refused.
+
+What it tries on the first batch alone is in `mcgen.first_batch`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.arrays import as_numpy, as_values, leading_length, non_finite_rows
+from mcgen.arrays import as_values, leading_length, non_finite_rows
 from mcgen.errors import NonFiniteError, RunError
 from mcgen.generators import Generator, name_of
 from mcgen.moments import Floats
-from mcgen.noise import Noise, change_noise
+from mcgen.noise import Noise
 
 # Relative to the largest sample: what matrix products of another batch size do, by bytes of the type.
 _TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-8}
+
+# How small a component may be beside the others before its values may be what rounding left of them.
+_LEAST_SHARE = 1e-3
+
+# A bound on the search for networks: deeper, or after so many objects, what is found belongs to libraries.
+_DEEPEST = 6
+_MOST_LOOKED_THROUGH = 2000
+_NOT_LOOKED_THROUGH = ("builtins", "numpy", "torch", "scipy", "pandas", "mcgen.adapters")
 
 LARGEST_VALUE = 1e75
 """The fourth power of larger values overflows, and with it the moments."""
@@ -58,8 +73,56 @@ def require_samples(generator: Generator, samples: Any, batch: Batch) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One call of a statistic: some of its samples as they were before, and what it returned.
+
+    Attributes
+    ----------
+    statistic : callable
+        The one that a user gave, without what mcgen puts around it.
+    samples : object
+        What it was given.
+    parts : list of (slice, samples)
+        Copies of some rows.
+    result : object
+        In the statistic's own library.
+    values : ndarray of shape (n, ...)
+        The same in float64.
+    """
+
+    statistic: Callable[[Any], Any]
+    samples: Any
+    parts: list[tuple[slice, Any]]
+    result: Any
+    values: Floats
+
+
+_watch: ContextVar[tuple[Callable[[Any, int], list[tuple[slice, Any]]], list[Seen]] | None] = ContextVar(
+    "_watch", default=None
+)
+
+
+@contextmanager
+def watched(copied_parts: Callable[[Any, int], list[tuple[slice, Any]]]) -> Iterator[list[Seen]]:
+    """Collect the calls of statistics by `values_of`, the innermost first, with copies of some of their samples.
+
+    A difference, or the values under several conditions, calls the user's statistic inside its own: only there can the
+    statistic's laws be tried without what is made of its values.
+    """
+    found: list[Seen] = []
+    token = _watch.set((copied_parts, found))
+    try:
+        yield found
+    finally:
+        _watch.reset(token)
+
+
 def values_of(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
     """Return the statistic's values of n samples as float64, shape (n, ...), or refuse what is no such array."""
+    watch = _watch.get()
+    # Copied before the call, since a statistic may work in the memory of its samples.
+    parts = [] if watch is None or watch[1] else watch[0](samples, n)
     result, name = statistic(samples), name_of(statistic)
     wanted = f"it must return one number or one vector a sample: shape ({n},) or ({n}, k)"
     try:
@@ -74,6 +137,8 @@ def values_of(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
             f"statistic {name!r} returned values beyond {LARGEST_VALUE:g}, whose powers overflow; divide them by a "
             "constant first"
         )
+    if watch is not None:
+        watch[1].append(Seen(statistic, samples, parts, result, values))
     return values
 
 
@@ -126,55 +191,8 @@ def require_input_kept(generator: Generator, batch: Batch, before: dict[str, NDA
         )
 
 
-def repeatability_problem(generator: Generator, samples: Any, batch: Batch, condition: Any) -> str | None:
-    """Run the last and the first point of a batch again, in this order; say what is wrong where their samples differ.
-
-    Another order and other company: the two points of one pair, in their own places, would not show a mean that is
-    taken off over the batch, nor random numbers from a fixed seed.
-    """
-    rows = [batch.n_rows - 1, 0][: batch.n_rows]
-    noise = change_noise(batch.noise, lambda block: block[rows].copy())
-    again = generator(noise, condition)
-    name = name_of(generator)
-    try:
-        if _agree(_at(samples, rows), again):
-            return None
-        repeats = _agree(again, generator(noise, condition))
-    except (TypeError, ValueError):
-        return (
-            f"the samples of generator {name!r} can't be compared (they are {type(samples).__name__}), so that its "
-            "laws were not tried: that the same noise gives the same samples, whatever the batch. Let it return arrays"
-        )
-    if repeats:
-        return (
-            f"generator {name!r} gives other samples for the same noise when other rows share its batch: the samples "
-            "of one replicate depend on another's, or on random numbers from a fixed seed inside, and the interval may "
-            "not cover. Normalization over the batch and adaptive steps do this; use evaluation mode and fixed steps"
-        )
-    return (
-        f"generator {name!r} gives other samples for the same noise: it draws random numbers of its own, which the "
-        "design can't steer and the seed does not fix. Declare them as blocks of its NoiseSpec and use the noise that "
-        "it is given"
-    )
-
-
 def _blocks(noise: Noise) -> list[tuple[str, NDArray[Any]]]:
     return [("", noise)] if isinstance(noise, np.ndarray) else [*noise.items()]
-
-
-def _at(samples: Any, rows: list[int]) -> Any:
-    """Return some rows of samples of any library, in numpy."""
-    if isinstance(samples, tuple):
-        return tuple(_at(part, rows) for part in samples)
-    return np.concatenate([as_numpy(samples[row : row + 1]) for row in rows])
-
-
-def _agree(a: Any, b: Any) -> bool:
-    """Tell whether samples are equal but for rounding."""
-    if isinstance(a, tuple):
-        return all(_agree(x, y) for x, y in zip(a, b, strict=True))
-    x, y = as_numpy(a), as_numpy(b)
-    return gap_between(x, y) <= tolerance_of(x)
 
 
 def tolerance_of(array: NDArray[Any]) -> float:
@@ -198,3 +216,82 @@ def gap_between(a: NDArray[Any], b: NDArray[Any]) -> float:
     if difference == 0:
         return 0.0
     return difference / largest if largest and np.isfinite(difference) else np.inf
+
+
+def values_gap(expected: Floats, found: Floats, among: Floats) -> float:
+    """Return the largest difference of values, in units of their component's largest value among some.
+
+    A component far smaller than the others may be what rounding left of them: its unit is a thousandth of theirs at
+    least. Where one value alone is finite, the gap is infinite.
+    """
+    x, y, every = (part.reshape(len(part), -1) for part in (expected, found, among))
+    one_finite = np.isfinite(x) | np.isfinite(y)
+    with np.errstate(invalid="ignore"):
+        difference = np.where(one_finite, np.abs(x - y), 0.0).max(axis=0, initial=0.0)
+    sizes = np.where(np.isfinite(every), np.abs(every), 0.0).max(axis=0, initial=0.0)
+    units = np.maximum(sizes, _LEAST_SHARE * sizes.max(initial=0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.where(difference == 0, 0.0, difference / units)
+    return float(np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def modules_in_training(thing: Any) -> list[str]:
+    """Return the class names of torch networks in training mode that a function or an object uses.
+
+    Looked through are attributes, closures, defaults, partial calls, bound objects, the globals that code names, and
+    lists, tuples and dictionaries of these. Adapters see to their own networks.
+    """
+    found: list[str] = []
+    seen: dict[int, Any] = {}
+    waiting = [(thing, 0)]
+    while waiting and len(seen) < _MOST_LOOKED_THROUGH:
+        one, depth = waiting.pop(0)
+        if id(one) in seen or depth > _DEEPEST:
+            continue
+        seen[id(one)] = one
+        if hasattr(type(one), "named_modules") and hasattr(one, "training"):
+            found += [type(part).__name__ for _, part in one.named_modules() if part.training]
+        else:
+            waiting += [(part, depth + 1) for part in _parts_of(one)]
+    return found
+
+
+def _parts_of(thing: Any) -> list[Any]:
+    """Return what a function or an object uses."""
+    if isinstance(thing, dict):
+        return list(thing.values())
+    if isinstance(thing, list | tuple | set | frozenset):
+        return list(thing)
+    if isinstance(thing, partial):
+        return [thing.func, *thing.args, *thing.keywords.values()]
+    if isinstance(thing, MethodType):
+        return [thing.__self__, thing.__func__]
+    if isinstance(thing, FunctionType):
+        return [] if _of_library(str(thing.__module__)) else [*_used_by(thing), *vars(thing).values()]
+    if isinstance(thing, type) or _of_library(type(thing).__module__):
+        return []
+    own = list(vars(thing).values()) if hasattr(thing, "__dict__") else []
+    slots = [getattr(thing, name, None) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    call = type(thing).__call__ if callable(thing) else None
+    return [*own, *slots, *([call] if isinstance(call, FunctionType) else [])]
+
+
+def _used_by(function: FunctionType) -> list[Any]:
+    """Return what a function closes over, its defaults, and the globals that its code names."""
+    found: list[Any] = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):
+            found.append(cell.cell_contents)
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [one for one in code.co_consts if isinstance(one, CodeType)]
+        named = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+        # Of a module or a class only what is named with it.
+        holders = [one for one in named if isinstance(one, ModuleType | type) and not _of_library(one.__name__)]
+        found += [*named, *(vars(one).get(name) for one in holders for name in code.co_names)]
+    return found
+
+
+def _of_library(module: str) -> bool:
+    return module.startswith(_NOT_LOOKED_THROUGH)

@@ -31,6 +31,7 @@ from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import Estimate
 from mcgen.execution import run_single
+from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of_each
 from mcgen.moments import Floats, varies_by_rounding
@@ -89,7 +90,7 @@ class Level:
             **changes,
             design=self.design,
             stream=("level", self.number, *task.stream),
-            batch_size=_batch_size(batch_size, self.design, n_replicates),
+            batch_size=checked_batch_size(batch_size, self.design.n_points, n_replicates),
             warnings=[],
         )
 
@@ -117,7 +118,7 @@ def pilot_rows(
         generator=_SideBySide(tuple(generators), generators[0].noise),
         statistic=_EachOf(task.statistic),
         stream=("pilot", *purpose, *task.stream),
-        batch_size=_batch_size(batch_size, task.design, n_replicates),
+        batch_size=checked_batch_size(batch_size, task.design.n_points, n_replicates),
         warnings=[],
     )
     kept = tallied(joint, n_replicates).kept()
@@ -128,12 +129,6 @@ def pilot_rows(
     means[:, spread] = 0.0
     split = (np.split(part, 2 * len(generators) - 1, axis=1) for part in (means, within))
     return [*zip(*split, strict=True)]
-
-
-def _batch_size(batch_size: int | None, design: Design, n_replicates: int) -> int:
-    """Return the rows at a time, no more than there are: a short group would be filled with rows that nobody counts."""
-    checked = checked_batch_size(batch_size, design.n_points, n_replicates)
-    return checked if batch_size is None else min(checked, design.n_points * n_replicates)
 
 
 def slopes(fine: Floats, coarse: Floats) -> Floats:
@@ -210,6 +205,7 @@ class SumOfLevels:
             for part, level, b in zip(parts, self.levels, shown, strict=True)
         ]
         cost = sum(part.n_evaluations * part.provenance.cost for part in parts)
+        executed = sum(part.executed_evaluations * part.provenance.cost for part in parts)
         seconds = sum(part.provenance.seconds for part in parts)
         provenance = replace(
             parts[-1].provenance,
@@ -219,7 +215,7 @@ class SumOfLevels:
             pilot_evaluations=self.pilot_cost,
             rounding=max(part.provenance.rounding for part in parts),
             seconds=seconds,
-            seconds_per_evaluation=seconds / cost,
+            seconds_per_evaluation=seconds / executed,
             timing_error=0.0,
             level=f"sum of {len(self.levels)} levels",
             cost=1.0,
@@ -266,6 +262,10 @@ class _SideBySide:
 
     def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
         return tuple(generator(noise, condition) for generator in self.generators)
+
+    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
+        found = (samples_apart(*both) for both in zip(self.generators, samples, strict=True))
+        return [part for parts in found for part in parts]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from typing import Any, get_args
 import numpy as np
 
 from mcgen._numbers import checked_integer, checked_real
-from mcgen.arguments import checked_generator, checked_protocol, checked_weights
+from mcgen.arguments import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
 from mcgen.conditions import run_each
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design
@@ -69,7 +69,7 @@ def multilevel(
     confidence_level: float = 0.95,
     interval: Method = "student-t",
     simultaneous: bool | SimultaneousMethod = False,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | dict[Any, float] | None = None,
     coefficients: float | Sequence[Any] | None = None,
     n_pilot: int = 16,
     batch_size: int | None = None,
@@ -99,7 +99,7 @@ def multilevel(
     seed, confidence_level, batch_size, keep_replicates, progress
         As for `estimate`.
     condition, weights : optional
-        Passed to every generator. A list of conditions gives a sum for each and their average, as for `estimate`.
+        Passed to every generator. Several conditions give a sum for each and their average, as for `estimate`.
     interval : {"student-t", "normal", "skewness-adjusted-t"}
         See `mcgen.intervals`; there are no replicate means of the sum to resample.
     simultaneous : bool or "bonferroni"
@@ -156,10 +156,11 @@ def multilevel(
     made = levels_of(generators, _checked_designs(designs, len(generators)))
     given = _checked_coefficients(coefficients, len(made) - 1)
     budget, pilot_cost = _checked_budget(made, n_evaluations, n_pilot)
+    condition = conditions_of(condition)
     task = replace(task_of(generators[-1][0], statistic, seed, condition), design=made[-1].design)
     task.given.things["generator"] = tuple(generator for generator, _ in generators)
-    if weights is not None and not isinstance(condition, list):
-        raise ValueError("weights are for several conditions: pass a list as condition")
+    if weights is not None and not isinstance(condition, Conditions):
+        raise ValueError("weights are for several conditions: pass a list or a dict as condition")
     more = {"costs": [cost for _, cost in generators], "design": [str(level.design) for level in made]}
     more |= {"coefficients": given, "n_pilot": n_pilot, "replicates": None}
     header = partial(header_of, "multilevel", task, more)
@@ -169,7 +170,7 @@ def multilevel(
         def run_one(part: Task) -> Estimate:
             return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options, batch_size)
 
-        shares = checked_weights(condition, weights) if isinstance(condition, list) else None
+        shares = checked_weights(condition, weights) if isinstance(condition, Conditions) else None
         return run_each(task, options, shares, run_one)
 
 

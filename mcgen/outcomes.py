@@ -94,7 +94,7 @@ def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estima
     """Return the estimate of the replicates that came."""
     assert task.components is not None
     names = component_names(task.statistic, task.components)
-    provenance = provenance_of(task, outcome)
+    provenance = provenance_of(task, outcome, options.first_replicate)
     return with_options(
         moments_estimate(task, outcome, slice(None), task.components, names, provenance, options), options
     )
@@ -181,8 +181,15 @@ def condition_text(condition: Any) -> str:
     return f"{type(condition).__name__} of shape {tuple(shape)}" if shape is not None else f"{text[:57]}..."
 
 
-def provenance_of(task: Task, outcome: Outcome) -> Provenance:
-    """Return what was done in a run."""
+def label_of(task: Task) -> str | None:
+    """Return what results call the task's condition: its name, or a short text; None where there is no condition."""
+    if task.label is not None or task.condition is None:
+        return task.label
+    return condition_text(task.condition)
+
+
+def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provenance:
+    """Return what was done in a run from some replicate on."""
     torch = sys.modules.get("torch")
     versions = {
         "mcgen": __version__,
@@ -202,8 +209,9 @@ def provenance_of(task: Task, outcome: Outcome) -> Provenance:
         n_replicates=n_replicates,
         n_evaluations=n_replicates * task.design.n_points,
         seed=as_seed_sequence(task.seed),
-        condition=None if task.condition is None else condition_text(task.condition),
+        condition=label_of(task),
         batch_size=task.batch_size,
+        first_replicate=first_replicate,
         pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
         partial=outcome.partial,
         rounding=task.rounding,

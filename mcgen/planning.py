@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 
 from mcgen._numbers import checked_integer, checked_real
-from mcgen.arguments import stream_of
+from mcgen.arguments import require_single, stream_of
 from mcgen.candidates import (
     LEAST_EFFICIENCY,
     Candidate,
@@ -148,11 +148,9 @@ def plan(
     """
     check_interval_options(confidence_level, interval, simultaneous)
     options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress)
-    if isinstance(condition, list):
-        raise ValueError(
-            f"a plan is for one condition; got the list {condition!r}. Use mcgen.estimate with design='auto', which "
-            "plans each"
-        )
+    require_single(
+        condition, "a plan is for one condition; got {}. Use mcgen.estimate with design='auto', which plans each"
+    )
     if options.resamples:
         raise ValueError(
             f"a plan may choose a sum of levels, which has no replicate means to resample; got interval={interval!r} "

@@ -16,7 +16,7 @@ import numpy as np
 
 from mcgen._numbers import checked_real
 from mcgen._version import __version__
-from mcgen.arguments import content_of as content_of_condition
+from mcgen.contents import content_of as content_of_condition
 from mcgen.coverage import coverage_warnings
 from mcgen.database import CONTENT, in_use
 from mcgen.errors import StoreError
@@ -139,8 +139,8 @@ def _known(condition: Any) -> str | None:
     content = content_of_condition(condition)
     if content is None:
         raise ValueError(
-            f"a store must know conditions again, which it does of numbers, texts, arrays and tuples of these; got "
-            f"{condition!r}. Pass such a one, and let the generator look up what it stands for"
+            "a store must know conditions again, which it does of numbers, texts, arrays, dates, and tuples, lists and "
+            f"dicts of these; got {condition!r}. Pass such a one, and let the generator look up what it stands for"
         )
     return content
 

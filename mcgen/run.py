@@ -21,11 +21,11 @@ from mcgen.arrays import rounding_of, take_rows
 from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
 from mcgen.fingerprints import Given
+from mcgen.first_batch import repeatability_problem, require_evaluation_mode, tried_values
 from mcgen.generators import Generator, name_of
 from mcgen.laws import (
     Batch,
     copied,
-    repeatability_problem,
     require_components,
     require_finite,
     require_input_kept,
@@ -33,7 +33,7 @@ from mcgen.laws import (
     values_of,
 )
 from mcgen.moments import Floats, ReplicateMeans
-from mcgen.noise import Array, BlockNoise, Noise, change_noise
+from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
 from mcgen.random import Seed
 from mcgen.reduction import LEAF, Reduction
 from mcgen.statistics import Statistic
@@ -42,6 +42,24 @@ from mcgen.statistics import Statistic
 # one group as a whole up to so many (64 MB).
 _USUAL_DRAW = 2**21
 _LARGEST_DRAW = 2**24
+
+
+def group_of(batch_size: int, n_points: int) -> int:
+    """Return how many replicates meet the model together."""
+    return max(1, batch_size // n_points)
+
+
+def executed_rows(replicates: range, batch_size: int, n_points: int) -> int:
+    """Return the rows that the model runs for a range of replicates: whole groups.
+
+    Examples
+    --------
+    >>> from mcgen.run import executed_rows
+    >>> executed_rows(range(100), 64, 2), executed_rows(range(30, 70), 64, 2)
+    (256, 192)
+    """
+    group = group_of(batch_size, n_points)
+    return (-(-replicates.stop // group) - replicates.start // group) * group * n_points
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,9 @@ class Task:
     rounding : float
         Relative rounding error of the samples' type.
     checked : bool
-        Whether the first batch need not be run twice: another process has.
+        Whether the first batch need not be tried: it was, here or in another process.
+    label : str or None
+        What results call the condition, where it has a name.
     given : Given
         The generator and the statistic that the user gave, of which the task's own may be made.
     """
@@ -98,12 +118,13 @@ class Task:
     warnings: list[str] = field(default_factory=list)
     rounding: float = 0.0
     checked: bool = False
+    label: str | None = None
     given: Given = field(default_factory=Given)
 
     @property
     def group(self) -> int:
         """How many replicates meet the model together."""
-        return max(1, self.batch_size // self.design.n_points)
+        return group_of(self.batch_size, self.design.n_points)
 
     def facts(self) -> Facts:
         """Return what the first batch told."""
@@ -197,31 +218,49 @@ class Task:
 
         The rest of a batch is there for company; what it gives, or breaks, is nobody's concern.
         """
-        first_batch = self.components is None
+        first_batch, trying = self.components is None, not self.checked
+        if trying:
+            require_evaluation_mode(self.generator, self.statistic)
         small = batch.n_rows * self.generator.noise.dimension <= _USUAL_DRAW
-        before = copied(batch.noise) if first_batch and small else None
+        before = copied(batch.noise) if (first_batch or trying) and small else None
         samples = _call(self.generator, batch, self.generator, batch.noise, self.condition)
         if before is not None:
             require_input_kept(self.generator, batch, before)
         require_samples(self.generator, samples, batch)
-        if first_batch:
-            problem = None
-            if not self.checked:
-                problem = repeatability_problem(self.generator, samples, batch, self.condition)
-            if problem is not None:
-                self.warnings.append(problem)
-                warn_user(problem, GeneratorWarning)
+        if trying:
+            self._warn_of(
+                repeatability_problem(self.generator, samples, batch, self.condition, self._points_after(batch))
+            )
         if kept != batch.replicates:
             n, start = len(batch.points), batch.replicates.start
             samples = take_rows(samples, slice((kept.start - start) * n, (kept.stop - start) * n))
             batch = replace(batch, replicates=kept)
         require_finite(f"generator {name_of(self.generator)!r}", samples, batch)
-        values: Floats = _call(self.statistic, batch, values_of, self.statistic, samples, batch.n_rows)
+        function = tried_values if trying else values_of
+        values: Floats = _call(self.statistic, batch, function, self.statistic, samples, batch.n_rows)
         require_components(self.statistic, values, batch, self.components)
         require_finite(f"statistic {name_of(self.statistic)!r}", values, batch)
         self.components = values.shape[1:]
         self.rounding = max(self.rounding, rounding_of(samples))
+        self.checked = True
         return values
+
+    def _warn_of(self, problem: str | None) -> None:
+        """Warn of what was found, once."""
+        if problem is not None and problem not in self.warnings:
+            self.warnings.append(problem)
+            warn_user(problem, GeneratorWarning)
+
+    def _points_after(self, batch: Batch) -> Callable[[int], Noise]:
+        """Return a function from a number to the noise of the first points of so many replicates after a batch."""
+        first = batch.replicates.stop
+
+        def draw(n: int) -> Noise:
+            replicates = range(first, first + n)
+            spec, points = self.generator.noise, range(1)
+            return as_rows(self.design.draw(spec, replicates, self.seed, stream=self.stream, points=points))
+
+        return draw
 
 
 def _one_ahead(draw: Callable[[range], Noise], parts: Iterable[range], several: bool) -> Iterator[tuple[range, Noise]]:

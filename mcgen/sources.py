@@ -13,7 +13,7 @@ from mcgen.executors import pieces
 from mcgen.moments import ReplicateMeans
 from mcgen.pieces import Piece
 from mcgen.reduction import Segment, keeps_rows, segments_of
-from mcgen.run import Task
+from mcgen.run import Task, executed_rows
 from mcgen.stores import Store, StoredRun, gaps_between
 
 # So often a store gets what is finished.
@@ -44,7 +44,10 @@ class Resources:
 
 
 class Clock:
-    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up."""
+    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up.
+
+    Evaluations are the rows that the model ran, also those that fill a group.
+    """
 
     def __init__(self) -> None:
         self._last = time.perf_counter()
@@ -102,8 +105,7 @@ class Source:
         self.clock = Clock()
         if stored is not None and stored.facts is not None:
             task.learn(stored.facts, warns=True)
-            n_stored = sum(map(len, stored.covered()))
-            self.clock.add_stored(stored.seconds, n_stored * task.design.n_points)
+            self.clock.add_stored(stored.seconds, sum(map(self._rows_of, stored.covered())))
 
     def segments(self, replicates: range, n_replicates: int) -> Iterator[Segment]:
         """Yield some replicates, in order; what the store lacks is run, and stored.
@@ -138,11 +140,10 @@ class Source:
         """Run a gap in this process; the store gets about once a second what is finished, and the rest in the end."""
         finished: list[ReplicateMeans] = []
         since = time.perf_counter()
-        n_points = self._task.design.n_points
         try:
             for rows in self._task.evaluate(gap):
                 finished.append(rows)
-                self.clock.tick(len(rows) * n_points)
+                self.clock.tick(self._rows_of(range(rows.start, rows.start + len(rows))))
                 now = time.perf_counter()
                 if now - since > _SECONDS_BETWEEN:
                     # First out of the list: an interrupt may come once they are stored.
@@ -175,8 +176,12 @@ class Source:
             keep = keeps_rows(self._keep, n_replicates, rows[0].means.shape[1])
             self._stored.add(Piece(segments_of(rows, keep), self._task.facts(), seconds), keep)
 
+    def _rows_of(self, replicates: range) -> int:
+        """Return how many rows the model ran for some replicates."""
+        return executed_rows(replicates, self._task.batch_size, self._task.design.n_points)
+
     def _take(self, piece: Piece, n_replicates: int) -> None:
-        self.clock.tick(len(piece.replicates) * self._task.design.n_points, piece.seconds)
+        self.clock.tick(self._rows_of(piece.replicates), piece.seconds)
         if self._stored is not None:
             self._stored.add(piece, keeps_rows(self._keep, n_replicates, math.prod(piece.facts.components)))
 

@@ -204,6 +204,25 @@ class Rule(ABC):
         # The pilot was skewed, so that fewer than 100 replicates are too few.
         self._was_skewed = False
 
+    def limit_to_groups(self, group: int, n_there: int = 0) -> None:
+        """Let the limit be a whole number of groups, which are run as a whole; replicates that are there cost nothing.
+
+        Raises
+        ------
+        ValueError
+            If fewer groups fit into it than the first replicates need.
+        """
+        if self._most is None:
+            return
+        most, first = max(self._most // group * group, min(self._most, n_there)), self.tolerance.first_count
+        if most < first:
+            raise ValueError(
+                f"max_evaluations={self.tolerance.max_evaluations} has room for {most} replicates in whole batches of "
+                f"{group}, where {first} come first. Allow {math.ceil(first / group) * group} replicates or more, or "
+                "smaller batches (a store keeps those of its first call)"
+            )
+        self._most = most
+
     def first_target(self) -> int:
         """Return how many replicates come first; after `restore` those that were decided last."""
         return self._target

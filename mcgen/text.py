@@ -90,7 +90,8 @@ def summary_text(estimate: Estimate) -> str:
         "condition": p.condition,
         "seed": p.seed_text,
         "batch size": str(p.batch_size),
-        "seconds": f"{p.seconds:.3g} ({p.seconds_per_evaluation:.2g} an evaluation)",
+        "executed": _executed(estimate),
+        "seconds": f"{p.seconds:.3g} ({p.seconds_per_evaluation:.2g} a row that the model ran)",
         "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
     }
     lines += [f"{name:<12} {text}" for name, text in facts.items() if text is not None]
@@ -98,6 +99,21 @@ def summary_text(estimate: Estimate) -> str:
         lines.append("PARTIAL: the run ended before its time; these are its finished replicates.")
     lines += [f"warning: {text}" for text in estimate.warnings]
     return "\n".join(lines)
+
+
+def _executed(estimate: Estimate) -> str | None:
+    """Return how many rows the model ran, where they are more than those of the estimate."""
+    more = estimate.executed_evaluations - _counted(estimate)
+    if not more:
+        return None
+    return f"{estimate.executed_evaluations:,} evaluations, {more:,} of them to fill batches and in no estimate"
+
+
+def _counted(estimate: Estimate) -> int:
+    """Return the evaluations of an estimate, those of all its conditions together."""
+    if estimate.strata and estimate.provenance.level is None:
+        return sum(map(_counted, estimate.strata))
+    return estimate.n_evaluations
 
 
 def _draws(estimate: Estimate) -> dict[str, str]:

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.arguments import checked_batch_size, checked_callable, checked_generator, checked_replicates, stream_of
+from mcgen.arguments import (
+    checked_batch_size,
+    checked_callable,
+    checked_generator,
+    checked_replicates,
+    require_single,
+    stream_of,
+)
 from mcgen.arrays import as_values
 from mcgen.basis import Basis
 from mcgen.controlled import (
@@ -218,11 +225,11 @@ class Controls:
         >>> mcgen.estimate(generator, mean, design=design, n_evaluations=400, seed=0, controls=fitted)
         1.0322 ± 0.0016 (95 % Student t, 200 replicates of 2 points, Antithetic(), seed 0, controls)
         """
-        if isinstance(condition, list):
-            raise ValueError(
-                f"coefficients are fitted under one condition; got the list {condition!r}. Those of one serve others "
-                "too: they are unbiased for every condition"
-            )
+        require_single(
+            condition,
+            "coefficients are fitted under one condition; got {}. Those of one serve others too: they are unbiased for "
+            "every condition",
+        )
         count = checked_replicates(design, n_evaluations, n_replicates)
         beside = Beside(checked_callable(statistic))
         task = Task(

@@ -117,6 +117,15 @@ def test_a_row_that_leaves_its_own_place_and_the_last_alone_is_seen() -> None:
     assert failures(brightened, samples=samples) == ["rows apart"]
 
 
+def test_a_component_is_not_hidden_by_a_larger_one() -> None:
+    def both(x: np.ndarray) -> np.ndarray:
+        return np.stack([1000 * means(x), means(x) - 0.1 * x.mean()], axis=1)
+
+    samples = np.random.default_rng(0).random((8, 1, 4, 4)).astype(np.float32)
+    assert failures(lambda x: both(x)[:, 0], samples=samples) == []
+    assert failures(both, samples=samples) == ["batch size", "rows apart"]
+
+
 def test_what_follows_from_a_failure_is_not_judged() -> None:
     report = check_statistic(drawing)
     assert [check.law for check in report.checks if check.not_judged] == ["place", "batch size", "rows apart", "precision"]  # fmt: skip

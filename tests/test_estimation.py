@@ -152,9 +152,9 @@ def test_difference_pairs_the_replicates() -> None:
 
 
 def test_interruption_gives_back_what_is_finished() -> None:
-    # Four batches, and one call that looks whether the first repeats.
+    # Four batches, and two calls that try the first: whether it repeats, and whether it changes with the noise.
     result = mcgen.estimate(
-        mcgen.as_generator(logistic_until(5, KeyboardInterrupt()), (8,), name="interrupted"),
+        mcgen.as_generator(logistic_until(6, KeyboardInterrupt()), (8,), name="interrupted"),
         pixel_mean,
         design=Antithetic(),
         n_evaluations=640,

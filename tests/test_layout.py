@@ -25,7 +25,7 @@ LAYERS = [
     ["fingerprints.code"],
     ["fingerprints.walk"],
     ["fingerprints.comparison"],
-    ["fingerprints"],
+    ["fingerprints", "contents"],
     ["designs._base"],
     [
         "designs.monte_carlo",
@@ -41,6 +41,7 @@ LAYERS = [
     ["factories"],
     ["moments", "statistics"],
     ["laws", "reduction", "sequences", "tolerance"],
+    ["first_batch"],
     ["run", "intervals"],
     ["pieces"],
     ["workers"],

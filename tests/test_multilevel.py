@@ -271,8 +271,8 @@ def test_budget_holds_pilot_and_run() -> None:
     spent = []
     fine = mcgen.as_generator(lambda z: (spent.append(len(z)), FINE(z))[1], (16,), name="fine")
     counted = run([(COARSE, 1), (fine, 20)], n_evaluations=300, batch_size=2)
-    # Beside the two first points that pilot and run repeat.
-    assert sum(spent) == 2 * 16 + 2 * counted.n_replicates + 2 * 2
+    # Beside the four points by which pilot and run are tried.
+    assert sum(spent) == 2 * 16 + 2 * counted.n_replicates + 2 * 4
     basis = mcgen.bases.dct_basis((16,), 4)
     object.__setattr__(basis, "n_evaluations", 7)
     design = mcgen.Subspace(basis, leading=MonteCarlo(), rest=MonteCarlo())
@@ -399,7 +399,7 @@ DOUBLE = mcgen.as_generator(lambda z: z, NoiseSpec.normal((16,), "float64"), nam
         ({"n_evaluations": 90}, "cost 91 evaluations of 'fine'; got n_evaluations=90. Use 91 or more"),
         ({"n_pilot": 3}, "n_pilot must be at least 4 replicates, for variances and slopes; got 3. The default is 16"),
         ({"designs": [Antithetic()] * 3}, "one for each of the 2 levels; got 3"),
-        ({"weights": [0.5, 0.5]}, "weights are for several conditions: pass a list as condition"),
+        ({"weights": [0.5, 0.5]}, "weights are for several conditions: pass a list or a dict as condition"),
         ({"condition": [1, 2], "weights": [1.0]}, "weights must be 2 "),
         ({"coefficients": float("nan")}, "a number or one a component, all finite; got nan. Leave them out to have"),
         ({"coefficients": [[1.0, float("inf")]]}, "all finite; got .*inf.*. Leave them out to have them from the pilot"),

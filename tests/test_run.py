@@ -110,7 +110,7 @@ def test_default_batches_waste_next_to_nothing(estimate, n_evaluations: int, mos
         return z
 
     estimate(generator=mcgen.as_generator(count, (4,)), design=MonteCarlo(), n_evaluations=n_evaluations)
-    assert seen - 2 <= most  # two points are run again to see that they repeat
+    assert seen - 4 <= most  # four points are run again to see that they repeat, and change with the noise
 
 
 def test_several_blocks_reach_the_generator_lazily() -> None:

@@ -104,7 +104,7 @@ class ImageMixture:
 
     def statistic(self) -> Stack:
         """Return the seven statistics; those of brightness are of sigmoid(2 x), which lies in (0, 1)."""
-        denoiser = ExactDenoiser(self, Schedule.cosine(N_TRAINING_STEPS))
+        denoiser = ExactDenoiser(self, Schedule.cosine(N_TRAINING_STEPS)).eval()
         return statistics.stack(
             statistics.pixel_mean,
             lambda x: statistics.brightness(_image(x)),

@@ -12,7 +12,7 @@ by row, with s a fixed function. What is tried is
 - precision: samples in float32 and float64 give the same values but for 1e-4 of the largest;
 - side effects: none on the samples, on earlier values, or on the global random states of numpy, Python and torch.
 
-Gaps are relative to the largest value.
+Gaps are relative to the largest value; between batches, to that of each component.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mcgen.arrays import as_values, leading_length
 from mcgen.designs import MonteCarlo
 from mcgen.errors import RunError
 from mcgen.generators import Generator, name_of
-from mcgen.laws import gap_between, values_of
+from mcgen.laws import gap_between, values_gap, values_of
 from mcgen.moments import Floats
 from mcgen.noise import as_rows
 from mcgen.random import Seed, as_seed_sequence
@@ -216,9 +216,9 @@ class _Trial:
 
     def compared(self, rows: Any, where: Any = slice(None)) -> float:
         """Return how far the values of some rows are from what they are among all, in some places."""
-        rows = np.asarray(rows)
-        expected, found = self.require_values()[rows], self.values(rows)
-        return gap_between(expected[where], found[where]) if expected.shape == found.shape else np.inf
+        rows, every = np.asarray(rows), self.require_values()
+        expected, found = every[rows], self.values(rows)
+        return values_gap(expected[where], found[where], every) if expected.shape == found.shape else np.inf
 
 
 def _values(trial: _Trial) -> Finding:

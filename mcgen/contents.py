@@ -1,0 +1,175 @@
+"""What a condition is, as a text: equal contents give equal texts, in every process.
+
+The text names the condition's random numbers, and a store knows the condition again by it. It never holds a memory
+address or the order of a set: the same seed and condition would give other numbers in another process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen.arrays import as_numpy
+
+# A list that holds itself would be followed for ever.
+_DEEPEST = 20
+_NUMBERS_AND_TEXTS = (bool, int, float, complex, str, bytes)
+_WITH_STABLE_TEXT = (bytearray, range, Decimal, Fraction, UUID, timedelta)
+
+
+def content_of(condition: Any) -> str | None:
+    """Return a text that says a condition's content; None for what can't be known by it.
+
+    Known are numbers, texts, dates, paths, enumerations, arrays of any library, and tuples, lists, dictionaries, sets
+    and dataclasses of these. A part that is not known makes the whole unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.contents import content_of
+    >>> content_of((1, "fog")), content_of({"b": 2, "a": [1.5]}), content_of(object())
+    ("(1, 'fog')", "{'a': [1.5], 'b': 2}", None)
+    >>> texts = np.array(["a", "a dog"], dtype=object)
+    >>> content_of(texts) == content_of(np.array(["a", "a " + "dog"], dtype=object))
+    True
+    """
+    return _content(condition, 0)
+
+
+def _content(thing: Any, depth: int) -> str | None:
+    """Return the text of a thing that is so deep inside the condition."""
+    if depth > _DEEPEST:
+        return None
+    if isinstance(thing, np.generic):
+        thing = thing.item()
+    if thing is None or isinstance(thing, _NUMBERS_AND_TEXTS):
+        return _stable_text(thing)
+    if isinstance(thing, Enum):
+        return f"{type(thing).__qualname__}.{thing.name}"
+    if isinstance(thing, PurePath):
+        return f"Path({thing.as_posix()!r})"
+    if isinstance(thing, date | time | datetime):
+        return _of_date(thing)
+    if isinstance(thing, _WITH_STABLE_TEXT):
+        return repr(thing)
+    if isinstance(thing, tuple):
+        return _joined("({})", (_content(part, depth + 1) for part in thing))
+    if isinstance(thing, list):
+        return _joined("[{}]", (_content(part, depth + 1) for part in thing))
+    if isinstance(thing, set | frozenset):
+        name = "set" if isinstance(thing, set) else "frozenset"
+        return _joined(name + "({{{}}})", (_content(part, depth + 1) for part in thing), in_order=False)
+    if isinstance(thing, dict):
+        return _of_dict(thing, depth)
+    if hasattr(thing, "dtype") and hasattr(thing, "shape"):
+        return _of_array(thing, depth)
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        return _of_dataclass(thing, depth)
+    return _missing(thing)
+
+
+def _stable_text(thing: Any) -> str:
+    """Return the text of a number or a text, by its base type where its own text holds its address."""
+    text = repr(thing)
+    if f"{id(thing):x}" not in text.lower():
+        return text
+    base = next(one for one in _NUMBERS_AND_TEXTS if isinstance(thing, one))
+    return f"{type(thing).__qualname__} {base.__repr__(thing)}"
+
+
+def _of_date(thing: date | time | datetime) -> str:
+    # Zones of a class of their own may show an address; what counts is the offset, which the ISO form has.
+    return f"{type(thing).__name__} {thing.isoformat()} {getattr(thing, 'fold', 0)}"
+
+
+def _of_dict(thing: dict[Any, Any], depth: int) -> str | None:
+    items: list[str | None] = []
+    for name, value in thing.items():
+        key, content = _content(name, depth + 1), _content(value, depth + 1)
+        items.append(None if key is None or content is None else f"{key}: {content}")
+    return _joined("{{{}}}", items, in_order=False)
+
+
+def _of_dataclass(thing: Any, depth: int) -> str | None:
+    # Others are equal by identity alone, and may hold more than their fields.
+    if not type(thing).__dataclass_params__.eq:
+        return None
+    fields = [field.name for field in dataclasses.fields(thing) if field.compare]
+    parts = [_content(getattr(thing, name, None), depth + 1) for name in fields]
+    return _joined(type(thing).__qualname__ + "({})", parts)
+
+
+def _missing(thing: Any) -> str | None:
+    """Return the text of the value by which pandas marks what is missing."""
+    of_pandas = type(thing).__module__.startswith("pandas.") and type(thing).__name__ == "NAType"
+    return "NA" if of_pandas else None
+
+
+def _joined(form: str, parts: Iterable[str | None], in_order: bool = True) -> str | None:
+    """Return the form around the parts, None if one of them is unknown."""
+    found = [*parts]
+    known = [part for part in found if part is not None]
+    if len(known) < len(found):
+        return None
+    return form.format(", ".join(known if in_order else sorted(known)))
+
+
+def _of_array(thing: Any, depth: int) -> str | None:
+    """Return type, shape and a hash of an array's bytes, or its elements where bytes hold addresses."""
+    try:
+        masked = isinstance(thing, np.ma.MaskedArray) and bool(np.ma.getmaskarray(thing).any())
+        array = np.ma.getdata(thing) if masked else _dense(thing)
+    except Exception:
+        # Arrays that no CPU can see, or that have no values: meta tensors, keys of a random generator.
+        return None
+    label = f"{array.dtype} {array.shape}"
+    if masked:
+        mask = np.ma.getmaskarray(thing)
+        if mask.dtype.names:
+            return None
+        # What lies under the mask is no part of the content.
+        array = np.where(mask, np.zeros((), array.dtype), array)
+        label = f"masked {_hash(np.packbits(mask).tobytes())} {label}"
+    if array.dtype.hasobject or array.dtype.kind == "T":
+        elements = _joined("[{}]", (_content(one, depth + 1) for one in array.ravel().tolist()))
+        return None if elements is None else f"{label} {_hash(elements.encode())}"
+    return f"{label} {_hash(_value_bytes(array))}"
+
+
+def _dense(thing: Any) -> NDArray[Any]:
+    """Return an array of any library as numpy's; a torch tensor in a form that numpy can read."""
+    if getattr(thing, "is_quantized", False):
+        thing = thing.dequantize()
+    if "strided" not in str(getattr(thing, "layout", "strided")) and hasattr(thing, "to_dense"):
+        thing = thing.to_dense()
+    for name in ("resolve_conj", "resolve_neg"):
+        thing = getattr(thing, name)() if hasattr(thing, name) else thing
+    return np.ascontiguousarray(as_numpy(thing))
+
+
+def _value_bytes(array: NDArray[Any]) -> bytes:
+    """Return the bytes of an array's values, without those that pad them: these are whatever the memory held."""
+    if array.dtype.names:
+        fields: Any = array.dtype.fields
+        if sum(fields[name][0].itemsize for name in array.dtype.names) < array.dtype.itemsize:
+            return b"".join(_value_bytes(np.ascontiguousarray(array[name])) for name in array.dtype.names)
+    if array.dtype.kind in "fc" and np.finfo(array.dtype).nmant == 63:
+        octets = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, 16).copy()
+        octets[:, 10:] = 0
+        return octets.tobytes()
+    return array.tobytes()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
