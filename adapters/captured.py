@@ -53,6 +53,9 @@ class CapturedGenerator(TorchGenerator):
         What the sampler draws, in order.
     """
 
+    # Dropout in training is a draw like any other, and coupled samples are refused when it is captured.
+    steers_its_networks = True
+
     def __init__(
         self, sampler: Sampler, draws: tuple[Draw, ...], *, quiet: Iterable[torch.nn.Module] = (), **options: Any
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mcgen._numbers import checked_integer
-from mcgen.contents import content_of
+from mcgen.condition_keys import key_of_condition
 from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.intervals import FEWEST_FOR_BOOTSTRAP
@@ -226,9 +226,9 @@ def _named(thing: Any) -> Conditions:
 def stream_of(condition: Any, number: int) -> tuple[str, ...]:
     """Return what sets a condition's random numbers apart: its own content, the same in every list and alone.
 
-    What `mcgen.contents.content_of` does not know is known by its place in the list.
+    What `mcgen.condition_keys.key_of_condition` does not know is known by its place in the list.
     """
-    return () if condition is None else ("condition", content_of(condition) or f"number {number}")
+    return () if condition is None else ("condition", key_of_condition(condition) or f"number {number}")
 
 
 def checked_weights(conditions: Conditions, weights: Any) -> Floats:
@@ -251,7 +251,7 @@ def checked_weights(conditions: Conditions, weights: Any) -> Floats:
 def _require_different(conditions: Conditions) -> None:
     """Refuse conditions that repeat: they would share their random numbers, and the interval would be too narrow."""
     # What is not known by its content is at least no other object.
-    keys = [content_of(one) or f"object {id(one)}" for one in conditions]
+    keys = [key_of_condition(one) or f"object {id(one)}" for one in conditions]
     if len(set(keys)) < len(keys):
         texts = [repr(one) for one in conditions]
         if conditions.names is not None:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from mcgen.arrays import as_numpy, rounding_of, take_rows
 from mcgen.errors import RunError
+from mcgen.fingerprints import networks_in_training
 from mcgen.generators import Generator, name_of
 from mcgen.laws import (
     Batch,
     Seen,
     gap_between,
-    modules_in_training,
     tolerance_of,
     values_gap,
     values_of,
@@ -59,11 +59,13 @@ def _comparing(function: Callable[..., Any]) -> Callable[..., Any]:
 def require_evaluation_mode(generator: Generator, statistic: object) -> None:
     """Refuse networks in training mode, as far as they can be found without running anything."""
     for role, thing in (("generator", generator), ("statistic", statistic)):
-        found = modules_in_training(thing)
+        found = networks_in_training(thing)
         if found:
+            kinds = ", ".join(sorted(set(found.values()))[:3])
             raise RunError(
-                f"{role} {name_of(thing)!r} uses {', '.join(sorted(set(found))[:3])} in training mode, where batch "
-                "normalization couples the samples of a batch and dropout draws random numbers; call its .eval() first"
+                f"{role} {name_of(thing)!r} uses {kinds} in training mode (the first is at {next(iter(found))}), where "
+                "batch normalization couples the samples of a batch and dropout draws random numbers; call its .eval() "
+                "first"
             )
 
 

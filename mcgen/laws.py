@@ -6,11 +6,9 @@ What it tries on the first batch alone is in `mcgen.first_batch`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,11 +25,6 @@ _TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-8}
 
 # How small a component may be beside the others before its values may be what rounding left of them.
 _LEAST_SHARE = 1e-3
-
-# A bound on the search for networks: deeper, or after so many objects, what is found belongs to libraries.
-_DEEPEST = 6
-_MOST_LOOKED_THROUGH = 2000
-_NOT_LOOKED_THROUGH = ("builtins", "numpy", "torch", "scipy", "pandas", "mcgen.adapters")
 
 LARGEST_VALUE = 1e75
 """The fourth power of larger values overflows, and with it the moments."""
@@ -233,65 +226,3 @@ def values_gap(expected: Floats, found: Floats, among: Floats) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         gaps = np.where(difference == 0, 0.0, difference / units)
     return float(np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max(initial=0.0))
-
-
-def modules_in_training(thing: Any) -> list[str]:
-    """Return the class names of torch networks in training mode that a function or an object uses.
-
-    Looked through are attributes, closures, defaults, partial calls, bound objects, the globals that code names, and
-    lists, tuples and dictionaries of these. Adapters see to their own networks.
-    """
-    found: list[str] = []
-    seen: dict[int, Any] = {}
-    waiting = [(thing, 0)]
-    while waiting and len(seen) < _MOST_LOOKED_THROUGH:
-        one, depth = waiting.pop(0)
-        if id(one) in seen or depth > _DEEPEST:
-            continue
-        seen[id(one)] = one
-        if hasattr(type(one), "named_modules") and hasattr(one, "training"):
-            found += [type(part).__name__ for _, part in one.named_modules() if part.training]
-        else:
-            waiting += [(part, depth + 1) for part in _parts_of(one)]
-    return found
-
-
-def _parts_of(thing: Any) -> list[Any]:
-    """Return what a function or an object uses."""
-    if isinstance(thing, dict):
-        return list(thing.values())
-    if isinstance(thing, list | tuple | set | frozenset):
-        return list(thing)
-    if isinstance(thing, partial):
-        return [thing.func, *thing.args, *thing.keywords.values()]
-    if isinstance(thing, MethodType):
-        return [thing.__self__, thing.__func__]
-    if isinstance(thing, FunctionType):
-        return [] if _of_library(str(thing.__module__)) else [*_used_by(thing), *vars(thing).values()]
-    if isinstance(thing, type) or _of_library(type(thing).__module__):
-        return []
-    own = list(vars(thing).values()) if hasattr(thing, "__dict__") else []
-    slots = [getattr(thing, name, None) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
-    call = type(thing).__call__ if callable(thing) else None
-    return [*own, *slots, *([call] if isinstance(call, FunctionType) else [])]
-
-
-def _used_by(function: FunctionType) -> list[Any]:
-    """Return what a function closes over, its defaults, and the globals that its code names."""
-    found: list[Any] = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):
-            found.append(cell.cell_contents)
-    codes = [function.__code__]
-    while codes:
-        code = codes.pop()
-        codes += [one for one in code.co_consts if isinstance(one, CodeType)]
-        named = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
-        # Of a module or a class only what is named with it.
-        holders = [one for one in named if isinstance(one, ModuleType | type) and not _of_library(one.__name__)]
-        found += [*named, *(vars(one).get(name) for one in holders for name in code.co_names)]
-    return found
-
-
-def _of_library(module: str) -> bool:
-    return module.startswith(_NOT_LOOKED_THROUGH)

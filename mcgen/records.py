@@ -16,7 +16,7 @@ import numpy as np
 
 from mcgen._numbers import checked_real
 from mcgen._version import __version__
-from mcgen.contents import content_of as content_of_condition
+from mcgen.condition_keys import key_of_condition
 from mcgen.coverage import coverage_warnings
 from mcgen.database import CONTENT, in_use
 from mcgen.errors import StoreError
@@ -136,7 +136,7 @@ def _known(condition: Any) -> str | None:
     """Return a condition's content, by which a later call knows it again."""
     if condition is None:
         return None
-    content = content_of_condition(condition)
+    content = key_of_condition(condition)
     if content is None:
         raise ValueError(
             "a store must know conditions again, which it does of numbers, texts, arrays, dates, and tuples, lists and "

@@ -22,7 +22,7 @@ from conftest import SEED
 import mcgen
 from mcgen import Antithetic
 from mcgen.arguments import stream_of
-from mcgen.contents import content_of
+from mcgen.condition_keys import key_of_condition
 from mcgen.statistics import pixel_mean
 
 # Conditions are told apart here, not covered: some are so far out that their pairs are skewed.
@@ -99,14 +99,14 @@ KNOWN: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_equal_contents_have_equal_texts(name: str) -> None:
     first, second = KNOWN[name](), KNOWN[name]()
-    text = content_of(first)
+    text = key_of_condition(first)
     assert text is not None
-    assert text == content_of(second)
+    assert text == key_of_condition(second)
     assert f"{id(first):x}" not in text
 
 
 def test_other_contents_have_other_texts() -> None:
-    made = [content_of(make()) for make in KNOWN.values()]
+    made = [key_of_condition(make()) for make in KNOWN.values()]
     assert len(set(made)) == len(made)
     for one, other in [
         (texts("a", "a dog 1"), texts("a", "a dog 2")),
@@ -116,12 +116,12 @@ def test_other_contents_have_other_texts() -> None:
         (Mask(3, (1, 2)), Mask(3, (2, 1))),
         ({"a": 1}, {"a": 2}),
     ]:
-        assert content_of(one) != content_of(other)
+        assert key_of_condition(one) != key_of_condition(other)
 
 
 def test_what_lies_under_a_mask_does_not_count() -> None:
     one, other = (np.ma.array([1.0, hidden], mask=[False, True]) for hidden in (2.0, 7.0))
-    assert content_of(one) == content_of(other)
+    assert key_of_condition(one) == key_of_condition(other)
 
 
 # Numbers for a seed hang on these texts: they must never change.
@@ -139,7 +139,7 @@ def test_what_lies_under_a_mask_does_not_count() -> None:
     ],
 )
 def test_texts_of_conditions_stay(condition: Any, text: str) -> None:
-    assert content_of(condition) == text
+    assert key_of_condition(condition) == text
 
 
 def itself() -> list[Any]:
@@ -150,7 +150,7 @@ def itself() -> list[Any]:
 
 @pytest.mark.parametrize("condition", [object(), (1, object()), np.array([object()]), {"a": object()}, itself()])
 def test_what_is_not_known_has_its_place_in_the_list(condition: Any) -> None:
-    assert content_of(condition) is None
+    assert key_of_condition(condition) is None
     assert stream_of(condition, 3) == ("condition", "number 3")
 
 
@@ -162,8 +162,8 @@ def test_tensors_that_numpy_can_not_read() -> None:
         torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8),
         torch.ones(2, dtype=torch.complex64).conj(),
     ]
-    assert all(content_of(one) == content_of(one.clone()) is not None for one in known)
-    assert content_of(torch.empty(2, device="meta")) is None
+    assert all(key_of_condition(one) == key_of_condition(one.clone()) is not None for one in known)
+    assert key_of_condition(torch.empty(2, device="meta")) is None
 
 
 IN_A_PROCESS = """

@@ -17,7 +17,8 @@ from conftest import SEED
 import mcgen
 from mcgen import Antithetic, MonteCarlo
 from mcgen.errors import GeneratorWarning, RunError
-from mcgen.laws import modules_in_training, values_gap
+from mcgen.fingerprints import networks_in_training
+from mcgen.laws import values_gap
 from mcgen.statistics import pixel_mean
 
 OPTIONS: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 200, "seed": 0}
@@ -335,18 +336,18 @@ def test_networks_in_training_mode_are_refused(way: str) -> None:
 def test_networks_in_evaluation_mode_pass() -> None:
     torch = pytest.importorskip("torch")
     net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout()).eval()
-    assert modules_in_training(lambda x: net(x)) == []
+    assert networks_in_training(lambda x: net(x)) == {}
     assert run(lambda x: net(torch.from_numpy(x)).detach()).shape == (3,)
     # One part alone in training mode is seen too.
     net[2].train()
-    assert modules_in_training(lambda x: net(x)) == ["Dropout"]
+    assert networks_in_training(lambda x: net(x)) == {"closure variable `net.2`": "Dropout"}
 
 
 def test_the_search_for_networks_ends() -> None:
     endless: list[Any] = []
     endless.append({"itself": endless, "and": lambda: endless})
-    assert modules_in_training(endless) == []
-    assert modules_in_training(pixel_mean) == modules_in_training(np) == modules_in_training(None) == []
+    assert networks_in_training(endless) == {}
+    assert networks_in_training(pixel_mean) == networks_in_training(np) == networks_in_training(None) == {}
 
 
 # Samples that do not change with the noise.

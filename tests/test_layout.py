@@ -25,7 +25,7 @@ LAYERS = [
     ["fingerprints.code"],
     ["fingerprints.walk"],
     ["fingerprints.comparison"],
-    ["fingerprints", "contents"],
+    ["fingerprints", "condition_keys"],
     ["designs._base"],
     [
         "designs.monte_carlo",

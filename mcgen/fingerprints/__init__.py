@@ -25,7 +25,7 @@ from mcgen.fingerprints.comparison import (
 )
 from mcgen.fingerprints.files import content_of_file
 from mcgen.fingerprints.places import is_file
-from mcgen.fingerprints.walk import FINGERPRINT, Content, content_of, fingerprint_of
+from mcgen.fingerprints.walk import FINGERPRINT, Content, content_of, fingerprint_of, networks_in_training
 
 __all__ = [
     "EXCLUDE",
@@ -41,6 +41,7 @@ __all__ = [
     "differences",
     "fingerprint_of",
     "is_file",
+    "networks_in_training",
     "shown",
     "unknown_text",
 ]

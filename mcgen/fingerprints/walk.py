@@ -98,6 +98,18 @@ def content_of(
     return Content(walk.parts, walk.unknown)
 
 
+def networks_in_training(thing: Any) -> dict[str, str]:
+    """Return the torch modules in training mode that a function or an object uses: their classes by their places.
+
+    Looked into is all that makes the content, also of what gives a fingerprint. What steers the draws of its networks,
+    as a captured sampler does, may train.
+    """
+    walk = _Walk(quick=True, known={}, folders=False, load=True)
+    walk.knows_fingerprints = False
+    walk.visit(thing, "")
+    return walk.training
+
+
 def fingerprint_of(thing: Any) -> str:
     """Return 16 digits that are the same for equal content, in every process of one version of Python.
 
@@ -118,6 +130,8 @@ class _Walk:
     def __init__(self, quick: bool, known: Mapping[str, Any], folders: bool, load: bool) -> None:
         self.parts: dict[str, str] = {}
         self.unknown: dict[str, str] = {}
+        self.training: dict[str, str] = {}
+        self.knows_fingerprints = True
         self._quick, self._folders, self._load = quick, folders, load
         # The first place of each object. The objects are kept, so that no other gets the number of one that is gone.
         self._seen = {id(thing): name for name, thing in known.items()}
@@ -177,7 +191,9 @@ class _Walk:
 
     def _compound(self, thing: Any, path: str) -> None:
         """Add a value that has parts."""
-        own = _given_fingerprint(thing)
+        own = _given_fingerprint(thing) if self.knows_fingerprints else None
+        if not self.knows_fingerprints and getattr(type(thing), "steers_its_networks", False):
+            return
         if isinstance(thing, Content):
             self.parts |= {part_of(path, place): text for place, text in thing.parts.items()}
             self.unknown |= {part_of(path, place): text for place, text in thing.unknown.items()}
@@ -294,6 +310,8 @@ class _Walk:
         if items is not None:
             self._items({key: value for key, value in items if key != _OF_A_SET}, part_of(path, "items"))
         if _is_torch_module(thing):
+            if thing.training:
+                self.training[path or "the whole"] = kind.__name__
             if origin_of_class(kind) is not None:
                 self._collapse(first, path)
             for name, module in thing.named_children():

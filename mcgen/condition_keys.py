@@ -1,6 +1,6 @@
-"""What a condition is, as a text: equal contents give equal texts, in every process.
+"""The key of a condition: a text that is the same for equal content, in every process.
 
-The text names the condition's random numbers, and a store knows the condition again by it. It never holds a memory
+The key names the condition's random numbers, and a store knows the condition again by it. It never holds a memory
 address or the order of a set: the same seed and condition would give other numbers in another process.
 """
 
@@ -28,8 +28,8 @@ _NUMBERS_AND_TEXTS = (bool, int, float, complex, str, bytes)
 _WITH_STABLE_TEXT = (bytearray, range, Decimal, Fraction, UUID, timedelta)
 
 
-def content_of(condition: Any) -> str | None:
-    """Return a text that says a condition's content; None for what can't be known by it.
+def key_of_condition(condition: Any) -> str | None:
+    """Return the key of a condition; None for what can't be known by its content.
 
     Known are numbers, texts, dates, paths, enumerations, arrays of any library, and tuples, lists, dictionaries, sets
     and dataclasses of these. A part that is not known makes the whole unknown.
@@ -37,11 +37,11 @@ def content_of(condition: Any) -> str | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from mcgen.contents import content_of
-    >>> content_of((1, "fog")), content_of({"b": 2, "a": [1.5]}), content_of(object())
+    >>> from mcgen.condition_keys import key_of_condition
+    >>> key_of_condition((1, "fog")), key_of_condition({"b": 2, "a": [1.5]}), key_of_condition(object())
     ("(1, 'fog')", "{'a': [1.5], 'b': 2}", None)
     >>> texts = np.array(["a", "a dog"], dtype=object)
-    >>> content_of(texts) == content_of(np.array(["a", "a " + "dog"], dtype=object))
+    >>> key_of_condition(texts) == key_of_condition(np.array(["a", "a " + "dog"], dtype=object))
     True
     """
     return _content(condition, 0)
