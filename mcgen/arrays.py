@@ -37,6 +37,9 @@ def as_values(result: Any) -> NDArray[np.float64]:
     if isinstance(result, np.ma.MaskedArray):
         raise TypeError("a masked array, whose mask would be lost; fill it or average what is not masked")
     array = as_numpy(result)
+    if array.dtype.name.startswith(("bfloat16", "float8")):
+        # Types that JAX adds to numpy, which takes them for bytes.
+        array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"values of type {array.dtype}, which are no real numbers")
     return array.astype(np.float64)
@@ -88,5 +91,8 @@ def non_finite_rows(samples: Any, n_rows: int) -> NDArray[np.intp]:
                 return np.empty(0, np.intp)
             rows = as_numpy(samples[:n_rows]).reshape(n_rows, -1)
             return np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        except NotImplementedError:
+            # Torch can't add up numbers of 8 bits.
+            return non_finite_rows(samples.float(), n_rows)
         except (AttributeError, TypeError, ValueError):
             return np.empty(0, np.intp)

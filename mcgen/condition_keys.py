@@ -56,7 +56,7 @@ def _content(thing: Any, depth: int) -> str | None:
     if thing is None or isinstance(thing, _NUMBERS_AND_TEXTS):
         return _stable_text(thing)
     if isinstance(thing, Enum):
-        return f"{type(thing).__qualname__}.{thing.name}"
+        return _joined(f"{type(thing).__qualname__}.{thing.name} {{}}", [_content(thing.value, depth + 1)])
     if isinstance(thing, PurePath):
         return f"Path({thing.as_posix()!r})"
     if isinstance(thing, date | time | datetime):
@@ -72,6 +72,9 @@ def _content(thing: Any, depth: int) -> str | None:
         return _joined(name + "({{{}}})", (_content(part, depth + 1) for part in thing), in_order=False)
     if isinstance(thing, dict):
         return _of_dict(thing, depth)
+    if type(thing).__module__.startswith("pandas.") and hasattr(thing, "index") and hasattr(thing, "array"):
+        values = _of_array(thing, depth)
+        return _joined("Series({})", (_content([*thing.index], depth + 1), values))
     if hasattr(thing, "dtype") and hasattr(thing, "shape"):
         return _of_array(thing, depth)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
@@ -102,10 +105,11 @@ def _of_dict(thing: dict[Any, Any], depth: int) -> str | None:
 
 
 def _of_dataclass(thing: Any, depth: int) -> str | None:
-    # Others are equal by identity alone, and may hold more than their fields.
-    if not type(thing).__dataclass_params__.eq:
+    fields = [field.name for field in dataclasses.fields(thing)]
+    # Others are equal by identity alone, or hold more than their fields.
+    own = vars(type(thing)).get("__dataclass_params__")
+    if own is None or not own.eq or not set(getattr(thing, "__dict__", ())) <= set(fields):
         return None
-    fields = [field.name for field in dataclasses.fields(thing) if field.compare]
     parts = [_content(getattr(thing, name, None), depth + 1) for name in fields]
     return _joined(type(thing).__qualname__ + "({})", parts)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mcgen.errors import StoreError
-from mcgen.fingerprints import EXCLUDE, Sides, differences, shown
+from mcgen.fingerprints import EXCLUDE, Changes, Sides, differences, shown
 from mcgen.packing import checksum, text_of
 
 SCHEMA = 2
@@ -139,14 +139,14 @@ def key_of(header: dict[str, str]) -> bytes:
     return checksum(b"mcgen store", *(part for field in sorted(header.items()) for part in field))
 
 
-def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any], changed: Collection[str]) -> None:
+def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any], changes: Changes) -> None:
     """Refuse the store of another run, naming the differences but for parts that change by running."""
     if any(map(_is_content, given)) and not any(map(_is_content, stored)):
         raise StoreError(
             f"store {path} was written by an older mcgen, which did not store what the generator and the statistic "
             "are; it can be read, exported and merged with others of its kind, but not gone on with. Give another path"
         )
-    told, parts = differences_of_headers(stored, given, changed, (" in the store", " here"))
+    told, parts = differences_of_headers(stored, given, changes, (" in the store", " here"))
     if told:
         raise StoreError(
             f"store {path} belongs to another run: {'; '.join(told)}. Give another path, or ask for what the store has"
@@ -155,7 +155,7 @@ def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any], 
 
 
 def differences_of_headers(
-    stored: dict[str, Any], given: dict[str, Any], changed: Collection[str], sides: Sides
+    stored: dict[str, Any], given: dict[str, Any], changes: Changes, sides: Sides
 ) -> tuple[list[str], bool]:
     """Return what differs between two headers in words, and whether parts of functions or objects do.
 
@@ -163,8 +163,8 @@ def differences_of_headers(
     ----------
     stored, given : dict
         The headers.
-    changed : collection of str
-        Parts that change by running, such as "generator: global `calls`".
+    changes : dict
+        What running was seen to change, by places such as "generator: global `calls`".
     sides : tuple of two str
         Where the headers are from, for the text.
     """
@@ -173,7 +173,8 @@ def differences_of_headers(
     parts = []
     for name in sorted(filter(_is_content, {*stored, *given})):
         what = name.removeprefix(CONTENT)
-        own = {place.removeprefix(f"{what}: ") for place in changed if place.startswith(f"{what}: ")}
+        start = f"{what}: "
+        own = {place.removeprefix(start): one for place, one in changes.items() if place.startswith(start)}
         found = differences(stored.get(name, {}), given.get(name, {}), own)
         parts += [shown(found, what, sides)] if found else []
     return told + parts, bool(parts)

@@ -123,7 +123,7 @@ def estimate(
         The names of those that count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional
         With `atol` or `rtol`: the most rows that the model runs, those that fill batches included, and the fewest
-        replicates.
+        replicates. With several conditions: for each.
     replicates : range, optional
         In place of a number: these replicates of a longer run alone, such as ``range(1000, 2000)`` on the second of
         several machines, whose stores ``mcgen merge`` makes one of.

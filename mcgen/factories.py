@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mcgen.fingerprints import FINGERPRINT, Content, changed_globals, content_of, differences, is_file, shown
+from mcgen.fingerprints import FINGERPRINT, Content, changes_of_globals, content_of, differences, is_file, shown
 from mcgen.generators import Generator, checked_fingerprint, name_of
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
 
@@ -84,6 +84,8 @@ def from_factory(
     ------
     TypeError
         If `load` can't be called, or the call can't be pickled.
+    ValueError
+        If a file or a folder among the arguments can't be read, or has too many files.
 
     Examples
     --------
@@ -117,6 +119,13 @@ def from_factory(
         ) from error
     known = checked_fingerprint(fingerprint)
     content = _content_of_call(load, args, kwargs) if known is None else Content({FINGERPRINT: repr(known)})
+    unread = [place for place in content.unknown if is_file(place)]
+    if unread:
+        raise ValueError(
+            f"factory {name!r} must know the files that its call names, and can't read {unread[0]}: an object of type "
+            f"{content.unknown[unread[0]]}. Name the model's own file or folder, or say by fingerprint= what it loads, "
+            'such as "epoch 3"'
+        )
     return Factory(call, None if noise is None else as_noise_spec(noise), name, content)
 
 
@@ -143,7 +152,7 @@ class Factory:
         self._model = _model_of(call, content)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Factory, (self._call, self._noise, self.name, self._content)
+        return _factory, (self._call, self._noise, self.name, self._content, self._model.code())
 
     def __repr__(self) -> str:
         known = self._noise or getattr(self._model.generator, "noise", None)
@@ -153,6 +162,10 @@ class Factory:
     def noise(self) -> NoiseSpec:
         """The noise that one sample needs: what was given, or what the loaded generator says."""
         return self._loaded().noise if self._noise is None else self._noise
+
+    def expect(self, code: dict[str, str]) -> None:
+        """Take note of the code of the generator in the process that this factory comes from."""
+        self._model.expect(code, self.name)
 
     def __mcgen_content__(self, load: bool) -> Any:
         # Where the noise was given, nothing need be loaded.
@@ -182,12 +195,35 @@ class Factory:
         return generator
 
 
+def _factory(call: bytes, noise: NoiseSpec | None, name: str, content: Content, code: dict[str, str]) -> Factory:
+    """Return a factory that comes from another process, in which its generator has some code."""
+    made = Factory(call, noise, name, content)
+    made.expect(code)
+    return made
+
+
 class _Model:
     """What a call loads in this process."""
 
     def __init__(self, call: bytes, content: Content) -> None:
         self._call, self._content, self._lock = call, content, threading.RLock()
         self.generator: Generator | None = None
+        # The code of the loaded generator where the factory comes from, as far as it is known.
+        self.expected: dict[str, str] = {}
+
+    def expect(self, code: dict[str, str], name: str) -> None:
+        """Take note of the code that the generator has elsewhere, and refuse to be another where it is loaded."""
+        with self._lock:
+            self.expected = code or self.expected
+            if self.generator is not None:
+                self._require_same_code(name)
+
+    def code(self) -> dict[str, str]:
+        """Return the code of the loaded generator, by its places; nothing where it is not loaded."""
+        if self.generator is None:
+            return self.expected
+        parts = content_of(self.generator, quick=True).parts
+        return {place: text for place, text in parts.items() if place.rpartition(": ")[2] == "code"}
 
     def load(self, name: str) -> Generator:
         """Return the generator, loaded the first time."""
@@ -203,7 +239,19 @@ class _Model:
                     error.add_note(f"raised as factory {name!r} loaded its generator")
                     raise
                 self.generator = _checked(found, name)
+                self._require_same_code(name)
             return self.generator
+
+    def _require_same_code(self, name: str) -> None:
+        """Refuse a model whose code is another than in the process that the factory comes from."""
+        here = self.code()
+        found = [one for one in differences(self.expected, here) if one.before is not None] if self.expected else []
+        if found:
+            self.generator = None
+            raise RuntimeError(
+                f"factory {name!r} has loaded other code than in the process that it comes from: "
+                f"{shown(found, 'generator', (' there', ' here'))}. Start the workers anew after a change of code"
+            )
 
     def _require_same(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, files_alone: bool = False
@@ -212,7 +260,7 @@ class _Model:
         if FINGERPRINT in self._content.parts:
             return
         now = _content_of_call(function, args, kwargs)
-        found = differences(self._content.parts, now.parts, changed_globals())
+        found = differences(self._content.parts, now.parts, changes_of_globals())
         # Loading may write into a folder, such as a cache, and import modules, whose variables are then seen too.
         found = [one for one in found if one.before is not None and (is_file(one.place) or not files_alone)]
         if found:

@@ -190,7 +190,9 @@ def _gap(seen: Seen, expected: Floats, found: Floats) -> float:
         return gap
     size = _largest(seen.parts[0][1])
     rounding = _ROUNDINGS * rounding_of(seen.parts[0][1]) * size
-    significant = np.abs(np.nan_to_num(seen.values, nan=np.inf)).reshape(len(seen.values), -1).max(axis=0) > rounding
+    # Values of all rows may cancel where those of some rows alone don't: under antithetic noise a batch's mean does.
+    sizes = [np.abs(np.nan_to_num(part, nan=np.inf)).reshape(len(part), -1) for part in (seen.values, expected, found)]
+    significant = np.concatenate(sizes).max(axis=0) > rounding
     columns = [part.reshape(len(part), -1)[:, significant] for part in (expected, found, seen.values)]
     return values_gap(*columns)
 

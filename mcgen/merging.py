@@ -11,7 +11,7 @@ from typing import Any
 
 from mcgen.database import differences_of_headers, differing, explained
 from mcgen.errors import StoreError
-from mcgen.fingerprints import EXCLUDE
+from mcgen.fingerprints import EXCLUDE, Given
 from mcgen.pieces import Piece
 from mcgen.stores import Store, StoredRun, gaps_between, named, told
 
@@ -65,9 +65,11 @@ def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
         return {name: value for name, value in part.header.items() if name != PART}
 
     first = parts[0]
-    changed = {place for part in parts for place in part.changed}
+    noted = Given()
+    for part in parts:
+        noted.note(part.changes)
     for part in parts[1:]:
-        apart, inside = differences_of_headers(shared(first), shared(part), changed, ("", ""))
+        apart, inside = differences_of_headers(shared(first), shared(part), noted.changes, ("", ""))
         if apart:
             raise StoreError(
                 f"stores {first.path} and {part.path} are of different runs: {'; '.join(apart)}; merge parts of one run"

@@ -106,6 +106,7 @@ def header_of(kind: str, task: Task, more: dict[str, Any]) -> dict[str, Any]:
         **{CONTENT + name: _known_parts(name, part) for name, part in task.given.things.items()},
         "components": None if names is None else [str(name) for name in names],
         "condition": [_known(condition) for condition in several],
+        CONTENT + "conditions": _known_parts("conditions", [*several], "condition"),
         "seed": _seed_text(task.seed),
         **more,
         "mcgen": __version__,
@@ -114,9 +115,9 @@ def header_of(kind: str, task: Task, more: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _known_parts(name: str, thing: Any) -> dict[str, str]:
+def _known_parts(name: str, thing: Any, place: str = "") -> dict[str, str]:
     """Return the parts of something that a run depends on, or refuse what can't be known again."""
-    content = content_of(thing)
+    content = content_of(thing, place)
     if content.unknown:
         raise StoreError(
             f"a store must know the {name} again, and can't know {unknown_text(content)}. Give the {name}, or the "

@@ -20,7 +20,7 @@ import numpy as np
 from mcgen.arrays import rounding_of, take_rows
 from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
-from mcgen.fingerprints import Given
+from mcgen.fingerprints import Changes, Given
 from mcgen.first_batch import repeatability_problem, require_evaluation_mode, tried_values
 from mcgen.generators import Generator, name_of
 from mcgen.laws import (
@@ -76,15 +76,15 @@ class Facts:
         What it gave cause to warn of.
     own_shape : tuple of int or None
         Of a statistic beside which controls stand: its own components.
-    changed : tuple of str
-        Parts of the generator and the statistic that the first batch changed by running, such as counters and caches.
+    changes : dict
+        What running was seen to change in the generator and the statistic, such as counters and caches.
     """
 
     components: tuple[int, ...]
     rounding: float
     warnings: tuple[str, ...]
     own_shape: tuple[int, ...] | None = None
-    changed: tuple[str, ...] = ()
+    changes: Changes = field(default_factory=dict)
 
 
 @dataclass
@@ -130,7 +130,7 @@ class Task:
         """Return what the first batch told."""
         assert self.components is not None
         own_shape = getattr(self.statistic, "own_shape", None)
-        return Facts(self.components, self.rounding, tuple(self.warnings), own_shape, tuple(self.given.changed))
+        return Facts(self.components, self.rounding, tuple(self.warnings), own_shape, dict(self.given.changes))
 
     def learn(self, facts: Facts, warns: bool) -> None:
         """Take what another process's first batch told, or refuse what does not go with what is known.
@@ -145,7 +145,7 @@ class Task:
         self.components, self.rounding = facts.components, max(self.rounding, facts.rounding)
         told = [text for text in facts.warnings if text not in self.warnings]
         self.warnings += told
-        self.given.note(facts.changed)
+        self.given.note(facts.changes)
         if getattr(self.statistic, "own_shape", ...) is None:
             self.statistic.own_shape = facts.own_shape  # type: ignore[attr-defined]
         for text in told if warns else ():
@@ -161,16 +161,21 @@ class Task:
             at which replicates.
         """
         watched = self.given.watched()
-        for company, noise in self._groups(replicates):
-            kept = range(max(company.start, replicates.start), min(company.stop, replicates.stop))
-            reduction = Reduction()
-            for batch in self._batches(company, noise):
-                values = self._values(batch, kept)
-                reduction.add(values.reshape(len(kept), len(batch.points), -1))
+        first = watched is not None
+        try:
+            for company, noise in self._groups(replicates):
+                kept = range(max(company.start, replicates.start), min(company.stop, replicates.stop))
+                reduction = Reduction()
+                for batch in self._batches(company, noise):
+                    values = self._values(batch, kept)
+                    reduction.add(values.reshape(len(kept), len(batch.points), -1))
+                if watched is not None and first:
+                    watched.look()
+                    first = False
+                yield reduction.finish(kept.start)
+        finally:
             if watched is not None:
-                self.given.note(watched.changed())
-                watched = None
-            yield reduction.finish(kept.start)
+                watched.look()
 
     def _groups(self, replicates: range) -> Iterator[tuple[range, Noise | None]]:
         """Yield the groups that hold the replicates and their noise, None where it is to be drawn batch by batch."""

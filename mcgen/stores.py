@@ -19,6 +19,7 @@ from typing import Any
 
 from mcgen.database import begin_writing, damaged, explained, key_of, opened, require_same_run, require_schema
 from mcgen.errors import StoreError
+from mcgen.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.moments import Moments, ReplicateMeans
 from mcgen.packing import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
 from mcgen.pieces import Piece
@@ -48,8 +49,8 @@ class Store:
         The file, with links followed.
     header : dict
         What is in the store; lists for tuples.
-    changed : set of str
-        Parts of what the header describes that change by running, as far as it was seen.
+    changes : dict
+        What running was seen to change in what the header describes.
 
     Raises
     ------
@@ -84,7 +85,7 @@ class Store:
             self.header = {name: value_of(text) for name, text in self._verified().items()}
             if expected is not None:
                 given = {name: value_of(text) for name, text in expected.items()}
-                require_same_run(self.path, self.header, given, self.changed)
+                require_same_run(self.path, self.header, given, self.changes)
                 begin_writing(self.connection)
             self._closing = stack.pop_all()
 
@@ -161,12 +162,13 @@ class Store:
         if not texts:
             raise damaged(self.path, "its header is empty")
         names = {}
-        self.changed: set[str] = set()
+        noted = Given()
         for name, run, facts, found in connection.execute("SELECT name, run, facts, checksum FROM runs"):
             self.require_checksum(found, f"run {name!r}", "runs", name, run, facts)
             names[run] = name
             if facts is not None:
-                self.changed.update(_facts_of(value_of(facts)).changed)
+                noted.note(_facts_of(value_of(facts)).changes)
+        self.changes = noted.changes
         for run, name, text, found in connection.execute("SELECT run, name, value, checksum FROM state"):
             self.require_checksum(found, f"state {name!r}", "state", run, name, text)
         last = (-1, 0)
@@ -361,13 +363,27 @@ class StoredRun:
                     )
             new = tuple(text for text in facts.warnings if text not in known.warnings)
             rounding = max(known.rounding, facts.rounding)
-            changed = tuple(dict.fromkeys(known.changed + facts.changed))
-            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape, changed)
+            self._require_same_filled(known.changes, facts.changes)
+            noted = Given()
+            noted.note(known.changes)
+            noted.note(facts.changes)
+            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape, noted.changes)
         if facts != known:
             row = (self.name, self._run, text_of(vars(facts)))
             self._connection.execute(
                 "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", (*row, self.store.checksum("runs", *row))
             )
+
+    def _require_same_filled(self, stored: Changes, now: Changes) -> None:
+        """Refuse a model that has loaded something else than the one in the store, once it ran."""
+        for place, change in now.items():
+            known = stored.get(place, change)
+            if known.keeps is False and change.keeps is False and known.after != change.after:
+                raise StoreError(
+                    f"store {self.store.path}: running filled {place} with {known.after or 'nothing'} in the store"
+                    f"{self.told} and with {change.after or 'nothing'} here: another model was loaded. Give another "
+                    f"path, or load what the store was made with. {EXCLUDE}"
+                )
 
     def _require_absent(self, replicates: range) -> None:
         # A segment that reaches into the range begins less than a leaf before it.
@@ -421,7 +437,7 @@ def _facts_of(value: dict[str, Any]) -> Facts:
         value["rounding"],
         tuple(value["warnings"]),
         None if own_shape is None else tuple(own_shape),
-        tuple(value.get("changed", ())),
+        {place: Change(*change) for place, change in value.get("changes", {}).items()},
     )
 
 

@@ -23,7 +23,19 @@ import scipy
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
 from mcgen.factories import has_cloudpickle, pickled
-from mcgen.fingerprints import EXCLUDE, Given, changed_globals, content_of, differences, is_file, shown
+from mcgen.fingerprints import (
+    EXCLUDE,
+    SAME,
+    Changes,
+    Difference,
+    Given,
+    changes_of_globals,
+    content_of,
+    differences,
+    is_file,
+    is_inside,
+    shown,
+)
 from mcgen.generators import name_of
 from mcgen.pieces import Piece, piece_of
 from mcgen.run import Task
@@ -190,35 +202,50 @@ class Sent:
         The task.
     parts : dict
         For its generator and its statistic: the content that they have where they come from.
-    changed : frozenset of str
-        Places that are known to change by running.
+    changes : dict
+        What running was seen to change where it comes from.
     """
 
     task: Task
     parts: dict[str, dict[str, str]]
-    changed: frozenset[str]
+    changes: Changes
 
     @classmethod
     def of(cls, task: Task) -> Sent:
         """Return a task without what it has learnt, ready to travel."""
         plain = replace(task, warnings=[], components=None, rounding=0.0, checked=False, given=Given())
-        changed = changed_globals() | {place.partition(": ")[2] for place in task.given.changed}
-        return cls(plain, _parts_of(task), frozenset(changed))
+        own = {place.partition(": ")[2]: change for place, change in task.given.changes.items()}
+        return cls(plain, _parts_of(task), changes_of_globals() | own)
 
     def require_same(self) -> None:
         """Refuse a generator or a statistic that is another one here: of a module that has changed, or another file."""
-        changed = self.changed | changed_globals()
         for name, here in _parts_of(self.task).items():
-            # Files that are read as it runs are read here; those of a factory are its own concern.
-            found = [one for one in differences(self.parts[name], here, changed) if not is_file(one.place)]
-            # Variables of a module that a function imports when it runs are seen where it has run.
-            found = [one for one in found if one.before is not None or not one.place.startswith("global ")]
+            found = differences(self.parts[name], here, changes_of_globals())
+            # What running changed where it comes from is the other way round here.
+            found = [one for one in found if one in differences(self.parts[name], here, self.changes)]
+            found = _of_concern(found)
             if found:
                 raise WorkerError(
                     f"a worker has another {name} than the process that started the run: "
                     f"{shown(found, name, (' there', ' in the worker'))}. Workers keep the modules that they imported: "
                     f"start the executor anew after a change of code or of global variables. {EXCLUDE}"
                 )
+
+
+def _of_concern(found: list[Difference]) -> list[Difference]:
+    """Return the differences that do not come of the travel itself."""
+    # An object that travels, and is a global variable too, is one object there and two here.
+    doubled = {one.place for one in found if any((text or "").startswith(SAME) for text in (one.before, one.now))}
+    found = [
+        one for one in found if one.place not in doubled and not any(is_inside(one.place, place) for place in doubled)
+    ]
+    # Files that are read as it runs are read here; those of a factory are its own concern. Variables of a module that a
+    # function imports when it runs are seen where it has run.
+    return [
+        one
+        for one in found
+        if not is_file(one.place) and (one.before is not None or not one.place.startswith("global "))
+    ]
 
 
 def _parts_of(task: Task) -> dict[str, dict[str, str]]:

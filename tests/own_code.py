@@ -53,3 +53,27 @@ def load_first(paths: list[str]) -> Any:
 
 def above_shift(samples: np.ndarray) -> np.ndarray:
     return (samples > SHIFT / 2).mean(1)
+
+
+def scaled_module(scale: float) -> Any:
+    """A module that torch can script: its source is in a file."""
+    import torch
+
+    module = _scaled_class()(scale)
+    torch.nn.init.ones_(module.layer.weight)
+    torch.nn.init.ones_(module.layer.bias)
+    return module
+
+
+def _scaled_class() -> Any:
+    import torch
+
+    class Scaled(torch.nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.scale, self.layer = scale, torch.nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scale * self.layer(x)
+
+    return Scaled

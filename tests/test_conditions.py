@@ -339,3 +339,44 @@ def test_a_plan_and_coefficients_are_for_one_condition() -> None:
     controls = mcgen.controls.quadratic(mcgen.bases.dct_basis((4,), 1))
     with pytest.raises(ValueError, match="coefficients are fitted under one condition; got the range"):
         controls.fit(NUMBERS, pixel_mean, condition=range(2), **OPTIONS)
+
+
+def test_a_store_knows_what_a_condition_holds(tmp_path: Path) -> None:
+    """Also where the random numbers are the same: a file, the value of an enumeration, the type of an array."""
+
+    class Low(enum.Enum):
+        LEVEL = 1.0
+
+    class High(enum.Enum):
+        LEVEL = 5.0
+
+    Low.__qualname__ = High.__qualname__ = "Level"
+    path = tmp_path / "condition.npy"
+
+    def saved(value: float) -> Path:
+        np.save(path, value)
+        return path
+
+    cases: list[tuple[Any, Callable[[], Any], Callable[[], Any]]] = [
+        (lambda z, c: z + float(np.load(c)), lambda: saved(1.0), lambda: saved(5.0)),
+        (lambda z, c: z + float(np.load(c[1])), lambda: (1, str(saved(1.0))), lambda: (1, str(saved(5.0)))),
+        (lambda z, c: z + c.value, lambda: Low.LEVEL, lambda: High.LEVEL),
+        (
+            lambda z, c: z + c[0]["a"],
+            lambda: (pd.Series([1.0, 2.0], index=["a", "b"]),),
+            lambda: (pd.Series([1.0, 2.0], index=["b", "a"]),),
+        ),
+        (
+            lambda z, c: z + 1 if c.dtype == "M8[ns]" else z,
+            lambda: np.datetime64(5, "ns"),
+            lambda: np.datetime64(5, "ps"),
+        ),
+    ]
+    for number, (function, one, other) in enumerate(cases):
+        generator = mcgen.as_generator(function, noise=(4,), name="model")
+        options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 64, "seed": 0}
+        options["store"] = tmp_path / f"{number}.sqlite"
+        first = mcgen.estimate(generator, pixel_mean, condition=one(), **options)
+        assert mcgen.estimate(generator, pixel_mean, condition=one(), **options) == first
+        with pytest.raises(mcgen.StoreError, match="belongs to another run: condition"):
+            mcgen.estimate(generator, pixel_mean, condition=other(), **options)

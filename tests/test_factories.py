@@ -100,7 +100,8 @@ def test_travels_as_its_call(tmp_path: Path) -> None:
     factory = from_factory(load_counted, str(tmp_path), 2.0)
     factory(Z)
     again = pickle.loads(pickle.dumps(factory))
-    assert len(pickle.dumps(factory)) < 1000
+    # The call, and hashes of the code that it loads.
+    assert len(pickle.dumps(factory)) < 2000
     assert np.array_equal(again(Z), factory(Z))
     assert again.name == factory.name
 

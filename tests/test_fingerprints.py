@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import enum
 import functools
+import importlib
 import io
 import itertools
 import logging
@@ -28,7 +29,7 @@ from conftest import logistic
 
 import mcgen
 from mcgen import Antithetic, Sobol, StoreError, statistics
-from mcgen.fingerprints import Given, content_of, differences, fingerprint_of
+from mcgen.fingerprints import Change, Given, content_of, differences, fingerprint_of
 from mcgen.fingerprints.files import content_of_file
 from mcgen.fingerprints.origins import origin_of
 
@@ -261,29 +262,35 @@ class TestGlobals:
         [found] = differences(before.parts, content_of(function).parts)
         assert found.place == "global `own_code.TABLE['shift']`"
 
-    def test_a_counter_that_it_keeps_is_no_part(self) -> None:
-        def counting() -> tuple[Callable[[Any], Any], Callable[[], int]]:
-            n = 0
+    def test_modules_that_the_import_of_one_imports(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tmp_path / "package_of_mine"
+        folder.mkdir()
+        files = {"__init__": "", "model": "def f(z):\n    from .outer import gain\n    return gain * z\n"}
+        files |= {"outer": "from .inner import gain\n", "inner": "gain = 2\n"}
+        for name, text in files.items():
+            (folder / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        model = importlib.import_module("package_of_mine.model")
+        before = content_of(model.f)
+        assert "package_of_mine.inner" not in sys.modules
+        (folder / "inner.py").write_text("gain = 3\n")
+        [found] = differences(before.parts, content_of(model.f).parts)
+        assert found.place == "import `package_of_mine.inner`"
 
-            def function(z: Any) -> Any:
-                nonlocal n
-                n += 1
-                return z
+    def test_a_module_that_travels_as_a_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def apply(z: Any, module: Any) -> Any:
+            return z + module.SHIFT
 
-            return function, lambda: n
-
-        function, count = counting()
-        before = fingerprint_of(function)
-        function(1)
-        assert fingerprint_of(function) == before
-        # What another function reads is not what it keeps.
-        read = fingerprint_of(count)
-        function(1)
-        assert fingerprint_of(count) != read
+        before = fingerprint_of(lambda z: apply(z, own_code))
+        monkeypatch.setattr(own_code, "SHIFT", 2.0)
+        assert fingerprint_of(lambda z: apply(z, own_code)) != before
 
     def test_functions_that_call_each_other(self) -> None:
         assert fingerprint_of(_even) == fingerprint_of(_even)
         assert content_of(_even).unknown == {}
+
+
+_hidden: dict[str, float] = {}
 
 
 def _even(n: int) -> bool:
@@ -301,6 +308,152 @@ def test_values_that_hold_themselves() -> None:
     other.append(other)
     assert fingerprint_of(ring) != fingerprint_of(other)
     assert content_of(ring).unknown == {}
+
+
+def _with_and_without_else(inside: bool) -> Callable[[Any], Any]:
+    if inside:
+
+        def function(z: Any) -> Any:
+            try:
+                y = own_code.shifted(z)
+                return y
+            except ValueError:
+                return 0
+    else:
+
+        def function(z: Any) -> Any:
+            try:
+                y = own_code.shifted(z)
+            except ValueError:
+                return 0
+            else:
+                return y
+
+    return function
+
+
+def _layers(kind: Callable[..., Any], *scales: float) -> Any:
+    """Objects of two classes of one name."""
+    return [kind(scale) for scale in scales]
+
+
+def _class_of(scale: float) -> Any:
+    class Layer:
+        factor = scale
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+    return Layer
+
+
+def _in_keys(a: float) -> Any:
+    before = {Colour.RED: 1.0, Colour.BLUE: 2.0}
+    return [before, {Colour.RED: a, Colour.BLUE: 2.0}, {Classifier(1.0): 1.0, Classifier(2.0): a}]
+
+
+_f, _g = closing_over(1), closing_over(2)
+
+# What was once taken for the same.
+MIXED_UP: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "values of keys met before": (lambda: _in_keys(1.0), lambda: _in_keys(5.0)),
+    "a set of what was met before": (lambda: [*Colour, {Colour.RED}], lambda: [*Colour, {Colour.BLUE}]),
+    "functions far down a list": (lambda: [_f, _g] + [_f, _g] * 900, lambda: [_f, _g] + [_f, _f] * 900),
+    "an array of functions": (lambda: np.array([_f, _g, _f] * 20), lambda: np.array([_f, _g, _g] * 20)),
+    "classes of one name": (
+        lambda: [_class_of(1.0), _class_of(2.0)],
+        lambda: [_class_of(6.0), _class_of(2.0)],
+    ),
+    "the try of a function": (lambda: _with_and_without_else(True), lambda: _with_and_without_else(False)),
+    "a wrapper with the fingerprint of what it wraps": (lambda: _wrapper(1.0), lambda: _wrapper(2.0)),
+    "what a bar shows": (lambda: tqdm.tqdm(range(3), disable=True), lambda: tqdm.tqdm(range(4), disable=True)),
+    "kinds of arrays": (lambda: np.matrix([[1.0]]), lambda: np.array([[1.0]])),
+    "sets of one's own": (lambda: _set(1), lambda: _set(2)),
+    "a variable that an inner function also has": (lambda: _with_inner(2), lambda: _with_inner(3)),
+    "a variable that a function sets itself": (lambda: _setting_itself(2), lambda: _setting_itself(3)),
+}
+
+
+def _wrapper(scale: float) -> Any:
+    def inner(z: Any) -> Any:
+        return z
+
+    inner.fingerprint = "inner"  # type: ignore[attr-defined]
+    return functools.wraps(inner)(lambda z: scale * inner(z))
+
+
+class _OwnSet(set[str]):
+    scale = 1
+
+
+def _set(scale: int) -> Any:
+    found = _OwnSet({"a", "b", "c"})
+    found.scale = scale
+    return found
+
+
+def _with_inner(scale: float) -> Any:
+    def function(z: Any) -> Any:
+        def other(x: Any) -> Any:
+            scale = 2
+            return (lambda: scale)() * x
+
+        return z * scale + other(z)
+
+    return function
+
+
+def _setting_itself(scale: float) -> Any:
+    def function(z: Any) -> Any:
+        nonlocal scale
+        scale = float(scale)
+        return z * scale
+
+    return function
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("case", MIXED_UP)
+def test_what_is_easily_mixed_up(case: str) -> None:
+    one, other = MIXED_UP[case]
+    assert fingerprint_of(closing_over(one())) == fingerprint_of(closing_over(one()))
+    assert fingerprint_of(closing_over(one())) != fingerprint_of(closing_over(other()))
+
+
+def test_documentation_is_no_part() -> None:
+    def plain(z: Any) -> Any:
+        def inner(x: Any) -> Any:
+            return x + 1
+
+        return inner(z)
+
+    def told(z: Any) -> Any:
+        """Say what it does."""
+
+        def inner(x: Any) -> Any:
+            """Add one."""
+            return x + 1
+
+        return inner(z)
+
+    assert content_of(plain).parts["code"] == content_of(told).parts["code"]
+
+
+def test_what_raises_keeps_its_place() -> None:
+    class Named:
+        pass
+
+    gone = Named()
+    proxy = weakref.proxy(gone)
+    del gone
+    assert "closure variable `value`" in content_of(closing_over(proxy)).unknown
+
+
+def test_files_that_never_end_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npy")
+    assert content_of(closing_over(str(tmp_path / "pipe.npy"))).unknown == {}
+    with pytest.raises(ValueError, match="argument `0`: file `/usr`.*more than 2,000 files.*fingerprint="):
+        mcgen.from_factory(own_code.load_array, "/usr")
 
 
 def test_which_of_two_objects_a_name_means() -> None:
@@ -341,10 +494,10 @@ def test_what_raises_when_it_is_looked_into_is_unknown() -> None:
 
 def test_too_deep_is_unknown() -> None:
     nested: list[Any] = []
-    for _ in range(100):
+    for _ in range(150):
         nested = [nested]
     [what] = content_of(nested).unknown.values()
-    assert what == "list, nested deeper than 60"
+    assert what == "list, nested deeper than 100"
 
 
 @pytest.mark.parametrize(
@@ -549,6 +702,23 @@ class TestTorch:
         assert content_of(other).unknown == {}
         assert fingerprint_of(closing_over(one)) != fingerprint_of(closing_over(other))
 
+    def test_modules_that_come_again(self, torch: Any) -> None:
+        a, b = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        kinds = [torch.nn.Sequential(*modules) for modules in ((a, b), (a, b, a), (a, b, b), (b, a, b))]
+        assert len(set(map(fingerprint_of, kinds))) == 4
+
+    def test_parametrized_modules(self, torch: Any) -> None:
+        net = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2))
+        before = content_of(net)
+        assert before.unknown == {}
+        net.parametrizations.weight.original0.data.add_(1)
+        assert fingerprint_of(net) != before.fingerprint
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_attributes_of_scripted_modules(self, torch: Any) -> None:
+        one, again, other = (torch.jit.script(own_code.scaled_module(scale)) for scale in (1.0, 1.0, 2.0))
+        assert fingerprint_of(one) == fingerprint_of(again) != fingerprint_of(other)
+
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     def test_compiled_and_scripted_ones(self, torch: Any) -> None:
         net = torch.nn.Linear(2, 2)
@@ -668,6 +838,78 @@ class TestStores:
         with pytest.raises(StoreError, match=r"`counter\['shift'\]` of the generator is 1.0 in the store and 2.0 here"):
             run(function, n_evaluations=9600)
 
+    def test_a_network_that_is_loaded_when_it_is_needed(self, run: Callable[..., mcgen.Estimate]) -> None:
+        """It may be there or not when a run goes on, but be no other."""
+
+        class Model:
+            def __init__(self, shift: float = 1.0) -> None:
+                self.net: Any = None
+                self.calls, self._shift = 0, [shift]
+
+            def __call__(self, z: Any) -> Any:
+                self.calls += 1
+                if self.net is None:
+                    self.net = np.full(4, self._shift[0])
+                return 1 / (1 + np.exp(-z - self.net))
+
+        model = Model()
+        first = run(model, n_evaluations=640)
+        assert run(model, n_evaluations=640) == first
+        assert run(Model(), n_evaluations=640) == first
+        assert run(model, n_evaluations=1280).n_evaluations == 1280
+        model.net = model.net + 1
+        with pytest.raises(StoreError, match="attribute `net` of the generator is None in the store and"):
+            run(model, n_evaluations=1280)
+
+    def test_another_network_that_was_loaded_by_running(
+        self, tmp_path: Path, run: Callable[..., mcgen.Estimate]
+    ) -> None:
+        weights: dict[str, float] = {}
+
+        def model() -> Any:
+            net: list[Any] = []
+
+            def function(z: Any) -> Any:
+                if not net:
+                    # From where nothing tells.
+                    net.append(weights.__class__.__getitem__(_hidden, "shift"))
+                return 1 / (1 + np.exp(-z - net[0]))
+
+            return function
+
+        _hidden["shift"] = 1.0
+        run(model(), n_evaluations=640)
+        _hidden["shift"] = 2.0
+        with pytest.raises(StoreError, match=r"another model was loaded|of the generator is"):
+            run(model(), n_evaluations=1280)
+
+    def test_weights_beside_working_state(self, run: Callable[..., mcgen.Estimate]) -> None:
+        torch = pytest.importorskip("torch")
+        net = torch.nn.Linear(4, 4)
+        net.register_forward_hook(lambda module, inputs, output: setattr(module, "last", output))
+
+        def function(z: Any) -> Any:
+            with torch.no_grad():
+                return torch.sigmoid(net(torch.as_tensor(z)))
+
+        first = run(function, n_evaluations=640)
+        assert run(function, n_evaluations=640) == first
+        net.weight.data.add_(1)
+        with pytest.raises(StoreError, match="closure variable `net`: parameters of the generator"):
+            run(function, n_evaluations=640)
+
+    def test_a_key_that_is_added_by_hand(self, run: Callable[..., mcgen.Estimate]) -> None:
+        settings: dict[str, Any] = {"scale": 1.0}
+
+        def function(z: Any) -> Any:
+            settings.setdefault("cache", 3)
+            return 1 / (1 + np.exp(-z - settings.get("shift", 0.5)))
+
+        run(function, n_evaluations=640)
+        settings["shift"] = 2.0
+        with pytest.raises(StoreError, match="`settings.*of the generator is"):
+            run(function, n_evaluations=640)
+
     def test_what_is_no_working_state_is_told_how_to_be_kept_out(self, run: Callable[..., mcgen.Estimate]) -> None:
         notes: list[str] = []
         run(lambda z: logistic(z) if notes is not None else z)
@@ -737,7 +979,13 @@ def test_what_changes_by_running_is_noted_once() -> None:
     watched = given.watched()
     assert watched is not None
     calls.append(1)
-    assert watched.changed() == ["generator: closure variable `calls`", "generator: closure variable `calls[0]`"]
+    watched.look()
+    assert given.changes == {
+        "generator: closure variable `calls`": Change("list of 0", "list of 1", True),
+        "generator: closure variable `calls[0]`": Change(None, "1", None),
+    }
+    watched.look()
+    assert given.changes["generator: closure variable `calls[0]`"].keeps is False
     assert given.watched() is None
 
 
@@ -745,7 +993,9 @@ def test_a_given_fingerprint_never_counts_as_working_state() -> None:
     """It may be all that is known."""
     model = Classifier(1.0)
     model.fingerprint = "one"  # type: ignore[attr-defined]
-    watched = Given({"generator": model}).watched()
+    given = Given({"generator": model})
+    watched = given.watched()
     model.fingerprint = "two"  # type: ignore[attr-defined]
     assert watched is not None
-    assert watched.changed() == []
+    watched.look()
+    assert given.changes == {}

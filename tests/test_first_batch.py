@@ -325,7 +325,7 @@ WAYS = [
 @pytest.mark.parametrize("way", WAYS)
 def test_networks_in_training_mode_are_refused(way: str) -> None:
     statistic = networks()[way]
-    with pytest.raises(RunError, match=r"statistic .* uses BatchNorm1d, .* in training mode.*call its .eval\(\) first"):
+    with pytest.raises(RunError, match=r"statistic .* uses BatchNorm1d in training mode.*call its .eval\(\) first"):
         run(statistic)
     with pytest.raises(RunError, match="generator 'model' uses BatchNorm1d"):
         run(pixel_mean, statistic)
@@ -341,6 +341,43 @@ def test_networks_in_evaluation_mode_pass() -> None:
     # One part alone in training mode is seen too.
     net[2].train()
     assert networks_in_training(lambda x: net(x)) == {"closure variable `net.2`": "Dropout"}
+
+
+def test_modules_that_do_not_mind_may_be_in_training_mode() -> None:
+    """Nobody calls .eval() on a loss."""
+    torch = pytest.importorskip("torch")
+    loss, net = torch.nn.MSELoss(reduction="none"), torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+    for one in (loss, net, torch.nn.LSTM(2, 2), torch.nn.InstanceNorm1d(2), torch.nn.Upsample(2), torch.nn.Identity()):
+        assert networks_in_training(lambda x, one=one: one(x)) == {}
+
+    class Own(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x + torch.randn_like(x) if self.training else x
+
+    class OfOwn(Own):
+        pass
+
+    minding = [
+        Own(),
+        OfOwn(),
+        torch.nn.LSTM(2, 2, 2, dropout=0.5),
+        torch.nn.InstanceNorm1d(2, track_running_stats=True),
+    ]
+    for one in [*minding, torch.nn.RReLU(), torch.nn.AlphaDropout(), torch.nn.TransformerEncoderLayer(4, 2)]:
+        assert networks_in_training(lambda x, one=one: one(x)), one
+    assert run(lambda x: loss(torch.as_tensor(x), torch.zeros(x.shape)).mean(1)).shape == ()
+
+
+def test_values_that_cancel_over_the_batch_are_seen() -> None:
+    """Under antithetic noise the mean of a batch of an odd model is 0, and its product with anything."""
+    odd = generator_of(np.tanh)
+    for statistic in (
+        lambda x: x.mean(axis=1) * x.mean(),
+        lambda x: np.full(len(x), x.mean()),
+        lambda x: np.stack([x[:, 0] ** 2, x.mean(axis=1) * x.mean()], axis=1),
+    ):
+        with pytest.raises(RunError, match="when fewer come with them"):
+            mcgen.estimate(odd, statistic, **OPTIONS)
 
 
 def test_the_search_for_networks_ends() -> None:

@@ -23,6 +23,7 @@ LAYERS = [
     ["fingerprints.origins", "fingerprints.bytecode", "fingerprints.files", "fingerprints.arrays"],
     ["fingerprints.places"],
     ["fingerprints.code"],
+    ["fingerprints.modules"],
     ["fingerprints.walk"],
     ["fingerprints.comparison"],
     ["fingerprints", "condition_keys"],

@@ -150,7 +150,7 @@ def test_functions_that_hide_a_network(run: Run) -> None:
         return from_torch(lambda z: net(z), noise=(4,), name="net")
 
     run(around(nets[0]))
-    with pytest.raises(mcgen.StoreError, match="closure variable `net.layer` of the generator"):
+    with pytest.raises(mcgen.StoreError, match="closure variable `net.layer`: parameters of the generator"):
         run(around(nets[1]))
 
 

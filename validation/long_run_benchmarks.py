@@ -218,7 +218,7 @@ def content_table(layers: int = 100, width: int = 512, rounds: int = 5) -> pd.Da
                 "modules": len(list(network.modules())),
                 "seconds of one reading": once,
                 "seconds beyond it, with a store": whole - once,
-                "seconds of a look, twice a run": quick,
+                "seconds of a look, three a run": quick,
             }
         ]
     )

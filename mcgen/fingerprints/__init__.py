@@ -14,33 +14,39 @@ its place. Progress bars, loggers, locks and output streams are no part of a res
 
 from mcgen.fingerprints.comparison import (
     EXCLUDE,
+    Change,
+    Changes,
     Difference,
     Given,
     Sides,
     Watched,
-    changed_globals,
+    changes_of_globals,
     differences,
     shown,
     unknown_text,
 )
 from mcgen.fingerprints.files import content_of_file
-from mcgen.fingerprints.places import is_file
+from mcgen.fingerprints.places import SAME, is_file, is_inside
 from mcgen.fingerprints.walk import FINGERPRINT, Content, content_of, fingerprint_of, networks_in_training
 
 __all__ = [
     "EXCLUDE",
     "FINGERPRINT",
+    "SAME",
+    "Change",
+    "Changes",
     "Content",
     "Difference",
     "Given",
     "Sides",
     "Watched",
-    "changed_globals",
+    "changes_of_globals",
     "content_of",
     "content_of_file",
     "differences",
     "fingerprint_of",
     "is_file",
+    "is_inside",
     "networks_in_training",
     "shown",
     "unknown_text",

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mcgen.arrays import as_numpy
 
 _LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "mlx")
-# Arrays up to so many bytes are hashed even where a quick look is enough.
+# Arrays up to so many bytes are hashed even where a quick look is enough; of others so many numbers.
 _SMALL = 2**14
+_SAMPLED = 64
 
 
 def is_array(thing: Any) -> bool:
@@ -60,7 +61,8 @@ def _of_numpy(array: NDArray[Any], quick: bool, content_of_elements: Callable[[l
         # The bytes of such an array are addresses.
         return f"{kind} {content_of_elements(array.ravel().tolist())}"
     if quick and array.nbytes > _SMALL:
-        return f"{kind} at {array.__array_interface__['data'][0]}"
+        step = max(1, array.size // _SAMPLED)
+        return f"~{kind} at {array.__array_interface__['data'][0]} {_hash(array.ravel(order='K')[::step])}"
     return f"{kind} {_hash(array)}"
 
 
@@ -70,7 +72,8 @@ def _of_tensor(tensor: Any, quick: bool) -> str:
     if quick:
         # Tensors of inference mode don't count their changes.
         changes = 0 if tensor.is_inference() else tensor._version
-        return f"{kind} at {id(tensor)} {changes}"
+        if tensor.numel() * tensor.element_size() > _SMALL or tensor.device.type == "meta":
+            return f"~{kind} at {id(tensor)} {changes}"
     tensor = tensor.detach()
     if tensor.is_quantized:
         kind, tensor = f"{kind} {tensor.qscheme()} {tensor.dequantize()}", tensor.int_repr()

@@ -11,13 +11,14 @@ import importlib.util
 import os
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Collection
+from importlib.machinery import PathFinder
 from typing import Any, Protocol
 
-from mcgen.fingerprints.bytecode import names_of, text_of_code
+from mcgen.fingerprints.bytecode import Import, names_of, text_of_code
 from mcgen.fingerprints.files import content_of_file
-from mcgen.fingerprints.origins import OWN, origin_of
-from mcgen.fingerprints.places import digest, global_place, name_of_class, part_of
+from mcgen.fingerprints.origins import OWN, origin_of, origin_of_class
+from mcgen.fingerprints.places import digest, name_of_class, part_of, qualified
 
 BUILTIN = (
     types.BuiltinFunctionType,
@@ -30,6 +31,9 @@ BUILTIN = (
 )
 """Types of functions and attributes that are written in C."""
 
+SCALARS = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented))
+"""Types of values that have no parts."""
+
 # What Python itself adds to a class: names, documentation, and the registries of abstract and data classes.
 _OF_EVERY_CLASS = {"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "_abc_impl"}
 _OF_EVERY_CLASS |= {"__firstlineno__", "__static_attributes__", "__abstractmethods__", "__parameters__", "__slots__"}
@@ -40,6 +44,11 @@ class Walk(Protocol):
     """What a walk through a value offers to those that add parts of one kind."""
 
     parts: dict[str, str]
+    training: dict[str, str]
+    modules: dict[str, types.ModuleType]
+    attributes: set[str]
+    quick: bool
+    exact: Collection[str]
 
     def visit(self, thing: Any, path: str) -> None:
         """Add the parts of a value that is found at a place."""
@@ -53,21 +62,32 @@ class Walk(Protocol):
         """Add the file that a text names, if it names one."""
         ...
 
+    def add_state(self, state: Any, path: str) -> None:
+        """Add the attributes of an object, by name."""
+        ...
+
+    def apart(self, thing: Any, path: str) -> str:
+        """Return one text for an element, whose parts do not join the others."""
+        ...
+
+    def label(self, name: str, owner: Any) -> str:
+        """Return a name for the places in an object, which no other object has."""
+        ...
+
 
 def add_function(walk: Walk, function: types.FunctionType, path: str) -> None:
     """Add a function: its code, defaults, closure and attributes, and the global variables that it reads."""
     # Its globals, since functools.wraps copies the module's name.
     origin = origin_of(function.__globals__.get("__name__"))
-    code, names = function.__code__, names_of(function.__code__)
-    text = digest(text_of_code(code, function.__doc__))
+    code = function.__code__
+    text = digest(text_of_code(code))
     if origin is not None:
-        # Several functions that are made inside others, or have no name, share one.
-        text = f"{title_of(origin, function)} {text}" if "<" in function.__qualname__ else title_of(origin, function)
+        # Functions that are made inside others, have no name or say that they are another share one.
+        shared = "<" in function.__qualname__ or function.__qualname__ != code.co_qualname
+        text = f"{title_of(origin, function)} {text}" if shared else title_of(origin, function)
     walk.add(part_of(path, "code"), text)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        # A counter that the function keeps is no part of what it is.
-        if name not in names.written:
-            _add_cell(walk, cell, part_of(path, f"closure variable `{name}`"))
+        _add_cell(walk, cell, part_of(path, f"closure variable `{name}`"))
     defaults = function.__defaults__ or ()
     named = zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True)
     for name, value in (*named, *(function.__kwdefaults__ or {}).items()):
@@ -90,61 +110,103 @@ def _add_cell(walk: Walk, cell: types.CellType, path: str) -> None:
 
 def _add_globals(walk: Walk, function: types.FunctionType, path: str) -> None:
     """Add the global variables that the code of a function reads, and the modules and files that it names."""
-    names, module = names_of(function.__code__), function.__globals__
+    names, space = names_of(function.__code__), function.__globals__
+    walk.attributes |= names.attributes
+    module = walk.label(qualified(space.get("__name__"), ""), space)
     for name in names.read:
-        place = global_place(module.get("__name__"), name)
-        if name in names.written or place in walk.parts:
+        place = f"global `{module}{name}`"
+        if place in walk.parts:
             continue
-        if name not in module:
-            if not hasattr(builtins, name):
-                walk.add(place, "absent")
-        elif isinstance(module[name], types.ModuleType):
-            add_module(walk, module[name], place, names.attributes)
-        else:
-            walk.visit(module[name], place)
-    for name in names.modules:
-        _add_import(walk, name, part_of(path, f"import `{name}`"), names.attributes)
+        if name in space:
+            walk.visit(space[name], place)
+        elif not hasattr(builtins, name):
+            walk.add(place, "absent")
+    for one in names.imports:
+        _add_import(walk, one, str(space.get("__package__") or ""))
     for text in names.texts:
         walk.add_file(text, path)
 
 
-def _add_import(walk: Walk, name: str, path: str, used: Iterable[str]) -> None:
-    """Add a module that a function imports when it runs, which may not have happened yet."""
-    origin = origin_of(name)
-    if origin is not None:
-        walk.add(path, f"module {origin}")
-        return
+def _add_import(walk: Walk, one: Import, package: str) -> None:
+    """Add modules that a function imports when it runs, which may not have happened yet, and those that they import."""
     try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    source = "" if spec is None else spec.origin or ""
-    walk.add(path, content_of_file(source) if os.path.isfile(source) else "absent")
-    if name in sys.modules:
-        add_module(walk, sys.modules[name], path, used)
-
-
-def add_module(walk: Walk, module: types.ModuleType, path: str, used: Iterable[str] | None) -> None:
-    """Add a module: an installed one by its version, another by those of its variables that are used."""
-    origin = origin_of(module.__name__)
-    if origin is not None:
-        walk.add(path, f"module {origin}")
+        name = importlib.util.resolve_name("." * one.level + one.name, package) if one.level else one.name
+    except ImportError:
         return
-    walk.parts.setdefault(path, f"module {module.__name__}")
-    for name in sorted(vars(module) if used is None else set(used) & vars(module).keys()):
-        value, place = vars(module)[name], global_place(module.__name__, name)
-        if place in walk.parts or name.startswith("__"):
+    for full in (name, *(f"{name}.{part}" for part in one.parts if part != "*")):
+        place, origin = f"import `{full}`", origin_of(full)
+        if place in walk.parts:
             continue
-        if isinstance(value, types.ModuleType):
-            add_module(walk, value, place, used)
-        else:
-            walk.visit(value, place)
+        if origin is not None:
+            walk.add(place, f"module {origin}")
+            return
+        if full in sys.modules:
+            walk.modules[full] = sys.modules[full]
+        source = _source_of(full)
+        if source is None:
+            if full == name:
+                walk.add(place, "absent")
+            continue
+        walk.add(place, content_of_file(source))
+        inside = full if os.path.basename(source) == "__init__.py" else full.rpartition(".")[0]
+        for deeper in _imports_of(source):
+            _add_import(walk, deeper, inside)
+
+
+def _source_of(name: str) -> str | None:
+    """Return the file of a module that need not be imported yet; None where there is none in Python."""
+    path: Any = None
+    source = ""
+    for end in range(1, name.count(".") + 2):
+        spec = PathFinder.find_spec(".".join(name.split(".")[:end]), path)
+        if spec is None:
+            return None
+        path, source = spec.submodule_search_locations or [], spec.origin or ""
+    return source if source.endswith(".py") and os.path.isfile(source) else None
+
+
+def _imports_of(source: str) -> tuple[Import, ...]:
+    try:
+        with open(source, "rb") as file:
+            return names_of(compile(file.read(), source, "exec")).imports
+    except (SyntaxError, ValueError, OSError):
+        return ()
+
+
+def add_module(walk: Walk, module: types.ModuleType, path: str) -> None:
+    """Add a module: an installed one by its version, of another the variables that are used, once these are known."""
+    origin = origin_of(module.__name__)
+    walk.add(path, f"module {module.__name__ if origin is None else origin}")
+    if origin is None:
+        walk.modules[module.__name__] = module
+
+
+def add_variables(walk: Walk) -> None:
+    """Add the variables of the user's modules that some code may read: those with the name of an attribute it reads."""
+    seen: set[tuple[str, str]] = set()
+    while True:
+        used = {(module, name) for module, one in walk.modules.items() for name in _used(one, walk.attributes)} - seen
+        if not used:
+            return
+        seen |= used
+        for module, name in sorted(used):
+            space = vars(walk.modules[module])
+            place = f"global `{walk.label(qualified(module, ''), space)}{name}`"
+            if place not in walk.parts and name in space:
+                walk.visit(space[name], place)
+
+
+def _used(module: types.ModuleType, attributes: set[str]) -> set[str]:
+    # A module may make its attributes by a function of this name.
+    return (attributes & vars(module).keys()) | ({"__getattr__"} & vars(module).keys())
 
 
 def add_class(walk: Walk, cls: type, path: str) -> None:
-    """Add a class of the user's own: its bases, methods and attributes."""
-    walk.add(path, name_of_class(cls))
-    place = f"class `{name_of_class(cls)}`"
+    """Add a class of the user's own: its bases, methods and attributes, and the class that made it."""
+    place = f"class `{walk.label(name_of_class(cls), cls)}`"
+    walk.add(path, place.removeprefix("class ").strip("`"))
+    if origin_of_class(type(cls)) is None:
+        walk.visit(type(cls), part_of(place, "class"))
     for number, base in enumerate(cls.__bases__):
         walk.visit(base, part_of(place, f"base {number}"))
     for name, value in vars(cls).items():

@@ -9,15 +9,28 @@ import time
 # A file that changed this recently may change again without another time, by the resolution of clocks.
 _SETTLED_SECONDS = 2.0
 
+# More than models have, and fewer than data sets.
+_MOST_FILES = 2000
+
 _known: dict[str, tuple[str, str]] = {}
 
 
 def files_of(path: str) -> list[str]:
-    """Return the paths of all regular files in a folder, sorted, or that of the one file."""
+    """Return the paths of all regular files in a folder, sorted, or that of the one file.
+
+    Raises
+    ------
+    OSError
+        If they are too many to be read whenever the model has to be known.
+    """
     if not os.path.isdir(path):
         return [path]
-    found = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return sorted(name for name in found if os.path.isfile(name))
+    found: list[str] = []
+    for folder, _, names in os.walk(path):
+        found += [file for file in (os.path.join(folder, name) for name in names) if os.path.isfile(file)]
+        if len(found) > _MOST_FILES:
+            raise OSError(f"a folder of more than {_MOST_FILES:,} files")
+    return sorted(found)
 
 
 def content_of_file(path: str) -> str:

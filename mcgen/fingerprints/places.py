@@ -7,6 +7,10 @@ import hashlib
 from mcgen.fingerprints.origins import MAIN, OWN, origin_of_class
 
 _LONGEST_TEXT = 40
+INEXACT = "~"
+"""How texts begin that a quick look gives in place of a hash."""
+SAME = "the same as "
+"""How the text of an object begins that has been met before; the place where it was follows."""
 
 
 def part_of(path: str, what: str) -> str:
@@ -46,11 +50,6 @@ def is_inside(path: str, container: str) -> bool:
     """
     start = container.removesuffix("`")
     return container.endswith("`") and path.startswith((f"{start}[", f"{start}."))
-
-
-def global_place(module: str | None, name: str) -> str:
-    """Return the place of a global variable, which is the same wherever it is read."""
-    return f"global `{qualified(module, name)}`"
 
 
 def file_place(path: str, text: str) -> str:

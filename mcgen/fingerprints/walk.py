@@ -9,8 +9,8 @@ import os
 import sys
 import types
 import weakref
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -18,32 +18,35 @@ from typing import Any
 import numpy as np
 
 from mcgen.fingerprints.arrays import content_of_array, is_array
-from mcgen.fingerprints.code import BUILTIN, add_builtin, add_class, add_function, add_module, title_of
+from mcgen.fingerprints.code import (
+    BUILTIN,
+    SCALARS,
+    add_builtin,
+    add_class,
+    add_function,
+    add_module,
+    add_variables,
+    title_of,
+)
 from mcgen.fingerprints.files import content_of_file, files_of, state_of_file
+from mcgen.fingerprints.modules import add_scripted, add_torch_module, is_torch_module
 from mcgen.fingerprints.origins import origin_of, origin_of_class
-from mcgen.fingerprints.places import digest, file_place, inside, name_of_class, part_of, shortened
+from mcgen.fingerprints.places import SAME, digest, file_place, inside, name_of_class, part_of, shortened
 
-# Longer lists are one part as a whole.
+# Longer lists of numbers and texts are parts of 32, 32, 64, 128, ... elements: one that grows changes its last parts.
 _LONGEST_LIST = 32
-_DEEPEST = 60
-# Of so many classes it is kept what their attributes say.
-_CLASSES = 1024
+# Longer lists of other things are such parts too; shorter ones have a part an element.
+_MOST_ELEMENTS = 1000
+_DEEPEST = 100
 FINGERPRINT = "fingerprint"
 """The attribute by which an object says what it is to be known by, and the place of this part."""
+# Of so many classes it is kept whether they have a fingerprint.
+_CLASSES = 1024
 _LONGEST_PATH = 1000
-_SCALARS = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented))
 _NO_PART_OF_A_RESULT = ("tqdm", "logging", "threading", "_thread")
 _CACHES = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
-# Attributes of every torch module: its children, which are visited apart, and hooks for saving, loading and
-# backpropagation.
-_OF_EVERY_MODULE = {"_modules", "_non_persistent_buffers_set", "_backward_pre_hooks", "_backward_hooks"}
-_OF_EVERY_MODULE |= {"_is_full_backward_hook", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"}
-_OF_EVERY_MODULE |= {"_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks"}
-_OF_EVERY_MODULE |= {"_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_compiled_call_impl"}
 # Configurations of diffusers list in it the names of their default values, in the order of a set.
 _OF_A_SET = "_use_default_values"
-# Their keys count all hooks of the process.
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def content_of(
     known: Mapping[str, Any] | None = None,
     folders: bool = False,
     load: bool = True,
+    exact: Collection[str] = (),
 ) -> Content:
     """Return the content of a value: the same in every process of one version of Python.
 
@@ -92,21 +96,26 @@ def content_of(
         Let texts and paths that name a folder stand for all the files in it.
     load : bool
         Know a factory without its noise by the generator that it loads, else by its call.
+    exact : collection of str
+        Places whose arrays are hashed in a quick look too.
     """
-    walk = _Walk(quick, known or {}, folders, load)
+    walk = _Walk(quick, known or {}, folders, load, exact)
     walk.visit(thing, place)
+    add_variables(walk)
     return Content(walk.parts, walk.unknown)
 
 
 def networks_in_training(thing: Any) -> dict[str, str]:
-    """Return the torch modules in training mode that a function or an object uses: their classes by their places.
+    """Return the torch modules that behave otherwise in training mode, and are in it: their classes by their places.
 
-    Looked into is all that makes the content, also of what gives a fingerprint. What steers the draws of its networks,
-    as a captured sampler does, may train.
+    Looked into is all that makes the content of a function or an object, also of what gives a fingerprint. Modules
+    whose code does not read `training`, such as losses and linear layers, don't count. What steers the draws of its
+    networks, as a captured sampler does, may train.
     """
-    walk = _Walk(quick=True, known={}, folders=False, load=True)
+    walk = _Walk(quick=True, known={}, folders=False, load=True, exact=())
     walk.knows_fingerprints = False
     walk.visit(thing, "")
+    add_variables(walk)
     return walk.training
 
 
@@ -127,12 +136,18 @@ def fingerprint_of(thing: Any) -> str:
 class _Walk:
     """One walk through a value and all that it holds."""
 
-    def __init__(self, quick: bool, known: Mapping[str, Any], folders: bool, load: bool) -> None:
+    def __init__(
+        self, quick: bool, known: Mapping[str, Any], folders: bool, load: bool, exact: Collection[str]
+    ) -> None:
         self.parts: dict[str, str] = {}
         self.unknown: dict[str, str] = {}
         self.training: dict[str, str] = {}
         self.knows_fingerprints = True
-        self._quick, self._folders, self._load = quick, folders, load
+        self.modules: dict[str, types.ModuleType] = {}
+        self.attributes: set[str] = set()
+        self.quick, self._folders, self._load, self.exact = quick, folders, load, exact
+        # The objects that have a name for their places, by the name.
+        self._owners: dict[str, list[Any]] = {}
         # The first place of each object. The objects are kept, so that no other gets the number of one that is gone.
         self._seen = {id(thing): name for name, thing in known.items()}
         self._kept: list[Any] = []
@@ -140,35 +155,56 @@ class _Walk:
 
     def visit(self, thing: Any, path: str) -> None:
         """Add the parts of a value that is found at a place."""
-        if type(thing) in _SCALARS:
+        self._depth += 1
+        try:
+            self._visit(thing, path)
+        except Exception:
+            # Some objects raise when they are asked for what they are made of.
+            self.unknown[path] = name_of_class(type(thing))
+        finally:
+            self._depth -= 1
+
+    def _visit(self, thing: Any, path: str) -> None:
+        if type(thing) in SCALARS:
             self.add(path, shortened(repr(thing)))
             if isinstance(thing, str):
                 self.add_file(thing, path)
         elif _is_no_part(thing):
-            return
+            if getattr(thing, "iterable", None) is not None:
+                # A bar goes through what it shows.
+                self.visit(thing.iterable, inside(path, ".iterable"))
         elif is_array(thing):
             self._array(thing, path)
         elif isinstance(thing, type) and origin_of_class(thing) is not None:
             self.add(path, title_of(str(origin_of_class(thing)), thing))
+        elif type(thing) is tuple and all(type(one) in SCALARS for one in thing) and not self._names_files(thing):
+            self.add(path, shortened(repr(thing)))
+        elif isinstance(thing, enum.Enum) and type(thing.value) in SCALARS:
+            self.add(path, f"{thing.name}, {shortened(repr(thing.value))}")
+            self.visit(type(thing), part_of(path, "class"))
         elif id(thing) in self._seen:
-            self.add(path, f"the same as {self._seen[id(thing)] or 'the whole'}")
+            self.add(path, f"{SAME}{self._seen[id(thing)] or 'the whole'}")
         elif self._depth > _DEEPEST:
             self.unknown[path] = f"{name_of_class(type(thing))}, nested deeper than {_DEEPEST}"
         else:
             self._seen[id(thing)] = path
             self._kept.append(thing)
-            self._depth += 1
-            try:
-                self._compound(thing, path)
-            except Exception:
-                # Some objects raise when they are asked for what they are made of.
-                self.unknown[path] = name_of_class(type(thing))
-            finally:
-                self._depth -= 1
+            self._compound(thing, path)
+
+    def label(self, name: str, owner: Any) -> str:
+        """Return a name for the places in an object, which no other object has."""
+        owners = self._owners.setdefault(name, [])
+        number = next((i for i, one in enumerate(owners) if one is owner), len(owners))
+        if number == len(owners):
+            owners.append(owner)
+        return f"{name}({number + 1})" if number else name
 
     def add(self, path: str, text: str) -> None:
         """Add one part."""
         self.parts[path or "value"] = text
+
+    def _names_files(self, elements: Iterable[Any]) -> bool:
+        return any(isinstance(one, str) and self._is_file(one) for one in elements)
 
     def add_file(self, text: str, path: str) -> None:
         """Add the file that a text names, if it names one."""
@@ -176,18 +212,20 @@ class _Walk:
             self._file(text, path)
 
     def _file(self, text: str, path: str) -> None:
-        for name in files_of(text):
-            place = file_place(path, name)
-            try:
-                self.add(place, state_of_file(name) if self._quick else content_of_file(name))
-            except OSError as error:
-                self.unknown[place] = f"file that can't be read ({error})"
+        place = file_place(path, text)
+        try:
+            for name in files_of(text):
+                place = file_place(path, name)
+                self.add(place, state_of_file(name) if self.quick else content_of_file(name))
+        except OSError as error:
+            self.unknown[place] = f"file that can't be read ({error})"
 
     def _is_file(self, text: str) -> bool:
         if len(text) > _LONGEST_PATH or "\n" in text or "\0" in text:
             return False
         # A word without a suffix is seldom meant as the name of a file.
-        return (bool(os.path.splitext(text)[1]) and os.path.isfile(text)) or (self._folders and os.path.exists(text))
+        meant = self._folders or bool(os.path.splitext(text)[1])
+        return meant and (os.path.isfile(text) or (self._folders and os.path.isdir(text)))
 
     def _compound(self, thing: Any, path: str) -> None:
         """Add a value that has parts."""
@@ -209,15 +247,18 @@ class _Walk:
         elif isinstance(thing, type):
             add_class(self, thing, path)
         elif isinstance(thing, types.ModuleType):
-            add_module(self, thing, path, None)
+            add_module(self, thing, path)
         elif type(thing) in (list, tuple):
             self._elements(thing, path)
         elif type(thing) in (dict, OrderedDict, types.MappingProxyType):
             self._items(thing, path)
-        elif type(thing) in (set, frozenset):
+        elif isinstance(thing, set | frozenset):
             # Their order differs from process to process.
-            parts = sorted(self._apart(one) for one in thing)
+            parts = sorted(self.apart(one, path) for one in thing)
             self.add(path, f"{type(thing).__name__} of {len(thing)}, {digest(repr(parts))}")
+            if type(thing) not in (set, frozenset):
+                self.visit(type(thing), part_of(path, "class"))
+                self.add_state(vars(thing), path)
         elif isinstance(thing, functools.partial):
             self._partial(thing, path)
         elif isinstance(thing, types.MethodType):
@@ -234,11 +275,12 @@ class _Walk:
         if wrapped is not None:
             self.visit(wrapped, path)
         elif isinstance(thing, enum.Enum):
-            self.add(path, f"{name_of_class(type(thing))}.{thing.name}")
+            self.add(path, thing.name)
             self.visit(thing.value, inside(path, ".value"))
+            self.visit(type(thing), part_of(path, "class"))
         elif isinstance(thing, PurePath):
             self.add(path, shortened(str(thing)))
-            if os.path.isfile(thing) or (self._folders and os.path.exists(thing)):
+            if os.path.isfile(thing) or (self._folders and os.path.isdir(thing)):
                 self._file(str(thing), path)
         elif isinstance(thing, property):
             self.visit((thing.fget, thing.fset), path)
@@ -249,31 +291,35 @@ class _Walk:
             if origin_of_class(type(thing)) is None:
                 self.visit(type(thing), part_of(path, "class"))
             self.visit(thing.__mcgen_content__(self._load), path)
-        elif hasattr(type(thing), "inlined_graph") and hasattr(type(thing), "state_dict"):
-            # A scripted module of torch.
-            self.add(part_of(path, "code"), digest(str(thing.inlined_graph)))
-            self.visit(thing.state_dict(), path)
+        elif type(thing).__module__.startswith("torch.jit") and hasattr(thing, "inlined_graph"):
+            add_scripted(self, thing, path)
+        elif is_torch_module(thing):
+            add_torch_module(self, thing, path)
         else:
             self._instance(thing, path)
 
     def _elements(self, elements: list[Any] | tuple[Any, ...], path: str) -> None:
-        kind, plain = type(elements).__name__, all(type(one) in _SCALARS for one in elements)
-        names_files = any(isinstance(one, str) and self._is_file(one) for one in elements)
-        if kind == "tuple" and plain and not names_files:
-            self.add(path, shortened(repr(elements)))
-        elif len(elements) <= _LONGEST_LIST or names_files:
-            self.add(path, f"{kind} of {len(elements)}")
+        plain = all(type(one) in SCALARS for one in elements) and not self._names_files(elements)
+        self.add(path, f"{type(elements).__name__} of {len(elements)}")
+        if len(elements) <= (_LONGEST_LIST if plain else _MOST_ELEMENTS):
             for number, one in enumerate(elements):
                 self.visit(one, inside(path, f"[{number}]"))
-        elif plain:
-            self.add(path, f"{kind} of {len(elements)}, {digest(repr(elements))}")
-        else:
-            parts = [self._apart(one) for one in elements]
-            self.add(path, f"{kind} of {len(elements)}, {digest(repr(parts))}")
+            return
+        first, last = 0, _LONGEST_LIST
+        while first < len(elements):
+            some = elements[first:last]
+            texts = some if plain else [self.apart(one, path) for one in some]
+            self.add(inside(path, f"[{first}:{last}]"), digest(repr(texts)))
+            first, last = last, 2 * last
 
     def _items(self, items: Mapping[Any, Any], path: str) -> None:
         kind = type(items).__name__
-        keys = [repr(key) if type(key) in _SCALARS else self._apart(key) for key in items]
+        keys = [repr(key) if type(key) in SCALARS else self.apart(key, path) for key in items]
+        # Different keys may have equal content.
+        counts: Counter[str] = Counter()
+        for number, key in enumerate(keys):
+            counts[key] += 1
+            keys[number] = key if counts[key] == 1 else f"{key} {counts[key]}"
         self.add(path, f"{kind} of {shortened(', '.join(keys))}" if keys else f"empty {kind}")
         for key, value in zip(keys, items.values(), strict=True):
             self.visit(value, inside(path, f"[{key}]"))
@@ -285,7 +331,7 @@ class _Walk:
 
     def _instance(self, thing: Any, path: str) -> None:
         """Add an instance by its class and its state, as `pickle` would save it."""
-        kind, first = type(thing), len(self.parts)
+        kind = type(thing)
         if isinstance(thing, np.ufunc) and not _is_public(thing):
             # Made of a Python function that can't be got at.
             self.unknown[path] = name_of_class(kind)
@@ -304,57 +350,48 @@ class _Walk:
         for number, value in enumerate(arguments):
             if value is not kind:
                 self.visit(value, part_of(path, f"part {number}"))
-        self._state(thing, state, path)
+        self.add_state(state, path)
         if elements is not None:
             self._elements(list(elements), part_of(path, "elements"))
         if items is not None:
             self._items({key: value for key, value in items if key != _OF_A_SET}, part_of(path, "items"))
-        if _is_torch_module(thing):
-            if thing.training:
-                self.training[path or "the whole"] = kind.__name__
-            if origin_of_class(kind) is not None:
-                self._collapse(first, path)
-            for name, module in thing.named_children():
-                self.visit(module, inside(path, f".{name}"))
 
-    def _state(self, thing: Any, state: Any, path: str) -> None:
-        kind: Any = type(thing)
-        left_out = _left_out(kind)
+    def add_state(self, state: Any, path: str) -> None:
+        """Add the attributes of an object, by name."""
         # A class with slots has two parts of state.
         for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
-            if not isinstance(part, dict):
-                if part is not None:
-                    self.visit(part, part_of(path, "state"))
-                continue
-            for name, value in part.items():
-                if name not in left_out:
-                    value = [*value.values()] if name in _HOOKS and isinstance(value, dict) else value
-                    self.visit(value, inside(path, f".{name}"))
+            if isinstance(part, dict):
+                for name, value in part.items():
+                    if name != _OF_A_SET:
+                        self.visit(value, inside(path, f".{name}"))
+            elif part is not None:
+                self.visit(part, part_of(path, "state"))
 
     def _array(self, array: Any, path: str) -> None:
         self._kept.append(array)
+        kind = type(array)
+        if origin_of_class(kind) is None:
+            # A user's own kind of array may hold more than its numbers.
+            self.visit(kind, part_of(path, "class"))
+        if kind is not np.ndarray and isinstance(array, np.ndarray):
+            self.add(part_of(path, "type"), kind.__qualname__)
+        own = {name: value for name, value in getattr(array, "__dict__", {}).items() if not name.startswith("_")}
+        self.add_state(own, path)
 
         def content_of_elements(elements: list[Any]) -> str:
-            return digest(repr([self._apart(one) for one in elements]))
+            return digest(repr([self.apart(one, path) for one in elements]))
 
-        try:
-            self.add(path, content_of_array(array, self._quick, content_of_elements))
-        except Exception:
-            self.unknown[path] = name_of_class(type(array))
+        self.add(path, content_of_array(array, self.quick and path not in self.exact, content_of_elements))
 
-    def _apart(self, thing: Any) -> str:
-        """Return one text for a value whose parts do not join the others."""
+    def apart(self, thing: Any, path: str) -> str:
+        """Return one text for an element, whose parts do not join the others and which is not met again as the same."""
         outer, self.parts = self.parts, {}
+        seen, owners = dict(self._seen), {name: list(one) for name, one in self._owners.items()}
         try:
-            self.visit(thing, "")
+            self.visit(thing, inside(path, "[...]"))
             return digest(repr(list(self.parts.items())))
         finally:
-            self.parts = outer
-
-    def _collapse(self, first: int, path: str) -> None:
-        """Make one part of those that were added last."""
-        last = list(self.parts)[first:]
-        self.add(path, digest(repr([(name.removeprefix(path), self.parts.pop(name)) for name in last])))
+            self.parts, self._seen, self._owners = outer, seen, owners
 
 
 def _is_no_part(thing: Any) -> bool:
@@ -380,6 +417,9 @@ def _given_fingerprint(thing: Any) -> str | None:
     if isinstance(thing, type | types.ModuleType) or not (own or _has_fingerprint(kind)):
         return None
     found = getattr(thing, FINGERPRINT, None)
+    if own and found is getattr(getattr(thing, "__wrapped__", None), FINGERPRINT, None):
+        # functools.wraps copies attributes of the function inside.
+        return None
     return found if isinstance(found, str) else None
 
 
@@ -404,15 +444,3 @@ def _wrapped(thing: Any) -> Any:
 def _is_public(function: np.ufunc) -> bool:
     modules: Iterable[Any] = (np, sys.modules.get("scipy.special"))
     return any(getattr(module, function.__name__, None) is function for module in modules)
-
-
-def _is_torch_module(thing: Any) -> bool:
-    return hasattr(type(thing), "named_children") and "_modules" in getattr(thing, "__dict__", ())
-
-
-@functools.lru_cache(_CLASSES)
-def _left_out(cls: Any) -> frozenset[str]:
-    """Return the attributes of a class that say nothing: computed from others and kept, or alike in all modules."""
-    attributes = (item for base in cls.__mro__ for item in vars(base).items())
-    kept = {name for name, value in attributes if isinstance(value, functools.cached_property)}
-    return frozenset(kept | {_OF_A_SET} | (_OF_EVERY_MODULE if hasattr(cls, "named_children") else set()))

@@ -1,0 +1,91 @@
+"""Modules of torch as parts of a value: parameters, buffers, attributes, hooks and what is inside them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from mcgen.fingerprints.bytecode import names_of
+from mcgen.fingerprints.code import SCALARS, Walk
+from mcgen.fingerprints.origins import origin_of_class
+from mcgen.fingerprints.places import INEXACT, digest, inside, part_of
+
+# Of so many classes it is kept what their code reads.
+_CLASSES = 1024
+# Attributes of every torch module that are visited apart, or are hooks for saving, loading and backpropagation.
+_OF_EVERY_MODULE = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_backward_pre_hooks"}
+_OF_EVERY_MODULE |= {"_backward_hooks", "_is_full_backward_hook", "_forward_hooks_with_kwargs"}
+_OF_EVERY_MODULE |= {"_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs", "_state_dict_hooks"}
+_OF_EVERY_MODULE |= {"_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"}
+_OF_EVERY_MODULE |= {"_compiled_call_impl"}
+_BASE_OF_MODULES = ("torch.nn.modules.module", "Module")
+# Their keys count all hooks of the process.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+def add_torch_module(walk: Walk, module: Any, path: str) -> None:
+    """Add a module of torch; of an installed class, whose modules are many, parameters and numbers together."""
+    kind, state = type(module), vars(module)
+    installed = origin_of_class(kind) is not None
+    walk.visit(kind, part_of(path, "class"))
+    if module.training and _minds_training(module):
+        walk.training[path or "the whole"] = kind.__name__
+    attributes = {name: value for name, value in state.items() if name not in (*_OF_EVERY_MODULE, *_HOOKS)}
+    plain = {name: value for name, value in attributes.items() if type(value) in SCALARS}
+    if installed:
+        walk.add(part_of(path, "settings"), digest(repr(plain)))
+        _add_parameters(walk, state["_parameters"], part_of(path, "parameters"))
+    else:
+        walk.add_state(plain | state["_parameters"], path)
+    walk.add_state({name: value for name, value in attributes.items() if name not in plain} | state["_buffers"], path)
+    for name in _HOOKS:
+        if state.get(name):
+            walk.visit([*state[name].values()], inside(path, f".{name}"))
+    # Not by named_children, which names each module once.
+    walk.add_state(state["_modules"], path)
+
+
+def add_scripted(walk: Walk, thing: Any, path: str) -> None:
+    """Add a scripted function or module of torch: its graph, and the attributes that this reads."""
+    # Without the numbers of classes of one name, and where the source lies.
+    graph = re.sub(r"___torch_mangle_\d+\.| # .*", "", str(thing.inlined_graph))
+    walk.add(part_of(path, "code"), digest(graph))
+    names = sorted(set(re.findall(r'GetAttr\[name="(\w+)"\]', graph)))
+    for prefix, module in thing.named_modules() if hasattr(thing, "named_modules") else ():
+        values = {name: module._c.getattr(name) for name in names if module._c.hasattr(name)}
+        known = {
+            name: one for name, one in values.items() if type(one).__name__ not in ("ScriptModule", "ScriptObject")
+        }
+        walk.add_state(known, inside(path, f".{prefix}") if prefix else path)
+
+
+def _add_parameters(walk: Walk, parameters: Mapping[str, Any], path: str) -> None:
+    quick, walk.quick = walk.quick, walk.quick and path not in walk.exact
+    texts = [(name, None if one is None else walk.apart(one, path)) for name, one in parameters.items()]
+    walk.add(path, (INEXACT if walk.quick else "") + digest(repr(texts)))
+    walk.quick = quick
+
+
+def is_torch_module(thing: Any) -> bool:
+    """Tell whether a value is a module of torch, which need not be imported."""
+    return hasattr(type(thing), "named_children") and "_modules" in getattr(thing, "__dict__", ())
+
+
+def _minds_training(module: Any) -> bool:
+    """Tell whether a torch module does something else in training mode than in evaluation mode."""
+    # Recurrent networks and attention read the mode for the sake of their dropout.
+    if getattr(module, "dropout", None) == 0 or getattr(module, "track_running_stats", None) is False:
+        return False
+    kind: Any = type(module)
+    return _reads_training(kind)
+
+
+@functools.lru_cache(_CLASSES)
+def _reads_training(cls: Any) -> bool:
+    """Tell whether a method of a class, or of a base of it but torch's own base of all, reads its mode."""
+    bases = [base for base in cls.__mro__ if (base.__module__, base.__name__) != _BASE_OF_MODULES]
+    methods = (value for base in bases for value in vars(base).values() if isinstance(value, types.FunctionType))
+    return any("training" in names_of(method.__code__).attributes for method in methods)
