@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcgen.fingerprints.bytecode import names_of
-from mcgen.fingerprints.code import SCALARS, Walk
+from mcgen.fingerprints.code import SCALARS, Walk, title_of
 from mcgen.fingerprints.origins import origin_of_class
 from mcgen.fingerprints.places import INEXACT, digest, inside, part_of
 
@@ -29,16 +29,17 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 def add_torch_module(walk: Walk, module: Any, path: str) -> None:
     """Add a module of torch; of an installed class, whose modules are many, parameters and numbers together."""
     kind, state = type(module), vars(module)
-    installed = origin_of_class(kind) is not None
-    walk.visit(kind, part_of(path, "class"))
+    origin = origin_of_class(kind)
     if module.training and _minds_training(module):
         walk.training[path or "the whole"] = kind.__name__
     attributes = {name: value for name, value in state.items() if name not in (*_OF_EVERY_MODULE, *_HOOKS)}
     plain = {name: value for name, value in attributes.items() if type(value) in SCALARS}
-    if installed:
-        walk.add(part_of(path, "settings"), digest(repr(plain)))
-        _add_parameters(walk, state["_parameters"], part_of(path, "parameters"))
+    if origin is not None:
+        walk.add(part_of(path, "settings"), f"{kind.__name__} {digest(repr((title_of(origin, kind), plain)))}")
+        if state["_parameters"]:
+            _add_parameters(walk, state["_parameters"], part_of(path, "parameters"))
     else:
+        walk.visit(kind, part_of(path, "class"))
         walk.add_state(plain | state["_parameters"], path)
     walk.add_state({name: value for name, value in attributes.items() if name not in plain} | state["_buffers"], path)
     for name in _HOOKS:
@@ -77,7 +78,8 @@ def is_torch_module(thing: Any) -> bool:
 def _minds_training(module: Any) -> bool:
     """Tell whether a torch module does something else in training mode than in evaluation mode."""
     # Recurrent networks and attention read the mode for the sake of their dropout.
-    if getattr(module, "dropout", None) == 0 or getattr(module, "track_running_stats", None) is False:
+    state = vars(module)
+    if state.get("dropout") == 0 or state.get("track_running_stats") is False:
         return False
     kind: Any = type(module)
     return _reads_training(kind)
