@@ -420,6 +420,15 @@ def test_what_is_easily_mixed_up(case: str) -> None:
     assert fingerprint_of(closing_over(one())) != fingerprint_of(closing_over(other()))
 
 
+def test_what_lies_between_the_fields_of_a_record_is_no_part() -> None:
+    kind = np.dtype([("a", "i1"), ("b", "i8")], align=True)
+    one, other = (np.frombuffer(bytes([fill]) * 16, np.uint8).copy().view(kind) for fill in (0, 7))
+    for records in (one, other):
+        records["a"], records["b"] = 1, 2
+    assert one.tobytes() != other.tobytes()
+    assert fingerprint_of(one) == fingerprint_of(other)
+
+
 def test_documentation_is_no_part() -> None:
     def plain(z: Any) -> Any:
         def inner(x: Any) -> Any:
@@ -688,6 +697,7 @@ class TestTorch:
             lambda net: net.train(),
             lambda net: setattr(net, "2", net[3]),
             lambda net: net[0].register_forward_hook(lambda module, inputs, output: 2 * output),
+            lambda net: net[0].register_full_backward_hook(lambda module, inputs, outputs: None),
         ],
     )
     def test_modules(self, torch: Any, change: Callable[[Any], Any]) -> None:

@@ -60,6 +60,9 @@ def _of_numpy(array: NDArray[Any], quick: bool, content_of_elements: Callable[[l
     if array.dtype.hasobject or array.dtype.kind == "T":
         # The bytes of such an array are addresses.
         return f"{kind} {content_of_elements(array.ravel().tolist())}"
+    if array.dtype.names:
+        # Between its fields lies what the memory held.
+        return f"{kind} {[_of_numpy(array[name], quick, content_of_elements) for name in array.dtype.names]}"
     if quick and array.nbytes > _SMALL:
         step = max(1, array.size // _SAMPLED)
         return f"~{kind} at {array.__array_interface__['data'][0]} {_hash(array.ravel(order='K')[::step])}"

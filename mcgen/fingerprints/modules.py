@@ -15,15 +15,15 @@ from mcgen.fingerprints.places import INEXACT, digest, inside, part_of
 
 # Of so many classes it is kept what their code reads.
 _CLASSES = 1024
-# Attributes of every torch module that are visited apart, or are hooks for saving, loading and backpropagation.
-_OF_EVERY_MODULE = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_backward_pre_hooks"}
-_OF_EVERY_MODULE |= {"_backward_hooks", "_is_full_backward_hook", "_forward_hooks_with_kwargs"}
+# Attributes of every torch module that are visited apart, or are hooks for saving and loading.
+_OF_EVERY_MODULE = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}
+_OF_EVERY_MODULE |= {"_is_full_backward_hook", "_forward_hooks_with_kwargs"}
 _OF_EVERY_MODULE |= {"_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs", "_state_dict_hooks"}
 _OF_EVERY_MODULE |= {"_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"}
 _OF_EVERY_MODULE |= {"_compiled_call_impl"}
 _BASE_OF_MODULES = ("torch.nn.modules.module", "Module")
 # Their keys count all hooks of the process.
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def add_torch_module(walk: Walk, module: Any, path: str) -> None:
