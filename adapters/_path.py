@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, checked_output, modules_of, owners_of
 from mcgen.noise import Noise, NoiseSpec, Shape
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy
 from mcgen.generators import checked_fingerprint, name_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 

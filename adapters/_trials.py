@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mcgen._lib.arrays import as_numpy
 from mcgen.adapters._draws import Draw
 from mcgen.adapters._random_state import another_seed
-from mcgen.arrays import as_numpy
 from mcgen.designs import MonteCarlo
 from mcgen.noise import Law
 

@@ -31,12 +31,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.arrays import as_numpy
+from mcgen._lib.checks import checked_integer
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.adapters.diffusion import Diffusion
 from mcgen.adapters.operators import require_floats
 from mcgen.arguments import checked_generator
-from mcgen.arrays import as_numpy
 from mcgen.generators import Generator, name_of
 from mcgen.noise import Block, BlockNoise, NoiseSpec
 

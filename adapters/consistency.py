@@ -28,7 +28,7 @@ from typing import Any, Self, get_args
 import numpy as np
 import torch
 
-from mcgen._numbers import checked_real
+from mcgen._lib.checks import checked_real
 from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, checked_clip, start_of
 from mcgen.adapters._torch import TensorNoise
 from mcgen.adapters.diffusion import Prediction, Schedule, checked_schedule, split_prediction

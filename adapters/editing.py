@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.adapters._path import Decode, LoopGenerator, Modules, Network, time_grid
 from mcgen.adapters._torch import TensorNoise
 from mcgen.adapters.combinators import rows_of

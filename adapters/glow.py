@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from mcgen._numbers import checked_real
+from mcgen._lib.checks import checked_real
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, checked_class
 from mcgen.noise import Block, NoiseSpec
 

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.arrays import as_numpy
+from mcgen._lib.fingerprints import content_of_file
 from mcgen.adapters._onnx_graph import (
     NOTE,
     STEERED,
@@ -39,8 +41,6 @@ from mcgen.adapters._onnx_graph import (
     require_no_draws,
     sample_shape,
 )
-from mcgen.arrays import as_numpy
-from mcgen.fingerprints import content_of_file
 from mcgen.laws import gap_between, tolerance_of
 from mcgen.noise import Block, Law, Noise, NoiseSpec, Shape
 

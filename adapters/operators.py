@@ -32,8 +32,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mcgen._numbers import checked_integer, checked_real
-from mcgen.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.noise import Shape
 
 _LEAST_HIDDEN, _MOST_HIDDEN = 0.3, 0.7

@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters._torch import checked_class
 from mcgen.adapters.captured import PIPELINE_ADVICE
 from mcgen.adapters.diffusion import DDIM, Guided, Heun, Prediction, Schedule

@@ -54,7 +54,7 @@ from typing import Any, Self
 
 import torch
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters._torch import TensorNoise
 from mcgen.adapters.diffusion import DDIM, Diffusion
 from mcgen.adapters.operators import Operator, as_floats

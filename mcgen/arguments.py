@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._numbers import checked_integer
-from mcgen.condition_keys import key_of_condition
+from mcgen._lib.checks import checked_integer
+from mcgen._lib.condition_keys import key_of_condition
 from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.intervals import FEWEST_FOR_BOOTSTRAP
@@ -226,7 +226,7 @@ def _named(thing: Any) -> Conditions:
 def stream_of(condition: Any, number: int) -> tuple[str, ...]:
     """Return what sets a condition's random numbers apart: its own content, the same in every list and alone.
 
-    What `mcgen.condition_keys.key_of_condition` does not know is known by its place in the list.
+    What `mcgen._lib.condition_keys.key_of_condition` does not know is known by its place in the list.
     """
     return () if condition is None else ("condition", key_of_condition(condition) or f"number {number}")
 

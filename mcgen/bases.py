@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.arguments import checked_callable, checked_generator, stream_of
 from mcgen.basis import Basis, Matrix
 from mcgen.designs import Antithetic, Design, MonteCarlo

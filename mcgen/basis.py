@@ -19,7 +19,7 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.noise import Array, NoiseSpec
 
 Matrix = NDArray[np.float64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mcgen._lib.fingerprints import content_of
 from mcgen.errors import StoreError
-from mcgen.fingerprints import content_of
 from mcgen.merging import PLANNED
 from mcgen.outcomes import RunOptions
 from mcgen.reduction import LEAF

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
+from mcgen._lib.serialization import read_json, write_json
 from mcgen.arguments import Conditions, checked_generator, checked_protocol, checked_replicates, conditions_of
 from mcgen.designs import Design, MonteCarlo
 from mcgen.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance
@@ -19,7 +20,6 @@ from mcgen.estimation import estimate
 from mcgen.generators import Generator
 from mcgen.plot import plot_comparison
 from mcgen.random import Seed
-from mcgen.serialization import read_json, write_json
 from mcgen.statistics import Statistic
 from mcgen.text import component_text, expectation_text, frame_html
 

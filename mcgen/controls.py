@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.arguments import checked_callable, checked_generator
 from mcgen.basis import Basis
 from mcgen.errors import RunError

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mcgen._lib.fingerprints import EXCLUDE, Changes, Sides, differences, shown
 from mcgen.errors import StoreError
-from mcgen.fingerprints import EXCLUDE, Changes, Sides, differences, shown
 from mcgen.packing import checksum, text_of
 
 SCHEMA = 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.arrays import leading_length
+from mcgen._lib.arrays import leading_length
 from mcgen.errors import RunError
 from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator, name_of

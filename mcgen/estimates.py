@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.random import SeedSequence
 
+from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.efficiency import over_monte_carlo
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.intervals import (
@@ -24,7 +25,6 @@ from mcgen.intervals import (
 from mcgen.moments import Floats, Moments
 from mcgen.plot import plot_estimate
 from mcgen.run import executed_rows
-from mcgen.serialization import read_json, to_plain, write_json
 from mcgen.stopping import Stopping
 from mcgen.text import estimate_html, estimate_line, summary_text
 

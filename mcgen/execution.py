@@ -10,13 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mcgen._lib.fingerprints import Given
 from mcgen.arguments import checked_callable, checked_generator
 from mcgen.beginnings import begin
 from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate, estimate_to_plain
-from mcgen.fingerprints import Given
 from mcgen.intervals import student_t_quantile
 from mcgen.moments import Floats, Moments
 from mcgen.outcomes import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate

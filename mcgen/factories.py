@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mcgen.fingerprints import FINGERPRINT, Content, changes_of_globals, content_of, differences, is_file, shown
+from mcgen._lib.fingerprints import FINGERPRINT, Content, changes_of_globals, content_of, differences, is_file, shown
 from mcgen.generators import Generator, checked_fingerprint, name_of
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
 

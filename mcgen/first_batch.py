@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.arrays import as_numpy, rounding_of, take_rows
+from mcgen._lib.arrays import as_numpy, rounding_of, take_rows
+from mcgen._lib.fingerprints import networks_in_training
 from mcgen.errors import RunError
-from mcgen.fingerprints import networks_in_training
 from mcgen.generators import Generator, name_of
 from mcgen.laws import (
     Batch,

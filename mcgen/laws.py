@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.arrays import as_values, leading_length, non_finite_rows
+from mcgen._lib.arrays import as_values, leading_length, non_finite_rows
 from mcgen.errors import NonFiniteError, RunError
 from mcgen.generators import Generator, name_of
 from mcgen.moments import Floats

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mcgen._lib.fingerprints import EXCLUDE, Given
 from mcgen.database import differences_of_headers, differing, explained
 from mcgen.errors import StoreError
-from mcgen.fingerprints import EXCLUDE, Given
 from mcgen.pieces import Piece
 from mcgen.stores import Store, StoredRun, gaps_between, named, told
 

@@ -36,7 +36,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.arguments import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
 from mcgen.conditions import run_each
 from mcgen.coverage import FEWEST_WITHOUT_WARNING

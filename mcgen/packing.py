@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.serialization import from_plain, to_plain
 from mcgen.moments import Floats, Moments, ReplicateMeans
 from mcgen.reduction import LEAF, Leaf, Segment
-from mcgen.serialization import from_plain, to_plain
 
 ROWS = "rows"
 MOMENTS = "moments"

@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.arguments import require_single, stream_of
 from mcgen.candidates import (
     LEAST_EFFICIENCY,

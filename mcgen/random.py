@@ -21,7 +21,7 @@ from numpy.random import Generator as NumpyGenerator
 from numpy.random import Philox, SeedSequence
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.noise import Array, DType
 
 Seed = int | SeedSequence

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen._numbers import checked_real
+from mcgen._lib.checks import checked_real
+from mcgen._lib.condition_keys import key_of_condition
+from mcgen._lib.fingerprints import Content, content_of, unknown_text
+from mcgen._lib.serialization import require_no_store
 from mcgen._version import __version__
-from mcgen.condition_keys import key_of_condition
 from mcgen.coverage import coverage_warnings
 from mcgen.database import CONTENT, in_use
 from mcgen.errors import StoreError
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.executors import checked_executor
-from mcgen.fingerprints import Content, content_of, unknown_text
 from mcgen.generators import name_of
 from mcgen.intervals import Sampled
 from mcgen.moments import Moments
@@ -30,7 +31,6 @@ from mcgen.outcomes import RunOptions, with_options
 from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import Leaf, Segment, Tally
 from mcgen.run import Task
-from mcgen.serialization import require_no_store
 from mcgen.sources import Resources
 from mcgen.stopping import Stopping
 from mcgen.stores import Store, StoredRun

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.arrays import rounding_of, take_rows
+from mcgen._lib.arrays import rounding_of, take_rows
+from mcgen._lib.fingerprints import Changes, Given
 from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
-from mcgen.fingerprints import Changes, Given
 from mcgen.first_batch import repeatability_problem, require_evaluation_mode, tried_values
 from mcgen.generators import Generator, name_of
 from mcgen.laws import (

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy
 from mcgen.generators import name_of
 
 Statistic = Callable[[Any], Any]

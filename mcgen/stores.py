@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.database import begin_writing, damaged, explained, key_of, opened, require_same_run, require_schema
 from mcgen.errors import StoreError
-from mcgen.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.moments import Moments, ReplicateMeans
 from mcgen.packing import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
 from mcgen.pieces import Piece
@@ -41,7 +41,7 @@ class Store:
     path : str or Path
         The file.
     header : dict
-        All that determines the numbers of the run, by name; values that `mcgen.serialization.to_plain` knows.
+        All that determines the numbers of the run, by name; values that `mcgen._lib.serialization.to_plain` knows.
 
     Attributes
     ----------

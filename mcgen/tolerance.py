@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.moments import Floats
 
 FIRST_STAGE = 32

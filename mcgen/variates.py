@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import as_values
 from mcgen.arguments import (
     checked_batch_size,
     checked_callable,
@@ -20,7 +21,6 @@ from mcgen.arguments import (
     require_single,
     stream_of,
 )
-from mcgen.arrays import as_values
 from mcgen.basis import Basis
 from mcgen.controlled import (
     REPLICATES_A_CONTROL,

@@ -20,10 +20,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from mcgen._version import __version__
-from mcgen.errors import GeneratorWarning, WorkerError, warn_user
-from mcgen.factories import has_cloudpickle, pickled
-from mcgen.fingerprints import (
+from mcgen._lib.fingerprints import (
     EXCLUDE,
     SAME,
     Changes,
@@ -36,6 +33,9 @@ from mcgen.fingerprints import (
     is_inside,
     shown,
 )
+from mcgen._version import __version__
+from mcgen.errors import GeneratorWarning, WorkerError, warn_user
+from mcgen.factories import has_cloudpickle, pickled
 from mcgen.generators import name_of
 from mcgen.pieces import Piece, piece_of
 from mcgen.run import Task

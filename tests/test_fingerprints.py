@@ -29,9 +29,9 @@ from conftest import logistic
 
 import mcgen
 from mcgen import Antithetic, Sobol, StoreError, statistics
-from mcgen.fingerprints import Change, Given, content_of, differences, fingerprint_of
-from mcgen.fingerprints.files import content_of_file
-from mcgen.fingerprints.origins import origin_of
+from mcgen._lib.fingerprints import Change, Given, content_of, differences, fingerprint_of
+from mcgen._lib.fingerprints.files import content_of_file
+from mcgen._lib.fingerprints.origins import origin_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means", "ignore:by the pilot")
 
@@ -654,7 +654,7 @@ class TestFiles:
     def test_read_again_only_after_a_change(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "weights.npy"
         path.write_text("one")
-        monkeypatch.setattr("mcgen.fingerprints.files._SETTLED_SECONDS", -1.0)
+        monkeypatch.setattr("mcgen._lib.fingerprints.files._SETTLED_SECONDS", -1.0)
         content = content_of_file(str(path))
         monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
         assert content_of_file(str(path)) == content
@@ -749,7 +749,7 @@ _SAME_ELSEWHERE = """
 import sys
 sys.path.insert(0, {folder!r})
 import test_fingerprints as t
-from mcgen.fingerprints import fingerprint_of
+from mcgen._lib.fingerprints import fingerprint_of
 things = [hold(one) for hold in t.HOLDERS for one, _ in t.VALUES]
 things += [t.own_code.counted, t._even, t.Classifier, t.statistics.stack(t.mean, t.Classifier(2.0), names=("a", "b"))]
 print(*map(fingerprint_of, things))

@@ -16,8 +16,8 @@ from conftest import SEED
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo
+from mcgen._lib.fingerprints import networks_in_training
 from mcgen.errors import GeneratorWarning, RunError
-from mcgen.fingerprints import networks_in_training
 from mcgen.laws import values_gap
 from mcgen.statistics import pixel_mean
 

@@ -22,8 +22,8 @@ import scipy
 
 import mcgen
 from mcgen import controls, statistics
+from mcgen._lib.serialization import from_plain, to_plain
 from mcgen.estimates import estimate_to_plain
-from mcgen.serialization import from_plain, to_plain
 from mcgen.stores import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")

@@ -18,15 +18,15 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 
 # From the lowest layer to the highest; a module imports from its own layer's predecessors only.
 LAYERS = [
-    ["_version", "_numbers", "errors", "noise"],
-    ["random", "cells", "arrays", "basis"],
-    ["fingerprints.origins", "fingerprints.bytecode", "fingerprints.files", "fingerprints.arrays"],
-    ["fingerprints.places"],
-    ["fingerprints.code"],
-    ["fingerprints.modules"],
-    ["fingerprints.walk"],
-    ["fingerprints.comparison"],
-    ["fingerprints", "condition_keys"],
+    ["_version", "_lib", "_lib.checks", "errors", "noise"],
+    ["random", "cells", "_lib.arrays", "basis"],
+    ["_lib.fingerprints.origins", "_lib.fingerprints.bytecode", "_lib.fingerprints.files", "_lib.fingerprints.arrays"],
+    ["_lib.fingerprints.places"],
+    ["_lib.fingerprints.code"],
+    ["_lib.fingerprints.modules"],
+    ["_lib.fingerprints.walk"],
+    ["_lib.fingerprints.comparison"],
+    ["_lib.fingerprints", "_lib.condition_keys"],
     ["designs._base"],
     [
         "designs.monte_carlo",
@@ -47,7 +47,7 @@ LAYERS = [
     ["pieces"],
     ["workers"],
     ["executors"],
-    ["efficiency", "coverage", "serialization", "text"],
+    ["efficiency", "coverage", "_lib.serialization", "text"],
     ["packing"],
     ["database"],
     ["stores"],

@@ -78,7 +78,7 @@ def test_with_the_identity_of_a_call_alone_the_first_model_would_come_back(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control: the pool serves the first model for ever."""
-    monkeypatch.setattr("mcgen.fingerprints.walk.files_of", lambda path: [])
+    monkeypatch.setattr("mcgen._lib.fingerprints.walk.files_of", lambda path: [])
     first = from_factory(own_code.load_array, str(weights))
     assert estimate(first).mean == truth(1.0).mean
     np.save(weights, 0.5)

@@ -11,9 +11,9 @@ import pytest
 from conftest import SEED
 from scipy import stats
 
+from mcgen._lib.serialization import read_json, write_json
 from mcgen.intervals import Sampled, make_interval
 from mcgen.moments import Moments, ReplicateMeans
-from mcgen.serialization import read_json, write_json
 from mcgen.stopping import (
     NO_VARIATION,
     Anytime,

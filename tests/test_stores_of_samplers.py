@@ -17,8 +17,8 @@ diffusers = pytest.importorskip("diffusers")
 from test_pipelines import N_TRAINING, quiet, tiny_unet  # noqa: E402
 
 import mcgen  # noqa: E402
+from mcgen._lib.fingerprints import content_of  # noqa: E402
 from mcgen.adapters import DDIM, Schedule, capture, from_torch  # noqa: E402
-from mcgen.fingerprints import content_of  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the replicate means", "ignore:all 32", "ignore:__array__ implementation"),
@@ -181,7 +181,7 @@ _ELSEWHERE = """
 import sys
 sys.path.insert(0, {folder!r})
 import diffusers, test_stores_of_samplers as t
-from mcgen.fingerprints import content_of
+from mcgen._lib.fingerprints import content_of
 pipe = t.quiet(diffusers.DDIMPipeline(t.tiny_unet(), t.scheduler()))
 print(content_of(t.capture(t.sampler(pipe))).fingerprint)
 """

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.arguments import checked_protocol
 from mcgen.bases import dct_basis
 from mcgen.coverage import warned_of

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 import mcgen
-from mcgen.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy
 from mcgen.errors import CoverageWarning
 from mcgen.estimates import Estimate
 from mcgen.validation.efficiency import AUTO, LEVEL, active, auto

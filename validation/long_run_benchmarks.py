@@ -194,8 +194,8 @@ def content_table(layers: int = 100, width: int = 512, rounds: int = 5) -> pd.Da
     """Time what a store reads of a network of 100 MB, beside one reading of its weights, and a look without a store."""
     import torch
 
+    from mcgen._lib.fingerprints import content_of
     from mcgen.adapters import from_torch
-    from mcgen.fingerprints import content_of
 
     layer = (lambda: torch.nn.Linear(width, width), torch.nn.Dropout, torch.nn.GELU)
     network = torch.nn.Sequential(*(make() for _ in range(layers) for make in layer)).eval()

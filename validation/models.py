@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 import mcgen
 from mcgen import statistics
+from mcgen._lib.arrays import as_numpy
 from mcgen.adapters import DDS, DPS, GaussianBlur, Inpainting, Operator, SuperResolution, models
 from mcgen.adapters.models.training import data
 from mcgen.arguments import stream_of
-from mcgen.arrays import as_numpy
 from mcgen.efficiency import LogEstimate, log_variance, welch_satterthwaite
 from mcgen.noise import Noise, NoiseSpec, as_rows
 from mcgen.validation.conformance import check_generator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import mcgen
-from mcgen.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy
 from mcgen.noise import as_rows
 from mcgen.plot import COLOURS, as_picture, new_figure
 

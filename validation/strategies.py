@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.bases import dct_basis
 from mcgen.designs import (
     Antithetic,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.intervals import Interval
 from mcgen.moments import Floats
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Protocol, runtime_checkable
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.cells import number_from_digits
 from mcgen.noise import Array, Block, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.random import Seed, Stream

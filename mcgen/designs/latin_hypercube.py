@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.cells import number_in_stratum
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array

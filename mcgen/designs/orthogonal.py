@@ -50,7 +50,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.cells import uniform_from_normal
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array, Law

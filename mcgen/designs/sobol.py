@@ -30,7 +30,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.cells import number_from_digits
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcgen._numbers import checked_integer, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 
 _FEWEST = 3
 

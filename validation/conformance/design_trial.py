@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._numbers import checked_integer
+from mcgen._lib.checks import checked_integer
 from mcgen.designs import Design
 from mcgen.noise import Block, BlockNoise, Law, NoiseSpec, Shape, as_noise_spec
 from mcgen.random import Seed

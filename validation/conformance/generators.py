@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.arrays import leading_length, non_finite_rows
 from mcgen.arguments import checked_generator
-from mcgen.arrays import leading_length, non_finite_rows
 from mcgen.designs import MonteCarlo
 from mcgen.generators import Generator, name_of
 from mcgen.laws import copied

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.random import default_rng
 
+from mcgen._lib.arrays import as_values, leading_length
 from mcgen.arguments import checked_callable, checked_generator
-from mcgen.arrays import as_values, leading_length
 from mcgen.designs import MonteCarlo
 from mcgen.errors import RunError
 from mcgen.generators import Generator, name_of

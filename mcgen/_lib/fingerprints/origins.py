@@ -29,7 +29,7 @@ def origin_of(module: str | None) -> str | None:
 
     Examples
     --------
-    >>> from mcgen.fingerprints.origins import origin_of
+    >>> from mcgen._lib.fingerprints.origins import origin_of
     >>> origin_of("mcgen.statistics"), origin_of("json.decoder"), origin_of("__main__")
     ('mcgen', 'python', None)
     """

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.fingerprints.arrays import content_of_array, is_array
-from mcgen.fingerprints.code import (
+from mcgen._lib.fingerprints.arrays import content_of_array, is_array
+from mcgen._lib.fingerprints.code import (
     BUILTIN,
     SCALARS,
     add_builtin,
@@ -28,10 +28,10 @@ from mcgen.fingerprints.code import (
     add_variables,
     title_of,
 )
-from mcgen.fingerprints.files import content_of_file, files_of, state_of_file
-from mcgen.fingerprints.modules import add_scripted, add_torch_module, is_torch_module
-from mcgen.fingerprints.origins import origin_of, origin_of_class
-from mcgen.fingerprints.places import SAME, digest, file_place, inside, name_of_class, part_of, shortened
+from mcgen._lib.fingerprints.files import content_of_file, files_of, state_of_file
+from mcgen._lib.fingerprints.modules import add_scripted, add_torch_module, is_torch_module
+from mcgen._lib.fingerprints.origins import origin_of, origin_of_class
+from mcgen._lib.fingerprints.places import SAME, digest, file_place, inside, name_of_class, part_of, shortened
 
 # Longer lists of numbers and texts are parts of 32, 32, 64, 128, ... elements: one that grows changes its last parts.
 _LONGEST_LIST = 32
@@ -124,7 +124,7 @@ def fingerprint_of(thing: Any) -> str:
 
     Examples
     --------
-    >>> from mcgen.fingerprints import fingerprint_of
+    >>> from mcgen._lib.fingerprints import fingerprint_of
     >>> fingerprint_of(lambda x: x + 1) == fingerprint_of(lambda x: x + 1)
     True
     >>> fingerprint_of(lambda x: x + 1) == fingerprint_of(lambda x: x + 2)

@@ -8,10 +8,10 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from mcgen.fingerprints.bytecode import names_of
-from mcgen.fingerprints.code import SCALARS, Walk, title_of
-from mcgen.fingerprints.origins import origin_of_class
-from mcgen.fingerprints.places import INEXACT, digest, inside, part_of
+from mcgen._lib.fingerprints.bytecode import names_of
+from mcgen._lib.fingerprints.code import SCALARS, Walk, title_of
+from mcgen._lib.fingerprints.origins import origin_of_class
+from mcgen._lib.fingerprints.places import INEXACT, digest, inside, part_of
 
 # Of so many classes it is kept what their code reads.
 _CLASSES = 1024

@@ -15,10 +15,10 @@ from collections.abc import Collection
 from importlib.machinery import PathFinder
 from typing import Any, Protocol
 
-from mcgen.fingerprints.bytecode import Import, names_of, text_of_code
-from mcgen.fingerprints.files import content_of_file
-from mcgen.fingerprints.origins import OWN, origin_of, origin_of_class
-from mcgen.fingerprints.places import digest, name_of_class, part_of, qualified
+from mcgen._lib.fingerprints.bytecode import Import, names_of, text_of_code
+from mcgen._lib.fingerprints.files import content_of_file
+from mcgen._lib.fingerprints.origins import OWN, origin_of, origin_of_class
+from mcgen._lib.fingerprints.places import digest, name_of_class, part_of, qualified
 
 BUILTIN = (
     types.BuiltinFunctionType,

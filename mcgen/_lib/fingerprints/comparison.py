@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mcgen.fingerprints.places import INEXACT, is_inside
-from mcgen.fingerprints.walk import FINGERPRINT, Content, content_of
+from mcgen._lib.fingerprints.places import INEXACT, is_inside
+from mcgen._lib.fingerprints.walk import FINGERPRINT, Content, content_of
 
 _MOST_SHOWN = 4
 # A number, or a list and its length.
@@ -94,7 +94,7 @@ def differences(
 
     Examples
     --------
-    >>> from mcgen.fingerprints import Change, differences
+    >>> from mcgen._lib.fingerprints import Change, differences
     >>> differences({"global `steps`": "2"}, {"global `steps`": "8"})
     [Difference(place='global `steps`', before='2', now='8')]
     >>> changes = {"global `net`": Change("None", "loaded", keeps=False)}
@@ -131,7 +131,7 @@ def shown(found: list[Difference], of: str, sides: Sides) -> str:
 
     Examples
     --------
-    >>> from mcgen.fingerprints import Difference, shown
+    >>> from mcgen._lib.fingerprints import Difference, shown
     >>> shown([Difference("global `steps`", "2", "8")], "generator", (" in the store", " here"))
     'global `steps` of the generator is 2 in the store and 8 here'
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from mcgen.fingerprints.origins import MAIN, OWN, origin_of_class
+from mcgen._lib.fingerprints.origins import MAIN, OWN, origin_of_class
 
 _LONGEST_TEXT = 40
 INEXACT = "~"
@@ -18,7 +18,7 @@ def part_of(path: str, what: str) -> str:
 
     Examples
     --------
-    >>> from mcgen.fingerprints.places import part_of
+    >>> from mcgen._lib.fingerprints.places import part_of
     >>> part_of("method", "closure variable `scale`")
     'method: closure variable `scale`'
     """
@@ -30,7 +30,7 @@ def inside(path: str, step: str) -> str:
 
     Examples
     --------
-    >>> from mcgen.fingerprints.places import inside
+    >>> from mcgen._lib.fingerprints.places import inside
     >>> inside("closure variable `model`", ".sampler"), inside("", "[0]")
     ('closure variable `model.sampler`', 'element `[0]`')
     """
@@ -44,7 +44,7 @@ def is_inside(path: str, container: str) -> bool:
 
     Examples
     --------
-    >>> from mcgen.fingerprints.places import is_inside
+    >>> from mcgen._lib.fingerprints.places import is_inside
     >>> is_inside("global `cache[64]`", "global `cache`"), is_inside("global `cached`", "global `cache`")
     (True, False)
     """
@@ -62,7 +62,7 @@ def is_file(place: str) -> bool:
 
     Examples
     --------
-    >>> from mcgen.fingerprints.places import is_file
+    >>> from mcgen._lib.fingerprints.places import is_file
     >>> is_file("argument `0`: file `last.pt`"), is_file("argument `file`")
     (True, False)
     """

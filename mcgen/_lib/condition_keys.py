@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy
 
 # A list that holds itself would be followed for ever.
 _DEEPEST = 20
@@ -37,7 +37,7 @@ def key_of_condition(condition: Any) -> str | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from mcgen.condition_keys import key_of_condition
+    >>> from mcgen._lib.condition_keys import key_of_condition
     >>> key_of_condition((1, "fog")), key_of_condition({"b": 2, "a": [1.5]}), key_of_condition(object())
     ("(1, 'fog')", "{'a': [1.5], 'b': 2}", None)
     >>> texts = np.array(["a", "a dog"], dtype=object)

@@ -53,7 +53,7 @@ def names_of(code: CodeType) -> Names:
 
     Examples
     --------
-    >>> from mcgen.fingerprints.bytecode import names_of
+    >>> from mcgen._lib.fingerprints.bytecode import names_of
     >>> names = names_of((lambda z: scale * np.exp(z)).__code__)
     >>> names.read, sorted(names.attributes)
     (('np', 'scale'), ['exp'])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy
 
 _LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "mlx")
 # Arrays up to so many bytes are hashed even where a quick look is enough; of others so many numbers.

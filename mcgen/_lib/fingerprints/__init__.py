@@ -12,7 +12,7 @@ An object with an attribute ``fingerprint``, a text, is known by that alone. Wha
 its place. Progress bars, loggers, locks and output streams are no part of a result, and are left out.
 """
 
-from mcgen.fingerprints.comparison import (
+from mcgen._lib.fingerprints.comparison import (
     EXCLUDE,
     Change,
     Changes,
@@ -25,9 +25,9 @@ from mcgen.fingerprints.comparison import (
     shown,
     unknown_text,
 )
-from mcgen.fingerprints.files import content_of_file
-from mcgen.fingerprints.places import SAME, is_file, is_inside
-from mcgen.fingerprints.walk import FINGERPRINT, Content, content_of, fingerprint_of, networks_in_training
+from mcgen._lib.fingerprints.files import content_of_file
+from mcgen._lib.fingerprints.places import SAME, is_file, is_inside
+from mcgen._lib.fingerprints.walk import FINGERPRINT, Content, content_of, fingerprint_of, networks_in_training
 
 __all__ = [
     "EXCLUDE",
