@@ -18,8 +18,8 @@ from mcgen.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance
 from mcgen.estimates import Estimate, estimate_from_plain, estimate_to_plain
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
+from mcgen.noise.random import Seed
 from mcgen.plot import plot_comparison
-from mcgen.random import Seed
 from mcgen.statistics import Statistic
 from mcgen.text import component_text, expectation_text, frame_html
 

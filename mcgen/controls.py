@@ -46,12 +46,12 @@ from scipy.special import ndtri
 
 from mcgen._lib.checks import checked_integer
 from mcgen.arguments import checked_callable, checked_generator
-from mcgen.basis import Basis
 from mcgen.errors import RunError
 from mcgen.generators import Generator, name_of
 from mcgen.laws import values_of
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec, noise_of
+from mcgen.noise.directions import Basis
 from mcgen.statistics import Statistic
 from mcgen.variates import Controls, FittedControls, OfSpec, length_of
 

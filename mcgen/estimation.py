@@ -31,9 +31,9 @@ from mcgen.execution import run_single, task_of
 from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.moments import Floats
+from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions
 from mcgen.planning import planned
-from mcgen.random import Seed
 from mcgen.records import header_of, opened
 from mcgen.run import Task
 from mcgen.sequences import SEQUENCES

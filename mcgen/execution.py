@@ -19,9 +19,9 @@ from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate, estimate_to_plain
 from mcgen.intervals import student_t_quantile
 from mcgen.moments import Floats, Moments
+from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.outcomes import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
 from mcgen.progress import Progress
-from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import LEAF, Tally
 from mcgen.run import Task
 from mcgen.sequences import SEQUENCES

@@ -56,7 +56,7 @@ from numpy.random import Generator as NumpyGenerator
 from scipy.special import ndtri, stdtrit
 
 from mcgen.moments import Floats, Moments
-from mcgen.random import Seed, Stream
+from mcgen.noise.random import Seed, Stream
 from mcgen.sequences import SEQUENCES
 
 FixedMethod = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]

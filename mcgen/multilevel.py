@@ -48,8 +48,8 @@ from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spent_on_designs, weights_of
 from mcgen.moments import Floats
+from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions
-from mcgen.random import Seed
 from mcgen.records import header_of, opened
 from mcgen.run import Task
 from mcgen.statistics import Statistic

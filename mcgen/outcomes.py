@@ -18,7 +18,7 @@ from mcgen.estimates import Estimate, Provenance, estimate_of, resamples
 from mcgen.generators import name_of
 from mcgen.intervals import Method, Sampled, SimultaneousMethod
 from mcgen.moments import Floats, Moments
-from mcgen.random import as_seed_sequence
+from mcgen.noise.random import as_seed_sequence
 from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.sources import Clock, Resources

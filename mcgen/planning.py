@@ -58,9 +58,9 @@ from mcgen.generators import Generator, name_of
 from mcgen.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.multilevel import checked_levels
+from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions, component_names
 from mcgen.plans import Plan
-from mcgen.random import Seed
 from mcgen.run import Task
 from mcgen.statistics import Statistic
 from mcgen.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot

@@ -27,8 +27,8 @@ from mcgen.executors import checked_executor
 from mcgen.generators import name_of
 from mcgen.intervals import Sampled
 from mcgen.moments import Moments
+from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.outcomes import RunOptions, with_options
-from mcgen.random import Seed, as_seed_sequence
 from mcgen.reduction import Leaf, Segment, Tally
 from mcgen.run import Task
 from mcgen.sources import Resources

@@ -34,7 +34,7 @@ from mcgen.laws import (
 )
 from mcgen.moments import Floats, ReplicateMeans
 from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
-from mcgen.random import Seed
+from mcgen.noise.random import Seed
 from mcgen.reduction import LEAF, Reduction
 from mcgen.statistics import Statistic
 

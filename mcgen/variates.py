@@ -21,7 +21,6 @@ from mcgen.arguments import (
     require_single,
     stream_of,
 )
-from mcgen.basis import Basis
 from mcgen.controlled import (
     REPLICATES_A_CONTROL,
     Beside,
@@ -37,7 +36,8 @@ from mcgen.errors import RunError
 from mcgen.generators import Generator, name_of
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
-from mcgen.random import Seed, as_seed_sequence
+from mcgen.noise.directions import Basis
+from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import Statistic
 

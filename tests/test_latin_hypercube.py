@@ -12,8 +12,8 @@ from scipy.special import ndtr
 
 import mcgen
 from mcgen import Block, LatinHypercube, NoiseSpec
-from mcgen.cells import number_in_stratum
 from mcgen.designs.latin_hypercube import MAX_POINTS, permutations
+from mcgen.noise.numbers import number_in_stratum
 from mcgen.validation.coverage import simulate
 from mcgen.validation.problems import PROBLEMS
 

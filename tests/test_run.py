@@ -14,7 +14,7 @@ from conftest import SEED, logistic
 
 import mcgen
 from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol
-from mcgen.random import as_seed_sequence
+from mcgen.noise.random import as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.benchmarks import GROWTH

@@ -25,7 +25,7 @@ from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.intervals import Method, Sampled, check_interval_options, studentized_ends
 from mcgen.moments import Floats, Moments, ReplicateMeans
 from mcgen.noise import NoiseSpec
-from mcgen.random import Seed, as_seed_sequence
+from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.run import Task
 from mcgen.validation.problems import PROBLEMS, Problem
 

@@ -71,7 +71,7 @@ from mcgen.generators import as_generator
 from mcgen.intervals import Interval, Method, Sampled, make_interval, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
-from mcgen.random import Seed
+from mcgen.noise.random import Seed
 from mcgen.validation.coverage import sampled_of, simulate
 from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS, Problem

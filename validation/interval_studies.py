@@ -21,7 +21,7 @@ from mcgen.generators import Generator, name_of
 from mcgen.intervals import FixedMethod, Method, SimultaneousMethod, make_interval, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.noise import Array, NoiseSpec
-from mcgen.random import as_seed_sequence
+from mcgen.noise.random import as_seed_sequence
 from mcgen.run import Task
 from mcgen.statistics import Statistic, identity
 from mcgen.validation.coverage import (

@@ -23,7 +23,7 @@ from mcgen.cli import STATISTICS, statistic_named
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
-from mcgen.random import as_seed_sequence
+from mcgen.noise.random import as_seed_sequence
 from mcgen.run import Task
 from mcgen.validation import efficiency_studies, interval_studies, stopping_studies, theory
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic

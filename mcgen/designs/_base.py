@@ -15,9 +15,9 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 from mcgen._lib.checks import checked_integer
-from mcgen.cells import number_from_digits
 from mcgen.noise import Array, Block, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
-from mcgen.random import Seed, Stream
+from mcgen.noise.numbers import number_from_digits
+from mcgen.noise.random import Seed, Stream
 
 Path = tuple[str | int, ...]
 Replicates = int | range

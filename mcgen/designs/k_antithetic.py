@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mcgen._lib.checks import checked_integer
-from mcgen.cells import uniform_from_normal
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array
+from mcgen.noise.numbers import uniform_from_normal
 
 
 @dataclass(frozen=True)

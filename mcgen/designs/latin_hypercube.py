@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer
-from mcgen.cells import number_in_stratum
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array
+from mcgen.noise.numbers import number_in_stratum
 
 MAX_POINTS = 2**22
 # Numbers made at a time: their words and middles stay in a core's second-level cache until they are stored.

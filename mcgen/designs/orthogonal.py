@@ -51,9 +51,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcgen._lib.checks import checked_integer
-from mcgen.cells import uniform_from_normal
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array, Law
+from mcgen.noise.numbers import uniform_from_normal
 
 # Coordinates at a time: short sums in single precision, and results that are stored while they are in cache.
 _COORDINATES = 4096

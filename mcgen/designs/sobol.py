@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer
-from mcgen.cells import number_from_digits
 from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array
+from mcgen.noise.numbers import number_from_digits
 
 MAX_DIMENSION = 21_201
 MAX_POINTS = 2**24

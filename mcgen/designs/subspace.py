@@ -32,13 +32,13 @@ from functools import cached_property
 
 import numpy as np
 
-from mcgen.basis import Basis, Matrix
-from mcgen.cells import uniform_from_normal
 from mcgen.designs._base import Design, Path, Replicates, _checked_range
 from mcgen.designs.antithetic import Antithetic
 from mcgen.designs.sobol import Sobol
 from mcgen.noise import Array, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
-from mcgen.random import Seed
+from mcgen.noise.directions import Basis, Matrix
+from mcgen.noise.numbers import uniform_from_normal
+from mcgen.noise.random import Seed
 
 # Noise of the other design is drawn for several replicates at once, up to this many numbers.
 _AT_ONCE = 2**21

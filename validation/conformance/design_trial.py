@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mcgen._lib.checks import checked_integer
 from mcgen.designs import Design
 from mcgen.noise import Block, BlockNoise, Law, NoiseSpec, Shape, as_noise_spec
-from mcgen.random import Seed
+from mcgen.noise.random import Seed
 from mcgen.validation.conformance.random_states import changed_since, read_states
 from mcgen.validation.conformance.reports import NotJudgedError, raised
 from mcgen.validation.conformance.scores import Scores

@@ -35,7 +35,7 @@ from numpy.random import SeedSequence
 from mcgen.arguments import checked_protocol
 from mcgen.designs import Design, MonteCarlo
 from mcgen.noise import Block, Law, NoiseSpec, Shape
-from mcgen.random import Seed, as_seed_sequence
+from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.validation.conformance.design_trial import Arrays, DesignTrial, same_bits, shared_replicate
 from mcgen.validation.conformance.elsewhere import drawn, drawn_elsewhere
 from mcgen.validation.conformance.random_states import OwnRandomStates, random_states_law
@@ -471,5 +471,5 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
         "replicates and points outside the range, and what is no seed, are refused",
         "raise a ValueError; the checks of mcgen.designs.PointsDesign do",
     ),
-    random_states_law("use mcgen.random.Stream, or a numpy generator seeded by seed, stream and replicate"),
+    random_states_law("use mcgen.noise.random.Stream, or a numpy generator seeded by seed, stream and replicate"),
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from mcgen.designs import Design
 from mcgen.noise import NoiseSpec
-from mcgen.random import Seed
+from mcgen.noise.random import Seed
 from mcgen.validation.conformance.reports import NotJudgedError
 
 _SECONDS = 60

@@ -31,7 +31,7 @@ from mcgen.designs import MonteCarlo
 from mcgen.generators import Generator, name_of
 from mcgen.laws import copied
 from mcgen.noise import Block, BlockNoise, Noise
-from mcgen.random import Seed
+from mcgen.noise.random import Seed
 from mcgen.validation.conformance.arguments import checked_size, checked_tolerance
 from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, kept, rows_of, widest_tolerance
 from mcgen.validation.conformance.random_states import (

@@ -32,7 +32,7 @@ from mcgen.generators import Generator, name_of
 from mcgen.laws import gap_between, values_gap, values_of
 from mcgen.moments import Floats
 from mcgen.noise import as_rows
-from mcgen.random import Seed, as_seed_sequence
+from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.statistics import Statistic
 from mcgen.validation.conformance.arguments import checked_size, checked_tolerance
 from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, kept, rows_of, widest_tolerance
