@@ -59,6 +59,21 @@ from mcgen.moments import Floats, Moments
 from mcgen.noise.random import Seed, Stream
 from mcgen.sequences import SEQUENCES
 
+__all__ = [
+    "BOOTSTRAP_RESAMPLES",
+    "FEWEST_FOR_BOOTSTRAP",
+    "FEWEST_FOR_MAX_T",
+    "FEWEST_FOR_MULTIPLIER",
+    "Interval",
+    "Method",
+    "Sampled",
+    "SequentialMethod",
+    "SimultaneousMethod",
+    "make_interval",
+    "student_t_quantile",
+    "studentized_ends",
+]
+
 FixedMethod = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
 SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
 Method = Literal[FixedMethod, SequentialMethod]

@@ -20,6 +20,22 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import as_numpy
 from mcgen.generators import name_of
 
+__all__ = [
+    "L1",
+    "LUMA",
+    "PSNR",
+    "Combined",
+    "Stack",
+    "Statistic",
+    "brightness",
+    "centroid",
+    "contrast",
+    "identity",
+    "luminance",
+    "pixel_mean",
+    "stack",
+]
+
 Statistic = Callable[[Any], Any]
 
 LUMA = (0.2126, 0.7152, 0.0722)
