@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.arrays import as_numpy
-from mcgen.generators import checked_fingerprint, name_of
+from mcgen._lib.names import name_of
+from mcgen.generators import checked_fingerprint
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 try:

@@ -23,12 +23,12 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode_t
 from torch.utils._pytree import tree_map_only
 
 from mcgen._lib.arrays import leading_length
+from mcgen._lib.names import name_of
 from mcgen.adapters._draws import PROBES, Draw, Forward, Record, Watch, main_output, matched, watching
 from mcgen.adapters._laws import Arguments, kind_of
 from mcgen.adapters._random_state import own_random_state, random_states
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, modules_of
 from mcgen.adapters._trials import arranged, require_rows_apart, without_effect
-from mcgen.generators import name_of
 from mcgen.noise import NoiseSpec
 
 Sampler = Callable[[int, Any], Any]

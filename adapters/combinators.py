@@ -33,11 +33,12 @@ import torch
 
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer
+from mcgen._lib.names import name_of
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.adapters.diffusion import Diffusion
 from mcgen.adapters.operators import require_floats
 from mcgen.arguments import checked_generator
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.noise import Block, BlockNoise, NoiseSpec
 
 Encode = Callable[[torch.Tensor], torch.Tensor]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mcgen import statistics
+from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.comparison import Comparison, compare
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, OrthogonalAntithetic, Sobol
@@ -22,7 +23,6 @@ from mcgen.errors import RunError, StoreError, WorkerError
 from mcgen.estimates import Estimate
 from mcgen.estimation import estimate
 from mcgen.factories import from_factory
-from mcgen.generators import name_of
 from mcgen.merging import merge_stores
 from mcgen.records import EXPORTS, export, status
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.names import name_of
 from mcgen.arguments import Conditions, stream_of
 from mcgen.errors import RunError
 from mcgen.estimates import Estimate
 from mcgen.execution import run
 from mcgen.first_batch import samples_apart
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import values_of_each
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.first_batch import samples_apart
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import values_of
 from mcgen.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec

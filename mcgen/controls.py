@@ -45,9 +45,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from mcgen._lib.checks import checked_integer
+from mcgen._lib.names import name_of
 from mcgen.arguments import checked_callable, checked_generator
 from mcgen.errors import RunError
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import values_of
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec, noise_of

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.arrays import leading_length
+from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.first_batch import samples_apart
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import values_of
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec

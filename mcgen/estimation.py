@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mcgen._lib.names import name_of
 from mcgen.arguments import (
     Conditions,
     batch_until_sure,
@@ -28,7 +29,7 @@ from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import CROSS_FITTED, Estimate
 from mcgen.execution import run_single, task_of
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.moments import Floats
 from mcgen.noise.random import Seed

@@ -19,7 +19,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from mcgen._lib.fingerprints import FINGERPRINT, Content, changes_of_globals, content_of, differences, is_file, shown
-from mcgen.generators import Generator, checked_fingerprint, name_of
+from mcgen._lib.names import name_of
+from mcgen.generators import Generator, checked_fingerprint
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
 
 __all__ = ["Factory", "from_factory", "pickled"]

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import as_numpy, rounding_of, take_rows
 from mcgen._lib.fingerprints import networks_in_training
+from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import (
     Batch,
     Seen,

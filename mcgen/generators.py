@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from mcgen._lib.names import name_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 
@@ -113,8 +114,3 @@ def checked_fingerprint(fingerprint: Any) -> str | None:
         f'a fingerprint must be a text that is not empty, such as "decoder, epoch 3"; got {fingerprint!r}. Leave it '
         "out to let a store look into the function"
     )
-
-
-def name_of(thing: object) -> str:
-    """Return how results call a generator or a statistic: its `name`, its `__name__` or its class."""
-    return str(getattr(thing, "name", None) or getattr(thing, "__name__", None) or type(thing).__name__)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import as_values, leading_length, non_finite_rows
+from mcgen._lib.names import name_of
 from mcgen.errors import NonFiniteError, RunError
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.moments import Floats
 from mcgen.noise import Noise
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.names import name_of
 from mcgen.arguments import checked_batch_size
 from mcgen.controlled import tallied
 from mcgen.designs import Design
@@ -32,7 +33,7 @@ from mcgen.differences import Difference, Pair
 from mcgen.estimates import Estimate
 from mcgen.execution import run_single
 from mcgen.first_batch import samples_apart
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import values_of_each
 from mcgen.moments import Floats, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec, noise_of

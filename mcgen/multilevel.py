@@ -37,6 +37,7 @@ from typing import Any, get_args
 import numpy as np
 
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen._lib.names import name_of
 from mcgen.arguments import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
 from mcgen.conditions import run_each
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
@@ -44,7 +45,7 @@ from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate
 from mcgen.execution import task_of
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spent_on_designs, weights_of
 from mcgen.moments import Floats

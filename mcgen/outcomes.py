@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import scipy
 
+from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.controlled import Corrected
 from mcgen.coverage import coverage_warnings
 from mcgen.estimates import Estimate, Provenance, estimate_of, resamples
-from mcgen.generators import name_of
 from mcgen.intervals import Method, Sampled, SimultaneousMethod
 from mcgen.moments import Floats, Moments
 from mcgen.noise.random import as_seed_sequence

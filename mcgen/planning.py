@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen._lib.names import name_of
 from mcgen.arguments import require_single, stream_of
 from mcgen.candidates import (
     LEAST_EFFICIENCY,
@@ -54,7 +55,7 @@ from mcgen.candidates import (
 from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design
 from mcgen.execution import task_of
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.multilevel import checked_levels

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcgen._lib.names import name_of
 from mcgen.arguments import checked_batch_size
 from mcgen.candidates import LEGEND, Candidate, efficiencies, geometric_mean
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate
 from mcgen.execution import run_single
-from mcgen.generators import name_of
 from mcgen.intervals import Interval
 from mcgen.levels import SumOfLevels, levels_of
 from mcgen.moments import Floats

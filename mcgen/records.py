@@ -17,6 +17,7 @@ import numpy as np
 from mcgen._lib.checks import checked_real
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.fingerprints import Content, content_of, unknown_text
+from mcgen._lib.names import name_of
 from mcgen._lib.serialization import require_no_store
 from mcgen._version import __version__
 from mcgen.coverage import coverage_warnings
@@ -24,7 +25,6 @@ from mcgen.database import CONTENT, in_use
 from mcgen.errors import StoreError
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.executors import checked_executor
-from mcgen.generators import name_of
 from mcgen.intervals import Sampled
 from mcgen.moments import Moments
 from mcgen.noise.random import Seed, as_seed_sequence

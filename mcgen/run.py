@@ -19,10 +19,11 @@ import numpy as np
 
 from mcgen._lib.arrays import rounding_of, take_rows
 from mcgen._lib.fingerprints import Changes, Given
+from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
 from mcgen.first_batch import repeatability_problem, require_evaluation_mode, tried_values
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import (
     Batch,
     copied,

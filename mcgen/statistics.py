@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import as_numpy
-from mcgen.generators import name_of
+from mcgen._lib.names import name_of
 
 __all__ = [
     "L1",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.arrays import as_values
+from mcgen._lib.names import name_of
 from mcgen.arguments import (
     checked_batch_size,
     checked_callable,
@@ -33,7 +34,7 @@ from mcgen.controlled import (
 )
 from mcgen.designs import Design
 from mcgen.errors import RunError
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis

@@ -33,10 +33,10 @@ from mcgen._lib.fingerprints import (
     is_inside,
     shown,
 )
+from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
 from mcgen.factories import has_cloudpickle, pickled
-from mcgen.generators import name_of
 from mcgen.pieces import Piece, piece_of
 from mcgen.run import Task
 

@@ -18,7 +18,7 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 
 # From the lowest layer to the highest; a module imports from its own layer's predecessors only.
 LAYERS = [
-    ["_version", "_lib", "_lib.checks", "errors", "noise.spec"],
+    ["_version", "_lib", "_lib.checks", "_lib.names", "errors", "noise.spec"],
     ["noise"],
     ["noise.random", "noise.numbers", "_lib.arrays", "noise.directions"],
     ["_lib.fingerprints.origins", "_lib.fingerprints.bytecode", "_lib.fingerprints.files", "_lib.fingerprints.arrays"],

@@ -15,9 +15,10 @@ from numpy.random import SeedSequence
 from scipy.special import ndtri, stdtr
 
 import mcgen
+from mcgen._lib.names import name_of
 from mcgen.arguments import stream_of
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.intervals import FixedMethod, Method, SimultaneousMethod, make_interval, student_t_quantile
 from mcgen.moments import Floats
 from mcgen.noise import Array, NoiseSpec

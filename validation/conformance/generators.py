@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import leading_length, non_finite_rows
+from mcgen._lib.names import name_of
 from mcgen.arguments import checked_generator
 from mcgen.designs import MonteCarlo
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import copied
 from mcgen.noise import Block, BlockNoise, Noise
 from mcgen.noise.random import Seed

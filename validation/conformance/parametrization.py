@@ -12,9 +12,10 @@ from unittest import SkipTest
 
 import numpy as np
 
+from mcgen._lib.names import name_of
 from mcgen.arguments import checked_generator
 from mcgen.designs import Design
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.validation.conformance import designs, generators, statistics
 from mcgen.validation.conformance.reports import MeasuredLaw, Report
 

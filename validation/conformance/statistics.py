@@ -25,10 +25,11 @@ import numpy as np
 from numpy.random import default_rng
 
 from mcgen._lib.arrays import as_values, leading_length
+from mcgen._lib.names import name_of
 from mcgen.arguments import checked_callable, checked_generator
 from mcgen.designs import MonteCarlo
 from mcgen.errors import RunError
-from mcgen.generators import Generator, name_of
+from mcgen.generators import Generator
 from mcgen.laws import gap_between, values_gap, values_of
 from mcgen.moments import Floats
 from mcgen.noise import as_rows
