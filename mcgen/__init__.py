@@ -21,8 +21,8 @@ from mcgen.designs import (
 from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError, StoreError, WorkerError
 from mcgen.estimates import Estimate
 from mcgen.estimation import difference, estimate
-from mcgen.factories import from_factory
 from mcgen.generators import Generator, as_generator
+from mcgen.generators.factories import from_factory
 from mcgen.intervals import Interval
 from mcgen.merging import merge_stores
 from mcgen.multilevel import multilevel

@@ -22,7 +22,7 @@ from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, Monte
 from mcgen.errors import RunError, StoreError, WorkerError
 from mcgen.estimates import Estimate
 from mcgen.estimation import estimate
-from mcgen.factories import from_factory
+from mcgen.generators.factories import from_factory
 from mcgen.merging import merge_stores
 from mcgen.records import EXPORTS, export, status
 

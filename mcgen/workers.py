@@ -36,7 +36,7 @@ from mcgen._lib.fingerprints import (
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
-from mcgen.factories import has_cloudpickle, pickled
+from mcgen.generators.factories import has_cloudpickle, pickled
 from mcgen.pieces import Piece, piece_of
 from mcgen.run import Task
 

@@ -21,7 +21,7 @@ from worker_parts import Hangs, Raises
 import mcgen
 from mcgen.errors import WorkerError
 from mcgen.executors import checked_executor, pieces
-from mcgen.factories import from_factory
+from mcgen.generators.factories import from_factory
 
 distributed = pytest.importorskip("distributed")
 

@@ -23,11 +23,11 @@ from conftest import SEED
 from worker_parts import Hangs, Kills, PassesOnce, Raises, RaisesOddly, block_mcgen, coordinates, load_counted
 
 import mcgen
-import mcgen.factories
+import mcgen.generators.factories
 import mcgen.workers
 from mcgen.errors import WorkerError
 from mcgen.executors import checked_executor, pieces
-from mcgen.factories import from_factory
+from mcgen.generators.factories import from_factory
 from mcgen.pieces import Piece
 from mcgen.reduction import Tally
 from mcgen.run import Task
@@ -526,7 +526,7 @@ def test_what_is_no_executor(value: Any, message: str) -> None:
 
 def test_without_cloudpickle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    assert pickle.loads(mcgen.factories.pickled((1, 2))) == (1, 2)
+    assert pickle.loads(mcgen.generators.factories.pickled((1, 2))) == (1, 2)
     with pytest.raises(TypeError, match=r"generator 'model' can't be pickled.*install cloudpickle"):
         run(Inline(), task_of(lambda z: z))
     with pytest.raises(TypeError, match=r"the call of factory 'load' can't be pickled"):

@@ -17,7 +17,7 @@ from worker_parts import load_counted
 
 import mcgen
 from mcgen._lib.fingerprints import fingerprint_of
-from mcgen.factories import from_factory
+from mcgen.generators.factories import from_factory
 
 Z = np.linspace(-1, 1, 8).reshape(2, 4).astype(np.float32)
 

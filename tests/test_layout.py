@@ -39,9 +39,11 @@ LAYERS = [
     ],
     ["designs.subspace"],
     ["designs"],
+    ["generators.base"],
     ["generators"],
-    ["factories"],
-    ["moments", "statistics"],
+    ["generators.factories"],
+    ["moments", "statistics.images"],
+    ["statistics"],
     ["laws", "reduction", "sequences", "tolerance"],
     ["first_batch"],
     ["run", "intervals"],
@@ -91,6 +93,10 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
+def is_module(path: Path) -> bool:
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
 def runtime_imports(path: Path) -> set[str]:
     """Names of the mcgen modules, and of the top-level packages, that a file imports outside TYPE_CHECKING."""
     found: set[str] = set()
@@ -102,8 +108,7 @@ def runtime_imports(path: Path) -> set[str]:
             found.update(alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.module == "mcgen":
             found.update(
-                f"mcgen.{alias.name}" if (ROOT / "mcgen" / f"{alias.name}.py").exists() else "mcgen"
-                for alias in node.names
+                f"mcgen.{alias.name}" if is_module(ROOT / "mcgen" / alias.name) else "mcgen" for alias in node.names
             )
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")

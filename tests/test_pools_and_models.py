@@ -18,7 +18,7 @@ from conftest import logistic
 
 import mcgen
 from mcgen import WorkerError
-from mcgen.factories import from_factory
+from mcgen.generators.factories import from_factory
 
 mean = mcgen.statistics.pixel_mean
 

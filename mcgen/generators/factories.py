@@ -37,7 +37,7 @@ def pickled(value: Any) -> bytes:
     Examples
     --------
     >>> import pickle
-    >>> from mcgen.factories import pickled
+    >>> from mcgen.generators.factories import pickled
     >>> pickle.loads(pickled((1, "two")))
     (1, 'two')
     """
@@ -92,7 +92,7 @@ def from_factory(
     --------
     >>> import numpy as np
     >>> import mcgen
-    >>> from mcgen.factories import from_factory
+    >>> from mcgen.generators.factories import from_factory
     >>> generator = from_factory(mcgen.as_generator, np.tanh, (16,), name="tanh")
     >>> generator
     Factory(tanh, noise=not loaded yet)
