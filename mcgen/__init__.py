@@ -4,7 +4,7 @@ The one idea: a design draws independent replicates of dependent noise, a replic
 and inference sees only these independent, identically distributed means.
 """
 
-from mcgen import bases, controls, intervals, statistics
+from mcgen import bases, controls, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
 from mcgen.comparison import Comparison, compare
@@ -23,7 +23,8 @@ from mcgen.estimates import Estimate
 from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
-from mcgen.intervals import Interval
+from mcgen.inference import intervals
+from mcgen.inference.intervals import Interval
 from mcgen.merging import merge_stores
 from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec

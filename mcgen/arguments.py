@@ -13,8 +13,8 @@ from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen.designs import Design
 from mcgen.generators import Generator
-from mcgen.intervals import FEWEST_FOR_BOOTSTRAP
-from mcgen.moments import Floats
+from mcgen.inference.intervals import FEWEST_FOR_BOOTSTRAP
+from mcgen.inference.moments import Floats
 from mcgen.noise import NoiseSpec
 from mcgen.statistics import Statistic
 

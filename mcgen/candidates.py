@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
-from mcgen.efficiency import welch_satterthwaite
-from mcgen.moments import Floats
+from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.inference.efficiency import welch_satterthwaite
+from mcgen.inference.moments import Floats
 from mcgen.trials import FOUND_ABOVE, Coarse, LogRatio, Pilot, log_variance_of
 from mcgen.variates import Controls
 

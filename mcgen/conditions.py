@@ -22,8 +22,9 @@ from mcgen.estimates import Estimate
 from mcgen.execution import run
 from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats
+from mcgen.inference.stopping import Stopping
 from mcgen.laws import values_of_each
-from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.outcomes import (
     Outcome,
@@ -36,7 +37,6 @@ from mcgen.outcomes import (
 )
 from mcgen.run import Task
 from mcgen.statistics import Statistic
-from mcgen.stopping import Stopping
 from mcgen.sums import weighted_sum
 from mcgen.variates import FittedControls
 

@@ -18,8 +18,8 @@ from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
 from mcgen.laws import values_of
-from mcgen.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.reduction import Segment, Tally
 from mcgen.run import Task

@@ -49,8 +49,8 @@ from mcgen._lib.names import name_of
 from mcgen.arguments import checked_callable, checked_generator
 from mcgen.errors import RunError
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats
 from mcgen.laws import values_of
-from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.noise.directions import Basis
 from mcgen.statistics import Statistic

@@ -12,8 +12,8 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats
 from mcgen.laws import values_of
-from mcgen.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.statistics import Statistic
 

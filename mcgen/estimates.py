@@ -11,9 +11,9 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from mcgen._lib.serialization import read_json, to_plain, write_json
-from mcgen.efficiency import over_monte_carlo
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.intervals import (
+from mcgen.inference.efficiency import over_monte_carlo
+from mcgen.inference.intervals import (
     Interval,
     Method,
     Sampled,
@@ -22,10 +22,10 @@ from mcgen.intervals import (
     make_interval,
     options_of,
 )
-from mcgen.moments import Floats, Moments
+from mcgen.inference.moments import Floats, Moments
+from mcgen.inference.stopping import Stopping
 from mcgen.plot import plot_estimate
 from mcgen.run import executed_rows
-from mcgen.stopping import Stopping
 from mcgen.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ class Estimate:
     def relative_efficiency(self, confidence_level: float | None = None) -> tuple[float | Floats, Interval]:
         """Return the efficiency over Monte Carlo that this design's own run shows, with its interval.
 
-        See `mcgen.efficiency.over_monte_carlo`; needs kept replicate means of one run.
+        See `mcgen.inference.efficiency.over_monte_carlo`; needs kept replicate means of one run.
         """
         if self.replicate_means is None or self.within is None:
             raise ValueError(

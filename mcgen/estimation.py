@@ -30,16 +30,16 @@ from mcgen.differences import Difference, Pair
 from mcgen.estimates import CROSS_FITTED, Estimate
 from mcgen.execution import run_single, task_of
 from mcgen.generators import Generator
-from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
-from mcgen.moments import Floats
+from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.moments import Floats
+from mcgen.inference.sequences import SEQUENCES
+from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions
 from mcgen.planning import planned
 from mcgen.records import header_of, opened
 from mcgen.run import Task
-from mcgen.sequences import SEQUENCES
 from mcgen.statistics import Statistic
-from mcgen.tolerance import Tolerance, checked_tolerance
 from mcgen.variates import Controls, FittedControls
 
 
@@ -119,7 +119,7 @@ def estimate(
     atol, rtol : float, optional
         In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``;
         `Estimate.stopping` says what was reached. By two stages where `interval` is "student-t", at looks of any number
-        by "anytime"; see `mcgen.stopping`. Every one of several conditions by itself.
+        by "anytime"; see `mcgen.inference.stopping`. Every one of several conditions by itself.
     components : sequence of str, optional
         The names of those that count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional

@@ -17,16 +17,16 @@ from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate, estimate_to_plain
-from mcgen.intervals import student_t_quantile
-from mcgen.moments import Floats, Moments
+from mcgen.inference.intervals import student_t_quantile
+from mcgen.inference.moments import Floats, Moments
+from mcgen.inference.sequences import SEQUENCES
+from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.outcomes import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
 from mcgen.progress import Progress
 from mcgen.reduction import LEAF, Tally
 from mcgen.run import Task
-from mcgen.sequences import SEQUENCES
 from mcgen.sources import Source
-from mcgen.stopping import Stopping
 from mcgen.variates import Controls, FittedControls
 
 

@@ -21,6 +21,7 @@ from mcgen._lib.fingerprints import networks_in_training
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats
 from mcgen.laws import (
     Batch,
     Seen,
@@ -30,7 +31,6 @@ from mcgen.laws import (
     values_of,
     watched,
 )
-from mcgen.moments import Floats
 from mcgen.noise import Noise, change_noise
 
 OTHER_POINTS = 8

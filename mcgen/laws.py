@@ -18,7 +18,7 @@ from mcgen._lib.arrays import as_values, leading_length, non_finite_rows
 from mcgen._lib.names import name_of
 from mcgen.errors import NonFiniteError, RunError
 from mcgen.generators import Generator
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Noise
 
 # Relative to the largest sample: what matrix products of another batch size do, by bytes of the type.

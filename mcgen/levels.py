@@ -34,8 +34,8 @@ from mcgen.estimates import Estimate
 from mcgen.execution import run_single
 from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats, varies_by_rounding
 from mcgen.laws import values_of_each
-from mcgen.moments import Floats, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.outcomes import RunOptions, with_options
 from mcgen.run import Task

@@ -40,15 +40,15 @@ from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.arguments import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
 from mcgen.conditions import run_each
-from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate
 from mcgen.execution import task_of
 from mcgen.generators import Generator
-from mcgen.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.moments import Floats
 from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spent_on_designs, weights_of
-from mcgen.moments import Floats
 from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions
 from mcgen.records import header_of, opened

@@ -14,17 +14,17 @@ import scipy
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.controlled import Corrected
-from mcgen.coverage import coverage_warnings
 from mcgen.estimates import Estimate, Provenance, estimate_of, resamples
-from mcgen.intervals import Method, Sampled, SimultaneousMethod
-from mcgen.moments import Floats, Moments
+from mcgen.inference.coverage import coverage_warnings
+from mcgen.inference.intervals import Method, Sampled, SimultaneousMethod
+from mcgen.inference.moments import Floats, Moments
+from mcgen.inference.stopping import Anytime, Rule, Stopping, TwoStage
+from mcgen.inference.tolerance import Tolerance
 from mcgen.noise.random import as_seed_sequence
 from mcgen.reduction import Tally
 from mcgen.run import Task
 from mcgen.sources import Clock, Resources
 from mcgen.statistics import Statistic
-from mcgen.stopping import Anytime, Rule, Stopping, TwoStage
-from mcgen.tolerance import Tolerance
 from mcgen.variates import Controls, FittedControls
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.serialization import from_plain, to_plain
-from mcgen.moments import Floats, Moments, ReplicateMeans
+from mcgen.inference.moments import Floats, Moments, ReplicateMeans
 from mcgen.reduction import LEAF, Leaf, Segment
 
 ROWS = "rows"

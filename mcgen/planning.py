@@ -52,12 +52,12 @@ from mcgen.candidates import (
     net_size,
     share_below,
 )
-from mcgen.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.designs import Antithetic, Design
 from mcgen.execution import task_of
 from mcgen.generators import Generator
-from mcgen.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
-from mcgen.moments import Floats
+from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.inference.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
+from mcgen.inference.moments import Floats
 from mcgen.multilevel import checked_levels
 from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions, component_names

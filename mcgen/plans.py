@@ -15,9 +15,9 @@ from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.estimates import Estimate
 from mcgen.execution import run_single
-from mcgen.intervals import Interval
+from mcgen.inference.intervals import Interval
+from mcgen.inference.moments import Floats
 from mcgen.levels import SumOfLevels, levels_of
-from mcgen.moments import Floats
 from mcgen.outcomes import RunOptions
 from mcgen.run import Task
 from mcgen.text import frame_html

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from mcgen.moments import Floats, Moments
+from mcgen.inference.moments import Floats, Moments
 from mcgen.reduction import Tally
 from mcgen.text import number_pair
 

@@ -20,19 +20,19 @@ from mcgen._lib.fingerprints import Content, content_of, unknown_text
 from mcgen._lib.names import name_of
 from mcgen._lib.serialization import require_no_store
 from mcgen._version import __version__
-from mcgen.coverage import coverage_warnings
 from mcgen.database import CONTENT, in_use
 from mcgen.errors import StoreError
 from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.executors import checked_executor
-from mcgen.intervals import Sampled
-from mcgen.moments import Moments
+from mcgen.inference.coverage import coverage_warnings
+from mcgen.inference.intervals import Sampled
+from mcgen.inference.moments import Moments
+from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.outcomes import RunOptions, with_options
 from mcgen.reduction import Leaf, Segment, Tally
 from mcgen.run import Task
 from mcgen.sources import Resources
-from mcgen.stopping import Stopping
 from mcgen.stores import Store, StoredRun
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.moments import Floats, Moments, ReplicateMeans
+from mcgen.inference.moments import Floats, Moments, ReplicateMeans
 
 LEAF = 256
 """Points of a replicate, or replicates, that are summed at a time."""

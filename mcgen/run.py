@@ -24,6 +24,7 @@ from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
 from mcgen.first_batch import repeatability_problem, require_evaluation_mode, tried_values
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats, ReplicateMeans
 from mcgen.laws import (
     Batch,
     copied,
@@ -33,7 +34,6 @@ from mcgen.laws import (
     require_samples,
     values_of,
 )
-from mcgen.moments import Floats, ReplicateMeans
 from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
 from mcgen.noise.random import Seed
 from mcgen.reduction import LEAF, Reduction

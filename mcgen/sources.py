@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from mcgen.executors import pieces
-from mcgen.moments import ReplicateMeans
+from mcgen.inference.moments import ReplicateMeans
 from mcgen.pieces import Piece
 from mcgen.reduction import Segment, keeps_rows, segments_of
 from mcgen.run import Task, executed_rows

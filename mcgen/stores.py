@@ -20,7 +20,7 @@ from typing import Any
 from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.database import begin_writing, damaged, explained, key_of, opened, require_same_run, require_schema
 from mcgen.errors import StoreError
-from mcgen.moments import Moments, ReplicateMeans
+from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.packing import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
 from mcgen.pieces import Piece
 from mcgen.reduction import LEAF, Leaf, Segment, joined

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcgen.efficiency import welch_satterthwaite
 from mcgen.estimates import Estimate, Provenance, estimate_of
-from mcgen.intervals import Sampled, options_of, shared_level, student_t_quantile
-from mcgen.moments import Floats
+from mcgen.inference.efficiency import welch_satterthwaite
+from mcgen.inference.intervals import Sampled, options_of, shared_level, student_t_quantile
+from mcgen.inference.moments import Floats
 
 
 def weighted_sum(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mcgen.estimates import Estimate, Provenance
-    from mcgen.moments import Floats
+    from mcgen.inference.moments import Floats
 
 METHOD_NAMES = {
     "student-t": "Student t",

@@ -30,8 +30,8 @@ from mcgen.controls import quadratic
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats
 from mcgen.levels import OfSomeBlocks, pilot_rows, slopes
-from mcgen.moments import Floats
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.run import Task
 from mcgen.statistics import Combined, Statistic

@@ -35,7 +35,7 @@ from mcgen.controlled import (
 from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence

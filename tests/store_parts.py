@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from mcgen.moments import ReplicateMeans
+from mcgen.inference.moments import ReplicateMeans
 from mcgen.pieces import Piece
 from mcgen.reduction import segments_of
 from mcgen.run import Facts

@@ -18,7 +18,7 @@ from mcgen.bases import Basis
 from mcgen.controlled import cross_fitted
 from mcgen.controls import Controls, quadratic, surrogate
 from mcgen.estimation import Difference, Pair
-from mcgen.intervals import student_t_quantile
+from mcgen.inference.intervals import student_t_quantile
 from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.verdicts import acceptance_band
 

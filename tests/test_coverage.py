@@ -14,8 +14,8 @@ from scipy.special import ndtr
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo, Sobol
-from mcgen.coverage import EXAMPLE_COVERAGE, EXAMPLE_SKEWNESS, coverage_warnings, warned_of
-from mcgen.moments import Moments, ReplicateMeans
+from mcgen.inference.coverage import EXAMPLE_COVERAGE, EXAMPLE_SKEWNESS, coverage_warnings, warned_of
+from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.validation import coverage_map
 from mcgen.validation.coverage import coverage_study, simulate, studied
 from mcgen.validation.problems import PROBLEMS

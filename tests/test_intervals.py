@@ -9,9 +9,9 @@ import pytest
 from conftest import SEED
 from scipy import stats
 
-from mcgen.intervals import Interval, Sampled, make_interval, options_of
-from mcgen.moments import Moments, ReplicateMeans
-from mcgen.sequences import asymptotic_half_width, mixture_t_half_width
+from mcgen.inference.intervals import Interval, Sampled, make_interval, options_of
+from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 
 
 def sampled(r: int, k: int = 1, keep: bool = True, skewed: bool = False) -> Sampled:

@@ -13,8 +13,8 @@ from store_parts import FACTS, HEADER, piece, truth
 from test_stores import tallied
 
 from mcgen.errors import StoreError
+from mcgen.inference.moments import ReplicateMeans
 from mcgen.merging import merge_stores
-from mcgen.moments import ReplicateMeans
 from mcgen.reduction import LEAF, segments_of
 from mcgen.run import Facts
 from mcgen.stores import Store

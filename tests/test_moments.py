@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mcgen import reduction as reduction_module
-from mcgen.moments import Moments, ReplicateMeans
+from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.reduction import LEAF, Reduction, Tally
 
 FIELDS = ("mean", "m2", "m3", "m4", "within")

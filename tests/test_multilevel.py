@@ -12,7 +12,7 @@ from conftest import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec
-from mcgen.efficiency import welch_satterthwaite
+from mcgen.inference.efficiency import welch_satterthwaite
 from mcgen.levels import slopes, weights_of
 from mcgen.multilevel import allocation
 from mcgen.statistics import pixel_mean

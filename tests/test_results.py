@@ -12,7 +12,7 @@ from conftest import SEED, Z_LIMIT, logistic, logistic_until
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
 from mcgen.bases import dct_basis
-from mcgen.efficiency import log_variance, over_monte_carlo, welch_satterthwaite
+from mcgen.inference.efficiency import log_variance, over_monte_carlo, welch_satterthwaite
 from mcgen.statistics import identity, pixel_mean, stack
 from mcgen.text import component_text, number_pair
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import FALSE_ALARM, SEED, binomial_p_value
 from scipy.optimize import minimize_scalar
 
-from mcgen.sequences import asymptotic_half_width, mixture_t_half_width, planned_ratio
+from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width, planned_ratio
 
 
 def log_likelihood_ratio(t: float, n: int, phi: float) -> float:
@@ -57,7 +57,7 @@ def test_the_plan_is_where_it_is_narrowest(level: float) -> None:
 def test_known_numbers() -> None:
     assert planned_ratio(0.95) == pytest.approx(8.21, abs=0.005)
     assert float(asymptotic_half_width(1e6, 1e6, 0.95)) / 1.959964 == pytest.approx(1.55, abs=0.005)
-    # Within what a tenth of the plan and all beyond cost; see `mcgen.stopping.PLANNED`.
+    # Within what a tenth of the plan and all beyond cost; see `mcgen.inference.stopping.PLANNED`.
     narrowest = math.sqrt(1 + planned_ratio(0.95))
     assert float(asymptotic_half_width(100, 1000, 0.95)) / narrowest < 1.27
     assert float(asymptotic_half_width(10_000, 1000, 0.95)) / narrowest < 1.08

@@ -12,9 +12,9 @@ from conftest import SEED
 from scipy import stats
 
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.intervals import Sampled, make_interval
-from mcgen.moments import Moments, ReplicateMeans
-from mcgen.stopping import (
+from mcgen.inference.intervals import Sampled, make_interval
+from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.stopping import (
     NO_VARIATION,
     Anytime,
     FirstStage,

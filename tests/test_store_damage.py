@@ -14,7 +14,7 @@ from store_parts import FACTS, HEADER, piece, truth
 from test_stores import same, tallied
 
 from mcgen.errors import StoreError
-from mcgen.moments import ReplicateMeans
+from mcgen.inference.moments import ReplicateMeans
 from mcgen.packing import pack
 from mcgen.reduction import LEAF, segments_of
 from mcgen.run import Facts

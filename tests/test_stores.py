@@ -22,7 +22,7 @@ from store_parts import FACTS, HEADER, piece, truth
 
 from mcgen import stores
 from mcgen.errors import StoreError
-from mcgen.moments import Moments, ReplicateMeans
+from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.packing import kind_of, pack, unpack
 from mcgen.pieces import Piece
 from mcgen.reduction import LEAF, Leaf, Segment, Tally, segments_of

@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 import mcgen
 from mcgen.cli import main
-from mcgen.intervals import Interval
+from mcgen.inference.intervals import Interval
 from mcgen.validation import promises, verdicts
 from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Verdict, acceptance_band, control
 

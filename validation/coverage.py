@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from mcgen._lib.checks import checked_integer
 from mcgen.arguments import checked_protocol
 from mcgen.bases import dct_basis
-from mcgen.coverage import warned_of
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
-from mcgen.intervals import Method, Sampled, check_interval_options, studentized_ends
-from mcgen.moments import Floats, Moments, ReplicateMeans
+from mcgen.inference.coverage import warned_of
+from mcgen.inference.intervals import Method, Sampled, check_interval_options, studentized_ends
+from mcgen.inference.moments import Floats, Moments, ReplicateMeans
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.run import Task

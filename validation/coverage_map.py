@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mcgen.designs import Antithetic, Design
-from mcgen.intervals import FixedMethod, Method
+from mcgen.inference.intervals import FixedMethod, Method
 from mcgen.plot import new_figure
 from mcgen.text import METHOD_NAMES
 from mcgen.validation.coverage import Coverage, simulate, studied

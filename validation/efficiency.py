@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 import mcgen
 from mcgen.controls import quadratic
 from mcgen.designs import Design
-from mcgen.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
 from mcgen.errors import CoverageWarning, GeneratorWarning
 from mcgen.estimates import Estimate
-from mcgen.intervals import Interval, student_t_quantile
+from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
+from mcgen.inference.intervals import Interval, student_t_quantile
 from mcgen.levels import weights_of
 from mcgen.planning import FEWEST_FOR_PILOT
 from mcgen.validation.efficiency_cases import MOST_DIRECTIONS, Case

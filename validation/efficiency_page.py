@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.intervals import Interval
+from mcgen.inference.intervals import Interval
 from mcgen.validation.efficiency import (
     AUTO,
     BUDGETS,

@@ -66,10 +66,10 @@ from scipy.special import fdtri, gammaln, ndtr, ndtri, stdtr
 
 from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
-from mcgen.efficiency import LogEstimate, log_variance, over_monte_carlo
 from mcgen.generators import as_generator
-from mcgen.intervals import Interval, Method, Sampled, make_interval, student_t_quantile
-from mcgen.moments import Floats
+from mcgen.inference.efficiency import LogEstimate, log_variance, over_monte_carlo
+from mcgen.inference.intervals import Interval, Method, Sampled, make_interval, student_t_quantile
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import Seed
 from mcgen.validation.coverage import sampled_of, simulate

@@ -19,8 +19,8 @@ from mcgen._lib.names import name_of
 from mcgen.arguments import stream_of
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.generators import Generator
-from mcgen.intervals import FixedMethod, Method, SimultaneousMethod, make_interval, student_t_quantile
-from mcgen.moments import Floats
+from mcgen.inference.intervals import FixedMethod, Method, SimultaneousMethod, make_interval, student_t_quantile
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.random import as_seed_sequence
 from mcgen.run import Task

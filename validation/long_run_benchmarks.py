@@ -22,7 +22,7 @@ import pandas as pd
 
 import mcgen
 from mcgen._version import __version__
-from mcgen.moments import Moments
+from mcgen.inference.moments import Moments
 from mcgen.pieces import Piece
 from mcgen.reduction import LEAF, Leaf
 from mcgen.run import Facts

@@ -21,7 +21,7 @@ import numpy as np
 import mcgen
 from mcgen.cli import STATISTICS, statistic_named
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import as_seed_sequence
 from mcgen.run import Task

@@ -19,10 +19,10 @@ from numpy.random import SeedSequence, default_rng
 from scipy.special import ndtri
 
 from mcgen.designs import Antithetic, Design, Sobol
-from mcgen.intervals import student_t_quantile
-from mcgen.moments import Floats, Moments, ReplicateMeans
-from mcgen.sequences import asymptotic_half_width, mixture_t_half_width
-from mcgen.stopping import PLANNED, Anytime, Rule, Tolerance, TwoStage
+from mcgen.inference.intervals import student_t_quantile
+from mcgen.inference.moments import Floats, Moments, ReplicateMeans
+from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
+from mcgen.inference.stopping import PLANNED, Anytime, Rule, Tolerance, TwoStage
 from mcgen.validation.coverage import simulate
 from mcgen.validation.pages import chosen, fill_page, made_by, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS

@@ -25,7 +25,7 @@ from mcgen.designs import (
     Sobol,
     Subspace,
 )
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.statistics import Statistic, identity, pixel_mean
 

@@ -30,8 +30,8 @@ from mcgen.arguments import checked_callable, checked_generator
 from mcgen.designs import MonteCarlo
 from mcgen.errors import RunError
 from mcgen.generators import Generator
+from mcgen.inference.moments import Floats
 from mcgen.laws import gap_between, values_gap, values_of
-from mcgen.moments import Floats
 from mcgen.noise import as_rows
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.statistics import Statistic

@@ -19,7 +19,7 @@ import pandas as pd
 
 import mcgen
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, as_rows
 from mcgen.validation.problems._base import Problem
 

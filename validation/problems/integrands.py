@@ -38,7 +38,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from mcgen.generators import as_generator
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, NoiseSpec
 from mcgen.validation.problems._base import Problem, by_slices, first
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from mcgen.generators import as_generator
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array
 from mcgen.statistics import contrast
 from mcgen.validation.problems._base import Problem

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.fft import dct
 
 from mcgen.generators import Generator, as_generator
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, DType, NoiseSpec
 from mcgen.statistics import contrast, pixel_mean
 from mcgen.validation.problems._base import Problem, by_slices, parameters

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 
 from mcgen.generators import as_generator
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec
 from mcgen.statistics import pixel_mean
 from mcgen.validation.problems._base import Problem, parameters

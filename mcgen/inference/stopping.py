@@ -17,7 +17,7 @@ t_{R_0 - 1} s_0 / sqrt(R) with the probability that Student's t promises. A rela
 of which that proof says nothing; simulation shows that it covers (`docs/validation/stopping.md`). Of a mean that is 0
 it is never reached: beside `rtol` alone a limit is advisable.
 
-**At any time**, `Anytime`: the half-width is a confidence sequence (`mcgen.sequences`), which covers at all numbers
+**At any time**, `Anytime`: the half-width is a confidence sequence (see `sequences`), which covers at all numbers
 of replicates together, whatever the rule. It looks at numbers that grow by 5 % to 100 %.
 
 **Guards** of both, for replicate means that are not normal:
@@ -25,7 +25,7 @@ of replicates together, whatever the rule. It looks at numbers that grow by 5 % 
 - An indicator's run has 20 events and 20 non-events at the least.
 - Skewed replicate means, those with R < 50 g^2 by their estimated skewness g at 32 replicates, get a first stage of
   64, 100 replicates at the least, and no stop while R < 50 g^2, g estimated anew each time; Student's t falls short
-  by half a point there (`mcgen.coverage`). With 25 in place of 50, runs of lognormal replicate means covered 0.90 to
+  by half a point there (see `coverage`). With 25 in place of 50, runs of lognormal replicate means covered 0.90 to
   0.94 in simulation, with 50 0.925 to 0.955. An indicator has its own guard in place of this one.
 - A component whose replicate means do not vary is no reason to stop before 1,000 replicates, and is named there: nobody
   can tell a constant from an event that is too rare to be seen. Where its values vary inside replicates, the design
@@ -48,11 +48,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.intervals import Sampled, shared_level, studentized_ends
-from mcgen.moments import Floats, Moments, varies_by_rounding
-from mcgen.sequences import SEQUENCES
-from mcgen.tolerance import Tolerance as Tolerance
-from mcgen.tolerance import checked_tolerance as checked_tolerance
+from mcgen.inference.intervals import Sampled, shared_level, studentized_ends
+from mcgen.inference.moments import Floats, Moments, varies_by_rounding
+from mcgen.inference.sequences import SEQUENCES
+from mcgen.inference.tolerance import Tolerance as Tolerance
+from mcgen.inference.tolerance import checked_tolerance as checked_tolerance
 
 SKEWED_FIRST_STAGE = 64
 FEWEST_IF_SKEWED = 100

@@ -22,12 +22,12 @@ their dependence), the largest studentized deviation over the components from re
 Gaussian multipliers [4]_.
 
 Where the replicates are counted by what they give, an interval has to allow for it. "two-stage-t" is that of
-`mcgen.stopping`: with s_0 the standard deviation of the first R_0 replicates,
+`mcgen.inference.stopping`: with s_0 the standard deviation of the first R_0 replicates,
 
 .. math:: \bar B \pm \max(t_{R_0-1}\; s_0,\; t_{R-1}\; s) / \sqrt R .
 
 The first term alone [6]_ covers exactly for normal replicate means, whatever standard deviations R is chosen by, since
-the mean of R normal values is independent of them all. "anytime" and "asymptotic-anytime" are `mcgen.sequences`: they
+the mean of R normal values is independent of them all. "anytime" and "asymptotic-anytime" are those of `sequences`: they
 cover at all R together. Their simultaneous form is Bonferroni's.
 
 .. rubric:: References
@@ -55,9 +55,9 @@ import numpy as np
 from numpy.random import Generator as NumpyGenerator
 from scipy.special import ndtri, stdtrit
 
-from mcgen.moments import Floats, Moments
+from mcgen.inference.moments import Floats, Moments
+from mcgen.inference.sequences import SEQUENCES
 from mcgen.noise.random import Seed, Stream
-from mcgen.sequences import SEQUENCES
 
 __all__ = [
     "BOOTSTRAP_RESAMPLES",

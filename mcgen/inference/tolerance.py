@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 
 FIRST_STAGE = 32
 

@@ -45,7 +45,7 @@ import math
 import numpy as np
 from scipy.special import lambertw
 
-from mcgen.moments import Floats
+from mcgen.inference.moments import Floats
 
 FEWEST_FOR_ASYMPTOTIC = 30
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.intervals import Method
-from mcgen.moments import Floats, Moments
+from mcgen.inference.intervals import Method
+from mcgen.inference.moments import Floats, Moments
 
 FEWEST_WITHOUT_WARNING = 25
 
