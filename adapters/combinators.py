@@ -37,9 +37,9 @@ from mcgen._lib.names import name_of
 from mcgen.adapters._torch import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.adapters.diffusion import Diffusion
 from mcgen.adapters.operators import require_floats
-from mcgen.arguments import checked_generator
 from mcgen.generators import Generator
 from mcgen.noise import Block, BlockNoise, NoiseSpec
+from mcgen.replicates.sizes import checked_generator
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
 

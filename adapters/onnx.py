@@ -41,8 +41,8 @@ from mcgen.adapters._onnx_graph import (
     require_no_draws,
     sample_shape,
 )
-from mcgen.laws import gap_between, tolerance_of
 from mcgen.noise import Block, Law, Noise, NoiseSpec, Shape
+from mcgen.replicates.laws import gap_between, tolerance_of
 
 Array = NDArray[Any]
 

@@ -25,12 +25,12 @@ from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
 from mcgen.inference import intervals
 from mcgen.inference.intervals import Interval
-from mcgen.merging import merge_stores
 from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
 from mcgen.planning import plan
 from mcgen.plans import Plan
 from mcgen.records import export, read_store, status
+from mcgen.replicates.stores.merging import merge_stores
 
 __all__ = [
     "Antithetic",

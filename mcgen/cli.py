@@ -23,8 +23,8 @@ from mcgen.errors import RunError, StoreError, WorkerError
 from mcgen.estimates import Estimate
 from mcgen.estimation import estimate
 from mcgen.generators.factories import from_factory
-from mcgen.merging import merge_stores
 from mcgen.records import EXPORTS, export, status
+from mcgen.replicates.stores.merging import merge_stores
 
 # Named as a user's own generator is, so that the core knows no adapter.
 _DEMO = "mcgen.validation.demo:run_demo"

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import RunError
-from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
-from mcgen.laws import values_of
 from mcgen.noise import Noise, NoiseSpec
-from mcgen.reduction import Segment, Tally
-from mcgen.run import Task
+from mcgen.replicates.first_batch import samples_apart
+from mcgen.replicates.laws import values_of
+from mcgen.replicates.loop import Task
+from mcgen.replicates.tally import Segment, Tally
 from mcgen.statistics import Statistic
 
 REPLICATES_A_CONTROL = 10

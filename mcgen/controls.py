@@ -46,13 +46,13 @@ from scipy.special import ndtri
 
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
-from mcgen.arguments import checked_callable, checked_generator
 from mcgen.errors import RunError
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats
-from mcgen.laws import values_of
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.noise.directions import Basis
+from mcgen.replicates.laws import values_of
+from mcgen.replicates.sizes import checked_callable, checked_generator
 from mcgen.statistics import Statistic
 from mcgen.variates import Controls, FittedControls, OfSpec, length_of
 

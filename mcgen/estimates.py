@@ -25,7 +25,7 @@ from mcgen.inference.intervals import (
 from mcgen.inference.moments import Floats, Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.plot import plot_estimate
-from mcgen.run import executed_rows
+from mcgen.replicates.loop import executed_rows
 from mcgen.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:

@@ -12,18 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mcgen._lib.names import name_of
-from mcgen.arguments import (
-    Conditions,
-    batch_until_sure,
-    checked_batch_of_part,
-    checked_batch_size,
-    checked_callable,
-    checked_generator,
-    checked_replicates,
-    checked_resampling,
-    checked_weights,
-    conditions_of,
-)
 from mcgen.conditions import common_noise_average, run_each
 from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
@@ -38,7 +26,19 @@ from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions
 from mcgen.planning import planned
 from mcgen.records import header_of, opened
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import (
+    Conditions,
+    batch_until_sure,
+    checked_batch_of_part,
+    checked_batch_size,
+    checked_callable,
+    checked_generator,
+    checked_replicates,
+    checked_resampling,
+    checked_weights,
+    conditions_of,
+)
 from mcgen.statistics import Statistic
 from mcgen.variates import Controls, FittedControls
 

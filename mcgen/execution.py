@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from mcgen._lib.fingerprints import Given
-from mcgen.arguments import checked_callable, checked_generator
 from mcgen.beginnings import begin
 from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
@@ -24,9 +23,10 @@ from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.outcomes import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
 from mcgen.progress import Progress
-from mcgen.reduction import LEAF, Tally
-from mcgen.run import Task
-from mcgen.sources import Source
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import checked_callable, checked_generator
+from mcgen.replicates.source import Source
+from mcgen.replicates.tally import LEAF, Tally
 from mcgen.variates import Controls, FittedControls
 
 

@@ -26,19 +26,19 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.names import name_of
-from mcgen.arguments import checked_batch_size
 from mcgen.controlled import tallied
 from mcgen.designs import Design
 from mcgen.differences import Difference, Pair
 from mcgen.estimates import Estimate
 from mcgen.execution import run_single
-from mcgen.first_batch import samples_apart
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats, varies_by_rounding
-from mcgen.laws import values_of_each
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.outcomes import RunOptions, with_options
-from mcgen.run import Task
+from mcgen.replicates.first_batch import samples_apart
+from mcgen.replicates.laws import values_of_each
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import checked_batch_size
 from mcgen.statistics import Statistic
 from mcgen.sums import weighted_sum
 

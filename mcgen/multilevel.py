@@ -38,7 +38,6 @@ import numpy as np
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
-from mcgen.arguments import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
 from mcgen.conditions import run_each
 from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
@@ -52,7 +51,8 @@ from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spen
 from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions
 from mcgen.records import header_of, opened
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
 from mcgen.statistics import Statistic
 
 # A variance and a slope of two generators.

@@ -21,9 +21,9 @@ from mcgen.inference.moments import Floats, Moments
 from mcgen.inference.stopping import Anytime, Rule, Stopping, TwoStage
 from mcgen.inference.tolerance import Tolerance
 from mcgen.noise.random import as_seed_sequence
-from mcgen.reduction import Tally
-from mcgen.run import Task
-from mcgen.sources import Clock, Resources
+from mcgen.replicates.loop import Task
+from mcgen.replicates.source import Clock, Resources
+from mcgen.replicates.tally import Tally
 from mcgen.statistics import Statistic
 from mcgen.variates import Controls, FittedControls
 

@@ -40,7 +40,6 @@ import numpy as np
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
-from mcgen.arguments import require_single, stream_of
 from mcgen.candidates import (
     LEAST_EFFICIENCY,
     Candidate,
@@ -62,7 +61,8 @@ from mcgen.multilevel import checked_levels
 from mcgen.noise.random import Seed
 from mcgen.outcomes import RunOptions, component_names
 from mcgen.plans import Plan
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import require_single, stream_of
 from mcgen.statistics import Statistic
 from mcgen.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot
 

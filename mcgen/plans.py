@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcgen._lib.names import name_of
-from mcgen.arguments import checked_batch_size
 from mcgen.candidates import LEGEND, Candidate, efficiencies, geometric_mean
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
@@ -19,7 +18,8 @@ from mcgen.inference.intervals import Interval
 from mcgen.inference.moments import Floats
 from mcgen.levels import SumOfLevels, levels_of
 from mcgen.outcomes import RunOptions
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import checked_batch_size
 from mcgen.text import frame_html
 
 if TYPE_CHECKING:

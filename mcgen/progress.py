@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from mcgen.inference.moments import Floats, Moments
-from mcgen.reduction import Tally
+from mcgen.replicates.tally import Tally
 from mcgen.text import number_pair
 
 _SECONDS_BETWEEN = 0.3

@@ -33,7 +33,7 @@ from mcgen.generators import Generator
 from mcgen.inference.moments import Floats
 from mcgen.levels import OfSomeBlocks, pilot_rows, slopes
 from mcgen.noise import NoiseSpec, as_rows
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
 from mcgen.statistics import Combined, Statistic
 from mcgen.variates import Controls
 

@@ -14,14 +14,6 @@ import numpy as np
 
 from mcgen._lib.arrays import as_values
 from mcgen._lib.names import name_of
-from mcgen.arguments import (
-    checked_batch_size,
-    checked_callable,
-    checked_generator,
-    checked_replicates,
-    require_single,
-    stream_of,
-)
 from mcgen.controlled import (
     REPLICATES_A_CONTROL,
     Beside,
@@ -39,7 +31,15 @@ from mcgen.inference.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import (
+    checked_batch_size,
+    checked_callable,
+    checked_generator,
+    checked_replicates,
+    require_single,
+    stream_of,
+)
 from mcgen.statistics import Statistic
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
-from mcgen.arguments import LARGEST_BATCH, batch_until_sure
 from mcgen.errors import StoreError
+from mcgen.replicates.sizes import LARGEST_BATCH, batch_until_sure
 from mcgen.statistics import pixel_mean
 
 DESIGNS = [MonteCarlo(), Antithetic(), KAntithetic(5), Sobol(16)]
@@ -209,8 +209,8 @@ class TestStores:
 def test_seconds_are_of_the_rows_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each batch takes a second, however few of its rows count."""
     clock = iter(range(10**6))
-    monkeypatch.setattr("mcgen.sources.time.perf_counter", lambda: 0.5 * next(clock))
-    monkeypatch.setattr("mcgen.sources._SECONDS_BETWEEN", 1e9)
+    monkeypatch.setattr("mcgen.replicates.source.time.perf_counter", lambda: 0.5 * next(clock))
+    monkeypatch.setattr("mcgen.replicates.source._SECONDS_BETWEEN", 1e9)
     made = run(Counting(), n_evaluations=300, batch_size=80)
     # The last batch has 60 rows that count, and 20 that fill it.
     assert made.executed_evaluations == 320

@@ -20,8 +20,8 @@ from worker_parts import Hangs, Raises
 
 import mcgen
 from mcgen.errors import WorkerError
-from mcgen.executors import checked_executor, pieces
 from mcgen.generators.factories import from_factory
+from mcgen.replicates.executors.coordinator import checked_executor, pieces
 
 distributed = pytest.importorskip("distributed")
 

@@ -24,13 +24,13 @@ from worker_parts import Hangs, Kills, PassesOnce, Raises, RaisesOddly, block_mc
 
 import mcgen
 import mcgen.generators.factories
-import mcgen.workers
+import mcgen.replicates.executors.worker
 from mcgen.errors import WorkerError
-from mcgen.executors import checked_executor, pieces
 from mcgen.generators.factories import from_factory
-from mcgen.pieces import Piece
-from mcgen.reduction import Tally
-from mcgen.run import Task
+from mcgen.replicates.executors.coordinator import checked_executor, pieces
+from mcgen.replicates.loop import Task
+from mcgen.replicates.ranges import Piece
+from mcgen.replicates.tally import Tally
 
 N = 1500
 
@@ -237,7 +237,7 @@ def test_known_seconds_make_the_first_range() -> None:
 
 
 def test_means_that_travel_at_a_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcgen.executors._MOST_NUMBERS", 4 * 64)
+    monkeypatch.setattr("mcgen.replicates.executors.coordinator._MOST_NUMBERS", 4 * 64)
     executor = Inline()
     run(executor, task_of(), 100_000, keep=False)
     assert max(map(len, executor.ranges)) == 64
@@ -270,7 +270,7 @@ def test_models_are_loaded_once_a_worker(tmp_path: Path) -> None:
 
 def test_tasks_are_unpickled_once_whatever_they_have_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks: Any = OrderedDict()
-    monkeypatch.setattr(mcgen.workers, "_tasks", tasks)
+    monkeypatch.setattr(mcgen.replicates.executors.worker, "_tasks", tasks)
     task = task_of()
     for n in (64, 320):
         run(Inline(), task, n)
@@ -386,7 +386,7 @@ def test_what_can_not_be_pickled(changes: dict[str, Any], message: str) -> None:
 
 
 def test_large_tasks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcgen.workers, "_LARGE_TASK", 100)
+    monkeypatch.setattr(mcgen.replicates.executors.worker, "_LARGE_TASK", 100)
     with pytest.warns(mcgen.GeneratorWarning, match="MB, which travel with every range.*from_factory"):
         run(Inline(), task_of(), 64)
 

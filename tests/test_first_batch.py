@@ -18,7 +18,7 @@ import mcgen
 from mcgen import Antithetic, MonteCarlo
 from mcgen._lib.fingerprints import networks_in_training
 from mcgen.errors import GeneratorWarning, RunError
-from mcgen.laws import values_gap
+from mcgen.replicates.laws import values_gap
 from mcgen.statistics import pixel_mean
 
 OPTIONS: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 200, "seed": 0}
@@ -248,7 +248,7 @@ def test_coverage_of_a_statistic_of_the_whole_batch_is_wrong(monkeypatch: pytest
 
     with pytest.raises(RunError, match="depends on the other rows of the batch"):
         coverage(of_the_batch, 0.0)
-    monkeypatch.setattr("mcgen.first_batch._require_rows_apart", lambda seen: None)
+    monkeypatch.setattr("mcgen.replicates.first_batch._require_rows_apart", lambda seen: None)
     assert coverage(of_the_batch, 0.0) < 0.35
     assert coverage(means, 0.0) > 0.88
 

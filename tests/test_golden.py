@@ -24,7 +24,7 @@ import mcgen
 from mcgen import controls, statistics
 from mcgen._lib.serialization import from_plain, to_plain
 from mcgen.estimates import estimate_to_plain
-from mcgen.stores import Store
+from mcgen.replicates.stores.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 

@@ -17,7 +17,7 @@ from conftest import SEED
 
 import mcgen
 from mcgen import Antithetic, Estimate, MonteCarlo, Sobol, StoreError, statistics
-from mcgen.reduction import KEPT_VALUES, LEAF
+from mcgen.replicates.tally import KEPT_VALUES, LEAF
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means", "ignore:by the pilot")
 
@@ -206,13 +206,13 @@ def test_fewer_replicates_than_the_sums_that_are_stored(tmp_path: Path) -> None:
 
 def test_long_runs_keep_sums_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor) -> None:
     assert KEPT_VALUES > 1600
-    monkeypatch.setattr("mcgen.reduction.KEPT_VALUES", 1500)
+    monkeypatch.setattr("mcgen.replicates.tally.KEPT_VALUES", 1500)
     wanted = _estimate()
     assert wanted.replicate_means is None
     store = tmp_path / "run.sqlite"
     assert _estimate(store=store, executor=pool) == wanted
     assert _estimate(store=store) == wanted
-    with mcgen.stores.Store.open_read(store) as there:
+    with mcgen.replicates.stores.store.Store.open_read(store) as there:
         kinds = [type(one).__name__ for one in there.run("").segments(range(1600))]
     # The last leaf is not whole, and may have come in several ranges.
     assert kinds[:6] == ["Leaf"] * 6
@@ -587,7 +587,7 @@ class TestOneStoreManyCalls:
             return counted(noise)
 
         model = mcgen.as_generator(watched, noise=(16,), name="watched")
-        monkeypatch.setattr("mcgen.sources._SECONDS_BETWEEN", 0.0)
+        monkeypatch.setattr("mcgen.replicates.source._SECONDS_BETWEEN", 0.0)
         with pytest.raises(FloatingPointError):
             mcgen.estimate(model, mean, design=Antithetic(), n_evaluations=6400, seed=SEED, store=store)
         assert "left at the pace so far" in told[0]
@@ -596,7 +596,7 @@ class TestOneStoreManyCalls:
         assert "content of the generator" in mcgen.status(store, verbose=True)
 
     def test_interrupted_as_the_store_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        add, calls = mcgen.stores.StoredRun.add, []
+        add, calls = mcgen.replicates.stores.store.StoredRun.add, []
 
         def interrupted(self: Any, piece: Any, keep: bool) -> None:
             add(self, piece, keep)
@@ -604,8 +604,8 @@ class TestOneStoreManyCalls:
             if len(calls) == 3:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr("mcgen.sources._SECONDS_BETWEEN", 0.0)
-        monkeypatch.setattr("mcgen.stores.StoredRun.add", interrupted)
+        monkeypatch.setattr("mcgen.replicates.source._SECONDS_BETWEEN", 0.0)
+        monkeypatch.setattr("mcgen.replicates.stores.store.StoredRun.add", interrupted)
         part = _estimate(store=tmp_path / "run.sqlite")
         assert part.partial
         assert _estimate(store=tmp_path / "run.sqlite") == _estimate()

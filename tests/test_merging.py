@@ -14,10 +14,10 @@ from test_stores import tallied
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.merging import merge_stores
-from mcgen.reduction import LEAF, segments_of
-from mcgen.run import Facts
-from mcgen.stores import Store
+from mcgen.replicates.loop import Facts
+from mcgen.replicates.stores.merging import merge_stores
+from mcgen.replicates.stores.store import Store
+from mcgen.replicates.tally import LEAF, segments_of
 
 N = 4 * LEAF + 50
 ROWS = truth(N)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mcgen import reduction as reduction_module
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.reduction import LEAF, Reduction, Tally
+from mcgen.replicates import tally as reduction_module
+from mcgen.replicates.tally import LEAF, Reduction, Tally
 
 FIELDS = ("mean", "m2", "m3", "m4", "within")
 

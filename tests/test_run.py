@@ -15,7 +15,7 @@ from conftest import SEED, logistic
 import mcgen
 from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol
 from mcgen.noise.random import as_seed_sequence
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
 from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.benchmarks import GROWTH
 
@@ -96,7 +96,7 @@ def test_batches_have_the_size_asked_for() -> None:
 
 def test_replicates_too_large_to_hold_are_drawn_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = means(task(Sobol(1024), 64), range(3))
-    monkeypatch.setattr("mcgen.run._LARGEST_DRAW", 16 * 300)
+    monkeypatch.setattr("mcgen.replicates.loop._LARGEST_DRAW", 16 * 300)
     assert np.array_equal(means(task(Sobol(1024), 64), range(3)), whole)
 
 

@@ -15,10 +15,10 @@ from test_stores import same, tallied
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.packing import pack
-from mcgen.reduction import LEAF, segments_of
-from mcgen.run import Facts
-from mcgen.stores import Store
+from mcgen.replicates.loop import Facts
+from mcgen.replicates.stores.encoding import pack
+from mcgen.replicates.stores.store import Store
+from mcgen.replicates.tally import LEAF, segments_of
 
 N = 24 * LEAF
 PAGE = 4096

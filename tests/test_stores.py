@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_parts import FACTS, HEADER, piece, truth
 
-from mcgen import stores
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.packing import kind_of, pack, unpack
-from mcgen.pieces import Piece
-from mcgen.reduction import LEAF, Leaf, Segment, Tally, segments_of
-from mcgen.run import Facts
-from mcgen.stores import Store
+from mcgen.replicates.loop import Facts
+from mcgen.replicates.ranges import Piece
+from mcgen.replicates.stores import store as stores
+from mcgen.replicates.stores.encoding import kind_of, pack, unpack
+from mcgen.replicates.stores.store import Store
+from mcgen.replicates.tally import LEAF, Leaf, Segment, Tally, segments_of
 
 
 def tallied(segments: Iterable[Segment]) -> tuple[int, bytes, bytes | None]:
@@ -434,7 +434,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 import numpy as np
 from mcgen.errors import StoreError
-from mcgen.stores import Store
+from mcgen.replicates.stores.store import Store
 from store_parts import *
 path = Path(sys.argv[1])
 """

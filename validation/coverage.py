@@ -18,7 +18,6 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer
-from mcgen.arguments import checked_protocol
 from mcgen.bases import dct_basis
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import warned_of
@@ -26,7 +25,8 @@ from mcgen.inference.intervals import Method, Sampled, check_interval_options, s
 from mcgen.inference.moments import Floats, Moments, ReplicateMeans
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import checked_protocol
 from mcgen.validation.problems import PROBLEMS, Problem
 
 # Noise that a batch takes, 2 MB in float64: it stays in the cache while the problem works on it.

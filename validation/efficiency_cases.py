@@ -22,7 +22,7 @@ from mcgen.adapters.models.training.quality import Judge
 from mcgen.bases import Basis
 from mcgen.designs import Antithetic
 from mcgen.levels import pilot_rows
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
 from mcgen.statistics import Stack
 from mcgen.validation.image_mixtures import MIXTURES, NAMES
 

@@ -23,11 +23,11 @@ import pandas as pd
 import mcgen
 from mcgen._version import __version__
 from mcgen.inference.moments import Moments
-from mcgen.pieces import Piece
-from mcgen.reduction import LEAF, Leaf
-from mcgen.run import Facts
+from mcgen.replicates.executors.worker import Reply
+from mcgen.replicates.loop import Facts
+from mcgen.replicates.ranges import Piece
+from mcgen.replicates.tally import LEAF, Leaf
 from mcgen.validation.soak import components
-from mcgen.workers import Reply
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, Monte
 from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import as_seed_sequence
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
 from mcgen.validation import efficiency_studies, interval_studies, stopping_studies, theory
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic
 from mcgen.validation.coverage import Replicates, fitted_designs, simulate

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import mcgen
-from mcgen.stores import Store
+from mcgen.replicates.stores.store import Store
 from mcgen.validation.pages import fill_page, made_by, markdown_table, require_marks
 
 _GROUP = 32

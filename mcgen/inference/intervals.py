@@ -27,7 +27,7 @@ Where the replicates are counted by what they give, an interval has to allow for
 .. math:: \bar B \pm \max(t_{R_0-1}\; s_0,\; t_{R-1}\; s) / \sqrt R .
 
 The first term alone [6]_ covers exactly for normal replicate means, whatever standard deviations R is chosen by, since
-the mean of R normal values is independent of them all. "anytime" and "asymptotic-anytime" are those of `sequences`: they
+the mean of R normal values is independent of them all. "anytime" and "asymptotic-anytime" are of `sequences`: they
 cover at all R together. Their simultaneous form is Bonferroni's.
 
 .. rubric:: References

@@ -34,9 +34,9 @@ from typing import Any
 
 from mcgen._version import __version__
 from mcgen.errors import RunError, WorkerError
-from mcgen.pieces import Piece
-from mcgen.run import Task
-from mcgen.workers import Failure, Reply, payload_of, require_versions, run_sent, run_shared
+from mcgen.replicates.executors.worker import Failure, Reply, payload_of, require_versions, run_sent, run_shared
+from mcgen.replicates.loop import Task
+from mcgen.replicates.ranges import Piece
 
 # How long a range is to take; shorter ones than the second cost more to send than they share out better.
 _SECONDS, _FEWEST_SECONDS = 1.0, 0.05
@@ -55,7 +55,7 @@ def checked_executor(executor: Any) -> Executor:
     Examples
     --------
     >>> from concurrent.futures import ThreadPoolExecutor
-    >>> from mcgen.executors import checked_executor
+    >>> from mcgen.replicates.executors.coordinator import checked_executor
     >>> with ThreadPoolExecutor(2) as pool:
     ...     checked_executor(pool) is pool
     True

@@ -22,10 +22,12 @@ from mcgen._lib.fingerprints import Changes, Given
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
-from mcgen.first_batch import repeatability_problem, require_evaluation_mode, tried_values
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats, ReplicateMeans
-from mcgen.laws import (
+from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
+from mcgen.noise.random import Seed
+from mcgen.replicates.first_batch import repeatability_problem, require_evaluation_mode, tried_values
+from mcgen.replicates.laws import (
     Batch,
     copied,
     require_components,
@@ -34,9 +36,7 @@ from mcgen.laws import (
     require_samples,
     values_of,
 )
-from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
-from mcgen.noise.random import Seed
-from mcgen.reduction import LEAF, Reduction
+from mcgen.replicates.tally import LEAF, Reduction
 from mcgen.statistics import Statistic
 
 # Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32); that of
@@ -55,7 +55,7 @@ def executed_rows(replicates: range, batch_size: int, n_points: int) -> int:
 
     Examples
     --------
-    >>> from mcgen.run import executed_rows
+    >>> from mcgen.replicates.loop import executed_rows
     >>> executed_rows(range(100), 64, 2), executed_rows(range(30, 70), 64, 2)
     (256, 192)
     """

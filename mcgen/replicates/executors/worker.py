@@ -37,8 +37,8 @@ from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
 from mcgen.generators.factories import has_cloudpickle, pickled
-from mcgen.pieces import Piece, piece_of
-from mcgen.run import Task
+from mcgen.replicates.loop import Task
+from mcgen.replicates.ranges import Piece, piece_of
 
 # Tasks that a process keeps: that of a run that ends, and of the next.
 _KEPT_TASKS = 2

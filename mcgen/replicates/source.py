@@ -9,12 +9,12 @@ from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 
-from mcgen.executors import pieces
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.pieces import Piece
-from mcgen.reduction import Segment, keeps_rows, segments_of
-from mcgen.run import Task, executed_rows
-from mcgen.stores import Store, StoredRun, gaps_between
+from mcgen.replicates.executors.coordinator import pieces
+from mcgen.replicates.loop import Task, executed_rows
+from mcgen.replicates.ranges import Piece
+from mcgen.replicates.stores.store import Store, StoredRun, gaps_between
+from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 
 # So often a store gets what is finished.
 _SECONDS_BETWEEN = 1.0

@@ -18,13 +18,21 @@ from types import TracebackType
 from typing import Any
 
 from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
-from mcgen.database import begin_writing, damaged, explained, key_of, opened, require_same_run, require_schema
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.packing import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
-from mcgen.pieces import Piece
-from mcgen.reduction import LEAF, Leaf, Segment, joined
-from mcgen.run import Facts
+from mcgen.replicates.loop import Facts
+from mcgen.replicates.ranges import Piece
+from mcgen.replicates.stores.database import (
+    begin_writing,
+    damaged,
+    explained,
+    key_of,
+    opened,
+    require_same_run,
+    require_schema,
+)
+from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
+from mcgen.replicates.tally import LEAF, Leaf, Segment, joined
 
 # Rows that are kept are joined up to so many bytes; SQLite takes a thousand million at a time.
 _LARGEST_ROW = 2**26

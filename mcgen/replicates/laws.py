@@ -1,6 +1,6 @@
 """The laws of generators and statistics that a run checks in every batch; what breaks one is refused.
 
-What it tries on the first batch alone is in `mcgen.first_batch`.
+What it tries on the first batch alone is in `mcgen.replicates.first_batch`.
 """
 
 from __future__ import annotations

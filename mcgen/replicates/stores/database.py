@@ -11,7 +11,7 @@ from typing import Any
 
 from mcgen._lib.fingerprints import EXCLUDE, Changes, Sides, differences, shown
 from mcgen.errors import StoreError
-from mcgen.packing import checksum, text_of
+from mcgen.replicates.stores.encoding import checksum, text_of
 
 SCHEMA = 2
 """Since 2 a header has the content of what is run, part by part."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.serialization import from_plain, to_plain
 from mcgen.inference.moments import Floats, Moments, ReplicateMeans
-from mcgen.reduction import LEAF, Leaf, Segment
+from mcgen.replicates.tally import LEAF, Leaf, Segment
 
 ROWS = "rows"
 MOMENTS = "moments"

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcgen.reduction import Segment, keeps_rows, segments_of
-from mcgen.run import Facts, Task
+from mcgen.replicates.loop import Facts, Task
+from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,8 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats
-from mcgen.laws import (
+from mcgen.noise import Noise, change_noise
+from mcgen.replicates.laws import (
     Batch,
     Seen,
     gap_between,
@@ -31,7 +32,6 @@ from mcgen.laws import (
     values_of,
     watched,
 )
-from mcgen.noise import Noise, change_noise
 
 OTHER_POINTS = 8
 """How many more points of noise are run where all samples of the first batch are the same."""

@@ -1,0 +1,1 @@
+"""From a task to finished replicates: the loop, the laws it checks, sums in a fixed order, stores and executors."""

@@ -1,0 +1,1 @@
+"""Ranges of replicates on executors: the coordinator, and what a worker runs."""
