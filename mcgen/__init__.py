@@ -19,7 +19,6 @@ from mcgen.designs import (
     Subspace,
 )
 from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError, StoreError, WorkerError
-from mcgen.estimates import Estimate
 from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
@@ -29,8 +28,9 @@ from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
 from mcgen.planning import plan
 from mcgen.plans import Plan
-from mcgen.records import export, read_store, status
 from mcgen.replicates.stores.merging import merge_stores
+from mcgen.results.estimate import Estimate
+from mcgen.runs.stored import export, read_store, status
 
 __all__ = [
     "Antithetic",

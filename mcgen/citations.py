@@ -7,7 +7,7 @@ import re
 from mcgen._version import __version__
 from mcgen.comparison import Comparison
 from mcgen.designs.sobol import MAX_DIMENSION
-from mcgen.estimates import Estimate
+from mcgen.results.estimate import Estimate
 
 _ENTRIES = {
     "mcgen": f"""@software{{mcgen,

@@ -20,11 +20,11 @@ from mcgen._version import __version__
 from mcgen.comparison import Comparison, compare
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, OrthogonalAntithetic, Sobol
 from mcgen.errors import RunError, StoreError, WorkerError
-from mcgen.estimates import Estimate
 from mcgen.estimation import estimate
 from mcgen.generators.factories import from_factory
-from mcgen.records import EXPORTS, export, status
 from mcgen.replicates.stores.merging import merge_stores
+from mcgen.results.estimate import Estimate
+from mcgen.runs.stored import EXPORTS, export, status
 
 # Named as a user's own generator is, so that the core knows no adapter.
 _DEMO = "mcgen.validation.demo:run_demo"

@@ -13,15 +13,15 @@ import numpy as np
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.designs import Design, MonteCarlo
-from mcgen.estimates import Estimate, estimate_from_plain, estimate_to_plain
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance
 from mcgen.noise.random import Seed
-from mcgen.plot import plot_comparison
 from mcgen.replicates.sizes import Conditions, checked_generator, checked_protocol, checked_replicates, conditions_of
+from mcgen.results.estimate import Estimate, estimate_from_plain, estimate_to_plain
+from mcgen.results.figures import plot_comparison
+from mcgen.results.text import component_text, expectation_text, frame_html
 from mcgen.statistics import Statistic
-from mcgen.text import component_text, expectation_text, frame_html
 
 if TYPE_CHECKING:
     import pandas as pd

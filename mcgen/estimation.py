@@ -12,20 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mcgen._lib.names import name_of
-from mcgen.conditions import common_noise_average, run_each
 from mcgen.designs import Design
-from mcgen.differences import Difference, Pair
-from mcgen.estimates import CROSS_FITTED, Estimate
-from mcgen.execution import run_single, task_of
 from mcgen.generators import Generator
 from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.inference.moments import Floats
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.noise.random import Seed
-from mcgen.outcomes import RunOptions
 from mcgen.planning import planned
-from mcgen.records import header_of, opened
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import (
     Conditions,
@@ -39,6 +33,12 @@ from mcgen.replicates.sizes import (
     checked_weights,
     conditions_of,
 )
+from mcgen.results.estimate import CROSS_FITTED, Estimate
+from mcgen.runs.conditions import common_noise_average, run_each
+from mcgen.runs.differences import Difference, Pair
+from mcgen.runs.execution import run_single, task_of
+from mcgen.runs.outcome import RunOptions
+from mcgen.runs.stored import header_of, opened
 from mcgen.statistics import Statistic
 from mcgen.variates import Controls, FittedControls
 

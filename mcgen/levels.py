@@ -28,19 +28,19 @@ import numpy as np
 from mcgen._lib.names import name_of
 from mcgen.controlled import tallied
 from mcgen.designs import Design
-from mcgen.differences import Difference, Pair
-from mcgen.estimates import Estimate
-from mcgen.execution import run_single
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec, noise_of
-from mcgen.outcomes import RunOptions, with_options
 from mcgen.replicates.first_batch import samples_apart
 from mcgen.replicates.laws import values_of_each
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
+from mcgen.results.estimate import Estimate
+from mcgen.results.sums import weighted_sum
+from mcgen.runs.differences import Difference, Pair
+from mcgen.runs.execution import run_single
+from mcgen.runs.outcome import RunOptions, with_options
 from mcgen.statistics import Statistic
-from mcgen.sums import weighted_sum
 
 
 @dataclass(frozen=True)

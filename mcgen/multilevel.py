@@ -38,21 +38,21 @@ import numpy as np
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
-from mcgen.conditions import run_each
 from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.estimates import Estimate
-from mcgen.execution import task_of
 from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.inference.moments import Floats
 from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spent_on_designs, weights_of
 from mcgen.noise.random import Seed
-from mcgen.outcomes import RunOptions
-from mcgen.records import header_of, opened
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
+from mcgen.results.estimate import Estimate
+from mcgen.runs.conditions import run_each
+from mcgen.runs.execution import task_of
+from mcgen.runs.outcome import RunOptions
+from mcgen.runs.stored import header_of, opened
 from mcgen.statistics import Statistic
 
 # A variance and a slope of two generators.

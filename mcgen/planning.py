@@ -52,17 +52,17 @@ from mcgen.candidates import (
     share_below,
 )
 from mcgen.designs import Antithetic, Design
-from mcgen.execution import task_of
 from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
 from mcgen.inference.moments import Floats
 from mcgen.multilevel import checked_levels
 from mcgen.noise.random import Seed
-from mcgen.outcomes import RunOptions, component_names
 from mcgen.plans import Plan
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import require_single, stream_of
+from mcgen.runs.execution import task_of
+from mcgen.runs.outcome import RunOptions, component_names
 from mcgen.statistics import Statistic
 from mcgen.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot
 

@@ -12,15 +12,15 @@ from mcgen._lib.names import name_of
 from mcgen.candidates import LEGEND, Candidate, efficiencies, geometric_mean
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.estimates import Estimate
-from mcgen.execution import run_single
 from mcgen.inference.intervals import Interval
 from mcgen.inference.moments import Floats
 from mcgen.levels import SumOfLevels, levels_of
-from mcgen.outcomes import RunOptions
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
-from mcgen.text import frame_html
+from mcgen.results.estimate import Estimate
+from mcgen.results.text import frame_html
+from mcgen.runs.execution import run_single
+from mcgen.runs.outcome import RunOptions
 
 if TYPE_CHECKING:
     import pandas as pd

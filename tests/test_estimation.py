@@ -200,7 +200,7 @@ def test_interrupted_conditions_keep_the_finished_ones() -> None:
 
 
 def test_progress_shows_evaluations_and_the_estimate_so_far(estimate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcgen.progress._SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("mcgen.runs.progress._SECONDS_BETWEEN", 0.0)
     shown = io.StringIO()
     with redirect_stderr(shown):
         estimate(progress=True, n_evaluations=6400)

@@ -608,7 +608,7 @@ class TestOrigins:
     def test_mcgens_own_classes_have_no_module(self) -> None:
         """So that a later move invalidates no store."""
         generator = mcgen.as_generator(logistic, noise=(4,))
-        joint = mcgen.differences.Pair(generator, generator)
+        joint = mcgen.runs.differences.Pair(generator, generator)
         things = [joint, Sobol(8), statistics.stack(mean, statistics.contrast), statistics.L1(np.zeros(4)), mean]
         for thing in things:
             texts = [text for text in content_of(thing).parts.values() if "mcgen" in text]
@@ -976,7 +976,7 @@ class TestStores:
 
     def test_a_store_of_before(self, run: Callable[..., mcgen.Estimate], monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as older:
-            older.setattr("mcgen.records.CONTENT", "fingerprint of the ")
+            older.setattr("mcgen.runs.stored.CONTENT", "fingerprint of the ")
             older.setattr("mcgen.replicates.stores.database.SCHEMA", 1)
             run(logistic)
         with pytest.raises(StoreError, match="written by an older mcgen.*can be read, exported and merged"):

@@ -402,7 +402,7 @@ class TestTolerance:
     @pytest.mark.parametrize("call", [_tolerance, _anytime])
     def test_the_bar_shows_what_is_still_expected(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         totals: list[int] = []
-        monkeypatch.setattr("mcgen.progress.Progress.expect", lambda self, total: totals.append(total))
+        monkeypatch.setattr("mcgen.runs.progress.Progress.expect", lambda self, total: totals.append(total))
         shown = io.StringIO()
         with redirect_stderr(shown):
             made = call(progress=True)

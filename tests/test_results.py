@@ -13,8 +13,8 @@ import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
 from mcgen.bases import dct_basis
 from mcgen.inference.efficiency import log_variance, over_monte_carlo, welch_satterthwaite
+from mcgen.results.text import component_text, number_pair
 from mcgen.statistics import identity, pixel_mean, stack
-from mcgen.text import component_text, number_pair
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

@@ -9,7 +9,7 @@ from typing import Any
 import mcgen
 from mcgen import statistics
 from mcgen.adapters import models
-from mcgen.report import Report
+from mcgen.results.report import Report
 from mcgen.validation.pictures import pairs_figure
 
 STATISTIC = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)

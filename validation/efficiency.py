@@ -34,11 +34,11 @@ import mcgen
 from mcgen.controls import quadratic
 from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, GeneratorWarning
-from mcgen.estimates import Estimate
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
 from mcgen.inference.intervals import Interval, student_t_quantile
 from mcgen.levels import weights_of
 from mcgen.planning import FEWEST_FOR_PILOT
+from mcgen.results.estimate import Estimate
 from mcgen.validation.efficiency_cases import MOST_DIRECTIONS, Case
 
 Floats = NDArray[np.float64]

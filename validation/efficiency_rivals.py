@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 import mcgen
 from mcgen._lib.arrays import as_numpy
 from mcgen.errors import CoverageWarning
-from mcgen.estimates import Estimate
+from mcgen.results.estimate import Estimate
 from mcgen.validation.efficiency import AUTO, LEVEL, active, auto
 from mcgen.validation.efficiency_cases import CASES, Case
 

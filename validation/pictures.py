@@ -9,7 +9,7 @@ import numpy as np
 import mcgen
 from mcgen._lib.arrays import as_numpy
 from mcgen.noise import as_rows
-from mcgen.plot import COLOURS, as_picture, new_figure
+from mcgen.results.figures import COLOURS, as_picture, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

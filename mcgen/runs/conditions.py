@@ -17,13 +17,18 @@ import numpy as np
 
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.estimates import Estimate
-from mcgen.execution import run
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats
 from mcgen.inference.stopping import Stopping
 from mcgen.noise import Noise, NoiseSpec
-from mcgen.outcomes import (
+from mcgen.replicates.first_batch import samples_apart
+from mcgen.replicates.laws import values_of_each
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import Conditions, stream_of
+from mcgen.results.estimate import Estimate
+from mcgen.results.sums import weighted_sum
+from mcgen.runs.execution import run
+from mcgen.runs.outcome import (
     Outcome,
     RunOptions,
     component_names,
@@ -32,12 +37,7 @@ from mcgen.outcomes import (
     provenance_of,
     with_options,
 )
-from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of_each
-from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import Conditions, stream_of
 from mcgen.statistics import Statistic
-from mcgen.sums import weighted_sum
 from mcgen.variates import FittedControls
 
 

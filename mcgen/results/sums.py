@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.inference.efficiency import welch_satterthwaite
 from mcgen.inference.intervals import Sampled, options_of, shared_level, student_t_quantile
 from mcgen.inference.moments import Floats
+from mcgen.results.estimate import Estimate, Provenance, estimate_of
 
 
 def weighted_sum(

@@ -14,7 +14,6 @@ import scipy
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.controlled import Corrected
-from mcgen.estimates import Estimate, Provenance, estimate_of, resamples
 from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.intervals import Method, Sampled, SimultaneousMethod
 from mcgen.inference.moments import Floats, Moments
@@ -24,6 +23,7 @@ from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.replicates.source import Clock, Resources
 from mcgen.replicates.tally import Tally
+from mcgen.results.estimate import Estimate, Provenance, estimate_of, resamples
 from mcgen.statistics import Statistic
 from mcgen.variates import Controls, FittedControls
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mcgen.inference.moments import Floats, Moments
 from mcgen.replicates.tally import Tally
-from mcgen.text import number_pair
+from mcgen.results.text import number_pair
 
 _SECONDS_BETWEEN = 0.3
 

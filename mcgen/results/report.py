@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcgen.text import frame_html
+from mcgen.results.text import frame_html
 
 if TYPE_CHECKING:
     import pandas as pd

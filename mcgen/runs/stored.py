@@ -21,19 +21,19 @@ from mcgen._lib.names import name_of
 from mcgen._lib.serialization import require_no_store
 from mcgen._version import __version__
 from mcgen.errors import StoreError
-from mcgen.estimates import Estimate, Provenance, estimate_of
 from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.intervals import Sampled
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.outcomes import RunOptions, with_options
 from mcgen.replicates.executors.coordinator import checked_executor
 from mcgen.replicates.loop import Task
 from mcgen.replicates.source import Resources
 from mcgen.replicates.stores.database import CONTENT, in_use
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Leaf, Segment, Tally
+from mcgen.results.estimate import Estimate, Provenance, estimate_of
+from mcgen.runs.outcome import RunOptions, with_options
 
 if TYPE_CHECKING:
     import pandas as pd

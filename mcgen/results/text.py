@@ -11,8 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mcgen.estimates import Estimate, Provenance
     from mcgen.inference.moments import Floats
+    from mcgen.results.estimate import Estimate, Provenance
 
 METHOD_NAMES = {
     "student-t": "Student t",

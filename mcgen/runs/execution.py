@@ -11,22 +11,22 @@ from functools import partial
 from typing import Any
 
 from mcgen._lib.fingerprints import Given
-from mcgen.beginnings import begin
 from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.estimates import Estimate, estimate_to_plain
 from mcgen.inference.intervals import student_t_quantile
 from mcgen.inference.moments import Floats, Moments
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.outcomes import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
-from mcgen.progress import Progress
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_callable, checked_generator
 from mcgen.replicates.source import Source
 from mcgen.replicates.tally import LEAF, Tally
+from mcgen.results.estimate import Estimate, estimate_to_plain
+from mcgen.runs.bookkeeping import begin
+from mcgen.runs.outcome import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
+from mcgen.runs.progress import Progress
 from mcgen.variates import Controls, FittedControls
 
 

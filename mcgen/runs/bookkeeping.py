@@ -7,11 +7,11 @@ from typing import Any
 
 from mcgen._lib.fingerprints import content_of
 from mcgen.errors import StoreError
-from mcgen.outcomes import RunOptions
 from mcgen.replicates.loop import Task
 from mcgen.replicates.stores.merging import PLANNED
 from mcgen.replicates.stores.store import StoredRun
 from mcgen.replicates.tally import LEAF
+from mcgen.runs.outcome import RunOptions
 
 _BEGUN = "begun"
 

@@ -24,9 +24,9 @@ from mcgen.inference.intervals import (
 )
 from mcgen.inference.moments import Floats, Moments
 from mcgen.inference.stopping import Stopping
-from mcgen.plot import plot_estimate
 from mcgen.replicates.loop import executed_rows
-from mcgen.text import estimate_html, estimate_line, summary_text
+from mcgen.results.figures import plot_estimate
+from mcgen.results.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -357,7 +357,7 @@ class Estimate:
     def plot(self) -> Figure:
         """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
 
-        See `mcgen.plot.plot_estimate`; needs matplotlib (the extra ``[plot]``).
+        See `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra ``[plot]``).
         """
         return plot_estimate(self)
 

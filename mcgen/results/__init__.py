@@ -1,0 +1,1 @@
+"""What came out, and how it shows: estimates, their words, figures and reports."""
