@@ -4,7 +4,7 @@ The one idea: a design draws independent replicates of dependent noise, a replic
 and inference sees only these independent, identically distributed means.
 """
 
-from mcgen import bases, controls, statistics
+from mcgen import bases, controls, intervals, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
 from mcgen.comparison import Comparison, compare
@@ -22,15 +22,14 @@ from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunE
 from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
-from mcgen.inference import intervals
 from mcgen.inference.intervals import Interval
-from mcgen.multilevel import multilevel
 from mcgen.noise import Block, NoiseSpec
-from mcgen.planning import plan
-from mcgen.plans import Plan
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.estimate import Estimate
 from mcgen.runs.stored import export, read_store, status
+from mcgen.variance_reduction.levels.multilevel import multilevel
+from mcgen.variance_reduction.planning.plan import Plan
+from mcgen.variance_reduction.planning.planner import plan
 
 __all__ = [
     "Antithetic",

@@ -19,7 +19,6 @@ from mcgen.inference.moments import Floats
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.noise.random import Seed
-from mcgen.planning import planned
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import (
     Conditions,
@@ -40,7 +39,8 @@ from mcgen.runs.execution import run_single, task_of
 from mcgen.runs.outcome import RunOptions
 from mcgen.runs.stored import header_of, opened
 from mcgen.statistics import Statistic
-from mcgen.variates import Controls, FittedControls
+from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
+from mcgen.variance_reduction.planning.planner import planned
 
 
 def estimate(

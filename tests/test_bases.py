@@ -12,7 +12,7 @@ from scipy.fft import idctn
 
 import mcgen
 from mcgen import Block, NoiseSpec
-from mcgen.bases import Basis, active_subspace, dct_basis, regression_basis
+from mcgen.variance_reduction.bases.gradients import Basis, active_subspace, dct_basis, regression_basis
 
 
 def shares(basis: Basis, directions: np.ndarray, name: str = "noise") -> np.ndarray:

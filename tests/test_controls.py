@@ -14,13 +14,13 @@ from scipy import stats
 
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec, Sobol, Subspace
-from mcgen.bases import Basis
-from mcgen.controlled import cross_fitted
-from mcgen.controls import Controls, quadratic, surrogate
 from mcgen.estimation import Difference, Pair
 from mcgen.inference.intervals import student_t_quantile
 from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.verdicts import acceptance_band
+from mcgen.variance_reduction.bases.gradients import Basis
+from mcgen.variance_reduction.controls.correction import cross_fitted
+from mcgen.variance_reduction.controls.surrogate import Controls, quadratic, surrogate
 
 # Whether few replicates look skewed is chance, as is whether what is left of an exact result is rounding alone.
 pytestmark = [

@@ -497,9 +497,11 @@ class TestWhatAStoreKnows:
     def test_what_a_pilot_chose(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = tmp_path / "run.sqlite"
         _levels(store=store)
-        slopes = mcgen.levels.slopes
+        slopes = mcgen.variance_reduction.levels.sum_of_levels.slopes
         # The function hides the module of its name.
-        monkeypatch.setattr(sys.modules["mcgen.multilevel"], "slopes", lambda *rows: slopes(*rows) + 1e-12)
+        monkeypatch.setattr(
+            sys.modules["mcgen.variance_reduction.levels.multilevel"], "slopes", lambda *rows: slopes(*rows) + 1e-12
+        )
         with pytest.raises(StoreError, match="a pilot that chose it gave something else"):
             _levels(store=store)
 

@@ -13,13 +13,13 @@ from conftest import SEED, Z_LIMIT, logistic, logistic_until
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec
 from mcgen.inference.efficiency import welch_satterthwaite
-from mcgen.levels import slopes, weights_of
-from mcgen.multilevel import allocation
 from mcgen.statistics import pixel_mean
 from mcgen.validation.problems.gaussians import energy
 from mcgen.validation.problems.lines import mixture, patterns
 from mcgen.validation.problems.quadrature import normal_rule
 from mcgen.validation.problems.samplers import Sampler, affine_moments, cosine_signals
+from mcgen.variance_reduction.levels.multilevel import allocation
+from mcgen.variance_reduction.levels.sum_of_levels import slopes, weights_of
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

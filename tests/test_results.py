@@ -11,10 +11,10 @@ from conftest import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
-from mcgen.bases import dct_basis
 from mcgen.inference.efficiency import log_variance, over_monte_carlo, welch_satterthwaite
 from mcgen.results.text import component_text, number_pair
 from mcgen.statistics import identity, pixel_mean, stack
+from mcgen.variance_reduction.bases.gradients import dct_basis
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

@@ -18,7 +18,6 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer
-from mcgen.bases import dct_basis
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import warned_of
 from mcgen.inference.intervals import Method, Sampled, check_interval_options, studentized_ends
@@ -28,6 +27,7 @@ from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_protocol
 from mcgen.validation.problems import PROBLEMS, Problem
+from mcgen.variance_reduction.bases.gradients import dct_basis
 
 # Noise that a batch takes, 2 MB in float64: it stays in the cache while the problem works on it.
 _BATCH_NUMBERS = 2**18

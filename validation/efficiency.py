@@ -31,15 +31,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mcgen
-from mcgen.controls import quadratic
 from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, GeneratorWarning
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
 from mcgen.inference.intervals import Interval, student_t_quantile
-from mcgen.levels import weights_of
-from mcgen.planning import FEWEST_FOR_PILOT
 from mcgen.results.estimate import Estimate
 from mcgen.validation.efficiency_cases import MOST_DIRECTIONS, Case
+from mcgen.variance_reduction.controls.surrogate import quadratic
+from mcgen.variance_reduction.levels.sum_of_levels import weights_of
+from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]

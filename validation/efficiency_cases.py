@@ -19,12 +19,12 @@ from mcgen import bases, statistics
 from mcgen.adapters import models
 from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.quality import Judge
-from mcgen.bases import Basis
 from mcgen.designs import Antithetic
-from mcgen.levels import pilot_rows
 from mcgen.replicates.loop import Task
 from mcgen.statistics import Stack
 from mcgen.validation.image_mixtures import MIXTURES, NAMES
+from mcgen.variance_reduction.bases.gradients import Basis
+from mcgen.variance_reduction.levels.sum_of_levels import pilot_rows
 
 PILOT_SEED = 1
 N_GRADIENTS, N_DEAR_GRADIENTS = 64, 16

@@ -14,7 +14,6 @@ from typing import Any, get_args
 import numpy as np
 
 from mcgen._lib.checks import checked_integer
-from mcgen.bases import dct_basis
 from mcgen.designs import (
     Antithetic,
     Design,
@@ -28,6 +27,7 @@ from mcgen.designs import (
 from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.statistics import Statistic, identity, pixel_mean
+from mcgen.variance_reduction.bases.gradients import dct_basis
 
 try:
     from hypothesis import strategies as st

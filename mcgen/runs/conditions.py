@@ -38,7 +38,7 @@ from mcgen.runs.outcome import (
     with_options,
 )
 from mcgen.statistics import Statistic
-from mcgen.variates import FittedControls
+from mcgen.variance_reduction.controls.control_variates import FittedControls
 
 
 def run_each(task: Task, options: RunOptions, weights: Floats | None, run_one: Callable[[Task], Estimate]) -> Estimate:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from mcgen._lib.fingerprints import Given
-from mcgen.controlled import ControlledRun
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.intervals import student_t_quantile
@@ -27,7 +26,8 @@ from mcgen.results.estimate import Estimate, estimate_to_plain
 from mcgen.runs.bookkeeping import begin
 from mcgen.runs.outcome import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
 from mcgen.runs.progress import Progress
-from mcgen.variates import Controls, FittedControls
+from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
+from mcgen.variance_reduction.controls.correction import ControlledRun
 
 
 def task_of(generator: Any, statistic: Any, seed: Seed, condition: Any, **parts: Any) -> Task:

@@ -13,7 +13,6 @@ import scipy
 
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
-from mcgen.controlled import Corrected
 from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.intervals import Method, Sampled, SimultaneousMethod
 from mcgen.inference.moments import Floats, Moments
@@ -25,7 +24,8 @@ from mcgen.replicates.source import Clock, Resources
 from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate, Provenance, estimate_of, resamples
 from mcgen.statistics import Statistic
-from mcgen.variates import Controls, FittedControls
+from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
+from mcgen.variance_reduction.controls.correction import Corrected
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ def cross_fitted(means: Floats, controls: Floats, folds: int = FOLDS) -> tuple[F
     Examples
     --------
     >>> import numpy as np
-    >>> from mcgen.controlled import cross_fitted
+    >>> from mcgen.variance_reduction.controls.correction import cross_fitted
     >>> x = np.random.default_rng(0).normal(size=(30, 2))
     >>> residuals, rank = cross_fitted(3 + x @ [[1.0], [2.0]], x)
     >>> bool(abs(residuals - 3).max() < 1e-12), rank

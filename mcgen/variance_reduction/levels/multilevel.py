@@ -5,7 +5,7 @@ For generators G_0, ..., G_L from coarse to fine, on the same noise [1]_,
 .. math:: E\, S(G_L) = E\, S(G_0) + \sum_{l=1}^{L} E\,[S(G_l) - S(G_{l-1})],
 
 so independent estimates of the terms add to an unbiased one of the fine generator's own expectation, however poor the
-coarse ones are; so too with coefficients before the coarser generators, see `mcgen.levels`. With V_l the variance of
+coarse ones are; so too with coefficients before the coarser generators, see `sum_of_levels`. With V_l the variance of
 the weighted replicate mean of level l, C_l its cost and n_l replicates, the sum has variance sum V_l / n_l at cost
 sum n_l C_l = B. Their product is least for
 
@@ -44,7 +44,6 @@ from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.inference.moments import Floats
-from mcgen.levels import Level, SumOfLevels, levels_of, pilot_rows, slopes, spent_on_designs, weights_of
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
@@ -54,6 +53,15 @@ from mcgen.runs.execution import task_of
 from mcgen.runs.outcome import RunOptions
 from mcgen.runs.stored import header_of, opened
 from mcgen.statistics import Statistic
+from mcgen.variance_reduction.levels.sum_of_levels import (
+    Level,
+    SumOfLevels,
+    levels_of,
+    pilot_rows,
+    slopes,
+    spent_on_designs,
+    weights_of,
+)
 
 # A variance and a slope of two generators.
 _FEWEST_IN_PILOT = 4
@@ -196,7 +204,7 @@ def allocation(
     Examples
     --------
     >>> import numpy as np
-    >>> from mcgen.multilevel import allocation
+    >>> from mcgen.variance_reduction.levels.multilevel import allocation
     >>> allocation(np.array([[4.0], [1.0]]), np.array([1.0, 4.0]), 1600.0)
     (800, 200)
     """

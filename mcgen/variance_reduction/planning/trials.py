@@ -25,17 +25,23 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import polygamma, psi
 
-from mcgen.bases import Basis, NoGradientError, active_subspace, dct_basis, regression_basis
-from mcgen.controls import quadratic
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats
-from mcgen.levels import OfSomeBlocks, pilot_rows, slopes
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.replicates.loop import Task
 from mcgen.statistics import Combined, Statistic
-from mcgen.variates import Controls
+from mcgen.variance_reduction.bases.gradients import (
+    Basis,
+    NoGradientError,
+    active_subspace,
+    dct_basis,
+    regression_basis,
+)
+from mcgen.variance_reduction.controls.control_variates import Controls
+from mcgen.variance_reduction.controls.surrogate import quadratic
+from mcgen.variance_reduction.levels.sum_of_levels import OfSomeBlocks, pilot_rows, slopes
 
 FEWEST_REPLICATES = 4
 """Below so many replicates a trial is not worth what it costs."""

@@ -21,8 +21,8 @@ from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, 
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.efficiency import welch_satterthwaite
 from mcgen.inference.moments import Floats
-from mcgen.trials import FOUND_ABOVE, Coarse, LogRatio, Pilot, log_variance_of
-from mcgen.variates import Controls
+from mcgen.variance_reduction.controls.control_variates import Controls
+from mcgen.variance_reduction.planning.trials import FOUND_ABOVE, Coarse, LogRatio, Pilot, log_variance_of
 
 LEAST_EFFICIENCY = 0.975
 """Of the better of pairs and Monte Carlo, that a choice leaves every component; with the pilot's cost it is 0.9."""

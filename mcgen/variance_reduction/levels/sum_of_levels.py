@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.names import name_of
-from mcgen.controlled import tallied
 from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.inference.moments import Floats, varies_by_rounding
@@ -41,6 +40,7 @@ from mcgen.runs.differences import Difference, Pair
 from mcgen.runs.execution import run_single
 from mcgen.runs.outcome import RunOptions, with_options
 from mcgen.statistics import Statistic
+from mcgen.variance_reduction.controls.correction import tallied
 
 
 @dataclass(frozen=True)

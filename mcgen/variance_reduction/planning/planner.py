@@ -3,8 +3,8 @@ r"""`plan`: a small pilot tells which way of spending the evaluations gives the 
 For each candidate and component the pilot gives (variance of the estimate) x (its cost):
 
 - Monte Carlo and antithetic pairs from the pilot's own pairs;
-- the designs of `mcgen.trials.designs_to_try` from a trial on the cheapest generator there is, since a design that
-  suits a coarse sampler suits the fine one;
+- the designs of `trials.designs_to_try` from a trial on the cheapest generator there is, since a design that suits a
+  coarse sampler suits the fine one;
 - control variates from the regression of the pilot's pairs on the squares and products of leading coordinates;
 - two levels from the slopes and correlations of pair means, fine on coarse: with :math:`\rho` the correlation and s the
   coarse one's cost, an allocation of least variance x cost has efficiency
@@ -40,7 +40,20 @@ import numpy as np
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
-from mcgen.candidates import (
+from mcgen.designs import Antithetic, Design
+from mcgen.generators import Generator
+from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.inference.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
+from mcgen.inference.moments import Floats
+from mcgen.noise.random import Seed
+from mcgen.replicates.loop import Task
+from mcgen.replicates.sizes import require_single, stream_of
+from mcgen.runs.execution import task_of
+from mcgen.runs.outcome import RunOptions, component_names
+from mcgen.statistics import Statistic
+from mcgen.variance_reduction.levels.multilevel import checked_levels
+from mcgen.variance_reduction.planning.plan import Plan
+from mcgen.variance_reduction.planning.predictions import (
     LEAST_EFFICIENCY,
     Candidate,
     Weighing,
@@ -51,20 +64,7 @@ from mcgen.candidates import (
     net_size,
     share_below,
 )
-from mcgen.designs import Antithetic, Design
-from mcgen.generators import Generator
-from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
-from mcgen.inference.moments import Floats
-from mcgen.multilevel import checked_levels
-from mcgen.noise.random import Seed
-from mcgen.plans import Plan
-from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import require_single, stream_of
-from mcgen.runs.execution import task_of
-from mcgen.runs.outcome import RunOptions, component_names
-from mcgen.statistics import Statistic
-from mcgen.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot
+from mcgen.variance_reduction.planning.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot
 
 FEWEST_FOR_PILOT = 1000
 """Below so many evaluations there is no pilot."""

@@ -14,16 +14,6 @@ import numpy as np
 
 from mcgen._lib.arrays import as_values
 from mcgen._lib.names import name_of
-from mcgen.controlled import (
-    REPLICATES_A_CONTROL,
-    Beside,
-    WithControls,
-    least_squares,
-    require_few,
-    tallied,
-    too_many,
-    varying,
-)
 from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.generators import Generator
@@ -41,6 +31,16 @@ from mcgen.replicates.sizes import (
     stream_of,
 )
 from mcgen.statistics import Statistic
+from mcgen.variance_reduction.controls.correction import (
+    REPLICATES_A_CONTROL,
+    Beside,
+    WithControls,
+    least_squares,
+    require_few,
+    tallied,
+    too_many,
+    varying,
+)
 
 
 class OfSpec(ABC):

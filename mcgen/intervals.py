@@ -1,0 +1,31 @@
+"""Intervals from replicate means: methods, options, and the values that they are made of."""
+
+from mcgen.inference.intervals import (
+    BOOTSTRAP_RESAMPLES,
+    FEWEST_FOR_BOOTSTRAP,
+    FEWEST_FOR_MAX_T,
+    FEWEST_FOR_MULTIPLIER,
+    Interval,
+    Method,
+    Sampled,
+    SequentialMethod,
+    SimultaneousMethod,
+    make_interval,
+    student_t_quantile,
+    studentized_ends,
+)
+
+__all__ = [
+    "BOOTSTRAP_RESAMPLES",
+    "FEWEST_FOR_BOOTSTRAP",
+    "FEWEST_FOR_MAX_T",
+    "FEWEST_FOR_MULTIPLIER",
+    "Interval",
+    "Method",
+    "Sampled",
+    "SequentialMethod",
+    "SimultaneousMethod",
+    "make_interval",
+    "student_t_quantile",
+    "studentized_ends",
+]

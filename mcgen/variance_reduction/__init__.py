@@ -1,0 +1,1 @@
+"""Fewer evaluations for the same interval: directions, control variates, levels, and the plan that chooses."""

@@ -1,0 +1,1 @@
+"""A pilot and the way of spending evaluations that it chooses."""
