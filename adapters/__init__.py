@@ -12,34 +12,34 @@ if __name__ != "mcgen.adapters":
     raise ImportError(f"this package was imported as {__name__!r}; import it as 'mcgen.adapters'")
 
 if TYPE_CHECKING:
-    from mcgen.adapters._torch import TorchGenerator, from_torch
-    from mcgen.adapters.captured import CapturedGenerator, capture
-    from mcgen.adapters.combinators import Chain, Partial, Start, Truncate
-    from mcgen.adapters.consistency import Consistency, Level
-    from mcgen.adapters.diffusion import DDIM, Diffusion, Guided, Heun, Schedule
-    from mcgen.adapters.editing import Edit, FlowEdit
-    from mcgen.adapters.flow import Flow, from_zuko
-    from mcgen.adapters.glow import Glow
+    from mcgen.adapters.capturing.captured import CapturedGenerator, capture
+    from mcgen.adapters.composed.combinators import Chain, Partial, Start, Truncate
+    from mcgen.adapters.composed.editing import Edit, FlowEdit
+    from mcgen.adapters.decoders.glow import Glow
+    from mcgen.adapters.decoders.vae import VAE
+    from mcgen.adapters.inverse.operators import GaussianBlur, Inpainting, MaskedFourier, Operator, SuperResolution
+    from mcgen.adapters.inverse.posterior import DDS, DPS, PosteriorSampler
     from mcgen.adapters.onnx import from_onnx, noise_inputs
-    from mcgen.adapters.operators import GaussianBlur, Inpainting, MaskedFourier, Operator, SuperResolution
-    from mcgen.adapters.pipelines import from_pipeline
-    from mcgen.adapters.posterior import DDS, DPS, PosteriorSampler
-    from mcgen.adapters.vae import VAE
+    from mcgen.adapters.samplers.consistency import Consistency, Level
+    from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Guided, Heun, Schedule
+    from mcgen.adapters.samplers.flow import Flow, from_zuko
+    from mcgen.adapters.samplers.pipelines import from_pipeline
+    from mcgen.adapters.tensors.torch_generator import TorchGenerator, from_torch
 
 _FAMILIES = {
-    "_torch": ("TorchGenerator", "from_torch"),
-    "captured": ("CapturedGenerator", "capture"),
-    "combinators": ("Chain", "Partial", "Start", "Truncate"),
-    "consistency": ("Consistency", "Level"),
-    "diffusion": ("DDIM", "Diffusion", "Guided", "Heun", "Schedule"),
-    "editing": ("Edit", "FlowEdit"),
-    "flow": ("Flow", "from_zuko"),
-    "glow": ("Glow",),
+    "tensors.torch_generator": ("TorchGenerator", "from_torch"),
+    "capturing.captured": ("CapturedGenerator", "capture"),
+    "composed.combinators": ("Chain", "Partial", "Start", "Truncate"),
+    "samplers.consistency": ("Consistency", "Level"),
+    "samplers.diffusion": ("DDIM", "Diffusion", "Guided", "Heun", "Schedule"),
+    "composed.editing": ("Edit", "FlowEdit"),
+    "samplers.flow": ("Flow", "from_zuko"),
+    "decoders.glow": ("Glow",),
     "onnx": ("from_onnx", "noise_inputs"),
-    "operators": ("GaussianBlur", "Inpainting", "MaskedFourier", "Operator", "SuperResolution"),
-    "pipelines": ("from_pipeline",),
-    "posterior": ("DDS", "DPS", "PosteriorSampler"),
-    "vae": ("VAE",),
+    "inverse.operators": ("GaussianBlur", "Inpainting", "MaskedFourier", "Operator", "SuperResolution"),
+    "samplers.pipelines": ("from_pipeline",),
+    "inverse.posterior": ("DDS", "DPS", "PosteriorSampler"),
+    "decoders.vae": ("VAE",),
 }
 _HOME = {name: family for family, names in _FAMILIES.items() for name in names}
 
@@ -85,7 +85,7 @@ def __getattr__(name: str) -> Any:
     family = _HOME.get(name, name)
     if family != "onnx":
         # First, since its error says what to install where torch is missing.
-        import_module("mcgen.adapters._torch")
+        import_module("mcgen.adapters.tensors.torch_generator")
     module = import_module(f"mcgen.adapters.{family}")
     return module if name == family else getattr(module, name)
 

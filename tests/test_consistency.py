@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo  # noqa: E402
 from mcgen.adapters import Schedule, capture  # noqa: E402
-from mcgen.adapters.consistency import Consistency, Level  # noqa: E402
+from mcgen.adapters.samplers.consistency import Consistency, Level  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Pairs under an affine map are equal but for rounding, which is warned of.

@@ -14,8 +14,8 @@ from half_precision import HalfNetwork  # noqa: E402
 
 import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo, Sobol  # noqa: E402
-from mcgen.adapters.editing import Edit, FlowEdit  # noqa: E402
-from mcgen.adapters.flow import Flow, from_zuko  # noqa: E402
+from mcgen.adapters.composed.editing import Edit, FlowEdit  # noqa: E402
+from mcgen.adapters.samplers.flow import Flow, from_zuko  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.

@@ -20,8 +20,8 @@ diffusers = pytest.importorskip("diffusers")
 import mcgen  # noqa: E402
 from mcgen import Antithetic  # noqa: E402
 from mcgen.adapters import capture  # noqa: E402
-from mcgen.adapters.captured import PIPELINE_ADVICE  # noqa: E402
-from mcgen.adapters.pipelines import from_pipeline  # noqa: E402
+from mcgen.adapters.capturing.captured import PIPELINE_ADVICE  # noqa: E402
+from mcgen.adapters.samplers.pipelines import from_pipeline  # noqa: E402
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),

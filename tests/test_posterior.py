@@ -14,14 +14,14 @@ torch = pytest.importorskip("torch")
 import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo  # noqa: E402
 from mcgen.adapters import DDIM, Heun, Schedule, models, posterior  # noqa: E402
-from mcgen.adapters.operators import (  # noqa: E402
+from mcgen.adapters.inverse.operators import (  # noqa: E402
     GaussianBlur,
     Inpainting,
     MaskedFourier,
     Operator,
     SuperResolution,
 )
-from mcgen.adapters.posterior import DDS, DPS, conjugate_gradients  # noqa: E402
+from mcgen.adapters.inverse.posterior import DDS, DPS, conjugate_gradients  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.

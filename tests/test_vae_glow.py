@@ -15,9 +15,9 @@ normflows = pytest.importorskip("normflows")
 import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo  # noqa: E402
 from mcgen.adapters import models  # noqa: E402
-from mcgen.adapters.glow import Glow  # noqa: E402
+from mcgen.adapters.decoders.glow import Glow  # noqa: E402
+from mcgen.adapters.decoders.vae import VAE  # noqa: E402
 from mcgen.adapters.models._decoders import multiscale_glow  # noqa: E402
-from mcgen.adapters.vae import VAE  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 pytestmark = [

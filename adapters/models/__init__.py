@@ -19,14 +19,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mcgen.adapters._torch import TorchGenerator
-from mcgen.adapters.consistency import Consistency
-from mcgen.adapters.diffusion import DDIM, Diffusion, Guided, Heun, Schedule
-from mcgen.adapters.flow import Flow
-from mcgen.adapters.glow import Glow
+from mcgen.adapters.decoders.glow import Glow
+from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
 from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet
-from mcgen.adapters.vae import VAE
+from mcgen.adapters.samplers.consistency import Consistency
+from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Guided, Heun, Schedule
+from mcgen.adapters.samplers.flow import Flow
+from mcgen.adapters.tensors.torch_generator import TorchGenerator
 
 __all__ = ["list", "load", "log"]
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from mcgen.adapters._torch import checked_class
+from mcgen.adapters.tensors.torch_generator import checked_class
 
 
 class _Embedding(nn.Module):

@@ -1,4 +1,4 @@
-r"""The samplers of `mcgen.adapters.diffusion` in numpy, for data whose posterior mean is known in closed form.
+r"""The samplers of `mcgen.adapters.samplers.diffusion` in numpy, for data whose posterior mean is known in closed form.
 
 With t and s the signal's shares :math:`\bar\alpha` before and after a step, DDIM's step is linear in the state and the
 predicted sample :math:`\hat x_0`,

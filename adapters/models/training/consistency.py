@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from mcgen.adapters import models
-from mcgen.adapters.diffusion import Heun, Schedule
 from mcgen.adapters.models.training.data import mnist
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.adapters.models.training.record import Settings, follow, optimize, sampler_of, ship
+from mcgen.adapters.samplers.diffusion import Heun, Schedule
 
 SETTINGS: Settings = {
     "seed": 0,

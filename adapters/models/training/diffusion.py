@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from mcgen.adapters import models
-from mcgen.adapters.diffusion import Schedule
 from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.data import Images
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.adapters.models.training.record import Settings, optimize, sampler_of, ship
+from mcgen.adapters.samplers.diffusion import Schedule
 
 _COMMON: Settings = {
     "seed": 0,

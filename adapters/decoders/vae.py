@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from mcgen.adapters._torch import TorchGenerator, owners_of
-from mcgen.adapters.operators import as_floats
+from mcgen.adapters.inverse.operators import as_floats
+from mcgen.adapters.tensors.torch_generator import TorchGenerator, owners_of
 from mcgen.noise import Shape
 
 Encoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -53,7 +53,7 @@ class VAE(TorchGenerator):
     Examples
     --------
     >>> import torch
-    >>> from mcgen.adapters.vae import VAE
+    >>> from mcgen.adapters.decoders.vae import VAE
     >>> decoder = torch.nn.Sequential(torch.nn.Linear(2, 9), torch.nn.Sigmoid()).eval()
     >>> VAE(decoder, (2,), name="tiny VAE")
     VAE(tiny VAE, noise=normal(2) float32)

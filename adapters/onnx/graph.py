@@ -50,6 +50,7 @@ def external_files(proto: Any, path: str) -> list[str]:
 
 
 def require_no_draws(proto: Any) -> None:
+    """Refuse a graph that draws its own noise."""
     functions = [node for function in proto.functions for node in function.node]
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     constants |= {n.output[0]: n.attribute[0].t for n in proto.graph.node if n.op_type == "Constant"}
@@ -87,10 +88,12 @@ def inner_nodes(graph: Any) -> Iterator[Any]:
 
 
 def label(node: Any) -> str:
+    """Return how messages call a node."""
     return f"{node.op_type} (node {node.name or node.output[0]!r})"
 
 
 def loaded(model: str | PathLike[str] | Any, *, weights: bool) -> Any:
+    """Return a model as a ModelProto, with or without weights that lie in other files."""
     onnx = imported("onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
         advice = {
@@ -102,6 +105,7 @@ def loaded(model: str | PathLike[str] | Any, *, weights: bool) -> Any:
 
 
 def require_known(argument: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that a graph does not have."""
     if isinstance(names, str):
         raise TypeError(f"{argument} must be a sequence of names, such as [{names!r}]; got the text {names!r}")
     if not set(names) <= set(known):
@@ -147,6 +151,7 @@ def sample_shape(given: Input, shape: Shape | None) -> Shape:
 
 
 def fits(shape: Shape, sides: Sequence[int | None]) -> bool:
+    """Tell whether a shape goes with the sides of an input, of which some are open."""
     return len(shape) == len(sides) and all(b in (None, a) for a, b in zip(shape, sides, strict=True))
 
 
@@ -165,6 +170,7 @@ def batch_size_of(inputs: Sequence[Input]) -> int | None:
 
 
 def imported(module: str) -> ModuleType:
+    """Return a module, or say which extra installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

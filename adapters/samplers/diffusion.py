@@ -49,8 +49,8 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
-from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, checked_clip, fresh_shares, start_of
-from mcgen.adapters._torch import TensorNoise, checked_output, owners_of
+from mcgen.adapters.samplers.paths import Decode, Modules, Network, PathGenerator, checked_clip, fresh_shares, start_of
+from mcgen.adapters.tensors.torch_generator import TensorNoise, checked_output, owners_of
 from mcgen.noise import Block, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.fingerprints import content_of_file
-from mcgen.adapters._onnx_graph import (
+from mcgen.adapters.onnx.graph import (
     NOTE,
     STEERED,
     Input,

@@ -30,8 +30,8 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 
-from mcgen.adapters._path import Decode, Modules, Network, PathGenerator, time_grid
-from mcgen.adapters._torch import TensorNoise, TorchGenerator
+from mcgen.adapters.samplers.paths import Decode, Modules, Network, PathGenerator, time_grid
+from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator
 from mcgen.noise import NoiseSpec
 
 Method = Literal["euler", "midpoint", "heun", "rk4"]

@@ -32,9 +32,9 @@ import numpy as np
 import torch
 
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.adapters._torch import checked_class
-from mcgen.adapters.captured import PIPELINE_ADVICE
-from mcgen.adapters.diffusion import DDIM, Guided, Heun, Prediction, Schedule
+from mcgen.adapters.capturing.captured import PIPELINE_ADVICE
+from mcgen.adapters.samplers.diffusion import DDIM, Guided, Heun, Prediction, Schedule
+from mcgen.adapters.tensors.torch_generator import checked_class
 
 Sampler = Literal["ddim", "heun"]
 Predict = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]

@@ -1,7 +1,7 @@
 r"""Editing by a flow model, without inversion: from a sample under one condition to a sample under another.
 
 FlowEdit, Algorithm 1 of [1]_, moves an edit x, first the source :math:`x_{\mathrm{src}}`, along the difference of two
-velocities at points with the same noise. In the time of `mcgen.adapters.flow`, 0 at the noise and 1 at the sample,
+velocities at points with the same noise. In the time of `Flow`, 0 at the noise and 1 at the sample,
 
 .. math::
 
@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 import torch
 
 from mcgen._lib.checks import checked_integer
-from mcgen.adapters._path import Decode, LoopGenerator, Modules, Network, time_grid
-from mcgen.adapters._torch import TensorNoise
-from mcgen.adapters.combinators import rows_of
+from mcgen.adapters.composed.combinators import rows_of
+from mcgen.adapters.samplers.paths import Decode, LoopGenerator, Modules, Network, time_grid
+from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.noise import Block, NoiseSpec
 
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mcgen.adapters._laws import Arguments, Kind, draws_nothing, kind_of
-from mcgen.adapters._random_state import state_of, state_on
-from mcgen.adapters._repeats import Repeats
+from mcgen.adapters.capturing.laws import Arguments, Kind, draws_nothing, kind_of
+from mcgen.adapters.capturing.random_state import state_of, state_on
+from mcgen.adapters.capturing.repeats import Repeats
 from mcgen.noise import Block, Shape
 
 PROBES = (2, 3)
@@ -163,6 +163,7 @@ class Record(Watch):  # type: ignore[no-untyped-call]
         self._drawing: set[torch.nn.Module] = set()
 
     def drawn(self, operation: str, out: Any, arguments: Arguments, same: int | None) -> Any:
+        """Note a draw, and the modules in which it is made."""
         main = main_output(out)
         known = isinstance(main, torch.Tensor)
         shape, dtype = (tuple(main.shape), main.dtype) if known else ((), torch.float32)

@@ -24,11 +24,11 @@ from torch.utils._pytree import tree_map_only
 
 from mcgen._lib.arrays import leading_length
 from mcgen._lib.names import name_of
-from mcgen.adapters._draws import PROBES, Draw, Forward, Record, Watch, main_output, matched, watching
-from mcgen.adapters._laws import Arguments, kind_of
-from mcgen.adapters._random_state import own_random_state, random_states
-from mcgen.adapters._torch import TensorNoise, TorchGenerator, modules_of
-from mcgen.adapters._trials import arranged, require_rows_apart, without_effect
+from mcgen.adapters.capturing.draws import PROBES, Draw, Forward, Record, Watch, main_output, matched, watching
+from mcgen.adapters.capturing.laws import Arguments, kind_of
+from mcgen.adapters.capturing.random_state import own_random_state, random_states
+from mcgen.adapters.capturing.trials import arranged, require_rows_apart, without_effect
+from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, modules_of
 from mcgen.noise import NoiseSpec
 
 Sampler = Callable[[int, Any], Any]

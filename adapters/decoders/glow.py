@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from mcgen._lib.checks import checked_real
-from mcgen.adapters._torch import TensorNoise, TorchGenerator, checked_class
+from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, checked_class
 from mcgen.noise import Block, NoiseSpec
 
 Moments = tuple[torch.Tensor, torch.Tensor]

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.adapters._torch import TensorNoise, TorchGenerator, checked_output, modules_of, owners_of
+from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, checked_output, modules_of, owners_of
 from mcgen.noise import Noise, NoiseSpec, Shape
 
 Network = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import as_numpy
-from mcgen.adapters._draws import Draw
-from mcgen.adapters._random_state import another_seed
+from mcgen.adapters.capturing.draws import Draw
+from mcgen.adapters.capturing.random_state import another_seed
 from mcgen.designs import MonteCarlo
 from mcgen.noise import Law
 
 if TYPE_CHECKING:
-    from mcgen.adapters.captured import CapturedGenerator
+    from mcgen.adapters.capturing.captured import CapturedGenerator
 
 Draws = tuple[Draw, ...]
 Rows = list[NDArray[np.float64]]

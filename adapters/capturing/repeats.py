@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mcgen.adapters._laws import Arguments, kind_of
+from mcgen.adapters.capturing.laws import Arguments, kind_of
 
 # Bytes of the states, and where they hold what: at::CPUGeneratorImplState and at::CUDAGeneratorImpl of torch.
 _CPU_BYTES, _CPU_LEFT, _CPU_ARRAY, _ARRAY_LENGTH = 5056, slice(8, 12), slice(24, 5016), 624

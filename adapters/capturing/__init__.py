@@ -1,0 +1,1 @@
+"""Any torch sampler, unmodified: its draws found, tried, and supplied by mcgen."""

@@ -1,0 +1,1 @@
+"""Generators made of generators, and edits of images."""

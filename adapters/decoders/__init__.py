@@ -1,0 +1,1 @@
+"""Models that decode noise in one pass: VAEs and Glow."""

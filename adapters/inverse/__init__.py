@@ -1,0 +1,1 @@
+"""Linear measurements, and samplers of what they leave open."""

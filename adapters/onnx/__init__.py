@@ -1,0 +1,5 @@
+"""ONNX graphs as generators; the one family that needs no torch."""
+
+from mcgen.adapters.onnx.generator import OnnxGenerator, from_onnx, noise_inputs
+
+__all__ = ["OnnxGenerator", "from_onnx", "noise_inputs"]
