@@ -27,8 +27,8 @@ from mcgen.results.estimate import Estimate
 from mcgen.runs.stored import EXPORTS, export, status
 
 # Named as a user's own generator is, so that the core knows no adapter.
-_DEMO = "mcgen.validation.demo:run_demo"
-_VALIDATE = "mcgen.validation.promises:validate"
+_DEMO = "mcgen.validation.pages.demo:run_demo"
+_VALIDATE = "mcgen.validation.studies.promises:validate"
 
 _DESIGNS: dict[str, Callable[[int], Design]] = {
     "k-antithetic": KAntithetic,

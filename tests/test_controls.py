@@ -17,7 +17,7 @@ from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec, Sobol, Subspace
 from mcgen.estimation import Difference, Pair
 from mcgen.inference.intervals import student_t_quantile
 from mcgen.statistics import identity, pixel_mean
-from mcgen.validation.verdicts import acceptance_band
+from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.bases.gradients import Basis
 from mcgen.variance_reduction.controls.correction import cross_fitted
 from mcgen.variance_reduction.controls.surrogate import Controls, quadratic, surrogate

@@ -40,8 +40,8 @@ def pages() -> list[Path]:
 TORCH_ITSELF = tuple(
     f"validation.{name}"
     for name in (
-        *("demo", "benchmarks", "models", "model_page", "image_mixtures"),
-        *("efficiency", "efficiency_cases", "efficiency_page", "efficiency_rivals"),
+        *("pages.demo", "measurements.speed", "measurements.models", "pages.models", "measurements.image_mixtures"),
+        *("measurements.widths", "measurements.cases", "pages.efficiency", "measurements.rivals"),
     )
 )
 
@@ -52,7 +52,7 @@ def test_docstring_examples(name: str) -> None:
         pytest.importorskip("torch")
     if NEEDS_TORCH & set(example_lines(name)):
         pytest.importorskip("torch")
-    if name == "mcgen.adapters.onnx":
+    if name.startswith("mcgen.adapters.onnx"):
         pytest.importorskip("onnxruntime")
     result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert result.failed == 0

@@ -10,7 +10,8 @@ from conftest import SEED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcgen.validation.efficiency_studies import (
+from mcgen.validation.problems import PROBLEMS
+from mcgen.validation.studies.efficiency_formulas import (
     Wave,
     efficiency_coverage,
     net_variance,
@@ -19,8 +20,7 @@ from mcgen.validation.efficiency_studies import (
     variance_factor,
     within_intervals,
 )
-from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.verdicts import share
+from mcgen.validation.studies.verdicts import share
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

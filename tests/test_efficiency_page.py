@@ -19,9 +19,11 @@ import torch
 
 import mcgen
 from mcgen.adapters import Schedule
-from mcgen.validation import efficiency_page
 from mcgen.validation.__main__ import main
-from mcgen.validation.efficiency import (
+from mcgen.validation.measurements.cases import CASES, Case, plane_statistic
+from mcgen.validation.measurements.image_mixtures import MIXTURES, NAMES, ExactDenoiser, ImageMixture
+from mcgen.validation.measurements.rivals import ON, RIVALS
+from mcgen.validation.measurements.widths import (
     CANDIDATES,
     PAIRS,
     PLAIN,
@@ -35,10 +37,8 @@ from mcgen.validation.efficiency import (
     two_levels,
     with_geometric_mean,
 )
-from mcgen.validation.efficiency_cases import CASES, Case, plane_statistic
-from mcgen.validation.efficiency_page import AGAINST, TABLES, stored, with_interval, write_page, write_tables
-from mcgen.validation.efficiency_rivals import ON, RIVALS
-from mcgen.validation.image_mixtures import MIXTURES, NAMES, ExactDenoiser, ImageMixture
+from mcgen.validation.pages import efficiency as efficiency_page
+from mcgen.validation.pages.efficiency import AGAINST, TABLES, stored, with_interval, write_page, write_tables
 
 PAGE = Path(__file__).parents[1] / "docs" / "validation" / "efficiency.md"
 SMALL = ImageMixture(4, 0.8, (0.5, 1.5))

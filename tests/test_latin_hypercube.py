@@ -14,8 +14,8 @@ import mcgen
 from mcgen import Block, LatinHypercube, NoiseSpec
 from mcgen.designs.latin_hypercube import MAX_POINTS, permutations
 from mcgen.noise.numbers import number_in_stratum
-from mcgen.validation.coverage import simulate
 from mcgen.validation.problems import PROBLEMS
+from mcgen.validation.studies.coverage import simulate
 
 
 def points(n: int, d: int, replicates: int | range, dtype: str = "float64") -> np.ndarray:

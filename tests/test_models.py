@@ -16,8 +16,7 @@ import mcgen  # noqa: E402
 from mcgen.adapters import models  # noqa: E402
 from mcgen.adapters.models.training.__main__ import RECIPES  # noqa: E402
 from mcgen.adapters.models.training.quality import frechet_distance  # noqa: E402
-from mcgen.validation.model_page import TABLES, write_tables  # noqa: E402
-from mcgen.validation.models import (  # noqa: E402
+from mcgen.validation.measurements.models import (  # noqa: E402
     Remembering,
     correlations,
     distances,
@@ -25,6 +24,7 @@ from mcgen.validation.models import (  # noqa: E402
     pearson,
     with_start_negated_only,
 )
+from mcgen.validation.pages.models import TABLES, write_tables  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings("ignore:the replicate means"), pytest.mark.usefixtures("one_torch_thread")]
 

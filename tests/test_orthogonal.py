@@ -12,8 +12,8 @@ from scipy.special import ndtri
 
 import mcgen
 from mcgen import Antithetic, Block, NoiseSpec, OrthogonalAntithetic
-from mcgen.validation.coverage import simulate
 from mcgen.validation.problems import PROBLEMS
+from mcgen.validation.studies.coverage import simulate
 
 # Dimensions and points: Householder's way, the Gram matrix's, and that in pieces.
 SMALL, LARGE, PIECES = (6, 6), (40, 16), (5001, 24)

@@ -15,7 +15,7 @@ from mcgen import Antithetic, MonteCarlo, OrthogonalAntithetic, Subspace
 from mcgen.estimation import Difference, Pair
 from mcgen.noise import NoiseSpec
 from mcgen.statistics import Combined, pixel_mean, stack
-from mcgen.validation.verdicts import acceptance_band
+from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT, choose
 from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size, share_below
 from mcgen.variance_reduction.planning.trials import FOUND, Coarse, LogRatio, log_variance_of

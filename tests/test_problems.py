@@ -17,7 +17,6 @@ from mcgen import Antithetic, MonteCarlo, Sobol
 from mcgen.noise import BlockNoise
 from mcgen.statistics import contrast
 from mcgen.validation.conformance import check_generator
-from mcgen.validation.coverage import simulate
 from mcgen.validation.problems import (
     PROBLEMS,
     Problem,
@@ -34,6 +33,7 @@ from mcgen.validation.problems._simulated import fingerprint, with_truth
 from mcgen.validation.problems.basic import keister_truth
 from mcgen.validation.problems.quadrature import density, normal_rule
 from mcgen.validation.problems.samplers import Sampler, cosine_signals, steps_of
+from mcgen.validation.studies.coverage import simulate
 
 SIMULATED = [problem.name for problem in PROBLEMS.values() if problem.truth_error > 0]
 # Of these a pair is the mean itself.

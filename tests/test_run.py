@@ -17,7 +17,7 @@ from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.statistics import identity, pixel_mean
-from mcgen.validation.benchmarks import GROWTH
+from mcgen.validation.measurements.speed import GROWTH
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import SEED
 
-from mcgen.validation import soak
+from mcgen.validation.measurements import soak
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
 

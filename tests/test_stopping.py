@@ -24,8 +24,8 @@ from mcgen.inference.stopping import (
     TwoStage,
     checked_tolerance,
 )
-from mcgen.validation import stopping_studies
 from mcgen.validation.__main__ import main
+from mcgen.validation.studies import stopping as stopping_studies
 
 ROUNDING = 2.0**-52
 Draw = Callable[[int], np.ndarray]

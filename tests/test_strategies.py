@@ -26,7 +26,7 @@ from mcgen import (
 )
 from mcgen.noise import BlockNoise, as_rows
 from mcgen.validation.conformance import check_generator, check_statistic
-from mcgen.validation.strategies import designs, generators, noise_specs, statistics
+from mcgen.validation.conformance.strategies import designs, generators, noise_specs, statistics
 
 
 def arrays(noise: mcgen.noise.Noise) -> list[np.ndarray]:
@@ -51,7 +51,7 @@ def test_replicates_of_any_noise_are_pure_functions(pair, first: int, seed: int)
 @given(generators())
 def test_generators_keep_their_laws(generator) -> None:
     check_generator(generator, n=4, seed=SEED, tolerance=0).require()
-    assert generator == eval(repr(generator), vars(mcgen.validation.strategies) | {"NoiseSpec": NoiseSpec})
+    assert generator == eval(repr(generator), vars(mcgen.validation.conformance.strategies) | {"NoiseSpec": NoiseSpec})
 
 
 @settings(max_examples=25)
@@ -124,7 +124,7 @@ def test_generators_take_a_shape() -> None:
 def test_without_hypothesis_the_extra_is_named() -> None:
     code = (
         "import sys; sys.modules['hypothesis'] = None; import mcgen.validation.conformance\n"
-        "try: import mcgen.validation.strategies\n"
+        "try: import mcgen.validation.conformance.strategies\n"
         "except ImportError as error: assert 'mcgen-stats[validation]' in str(error)\n"
         "else: raise AssertionError"
     )

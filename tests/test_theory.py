@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mcgen.validation.problems.samplers import Mixture
-from mcgen.validation.theory import (
+from mcgen.validation.studies.antithetic_theory import (
     ACTIVATIONS,
     ROUNDING,
     Layer,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mcgen.validation.__main__ import main
-from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
+from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table, require_marks
 
 
 def test_parts_are_written_between_their_marks(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def coverages(names: list[str]) -> pd.DataFrame:
 def test_coverages_of_the_efficiency_are_written_where_all_were_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mcgen.validation import efficiency_studies
+    from mcgen.validation.studies import efficiency_formulas as efficiency_studies
 
     monkeypatch.setattr(efficiency_studies, "efficiency_coverage_table", coverages)
     written_pages(tmp_path)
@@ -132,7 +132,8 @@ def test_coverages_of_the_efficiency_are_written_where_all_were_measured(
 
 
 def test_only_chooses_in_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from mcgen.validation import benchmarks, problems
+    from mcgen.validation import problems
+    from mcgen.validation.measurements import speed as benchmarks
 
     made = []
     monkeypatch.setattr(benchmarks, "TABLES", {name: lambda: pd.DataFrame([{"s": 1.0}]) for name in ("Loop", "Draw")})

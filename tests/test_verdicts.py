@@ -16,8 +16,8 @@ from scipy.stats import binom
 import mcgen
 from mcgen.cli import main
 from mcgen.inference.intervals import Interval
-from mcgen.validation import promises, verdicts
-from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Verdict, acceptance_band, control
+from mcgen.validation.studies import promises, verdicts
+from mcgen.validation.studies.verdicts import FALSE_ALARM, Z_LIMIT, Verdict, acceptance_band, control
 
 PAGE = "before\n<!-- made by -->\n<!-- end -->\n<!-- promises -->\nold\n<!-- end -->\nafter\n"
 

@@ -17,9 +17,9 @@ if __name__ != "mcgen.validation":
 
 if TYPE_CHECKING:
     from mcgen.validation.conformance import check_design, check_generator, check_statistic, parametrize_with_checks
-    from mcgen.validation.coverage import coverage_study
     from mcgen.validation.problems import PROBLEMS, Problem
-    from mcgen.validation.promises import validate
+    from mcgen.validation.studies.coverage import coverage_study
+    from mcgen.validation.studies.promises import validate
 
 __all__ = [
     "PROBLEMS",
@@ -35,8 +35,8 @@ __all__ = [
 _MODULES = {
     "PROBLEMS": "problems",
     "Problem": "problems",
-    "coverage_study": "coverage",
-    "validate": "promises",
+    "coverage_study": "studies.coverage",
+    "validate": "studies.promises",
 }
 
 

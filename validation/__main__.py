@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 
 import mcgen
-from mcgen.validation.pages import chosen
+from mcgen.validation.writing.markdown import chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,13 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from mcgen.validation.model_page import write_page
+    from mcgen.validation.pages.models import write_page
 
     write_page(options.folder, options.only)
 
 
 def _coverage(options: argparse.Namespace) -> None:
-    from mcgen.validation.coverage_map import write_map
+    from mcgen.validation.pages.coverage import write_map
 
     if options.workers < 1:
         raise ValueError(f"--workers must be at least 1; got {options.workers}")
@@ -49,25 +49,25 @@ def _coverage(options: argparse.Namespace) -> None:
 
 
 def _efficiency(options: argparse.Namespace) -> None:
-    from mcgen.validation.efficiency_page import write_page
+    from mcgen.validation.pages.efficiency import write_page
 
     write_page(options.folder, options.only)
 
 
 def _efficiency_coverage(options: argparse.Namespace) -> None:
-    from mcgen.validation.efficiency_studies import write_efficiency_coverage
+    from mcgen.validation.studies.efficiency_formulas import write_efficiency_coverage
 
     write_efficiency_coverage(options.folder, options.only)
 
 
 def _stopping(options: argparse.Namespace) -> None:
-    from mcgen.validation.stopping_studies import write_page
+    from mcgen.validation.studies.stopping import write_page
 
     write_page(options.folder, options.only)
 
 
 def _soak(options: argparse.Namespace) -> None:
-    from mcgen.validation.soak import write_page
+    from mcgen.validation.measurements.soak import write_page
 
     write_page(options.folder)
 
@@ -82,7 +82,7 @@ def _truths(options: argparse.Namespace) -> None:
 
 
 def _benchmarks(options: argparse.Namespace) -> None:
-    from mcgen.validation.benchmarks import TABLES
+    from mcgen.validation.measurements.speed import TABLES
 
     for title in chosen(TABLES, options.only, "benchmark"):
         print(f"\n{title}\n{TABLES[title]().to_string(index=False, float_format='%.3g')}", flush=True)

@@ -72,10 +72,20 @@ from mcgen.inference.intervals import Interval, Method, Sampled, make_interval, 
 from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import Seed
-from mcgen.validation.coverage import sampled_of, simulate
-from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS, Problem
-from mcgen.validation.verdicts import FALSE_ALARM, Z_LIMIT, Study, Verdict, at_most, control, holding, mean, share
+from mcgen.validation.studies.coverage import sampled_of, simulate
+from mcgen.validation.studies.verdicts import (
+    FALSE_ALARM,
+    Z_LIMIT,
+    Study,
+    Verdict,
+    at_most,
+    control,
+    holding,
+    mean,
+    share,
+)
+from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table, require_marks
 
 _NORMAL = NoiseSpec.normal((1,), "float64")
 _ROUNDING = 2.0**-52

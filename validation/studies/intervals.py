@@ -25,7 +25,9 @@ from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import stream_of
 from mcgen.statistics import Statistic, identity
-from mcgen.validation.coverage import (
+from mcgen.validation.problems import PROBLEMS
+from mcgen.validation.problems.gaussians import normal_sampler
+from mcgen.validation.studies.coverage import (
     Coverage,
     coverage_study,
     fitted_designs,
@@ -33,9 +35,7 @@ from mcgen.validation.coverage import (
     sampled_of,
     simulate,
 )
-from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.problems.gaussians import normal_sampler
-from mcgen.validation.verdicts import FALSE_ALARM, Study, Verdict, at_most, control, inside, share
+from mcgen.validation.studies.verdicts import FALSE_ALARM, Study, Verdict, at_most, control, inside, share
 
 REPETITIONS = 12_000
 # Whose replicate means are close to normal; exact truths first.

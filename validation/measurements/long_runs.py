@@ -27,7 +27,7 @@ from mcgen.replicates.executors.worker import Reply
 from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece
 from mcgen.replicates.tally import LEAF, Leaf
-from mcgen.validation.soak import components
+from mcgen.validation.measurements.soak import components
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def store_table(n_replicates: int = 10_000) -> pd.DataFrame:
 _BARE = """
 import time
 import numpy as np
-from mcgen.validation.long_run_benchmarks import Computes
+from mcgen.validation.measurements.long_runs import Computes
 noise, generator = np.ones((64, 256), np.float32), Computes()
 generator(noise)
 print(flush=True)

@@ -34,7 +34,8 @@ try:
     from hypothesis.strategies import SearchStrategy
 except ImportError as error:
     raise ImportError(
-        "mcgen.validation.strategies needs hypothesis; install it with pip install 'mcgen-stats[validation]'"
+        "the strategies of mcgen.validation need hypothesis, which is not installed; install the extra: pip install "
+        "'mcgen-stats[validation]'"
     ) from error
 
 _NAMES = ("start", "steps", "levels", "mask", "hidden", "last")
@@ -95,7 +96,7 @@ def noise_specs(
     --------
     >>> from hypothesis import given
     >>> import mcgen
-    >>> from mcgen.validation.strategies import designs, noise_specs
+    >>> from mcgen.validation.conformance.strategies import designs, noise_specs
     >>> @given(design=designs(), spec=noise_specs(max_blocks=1))
     ... def test_first_replicate(design: mcgen.Design, spec: mcgen.NoiseSpec) -> None:
     ...     assert (design.draw(spec, 1, seed=0)[0] == design.draw(spec, 3, seed=0)[0]).all()

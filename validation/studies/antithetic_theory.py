@@ -33,7 +33,7 @@ from scipy.special import expit
 
 from mcgen.inference.moments import Floats
 from mcgen.validation.problems.samplers import Mixture
-from mcgen.validation.verdicts import Study, Verdict, at_most, control, inside
+from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, inside
 
 ROUNDING = 1e-9
 _GRID = np.linspace(-40.0, 40.0, 8001)

@@ -10,7 +10,7 @@ import mcgen
 from mcgen import statistics
 from mcgen.adapters import models
 from mcgen.results.report import Report
-from mcgen.validation.pictures import pairs_figure
+from mcgen.validation.writing.pictures import pairs_figure
 
 STATISTIC = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)
 DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8), mcgen.Sobol(64))

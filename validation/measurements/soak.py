@@ -27,7 +27,7 @@ import numpy as np
 
 import mcgen
 from mcgen.replicates.stores.store import Store
-from mcgen.validation.pages import fill_page, made_by, markdown_table, require_marks
+from mcgen.validation.writing.markdown import fill_page, made_by, markdown_table, require_marks
 
 _GROUP = 32
 
@@ -115,7 +115,7 @@ class Report:
 
 _CHILD = """
 import sys
-from mcgen.validation import soak
+from mcgen.validation.measurements import soak
 folder, n, seconds = sys.argv[1:]
 soak.run(folder, int(n), float(seconds)).save(folder + "/done.json")
 """
@@ -301,7 +301,7 @@ _WITH_POOL = """
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from mcgen.validation import soak
+from mcgen.validation.measurements import soak
 if __name__ == "__main__":
     folder, n, seconds = sys.argv[1:]
     with ProcessPoolExecutor(2, get_context("fork")) as pool:

@@ -20,9 +20,9 @@ from mcgen.designs import Antithetic, Design
 from mcgen.inference.intervals import FixedMethod, Method
 from mcgen.results.figures import new_figure
 from mcgen.results.text import METHOD_NAMES
-from mcgen.validation.coverage import Coverage, simulate, studied
-from mcgen.validation.pages import chosen, fill_page, made_by, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS, RUNS, most_replicates, table
+from mcgen.validation.studies.coverage import Coverage, simulate, studied
+from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 
 from mcgen.inference.intervals import Interval
-from mcgen.validation.efficiency import (
+from mcgen.validation.measurements.cases import CASES
+from mcgen.validation.measurements.image_mixtures import (
+    MEANS_SEED,
+    MIXTURES,
+    N_TRAINING_STEPS,
+    NAMES,
+    PIXEL_SD,
+    STEPS,
+    WEIGHTS,
+)
+from mcgen.validation.measurements.rivals import COVERED, N_REPETITIONS, N_TRUTH, ON, RIVALS, repeated, truth
+from mcgen.validation.measurements.widths import (
     AUTO,
     BUDGETS,
     CANDIDATES,
@@ -26,11 +37,8 @@ from mcgen.validation.efficiency import (
     relative_efficiency,
     settings,
 )
-from mcgen.validation.efficiency_cases import CASES
-from mcgen.validation.efficiency_rivals import COVERED, N_REPETITIONS, N_TRUTH, ON, RIVALS, repeated, truth
-from mcgen.validation.image_mixtures import MEANS_SEED, MIXTURES, N_TRAINING_STEPS, NAMES, PIXEL_SD, STEPS, WEIGHTS
-from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
-from mcgen.validation.verdicts import acceptance_band
+from mcgen.validation.studies.verdicts import acceptance_band
+from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table, require_marks
 
 Numbers = dict[str, dict[str, Record]]
 

@@ -21,7 +21,7 @@ import pandas as pd
 import mcgen
 from mcgen.designs import Design
 from mcgen.statistics import pixel_mean
-from mcgen.validation.long_run_benchmarks import content_table, coordinator_table, processes_table, store_table
+from mcgen.validation.measurements.long_runs import content_table, coordinator_table, processes_table, store_table
 
 Job = Callable[[], object]
 

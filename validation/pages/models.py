@@ -1,4 +1,4 @@
-"""The tables of ``docs/models.md``, each between its marks in the page: `mcgen.validation.models` has the numbers."""
+"""The tables of ``docs/models.md``, each between its marks in the page: `measurements.models` has the numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mcgen.adapters import models
-from mcgen.validation.models import DESIGNS, FOUR, METHODS, OTHERS, PLANE, PROBLEMS, SHOWN, Numbers, measure
-from mcgen.validation.pages import chosen, fill_page, markdown_table, require_marks
+from mcgen.validation.measurements.models import (
+    DESIGNS,
+    FOUR,
+    METHODS,
+    OTHERS,
+    PLANE,
+    PROBLEMS,
+    SHOWN,
+    Numbers,
+    measure,
+)
+from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table, require_marks
 
 
 def write_page(folder: Path, only: str = "") -> None:

@@ -34,7 +34,7 @@ from mcgen.inference.efficiency import LogEstimate, log_variance, welch_satterth
 from mcgen.noise import Noise, NoiseSpec, as_rows
 from mcgen.replicates.sizes import stream_of
 from mcgen.validation.conformance import check_generator
-from mcgen.validation.pictures import N_COLUMNS, pairs_figure, plane_figure, samples_figure
+from mcgen.validation.writing.pictures import N_COLUMNS, pairs_figure, plane_figure, samples_figure
 
 Floats = NDArray[np.float64]
 Numbers = dict[str, Any]

@@ -2,7 +2,7 @@
 
 A study simulates many runs of one problem and counts how many of their intervals hold the truth. Runs are consecutive
 ranges of replicates, which are independent, so that a study is one long run cut into pieces: thousands of intervals are
-made in one pass, a run a component. `mcgen.validation.verdicts.acceptance_band` is the rule that a share is judged by.
+made in one pass, a run a component. `verdicts.acceptance_band` is the rule that a share is judged by.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def coverage_study(
     Examples
     --------
     >>> from mcgen import Antithetic
-    >>> from mcgen.validation.coverage import coverage_study
+    >>> from mcgen.validation.studies.coverage import coverage_study
     >>> from mcgen.validation.problems import PROBLEMS
     >>> options = dict(n_replicates=5, repetitions=2000, seed=0)
     >>> study = coverage_study(PROBLEMS["normal-pairs"], Antithetic(), "student-t", **options)

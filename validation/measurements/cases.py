@@ -22,7 +22,7 @@ from mcgen.adapters.models.training.quality import Judge
 from mcgen.designs import Antithetic
 from mcgen.replicates.loop import Task
 from mcgen.statistics import Stack
-from mcgen.validation.image_mixtures import MIXTURES, NAMES
+from mcgen.validation.measurements.image_mixtures import MIXTURES, NAMES
 from mcgen.variance_reduction.bases.gradients import Basis
 from mcgen.variance_reduction.levels.sum_of_levels import pilot_rows
 

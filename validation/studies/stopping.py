@@ -23,10 +23,10 @@ from mcgen.inference.intervals import student_t_quantile
 from mcgen.inference.moments import Floats, Moments, ReplicateMeans
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 from mcgen.inference.stopping import PLANNED, Anytime, Rule, Tolerance, TwoStage
-from mcgen.validation.coverage import simulate
-from mcgen.validation.pages import chosen, fill_page, made_by, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.verdicts import Study, Verdict, at_most, control, inside, share
+from mcgen.validation.studies.coverage import simulate
+from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, inside, share
+from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
 _Z = float(ndtri(0.975))
 _ROUNDING = 2.0**-52

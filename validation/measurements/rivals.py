@@ -19,8 +19,8 @@ import mcgen
 from mcgen._lib.arrays import as_numpy
 from mcgen.errors import CoverageWarning
 from mcgen.results.estimate import Estimate
-from mcgen.validation.efficiency import AUTO, LEVEL, active, auto
-from mcgen.validation.efficiency_cases import CASES, Case
+from mcgen.validation.measurements.cases import CASES, Case
+from mcgen.validation.measurements.widths import AUTO, LEVEL, active, auto
 
 Floats = NDArray[np.float64]
 Found = tuple[Floats, Floats, int]

@@ -25,12 +25,12 @@ from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.validation import efficiency_studies, interval_studies, stopping_studies, theory
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic
-from mcgen.validation.coverage import Replicates, fitted_designs, simulate
-from mcgen.validation.pages import chosen, fill_page, made_by, markdown_table, require_marks
 from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.verdicts import Study, Verdict, at_most, control, mean
+from mcgen.validation.studies import antithetic_theory, efficiency_formulas, intervals, stopping
+from mcgen.validation.studies.coverage import Replicates, fitted_designs, simulate
+from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, mean
+from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
 # Of a large design fewer, but so many that their mean is nearly normal.
 _POINTS, _FEWEST_REPLICATES = 40_000, 4_000
@@ -152,10 +152,10 @@ STUDIES: dict[str, Study] = {
     "laws of designs, statistics and generators": laws,
     "the same bits": same_bits,
     "unbiased": unbiased,
-    **interval_studies.STUDIES,
-    **stopping_studies.STUDIES,
-    **efficiency_studies.STUDIES,
-    **theory.STUDIES,
+    **intervals.STUDIES,
+    **stopping.STUDIES,
+    **efficiency_formulas.STUDIES,
+    **antithetic_theory.STUDIES,
 }
 
 

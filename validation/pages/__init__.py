@@ -1,0 +1,1 @@
+"""Makers of pages: the map of coverage, the pages of efficiencies and of the models, the demo."""

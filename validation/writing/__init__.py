@@ -1,0 +1,1 @@
+"""How pages are written: tables between marks, pictures of samples."""
