@@ -18,7 +18,8 @@ from torch.nn import functional  # noqa: E402
 
 import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo, Sobol  # noqa: E402
-from mcgen.adapters import _repeats, capture  # noqa: E402
+from mcgen.adapters import capture  # noqa: E402
+from mcgen.adapters.capturing import repeats as _repeats  # noqa: E402
 from mcgen.adapters.capturing.laws import KINDS, draws_nothing  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

@@ -12,6 +12,7 @@ from conftest import SEED, logistic
 
 import mcgen
 from mcgen import statistics as s
+from mcgen._lib.names import name_of
 from mcgen.validation.conformance import check_statistic
 
 REFERENCE = np.full((1, 8, 8), 0.3)
@@ -23,7 +24,7 @@ def failures(statistic: object, **options: object) -> list[str]:
     return [check.law for check in check_statistic(statistic, seed=SEED, **options).failures]
 
 
-@pytest.mark.parametrize("statistic", STATISTICS, ids=mcgen.generators.name_of)
+@pytest.mark.parametrize("statistic", STATISTICS, ids=name_of)
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_statistics_of_the_package_pass(statistic: object, library: str) -> None:
     samples = None

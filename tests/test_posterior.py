@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 
 import mcgen  # noqa: E402
 from mcgen import Antithetic, MonteCarlo  # noqa: E402
-from mcgen.adapters import DDIM, Heun, Schedule, models, posterior  # noqa: E402
+from mcgen.adapters import DDIM, Heun, Schedule, models  # noqa: E402
+from mcgen.adapters.inverse import posterior  # noqa: E402
 from mcgen.adapters.inverse.operators import (  # noqa: E402
     GaussianBlur,
     Inpainting,
