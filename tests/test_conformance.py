@@ -525,7 +525,7 @@ def test_the_package_names_its_checks_when_they_are_asked_for() -> None:
         "import sys, mcgen.validation as v; assert not {'pytest', 'mcgen.validation.conformance'} & set(sys.modules)\n"
         "assert v.check_generator is v.conformance.check_generator\n"
         "assert 'pytest' not in sys.modules and dir(v) == v.__all__\n"
-        "assert v.coverage_study is v.coverage.coverage_study and v.validate is v.promises.validate\n"
+        "assert v.coverage_study is v.studies.coverage.coverage_study and v.validate is v.studies.promises.validate\n"
         "assert isinstance(v.PROBLEMS['square'], v.Problem)\n"
         "assert all(getattr(v, name).__doc__ for name in v.__all__)\n"
         "try: v.check_nothing\n"

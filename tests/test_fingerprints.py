@@ -554,7 +554,7 @@ class TestOrigins:
     def test_of_known_modules(self) -> None:
         assert origin_of("numpy.linalg") == f"numpy {np.__version__}"
         assert origin_of("json") == origin_of("builtins") == "python"
-        assert origin_of("mcgen.statistics.images") == origin_of("mcgen.adapters.capture") == "mcgen"
+        assert origin_of("mcgen.statistics") == origin_of("mcgen.adapters.capture") == "mcgen"
         assert origin_of("_pytest.fixtures") == f"pytest {pytest.__version__}"
         assert origin_of("own_code") is origin_of("__main__") is origin_of("no_such_module") is origin_of(None) is None
 

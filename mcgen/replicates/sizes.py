@@ -96,7 +96,7 @@ def checked_callable(statistic: Any) -> Statistic:
     if not callable(statistic):
         raise TypeError(
             f"statistic must be a callable from n samples to n values; got {statistic!r}. For several use "
-            "mcgen.statistics.images.stack(...)"
+            "mcgen.statistics.stack(...)"
         )
     found: Statistic = statistic
     return found

@@ -30,7 +30,7 @@ def origin_of(module: str | None) -> str | None:
     Examples
     --------
     >>> from mcgen._lib.fingerprints.origins import origin_of
-    >>> origin_of("mcgen.statistics.images"), origin_of("json.decoder"), origin_of("__main__")
+    >>> origin_of("mcgen.statistics"), origin_of("json.decoder"), origin_of("__main__")
     ('mcgen', 'python', None)
     """
     top = (module or "__main__").partition(".")[0]
