@@ -164,10 +164,6 @@ class Factory:
         """The noise that one sample needs: what was given, or what the loaded generator says."""
         return self._loaded().noise if self._noise is None else self._noise
 
-    def expect(self, code: dict[str, str]) -> None:
-        """Take note of the code of the generator in the process that this factory comes from."""
-        self._model.expect(code, self.name)
-
     def __mcgen_content__(self, load: bool) -> Any:
         # Where the noise was given, nothing need be loaded.
         if self._noise is not None or not load or FINGERPRINT in self._content.parts:
@@ -199,7 +195,7 @@ class Factory:
 def _factory(call: bytes, noise: NoiseSpec | None, name: str, content: Content, code: dict[str, str]) -> Factory:
     """Return a factory that comes from another process, in which its generator has some code."""
     made = Factory(call, noise, name, content)
-    made.expect(code)
+    made._model.expect(code, name)
     return made
 
 

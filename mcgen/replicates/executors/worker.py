@@ -220,10 +220,10 @@ class Sent:
     def require_same(self) -> None:
         """Refuse a generator or a statistic that is another one here: of a module that has changed, or another file."""
         for name, here in _parts_of(self.task).items():
-            found = differences(self.parts[name], here, changes_of_globals())
-            # What running changed where it comes from is the other way round here.
-            found = [one for one in found if one in differences(self.parts[name], here, self.changes)]
-            found = _of_concern(found)
+            # Running may have changed either side.
+            there = differences(self.parts[name], here, self.changes)
+            both = [one for one in differences(self.parts[name], here, changes_of_globals()) if one in there]
+            found = _of_concern(both)
             if found:
                 raise WorkerError(
                     f"a worker has another {name} than the process that started the run: "
@@ -236,16 +236,16 @@ def _of_concern(found: list[Difference]) -> list[Difference]:
     """Return the differences that do not come of the travel itself."""
     # An object that travels, and is a global variable too, is one object there and two here.
     doubled = {one.place for one in found if any((text or "").startswith(SAME) for text in (one.before, one.now))}
-    found = [
-        one for one in found if one.place not in doubled and not any(is_inside(one.place, place) for place in doubled)
-    ]
-    # Files that are read as it runs are read here; those of a factory are its own concern. Variables of a module that a
-    # function imports when it runs are seen where it has run.
-    return [
-        one
-        for one in found
-        if not is_file(one.place) and (one.before is not None or not one.place.startswith("global "))
-    ]
+
+    def counts(one: Difference) -> bool:
+        place = one.place
+        if place in doubled or any(is_inside(place, other) for other in doubled):
+            return False
+        # Files that are read as it runs are read here; those of a factory are its own concern. Variables of a module
+        # that a function imports when it runs are seen where it has run.
+        return not is_file(place) and (one.before is not None or not place.startswith("global "))
+
+    return [one for one in found if counts(one)]
 
 
 def _parts_of(task: Task) -> dict[str, dict[str, str]]:
