@@ -123,8 +123,8 @@ def estimate(
     components : sequence of str, optional
         The names of those that count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional
-        With `atol` or `rtol`: the most rows that the model runs, those that fill batches included, and the fewest
-        replicates. With several conditions: for each.
+        With `atol` or `rtol`: the most rows that the model runs, those that fill batches included but not the few of
+        the first batch's trial, and the fewest replicates. With several conditions: for each.
     replicates : range, optional
         In place of a number: these replicates of a longer run alone, such as ``range(1000, 2000)`` on the second of
         several machines, whose stores ``mcgen merge`` makes one of.
