@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_STAMP := $(VENV)/.demo-ready
 STAMP := $(VENV)/.ready
 
 .PHONY: demo test docs bench validate coverage efficiency soak models lint types clean
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	$(BIN)/mcgen demo
 
 test: $(STAMP)
@@ -45,9 +46,13 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 # torch first and pinned: a range would let pip choose a build with several GB of GPU libraries.
-$(STAMP): pyproject.toml constraints.txt
+$(DEMO_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt "setuptools>=77" torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[torch,plot]"
+	touch $@
+
+$(STAMP): $(DEMO_STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,docs]"
 	# Samplers to test against; what they ask for would bring another torch.
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps azula torchcfm torchdiffeq torchsde trampoline boltons POT

@@ -4,6 +4,9 @@ The one idea: a design draws independent replicates of dependent noise, a replic
 and inference sees only these independent, identically distributed means.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mcgen import bases, controls, intervals, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
@@ -71,3 +74,17 @@ __all__ = [
     "statistics",
     "status",
 ]
+
+# Imported when they are used: adapters need torch, and both take their time.
+_LATER = ("adapters", "validation")
+
+if not TYPE_CHECKING:
+    # For type checkers a name that does not exist must stay an error.
+    def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            return import_module(f"mcgen.{name}")
+        raise AttributeError(f"module 'mcgen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_LATER])

@@ -212,6 +212,15 @@ def test_import_is_lean() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_adapters_and_validation_come_when_they_are_used() -> None:
+    code = (
+        "import sys, mcgen; assert sorted([*mcgen.__all__, 'adapters', 'validation']) == dir(mcgen); "
+        "assert mcgen.validation.__name__ == 'mcgen.validation' and callable(mcgen.adapters.from_onnx); "
+        "assert not hasattr(mcgen, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_public_names_exist_and_are_documented() -> None:
     for name in mcgen.__all__:
         assert getattr(mcgen, name) is not None
