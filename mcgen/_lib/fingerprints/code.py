@@ -12,11 +12,12 @@ import os
 import sys
 import types
 from collections.abc import Collection
+from functools import cache
 from importlib.machinery import PathFinder
 from typing import Any, Protocol
 
 from mcgen._lib.fingerprints.bytecode import Import, names_of, text_of_code
-from mcgen._lib.fingerprints.files import content_of_file
+from mcgen._lib.fingerprints.files import content_of_file, state_of_file
 from mcgen._lib.fingerprints.origins import OWN, origin_of, origin_of_class
 from mcgen._lib.fingerprints.places import digest, name_of_class, part_of, qualified
 
@@ -149,7 +150,7 @@ def _add_import(walk: Walk, one: Import, package: str) -> None:
             continue
         walk.add(place, content_of_file(source))
         inside = full if os.path.basename(source) == "__init__.py" else full.rpartition(".")[0]
-        for deeper in _imports_of(source):
+        for deeper in _imports_of(source, state_of_file(source)):
             _add_import(walk, deeper, inside)
 
 
@@ -165,7 +166,9 @@ def _source_of(name: str) -> str | None:
     return source if source.endswith(".py") and os.path.isfile(source) else None
 
 
-def _imports_of(source: str) -> tuple[Import, ...]:
+@cache
+def _imports_of(source: str, state: str) -> tuple[Import, ...]:
+    """Return what the code of a file imports; the state of the file says whether it was looked at before."""
     try:
         with open(source, "rb") as file:
             return names_of(compile(file.read(), source, "exec")).imports
