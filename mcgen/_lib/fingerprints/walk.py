@@ -332,8 +332,8 @@ class _Walk:
     def _instance(self, thing: Any, path: str) -> None:
         """Add an instance by its class and its state, as `pickle` would save it."""
         kind = type(thing)
-        if isinstance(thing, np.ufunc) and not _is_public(thing):
-            # Made of a Python function that can't be got at.
+        if kind.__module__ == "itertools" or (isinstance(thing, np.ufunc) and not _is_public(thing)):
+            # Iterators that newer versions of Python don't save; functions made of others that can't be got at.
             self.unknown[path] = name_of_class(kind)
             return
         by_table: Any = copyreg.dispatch_table.get(kind)
