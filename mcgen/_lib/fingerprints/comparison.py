@@ -15,8 +15,8 @@ from mcgen._lib.fingerprints.places import INEXACT, is_inside
 from mcgen._lib.fingerprints.walk import FINGERPRINT, Content, content_of
 
 _MOST_SHOWN = 4
-# A number, or a list and its length.
-_LAST_NUMBER = re.compile(r"((?:list of )?)(\d+)")
+# A number, or a container and its length.
+_LAST_NUMBER = re.compile(r"((?:~?\w+ of )?)(\d+)")
 
 EXCLUDE = (
     "If such a part does not change the result (a counter, a cache), keep it out: give the function, or the object "

@@ -31,12 +31,14 @@ from mcgen._lib.fingerprints.code import (
 from mcgen._lib.fingerprints.files import content_of_file, files_of, state_of_file
 from mcgen._lib.fingerprints.modules import add_scripted, add_torch_module, is_torch_module
 from mcgen._lib.fingerprints.origins import origin_of, origin_of_class
-from mcgen._lib.fingerprints.places import SAME, digest, file_place, inside, name_of_class, part_of, shortened
+from mcgen._lib.fingerprints.places import INEXACT, SAME, digest, file_place, inside, name_of_class, part_of, shortened
 
 # Longer lists of numbers and texts are parts of 32, 32, 64, 128, ... elements: one that grows changes its last parts.
 _LONGEST_LIST = 32
 # Longer lists of other things are such parts too; shorter ones have a part an element.
 _MOST_ELEMENTS = 1000
+# A quick look does not go through more things, nor through more numbers and texts; they change by running too seldom.
+_MOST_LOOKED_AT, _MOST_PLAIN_LOOKED_AT = 1000, 100_000
 _DEEPEST = 100
 FINGERPRINT = "fingerprint"
 """The attribute by which an object says what it is to be known by, and the place of this part."""
@@ -253,6 +255,9 @@ class _Walk:
         elif type(thing) in (dict, OrderedDict, types.MappingProxyType):
             self._items(thing, path)
         elif isinstance(thing, set | frozenset):
+            if self.quick and len(thing) > _MOST_LOOKED_AT:
+                self.add(path, f"{INEXACT}{type(thing).__name__} of {len(thing)}")
+                return
             # Their order differs from process to process.
             parts = sorted(self.apart(one, path) for one in thing)
             self.add(path, f"{type(thing).__name__} of {len(thing)}, {digest(repr(parts))}")
@@ -299,8 +304,13 @@ class _Walk:
             self._instance(thing, path)
 
     def _elements(self, elements: list[Any] | tuple[Any, ...], path: str) -> None:
-        plain = all(type(one) in SCALARS for one in elements) and not self._names_files(elements)
         self.add(path, f"{type(elements).__name__} of {len(elements)}")
+        if self.quick and len(elements) > _MOST_PLAIN_LOOKED_AT:
+            return
+        plain = all(type(one) in SCALARS for one in elements)
+        if self.quick and len(elements) > _MOST_LOOKED_AT and not plain:
+            return
+        plain = plain and (len(elements) > _MOST_ELEMENTS or not self._names_files(elements))
         if len(elements) <= (_LONGEST_LIST if plain else _MOST_ELEMENTS):
             for number, one in enumerate(elements):
                 self.visit(one, inside(path, f"[{number}]"))
@@ -314,6 +324,9 @@ class _Walk:
 
     def _items(self, items: Mapping[Any, Any], path: str) -> None:
         kind = type(items).__name__
+        if self.quick and len(items) > _MOST_LOOKED_AT:
+            self.add(path, f"{INEXACT}{kind} of {len(items)}")
+            return
         keys = [repr(key) if type(key) in SCALARS else self.apart(key, path) for key in items]
         # Different keys may have equal content.
         counts: Counter[str] = Counter()
