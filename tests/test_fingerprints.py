@@ -999,6 +999,18 @@ def test_what_changes_by_running_is_noted_once() -> None:
     assert given.watched() is None
 
 
+@pytest.mark.parametrize("made", [dict, set, list])
+def test_of_large_containers_a_look_sees_the_length(made: Any) -> None:
+    large = made(dict.fromkeys(((i, str(i)) for i in range(5000)), 0))
+    given = Given({"generator": closing_over(large)})
+    watched = given.watched()
+    assert watched is not None
+    assert len(content_of(closing_over(large), quick=True).parts) < 5
+    {dict: lambda: large.update({0: 1}), set: lambda: large.add(0), list: lambda: large.append(0)}[made]()
+    watched.look()
+    assert given.changes["generator: closure variable `value`"].keeps is True
+
+
 def test_a_given_fingerprint_never_counts_as_working_state() -> None:
     """It may be all that is known."""
     model = Classifier(1.0)
