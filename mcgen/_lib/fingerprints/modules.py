@@ -13,7 +13,7 @@ from mcgen._lib.fingerprints.code import SCALARS, Walk, title_of
 from mcgen._lib.fingerprints.origins import origin_of_class
 from mcgen._lib.fingerprints.places import INEXACT, digest, inside, part_of
 
-# Of so many classes it is kept what their code reads.
+# The number of classes for which a cache keeps what their code reads; programs use fewer.
 _CLASSES = 1024
 # Attributes of every torch module that are visited apart, or are hooks for saving and loading.
 _OF_EVERY_MODULE = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}

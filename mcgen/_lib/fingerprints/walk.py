@@ -42,7 +42,7 @@ _MOST_LOOKED_AT, _MOST_PLAIN_LOOKED_AT = 1000, 100_000
 _DEEPEST = 100
 FINGERPRINT = "fingerprint"
 """The attribute by which an object says what it is to be known by, and the place of this part."""
-# Of so many classes it is kept whether they have a fingerprint.
+# The number of classes for which a cache keeps whether they have a fingerprint; programs use fewer.
 _CLASSES = 1024
 _LONGEST_PATH = 1000
 _NO_PART_OF_A_RESULT = ("tqdm", "logging", "threading", "_thread")
