@@ -22,7 +22,7 @@ def is_array(thing: Any) -> bool:
     """Tell whether a value is an array of numpy, torch, JAX or a like library."""
     if isinstance(thing, np.ndarray | np.generic):
         return True
-    # Of the class, since some objects load a model when they are asked for an attribute.
+    # The class is asked, since some objects load a model when they are asked for an attribute.
     kind = type(thing)
     known = kind.__module__.partition(".")[0] in _LIBRARIES or hasattr(kind, "detach")
     return known and hasattr(kind, "dtype") and hasattr(kind, "shape") and not isinstance(thing, type)

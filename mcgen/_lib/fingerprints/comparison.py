@@ -56,7 +56,7 @@ class Change(NamedTuple):
             return Change(self.before, later.after, True)
         if self.after == later.after:
             return Change(self.before, later.after, False if False in (self.keeps, later.keeps) else None)
-        # Of a part that was seen to be filled once, another content is another part.
+        # A part that was seen to be filled once, and has another content, is another part.
         return self if False is self.keeps is later.keeps else Change(self.before, later.after, True)
 
     def allows(self, one: Difference) -> bool:
