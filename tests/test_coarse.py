@@ -135,7 +135,7 @@ def test_levels_of_ancestral_samplers_gain() -> None:
     levels = [
         [(few, few.network_evaluations), (fine, fine.network_evaluations)] for few in (coarse, fine.with_steps(20))
     ]
-    # Of pairs, what is odd in the noise cancels; squares of what is even correlate by the square.
+    # In pairs, what is odd in the noise cancels; squares of what is even correlate by the square.
     square, cost = correlation(slopes_of(coarse), slopes_of(fine)) ** 4, 0.2
     assert (math.sqrt(square * cost) + math.sqrt((1 - square) * (1 + cost))) ** -2 > 1.7
     alone = mcgen.estimate(fine, squared, design=Antithetic(), **options)

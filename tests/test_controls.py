@@ -204,7 +204,7 @@ def test_antithetic_pairs_leave_the_even_controls() -> None:
     # In float32 too, where pairs are opposite to the last bit.
     single = mcgen.as_generator(curved, (8,), name="single")
     assert run(single, design=Antithetic()).provenance.controls.endswith("(3 of 5 vary)")
-    # Of the odd ones alone nothing is left to correct with.
+    # With the odd ones alone nothing is left to correct with.
     odd = run(design=Antithetic(), controls=quadratic(TURNED, 1))
     assert odd.mean == pytest.approx(run(design=Antithetic(), controls=None).mean, rel=1e-12)
     assert odd.degrees_of_freedom == 499

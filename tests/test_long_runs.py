@@ -192,7 +192,7 @@ def test_more_evaluations_extend_a_run(tmp_path: Path) -> None:
     batch = first.provenance.batch_size
     assert again == mcgen.estimate(generator, mean, n_evaluations=3200, batch_size=batch, **options)
     assert counted.n_samples <= 3200 + 2 + 2 * batch
-    # Of kept replicate means fewer are no more work either.
+    # Fewer replicate means than are kept cost no work either.
     assert mcgen.estimate(counted, mean, n_evaluations=1400, store=store, **options) == first
 
 

@@ -433,7 +433,7 @@ def test_refused_types(changes: dict[str, Any], message: str) -> None:
 
 
 def test_the_least_budget_is_enough() -> None:
-    # Of so many components that their geometric mean is hardly random.
+    # So many components that their geometric mean is hardly random.
     wide = [
         (mcgen.as_generator(lambda z: z**2, (200,), name="wide"), 1),
         (mcgen.as_generator(lambda z: z**2 + np.sin(z) ** 2 / 10, (200,), name="wider"), 20),

@@ -180,7 +180,7 @@ def test_captured_and_read_pipelines_are_the_pipeline(case: Case) -> None:
         return generator(blocks[0] if lone else dict(zip(names, blocks, strict=False)), case.condition)
 
     assert torch.equal(given(captured, [*noise.values()]), expected)
-    # Of the two rows that guidance draws, a pipeline throws away the second.
+    # Guidance draws two rows, and a pipeline throws away the second.
     once = [noise[n][:, 0] if d.rows > 1 else noise[n] for d, n in zip(captured.draws, noise, strict=True)]
     read = from_pipeline(case.pipe, **case.options)
     pictures = given(read, once)

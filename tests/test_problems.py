@@ -36,7 +36,7 @@ from mcgen.validation.problems.samplers import Sampler, cosine_signals, steps_of
 from mcgen.validation.studies.coverage import simulate
 
 SIMULATED = [problem.name for problem in PROBLEMS.values() if problem.truth_error > 0]
-# Of these a pair is the mean itself.
+# For these a pair is the mean itself.
 ODD = ("linear", "affine-mean")
 
 

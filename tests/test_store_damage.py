@@ -138,7 +138,7 @@ def test_flipped_bits_of_the_file(stored: Stored, tmp_path: Path) -> None:
     for place in places:
         write(path, flipped(stored.closed, place, int(numbers.integers(1, 256))))
         found.append(verdict(lambda: Store.open_read(path)))
-    # Of some bytes nothing depends; where a run, its state or a range were lost, they would be run again.
+    # Nothing depends on some bytes; where a run, its state or a range were lost, they would be run again.
     assert found.count(-1) > len(places) / 2
     assert max(found) == N // 2
 
@@ -160,7 +160,7 @@ def test_pages_of_zeros(stored: Stored, tmp_path: Path) -> None:
     for first in range(0, len(stored.closed), PAGE):
         write(path, stored.closed[:first] + bytes(PAGE) + stored.closed[first + PAGE :])
         found.append(verdict(lambda: Store.open_read(path)))
-    # Of free pages nothing depends.
+    # Nothing depends on free pages.
     assert set(found) <= {-1, N // 2}
     assert found.count(-1) > len(found) / 2
 

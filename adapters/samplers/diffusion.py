@@ -452,7 +452,7 @@ class Guided(torch.nn.Module):
             raise TypeError(f"denoiser must be callable: a torch module, its method or a function; got {denoiser!r}")
         self.denoiser, self.weight = denoiser, checked_real("weight", weight)
         owners = owners_of(denoiser)
-        # Of a method, the module is not known to be a part otherwise.
+        # Where the denoiser is a method, its module would not be known as a part otherwise.
         self.owners = torch.nn.ModuleList(owner for owner in owners if owner is not denoiser)
         self.train(any(owner.training for owner in owners))
 

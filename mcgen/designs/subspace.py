@@ -151,7 +151,7 @@ class _Joined:
                 out[rows] = w[:, points.start : points.stop]
         else:
             matrix = self._matrices[name]
-            # Of a single block everything is drawn once; of several the steps must be known first.
+            # A single block is drawn whole, once; with several the steps must be known first.
             steps = self._coordinates if len(self._matrices) == 1 else self._steps
             for rows, w in self._others(name, self._normal):
                 # Matrix products give other last bits for other sizes: always of a whole replicate.

@@ -382,7 +382,7 @@ def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
         counts = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)
         first, second = counts @ d / n, counts @ (d * d) / n
         variance = second - first**2
-        # Of n equal draws the difference leaves only rounding.
+        # Where all n draws are equal the difference is only rounding.
         variance[variance <= 1e-12 * second] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
             pieces.append(np.nan_to_num(first / np.sqrt(variance / (n - 1)), nan=0.0, posinf=np.inf, neginf=-np.inf))

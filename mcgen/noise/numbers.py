@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 from mcgen.noise import Array, DType, Law
 
 _FLOAT32_DIGITS = 23
-# Of a float64's 53: what is left keeps a middle inside its stratum through rounding.
+# A float64 has 53; the other three keep a middle inside its stratum through rounding.
 _FLOAT64_DIGITS = 50
 
 

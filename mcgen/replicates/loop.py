@@ -208,7 +208,7 @@ class Task:
         length = min(n_points, self.batch_size)
         span = n_points
         if noise is None:
-            # Of one block several batches are drawn at once; several blocks stay lazy.
+            # Noise of one block is drawn for several batches at once; several blocks stay lazy.
             span = length * (max(1, _LARGEST_DRAW // (length * spec.dimension)) if len(spec.blocks) == 1 else 1)
         for first in range(0, n_points, span):
             drawn = range(first, min(first + span, n_points))

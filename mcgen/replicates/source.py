@@ -54,7 +54,7 @@ class Clock:
         self.seconds = 0.0
         self._first: float | None = None
         self._before = 0.0
-        # Of the groups after the first: their count, mean and sum of squared deviations.
+        # Count, mean and sum of squared deviations of the groups after the first.
         self._count, self._mean, self._m2 = 0, 0.0, 0.0
 
     def tick(self, n_evaluations: int, seconds: float | None = None) -> None:

@@ -433,7 +433,7 @@ def _rows(segment: Segment, names: list[str]) -> pd.DataFrame:
 
 
 def _version(library: str) -> str | None:
-    # Of what is installed, imported or not: a resumed run may import torch later than the first did.
+    # The versions installed, imported or not: a resumed run may import torch later than the first did.
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

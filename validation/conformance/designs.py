@@ -200,7 +200,7 @@ def _slices(trial: DesignTrial) -> Finding:
 
 def _kept(trial: DesignTrial) -> Finding:
     trial.require_repeating()
-    # Of no other law, since it writes into them.
+    # Replicates that no other law uses, since this one writes into them.
     replicates = range(1000, 1000 + trial.m)
 
     def problems() -> Iterator[str]:

@@ -19,7 +19,7 @@ from mcgen.replicates.sizes import checked_generator
 from mcgen.validation.conformance import designs, generators, statistics
 from mcgen.validation.conformance.reports import MeasuredLaw, Report
 
-# Of each check: its laws, and what refuses another thing.
+# For each check: its laws, and what refuses another thing.
 _CHECKS: dict[Callable[..., Report], tuple[tuple[MeasuredLaw[Any], ...], Callable[[Any], object]]] = {
     generators.check_generator: (generators.LAWS, checked_generator),
     designs.check_design: (designs.LAWS, designs.checked_design),
@@ -55,7 +55,7 @@ class LawCheck:
         unittest.SkipTest
             If it is not judged, by which pytest skips the test.
         """
-        # Of a failure pytest shows the user's lines, not these.
+        # When a check fails, pytest shows the user's lines, not these.
         __tracebackhide__ = True
         check = next(check for check in self.report().checks if check.law == self.law)
         if check.not_judged:

@@ -246,7 +246,7 @@ def _batch_size(trial: _Trial) -> Finding:
 
 def _rows_apart(trial: _Trial) -> Finding:
     replaced = np.array([trial.n - 1, *range(1, trial.n)])
-    # Of a batch that repeats one sample, only its own place: other places are another law's concern.
+    # In a batch that repeats one sample, only its own place: other places are another law's concern.
     gaps = [trial.compared(np.full(trial.n, i), slice(i, i + 1)) for i in (0, trial.n - 1)]
     return Finding(max(trial.compared(replaced, slice(1, None)), *gaps), trial.tolerance)
 

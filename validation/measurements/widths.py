@@ -207,7 +207,7 @@ def _of_variance(case: Case, design: Design) -> Record:
         keep_replicates=True,
     )
     spread = with_geometric_mean(log_squared_error(one), [_deviations(one)], case.counted)
-    # Of a replicate mean, not of the mean over all of them.
+    # The error of one replicate mean, not of the mean over all of them.
     scaled = LogEstimate(spread.value + np.log(one.n_replicates), spread.variance, spread.degrees_of_freedom)
     pilot = one.provenance.pilot_evaluations
     return _plain(scaled) | {

@@ -26,7 +26,7 @@ from mcgen.validation.problems._base import Problem
 TRUTHS = Path(__file__).with_name("truths.json")
 COMMAND = "python -m mcgen.validation truths"
 
-# Of a run's standard error: a bias of a twentieth moves the coverage of a 95 % interval by less than 0.0003.
+# As a share of a run's standard error: a bias of 1/20 moves the coverage of a 95 % interval by less than 0.0003.
 SHARE = 1 / 20
 RUNS: tuple[Design, ...] = (MonteCarlo(), Antithetic(), KAntithetic(8), Sobol(16), Sobol(64))
 """The designs whose coverage is studied: a truth is exact enough for the largest run of each."""

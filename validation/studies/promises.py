@@ -32,7 +32,7 @@ from mcgen.validation.studies.coverage import Replicates, fitted_designs, simula
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, mean
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
-# Of a large design fewer, but so many that their mean is nearly normal.
+# A large design gets fewer replicates, but so many that their mean is nearly normal.
 _POINTS, _FEWEST_REPLICATES = 40_000, 4_000
 _DESIGNS: tuple[Design, ...] = (
     MonteCarlo(),
@@ -43,7 +43,7 @@ _DESIGNS: tuple[Design, ...] = (
     Sobol(64),
     LatinHypercube(10),
 )
-# Of equal size and one name, so that what is made for the first block fits it alone too.
+# Blocks of equal size and one name, so that what is made for the first block fits it alone too.
 _BLOCKS = NoiseSpec(
     (
         ("noise", Block((2, 2))),

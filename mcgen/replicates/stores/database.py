@@ -128,7 +128,7 @@ def begin_writing(connection: sqlite3.Connection) -> None:
     # run again, and leaves the rest consistent. Without one, FULL is what a power cut asks for.
     wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}")
-    # Of a file that can only be read, no transaction says so before it writes.
+    # Begun on a read-only file, a transaction fails only once it writes.
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
     connection.execute("ROLLBACK")

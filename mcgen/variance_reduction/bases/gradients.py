@@ -50,7 +50,7 @@ from mcgen.statistics import Statistic
 
 __all__ = ["Basis", "active_subspace", "dct_basis", "regression_basis"]
 
-# Of the n x n matrix whose eigenvectors are found: half a minute.
+# The eigenvectors of an n x n matrix are found; at this n it takes half a minute.
 _MOST_GRADIENTS = 4096
 # Directions whose singular value is less, relative to the first, are rounding in float32.
 _LEAST_SHARE = 1e-6

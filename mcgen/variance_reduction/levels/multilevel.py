@@ -249,7 +249,7 @@ def _pilot(
             continue
         b = slopes(alone, coarse[0]) if given is None else _fitting(given[level.number - 1], alone.shape[1])
         coefficients.append(b)
-        # Of a slope that was found from the same replicates, one degree of freedom more is gone.
+        # A slope that was found from the same replicates takes one more degree of freedom.
         variances.append((alone - b * coarse[0]).var(axis=0) * n_pilot / (n_pilot - 1 - (given is None)))
     return coefficients, np.stack(variances), alone.var(axis=0, ddof=1)
 

@@ -71,7 +71,7 @@ FEWEST_FOR_PILOT = 1000
 PILOT_SHARE = 1 / 13
 """Of the evaluations, that the pilot may cost."""
 
-# Of pairs, that two levels leave every component where there is no pilot to pay for.
+# The share of the efficiency of pairs that two levels leave every component where there is no pilot to pay for.
 _LEAST_BY_RULE = 0.9
 # Evaluations by which the pilot is measured where it is to tell how many are needed.
 _WITH_ATOL = 3200

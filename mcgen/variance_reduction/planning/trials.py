@@ -48,17 +48,17 @@ FEWEST_REPLICATES = 4
 _WANTED_REPLICATES, _MOST_REPLICATES = 6, 100
 _SMALLEST_NET = 8
 _FEWEST_PAIRS = 8
-# Of what is left for trials, that of the net.
+# The net's share of what is left for trials.
 _OF_NETS = 0.6
 
 MOST_DIRECTIONS = 32
 _MOST_GRADIENTS = 64
 # Components whose gradients are taken one by one; of more, so many random combinations.
 _MOST_COMPONENTS = 8
-# Of what a pilot may spend; what is left is for the trials of designs.
+# Shares of what a pilot may spend; what is left is for the trials of designs.
 _SHARES = {"gradients": 0.2, "pairs": 0.35, "controls": 0.1}
 _MOST_CONTROLLED, _FEWEST_TO_CONTROL = 8, 100
-# Of values for a direction that is found from them.
+# The number of values per dimension for a direction that is found from them.
 _VALUES_A_DIMENSION = 8
 
 
@@ -244,7 +244,7 @@ def _try_controls(source: Task, pilot: Pilot, n_pairs: int, cost: float, batch_s
     pilot.spent += 2 * n_pairs * cost
     stream = ("pilot", "plan", "controls", *task.stream)
     first = as_rows(Antithetic().draw(noise, n_pairs, task.seed, stream=stream, points=range(1)))
-    # Of pairs the odd ones, which come first, are zero.
+    # With pairs the odd ones, which come first, are zero.
     x = controls.function(first, noise)[:, controls.bases[0].n_directions :]
     x = np.column_stack([np.ones(n_pairs), x])
     left = means - x @ np.linalg.lstsq(x, means, rcond=None)[0]
