@@ -1021,3 +1021,13 @@ def test_a_given_fingerprint_never_counts_as_working_state() -> None:
     assert watched is not None
     watched.look()
     assert given.changes == {}
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant != 63, reason="numbers of 80 bits have padding")
+def test_the_padding_of_extended_precision_is_no_content() -> None:
+    numbers = np.full(4, 1.5, np.longdouble)
+    octets = np.frombuffer(numbers.tobytes(), np.uint8).reshape(-1, 16).copy()
+    octets[:, 10:] = 7
+    padded = octets.reshape(-1).view(np.longdouble)
+    assert padded.tobytes() != numbers.tobytes()
+    assert content_of(padded) == content_of(numbers) != content_of(numbers + 1)

@@ -26,6 +26,15 @@ def as_numpy(array: Any) -> NDArray[Any]:
     return np.asarray(array)
 
 
+def without_padding(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array with zeros in the bytes that pad its numbers of 80 bits, which hold whatever the memory held."""
+    if array.dtype.type not in (np.longdouble, np.clongdouble) or np.finfo(array.dtype).nmant != 63:
+        return array
+    octets = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, 16).copy()
+    octets[:, 10:] = 0
+    return octets.reshape(-1).view(array.dtype).reshape(array.shape)
+
+
 def as_values(result: Any) -> NDArray[np.float64]:
     """Return what a statistic gave as numbers.
 

@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy, without_padding
 
 # A list that holds itself would be followed for ever.
 _DEEPEST = 20
@@ -168,11 +168,7 @@ def _value_bytes(array: NDArray[Any]) -> bytes:
         fields: Any = array.dtype.fields
         if sum(fields[name][0].itemsize for name in array.dtype.names) < array.dtype.itemsize:
             return b"".join(_value_bytes(np.ascontiguousarray(array[name])) for name in array.dtype.names)
-    if array.dtype.kind in "fc" and np.finfo(array.dtype).nmant == 63:
-        octets = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, 16).copy()
-        octets[:, 10:] = 0
-        return octets.tobytes()
-    return array.tobytes()
+    return without_padding(array).tobytes()
 
 
 def _hash(content: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy, without_padding
 
 _LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "mlx")
 # Arrays up to so many bytes are hashed even where a quick look is enough; of others so many numbers.
@@ -88,5 +88,5 @@ def _of_tensor(tensor: Any, quick: bool) -> str:
 
 
 def _hash(array: NDArray[Any]) -> str:
-    plain = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    plain = without_padding(np.ascontiguousarray(array)).reshape(-1).view(np.uint8)
     return hashlib.sha256(plain.data).hexdigest()[:16]
