@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen._lib.checks import checked_integer
+from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.designs import Design, MonteCarlo
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
+from mcgen.generators.base import checked_generator
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance
 from mcgen.noise.random import Seed
-from mcgen.replicates.sizes import Conditions, checked_generator, checked_protocol, checked_replicates, conditions_of
+from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of
 from mcgen.results.estimate import Estimate, estimate_from_plain, estimate_to_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.text import component_text, expectation_text, frame_html

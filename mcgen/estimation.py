@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
+from mcgen.generators.base import checked_generator
 from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
-from mcgen.inference.moments import Floats
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.noise.random import Seed
@@ -25,8 +26,6 @@ from mcgen.replicates.sizes import (
     batch_until_sure,
     checked_batch_of_part,
     checked_batch_size,
-    checked_callable,
-    checked_generator,
     checked_replicates,
     checked_resampling,
     checked_weights,
@@ -39,6 +38,7 @@ from mcgen.runs.execution import run_single, task_of
 from mcgen.runs.outcome import RunOptions
 from mcgen.runs.stored import header_of, opened
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
 from mcgen.variance_reduction.planning.planner import planned
 

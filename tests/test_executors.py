@@ -526,7 +526,7 @@ def test_what_is_no_executor(value: Any, message: str) -> None:
 
 def test_without_cloudpickle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
-    assert pickle.loads(mcgen.generators.factories.pickled((1, 2))) == (1, 2)
+    assert pickle.loads(mcgen._lib.pickling.pickled((1, 2))) == (1, 2)
     with pytest.raises(TypeError, match=r"generator 'model' can't be pickled.*install cloudpickle"):
         run(Inline(), task_of(lambda z: z))
     with pytest.raises(TypeError, match=r"the call of factory 'load' can't be pickled"):

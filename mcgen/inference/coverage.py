@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.arrays import Floats
 from mcgen.inference.intervals import Method
-from mcgen.inference.moments import Floats, Moments
+from mcgen.inference.moments import Moments
 
 FEWEST_WITHOUT_WARNING = 25
 

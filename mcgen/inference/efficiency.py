@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen.inference.intervals import Interval, student_t_quantile
-from mcgen.inference.moments import Floats, varies_by_rounding
+from mcgen.inference.moments import varies_by_rounding
 
 FEWEST_FOR_JACKKNIFE = 5
 

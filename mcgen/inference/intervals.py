@@ -55,7 +55,8 @@ import numpy as np
 from numpy.random import Generator as NumpyGenerator
 from scipy.special import ndtri, stdtrit
 
-from mcgen.inference.moments import Floats, Moments
+from mcgen._lib.arrays import Floats
+from mcgen.inference.moments import Moments
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.noise.random import Seed, Stream
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mcgen._lib.arrays import Floats
 
 COVARIANCE_COMPONENTS = 32
 """The covariance of the components is kept up to this many of them."""

@@ -16,22 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy, rounding_of, take_rows
+from mcgen._lib.arrays import Floats, as_numpy, gap_between, rounding_of, take_rows, tolerance_of
 from mcgen._lib.fingerprints import networks_in_training
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
 from mcgen.noise import Noise, change_noise
-from mcgen.replicates.laws import (
-    Batch,
-    Seen,
-    gap_between,
-    tolerance_of,
-    values_gap,
-    values_of,
-    watched,
-)
+from mcgen.replicates.laws import Batch, values_gap
+from mcgen.statistics.values import Seen, values_of, watched
 
 OTHER_POINTS = 8
 """How many more points of noise are run where all samples of the first batch are the same."""

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen.designs import Design
-from mcgen.generators import Generator
+from mcgen.designs._base import checked_design
 from mcgen.inference.intervals import FEWEST_FOR_BOOTSTRAP
-from mcgen.inference.moments import Floats
-from mcgen.noise import NoiseSpec
-from mcgen.statistics import Statistic
 
 DEFAULT_BATCH = 64
 LARGEST_BATCH = 2**16
@@ -61,45 +59,6 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
             f"{2 * n} or more (25 replicates are {25 * n}), or fewer points a replicate"
         )
     return count
-
-
-def checked_protocol(value: Any, protocol: Any, name: str, advice: str) -> Any:
-    """Return a value that satisfies a protocol, or refuse it with advice."""
-    if not isinstance(value, protocol) or isinstance(value, type):
-        raise TypeError(f"{name} must satisfy mcgen.{protocol.__name__}; got {value!r}. To get one, {advice}")
-    return value
-
-
-def checked_design(design: Any) -> Design:
-    """Return a design."""
-    found: Design = checked_protocol(
-        design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too"
-    )
-    return found
-
-
-def checked_generator(generator: Any, name: str = "generator") -> Generator:
-    """Return a generator whose noise is declared."""
-    found: Generator = checked_protocol(
-        generator, Generator, name, "wrap a function by mcgen.as_generator(f, noise=shape)"
-    )
-    if not isinstance(found.noise, NoiseSpec):
-        raise TypeError(
-            f"{name}.noise must be an mcgen.NoiseSpec; got {found.noise!r}. For one block of normal noise write "
-            "NoiseSpec.normal(shape)"
-        )
-    return found
-
-
-def checked_callable(statistic: Any) -> Statistic:
-    """Return a statistic that can be called."""
-    if not callable(statistic):
-        raise TypeError(
-            f"statistic must be a callable from n samples to n values; got {statistic!r}. For several use "
-            "mcgen.statistics.stack(...)"
-        )
-    found: Statistic = statistic
-    return found
 
 
 def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int | None) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans
+from mcgen._lib.arrays import Floats
+from mcgen.inference.moments import Moments, ReplicateMeans
 
 LEAF = 256
 """Points of a replicate, or replicates, that are summed at a time."""

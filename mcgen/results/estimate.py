@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.random import SeedSequence
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
@@ -22,7 +23,7 @@ from mcgen.inference.intervals import (
     make_interval,
     options_of,
 )
-from mcgen.inference.moments import Floats, Moments
+from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.loop import executed_rows
 from mcgen.results.figures import plot_estimate

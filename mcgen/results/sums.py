@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen.inference.efficiency import welch_satterthwaite
 from mcgen.inference.intervals import Sampled, options_of, shared_level, student_t_quantile
-from mcgen.inference.moments import Floats
 from mcgen.results.estimate import Estimate, Provenance, estimate_of
 
 

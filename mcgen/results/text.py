@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mcgen.inference.moments import Floats
+    from mcgen._lib.arrays import Floats
     from mcgen.results.estimate import Estimate, Provenance
 
 METHOD_NAMES = {

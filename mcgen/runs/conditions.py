@@ -15,29 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
 from mcgen.inference.stopping import Stopping
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of_each
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import Conditions, stream_of
 from mcgen.results.estimate import Estimate
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
-from mcgen.runs.outcome import (
-    Outcome,
-    RunOptions,
-    component_names,
-    condition_text,
-    moments_estimate,
-    provenance_of,
-    with_options,
-)
+from mcgen.runs.outcome import Outcome, RunOptions, condition_text, moments_estimate, provenance_of, with_options
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names, values_of_each
 from mcgen.variance_reduction.controls.control_variates import FittedControls
 
 

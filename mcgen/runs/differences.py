@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import leading_length
+from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import values_of
 
 
 @dataclass(frozen=True)

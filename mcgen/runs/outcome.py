@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
 from dataclasses import dataclass, field, replace
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 import scipy
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.intervals import Method, Sampled, SimultaneousMethod
-from mcgen.inference.moments import Floats, Moments
+from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Anytime, Rule, Stopping, TwoStage
 from mcgen.inference.tolerance import Tolerance
 from mcgen.noise.random import as_seed_sequence
@@ -23,7 +23,7 @@ from mcgen.replicates.loop import Task
 from mcgen.replicates.source import Clock, Resources
 from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate, Provenance, estimate_of, resamples
-from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
 from mcgen.variance_reduction.controls.correction import Corrected
 
@@ -156,20 +156,6 @@ def with_options(made: Estimate, options: RunOptions) -> Estimate:
     except ValueError as error:
         error.partial = made.with_interval(confidence_level=level)  # type: ignore[attr-defined]
         raise
-
-
-def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of a statistic's components: its own, or its name with their indices."""
-    if hasattr(statistic, "component_names"):
-        return tuple(statistic.component_names(shape))
-    inner = getattr(statistic, "statistic", statistic)
-    given = getattr(inner, "names", None)
-    if given is not None and len(given) == math.prod(shape):
-        return tuple(map(str, given))
-    name = name_of(statistic)
-    if shape == ():
-        return (name,)
-    return tuple(f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape))
 
 
 def condition_text(condition: Any) -> str:

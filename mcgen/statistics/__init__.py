@@ -1,12 +1,12 @@
 """Statistics of the field: what is averaged over the samples; see `mcgen.statistics.images`."""
 
+from mcgen.statistics.base import Statistic
 from mcgen.statistics.images import (
     L1,
     LUMA,
     PSNR,
     Combined,
     Stack,
-    Statistic,
     brightness,
     centroid,
     contrast,

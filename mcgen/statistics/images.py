@@ -10,7 +10,6 @@ the primaries of ITU-R BT.709; of a grey pixel it is the value itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.names import name_of
+from mcgen.statistics.base import Statistic
 
 __all__ = [
     "L1",
@@ -36,7 +36,6 @@ __all__ = [
     "stack",
 ]
 
-Statistic = Callable[[Any], Any]
 
 LUMA = (0.2126, 0.7152, 0.0722)
 

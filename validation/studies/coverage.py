@@ -17,15 +17,15 @@ import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from mcgen._lib.checks import checked_integer
+from mcgen._lib.arrays import Floats
+from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import warned_of
 from mcgen.inference.intervals import Method, Sampled, check_interval_options, studentized_ends
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans
+from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import checked_protocol
 from mcgen.validation.problems import PROBLEMS, Problem
 from mcgen.variance_reduction.bases.gradients import dct_basis
 

@@ -40,13 +40,14 @@ from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design, MonteCarlo
 from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
+from mcgen.generators.base import checked_generator
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec, as_rows
 from mcgen.noise.directions import Basis, Matrix
 from mcgen.noise.random import Seed
 from mcgen.replicates.first_batch import tried_values
-from mcgen.replicates.laws import values_of
-from mcgen.replicates.sizes import checked_callable, checked_generator, stream_of
+from mcgen.replicates.sizes import stream_of
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import checked_callable, values_of
 
 __all__ = ["Basis", "active_subspace", "dct_basis", "regression_basis"]
 

@@ -12,25 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import as_values
+from mcgen._lib.arrays import Floats, as_values
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
+from mcgen.generators.base import checked_generator
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import (
-    checked_batch_size,
-    checked_callable,
-    checked_generator,
-    checked_replicates,
-    require_single,
-    stream_of,
-)
+from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single, stream_of
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.correction import (
     REPLICATES_A_CONTROL,
     Beside,

@@ -13,17 +13,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
+from mcgen.inference.moments import Moments, ReplicateMeans, varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of
 from mcgen.replicates.loop import Task
 from mcgen.replicates.tally import Segment, Tally
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import values_of
 
 REPLICATES_A_CONTROL = 10
 """The fewest replicates for each control."""

@@ -44,16 +44,16 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
+from mcgen.generators.base import checked_generator
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.noise.directions import Basis
-from mcgen.replicates.laws import values_of
-from mcgen.replicates.sizes import checked_callable, checked_generator
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import checked_callable, values_of
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, OfSpec, length_of
 
 __all__ = ["Controls", "FittedControls", "quadratic", "surrogate"]

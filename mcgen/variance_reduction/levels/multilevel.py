@@ -36,17 +36,18 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mcgen._lib.checks import checked_integer, checked_real
+from mcgen._lib.arrays import Floats
+from mcgen._lib.checks import checked_integer, checked_protocol, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators import Generator
+from mcgen.generators.base import checked_generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
-from mcgen.inference.moments import Floats
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
+from mcgen.replicates.sizes import Conditions, checked_weights, conditions_of
 from mcgen.results.estimate import Estimate
 from mcgen.runs.conditions import run_each
 from mcgen.runs.execution import task_of

@@ -25,13 +25,13 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats, varies_by_rounding
+from mcgen.inference.moments import varies_by_rounding
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of_each
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
@@ -40,6 +40,7 @@ from mcgen.runs.differences import Difference, Pair
 from mcgen.runs.execution import run_single
 from mcgen.runs.outcome import RunOptions, with_options
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import values_of_each
 from mcgen.variance_reduction.controls.correction import tallied
 
 

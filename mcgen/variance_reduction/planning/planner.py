@@ -38,19 +38,20 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
 from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
-from mcgen.inference.moments import Floats
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import require_single, stream_of
 from mcgen.runs.execution import task_of
-from mcgen.runs.outcome import RunOptions, component_names
+from mcgen.runs.outcome import RunOptions
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.levels.multilevel import checked_levels
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.predictions import (

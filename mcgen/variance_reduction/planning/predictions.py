@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.efficiency import welch_satterthwaite
-from mcgen.inference.moments import Floats
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.planning.trials import FOUND_ABOVE, Coarse, LogRatio, Pilot, log_variance_of
 

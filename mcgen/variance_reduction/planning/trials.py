@@ -25,10 +25,10 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import polygamma, psi
 
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.replicates.loop import Task
 from mcgen.statistics import Combined, Statistic
