@@ -16,6 +16,7 @@ from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
+from mcgen.generators.joint import Pair
 from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
@@ -33,11 +34,11 @@ from mcgen.replicates.sizes import (
 )
 from mcgen.results.estimate import CROSS_FITTED, Estimate
 from mcgen.runs.conditions import common_noise_average, run_each
-from mcgen.runs.differences import Difference, Pair
 from mcgen.runs.execution import run_single, task_of
 from mcgen.runs.outcome import RunOptions
 from mcgen.runs.stored import header_of, opened
 from mcgen.statistics import Statistic
+from mcgen.statistics.joint import Difference
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
 from mcgen.variance_reduction.planning.planner import planned

@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
-
-import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.generators import Generator
+from mcgen.generators.joint import _EachCondition
 from mcgen.inference.stopping import Stopping
-from mcgen.noise import Noise, NoiseSpec
-from mcgen.replicates.first_batch import samples_apart
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import Conditions, stream_of
 from mcgen.results.estimate import Estimate
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
 from mcgen.runs.outcome import Outcome, RunOptions, condition_text, moments_estimate, provenance_of, with_options
-from mcgen.statistics import Statistic
-from mcgen.statistics.values import component_names, values_of_each
+from mcgen.statistics.joint import _EachAndAverage
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import FittedControls
 
 
@@ -155,53 +150,3 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
             with_options(moments_estimate(joint, outcome, columns, shape, names, provenance, options), options)
         )
     return replace(parts[-1], strata=tuple(parts[:-1]))
-
-
-@dataclass(frozen=True)
-class _EachCondition:
-    """A generator under a list of conditions: a tuple of samples, one for each, from the same noise."""
-
-    generator: Generator
-
-    @property
-    def noise(self) -> NoiseSpec:
-        return self.generator.noise
-
-    @property
-    def name(self) -> str:
-        return name_of(self.generator)
-
-    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
-        return tuple(self.generator(noise, one) for one in condition)
-
-    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
-        return [part for one in samples for part in samples_apart(self.generator, one)]
-
-
-@dataclass(frozen=True, eq=False)
-class _EachAndAverage:
-    """A statistic of the samples under each condition, and its weighted average, shape (n, conditions + 1, ...)."""
-
-    statistic: Statistic
-    weights: Floats
-    conditions: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return name_of(self.statistic)
-
-    def component_names(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """Return what the components are called: each under each condition, and on average."""
-        own = component_names(self.statistic, shape[1:])
-        return tuple(
-            f"{name} {where}"
-            for where in (*(f"under {text}" for text in self.conditions), "on average")
-            for name in own
-        )
-
-    def __call__(self, samples: tuple[Any, ...]) -> Floats:
-        where = "under the conditions; to average they must be the same. Estimate the conditions one by one"
-        columns = values_of_each(self.statistic, samples, where)
-        values = np.stack(columns, axis=1)
-        average = np.einsum("c,nc...->n...", self.weights, values)
-        return np.concatenate([values, average[:, None]], axis=1)

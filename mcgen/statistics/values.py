@@ -14,7 +14,8 @@ import numpy as np
 from mcgen._lib.arrays import Floats, as_values, leading_length
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.statistics import Statistic
+
+Statistic = Callable[[Any], Any]
 
 LARGEST_VALUE = 1e75
 """The fourth power of larger values overflows, and with it the moments."""
@@ -65,7 +66,7 @@ def watched(copied_parts: Callable[[Any, int], list[tuple[slice, Any]]]) -> Iter
         _watch.reset(token)
 
 
-def values_of(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
+def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
     """Return the statistic's values of n samples as float64, shape (n, ...), or refuse what is no such array."""
     watch = _watch.get()
     # Copied before the call, since a statistic may work in the memory of its samples.
@@ -89,7 +90,7 @@ def values_of(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
     return values
 
 
-def values_of_each(statistic: Callable[[Any], Any], samples: tuple[Any, ...], where: str) -> list[Floats]:
+def values_of_each(statistic: Statistic, samples: tuple[Any, ...], where: str) -> list[Floats]:
     """Return the statistic's values of several samples made from the same noise, or refuse those of other shapes."""
     n = leading_length(samples)
     columns = [values_of(statistic, part, n) for part in samples]

@@ -18,17 +18,17 @@ from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
+from mcgen.generators.joint import WithControls
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single, stream_of
 from mcgen.statistics import Statistic
+from mcgen.statistics.joint import Beside
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.correction import (
     REPLICATES_A_CONTROL,
-    Beside,
-    WithControls,
     least_squares,
     require_few,
     tallied,

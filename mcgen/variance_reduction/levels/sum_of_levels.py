@@ -29,18 +29,15 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
+from mcgen.generators.joint import OfSomeBlocks, Pair, _SideBySide
 from mcgen.inference.moments import varies_by_rounding
-from mcgen.noise import Noise, NoiseSpec, noise_of
-from mcgen.replicates.first_batch import samples_apart
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
 from mcgen.results.sums import weighted_sum
-from mcgen.runs.differences import Difference, Pair
 from mcgen.runs.execution import run_single
 from mcgen.runs.outcome import RunOptions, with_options
-from mcgen.statistics import Statistic
-from mcgen.statistics.values import values_of_each
+from mcgen.statistics.joint import Difference, _EachOf
 from mcgen.variance_reduction.controls.correction import tallied
 
 
@@ -232,56 +229,3 @@ def spent_on_designs(designs: Sequence[Design]) -> int:
     """Return what was spent to make the designs, once for each basis."""
     made = {getattr(design, "basis", design): int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}
     return sum(made.values())
-
-
-@dataclass(frozen=True)
-class OfSomeBlocks:
-    """A generator on noise of more blocks than its own."""
-
-    generator: Generator
-    noise: NoiseSpec
-
-    @property
-    def name(self) -> str:
-        """The generator's."""
-        return name_of(self.generator)
-
-    def __call__(self, noise: Noise, condition: Any = None) -> Any:
-        """Return its samples."""
-        return self.generator(noise_of(self.generator.noise, noise), condition)
-
-
-@dataclass(frozen=True)
-class _SideBySide:
-    """Several generators on the same noise."""
-
-    generators: tuple[Generator, ...]
-    noise: NoiseSpec
-
-    @property
-    def name(self) -> str:
-        return ", ".join(map(name_of, self.generators))
-
-    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
-        return tuple(generator(noise, condition) for generator in self.generators)
-
-    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
-        found = (samples_apart(*both) for both in zip(self.generators, samples, strict=True))
-        return [part for parts in found for part in parts]
-
-
-@dataclass(frozen=True)
-class _EachOf:
-    """A statistic of the samples of several generators, and of the first less that of the others, beside each other."""
-
-    statistic: Statistic
-
-    @property
-    def name(self) -> str:
-        return name_of(self.statistic)
-
-    def __call__(self, samples: tuple[Any, ...]) -> Floats:
-        where = "for generators that stand for each other; they need the same"
-        columns = values_of_each(self.statistic, samples, where)
-        flat = [column.reshape(len(column), -1) for column in columns]
-        return np.concatenate([*flat, *(flat[0] - other for other in flat[1:])], axis=1)

@@ -29,6 +29,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
+from mcgen.generators.joint import OfSomeBlocks
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.replicates.loop import Task
 from mcgen.statistics import Combined, Statistic
@@ -41,7 +42,7 @@ from mcgen.variance_reduction.bases.gradients import (
 )
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.controls.surrogate import quadratic
-from mcgen.variance_reduction.levels.sum_of_levels import OfSomeBlocks, pilot_rows, slopes
+from mcgen.variance_reduction.levels.sum_of_levels import pilot_rows, slopes
 
 FEWEST_REPLICATES = 4
 """Below so many replicates a trial is not worth what it costs."""
