@@ -16,7 +16,8 @@ from mcgen.designs import Design, MonteCarlo
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
-from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance
+from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance
+from mcgen.inference.log_ratios import LogEstimate
 from mcgen.noise.random import Seed
 from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of
 from mcgen.results.estimate import Estimate, estimate_from_plain, estimate_to_plain

@@ -17,7 +17,8 @@ from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.generators.joint import Pair
-from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.resampling import checked_resampling
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.noise.random import Seed
@@ -28,7 +29,6 @@ from mcgen.replicates.sizes import (
     checked_batch_of_part,
     checked_batch_size,
     checked_replicates,
-    checked_resampling,
     checked_weights,
     conditions_of,
 )

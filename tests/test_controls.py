@@ -15,7 +15,7 @@ from scipy import stats
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec, Sobol, Subspace
 from mcgen.estimation import Difference, Pair
-from mcgen.inference.intervals import student_t_quantile
+from mcgen.inference.sampled import student_t_quantile
 from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.bases.gradients import Basis

@@ -12,7 +12,7 @@ from conftest import SEED, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
-from mcgen.inference.efficiency import welch_satterthwaite
+from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.statistics import pixel_mean
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.

@@ -9,8 +9,10 @@ import pytest
 from conftest import SEED
 from scipy import stats
 
-from mcgen.inference.intervals import Interval, Sampled, make_interval, options_of
+from mcgen.inference.intervals import make_interval
+from mcgen.inference.methods import options_of
 from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.sampled import Interval, Sampled
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 
 

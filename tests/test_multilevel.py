@@ -12,7 +12,7 @@ from conftest import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec
-from mcgen.inference.efficiency import welch_satterthwaite
+from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.statistics import pixel_mean
 from mcgen.validation.problems.gaussians import energy
 from mcgen.validation.problems.lines import mixture, patterns

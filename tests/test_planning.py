@@ -13,12 +13,13 @@ from conftest import SEED, Z_LIMIT
 import mcgen
 from mcgen import Antithetic, MonteCarlo, OrthogonalAntithetic, Subspace
 from mcgen.estimation import Difference, Pair
+from mcgen.inference.log_ratios import LogRatio, log_variance_of
 from mcgen.noise import NoiseSpec
 from mcgen.statistics import Combined, pixel_mean, stack
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT, choose
 from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size, share_below
-from mcgen.variance_reduction.planning.trials import FOUND, Coarse, LogRatio, log_variance_of
+from mcgen.variance_reduction.planning.trials import FOUND, Coarse
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

@@ -11,7 +11,8 @@ from conftest import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
-from mcgen.inference.efficiency import log_variance, over_monte_carlo, welch_satterthwaite
+from mcgen.inference.efficiency import log_variance, over_monte_carlo
+from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.results.text import component_text, number_pair
 from mcgen.statistics import identity, pixel_mean, stack
 from mcgen.variance_reduction.bases.gradients import dct_basis

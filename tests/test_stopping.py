@@ -12,8 +12,9 @@ from conftest import SEED
 from scipy import stats
 
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.intervals import Sampled, make_interval
+from mcgen.inference.intervals import make_interval
 from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import (
     NO_VARIATION,
     Anytime,

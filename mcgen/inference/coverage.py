@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.intervals import Method
+from mcgen.inference.methods import Method
 from mcgen.inference.moments import Moments
 
 FEWEST_WITHOUT_WARNING = 25

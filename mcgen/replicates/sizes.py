@@ -14,7 +14,6 @@ from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
-from mcgen.inference.intervals import FEWEST_FOR_BOOTSTRAP
 
 DEFAULT_BATCH = 64
 LARGEST_BATCH = 2**16
@@ -227,13 +226,3 @@ def _in_order_of(conditions: Conditions, weights: Any) -> Any:
     if conditions.names is None or set(by_name) != set(conditions.names):
         raise ValueError("other names than those of the conditions")
     return [by_name[name] for name in conditions.names]
-
-
-def checked_resampling(n_replicates: int, keep_replicates: bool | None) -> None:
-    """Refuse, before anything is run, what could not resample its replicate means in the end."""
-    if keep_replicates is False or n_replicates < FEWEST_FOR_BOOTSTRAP:
-        raise ValueError(
-            f"bootstrap and multiplier intervals need {FEWEST_FOR_BOOTSTRAP} or more replicates and "
-            f"keep_replicates=True; got {n_replicates} replicates and keep_replicates={keep_replicates}. Otherwise use "
-            "interval='student-t'"
-        )

@@ -14,16 +14,10 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
-from mcgen.inference.intervals import (
-    Interval,
-    Method,
-    Sampled,
-    SequentialMethod,
-    SimultaneousMethod,
-    make_interval,
-    options_of,
-)
+from mcgen.inference.intervals import make_interval
+from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, options_of, resamples
 from mcgen.inference.moments import Moments
+from mcgen.inference.sampled import Interval, Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.loop import executed_rows
 from mcgen.results.figures import plot_estimate
@@ -400,11 +394,6 @@ class Estimate:
             first_stage=None if self.stopping is None else self.stopping.first_stage,
             planned=None if self.stopping is None else self.stopping.planned,
         )
-
-
-def resamples(interval: Method, simultaneous: bool | SimultaneousMethod) -> bool:
-    """Tell whether an interval is made from the replicate means themselves."""
-    return interval == "bootstrap-t" or simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
 
 
 def _shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:

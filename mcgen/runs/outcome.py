@@ -14,15 +14,16 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.intervals import Method, Sampled, SimultaneousMethod
+from mcgen.inference.methods import Method, SimultaneousMethod, resamples
 from mcgen.inference.moments import Moments
+from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Anytime, Rule, Stopping, TwoStage
 from mcgen.inference.tolerance import Tolerance
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.replicates.source import Clock, Resources
 from mcgen.replicates.tally import Tally
-from mcgen.results.estimate import Estimate, Provenance, estimate_of, resamples
+from mcgen.results.estimate import Estimate, Provenance, estimate_of
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
 from mcgen.variance_reduction.controls.correction import Corrected

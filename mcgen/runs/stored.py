@@ -22,8 +22,8 @@ from mcgen._lib.serialization import require_no_store
 from mcgen._version import __version__
 from mcgen.errors import StoreError
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.intervals import Sampled
 from mcgen.inference.moments import Moments
+from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.executors.coordinator import checked_executor

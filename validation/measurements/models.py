@@ -30,7 +30,8 @@ from mcgen import statistics
 from mcgen._lib.arrays import as_numpy
 from mcgen.adapters import DDS, DPS, GaussianBlur, Inpainting, Operator, SuperResolution, models
 from mcgen.adapters.models.training import data
-from mcgen.inference.efficiency import LogEstimate, log_variance, welch_satterthwaite
+from mcgen.inference.efficiency import log_variance
+from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
 from mcgen.noise import Noise, NoiseSpec, as_rows
 from mcgen.replicates.sizes import stream_of
 from mcgen.validation.conformance import check_generator

@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 import mcgen
 from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, GeneratorWarning
-from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
-from mcgen.inference.intervals import Interval, student_t_quantile
+from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance
+from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
+from mcgen.inference.sampled import Interval, student_t_quantile
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
 from mcgen.variance_reduction.controls.surrogate import quadratic

@@ -44,7 +44,7 @@ from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import Conditions, checked_weights, conditions_of
