@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mcgen import bases, controls, intervals, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
-from mcgen.comparison import Comparison, compare
+from mcgen.comparison import compare
 from mcgen.designs import (
     Antithetic,
     Design,
@@ -28,6 +28,7 @@ from mcgen.generators.factories import from_factory
 from mcgen.inference.sampled import Interval
 from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
+from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.runs.stored import export, read_store, status
 from mcgen.variance_reduction.levels.multilevel import multilevel

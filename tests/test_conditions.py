@@ -22,7 +22,7 @@ from conftest import SEED
 import mcgen
 from mcgen import Antithetic
 from mcgen._lib.condition_keys import key_of_condition
-from mcgen.replicates.sizes import stream_of
+from mcgen.replicates.streams import stream_of
 from mcgen.statistics import pixel_mean
 
 # Conditions are told apart here, not covered: some are so far out that their pairs are skewed.

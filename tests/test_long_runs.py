@@ -17,7 +17,8 @@ from conftest import SEED
 
 import mcgen
 from mcgen import Antithetic, Estimate, MonteCarlo, Sobol, StoreError, statistics
-from mcgen.replicates.tally import KEPT_VALUES, LEAF
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import KEPT_VALUES
 
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means", "ignore:by the pilot")
 

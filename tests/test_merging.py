@@ -17,7 +17,8 @@ from mcgen.inference.moments import ReplicateMeans
 from mcgen.replicates.loop import Facts
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.replicates.stores.store import Store
-from mcgen.replicates.tally import LEAF, segments_of
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import segments_of
 
 N = 4 * LEAF + 50
 ROWS = truth(N)

@@ -13,7 +13,8 @@ from scipy import stats
 
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.replicates import tally as reduction_module
-from mcgen.replicates.tally import LEAF, Reduction, Tally
+from mcgen.replicates.summation import LEAF, Reduction
+from mcgen.replicates.tally import Tally
 
 FIELDS = ("mean", "m2", "m3", "m4", "within")
 

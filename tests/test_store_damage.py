@@ -18,7 +18,8 @@ from mcgen.inference.moments import ReplicateMeans
 from mcgen.replicates.loop import Facts
 from mcgen.replicates.stores.encoding import pack
 from mcgen.replicates.stores.store import Store
-from mcgen.replicates.tally import LEAF, segments_of
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import segments_of
 
 N = 24 * LEAF
 PAGE = 4096

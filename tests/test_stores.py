@@ -27,7 +27,8 @@ from mcgen.replicates.ranges import Piece
 from mcgen.replicates.stores import store as stores
 from mcgen.replicates.stores.encoding import kind_of, pack, unpack
 from mcgen.replicates.stores.store import Store
-from mcgen.replicates.tally import LEAF, Leaf, Segment, Tally, segments_of
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import Leaf, Segment, Tally, segments_of
 
 
 def tallied(segments: Iterable[Segment]) -> tuple[int, bytes, bytes | None]:

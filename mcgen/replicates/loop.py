@@ -28,7 +28,7 @@ from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
 from mcgen.noise.random import Seed
 from mcgen.replicates.first_batch import repeatability_problem, require_evaluation_mode, tried_values
 from mcgen.replicates.laws import Batch, copied, require_components, require_finite, require_input_kept, require_samples
-from mcgen.replicates.tally import LEAF, Reduction
+from mcgen.replicates.summation import LEAF, Reduction
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import values_of
 

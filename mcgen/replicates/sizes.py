@@ -181,14 +181,6 @@ def _named(thing: Any) -> Conditions:
     return Conditions(values, names)
 
 
-def stream_of(condition: Any, number: int) -> tuple[str, ...]:
-    """Return what sets a condition's random numbers apart: its own content, the same in every list and alone.
-
-    What `mcgen._lib.condition_keys.key_of_condition` does not know is known by its place in the list.
-    """
-    return () if condition is None else ("condition", key_of_condition(condition) or f"number {number}")
-
-
 def checked_weights(conditions: Conditions, weights: Any) -> Floats:
     """Return the weights of some conditions, which sum to 1; equal ones by default."""
     _require_different(conditions)

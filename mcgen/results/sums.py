@@ -8,7 +8,8 @@ from mcgen._lib.arrays import Floats
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import options_of
 from mcgen.inference.sampled import Sampled, shared_level, student_t_quantile
-from mcgen.results.estimate import Estimate, Provenance, estimate_of
+from mcgen.results.estimate import Estimate, estimate_of
+from mcgen.results.provenance import Provenance
 
 
 def weighted_sum(

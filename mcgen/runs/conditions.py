@@ -18,11 +18,12 @@ from mcgen.errors import RunError
 from mcgen.generators.joint import _EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import Conditions, stream_of
+from mcgen.replicates.sizes import Conditions
+from mcgen.replicates.streams import condition_text, stream_of
 from mcgen.results.estimate import Estimate
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
-from mcgen.runs.outcome import Outcome, RunOptions, condition_text, moments_estimate, provenance_of, with_options
+from mcgen.runs.outcome import Outcome, RunOptions, moments_estimate, provenance_of, with_options
 from mcgen.statistics.joint import _EachAndAverage
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import FittedControls

@@ -22,10 +22,12 @@ from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.replicates.source import Source
-from mcgen.replicates.tally import LEAF, Tally
+from mcgen.replicates.streams import label_of
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate, estimate_to_plain
 from mcgen.runs.bookkeeping import begin
-from mcgen.runs.outcome import Outcome, RunOptions, label_of, provenance_of, single_estimate
+from mcgen.runs.outcome import Outcome, RunOptions, provenance_of, single_estimate
 from mcgen.runs.progress import Progress
 from mcgen.statistics.values import checked_callable, component_names
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls

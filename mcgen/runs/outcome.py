@@ -20,10 +20,13 @@ from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Anytime, Rule, Stopping, TwoStage
 from mcgen.inference.tolerance import Tolerance
 from mcgen.noise.random import as_seed_sequence
+from mcgen.replicates.clock import Clock
 from mcgen.replicates.loop import Task
-from mcgen.replicates.source import Clock, Resources
+from mcgen.replicates.source import Resources
+from mcgen.replicates.streams import label_of
 from mcgen.replicates.tally import Tally
-from mcgen.results.estimate import Estimate, Provenance, estimate_of
+from mcgen.results.estimate import Estimate, estimate_of
+from mcgen.results.provenance import Provenance
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
 from mcgen.variance_reduction.controls.correction import Corrected
@@ -157,22 +160,6 @@ def with_options(made: Estimate, options: RunOptions) -> Estimate:
     except ValueError as error:
         error.partial = made.with_interval(confidence_level=level)  # type: ignore[attr-defined]
         raise
-
-
-def condition_text(condition: Any) -> str:
-    """Return a short text for a condition."""
-    text = repr(condition)
-    if len(text) <= 60 and "\n" not in text:
-        return text
-    shape = getattr(condition, "shape", None)
-    return f"{type(condition).__name__} of shape {tuple(shape)}" if shape is not None else f"{text[:57]}..."
-
-
-def label_of(task: Task) -> str | None:
-    """Return what results call the task's condition: its name, or a short text; None where there is no condition."""
-    if task.label is not None or task.condition is None:
-        return task.label
-    return condition_text(task.condition)
 
 
 def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provenance:

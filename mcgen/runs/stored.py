@@ -32,7 +32,8 @@ from mcgen.replicates.source import Resources
 from mcgen.replicates.stores.database import CONTENT, in_use
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Leaf, Segment, Tally
-from mcgen.results.estimate import Estimate, Provenance, estimate_of
+from mcgen.results.estimate import Estimate, estimate_of
+from mcgen.results.provenance import Provenance
 from mcgen.runs.outcome import RunOptions, with_options
 
 if TYPE_CHECKING:

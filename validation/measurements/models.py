@@ -33,7 +33,7 @@ from mcgen.adapters.models.training import data
 from mcgen.inference.efficiency import log_variance
 from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
 from mcgen.noise import Noise, NoiseSpec, as_rows
-from mcgen.replicates.sizes import stream_of
+from mcgen.replicates.streams import stream_of
 from mcgen.validation.conformance import check_generator
 from mcgen.validation.writing.pictures import N_COLUMNS, pairs_figure, plane_figure, samples_figure
 

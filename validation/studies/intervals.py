@@ -25,7 +25,7 @@ from mcgen.inference.sampled import student_t_quantile
 from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import stream_of
+from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic, identity
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.problems.gaussians import normal_sampler

@@ -45,7 +45,7 @@ from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec, as_rows
 from mcgen.noise.directions import Basis, Matrix
 from mcgen.noise.random import Seed
 from mcgen.replicates.first_batch import tried_values
-from mcgen.replicates.sizes import stream_of
+from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import checked_callable, values_of
 

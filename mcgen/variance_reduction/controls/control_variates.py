@@ -23,7 +23,9 @@ from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single, stream_of
+from mcgen.replicates.pilot import tallied
+from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single
+from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import Beside
 from mcgen.statistics.values import checked_callable
@@ -31,7 +33,6 @@ from mcgen.variance_reduction.controls.correction import (
     REPLICATES_A_CONTROL,
     least_squares,
     require_few,
-    tallied,
     too_many,
     varying,
 )

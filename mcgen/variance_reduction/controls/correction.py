@@ -16,6 +16,7 @@ from mcgen.designs import Design
 from mcgen.generators.joint import NoiseFunctions, WithControls, _Alone
 from mcgen.inference.moments import Moments, ReplicateMeans, varies_by_rounding
 from mcgen.replicates.loop import Task
+from mcgen.replicates.pilot import tallied
 from mcgen.replicates.tally import Segment, Tally
 from mcgen.statistics.joint import Beside, _as_they_are
 
@@ -222,14 +223,6 @@ def too_many(controls: NoiseFunctions, found: int, n_replicates: int, task: Task
         f"{design} for {controls.name}. Use n_evaluations of {fewest * design.n_points} or more, fewer controls (a "
         "basis of fewer directions, degree=1), or coefficients from a pilot of as many (controls.fit)"
     )
-
-
-def tallied(task: Task, n_replicates: int) -> Tally:
-    """Return all replicate means of a task."""
-    tally = Tally(True)
-    for rows in task.evaluate(range(n_replicates)):
-        tally.add(rows)
-    return tally
 
 
 def _joined(rows: ReplicateMeans, corrected: Floats, plain: Floats, within: Floats) -> ReplicateMeans:

@@ -47,6 +47,7 @@ from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
+from mcgen.replicates.pilot import pilot_rows
 from mcgen.replicates.sizes import Conditions, checked_weights, conditions_of
 from mcgen.results.estimate import Estimate
 from mcgen.runs.conditions import run_each
@@ -58,7 +59,6 @@ from mcgen.variance_reduction.levels.sum_of_levels import (
     Level,
     SumOfLevels,
     levels_of,
-    pilot_rows,
     slopes,
     spent_on_designs,
     weights_of,

@@ -29,16 +29,14 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
-from mcgen.generators.joint import OfSomeBlocks, Pair, _SideBySide
-from mcgen.inference.moments import varies_by_rounding
+from mcgen.generators.joint import OfSomeBlocks, Pair
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run_single
 from mcgen.runs.outcome import RunOptions, with_options
-from mcgen.statistics.joint import Difference, _EachOf
-from mcgen.variance_reduction.controls.correction import tallied
+from mcgen.statistics.joint import Difference
 
 
 @dataclass(frozen=True)
@@ -102,32 +100,6 @@ def levels_of(generators: Sequence[tuple[Generator, float]], designs: Sequence[D
         adapted = coarse if coarse.noise == fine.noise else OfSomeBlocks(coarse, fine.noise)
         levels.append(Level(number, fine, adapted, designs[number], (cost + below) / unit))
     return levels
-
-
-def pilot_rows(
-    task: Task, generators: Sequence[Generator], n_replicates: int, batch_size: int | None, *purpose: str | int
-) -> list[tuple[Floats, Floats]]:
-    """Return a pilot's replicate means of the task's statistic for several generators on the same noise.
-
-    For each generator, and then for the first minus each of the others, the means and the mean squared deviations
-    within the replicates, both (n_replicates, k).
-    """
-    joint = replace(
-        task,
-        generator=_SideBySide(tuple(generators), generators[0].noise),
-        statistic=_EachOf(task.statistic),
-        stream=("pilot", *purpose, *task.stream),
-        batch_size=checked_batch_size(batch_size, task.design.n_points, n_replicates),
-        warnings=[],
-    )
-    kept = tallied(joint, n_replicates).kept()
-    assert kept is not None
-    means, within = kept[0].copy(), kept[1]
-    # What varies by no more than rounding has no variance, and no slope.
-    spread = varies_by_rounding(means.mean(axis=0), means.var(axis=0), within.mean(axis=0), joint.rounding)
-    means[:, spread] = 0.0
-    split = (np.split(part, 2 * len(generators) - 1, axis=1) for part in (means, within))
-    return [*zip(*split, strict=True)]
 
 
 def slopes(fine: Floats, coarse: Floats) -> Floats:

@@ -48,7 +48,8 @@ from mcgen.inference.methods import Method, SimultaneousMethod, check_interval_o
 from mcgen.inference.sampled import student_t_quantile
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import require_single, stream_of
+from mcgen.replicates.sizes import require_single
+from mcgen.replicates.streams import stream_of
 from mcgen.runs.execution import task_of
 from mcgen.runs.outcome import RunOptions
 from mcgen.statistics import Statistic

@@ -32,6 +32,7 @@ from mcgen.generators.joint import OfSomeBlocks
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, skew
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.replicates.loop import Task
+from mcgen.replicates.pilot import pilot_rows
 from mcgen.statistics import Combined, Statistic
 from mcgen.variance_reduction.bases.gradients import (
     Basis,
@@ -42,7 +43,7 @@ from mcgen.variance_reduction.bases.gradients import (
 )
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.controls.surrogate import quadratic
-from mcgen.variance_reduction.levels.sum_of_levels import pilot_rows, slopes
+from mcgen.variance_reduction.levels.sum_of_levels import slopes
 
 FEWEST_REPLICATES = 4
 """Below so many replicates a trial is not worth what it costs."""
