@@ -30,7 +30,8 @@ from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
-from mcgen.runs.stored import export, read_store, status
+from mcgen.runs.export import export
+from mcgen.runs.stored import read_store, status
 from mcgen.variance_reduction.levels.multilevel import multilevel
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.planner import plan

@@ -25,7 +25,8 @@ from mcgen.generators.factories import from_factory
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
-from mcgen.runs.stored import EXPORTS, export, status
+from mcgen.runs.export import EXPORTS, export
+from mcgen.runs.stored import status
 
 # Named as a user's own generator is, so that the core knows no adapter.
 _DEMO = "mcgen.validation.pages.demo:run_demo"

@@ -29,18 +29,17 @@ from mcgen.replicates.sizes import (
     checked_batch_of_part,
     checked_batch_size,
     checked_replicates,
-    checked_weights,
     conditions_of,
 )
 from mcgen.results.estimate import CROSS_FITTED, Estimate
-from mcgen.runs.conditions import common_noise_average, run_each
+from mcgen.runs.conditions import checked_weights, common_noise_average, run_each
 from mcgen.runs.execution import run_single, task_of
-from mcgen.runs.outcome import RunOptions
-from mcgen.runs.stored import header_of, opened
+from mcgen.runs.header import header_of, opened
+from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import Difference
 from mcgen.statistics.values import checked_callable
-from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
+from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, _controls_text, _own_controls
 from mcgen.variance_reduction.planning.planner import planned
 
 
@@ -292,19 +291,6 @@ def _checked_count(
             "controls=controls.fit(generator, statistic, ...)"
         )
     return None
-
-
-def _controls_text(controls: Controls | FittedControls | None) -> str | None:
-    """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
-    if controls is None:
-        return None
-    own = _own_controls(controls)
-    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}"
-
-
-def _own_controls(controls: Any) -> Any:
-    """Return controls without their coefficients."""
-    return controls.controls if isinstance(controls, FittedControls) else controls
 
 
 def _generators_of(coarse: Any) -> Any:

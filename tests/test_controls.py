@@ -20,7 +20,8 @@ from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.bases.gradients import Basis
 from mcgen.variance_reduction.controls.correction import cross_fitted
-from mcgen.variance_reduction.controls.surrogate import Controls, quadratic, surrogate
+from mcgen.variance_reduction.controls.quadratic import quadratic
+from mcgen.variance_reduction.controls.surrogate import Controls, surrogate
 
 # Whether few replicates look skewed is chance, as is whether what is left of an exact result is rounding alone.
 pytestmark = [

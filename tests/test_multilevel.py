@@ -18,7 +18,7 @@ from mcgen.validation.problems.gaussians import energy
 from mcgen.validation.problems.lines import mixture, patterns
 from mcgen.validation.problems.quadrature import normal_rule
 from mcgen.validation.problems.samplers import Sampler, affine_moments, cosine_signals
-from mcgen.variance_reduction.levels.multilevel import allocation
+from mcgen.variance_reduction.levels.allocation import allocation
 from mcgen.variance_reduction.levels.sum_of_levels import slopes, weights_of
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.

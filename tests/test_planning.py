@@ -17,7 +17,8 @@ from mcgen.inference.log_ratios import LogRatio, log_variance_of
 from mcgen.noise import NoiseSpec
 from mcgen.statistics import Combined, pixel_mean, stack
 from mcgen.validation.studies.verdicts import acceptance_band
-from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT, choose
+from mcgen.variance_reduction.planning.choice import choose
+from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
 from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size, share_below
 from mcgen.variance_reduction.planning.trials import FOUND, Coarse
 

@@ -15,7 +15,7 @@ from mcgen.inference.efficiency import log_variance, over_monte_carlo
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.results.text import component_text, number_pair
 from mcgen.statistics import identity, pixel_mean, stack
-from mcgen.variance_reduction.bases.gradients import dct_basis
+from mcgen.variance_reduction.bases.cosines import dct_basis
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

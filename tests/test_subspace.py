@@ -15,7 +15,8 @@ from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol, 
 from mcgen.designs import subspace
 from mcgen.noise import as_noise_spec
 from mcgen.validation.conformance import check_design
-from mcgen.variance_reduction.bases.gradients import Basis, dct_basis
+from mcgen.variance_reduction.bases.cosines import dct_basis
+from mcgen.variance_reduction.bases.gradients import Basis
 
 JOINT = NoiseSpec({"start": Block((2, 2)), "steps": Block((5,)), "mask": Block((3,), "uniform", iid=True)})
 

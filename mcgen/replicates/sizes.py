@@ -7,11 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
-from mcgen._lib.condition_keys import key_of_condition
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 
@@ -179,42 +175,3 @@ def _named(thing: Any) -> Conditions:
     if len(set(names)) < len(names):
         raise ValueError(f"names repeat in {', '.join(names)}; give each condition a name of its own, as a text")
     return Conditions(values, names)
-
-
-def checked_weights(conditions: Conditions, weights: Any) -> Floats:
-    """Return the weights of some conditions, which sum to 1; equal ones by default."""
-    _require_different(conditions)
-    if weights is None:
-        return np.full(len(conditions), 1 / len(conditions))
-    try:
-        given = np.asarray(_in_order_of(conditions, weights), dtype=np.float64)
-    except (TypeError, ValueError):
-        given = np.empty(0)
-    if given.shape != (len(conditions),) or not (given > 0).all() or abs(given.sum() - 1) > 1e-9:
-        raise ValueError(
-            f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition (in their order, "
-            f"or by the same names); got {weights!r}. Divide them by their sum"
-        )
-    return given
-
-
-def _require_different(conditions: Conditions) -> None:
-    """Refuse conditions that repeat: they would share their random numbers, and the interval would be too narrow."""
-    # What is not known by its content is at least no other object.
-    keys = [key_of_condition(one) or f"object {id(one)}" for one in conditions]
-    if len(set(keys)) < len(keys):
-        texts = [repr(one) for one in conditions]
-        if conditions.names is not None:
-            texts = [f"{name}: {text}" for name, text in zip(conditions.names, texts, strict=True)]
-        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
-
-
-def _in_order_of(conditions: Conditions, weights: Any) -> Any:
-    """Return weights in the order of the conditions, where both have names."""
-    found = _named(weights) if _is_named(weights) else None
-    if found is None or found.names is None:
-        return weights
-    by_name = dict(zip(found.names, found, strict=True))
-    if conditions.names is None or set(by_name) != set(conditions.names):
-        raise ValueError("other names than those of the conditions")
-    return [by_name[name] for name in conditions.names]

@@ -11,19 +11,25 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators.joint import _EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import Conditions
+from mcgen.replicates.sizes import Conditions, _is_named, _named
 from mcgen.replicates.streams import condition_text, stream_of
 from mcgen.results.estimate import Estimate
+from mcgen.results.from_moments import with_options
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
-from mcgen.runs.outcome import Outcome, RunOptions, moments_estimate, provenance_of, with_options
+from mcgen.runs.options import RunOptions
+from mcgen.runs.outcome import Outcome, moments_estimate, provenance_of
 from mcgen.statistics.joint import _EachAndAverage
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import FittedControls
@@ -151,3 +157,42 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
             with_options(moments_estimate(joint, outcome, columns, shape, names, provenance, options), options)
         )
     return replace(parts[-1], strata=tuple(parts[:-1]))
+
+
+def checked_weights(conditions: Conditions, weights: Any) -> Floats:
+    """Return the weights of some conditions, which sum to 1; equal ones by default."""
+    _require_different(conditions)
+    if weights is None:
+        return np.full(len(conditions), 1 / len(conditions))
+    try:
+        given = np.asarray(_in_order_of(conditions, weights), dtype=np.float64)
+    except (TypeError, ValueError):
+        given = np.empty(0)
+    if given.shape != (len(conditions),) or not (given > 0).all() or abs(given.sum() - 1) > 1e-9:
+        raise ValueError(
+            f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition (in their order, "
+            f"or by the same names); got {weights!r}. Divide them by their sum"
+        )
+    return given
+
+
+def _require_different(conditions: Conditions) -> None:
+    """Refuse conditions that repeat: they would share their random numbers, and the interval would be too narrow."""
+    # What is not known by its content is at least no other object.
+    keys = [key_of_condition(one) or f"object {id(one)}" for one in conditions]
+    if len(set(keys)) < len(keys):
+        texts = [repr(one) for one in conditions]
+        if conditions.names is not None:
+            texts = [f"{name}: {text}" for name, text in zip(conditions.names, texts, strict=True)]
+        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
+
+
+def _in_order_of(conditions: Conditions, weights: Any) -> Any:
+    """Return weights in the order of the conditions, where both have names."""
+    found = _named(weights) if _is_named(weights) else None
+    if found is None or found.names is None:
+        return weights
+    by_name = dict(zip(found.names, found, strict=True))
+    if conditions.names is None or set(by_name) != set(conditions.names):
+        raise ValueError("other names than those of the conditions")
+    return [by_name[name] for name in conditions.names]

@@ -27,7 +27,8 @@ from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate, estimate_to_plain
 from mcgen.runs.bookkeeping import begin
-from mcgen.runs.outcome import Outcome, RunOptions, provenance_of, single_estimate
+from mcgen.runs.options import RunOptions
+from mcgen.runs.outcome import Outcome, provenance_of, single_estimate
 from mcgen.runs.progress import Progress
 from mcgen.statistics.values import checked_callable, component_names
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls

@@ -27,7 +27,7 @@ from mcgen.designs import (
 )
 from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.statistics import Statistic, identity, pixel_mean
-from mcgen.variance_reduction.bases.gradients import dct_basis
+from mcgen.variance_reduction.bases.cosines import dct_basis
 
 try:
     from hypothesis import strategies as st

@@ -38,7 +38,7 @@ from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
 from mcgen.inference.sampled import Interval, student_t_quantile
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
-from mcgen.variance_reduction.controls.surrogate import quadratic
+from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import weights_of
 from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
 

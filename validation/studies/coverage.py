@@ -29,7 +29,7 @@ from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
 from mcgen.validation.problems import PROBLEMS, Problem
-from mcgen.variance_reduction.bases.gradients import dct_basis
+from mcgen.variance_reduction.bases.cosines import dct_basis
 
 # Noise that a batch takes, 2 MB in float64: it stays in the cache while the problem works on it.
 _BATCH_NUMBERS = 2**18

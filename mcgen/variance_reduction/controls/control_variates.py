@@ -333,3 +333,16 @@ def _bases_of(design: Any) -> set[Basis]:
     own = getattr(design, "basis", None)
     inner = (_bases_of(getattr(design, part, None)) for part in ("leading", "rest"))
     return set().union({own} if isinstance(own, Basis) else set(), *inner)
+
+
+def _controls_text(controls: Controls | FittedControls | None) -> str | None:
+    """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
+    if controls is None:
+        return None
+    own = _own_controls(controls)
+    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}"
+
+
+def _own_controls(controls: Any) -> Any:
+    """Return controls without their coefficients."""
+    return controls.controls if isinstance(controls, FittedControls) else controls

@@ -33,9 +33,10 @@ from mcgen.generators.joint import OfSomeBlocks, Pair
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
+from mcgen.results.from_moments import with_options
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run_single
-from mcgen.runs.outcome import RunOptions, with_options
+from mcgen.runs.options import RunOptions
 from mcgen.statistics.joint import Difference
 
 

@@ -18,7 +18,7 @@ from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
 from mcgen.results.text import frame_html
 from mcgen.runs.execution import run_single
-from mcgen.runs.outcome import RunOptions
+from mcgen.runs.options import RunOptions
 from mcgen.variance_reduction.levels.sum_of_levels import SumOfLevels, levels_of
 from mcgen.variance_reduction.planning.predictions import LEGEND, Candidate, efficiencies, geometric_mean
 

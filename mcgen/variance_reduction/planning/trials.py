@@ -31,18 +31,16 @@ from mcgen.generators import Generator
 from mcgen.generators.joint import OfSomeBlocks
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, skew
 from mcgen.noise import NoiseSpec, as_rows
+from mcgen.noise.directions import Basis
 from mcgen.replicates.loop import Task
 from mcgen.replicates.pilot import pilot_rows
 from mcgen.statistics import Combined, Statistic
-from mcgen.variance_reduction.bases.gradients import (
-    Basis,
-    NoGradientError,
-    active_subspace,
-    dct_basis,
-    regression_basis,
-)
+from mcgen.variance_reduction.bases.cosines import dct_basis
+from mcgen.variance_reduction.bases.gradients import active_subspace
+from mcgen.variance_reduction.bases.pilot import NoGradientError
+from mcgen.variance_reduction.bases.regression import regression_basis
 from mcgen.variance_reduction.controls.control_variates import Controls
-from mcgen.variance_reduction.controls.surrogate import quadratic
+from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import slopes
 
 FEWEST_REPLICATES = 4
