@@ -16,7 +16,7 @@ from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
-from mcgen.generators.joint import Pair
+from mcgen.generators.joint import pair
 from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.inference.resampling import checked_resampling
 from mcgen.inference.sequences import SEQUENCES
@@ -39,7 +39,7 @@ from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import Difference
 from mcgen.statistics.values import checked_callable
-from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, _controls_text, _own_controls
+from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
 from mcgen.variance_reduction.planning.planner import planned
 
 
@@ -176,7 +176,7 @@ def estimate(
     part = _checked_part(replicates, n_evaluations, n_replicates, tolerance)
     asked = confidence_level, interval, simultaneous, keep_replicates, progress
     options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
-    beside = {"coarse generators": _generators_of(coarse), "controls": _own_controls(controls)}
+    beside = {"coarse generators": _generators_of(coarse), "controls": own_controls(controls)}
     condition = conditions_of(condition)
     task = task_of(generator, statistic, seed, condition, **beside)
     shares = _checked_conditions(condition, weights, common_random_numbers)
@@ -200,7 +200,7 @@ def estimate(
         task = replace(task, design=design)
         task.batch_size = _batch_size(task, options, count, part)
         run_one = partial(run_single, n_replicates=count)
-        more = {"design": str(design), "controls": _controls_text(controls)}
+        more = {"design": str(design), "controls": controls_text(controls)}
     more |= {"common_random_numbers": shares if common_random_numbers else None}
     more |= {"replicates": [part.start, part.stop] if part else None}
     header = partial(header_of, "estimate", task, more)
@@ -416,4 +416,4 @@ def difference(
             f"common random numbers need the same noise for both generators; got {generator_a.noise} and "
             f"{generator_b.noise}. Give both the same NoiseSpec, or estimate each alone"
         )
-    return estimate(Pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **options)
+    return estimate(pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **options)

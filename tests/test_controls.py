@@ -14,9 +14,10 @@ from scipy import stats
 
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec, Sobol, Subspace
-from mcgen.estimation import Difference, Pair
+from mcgen.generators.joint import pair
 from mcgen.inference.sampled import student_t_quantile
 from mcgen.statistics import identity, pixel_mean
+from mcgen.statistics.joint import Difference
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.bases.gradients import Basis
 from mcgen.variance_reduction.controls.correction import cross_fitted
@@ -299,7 +300,7 @@ def test_differences() -> None:
     linear = quadratic(Basis(np.ones((8, 1)) / np.sqrt(8)))
     plain = mcgen.difference(a, b, pixel_mean, **options)
     crossed = mcgen.difference(a, b, pixel_mean, controls=linear, **options)
-    pilot = linear.fit(Pair(a, b), Difference(pixel_mean), **options)
+    pilot = linear.fit(pair(a, b), Difference(pixel_mean), **options)
     fixed = mcgen.difference(a, b, pixel_mean, controls=pilot, **options)
     for result in (crossed, fixed):
         assert result.standard_error < 0.5 * plain.standard_error

@@ -608,7 +608,7 @@ class TestOrigins:
     def test_mcgens_own_classes_have_no_module(self) -> None:
         """So that a later move invalidates no store."""
         generator = mcgen.as_generator(logistic, noise=(4,))
-        joint = mcgen.generators.joint.Pair(generator, generator)
+        joint = mcgen.generators.joint.pair(generator, generator)
         things = [joint, Sobol(8), statistics.stack(mean, statistics.contrast), statistics.L1(np.zeros(4)), mean]
         for thing in things:
             texts = [text for text in content_of(thing).parts.values() if "mcgen" in text]

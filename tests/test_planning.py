@@ -12,10 +12,11 @@ from conftest import SEED, Z_LIMIT
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo, OrthogonalAntithetic, Subspace
-from mcgen.estimation import Difference, Pair
+from mcgen.generators.joint import pair
 from mcgen.inference.log_ratios import LogRatio, log_variance_of
 from mcgen.noise import NoiseSpec
 from mcgen.statistics import Combined, pixel_mean, stack
+from mcgen.statistics.joint import Difference
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.planning.choice import choose
 from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
@@ -268,7 +269,7 @@ def test_below_a_thousand_there_is_a_rule() -> None:
 def test_the_rule_is_better_where_the_correlation_is_true() -> None:
     coarse = Steps(10)
     both = mcgen.estimate(
-        Pair(Steps(), coarse), Difference(first_four), design=Antithetic(), n_replicates=2000, seed=7
+        pair(Steps(), coarse), Difference(first_four), design=Antithetic(), n_replicates=2000, seed=7
     ).moments
     fine = mcgen.estimate(Steps(), first_four, design=Antithetic(), n_replicates=2000, seed=8).moments
     assert both is not None

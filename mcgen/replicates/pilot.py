@@ -9,12 +9,12 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.generators import Generator
-from mcgen.generators.joint import _SideBySide
+from mcgen.generators.joint import OnSameNoise
 from mcgen.inference.moments import varies_by_rounding
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.tally import Tally
-from mcgen.statistics.joint import _EachOf
+from mcgen.statistics.joint import EachOf
 
 
 def pilot_rows(
@@ -27,8 +27,8 @@ def pilot_rows(
     """
     joint = replace(
         task,
-        generator=_SideBySide(tuple(generators), generators[0].noise),
-        statistic=_EachOf(task.statistic),
+        generator=OnSameNoise(tuple(generators), generators[0].noise),
+        statistic=EachOf(task.statistic),
         stream=("pilot", *purpose, *task.stream),
         batch_size=checked_batch_size(batch_size, task.design.n_points, n_replicates),
         warnings=[],

@@ -140,14 +140,14 @@ def conditions_of(condition: Any) -> Any:
     ValueError
         If there are none, or their names repeat.
     """
-    if isinstance(condition, Conditions) or not (isinstance(condition, list | range) or _is_named(condition)):
+    if isinstance(condition, Conditions) or not (isinstance(condition, list | range) or is_named(condition)):
         return condition
     if not len(condition):
         raise ValueError(
             f"condition is an empty {type(condition).__name__}; give at least one condition, or leave it out for a "
             "generator without"
         )
-    return _named(condition) if _is_named(condition) else Conditions(condition)
+    return named_conditions(condition) if is_named(condition) else Conditions(condition)
 
 
 def require_single(condition: Any, refusal: str) -> None:
@@ -157,13 +157,13 @@ def require_single(condition: Any, refusal: str) -> None:
         raise ValueError(refusal.format(f"the {kind} {condition!r}"))
 
 
-def _is_named(thing: Any) -> bool:
+def is_named(thing: Any) -> bool:
     """Tell whether a thing is a dictionary or a pandas Series; who has a Series has imported pandas."""
     series = getattr(sys.modules.get("pandas"), "Series", None)
     return isinstance(thing, dict) or (series is not None and isinstance(thing, series))
 
 
-def _named(thing: Any) -> Conditions:
+def named_conditions(thing: Any) -> Conditions:
     """Return the values of a dictionary or a Series with their names; the default index of a Series names nothing."""
     if isinstance(thing, dict):
         keys, values = [*thing], [*thing.values()]

@@ -19,10 +19,10 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.generators.joint import _EachCondition
+from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import Conditions, _is_named, _named
+from mcgen.replicates.sizes import Conditions, is_named, named_conditions
 from mcgen.replicates.streams import condition_text, stream_of
 from mcgen.results.estimate import Estimate
 from mcgen.results.from_moments import with_options
@@ -30,7 +30,7 @@ from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, moments_estimate, provenance_of
-from mcgen.statistics.joint import _EachAndAverage
+from mcgen.statistics.joint import EachAndAverage
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import FittedControls
 
@@ -131,8 +131,8 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
     """Estimate all conditions on the same noise: each and their average are components of one run."""
     joint = replace(
         task,
-        generator=_EachCondition(task.generator),
-        statistic=_EachAndAverage(task.statistic, weights, _labels(task.condition)),
+        generator=EachCondition(task.generator),
+        statistic=EachAndAverage(task.statistic, weights, _labels(task.condition)),
     )
     if isinstance(options.controls, FittedControls):
         # The average of the same coefficients is themselves: weights sum to 1.
@@ -143,7 +143,7 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     """Return the average, with the estimate of each condition, out of a run of all on the same noise."""
     assert joint.components is not None
-    assert isinstance(joint.statistic, _EachAndAverage)
+    assert isinstance(joint.statistic, EachAndAverage)
     shape = joint.components[1:]
     names = component_names(joint.statistic.statistic, shape)
     texts = _labels(joint.condition)
@@ -189,7 +189,7 @@ def _require_different(conditions: Conditions) -> None:
 
 def _in_order_of(conditions: Conditions, weights: Any) -> Any:
     """Return weights in the order of the conditions, where both have names."""
-    found = _named(weights) if _is_named(weights) else None
+    found = named_conditions(weights) if is_named(weights) else None
     if found is None or found.names is None:
         return weights
     by_name = dict(zip(found.names, found, strict=True))

@@ -16,14 +16,22 @@ from mcgen.statistics.values import component_names, values_of, values_of_each
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """A statistic of the first generator's samples minus that of the second's, or minus so much of it a component."""
+    """The statistic of the first generator's samples minus b times that of the second's.
+
+    Attributes
+    ----------
+    statistic : callable
+        Applied to the samples of both generators.
+    coefficients : ndarray of shape (1,) or (k,), or None
+        The factors b, one for all components or one for each; None for 1.
+    """
 
     statistic: Statistic
     coefficients: Floats | None = None
 
     @property
     def name(self) -> str:
-        """The statistic's."""
+        """The statistic's name."""
         return name_of(self.statistic)
 
     def __call__(self, samples: tuple[Any, Any]) -> Floats:
@@ -46,16 +54,21 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class _EachOf:
-    """A statistic of the samples of several generators, and of the first less that of the others, beside each other."""
+class EachOf:
+    """The statistic of each of m generators, then its differences between the first and every other one.
+
+    The values have shape (n, m k + (m - 1) k) for k components.
+    """
 
     statistic: Statistic
 
     @property
     def name(self) -> str:
+        """The statistic's name."""
         return name_of(self.statistic)
 
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
+        """Return the values of n samples."""
         where = "for generators that stand for each other; they need the same"
         columns = values_of_each(self.statistic, samples, where)
         flat = [column.reshape(len(column), -1) for column in columns]
@@ -63,7 +76,7 @@ class _EachOf:
 
 
 @dataclass(frozen=True, eq=False)
-class _EachAndAverage:
+class EachAndAverage:
     """A statistic of the samples under each condition, and its weighted average, shape (n, conditions + 1, ...)."""
 
     statistic: Statistic
@@ -72,6 +85,7 @@ class _EachAndAverage:
 
     @property
     def name(self) -> str:
+        """The statistic's name."""
         return name_of(self.statistic)
 
     def component_names(self, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -84,6 +98,7 @@ class _EachAndAverage:
         )
 
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
+        """Return the values of n samples."""
         where = "under the conditions; to average they must be the same. Estimate the conditions one by one"
         columns = values_of_each(self.statistic, samples, where)
         values = np.stack(columns, axis=1)
@@ -91,7 +106,7 @@ class _EachAndAverage:
         return np.concatenate([values, average[:, None]], axis=1)
 
 
-class Beside:
+class WithControlValues:
     """A statistic's values, one row a sample, with those of the controls beside them: shape (n, k + q).
 
     Parameters
@@ -107,7 +122,7 @@ class Beside:
 
     @property
     def name(self) -> str:
-        """The statistic's."""
+        """The statistic's name."""
         return name_of(self.statistic)
 
     @property
@@ -129,5 +144,6 @@ class Beside:
         return np.concatenate([values.reshape(len(controls), -1), controls], axis=1)
 
 
-def _as_they_are(values: Floats) -> Floats:
+def as_they_are(values: Floats) -> Floats:
+    """Return the values unchanged: the statistic of samples that are values already."""
     return values

@@ -33,7 +33,7 @@ from typing import Any
 
 from mcgen._version import __version__
 from mcgen.errors import RunError, WorkerError
-from mcgen.replicates.executors.dask import _submit_to_dask
+from mcgen.replicates.executors.dask import submit_to_dask
 from mcgen.replicates.executors.worker import Failure, Reply, payload_of, require_versions, run_sent, run_shared
 from mcgen.replicates.loop import Task
 from mcgen.replicates.ranges import Piece
@@ -220,7 +220,7 @@ class _Coordinator:
         return call
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        submit = self._executor.submit if self._client is None else partial(_submit_to_dask, self._executor)
+        submit = self._executor.submit if self._client is None else partial(submit_to_dask, self._executor)
         try:
             return submit(function, *arguments)
         except RuntimeError as error:

@@ -11,7 +11,7 @@ from typing import Any
 _DELIVERY_SECONDS = 60.0
 
 
-def _submit_to_dask(executor: Any, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+def submit_to_dask(executor: Any, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
     """Submit a call to dask, of whose own executor a future never ends if a worker dies with the result unsent."""
     status = executor._client.status
     if executor._shutdown or status != "running":

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcgen.noise import NoiseSpec, Shape, as_noise_spec
 from mcgen.noise.directions import Basis, Matrix
-from mcgen.variance_reduction.bases.pilot import Values, _checked_directions, _steered
+from mcgen.variance_reduction.bases.pilot import Values, checked_directions, steered_blocks
 
 
 def dct_basis(noise: NoiseSpec | Shape, n_directions: int, *, blocks: Sequence[str] | None = None) -> Basis:
@@ -35,13 +35,13 @@ def dct_basis(noise: NoiseSpec | Shape, n_directions: int, *, blocks: Sequence[s
     Basis(32 directions of 784, cosines, ...)
     """
     spec = as_noise_spec(noise)
-    chosen = _steered(spec)
+    chosen = steered_blocks(spec)
     if blocks is not None:
         unknown = [name for name in blocks if name not in chosen]
         if unknown:
             raise ValueError(f"blocks must be of {', '.join(map(repr, chosen))}; got {', '.join(map(repr, unknown))}")
         chosen = {name: block for name, block in chosen.items() if name in blocks}
-    r = _checked_directions(n_directions, chosen)
+    r = checked_directions(n_directions, chosen)
     lowest = sorted(
         (frequency, place, index)
         for place, block in enumerate(chosen.values())

@@ -41,13 +41,13 @@ from mcgen.statistics import Statistic
 from mcgen.variance_reduction.bases.pilot import (
     _LEAST_SHARE,
     _NO_GRADIENT,
+    DirectionPilot,
     NoGradientError,
     Values,
-    _Pilot,
     _split,
     _TooManyError,
 )
-from mcgen.variance_reduction.bases.regression import _regression
+from mcgen.variance_reduction.bases.regression import regression_directions
 
 
 def active_subspace(
@@ -117,7 +117,7 @@ def active_subspace(
     >>> abs(basis.matrices["noise"][:3, 0]).round(3).tolist(), basis.n_evaluations
     ([0.894, 0.447, 0.0], 48)
     """
-    pilot = _Pilot(generator, statistic, coarse, cost, condition, seed)
+    pilot = DirectionPilot(generator, statistic, coarse, cost, condition, seed)
     r, n = pilot.checked_directions(n_directions), checked_integer("n_gradients", n_gradients)
     quantile = checked_real("winsorize", winsorize)
     if n < 1 or checked_integer("batch_size", batch_size) < 1 or not 0 < quantile <= 1:
@@ -141,7 +141,7 @@ def active_subspace(
             "mcgen.bases.regression_basis",
             GeneratorWarning,
         )
-        return _regression(pilot, r, max(2 * r, 3 * n + n % 2), 64)
+        return regression_directions(pilot, r, max(2 * r, 3 * n + n % 2), 64)
     missing = [j for j, rows in enumerate(components) if len(rows) == 0]
     if missing:
         warn_user(
@@ -169,7 +169,7 @@ def _pooled(gradients: Values, quantile: float) -> list[Values]:
     return components
 
 
-def _leading(pilot: _Pilot, rows: Values, r: int, n: int, at_most: bool) -> Basis:
+def _leading(pilot: DirectionPilot, rows: Values, r: int, n: int, at_most: bool) -> Basis:
     """Return the leading right singular vectors of some gradients as a basis."""
     eigenvalues, u = np.linalg.eigh(rows @ rows.T)
     eigenvalues, u = eigenvalues[::-1], u[:, ::-1]

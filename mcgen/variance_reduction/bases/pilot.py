@@ -37,7 +37,7 @@ _NO_GRADIENT = (ValueError, TypeError, RuntimeError, AttributeError)
 Values = NDArray[np.float64]
 
 
-class _Pilot:
+class DirectionPilot:
     """What a pilot evaluates, on which noise, and how many evaluations it has spent."""
 
     def __init__(
@@ -58,7 +58,7 @@ class _Pilot:
             raise ValueError(
                 f"coarse must take noise of the generator's own blocks, {generator.noise}; got {self.source.noise}"
             )
-        self.blocks = _steered(self.source.noise)
+        self.blocks = steered_blocks(self.source.noise)
 
     @property
     def n_evaluations(self) -> int:
@@ -67,7 +67,7 @@ class _Pilot:
 
     def checked_directions(self, n_directions: int) -> int:
         """Return how many directions are asked for."""
-        return _checked_directions(n_directions, self.blocks)
+        return checked_directions(n_directions, self.blocks)
 
     def gradients(self, n: int, at_once: int) -> Values:
         """Return the gradients of k components by the normal scores of n points, shape (n, k, d)."""
@@ -153,7 +153,7 @@ class _Component:
         return values.reshape(len(values), -1)[:, self.number]
 
 
-def _steered(spec: NoiseSpec) -> dict[str, Block]:
+def steered_blocks(spec: NoiseSpec) -> dict[str, Block]:
     """Return the blocks that directions can reach."""
     found = {name: block for name, block in spec.blocks if not block.iid}
     if not found:
@@ -161,7 +161,8 @@ def _steered(spec: NoiseSpec) -> dict[str, Block]:
     return found
 
 
-def _checked_directions(n_directions: int, blocks: dict[str, Block]) -> int:
+def checked_directions(n_directions: int, blocks: dict[str, Block]) -> int:
+    """Return the number of directions, or refuse one outside 1 to the dimension of the blocks."""
     r, dimension = checked_integer("n_directions", n_directions), sum(block.size for block in blocks.values())
     if not 1 <= r <= dimension:
         raise ValueError(f"noise of {dimension} dimensions has from 1 to {dimension} directions; got n_directions={r}")

@@ -12,7 +12,7 @@ from mcgen.generators import Generator
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed
 from mcgen.statistics import Statistic
-from mcgen.variance_reduction.bases.pilot import _LEAST_SHARE, _Pilot, _split
+from mcgen.variance_reduction.bases.pilot import _LEAST_SHARE, DirectionPilot, _split
 
 
 def regression_basis(
@@ -58,11 +58,11 @@ def regression_basis(
     >>> abs(basis.matrices["noise"].T).round(1).tolist()
     [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
     """
-    pilot = _Pilot(generator, statistic, coarse, cost, condition, seed)
-    return _regression(pilot, pilot.checked_directions(n_directions), n_evaluations, batch_size)
+    pilot = DirectionPilot(generator, statistic, coarse, cost, condition, seed)
+    return regression_directions(pilot, pilot.checked_directions(n_directions), n_evaluations, batch_size)
 
 
-def _regression(pilot: _Pilot, r: int, n_evaluations: int, batch_size: int) -> Basis:
+def regression_directions(pilot: DirectionPilot, r: int, n_evaluations: int, batch_size: int) -> Basis:
     """Return average gradients, then principal Hessian directions."""
     n_pairs = checked_integer("n_evaluations", n_evaluations) // 2
     if n_pairs < r or checked_integer("batch_size", batch_size) < 2:

@@ -27,7 +27,7 @@ from mcgen.replicates.pilot import tallied
 from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single
 from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic
-from mcgen.statistics.joint import Beside
+from mcgen.statistics.joint import WithControlValues
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.correction import (
     REPLICATES_A_CONTROL,
@@ -197,7 +197,7 @@ class Controls:
         ----------
         generator, statistic, seed, condition, batch_size
             As for `mcgen.estimate`, and may be the run's; one condition, not a list. The coefficients of a difference
-            are those of ``mcgen.estimation.Pair(a, b)`` and ``mcgen.estimation.Difference(statistic)``.
+            are those of ``mcgen.generators.joint.pair(a, b)`` and ``mcgen.statistics.joint.Difference(statistic)``.
         design : Design
             The run's: the best coefficients of another design are others.
         n_evaluations, n_replicates : int
@@ -227,7 +227,7 @@ class Controls:
             "every condition",
         )
         count = checked_replicates(design, n_evaluations, n_replicates)
-        beside = Beside(checked_callable(statistic))
+        beside = WithControlValues(checked_callable(statistic))
         task = Task(
             generator=WithControls(checked_generator(generator), self),
             statistic=beside,
@@ -335,14 +335,14 @@ def _bases_of(design: Any) -> set[Basis]:
     return set().union({own} if isinstance(own, Basis) else set(), *inner)
 
 
-def _controls_text(controls: Controls | FittedControls | None) -> str | None:
+def controls_text(controls: Controls | FittedControls | None) -> str | None:
     """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
     if controls is None:
         return None
-    own = _own_controls(controls)
+    own = own_controls(controls)
     return f"{own.name} with expectations {', '.join(map(repr, own.mean))}"
 
 
-def _own_controls(controls: Any) -> Any:
+def own_controls(controls: Any) -> Any:
     """Return controls without their coefficients."""
     return controls.controls if isinstance(controls, FittedControls) else controls

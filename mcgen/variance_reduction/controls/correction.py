@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Design
-from mcgen.generators.joint import NoiseFunctions, WithControls, _Alone
+from mcgen.generators.joint import ControlValues, NoiseFunctions, WithControls
 from mcgen.inference.moments import Moments, ReplicateMeans, varies_by_rounding
 from mcgen.replicates.loop import Task
 from mcgen.replicates.pilot import tallied
 from mcgen.replicates.tally import Segment, Tally
-from mcgen.statistics.joint import Beside, _as_they_are
+from mcgen.statistics.joint import WithControlValues, as_they_are
 
 REPLICATES_A_CONTROL = 10
 """The fewest replicates for each control."""
@@ -100,7 +100,7 @@ class ControlledRun:
         fitted: tuple[Floats, tuple[int, ...], str] | None,
     ) -> None:
         self._plain, self._controls, self._fitted = task, controls, fitted
-        self._beside = Beside(task.statistic, None if fitted is None else fitted[1])
+        self._beside = WithControlValues(task.statistic, None if fitted is None else fitted[1])
         self.task = replace(task, generator=WithControls(task.generator, controls), statistic=self._beside)
         if fitted is None:
             assert n_replicates is not None
@@ -205,7 +205,7 @@ def require_few(controls: NoiseFunctions, task: Task, n_replicates: int) -> None
     """
     if REPLICATES_A_CONTROL * len(controls.mean) <= n_replicates:
         return
-    probe = replace(task, generator=_Alone(controls, task.generator.noise), statistic=_as_they_are, warnings=[])
+    probe = replace(task, generator=ControlValues(controls, task.generator.noise), statistic=as_they_are, warnings=[])
     tally = tallied(probe, min(n_replicates, _PROBED))
     moments = tally.moments()
     assert moments is not None

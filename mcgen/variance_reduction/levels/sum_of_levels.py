@@ -29,7 +29,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
-from mcgen.generators.joint import OfSomeBlocks, Pair
+from mcgen.generators.joint import OnSomeBlocks, pair
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
@@ -80,7 +80,7 @@ class Level:
         if self.coarser is not None:
             assert coefficients is not None
             changes = {
-                "generator": Pair(self.generator, self.coarser),
+                "generator": pair(self.generator, self.coarser),
                 "statistic": Difference(task.statistic, coefficients),
             }
         return replace(
@@ -98,7 +98,7 @@ def levels_of(generators: Sequence[tuple[Generator, float]], designs: Sequence[D
     (coarsest, least), unit = generators[0], generators[-1][1]
     levels = [Level(0, coarsest, None, designs[0], least / unit)]
     for number, ((coarse, below), (fine, cost)) in enumerate(pairwise(generators), start=1):
-        adapted = coarse if coarse.noise == fine.noise else OfSomeBlocks(coarse, fine.noise)
+        adapted = coarse if coarse.noise == fine.noise else OnSomeBlocks(coarse, fine.noise)
         levels.append(Level(number, fine, adapted, designs[number], (cost + below) / unit))
     return levels
 

@@ -28,7 +28,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
-from mcgen.generators.joint import OfSomeBlocks
+from mcgen.generators.joint import OnSomeBlocks
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, skew
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.noise.directions import Basis
@@ -85,7 +85,7 @@ class Coarse:
 
     def on(self, noise: NoiseSpec) -> Generator:
         """Return it as a generator that takes all of a noise."""
-        return self.generator if self.generator.noise == noise else OfSomeBlocks(self.generator, noise)
+        return self.generator if self.generator.noise == noise else OnSomeBlocks(self.generator, noise)
 
 
 @dataclass
