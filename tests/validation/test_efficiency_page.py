@@ -40,7 +40,7 @@ from mcgen.validation.measurements.widths import (
 from mcgen.validation.pages import efficiency as efficiency_page
 from mcgen.validation.pages.efficiency import AGAINST, TABLES, stored, with_interval, write_page, write_tables
 
-PAGE = Path(__file__).parents[1] / "docs" / "validation" / "efficiency.md"
+PAGE = Path(__file__).parents[2] / "docs" / "validation" / "efficiency.md"
 SMALL = ImageMixture(4, 0.8, (0.5, 1.5))
 
 

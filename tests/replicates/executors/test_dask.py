@@ -127,7 +127,7 @@ def test_workers_without_mcgen() -> None:
             run(client.get_executor(), task_of())
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

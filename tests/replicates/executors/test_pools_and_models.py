@@ -171,7 +171,7 @@ def test_dask_workers_that_stay(weights: Path) -> None:
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(1, threads_per_worker=1, processes=True, dashboard_address=None)
     with cluster, distributed.Client(cluster) as client:
-        client.run(sys.path.append, os.path.dirname(__file__))
+        client.run(sys.path.append, os.path.dirname(own_code.__file__))
         for shift in (1.0, 0.5):
             np.save(weights, shift)
             made = from_factory(own_code.load_array, str(weights), name="loaded")

@@ -225,7 +225,7 @@ def test_the_page_is_made_from_its_numbers(tmp_path) -> None:
     """Writing without measuring leaves the page that is there as it is."""
     from pathlib import Path
 
-    docs = Path(__file__).parents[1] / "docs"
+    docs = Path(__file__).parents[2] / "docs"
     for name in ("models.md", "models.json"):
         shutil.copy(docs / name, tmp_path / name)
     before = (tmp_path / "models.md").read_text()
