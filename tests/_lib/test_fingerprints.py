@@ -25,7 +25,7 @@ import own_code
 import pandas as pd
 import pytest
 import tqdm
-from conftest import logistic
+from helpers import logistic
 
 import mcgen
 from mcgen import Antithetic, Sobol, StoreError, statistics

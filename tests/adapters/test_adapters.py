@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 
 torch = pytest.importorskip("torch")
 

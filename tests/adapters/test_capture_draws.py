@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import FALSE_ALARM, SEED, Z_LIMIT
+from helpers import FALSE_ALARM, SEED, Z_LIMIT
 from scipy import stats
 
 torch = pytest.importorskip("torch")

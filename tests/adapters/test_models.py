@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("normflows")

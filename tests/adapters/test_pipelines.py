@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

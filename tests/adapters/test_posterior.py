@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import SEED, Z_LIMIT, z_score
+from helpers import SEED, Z_LIMIT, z_score
 from scipy.ndimage import gaussian_filter
 
 torch = pytest.importorskip("torch")

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import SEED, Z_LIMIT, binomial_p_value, z_score
+from helpers import SEED, Z_LIMIT, binomial_p_value, z_score
 
 torch = pytest.importorskip("torch")
 normflows = pytest.importorskip("normflows")

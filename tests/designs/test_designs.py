@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import FALSE_ALARM, SEED, Z_LIMIT, binomial_p_value, z_score
+from helpers import FALSE_ALARM, SEED, Z_LIMIT, binomial_p_value, z_score
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import SeedSequence

@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import FALSE_ALARM, SEED, Z_LIMIT, binomial_p_value, z_score
+from helpers import FALSE_ALARM, SEED, Z_LIMIT, binomial_p_value, z_score
 from scipy.special import ndtr
 
 import mcgen

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import FALSE_ALARM, SEED, Z_LIMIT, z_score
+from helpers import FALSE_ALARM, SEED, Z_LIMIT, z_score
 from scipy import stats
 from scipy.special import ndtri
 

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import SEED, Z_LIMIT, z_score
+from helpers import SEED, Z_LIMIT, z_score
 from scipy.stats import qmc
 
 from mcgen import Block, NoiseSpec, Sobol

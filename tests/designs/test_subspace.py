@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from conftest import FALSE_ALARM, SEED, Z_LIMIT, z_score
+from helpers import FALSE_ALARM, SEED, Z_LIMIT, z_score
 from scipy import stats
 
 import mcgen

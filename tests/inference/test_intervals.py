@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from scipy import stats
 
 from mcgen.inference.intervals import Interval, Sampled, make_interval, options_of

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import FALSE_ALARM, SEED, binomial_p_value
+from helpers import FALSE_ALARM, SEED, binomial_p_value
 from scipy.optimize import minimize_scalar
 
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width, planned_ratio

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from scipy import stats
 
 from mcgen._lib.serialization import read_json, write_json

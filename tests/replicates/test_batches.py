@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

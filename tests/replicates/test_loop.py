@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED, logistic
+from helpers import SEED, logistic
 
 import mcgen
 from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SEED
+from helpers import SEED
 
 import mcgen
 from mcgen import Antithetic

@@ -8,7 +8,7 @@ from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
-from conftest import SEED, logistic, logistic_until
+from helpers import SEED, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol

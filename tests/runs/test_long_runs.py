@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 
 import mcgen
 from mcgen import Antithetic, Estimate, MonteCarlo, Sobol, StoreError, statistics

@@ -14,7 +14,7 @@ from unittest import SkipTest
 
 import numpy as np
 import pytest
-from conftest import SEED, logistic
+from helpers import SEED, logistic
 
 import mcgen
 from mcgen import Block, NoiseSpec

@@ -31,7 +31,7 @@ from mcgen.validation.conformance import check_design, designs
 from mcgen.validation.conformance.scores import ZScores, finding_of
 
 # These seeds are fixed: under another each check would raise a false alarm once in a million, far above the budget of
-# conftest. A Subspace fits noise of one size: it is tried in test_subspace.
+# helpers.py. A Subspace fits noise of one size: it is tried in test_subspace.
 DESIGNS = [
     MonteCarlo(),
     Antithetic(),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import SEED, logistic
+from helpers import SEED, logistic
 
 import mcgen
 from mcgen import statistics as s

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SEED, Z_LIMIT
+from helpers import SEED, Z_LIMIT
 from scipy import integrate, stats
 from scipy.special import ndtr
 

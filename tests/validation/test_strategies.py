@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from scipy.stats import binom
 
 import mcgen

@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from scipy.fft import idctn
 
 import mcgen

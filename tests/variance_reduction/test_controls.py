@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FALSE_ALARM, SEED, Z_LIMIT, logistic, logistic_until, z_score
+from helpers import FALSE_ALARM, SEED, Z_LIMIT, logistic, logistic_until, z_score
 from scipy import stats
 
 import mcgen

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED, Z_LIMIT, logistic, logistic_until
+from helpers import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED, Z_LIMIT
+from helpers import SEED, Z_LIMIT
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo, OrthogonalAntithetic, Subspace

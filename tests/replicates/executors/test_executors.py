@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import worker_parts
-from conftest import SEED
+from helpers import SEED
 from worker_parts import Hangs, Kills, PassesOnce, Raises, RaisesOddly, block_mcgen, coordinates, load_counted
 
 import mcgen

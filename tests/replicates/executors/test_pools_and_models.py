@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import own_code
 import pytest
-from conftest import logistic
+from helpers import logistic
 
 import mcgen
 from mcgen import WorkerError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from store_parts import FACTS, HEADER, piece, truth
 from test_stores import tallied
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from store_parts import FACTS, HEADER, piece, truth
 from test_stores import same, tallied
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SEED
+from helpers import SEED
 from hypothesis import given
 from hypothesis import strategies as st
 from store_parts import FACTS, HEADER, piece, truth
