@@ -20,7 +20,7 @@ from mcgen.inference.moments import Moments
 FEWEST_WITHOUT_WARNING = 25
 
 # What nominal 95 % intervals cover by Student t, and adjusted for skewness, on R antithetic pairs of exp(w/2) with
-# w ~ N(0, 1), whose means have skewness 3.4: 50,000 runs each, `tests/test_coverage.py` has the simulation.
+# w ~ N(0, 1), whose means have skewness 3.4: 50,000 runs each, `tests/inference/test_coverage.py` has the simulation.
 EXAMPLE_SKEWNESS = 3.4
 EXAMPLE_COVERAGE = {5: (0.81, 0.90), 10: (0.85, 0.94), 25: (0.89, 0.94), 50: (0.91, 0.94), 200: (0.94, 0.95)}
 
