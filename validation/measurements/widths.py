@@ -35,13 +35,13 @@ from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, GeneratorWarning
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
 from mcgen.inference.intervals import Interval, student_t_quantile
+from mcgen.inference.moments import Floats
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
 from mcgen.variance_reduction.controls.surrogate import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import weights_of
 from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
 
-Floats = NDArray[np.float64]
 Record = dict[str, Any]
 Run = Callable[[Case, int, int], Estimate]
 """From a case, a number of evaluations with pilots, and a seed to an estimate."""
