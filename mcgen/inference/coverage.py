@@ -66,12 +66,6 @@ def coverage_warnings(
     return found
 
 
-def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
-    """Return which components `coverage_warnings` warns of, shape (k,)."""
-    few = moments.count < FEWEST_WITHOUT_WARNING
-    return few | moments.constant(rounding) | too_few_for(moments.count, absolute_skewness(moments, rounding))
-
-
 def absolute_skewness(moments: Moments, rounding: float) -> Floats:
     """Return the absolute skewness of the replicate means, shape (k,); 0 where they differ by rounding alone."""
     return np.where(moments.constant(rounding), 0.0, np.abs(moments.skewness))
