@@ -182,8 +182,8 @@ def _run(law: Law, rule: Rule, rng: NumpyGenerator) -> tuple[Moments, int]:
     while target is not None:
         fresh = law.draw(rng, target if moments is None else target - moments.count)
         ones = fresh.astype(np.int64) if law.indicator else None
-        rows = ReplicateMeans(0, fresh, np.zeros_like(fresh), ones, 1)
-        moments = Moments.of(rows) if moments is None else moments.add(rows)
+        found = Moments.of(ReplicateMeans(0, fresh, np.zeros_like(fresh), ones, 1))
+        moments = found if moments is None else moments.merge(found)
         target, looks = rule.next_target(moments, _ROUNDING), looks + 1
     assert moments is not None
     return moments, looks
