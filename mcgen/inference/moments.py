@@ -126,10 +126,6 @@ class Moments:
             comoment=_merged_comoment(self, other, delta),
         )
 
-    def add(self, rows: ReplicateMeans) -> Moments:
-        """Return the moments with some more replicates."""
-        return self.merge(Moments.of(rows))
-
     def select(self, components: slice) -> Moments:
         """Return the moments of some of the components."""
 

@@ -14,9 +14,9 @@ import mcgen
 from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol, Subspace
 from mcgen.designs import subspace
 from mcgen.noise import as_noise_spec
+from mcgen.noise.directions import Basis
 from mcgen.validation.conformance import check_design
 from mcgen.variance_reduction.bases.cosines import dct_basis
-from mcgen.variance_reduction.bases.gradients import Basis
 
 JOINT = NoiseSpec({"start": Block((2, 2)), "steps": Block((5,)), "mask": Block((3,), "uniform", iid=True)})
 

@@ -14,11 +14,11 @@ from scipy.special import ndtr
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo, Sobol
-from mcgen.inference.coverage import EXAMPLE_COVERAGE, EXAMPLE_SKEWNESS, coverage_warnings, warned_of
+from mcgen.inference.coverage import EXAMPLE_COVERAGE, EXAMPLE_SKEWNESS, coverage_warnings
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.validation.pages import coverage as coverage_map
 from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.studies.coverage import coverage_study, simulate, studied
+from mcgen.validation.studies.coverage import coverage_study, simulate, studied, warned_of
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")

@@ -48,7 +48,7 @@ def test_any_grouping_and_order_gives_the_same(cuts: set[int], seed: int, data: 
 
 def test_moments_are_scipys() -> None:
     x = np.random.default_rng(SEED).gamma(1.5, size=(1000, 2))
-    m = Moments.of(rows(x[:300])).add(rows(x[300:], start=300))
+    m = Moments.of(rows(x[:300])).merge(Moments.of(rows(x[300:], start=300)))
     assert np.allclose(m.mean, x.mean(axis=0))
     assert np.allclose(m.variance, x.var(axis=0, ddof=1))
     assert np.allclose(m.standard_error, stats.sem(x))

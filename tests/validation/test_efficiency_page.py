@@ -24,10 +24,10 @@ from mcgen.validation.measurements.cases import CASES, Case, plane_statistic
 from mcgen.validation.measurements.image_mixtures import MIXTURES, NAMES, ExactDenoiser, ImageMixture
 from mcgen.validation.measurements.rivals import ON, RIVALS
 from mcgen.validation.measurements.widths import (
-    CANDIDATES,
+    CONTENDERS,
     PAIRS,
     PLAIN,
-    Candidate,
+    Contender,
     log_squared_error,
     measure,
     over_runs,
@@ -138,7 +138,7 @@ def test_the_ratio_of_widths_is_that_worked_out_by_hand() -> None:
 
 def test_a_measured_design_has_the_width_of_its_estimate() -> None:
     case = small()
-    found = measure(case, CANDIDATES["k-antithetic 8"])
+    found = measure(case, CONTENDERS["k-antithetic 8"])
     assert found is not None
     width = squared_half_width(found, 640)
     one = mcgen.estimate(
@@ -152,7 +152,7 @@ def test_a_measured_design_has_the_width_of_its_estimate() -> None:
 
 def test_whole_runs_count_their_pilots() -> None:
     case = replace(small(), runs={3200: 1, 200: 1})
-    found = measure(case, CANDIDATES["two levels, pairs"])
+    found = measure(case, CONTENDERS["two levels, pairs"])
     assert found is not None
     for n in (3200, 200):
         made = found["widths"][str(n)]
@@ -253,25 +253,25 @@ def test_intervals_are_short(found: tuple[float, float, float], text: str) -> No
 
 def test_what_is_stored_is_not_measured_again_unless_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    candidates = {label: Candidate(label, lambda case: mcgen.Antithetic()) for label in (PLAIN, PAIRS, "third")}
+    contenders = {label: Contender(label, lambda case: mcgen.Antithetic()) for label in (PLAIN, PAIRS, "third")}
 
-    def measured(case: Case, candidate: Candidate) -> dict[str, Any] | None:
-        made.append(f"{case.name}: {candidate.label}")
-        return None if candidate.label == "third" else record(1.0, 2)
+    def measured(case: Case, contender: Contender) -> dict[str, Any] | None:
+        made.append(f"{case.name}: {contender.label}")
+        return None if contender.label == "third" else record(1.0, 2)
 
     monkeypatch.setattr(efficiency_page, "CASES", {name: small(name) for name in ("one", "two")})
-    monkeypatch.setattr(efficiency_page, "CANDIDATES", candidates)
+    monkeypatch.setattr(efficiency_page, "CONTENDERS", contenders)
     monkeypatch.setattr(efficiency_page, "measure", measured)
     monkeypatch.setattr(efficiency_page, "_measure_rivals", lambda store, again: None)
     write_page(folder)
-    assert made == [f"{case}: {label}" for case in ("one", "two") for label in candidates]
+    assert made == [f"{case}: {label}" for case in ("one", "two") for label in contenders]
     made.clear()
     write_page(folder)
     # What there is nothing to run for is asked again.
     assert made == ["one: third", "two: third"]
     made.clear()
     write_page(folder, "TWO")
-    assert made == [f"two: {label}" for label in candidates]
+    assert made == [f"two: {label}" for label in contenders]
     made.clear()
     store = folder / "validation" / "efficiency.json"
     numbers = stored(store)
@@ -293,9 +293,9 @@ def test_unknown_names_are_refused_before_anything_is_measured(
 
 def test_settings_say_what_a_measurement_depends_on() -> None:
     case = CASES[ON]
-    assert settings(case, CANDIDATES[PAIRS])["evaluations"] == case.evaluations
-    assert settings(case, CANDIDATES["pairs with controls"])["runs"] == {"3200": case.runs[3200]}
-    assert json.loads(json.dumps(settings(case, CANDIDATES[PAIRS]))) == settings(case, CANDIDATES[PAIRS])
+    assert settings(case, CONTENDERS[PAIRS])["evaluations"] == case.evaluations
+    assert settings(case, CONTENDERS["pairs with controls"])["runs"] == {"3200": case.runs[3200]}
+    assert json.loads(json.dumps(settings(case, CONTENDERS[PAIRS]))) == settings(case, CONTENDERS[PAIRS])
 
 
 def test_statistics_of_the_plane() -> None:

@@ -71,7 +71,7 @@ def written_pages(folder: Path) -> None:
         (folder / "docs" / page).write_text("".join(marks))
 
 
-@pytest.mark.parametrize("kind", ["benchmarks", "coverage", "efficiency-coverage", "models", "truths"])
+@pytest.mark.parametrize("kind", ["benchmarks", "coverage", "efficiency-coverage", "journeys", "models", "truths"])
 def test_unknown_names_are_refused_before_anything_is_made(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

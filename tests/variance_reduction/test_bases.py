@@ -12,8 +12,9 @@ from scipy.fft import idctn
 
 import mcgen
 from mcgen import Block, NoiseSpec
+from mcgen.noise.directions import Basis
 from mcgen.variance_reduction.bases.cosines import dct_basis
-from mcgen.variance_reduction.bases.gradients import Basis, active_subspace
+from mcgen.variance_reduction.bases.gradients import active_subspace
 from mcgen.variance_reduction.bases.regression import regression_basis
 
 

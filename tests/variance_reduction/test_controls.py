@@ -16,13 +16,14 @@ import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec, Sobol, Subspace
 from mcgen.generators.joint import pair
 from mcgen.inference.sampled import student_t_quantile
+from mcgen.noise.directions import Basis
 from mcgen.statistics import identity, pixel_mean
 from mcgen.statistics.joint import Difference
 from mcgen.validation.studies.verdicts import acceptance_band
-from mcgen.variance_reduction.bases.gradients import Basis
+from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.controls.correction import cross_fitted
 from mcgen.variance_reduction.controls.quadratic import quadratic
-from mcgen.variance_reduction.controls.surrogate import Controls, surrogate
+from mcgen.variance_reduction.controls.surrogate import surrogate
 
 # Whether few replicates look skewed is chance, as is whether what is left of an exact result is rounding alone.
 pytestmark = [

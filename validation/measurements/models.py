@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 import mcgen
 from mcgen import statistics
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.adapters import DDS, DPS, GaussianBlur, Inpainting, Operator, SuperResolution, models
 from mcgen.adapters.models.training import data
 from mcgen.inference.efficiency import log_variance
@@ -37,7 +37,6 @@ from mcgen.replicates.streams import stream_of
 from mcgen.validation.conformance import check_generator
 from mcgen.validation.writing.pictures import N_COLUMNS, pairs_figure, plane_figure, samples_figure
 
-Floats = NDArray[np.float64]
 Numbers = dict[str, Any]
 
 N_PAIRS = 1600
