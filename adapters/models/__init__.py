@@ -24,8 +24,9 @@ from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
 from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet
 from mcgen.adapters.samplers.consistency import Consistency
-from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Guided, Heun, Schedule
+from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Guided, Heun
 from mcgen.adapters.samplers.flow import Flow
+from mcgen.adapters.samplers.schedule import Schedule
 from mcgen.adapters.tensors.torch_generator import TorchGenerator
 
 __all__ = ["list", "load", "log"]

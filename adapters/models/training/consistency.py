@@ -16,7 +16,8 @@ from mcgen.adapters import models
 from mcgen.adapters.models.training.data import mnist
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.adapters.models.training.record import Settings, follow, optimize, sampler_of, ship
-from mcgen.adapters.samplers.diffusion import Heun, Schedule
+from mcgen.adapters.samplers.diffusion import Heun
+from mcgen.adapters.samplers.schedule import Schedule
 
 SETTINGS: Settings = {
     "seed": 0,
