@@ -20,8 +20,9 @@ from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
 from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet
 from mcgen.adapters.samplers.consistency import Consistency
-from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Guided, Heun
+from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
 from mcgen.adapters.samplers.flow import Flow
+from mcgen.adapters.samplers.guidance import Guided
 from mcgen.adapters.samplers.schedule import Schedule
 from mcgen.adapters.tensors.torch_generator import TorchGenerator
 

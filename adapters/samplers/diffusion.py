@@ -47,9 +47,19 @@ from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
-from mcgen.adapters.samplers.paths import Decode, Modules, Network, PathGenerator, checked_clip, fresh_shares, start_of
+from mcgen.adapters.samplers.guidance import Guided
+from mcgen.adapters.samplers.paths import (
+    OUTPUT_ADVICE,
+    Decode,
+    Modules,
+    Network,
+    PathGenerator,
+    checked_clip,
+    fresh_shares,
+    start_of,
+)
 from mcgen.adapters.samplers.schedule import Schedule, checked_schedule
-from mcgen.adapters.tensors.torch_generator import TensorNoise, checked_output, owners_of
+from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.noise import Block, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]
@@ -58,10 +68,6 @@ Prediction = Literal["noise", "sample", "velocity"]
 _LARGEST_SIGMA = 80.0
 _RHO = 7.0
 
-_OUTPUT_ADVICE = (
-    ". Of a diffusers network return network(x, t).sample; of one that predicts a variance too, the first half of the "
-    "channels"
-)
 _OPTION_ADVICE = {
     "guidance": "; for guidance give Guided(denoiser, weight) as the denoiser",
     "eta": "; fresh noise at every step is DDIM's, DDIM(denoiser, schedule, shape, eta=...)",
@@ -174,7 +180,7 @@ class Diffusion(PathGenerator):
         """Return the predicted sample and the predicted noise for states `x` (n, ...) at step i."""
         fraction = float(self.times[i]) / len(self.schedule.alpha_bar)
         signal = float(self.signals[i])
-        output = self.ask("denoiser", self.denoiser, x, fraction, condition, _OUTPUT_ADVICE)
+        output = self.ask("denoiser", self.denoiser, x, fraction, condition, OUTPUT_ADVICE)
         x_0, epsilon = split_prediction(self.prediction, x, output, signal)
         if self.clip is not None:
             x_0 = x_0.clamp(-self.clip, self.clip)
@@ -329,49 +335,6 @@ class Heun(Diffusion):
             _, slope_there = self.denoise(math.sqrt(signal_s) * (y + step * slope), i + 1, condition)
             slope = (slope + slope_there) / 2
         return math.sqrt(signal_s) * (y + step * slope)
-
-
-class Guided(torch.nn.Module):
-    """A conditional denoiser under classifier-free guidance, reference 5 of the module.
-
-    The prediction is (1 + w) times that under the condition minus w times that without; two evaluations a step.
-
-    Parameters
-    ----------
-    denoiser : callable
-        For which the condition None means "any": a module, its method, or a function.
-    weight : float
-        The guidance weight w; 0 is the conditional model itself.
-    """
-
-    def __init__(self, denoiser: Network, weight: float) -> None:
-        super().__init__()
-        if not callable(denoiser):
-            raise TypeError(f"denoiser must be callable: a torch module, its method or a function; got {denoiser!r}")
-        self.denoiser, self.weight = denoiser, checked_real("weight", weight)
-        owners = owners_of(denoiser)
-        # Where the denoiser is a method, its module would not be known as a part otherwise.
-        self.owners = torch.nn.ModuleList(owner for owner in owners if owner is not denoiser)
-        self.train(any(owner.training for owner in owners))
-
-    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
-        """Return the guided prediction.
-
-        Raises
-        ------
-        ValueError
-            If the condition is None.
-        """
-        if condition is None:
-            raise ValueError(
-                "guidance needs a condition; with None there is nothing to guide: give a class, or take the denoiser "
-                "itself, without Guided"
-            )
-        free, there = (
-            checked_output(self.denoiser(x, time, c), x, "the guided denoiser", _OUTPUT_ADVICE)
-            for c in (None, condition)
-        )
-        return free + (1 + self.weight) * (there - free)
 
 
 def split_prediction(
