@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from mcgen.adapters.inverse.posterior import DDS, DPS, PosteriorSampler
     from mcgen.adapters.onnx import from_onnx, noise_inputs
     from mcgen.adapters.samplers.consistency import Consistency, Level
-    from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Guided, Heun, Schedule
+    from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
     from mcgen.adapters.samplers.flow import Flow, from_zuko
+    from mcgen.adapters.samplers.guidance import Guided
     from mcgen.adapters.samplers.pipelines import from_pipeline
+    from mcgen.adapters.samplers.schedule import Schedule
     from mcgen.adapters.tensors.torch_generator import TorchGenerator, from_torch
 
 _FAMILIES = {
@@ -31,7 +33,9 @@ _FAMILIES = {
     "capturing.captured": ("CapturedGenerator", "capture"),
     "composed.combinators": ("Chain", "Partial", "Start", "Truncate"),
     "samplers.consistency": ("Consistency", "Level"),
-    "samplers.diffusion": ("DDIM", "Diffusion", "Guided", "Heun", "Schedule"),
+    "samplers.diffusion": ("DDIM", "Diffusion", "Heun"),
+    "samplers.guidance": ("Guided",),
+    "samplers.schedule": ("Schedule",),
     "composed.editing": ("Edit", "FlowEdit"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,7 @@ from mcgen._lib.arrays import as_numpy
 from mcgen.adapters.capturing.draws import Draw
 from mcgen.adapters.capturing.random_state import another_seed
 from mcgen.designs import MonteCarlo
-from mcgen.noise import Law
-
-if TYPE_CHECKING:
-    from mcgen.adapters.capturing.captured import CapturedGenerator
+from mcgen.noise import Law, NoiseSpec
 
 Draws = tuple[Draw, ...]
 Rows = list[NDArray[np.float64]]
@@ -41,7 +38,22 @@ _MOVES: dict[Law, tuple[Callable[[Any], Any], ...]] = {
 """Other noise of the same law, or louder: the first changes integers and masks, the others pass most thresholds."""
 
 
-def arranged(make: Callable[[Draws], CapturedGenerator], draws: Draws, condition: object) -> Draws:
+class Captured(Protocol):
+    """A captured sampler, such as `CapturedGenerator`: samples from noise that has a block for every draw."""
+
+    name: str
+    noise: NoiseSpec
+    draws: Draws
+    modules: tuple[torch.nn.Module, ...]
+
+    def __call__(self, noise: Any, condition: object = None) -> Any:
+        """Return the samples of `noise`."""
+
+    def block_of(self, number: int) -> str:
+        """Return the name of the block of noise that a draw uses."""
+
+
+def arranged(make: Callable[[Draws], Captured], draws: Draws, condition: object) -> Draws:
     """Return draws with several rows a sample in the order in which the sampler uses the rows.
 
     Raises
@@ -62,9 +74,7 @@ def arranged(make: Callable[[Draws], CapturedGenerator], draws: Draws, condition
     return draws
 
 
-def _in_order(
-    make: Callable[[Draws], CapturedGenerator], draws: Draws, numbers: list[int], condition: object
-) -> Draws | None:
+def _in_order(make: Callable[[Draws], Captured], draws: Draws, numbers: list[int], condition: object) -> Draws | None:
     """Return some draws in the order that keeps the samples apart, None if there is none."""
     rows = draws[numbers[0]].rows
     divisors = [rounds for rounds in range(1, rows + 1) if rows % rounds == 0]
@@ -86,7 +96,7 @@ def _changed(draws: Draws, numbers: list[int], change: Callable[[Draw], Draw]) -
     return tuple(change(draw) if i in numbers or draw.same in numbers else draw for i, draw in enumerate(draws))
 
 
-def _tried(captured: CapturedGenerator, numbers: list[int], n: int, condition: object) -> tuple[bool, bool]:
+def _tried(captured: Captured, numbers: list[int], n: int, condition: object) -> tuple[bool, bool]:
     """Return whether other noise for a sample leaves the others alone, and whether each sample's changes it."""
     noise = _probe(captured, n)
     before = _rows(_given(captured, noise, condition))
@@ -103,7 +113,7 @@ def _tried(captured: CapturedGenerator, numbers: list[int], n: int, condition: o
 
 
 def _after(
-    captured: CapturedGenerator,
+    captured: Captured,
     noise: dict[str, NDArray[Any]],
     moves: Mapping[int, list[int]],
     way: int,
@@ -118,7 +128,7 @@ def _after(
         return _rows(_given(captured, noise, condition))
 
 
-def _refuse_order(captured: CapturedGenerator, number: int) -> Draws:
+def _refuse_order(captured: Captured, number: int) -> Draws:
     draw = captured.draws[number]
     raise ValueError(
         f"in {captured.name!r} the noise of one sample reaches others: draw {number}, {draw.operation}, has "
@@ -128,7 +138,7 @@ def _refuse_order(captured: CapturedGenerator, number: int) -> Draws:
     )
 
 
-def without_effect(captured: CapturedGenerator, condition: object) -> set[int]:
+def without_effect(captured: Captured, condition: object) -> set[int]:
     """Return which draws have no effect: of n samples, sample i gets another draw i, and must change."""
     left = [i for i, draw in enumerate(captured.draws) if draw.same is None]
     for way in range(len(_MOVES["normal"])):
@@ -144,7 +154,7 @@ def without_effect(captured: CapturedGenerator, condition: object) -> set[int]:
     return set(left)
 
 
-def require_rows_apart(captured: CapturedGenerator, condition: object) -> None:
+def require_rows_apart(captured: Captured, condition: object) -> None:
     """Refuse a sampler that draws unseen, or in which a sample depends on the batch that it is in."""
     noise = _probe(captured, 3)
     first = _rows(_given(captured, noise, condition))
@@ -175,25 +185,25 @@ def require_rows_apart(captured: CapturedGenerator, condition: object) -> None:
         )
 
 
-def _same_in_other_batch(captured: CapturedGenerator) -> float:
+def _same_in_other_batch(captured: Captured) -> float:
     """Return the change that other kernels for another number of samples make, which round elsewhere step by step."""
     types = {draw.dtype for draw in captured.draws}
     types |= {parameter.dtype for module in captured.modules for parameter in module.parameters()}
     return max([0.01, *(16 * torch.finfo(t).eps for t in types if t.is_floating_point or t.is_complex)])
 
 
-def _probe(captured: CapturedGenerator, n: int) -> dict[str, NDArray[Any]]:
+def _probe(captured: Captured, n: int) -> dict[str, NDArray[Any]]:
     drawn = MonteCarlo().draw(captured.noise, n, seed=0, stream=("probe",))
     blocks = drawn if isinstance(drawn, Mapping) else {captured.noise.blocks[0][0]: drawn}
     return {name: block[:, 0].copy() for name, block in blocks.items()}
 
 
-def _given(captured: CapturedGenerator, noise: dict[str, NDArray[Any]], condition: object) -> Any:
+def _given(captured: Captured, noise: dict[str, NDArray[Any]], condition: object) -> Any:
     return captured(noise if len(noise) > 1 else next(iter(noise.values())), condition)
 
 
 def _moved(
-    captured: CapturedGenerator, noise: dict[str, NDArray[Any]], moves: Mapping[int, Iterable[int]], way: int
+    captured: Captured, noise: dict[str, NDArray[Any]], moves: Mapping[int, Iterable[int]], way: int
 ) -> dict[str, NDArray[Any]]:
     """Return noise in which some samples, the keys of `moves`, have other noise for some draws."""
     found = {name: block.copy() for name, block in noise.items()}

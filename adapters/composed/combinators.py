@@ -34,8 +34,8 @@ import torch
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
-from mcgen.adapters.inverse.operators import require_floats
 from mcgen.adapters.samplers.diffusion import Diffusion
+from mcgen.adapters.tensors.floats import require_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from mcgen.adapters.inverse.operators import as_floats
+from mcgen.adapters.tensors.floats import as_floats
 from mcgen.adapters.tensors.torch_generator import TorchGenerator, owners_of
 from mcgen.noise import Shape
 

@@ -32,8 +32,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen.adapters.tensors.floats import as_floats
 from mcgen.noise import Shape
 
 _LEAST_HIDDEN, _MOST_HIDDEN = 0.3, 0.7
@@ -368,39 +368,6 @@ class MaskedFourier(Operator):
         plane = _placed(torch.complex(y[:, 0], y[:, 1]), self._places, self.mask.size)
         x: torch.Tensor = torch.fft.ifft2(plane.reshape(-1, *self.shape), norm="ortho").real
         return x
-
-
-def as_floats(array: Any, what: str = "condition") -> torch.Tensor:
-    """Return a copy of an array of floats, of any library, as a tensor on the CPU, in float32 or float64.
-
-    Raises
-    ------
-    TypeError
-        If it is no array of floats.
-    """
-    require_floats(array, what)
-    values = as_numpy(array)
-    return torch.from_numpy(values.astype(np.promote_types(values.dtype, np.float32)))
-
-
-def require_floats(array: Any, what: str = "condition") -> None:
-    """Refuse what is no array of real numbers in floats: bytes of a picture would be off their scale in silence."""
-    dtype = getattr(array, "dtype", None)
-    if dtype is None or not hasattr(array, "shape"):
-        found = "none" if array is None else type(array).__name__
-        advice = ". A list is a list of conditions; give an array" if isinstance(array, list) else ""
-        raise TypeError(f"{what} must be an array of floats; got {found}{advice}")
-    kind = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
-    if "complex" in kind:
-        raise TypeError(
-            f"{what} must be an array of real numbers; got {kind}. Give the real part, or real and imaginary parts as "
-            "an axis"
-        )
-    if "float" not in kind:
-        raise TypeError(
-            f"{what} must be an array of floats; got {kind}. Give floats on the scale of the model's samples, such as "
-            "image / 255"
-        )
 
 
 def _placed(values: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tensor:

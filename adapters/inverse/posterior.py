@@ -55,8 +55,9 @@ from typing import Any, Self
 import torch
 
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.adapters.inverse.operators import Operator, as_floats
+from mcgen.adapters.inverse.operators import Operator
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion
+from mcgen.adapters.tensors.floats import as_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 
 # Relative; a decoder in bfloat16 rounds by 0.004.

@@ -39,18 +39,27 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
-from mcgen.adapters.samplers.paths import Decode, Modules, Network, PathGenerator, checked_clip, fresh_shares, start_of
-from mcgen.adapters.tensors.torch_generator import TensorNoise, checked_output, owners_of
+from mcgen.adapters.samplers.guidance import Guided
+from mcgen.adapters.samplers.paths import (
+    OUTPUT_ADVICE,
+    Decode,
+    Modules,
+    Network,
+    PathGenerator,
+    checked_clip,
+    fresh_shares,
+    start_of,
+)
+from mcgen.adapters.samplers.schedule import Schedule, checked_schedule
+from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.noise import Block, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]
@@ -59,115 +68,10 @@ Prediction = Literal["noise", "sample", "velocity"]
 _LARGEST_SIGMA = 80.0
 _RHO = 7.0
 
-# Above this the last training step still shows its sample; the product of the usual alphas ends far below.
-_LARGEST_LAST_SHARE = 0.5
-
-_OUTPUT_ADVICE = (
-    ". Of a diffusers network return network(x, t).sample; of one that predicts a variance too, the first half of the "
-    "channels"
-)
 _OPTION_ADVICE = {
     "guidance": "; for guidance give Guided(denoiser, weight) as the denoiser",
     "eta": "; fresh noise at every step is DDIM's, DDIM(denoiser, schedule, shape, eta=...)",
 }
-
-
-@dataclass(frozen=True, repr=False)
-class Schedule:
-    r"""The signal's share :math:`\bar\alpha` at each of the training steps t = 0, ..., T-1.
-
-    Attributes
-    ----------
-    alpha_bar : tuple of float
-        Decreasing, in (0, 1): the product of all alphas up to each step. Made from any array or sequence.
-    end : float
-        The signal's share of a finished sample; below 1 in models that leave a trace of noise.
-
-    Raises
-    ------
-    ValueError
-        If the values don't decrease in (0, 1), or end where a sample still shows, as alphas instead of their product
-        do.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mcgen.adapters import Schedule
-    >>> Schedule.from_betas(np.linspace(1e-4, 0.02, 1000))
-    Schedule(1000 steps, alpha_bar from 0.9999 to 4e-05)
-    """
-
-    alpha_bar: Sequence[float]
-    end: float = 1.0
-
-    def __post_init__(self) -> None:
-        values = np.asarray(as_numpy(self.alpha_bar), dtype=np.float64)
-        if values.ndim != 1 or values.size == 0:
-            raise ValueError(f"alpha_bar must be a decreasing sequence inside (0, 1); got shape {values.shape}")
-        fits = (values > 0) & (values < 1) & (np.diff(values, prepend=np.inf) < 0)
-        if not fits.all():
-            t = int(np.argmin(fits))
-            after = f" after {values[t - 1]:.6g}" if t > 0 else ""
-            raise ValueError(
-                f"alpha_bar must be a decreasing sequence inside (0, 1); got {values[t]:.6g}{after} at step {t}"
-            )
-        if not values[0] <= checked_real("end", self.end) <= 1:
-            raise ValueError(f"end must lie between the first alpha_bar, {values[0]}, and 1; got {self.end}")
-        if values[-1] > _LARGEST_LAST_SHARE:
-            raise ValueError(
-                f"alpha_bar ends at {values[-1]:.2g}, where a sample is hardly noised; of alphas take "
-                "Schedule(np.cumprod(alphas)), of betas Schedule.from_betas(betas)"
-            )
-        object.__setattr__(self, "alpha_bar", tuple(values.tolist()))
-
-    def __repr__(self) -> str:
-        end = "" if self.end == 1 else f", end {self.end:.4g}"
-        first, last = self.alpha_bar[0], self.alpha_bar[-1]
-        return f"Schedule({len(self.alpha_bar)} steps, alpha_bar from {first:.4g} to {last:.2g}{end})"
-
-    @classmethod
-    def from_betas(cls, betas: Sequence[float] | NDArray[Any], end: float = 1.0) -> Schedule:
-        """Return the schedule of betas: the noise's share that each training step adds, each in (0, 1)."""
-        values = np.asarray(as_numpy(betas), dtype=np.float64)
-        if not ((values > 0) & (values < 1)).all():
-            raise ValueError(f"betas must lie inside (0, 1); got values from {values.min()} to {values.max()}")
-        return cls(tuple(np.cumprod(1 - values).tolist()), end)
-
-    @classmethod
-    def cosine(cls, n_steps: int = 1000) -> Schedule:
-        """Return the cosine schedule, reference 2 of the module, whose steps' beta is at most 0.999."""
-        checked_integer("n_steps", n_steps)
-        edges = np.cos((np.arange(n_steps + 1) / n_steps + 0.008) / 1.008 * math.pi / 2) ** 2
-        return cls(tuple(np.cumprod(np.maximum(edges[1:] / edges[:-1], 1e-3)).tolist()))
-
-    def signal(self, t: int) -> float:
-        """Return the signal's share at a training step; that of the finished sample for -1."""
-        return self.alpha_bar[t] if t >= 0 else self.end
-
-    def times(self, steps: int | Sequence[int]) -> NDArray[np.int64]:
-        """Return training steps from T - 1 down to -1, which stands for the finished sample: steps + 1 of them.
-
-        Training steps that are given as a decreasing sequence are taken as they are, with -1 at their end.
-        """
-        n_training = len(self.alpha_bar)
-        if np.ndim(steps) > 0:
-            given: Any = steps
-            times = np.asarray([*(checked_integer("each of steps", t) for t in given), -1])
-            if len(times) < 2 or (np.diff(times) >= 0).any() or times[0] >= n_training:
-                raise ValueError(
-                    f"steps given one by one must decrease, from at most {n_training - 1} to at least 0; got {steps}"
-                )
-            return times.astype(np.int64)
-        n_steps = checked_integer("steps", steps)
-        if not 1 <= n_steps <= n_training:
-            raise ValueError(f"steps must be between 1 and the schedule's {n_training}; got {n_steps}")
-        return np.rint(np.linspace(n_training - 1, -1, n_steps + 1)).astype(np.int64)
-
-    def sigmas(self) -> NDArray[np.float64]:
-        r"""Return the noise-to-signal ratio :math:`\sqrt{(1 - \bar\alpha) / \bar\alpha}` of each training step."""
-        values = np.asarray(self.alpha_bar)
-        sigmas: NDArray[np.float64] = np.sqrt((1 - values) / values)
-        return sigmas
 
 
 class Diffusion(PathGenerator):
@@ -276,7 +180,7 @@ class Diffusion(PathGenerator):
         """Return the predicted sample and the predicted noise for states `x` (n, ...) at step i."""
         fraction = float(self.times[i]) / len(self.schedule.alpha_bar)
         signal = float(self.signals[i])
-        output = self.ask("denoiser", self.denoiser, x, fraction, condition, _OUTPUT_ADVICE)
+        output = self.ask("denoiser", self.denoiser, x, fraction, condition, OUTPUT_ADVICE)
         x_0, epsilon = split_prediction(self.prediction, x, output, signal)
         if self.clip is not None:
             x_0 = x_0.clamp(-self.clip, self.clip)
@@ -431,59 +335,6 @@ class Heun(Diffusion):
             _, slope_there = self.denoise(math.sqrt(signal_s) * (y + step * slope), i + 1, condition)
             slope = (slope + slope_there) / 2
         return math.sqrt(signal_s) * (y + step * slope)
-
-
-class Guided(torch.nn.Module):
-    """A conditional denoiser under classifier-free guidance, reference 5 of the module.
-
-    The prediction is (1 + w) times that under the condition minus w times that without; two evaluations a step.
-
-    Parameters
-    ----------
-    denoiser : callable
-        For which the condition None means "any": a module, its method, or a function.
-    weight : float
-        The guidance weight w; 0 is the conditional model itself.
-    """
-
-    def __init__(self, denoiser: Network, weight: float) -> None:
-        super().__init__()
-        if not callable(denoiser):
-            raise TypeError(f"denoiser must be callable: a torch module, its method or a function; got {denoiser!r}")
-        self.denoiser, self.weight = denoiser, checked_real("weight", weight)
-        owners = owners_of(denoiser)
-        # Where the denoiser is a method, its module would not be known as a part otherwise.
-        self.owners = torch.nn.ModuleList(owner for owner in owners if owner is not denoiser)
-        self.train(any(owner.training for owner in owners))
-
-    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
-        """Return the guided prediction.
-
-        Raises
-        ------
-        ValueError
-            If the condition is None.
-        """
-        if condition is None:
-            raise ValueError(
-                "guidance needs a condition; with None there is nothing to guide: give a class, or take the denoiser "
-                "itself, without Guided"
-            )
-        free, there = (
-            checked_output(self.denoiser(x, time, c), x, "the guided denoiser", _OUTPUT_ADVICE)
-            for c in (None, condition)
-        )
-        return free + (1 + self.weight) * (there - free)
-
-
-def checked_schedule(schedule: Any) -> Schedule:
-    """Return a schedule, or refuse what is none, such as a scheduler of diffusers."""
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"schedule must be a mcgen.adapters.Schedule; got {type(schedule).__name__}. Of a scheduler of diffusers "
-            "take Schedule(scheduler.alphas_cumprod.tolist()), of an array Schedule(array)"
-        )
-    return schedule
 
 
 def split_prediction(

@@ -26,6 +26,11 @@ Decode = Callable[[torch.Tensor], torch.Tensor]
 """From last states (n, ...) to samples."""
 Modules = torch.nn.Module | Iterable[torch.nn.Module]
 
+OUTPUT_ADVICE = (
+    ". Of a diffusers network return network(x, t).sample; of one that predicts a variance too, the first half of the "
+    "channels"
+)
+
 
 class LoopGenerator(TorchGenerator, ABC):
     """A loop of steps, each of which asks networks.

@@ -33,7 +33,9 @@ import torch
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters.capturing.captured import PIPELINE_ADVICE
-from mcgen.adapters.samplers.diffusion import DDIM, Guided, Heun, Prediction, Schedule
+from mcgen.adapters.samplers.diffusion import DDIM, Heun, Prediction
+from mcgen.adapters.samplers.guidance import Guided
+from mcgen.adapters.samplers.schedule import Schedule
 from mcgen.adapters.tensors.torch_generator import checked_class
 
 Sampler = Literal["ddim", "heun"]

@@ -14,6 +14,7 @@ pytest.importorskip("normflows")
 
 import mcgen  # noqa: E402
 from mcgen.adapters import models  # noqa: E402
+from mcgen.adapters.models import loading  # noqa: E402
 from mcgen.adapters.models.training.__main__ import RECIPES  # noqa: E402
 from mcgen.adapters.models.training.quality import frechet_distance  # noqa: E402
 from mcgen.validation.measurements.models import (  # noqa: E402
@@ -39,8 +40,8 @@ def test_the_log_tells_how_a_model_was_made(name: str) -> None:
     log = models.log(name)
     assert {"command", "settings", "versions", "quality", "log", "data", "licence", "licence_of_the_data"} <= set(log)
     assert log["command"] == f"python -m mcgen.adapters.models.training {name}"
-    assert models.weights_path(name).stat().st_size == log["bytes"] < 5_000_000
-    assert models.checked_weights(name) == models.weights_path(name)
+    assert loading.weights_path(name).stat().st_size == log["bytes"] < 5_000_000
+    assert loading.checked_weights(name) == loading.weights_path(name)
     assert all(math.isfinite(value) for value in log["quality"].values())
 
 
@@ -137,14 +138,14 @@ def test_classes_one_a_row() -> None:
 
 def test_damaged_weights_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("digits-diffusion.safetensors", "digits-diffusion.json"):
-        shutil.copy(models._FOLDER / name, tmp_path / name)
+        shutil.copy(loading._FOLDER / name, tmp_path / name)
     path = tmp_path / "digits-diffusion.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    monkeypatch.setattr(models, "_FOLDER", tmp_path)
+    monkeypatch.setattr(loading, "_FOLDER", tmp_path)
     with pytest.raises(ValueError, match=r"has SHA-256 .*: the file is damaged or was replaced; reinstall"):
-        models.checked_weights("digits-diffusion")
+        loading.checked_weights("digits-diffusion")
 
 
 def test_frechet_distance_of_gaussians() -> None:

@@ -17,6 +17,7 @@ from mcgen import Antithetic, MonteCarlo  # noqa: E402
 from mcgen.adapters import models  # noqa: E402
 from mcgen.adapters.decoders.glow import Glow  # noqa: E402
 from mcgen.adapters.decoders.vae import VAE  # noqa: E402
+from mcgen.adapters.models import loading  # noqa: E402
 from mcgen.adapters.models._decoders import multiscale_glow  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
@@ -293,7 +294,7 @@ def test_layers_that_learn_from_a_batch_are_refused() -> None:
 def test_without_normflows_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "normflows", None)
     with pytest.raises(ImportError, match="a flow of normflows, which is not installed: pip install normflows"):
-        models.network("mnist-glow")
+        loading.network("mnist-glow")
 
 
 @pytest.mark.parametrize("name", ["mnist-vae", "mnist-glow"])
@@ -307,7 +308,7 @@ def test_shipped_models_give_images_row_by_row(name: str) -> None:
     assert 0.8 < x.max() <= 1
     assert torch.allclose(model(part), x[:3], atol=1e-3)
     log = models.log(name)
-    assert log["bytes"] == models.weights_path(name).stat().st_size < {"mnist-vae": 1.2e6, "mnist-glow": 3e6}[name]
+    assert log["bytes"] == loading.weights_path(name).stat().st_size < {"mnist-vae": 1.2e6, "mnist-glow": 3e6}[name]
 
 
 def test_the_shipped_vae_reconstructs_the_image_that_it_is_given() -> None:

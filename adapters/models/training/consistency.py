@@ -12,11 +12,12 @@ import math
 import torch
 from torch import nn
 
-from mcgen.adapters import models
+from mcgen.adapters.models import loading
 from mcgen.adapters.models.training.data import mnist
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.adapters.models.training.record import Settings, follow, optimize, sampler_of, ship
-from mcgen.adapters.samplers.diffusion import Heun, Schedule
+from mcgen.adapters.samplers.diffusion import Heun
+from mcgen.adapters.samplers.schedule import Schedule
 
 SETTINGS: Settings = {
     "seed": 0,
@@ -37,9 +38,9 @@ def train(name: str) -> None:
     """Train, store, judge."""
     images = mnist()
     torch.manual_seed(SETTINGS["seed"])
-    network = copy.deepcopy(models.trained(SETTINGS["teacher"])).requires_grad_(True)
+    network = copy.deepcopy(loading.trained(SETTINGS["teacher"])).requires_grad_(True)
     target = copy.deepcopy(network).requires_grad_(False)
-    teacher = _on_grid(models.trained(SETTINGS["teacher"]), tuple(images.x.shape[1:]))
+    teacher = _on_grid(loading.trained(SETTINGS["teacher"]), tuple(images.x.shape[1:]))
 
     def loss_of(student: nn.Module) -> torch.Tensor:
         follow(target, student, SETTINGS["target_decay"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mcgen.adapters import models
+from mcgen.adapters.models import loading
 from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.data import Images
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.adapters.models.training.record import Settings, optimize, sampler_of, ship
-from mcgen.adapters.samplers.diffusion import Schedule
+from mcgen.adapters.samplers.schedule import Schedule
 
 _COMMON: Settings = {
     "seed": 0,
@@ -38,7 +38,7 @@ def train(name: str) -> None:
     """Train, store, judge."""
     images, settings = _DATA[name.partition("-")[0]](), SETTINGS[name]
     torch.manual_seed(settings["seed"])
-    network = models.network(name, dropout=settings["dropout"])
+    network = loading.network(name, dropout=settings["dropout"])
     mirrored = name.startswith("patches")
     average, log = optimize(network, lambda net: velocity_loss(net, images, settings, mirrored), settings)
     by_class = not name.startswith("patches")

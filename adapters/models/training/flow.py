@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from mcgen.adapters import models
+from mcgen.adapters.models import loading
 from mcgen.adapters.models.training.data import Images, moons
 from mcgen.adapters.models.training.record import Settings, optimize, sampler_of, ship
 
@@ -26,7 +26,7 @@ def train(name: str) -> None:
     """Train, store, judge."""
     points = moons()
     torch.manual_seed(SETTINGS["seed"])
-    average, log = optimize(models.network(name), lambda network: matching_loss(network, points.x), SETTINGS)
+    average, log = optimize(loading.network(name), lambda network: matching_loss(network, points.x), SETTINGS)
     ship(name, average, points, SETTINGS, log, lambda: quality(name, points))
 
 

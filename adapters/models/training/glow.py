@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mcgen.adapters import models
+from mcgen.adapters.models import loading
 from mcgen.adapters.models._decoders import dequantized
 from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.quality import Judge
@@ -34,7 +34,7 @@ def train(name: str) -> None:
     """Train, store, judge."""
     images = data.mnist()
     torch.manual_seed(SETTINGS["seed"])
-    flow: Any = models.network(name)
+    flow: Any = loading.network(name)
     with torch.no_grad():
         # The first batch sets the scales of the activation normalization.
         bits(flow, images.x[:_FIRST_BATCH], images.y[:_FIRST_BATCH])
@@ -46,7 +46,7 @@ def train(name: str) -> None:
     average, log = optimize(flow, loss, SETTINGS)
 
     def quality() -> dict[str, float]:
-        stored: Any = models.trained(name)
+        stored: Any = loading.trained(name)
         torch.manual_seed(SETTINGS["seed"])
         fits = {
             "bits_per_pixel_of_held_out_images": bits(stored, images.x_new, images.y_new),

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mcgen.adapters import models
+from mcgen.adapters.models import loading
 from mcgen.adapters.models.training.data import Images
 from mcgen.adapters.models.training.quality import Sample
 from mcgen.designs import MonteCarlo
@@ -77,7 +77,7 @@ def ship(
     name: str, network: nn.Module, images: Images, settings: Settings, log: Log, quality: Callable[[], dict[str, float]]
 ) -> None:
     """Store weights in half precision, judge what was stored, and write how it was made beside it."""
-    weights = models.weights_path(name)
+    weights = loading.weights_path(name)
     save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, weights)
     # It comes readable by its owner alone, and so would the wheel's.
     weights.chmod(0o644)
@@ -104,7 +104,7 @@ def ship(
 
 def sampler_of(name: str, **options: Any) -> Sample:
     """Return samples of the shipped model for other random noise at every call."""
-    model = models.load(name, **options)
+    model = loading.load(name, **options)
     calls = itertools.count()
 
     def sample(n: int, condition: int | None) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mcgen.adapters import models
+from mcgen.adapters.models import loading
 from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.data import Images
 from mcgen.adapters.models.training.quality import Judge
@@ -34,7 +34,7 @@ def train(name: str) -> None:
     """Train, store, judge."""
     images = data.mnist()
     torch.manual_seed(SETTINGS["seed"])
-    network = models.network(name, dropout=SETTINGS["dropout"])
+    network = loading.network(name, dropout=SETTINGS["dropout"])
     average, log = optimize(network, lambda vae: negative_bound(vae, images), SETTINGS)
     ship(name, average, images, SETTINGS, log, lambda: Judge(images).numbers(sampler_of(name), by_class=False))
 

@@ -1,0 +1,212 @@
+"""Loading of the models that ship with the package: their networks, weights and logs."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from mcgen.adapters.decoders.glow import Glow
+from mcgen.adapters.decoders.vae import VAE
+from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
+from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet
+from mcgen.adapters.samplers.consistency import Consistency
+from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
+from mcgen.adapters.samplers.flow import Flow
+from mcgen.adapters.samplers.guidance import Guided
+from mcgen.adapters.samplers.schedule import Schedule
+from mcgen.adapters.tensors.torch_generator import TorchGenerator
+
+_FOLDER = Path(__file__).parent
+
+_NETWORKS: dict[str, Callable[[float], nn.Module]] = {
+    "digits-diffusion": lambda dropout: ResidualMLP(64, 256, 4, n_classes=10, dropout=dropout),
+    "mnist-ddpm": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
+    "mnist-dit": lambda dropout: DiT(1, 28, 4, 128, 6, 4, n_classes=10, dropout=dropout),
+    "patches-diffusion": lambda dropout: UNet(3, 64, 2, n_classes=0, dropout=dropout),
+    "mnist-consistency": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
+    "moons-flow": lambda dropout: ResidualMLP(2, 64, 3, n_classes=0, dropout=dropout),
+    "mnist-vae": lambda dropout: ConvolutionalVAE(16, 32, dropout),
+    "mnist-glow": lambda dropout: multiscale_glow(32, (16, 12, 6), (128, 96, 48), n_classes=10),
+}
+# Noise-to-signal ratios of 80, the start of its training, and of 0.84, which is 0.82 in the paper (section 6.1).
+_CONSISTENCY_STEPS = {1: [991], 2: [991, 438]}
+_SHAPES = {
+    "digits-diffusion": (1, 8, 8),
+    "mnist-ddpm": (1, 28, 28),
+    "mnist-dit": (1, 28, 28),
+    "patches-diffusion": (3, 32, 32),
+}
+
+
+def _diffusion(
+    name: str, *, steps: int = 50, eta: float = 0.0, guidance: float = 0.0, sampler: str = "ddim"
+) -> Diffusion:
+    """Return a diffusion model.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    steps, eta
+        Of the sampler, see `mcgen.adapters.DDIM`.
+    guidance : float
+        Weight of classifier-free guidance.
+    sampler : {"ddim", "heun"}
+        See `mcgen.adapters.DDIM` and `mcgen.adapters.Heun`.
+    """
+    if sampler not in ("ddim", "heun"):
+        raise ValueError(f"sampler must be 'ddim' (DDPM for eta=1) or 'heun'; got {sampler!r}")
+    if sampler == "heun" and eta != 0:
+        raise ValueError(f"Heun's sampler is deterministic and takes no eta; got eta={eta}. Use sampler='ddim'")
+    denoiser: Any = trained(name)
+    if guidance and not denoiser.embed.n_classes:
+        raise ValueError(f"{name} was trained without classes, and guidance={guidance} has nothing to act on")
+    words = [name, f"{sampler}-{steps}", f"eta {eta}" if eta else "", f"guidance {guidance}" if guidance else ""]
+    options: dict[str, Any] = {
+        "steps": steps,
+        "prediction": "velocity",
+        "decode": to_images,
+        "name": " ".join(word for word in words if word),
+    }
+    network = Guided(denoiser, guidance) if guidance else denoiser
+    if sampler == "heun":
+        return Heun(network, Schedule.cosine(), _SHAPES[name], **options)
+    return DDIM(network, Schedule.cosine(), _SHAPES[name], eta=eta, **options)
+
+
+def _consistency(name: str, *, steps: int = 1) -> Consistency:
+    """Return the consistency model, of one or two steps."""
+    if steps not in _CONSISTENCY_STEPS:
+        raise ValueError(f"{name} takes steps=1 or 2; got {steps!r}")
+    return Consistency.from_schedule(
+        trained(name),
+        Schedule.cosine(),
+        (1, 28, 28),
+        steps=_CONSISTENCY_STEPS[steps],
+        prediction="velocity",
+        decode=to_images,
+        name=f"{name}-{steps}",
+    )
+
+
+def _flow(name: str, *, steps: int = 20) -> Flow:
+    """Return the flow on the plane, integrated by so many midpoint steps."""
+    return Flow(trained(name), (2,), steps=steps, name=f"{name}-{steps}")
+
+
+def _vae(name: str) -> VAE:
+    """Return a VAE."""
+    network: Any = trained(name)
+    return VAE(network.decode, (16,), encoder=network.encode, name=name)
+
+
+def _glow(name: str, *, temperature: float = 0.7) -> Glow:
+    """Return a Glow whose standard normal noise is multiplied by `temperature`."""
+    return Glow(trained(name), temperature=temperature, decode=cropped, name=name)
+
+
+_MODELS: dict[str, Callable[..., TorchGenerator]] = {
+    **dict.fromkeys(_SHAPES, _diffusion),
+    "mnist-consistency": _consistency,
+    "moons-flow": _flow,
+    "mnist-vae": _vae,
+    "mnist-glow": _glow,
+}
+
+
+def load(name: str, **options: Any) -> TorchGenerator:
+    """Return the model of that name, ready to be estimated.
+
+    Parameters
+    ----------
+    name : str
+        One of `list()`.
+    **options
+        Of diffusion models: ``steps=50``, ``eta=0.0``, ``guidance=0.0``, ``sampler="ddim"`` or ``"heun"``. Of the
+        consistency model: ``steps=1`` or 2; of the flow: ``steps=20``; of Glow: ``temperature=0.7``.
+
+    Notes
+    -----
+    The condition of a model with classes is one of them, 0 to 9, or None for any; under guidance it is one of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or the weight file is not the one that its log describes.
+    TypeError
+        If the model takes no such option.
+    ImportError
+        If the model's network is another library's, which is not installed.
+    """
+    make = _MODELS[_checked_name(name)]
+    known = [key for key in inspect.signature(make).parameters if key != "name"]
+    if not {*options} <= {*known}:
+        raise TypeError(f"{name} takes {', '.join(known) or 'no options'}; got {', '.join(options)}")
+    return make(name, **options)
+
+
+def list() -> builtins.list[str]:
+    """Return the names that `load` knows."""
+    return [*_MODELS]
+
+
+def log(name: str) -> dict[str, Any]:
+    """Return how a model was made and how good it is: command, settings, versions, hash, loss, quality."""
+    record: dict[str, Any] = json.loads(weights_path(_checked_name(name)).with_suffix(".json").read_text())
+    return record
+
+
+def _checked_name(name: str) -> str:
+    if name not in _MODELS:
+        raise ValueError(f"no model {name!r} ships with mcgen; there are {', '.join(_MODELS)}")
+    return name
+
+
+def network(name: str, dropout: float = 0.0) -> nn.Module:
+    """Return a model's network, untrained."""
+    return _NETWORKS[name](dropout)
+
+
+def trained(name: str) -> nn.Module:
+    """Return a model's network with its weights, in evaluation mode; each call gives one of its own."""
+    found = network(name)
+    found.load_state_dict(_weights(name))
+    return found.eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=8)
+def _weights(name: str) -> dict[str, torch.Tensor]:
+    return {key: value.float() for key, value in load_file(checked_weights(name)).items()}
+
+
+def to_images(x: torch.Tensor) -> torch.Tensor:
+    """Return images in [0, 1] from states in [-1, 1]."""
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+def weights_path(name: str) -> Path:
+    """Return where a model's weights lie; its log lies beside them."""
+    return _FOLDER / f"{name}.safetensors"
+
+
+def checked_weights(name: str) -> Path:
+    """Return the path of a model's weight file, once its SHA-256 was compared with the log's."""
+    path = weights_path(name)
+    expected = log(name)["sha256"]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path} has SHA-256 {found}, its log says {expected}: the file is damaged or was replaced; "
+            "reinstall the package or train the model again"
+        )
+    return path
