@@ -33,11 +33,13 @@ from mcgen.results.estimate import Estimate
 from mcgen.runs.export import export
 from mcgen.runs.stored import read_store, status
 from mcgen.variance_reduction.levels.multilevel import multilevel
+from mcgen.variance_reduction.planning.auto import Auto
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.planner import plan
 
 __all__ = [
     "Antithetic",
+    "Auto",
     "Block",
     "Comparison",
     "CoverageWarning",

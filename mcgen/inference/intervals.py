@@ -48,13 +48,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import get_args
 
 import numpy as np
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.resampling import (
     FEWEST_FOR_MAX_T,
     FEWEST_FOR_MULTIPLIER,
@@ -93,8 +92,13 @@ def make_interval(
         If the level or a method is not one of those allowed, replicate means are needed that were not kept, or what
         a run that stopped by itself would have left.
     """
-    check_interval_options(confidence_level, method, simultaneous)
-    if simultaneous and len(sampled.mean) > 1 and method in get_args(SequentialMethod):
+    return interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
+
+
+def interval_of(sampled: Sampled, options: IntervalOptions) -> tuple[Interval, str]:
+    """Return the interval of each component and the name of the method that made it; see `make_interval`."""
+    confidence_level, method, simultaneous = options.confidence_level, options.method, options.simultaneous
+    if simultaneous and len(sampled.mean) > 1 and options.is_sequential:
         level = shared_level(confidence_level, len(sampled.mean))
         return _around(sampled, *studentized_ends(sampled, level, method)), f"bonferroni-{method}"
     if simultaneous and len(sampled.mean) > 1:

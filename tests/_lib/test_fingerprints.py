@@ -963,7 +963,7 @@ class TestStores:
         for number, call in enumerate(
             [
                 lambda x, **o: mcgen.estimate(model(1.0), mean, design=Antithetic(), controls=controls(x), **o),
-                lambda x, **o: mcgen.estimate(model(1.0), mean, design="auto", coarse=[(model(x), 0.1)], **o),
+                lambda x, **o: mcgen.estimate(model(1.0), mean, design=mcgen.Auto(coarse=[(model(x), 0.1)]), **o),
                 lambda x, **o: mcgen.multilevel([(model(x), 1), (model(1.0), 10)], mean, **o),
                 lambda x, **o: mcgen.difference(model(1.0), model(x), mean, design=Antithetic(), **o),
             ]

@@ -27,7 +27,8 @@ from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.sampled import Sampled
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.loop import Task
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.task import Estimand, Findings
 from mcgen.validation.problems import PROBLEMS, Problem
 from mcgen.variance_reduction.bases.cosines import dct_basis
 
@@ -179,15 +180,16 @@ def _simulated_part(
     problem: Problem | str, design: Design, replicates: range, seed: SeedSequence
 ) -> tuple[Floats, Floats, float]:
     problem = PROBLEMS[problem] if isinstance(problem, str) else problem
-    task = Task(problem.generator, problem.statistic, design, seed, (), None, _rows(problem))
-    rows = [*task.evaluate(replicates)]
+    task = Estimand(problem.generator, problem.statistic, seed).task(design, _rows(problem))
+    findings = Findings(task)
+    rows = [*replicate_means(task, replicates, findings)]
     if rows[0].means.shape[1] != 1:
         raise ValueError(
             f"the statistic of a problem gives one number a sample; that of {problem.name!r} gives "
             f"{rows[0].means.shape[1]}. Study each component as a problem of its own"
         )
     means, within = (np.concatenate([getattr(part, name)[:, 0] for part in rows]) for name in ("means", "within"))
-    return means, within, task.rounding
+    return means, within, findings.rounding
 
 
 def _rows(problem: Problem) -> int:

@@ -24,8 +24,8 @@ from mcgen.inference.methods import FixedMethod, Method, SimultaneousMethod
 from mcgen.inference.sampled import student_t_quantile
 from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.random import as_seed_sequence
-from mcgen.replicates.loop import Task
-from mcgen.replicates.streams import stream_of
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.task import Estimand
 from mcgen.statistics import Statistic, identity
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.problems.gaussians import normal_sampler
@@ -236,9 +236,9 @@ def field(k: int, dimension: int = 256) -> Generator:
 
 def runs_of(generator: Generator, design: Design, n: int, runs: int, seed: int) -> Iterator[Floats]:
     """Yield the replicate means (n, k) of run after run."""
-    task = Task(generator, identity, design, as_seed_sequence(seed), stream_of(None, 0), None, 64 * design.n_points)
+    task = Estimand(generator, identity, as_seed_sequence(seed)).task(design, 64 * design.n_points)
     for run in range(runs):
-        yield np.concatenate([rows.means for rows in task.evaluate(range(run * n, (run + 1) * n))])
+        yield np.concatenate([rows.means for rows in replicate_means(task, range(run * n, (run + 1) * n))])
 
 
 def simultaneous(full: bool, seed: int) -> list[Verdict]:

@@ -24,7 +24,8 @@ from mcgen.cli import STATISTICS, statistic_named
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import as_seed_sequence
-from mcgen.replicates.loop import Task
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.task import Estimand
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.studies import antithetic_theory, efficiency_formulas, intervals, stopping
@@ -124,8 +125,8 @@ def same_bits(full: bool, seed: int) -> list[Verdict]:
     """Judge that replicates have the same bits in whatever ranges they are run."""
 
     def means(design: Design, ranges: list[range], seed: int = seed) -> Floats:
-        task = Task(problem.generator, problem.statistic, design, as_seed_sequence(seed), (), None, 64)
-        rows = sorted((rows for part in ranges for rows in task.evaluate(part)), key=lambda rows: rows.start)
+        task = Estimand(problem.generator, problem.statistic, as_seed_sequence(seed)).task(design, 64)
+        rows = sorted((rows for part in ranges for rows in replicate_means(task, part)), key=lambda rows: rows.start)
         return np.concatenate([part.means[:, 0] for part in rows])
 
     problem, ranges = PROBLEMS["normal-pairs"], [range(257, 600), range(100, 257), range(100)]

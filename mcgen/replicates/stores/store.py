@@ -20,7 +20,6 @@ from typing import Any
 from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece, joined_ranges, named
 from mcgen.replicates.stores.database import (
     begin_writing,
@@ -34,6 +33,7 @@ from mcgen.replicates.stores.database import (
 from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment, joined
+from mcgen.replicates.task import Facts
 
 # Rows that are kept are joined up to so many bytes; SQLite takes a thousand million at a time.
 _LARGEST_ROW = 2**26

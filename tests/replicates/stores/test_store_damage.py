@@ -15,11 +15,11 @@ from test_stores import same, tallied
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.stores.encoding import pack
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import segments_of
+from mcgen.replicates.task import Facts
 
 N = 24 * LEAF
 PAGE = 4096

@@ -22,13 +22,13 @@ from store_parts import FACTS, HEADER, piece, truth
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece
 from mcgen.replicates.stores import store as stores
 from mcgen.replicates.stores.encoding import kind_of, pack, unpack
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment, Tally, segments_of
+from mcgen.replicates.task import Facts
 
 
 def tallied(segments: Iterable[Segment]) -> tuple[int, bytes, bytes | None]:
