@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mcgen import bases, controls, intervals, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
-from mcgen.comparison import Comparison, compare
+from mcgen.comparison import compare
 from mcgen.designs import (
     Antithetic,
     Design,
@@ -25,11 +25,13 @@ from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunE
 from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
-from mcgen.inference.intervals import Interval
+from mcgen.inference.sampled import Interval
 from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
+from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
-from mcgen.runs.stored import export, read_store, status
+from mcgen.runs.export import export
+from mcgen.runs.stored import read_store, status
 from mcgen.variance_reduction.levels.multilevel import multilevel
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.planner import plan

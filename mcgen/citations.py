@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from mcgen._version import __version__
-from mcgen.comparison import Comparison
 from mcgen.designs.sobol import MAX_DIMENSION
+from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 
 _ENTRIES = {

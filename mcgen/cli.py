@@ -17,14 +17,16 @@ from typing import Any
 from mcgen import statistics
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
-from mcgen.comparison import Comparison, compare
+from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, OrthogonalAntithetic, Sobol
 from mcgen.errors import RunError, StoreError, WorkerError
 from mcgen.estimation import estimate
 from mcgen.generators.factories import from_factory
 from mcgen.replicates.stores.merging import merge_stores
+from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
-from mcgen.runs.stored import EXPORTS, export, status
+from mcgen.runs.export import EXPORTS, export
+from mcgen.runs.stored import status
 
 # Named as a user's own generator is, so that the core knows no adapter.
 _DEMO = "mcgen.validation.pages.demo:run_demo"

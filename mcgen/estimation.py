@@ -11,11 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
-from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
-from mcgen.inference.moments import Floats
+from mcgen.generators.base import checked_generator
+from mcgen.generators.joint import pair
+from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.resampling import checked_resampling
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.noise.random import Seed
@@ -25,21 +28,18 @@ from mcgen.replicates.sizes import (
     batch_until_sure,
     checked_batch_of_part,
     checked_batch_size,
-    checked_callable,
-    checked_generator,
     checked_replicates,
-    checked_resampling,
-    checked_weights,
     conditions_of,
 )
 from mcgen.results.estimate import CROSS_FITTED, Estimate
-from mcgen.runs.conditions import common_noise_average, run_each
-from mcgen.runs.differences import Difference, Pair
+from mcgen.runs.conditions import checked_weights, common_noise_average, run_each
 from mcgen.runs.execution import run_single, task_of
-from mcgen.runs.outcome import RunOptions
-from mcgen.runs.stored import header_of, opened
+from mcgen.runs.header import header_of, opened
+from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
-from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
+from mcgen.statistics.joint import Difference
+from mcgen.statistics.values import checked_callable
+from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
 from mcgen.variance_reduction.planning.planner import planned
 
 
@@ -176,7 +176,7 @@ def estimate(
     part = _checked_part(replicates, n_evaluations, n_replicates, tolerance)
     asked = confidence_level, interval, simultaneous, keep_replicates, progress
     options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
-    beside = {"coarse generators": _generators_of(coarse), "controls": _own_controls(controls)}
+    beside = {"coarse generators": _generators_of(coarse), "controls": own_controls(controls)}
     condition = conditions_of(condition)
     task = task_of(generator, statistic, seed, condition, **beside)
     shares = _checked_conditions(condition, weights, common_random_numbers)
@@ -200,7 +200,7 @@ def estimate(
         task = replace(task, design=design)
         task.batch_size = _batch_size(task, options, count, part)
         run_one = partial(run_single, n_replicates=count)
-        more = {"design": str(design), "controls": _controls_text(controls)}
+        more = {"design": str(design), "controls": controls_text(controls)}
     more |= {"common_random_numbers": shares if common_random_numbers else None}
     more |= {"replicates": [part.start, part.stop] if part else None}
     header = partial(header_of, "estimate", task, more)
@@ -291,19 +291,6 @@ def _checked_count(
             "controls=controls.fit(generator, statistic, ...)"
         )
     return None
-
-
-def _controls_text(controls: Controls | FittedControls | None) -> str | None:
-    """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
-    if controls is None:
-        return None
-    own = _own_controls(controls)
-    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}"
-
-
-def _own_controls(controls: Any) -> Any:
-    """Return controls without their coefficients."""
-    return controls.controls if isinstance(controls, FittedControls) else controls
 
 
 def _generators_of(coarse: Any) -> Any:
@@ -429,4 +416,4 @@ def difference(
             f"common random numbers need the same noise for both generators; got {generator_a.noise} and "
             f"{generator_b.noise}. Give both the same NoiseSpec, or estimate each alone"
         )
-    return estimate(Pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **options)
+    return estimate(pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **options)

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import SEED, logistic, logistic_until
+from helpers import SEED, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, RunError, Sobol

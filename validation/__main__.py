@@ -20,8 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the tables of one kind and return the exit status: 0, or 2 for arguments or pages that can't be used."""
     parser = argparse.ArgumentParser(prog="python -m mcgen.validation", description="What mcgen promises, shown.")
     parser.add_argument("kind", choices=[*_KINDS])
-    parser.add_argument("--only", default="", help="benchmarks, problems, laws or models whose name contains this")
+    parser.add_argument("--only", default="", help="only those whose name contains this")
     parser.add_argument("--folder", type=Path, default=Path("docs"), help="where the pages are (default: docs)")
+    parser.add_argument("--names", action="store_true", help="journeys: the modules and frames by name")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes for the coverage")
     options = parser.parse_args(arguments)
     print(f"mcgen {mcgen.__version__}, numpy {np.__version__}, scipy {scipy.__version__}")
@@ -88,11 +89,18 @@ def _benchmarks(options: argparse.Namespace) -> None:
         print(f"\n{title}\n{TABLES[title]().to_string(index=False, float_format='%.3g')}", flush=True)
 
 
+def _journeys(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.journeys import journeys_table
+
+    print(journeys_table(options.only, options.names))
+
+
 _KINDS = {
     "benchmarks": _benchmarks,
     "coverage": _coverage,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
+    "journeys": _journeys,
     "models": _models,
     "soak": _soak,
     "stopping": _stopping,

@@ -38,8 +38,8 @@ from mcgen.adapters.samplers.diffusion import Diffusion
 from mcgen.adapters.tensors.floats import require_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.generators import Generator
+from mcgen.generators.base import checked_generator
 from mcgen.noise import Block, BlockNoise, NoiseSpec
-from mcgen.replicates.sizes import checked_generator
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy, gap_between, tolerance_of
 from mcgen._lib.fingerprints import content_of_file
 from mcgen.adapters.onnx.graph import (
     NOTE,
@@ -42,7 +42,6 @@ from mcgen.adapters.onnx.graph import (
     sample_shape,
 )
 from mcgen.noise import Block, Law, Noise, NoiseSpec, Shape
-from mcgen.replicates.laws import gap_between, tolerance_of
 
 Array = NDArray[Any]
 

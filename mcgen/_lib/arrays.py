@@ -105,3 +105,33 @@ def non_finite_rows(samples: Any, n_rows: int) -> NDArray[np.intp]:
             return non_finite_rows(samples.float(), n_rows)
         except (AttributeError, TypeError, ValueError):
             return np.empty(0, np.intp)
+
+
+Floats = NDArray[np.float64]
+
+
+# Relative to the largest sample: what matrix products of another batch size do, by bytes of the type.
+_TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-8}
+
+
+def tolerance_of(array: NDArray[Any]) -> float:
+    """Return what matrix products of another batch size may do to samples of this type, relative to the largest."""
+    return _TOLERANCE.get(np.finfo(array.dtype).dtype.itemsize, 0.0) if array.dtype.kind in "fc" else 0.0
+
+
+def gap_between(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return the largest difference relative to the largest entry of `a`; infinite where they can't be compared."""
+    if a.shape != b.shape:
+        return np.inf
+    if a.dtype.kind not in "biufc":
+        return 0.0 if bool((a == b).all()) else np.inf
+    wide = np.result_type(a, np.float64)
+    x, y = a.astype(wide), b.astype(wide)
+    # What is infinite or NaN in both is another law's concern.
+    one_finite = np.isfinite(x) | np.isfinite(y)
+    with np.errstate(invalid="ignore"):
+        difference = float(np.abs(x - y)[one_finite].max(initial=0.0))
+    largest = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+    if difference == 0:
+        return 0.0
+    return difference / largest if largest and np.isfinite(difference) else np.inf

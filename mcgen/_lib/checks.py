@@ -41,3 +41,10 @@ def checked_real(name: str, value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite; got {value}")
     return float(value)
+
+
+def checked_protocol(value: Any, protocol: Any, name: str, advice: str) -> Any:
+    """Return a value that satisfies a protocol, or refuse it with advice."""
+    if not isinstance(value, protocol) or isinstance(value, type):
+        raise TypeError(f"{name} must satisfy mcgen.{protocol.__name__}; got {value!r}. To get one, {advice}")
+    return value

@@ -12,9 +12,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from mcgen._lib.checks import checked_integer
+from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.noise import Array, Block, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.noise.numbers import number_from_digits
 from mcgen.noise.random import Seed, Stream
@@ -160,3 +160,11 @@ def _checked_range(name: str, value: Replicates, limit: int | None) -> range:
         allowed = f"inside range(0, {limit})" if limit is not None else "from 0 or later"
         raise ValueError(f"{name} must be a non-empty range of step 1, {allowed}; got {value}")
     return value
+
+
+def checked_design(design: Any) -> Design:
+    """Return a design."""
+    found: Design = checked_protocol(
+        design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too"
+    )
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from mcgen._lib.checks import checked_protocol
 from mcgen._lib.names import name_of
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
@@ -114,3 +115,16 @@ def checked_fingerprint(fingerprint: Any) -> str | None:
         f'a fingerprint must be a text that is not empty, such as "decoder, epoch 3"; got {fingerprint!r}. Leave it '
         "out to let a store look into the function"
     )
+
+
+def checked_generator(generator: Any, name: str = "generator") -> Generator:
+    """Return a generator whose noise is declared."""
+    found: Generator = checked_protocol(
+        generator, Generator, name, "wrap a function by mcgen.as_generator(f, noise=shape)"
+    )
+    if not isinstance(found.noise, NoiseSpec):
+        raise TypeError(
+            f"{name}.noise must be an mcgen.NoiseSpec; got {found.noise!r}. For one block of normal noise write "
+            "NoiseSpec.normal(shape)"
+        )
+    return found

@@ -10,7 +10,6 @@ A process in which it is another, since a file was overwritten or is not the sam
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import threading
 from collections import ChainMap
@@ -20,33 +19,11 @@ from weakref import WeakValueDictionary
 
 from mcgen._lib.fingerprints import FINGERPRINT, Content, changes_of_globals, content_of, differences, is_file, shown
 from mcgen._lib.names import name_of
+from mcgen._lib.pickling import pickled
 from mcgen.generators import Generator, checked_fingerprint
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
 
 __all__ = ["Factory", "from_factory", "pickled"]
-
-
-def has_cloudpickle() -> bool:
-    """Tell whether functions without a module can be pickled."""
-    return importlib.util.find_spec("cloudpickle") is not None
-
-
-def pickled(value: Any) -> bytes:
-    """Return a value pickled by cloudpickle, which takes lambdas and functions of a notebook too, or by pickle.
-
-    Examples
-    --------
-    >>> import pickle
-    >>> from mcgen.generators.factories import pickled
-    >>> pickle.loads(pickled((1, "two")))
-    (1, 'two')
-    """
-    try:
-        import cloudpickle
-    except ImportError:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    found: bytes = cloudpickle.dumps(value)
-    return found
 
 
 def from_factory(

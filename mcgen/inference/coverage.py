@@ -13,13 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.inference.intervals import Method
-from mcgen.inference.moments import Floats, Moments
+from mcgen._lib.arrays import Floats
+from mcgen.inference.methods import Method
+from mcgen.inference.moments import Moments
 
 FEWEST_WITHOUT_WARNING = 25
 
 # What nominal 95 % intervals cover by Student t, and adjusted for skewness, on R antithetic pairs of exp(w/2) with
-# w ~ N(0, 1), whose means have skewness 3.4: 50,000 runs each, `tests/test_coverage.py` has the simulation.
+# w ~ N(0, 1), whose means have skewness 3.4: 50,000 runs each, `tests/inference/test_coverage.py` has the simulation.
 EXAMPLE_SKEWNESS = 3.4
 EXAMPLE_COVERAGE = {5: (0.81, 0.90), 10: (0.85, 0.94), 25: (0.89, 0.94), 50: (0.91, 0.94), 200: (0.94, 0.95)}
 
@@ -41,8 +42,8 @@ def coverage_warnings(
         The one in use, which the advice goes by; None for simultaneous ones.
     """
     n, found = moments.count, []
-    constant, skewness = moments.constant(rounding), _skewness(moments, rounding)
-    skewed, worst = _too_few(n, skewness), int(skewness.argmax())
+    constant, skewness = moments.constant(rounding), absolute_skewness(moments, rounding)
+    skewed, worst = too_few_for(n, skewness), int(skewness.argmax())
     if n < FEWEST_WITHOUT_WARNING:
         near = _at_most(n, [*EXAMPLE_COVERAGE])
         plain, _ = EXAMPLE_COVERAGE[near]
@@ -66,17 +67,13 @@ def coverage_warnings(
     return found
 
 
-def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
-    """Return which components `coverage_warnings` warns of, shape (k,)."""
-    few = moments.count < FEWEST_WITHOUT_WARNING
-    return few | moments.constant(rounding) | _too_few(moments.count, _skewness(moments, rounding))
-
-
-def _skewness(moments: Moments, rounding: float) -> Floats:
+def absolute_skewness(moments: Moments, rounding: float) -> Floats:
+    """Return the absolute skewness of the replicate means, shape (k,); 0 where they differ by rounding alone."""
     return np.where(moments.constant(rounding), 0.0, np.abs(moments.skewness))
 
 
-def _too_few(n: int, skewness: Floats) -> NDArray[np.bool_]:
+def too_few_for(n: int, skewness: Floats) -> NDArray[np.bool_]:
+    """Return whether n replicates are too few for means of this skewness: n < 25 skewness^2."""
     return np.asarray(n < 25 * skewness**2)
 
 

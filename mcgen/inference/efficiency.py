@@ -15,52 +15,14 @@ free of the first-order bias of a ratio of two estimated variances.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from mcgen.inference.intervals import Interval, student_t_quantile
-from mcgen.inference.moments import Floats, varies_by_rounding
+from mcgen._lib.arrays import Floats
+from mcgen.inference.log_ratios import LogEstimate
+from mcgen.inference.moments import varies_by_rounding
+from mcgen.inference.sampled import Interval
 
 FEWEST_FOR_JACKKNIFE = 5
-
-
-@dataclass(frozen=True)
-class LogEstimate:
-    """An estimate on the log scale.
-
-    Attributes
-    ----------
-    value, variance : ndarray of shape (k,)
-        The jackknife's estimate and its squared standard error.
-    degrees_of_freedom : ndarray of shape (k,)
-        Of the variance.
-    """
-
-    value: Floats
-    variance: Floats
-    degrees_of_freedom: Floats
-
-    def minus(self, other: LogEstimate) -> LogEstimate:
-        """Return the log of the ratio of two independent estimates, degrees of freedom by Welch-Satterthwaite."""
-        variances = np.stack([self.variance, other.variance])
-        df = np.stack([self.degrees_of_freedom, other.degrees_of_freedom])
-        return LogEstimate(self.value - other.value, variances.sum(axis=0), welch_satterthwaite(variances, df))
-
-    def exp(self, confidence_level: float) -> tuple[Floats, Interval]:
-        """Return the estimate and its interval on the scale of the ratio itself."""
-        half = student_t_quantile((1 + confidence_level) / 2, self.degrees_of_freedom) * np.sqrt(self.variance)
-        return np.exp(self.value), Interval(np.exp(self.value - half), np.exp(self.value + half))
-
-
-def welch_satterthwaite(variances: Floats, degrees_of_freedom: Floats) -> Floats:
-    """Return the degrees of freedom of a sum of independent variance estimates along the first axis.
-
-    (sum v_i)^2 / sum (v_i^2 / df_i), by B. L. Welch (1947), Biometrika 34, 28-35; where all v_i are 0, the least df_i.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = variances.sum(axis=0) ** 2 / (variances**2 / degrees_of_freedom).sum(axis=0)
-    return np.asarray(np.where(np.isnan(df), np.broadcast_to(degrees_of_freedom, variances.shape).min(axis=0), df))
 
 
 def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> LogEstimate:

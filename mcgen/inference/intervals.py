@@ -46,105 +46,25 @@ cover at all R together. Their simultaneous form is Bonferroni's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
-from numpy.random import Generator as NumpyGenerator
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
-from mcgen.inference.moments import Floats, Moments
+from mcgen._lib.arrays import Floats
+from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.resampling import (
+    FEWEST_FOR_MAX_T,
+    FEWEST_FOR_MULTIPLIER,
+    _bootstrap_max_t,
+    _bootstrap_t,
+    _count,
+    _gaussian_multiplier,
+)
+from mcgen.inference.sampled import Interval, Sampled, shared_level, student_t_quantile
 from mcgen.inference.sequences import SEQUENCES
-from mcgen.noise.random import Seed, Stream
-
-__all__ = [
-    "BOOTSTRAP_RESAMPLES",
-    "FEWEST_FOR_BOOTSTRAP",
-    "FEWEST_FOR_MAX_T",
-    "FEWEST_FOR_MULTIPLIER",
-    "Interval",
-    "Method",
-    "Sampled",
-    "SequentialMethod",
-    "SimultaneousMethod",
-    "make_interval",
-    "student_t_quantile",
-    "studentized_ends",
-]
-
-FixedMethod = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
-SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
-Method = Literal[FixedMethod, SequentialMethod]
-SimultaneousMethod = Literal["bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
-
-BOOTSTRAP_RESAMPLES = 1999
-FEWEST_FOR_BOOTSTRAP = 5
-FEWEST_FOR_MAX_T = 50
-FEWEST_FOR_MULTIPLIER = 1000
-_RESAMPLED_VALUES = 2**22
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval, or one for each component.
-
-    Attributes
-    ----------
-    low, high : float or ndarray
-        Its ends.
-    """
-
-    low: float | Floats
-    high: float | Floats
-
-    @property
-    def half_width(self) -> float | Floats:
-        """Half the distance between the ends."""
-        return (self.high - self.low) / 2
-
-    def __contains__(self, value: float | Floats) -> bool:
-        """Whether the value (every component of it) lies inside."""
-        return bool(np.all((self.low <= np.asarray(value)) & (np.asarray(value) <= self.high)))
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What an interval is made from.
-
-    Attributes
-    ----------
-    mean, standard_error : ndarray of shape (k,)
-        Of the estimate.
-    degrees_of_freedom : ndarray of shape (k,)
-        Of the standard error: R - 1, or Welch-Satterthwaite's for sums of independent estimates.
-    replicate_means : ndarray of shape (R, k), or None
-        For the methods that resample them.
-    seed : int or SeedSequence
-        The run's; resampling takes a stream of its own from it.
-    skewness : ndarray of shape (k,), or None
-        Of the estimate, for the method that adjusts for it.
-    first_stage : tuple of int and ndarray of shape (k,), or None
-        How many replicates the first stage of a run in two stages had, and their standard deviations.
-    planned : int or None
-        At how many replicates the confidence sequence is to be narrowest.
-    """
-
-    mean: Floats
-    standard_error: Floats
-    degrees_of_freedom: Floats
-    replicate_means: Floats | None
-    seed: Seed
-    skewness: Floats | None = None
-    first_stage: tuple[int, Floats] | None = None
-    planned: int | None = None
-
-    @classmethod
-    def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> Sampled:
-        """Return what the moments of one run's replicate means give."""
-        df = np.full(len(moments.mean), moments.count - 1.0)
-        return cls(moments.mean, moments.standard_error, df, replicate_means, seed, moments.skewness_of_mean)
 
 
 def make_interval(
@@ -194,60 +114,6 @@ def studentized_ends(sampled: Sampled, confidence_level: float, method: Method) 
     return _POINTWISE[method](sampled, confidence_level)
 
 
-def shared_level(confidence_level: float, k: int) -> float:
-    """Return Bonferroni's level of each of k components: all cover together at the confidence level."""
-    return 1 - (1 - confidence_level) / k
-
-
-def options_of(method: str) -> tuple[Method, bool | SimultaneousMethod]:
-    """Return the arguments of `make_interval` that ask for a method by its name."""
-    for simultaneous in get_args(SimultaneousMethod):
-        if method == simultaneous:
-            return "student-t", simultaneous
-    for pointwise in get_args(Method):
-        if method == pointwise:
-            return pointwise, False
-        if method == f"bonferroni-{pointwise}":
-            return pointwise, "bonferroni"
-    return "student-t", False
-
-
-def check_interval_options(confidence_level: float, method: str, simultaneous: bool | str) -> None:
-    """Refuse a level outside (0, 1) and unknown methods."""
-    if isinstance(confidence_level, bool) or not isinstance(confidence_level, int | float):
-        raise TypeError(f"confidence_level must be a number such as 0.95; got {confidence_level!r}")
-    if not 0 < confidence_level < 1:
-        hint = f"; for {confidence_level:g} % write {confidence_level / 100:g}" if 1 < confidence_level < 100 else ""
-        raise ValueError(f"confidence_level must lie between 0 and 1, such as 0.95; got {confidence_level}{hint}")
-    if method not in get_args(Method):
-        raise ValueError(
-            f"interval must be one of {', '.join(get_args(FixedMethod))}; got {method!r}. Runs that stop by themselves "
-            f"have {', '.join(get_args(SequentialMethod))} too"
-        )
-    if method in get_args(SequentialMethod):
-        if simultaneous not in (True, False, "bonferroni"):
-            raise ValueError(
-                f"interval={method!r} covers all components together by Bonferroni's inequality alone; got "
-                f"simultaneous={simultaneous!r}. Use simultaneous=True"
-            )
-    elif simultaneous and method != "student-t":
-        raise ValueError(
-            f"simultaneous intervals have methods of their own; got interval={method!r} beside "
-            f"simultaneous={simultaneous!r}. Leave out one of them"
-        )
-    if not isinstance(simultaneous, bool) and simultaneous not in get_args(SimultaneousMethod):
-        raise ValueError(
-            f"simultaneous must be True, False or one of {', '.join(get_args(SimultaneousMethod))}; "
-            f"got {simultaneous!r}"
-        )
-
-
-def student_t_quantile(p: float | Floats, degrees_of_freedom: float | Floats) -> Floats:
-    """Return the quantile of Student's t distribution; of the normal one for infinite degrees of freedom."""
-    df = np.asarray(degrees_of_freedom, dtype=np.float64)
-    return np.where(np.isinf(df), ndtri(p), stdtrit(np.where(np.isinf(df), 1.0, df), p))
-
-
 def _around(sampled: Sampled, low: Floats, high: Floats) -> Interval:
     return Interval(sampled.mean + low * sampled.standard_error, sampled.mean + high * sampled.standard_error)
 
@@ -281,14 +147,6 @@ def _untransformed(y: Floats, skewness: Floats) -> Floats:
     shifted = y - skewness / 6
     c = np.cbrt(1 + skewness * shifted)
     return np.asarray(3 * shifted / (c**2 + c + 1))
-
-
-def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
-    """Return minus the upper and lower quantiles of (B*bar - Bbar) / se*, Hall's equal-tailed interval."""
-    t = np.concatenate(_studentized_resamples(sampled, "bootstrap-t"))
-    upper = np.quantile(t, (1 + level) / 2, axis=0, method="higher")
-    lower = np.quantile(t, (1 - level) / 2, axis=0, method="lower")
-    return -upper, -lower
 
 
 def _two_stage_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
@@ -325,22 +183,6 @@ def _bonferroni(sampled: Sampled, level: float) -> Floats:
     return student_t_quantile(1 - (1 - level) / (2 * len(sampled.mean)), sampled.degrees_of_freedom)
 
 
-def _bootstrap_max_t(sampled: Sampled, level: float) -> Floats:
-    largest = [np.abs(t).max(axis=1) for t in _studentized_resamples(sampled, "bootstrap-max-t")]
-    return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
-
-
-def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
-    means = _required_means(sampled, "gaussian-multiplier")
-    n = len(means)
-    with np.errstate(invalid="ignore"):
-        scores = np.nan_to_num((means - sampled.mean) / (sampled.standard_error * n))
-    largest = []
-    for rng, rows in _resampling(sampled, "gaussian-multiplier", max(means.shape)):
-        largest.append(np.abs(rng.standard_normal((rows, n)) @ scores).max(axis=1))
-    return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
-
-
 _POINTWISE: dict[str, Callable[[Sampled, float], tuple[Floats, Floats]]] = {
     "student-t": _student_t,
     "normal": _normal,
@@ -364,39 +206,6 @@ def _default_simultaneous(sampled: Sampled) -> SimultaneousMethod:
     return "gaussian-multiplier" if n >= FEWEST_FOR_MULTIPLIER else "bootstrap-max-t"
 
 
-def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
-    """Return the studentized means (resamples, k) of resampled replicates, in pieces.
-
-    A component whose resampled replicates are all equal has an infinite studentized mean, or 0 where they equal the
-    mean: so it counts in the tails, on the side it lies.
-    """
-    means = _required_means(sampled, purpose)
-    n = len(means)
-    if n < FEWEST_FOR_BOOTSTRAP:
-        raise ValueError(f"{purpose} needs at least {FEWEST_FOR_BOOTSTRAP} replicates; got {n}. Use student-t")
-    # Deviations of a constant component are the rounding of its mean's sum; they must not be studentized.
-    d = means - sampled.mean
-    d[:, np.abs(d).max(axis=0) <= n * np.finfo(np.float64).eps * np.abs(sampled.mean)] = 0.0
-    pieces = []
-    for rng, rows in _resampling(sampled, purpose, max(means.shape)):
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)
-        first, second = counts @ d / n, counts @ (d * d) / n
-        variance = second - first**2
-        # Where all n draws are equal the difference is only rounding.
-        variance[variance <= 1e-12 * second] = 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pieces.append(np.nan_to_num(first / np.sqrt(variance / (n - 1)), nan=0.0, posinf=np.inf, neginf=-np.inf))
-    return pieces
-
-
-def _resampling(sampled: Sampled, purpose: str, size: int) -> Iterator[tuple[NumpyGenerator, int]]:
-    """Yield pairs (random numbers, resamples) that make up all resamples, each of bounded memory."""
-    rows = max(1, min(BOOTSTRAP_RESAMPLES, _RESAMPLED_VALUES // size))
-    stream = Stream(sampled.seed, "interval", purpose)
-    for start in range(0, BOOTSTRAP_RESAMPLES, rows):
-        yield stream.generator(start), min(rows, BOOTSTRAP_RESAMPLES - start)
-
-
 def _finite(quantile: Floats, sampled: Sampled) -> Floats:
     if not np.isfinite(quantile).all():
         raise ValueError(
@@ -404,16 +213,3 @@ def _finite(quantile: Floats, sampled: Sampled) -> Floats:
             "many of whose resamples do not vary; run more replicates or use student-t"
         )
     return np.asarray(quantile)
-
-
-def _count(sampled: Sampled) -> int:
-    return round(float(np.min(sampled.degrees_of_freedom))) + 1
-
-
-def _required_means(sampled: Sampled, purpose: str) -> Floats:
-    if sampled.replicate_means is None:
-        raise ValueError(
-            f"{purpose} resamples the replicate means, which this estimate does not have; run it with "
-            "keep_replicates=True (an average over independent conditions has none: use student-t)"
-        )
-    return sampled.replicate_means

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mcgen._lib.arrays import Floats
 
 COVARIANCE_COMPONENTS = 32
 """The covariance of the components is kept up to this many of them."""
@@ -125,10 +125,6 @@ class Moments:
             non_events=_sum(self.non_events, other.non_events),
             comoment=_merged_comoment(self, other, delta),
         )
-
-    def add(self, rows: ReplicateMeans) -> Moments:
-        """Return the moments with some more replicates."""
-        return self.merge(Moments.of(rows))
 
     def select(self, components: slice) -> Moments:
         """Return the moments of some of the components."""

@@ -45,7 +45,7 @@ import math
 import numpy as np
 from scipy.special import lambertw
 
-from mcgen.inference.moments import Floats
+from mcgen._lib.arrays import Floats
 
 FEWEST_FOR_ASYMPTOTIC = 30
 

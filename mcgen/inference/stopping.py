@@ -48,8 +48,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen.inference.intervals import Sampled, shared_level, studentized_ends
-from mcgen.inference.moments import Floats, Moments, varies_by_rounding
+from mcgen._lib.arrays import Floats
+from mcgen.inference.intervals import studentized_ends
+from mcgen.inference.moments import Moments, varies_by_rounding
+from mcgen.inference.sampled import Sampled, shared_level
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance as Tolerance
 from mcgen.inference.tolerance import checked_tolerance as checked_tolerance

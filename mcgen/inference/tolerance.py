@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.inference.moments import Floats
 
 FIRST_STAGE = 32
 

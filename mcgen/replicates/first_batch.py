@@ -16,22 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy, rounding_of, take_rows
+from mcgen._lib.arrays import Floats, as_numpy, gap_between, rounding_of, take_rows, tolerance_of
 from mcgen._lib.fingerprints import networks_in_training
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
+from mcgen.generators.joint import samples_apart
 from mcgen.noise import Noise, change_noise
-from mcgen.replicates.laws import (
-    Batch,
-    Seen,
-    gap_between,
-    tolerance_of,
-    values_gap,
-    values_of,
-    watched,
-)
+from mcgen.replicates.laws import Batch, values_gap
+from mcgen.statistics.values import Seen, values_of, watched
 
 OTHER_POINTS = 8
 """How many more points of noise are run where all samples of the first batch are the same."""
@@ -275,12 +268,6 @@ def _staleness_problem(
             found = samples_apart(generator, generator(change_noise(noise, itemgetter(rows)), condition))
             constant = [k for k in constant if _all_like(own[k], found[k], length)]
     return _constant(name, n) if constant else None
-
-
-def samples_apart(generator: Any, samples: Any) -> list[Any]:
-    """Return the samples of each of a user's generators, where mcgen runs several on the same noise."""
-    apart = getattr(generator, "samples_apart", None)
-    return [samples] if apart is None else apart(samples)
 
 
 def _row_unlike_first(samples: Any, n: int) -> int | None:

@@ -17,27 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import rounding_of, take_rows
+from mcgen._lib.arrays import Floats, rounding_of, take_rows
 from mcgen._lib.fingerprints import Changes, Given
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import GeneratorWarning, RunError, warn_user
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats, ReplicateMeans
+from mcgen.inference.moments import ReplicateMeans
 from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
 from mcgen.noise.random import Seed
 from mcgen.replicates.first_batch import repeatability_problem, require_evaluation_mode, tried_values
-from mcgen.replicates.laws import (
-    Batch,
-    copied,
-    require_components,
-    require_finite,
-    require_input_kept,
-    require_samples,
-    values_of,
-)
-from mcgen.replicates.tally import LEAF, Reduction
+from mcgen.replicates.laws import Batch, copied, require_components, require_finite, require_input_kept, require_samples
+from mcgen.replicates.summation import LEAF, Reduction
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import values_of
 
 # Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32); that of
 # one group as a whole up to so many (64 MB).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mcgen.replicates.loop import Facts, Task
@@ -53,3 +53,26 @@ def piece_of(task: Task, replicates: range, keep: bool | None, n_replicates: int
     rows = list(task.evaluate(replicates))
     keeps = keeps_rows(keep, n_replicates, rows[0].means.shape[1])
     return Piece(segments_of(rows, keeps), task.facts(), time.perf_counter() - start)
+
+
+def named(replicates: range) -> str:
+    """Return a range of replicates in words."""
+    return f"replicates {replicates.start} to {replicates.stop - 1}"
+
+
+def gaps_between(parts: Iterable[range], whole: range) -> list[range]:
+    """Return what of a range some ascending parts of it leave."""
+    edges = [whole.start, *(edge for part in parts for edge in (part.start, part.stop)), whole.stop]
+    gaps = [range(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
+    return [gap for gap in gaps if len(gap)]
+
+
+def joined_ranges(ranges: Iterable[range]) -> list[range]:
+    """Return ascending ranges with adjacent ones joined."""
+    found: list[range] = []
+    for part in ranges:
+        if found and found[-1].stop == part.start:
+            found[-1] = range(found[-1].start, part.stop)
+        else:
+            found.append(part)
+    return found

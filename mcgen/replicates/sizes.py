@@ -7,16 +7,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from mcgen._lib.checks import checked_integer
-from mcgen._lib.condition_keys import key_of_condition
 from mcgen.designs import Design
-from mcgen.generators import Generator
-from mcgen.inference.intervals import FEWEST_FOR_BOOTSTRAP
-from mcgen.inference.moments import Floats
-from mcgen.noise import NoiseSpec
-from mcgen.statistics import Statistic
+from mcgen.designs._base import checked_design
 
 DEFAULT_BATCH = 64
 LARGEST_BATCH = 2**16
@@ -61,45 +54,6 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
             f"{2 * n} or more (25 replicates are {25 * n}), or fewer points a replicate"
         )
     return count
-
-
-def checked_protocol(value: Any, protocol: Any, name: str, advice: str) -> Any:
-    """Return a value that satisfies a protocol, or refuse it with advice."""
-    if not isinstance(value, protocol) or isinstance(value, type):
-        raise TypeError(f"{name} must satisfy mcgen.{protocol.__name__}; got {value!r}. To get one, {advice}")
-    return value
-
-
-def checked_design(design: Any) -> Design:
-    """Return a design."""
-    found: Design = checked_protocol(
-        design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too"
-    )
-    return found
-
-
-def checked_generator(generator: Any, name: str = "generator") -> Generator:
-    """Return a generator whose noise is declared."""
-    found: Generator = checked_protocol(
-        generator, Generator, name, "wrap a function by mcgen.as_generator(f, noise=shape)"
-    )
-    if not isinstance(found.noise, NoiseSpec):
-        raise TypeError(
-            f"{name}.noise must be an mcgen.NoiseSpec; got {found.noise!r}. For one block of normal noise write "
-            "NoiseSpec.normal(shape)"
-        )
-    return found
-
-
-def checked_callable(statistic: Any) -> Statistic:
-    """Return a statistic that can be called."""
-    if not callable(statistic):
-        raise TypeError(
-            f"statistic must be a callable from n samples to n values; got {statistic!r}. For several use "
-            "mcgen.statistics.stack(...)"
-        )
-    found: Statistic = statistic
-    return found
 
 
 def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int | None) -> int:
@@ -186,14 +140,14 @@ def conditions_of(condition: Any) -> Any:
     ValueError
         If there are none, or their names repeat.
     """
-    if isinstance(condition, Conditions) or not (isinstance(condition, list | range) or _is_named(condition)):
+    if isinstance(condition, Conditions) or not (isinstance(condition, list | range) or is_named(condition)):
         return condition
     if not len(condition):
         raise ValueError(
             f"condition is an empty {type(condition).__name__}; give at least one condition, or leave it out for a "
             "generator without"
         )
-    return _named(condition) if _is_named(condition) else Conditions(condition)
+    return named_conditions(condition) if is_named(condition) else Conditions(condition)
 
 
 def require_single(condition: Any, refusal: str) -> None:
@@ -203,13 +157,13 @@ def require_single(condition: Any, refusal: str) -> None:
         raise ValueError(refusal.format(f"the {kind} {condition!r}"))
 
 
-def _is_named(thing: Any) -> bool:
+def is_named(thing: Any) -> bool:
     """Tell whether a thing is a dictionary or a pandas Series; who has a Series has imported pandas."""
     series = getattr(sys.modules.get("pandas"), "Series", None)
     return isinstance(thing, dict) or (series is not None and isinstance(thing, series))
 
 
-def _named(thing: Any) -> Conditions:
+def named_conditions(thing: Any) -> Conditions:
     """Return the values of a dictionary or a Series with their names; the default index of a Series names nothing."""
     if isinstance(thing, dict):
         keys, values = [*thing], [*thing.values()]
@@ -221,60 +175,3 @@ def _named(thing: Any) -> Conditions:
     if len(set(names)) < len(names):
         raise ValueError(f"names repeat in {', '.join(names)}; give each condition a name of its own, as a text")
     return Conditions(values, names)
-
-
-def stream_of(condition: Any, number: int) -> tuple[str, ...]:
-    """Return what sets a condition's random numbers apart: its own content, the same in every list and alone.
-
-    What `mcgen._lib.condition_keys.key_of_condition` does not know is known by its place in the list.
-    """
-    return () if condition is None else ("condition", key_of_condition(condition) or f"number {number}")
-
-
-def checked_weights(conditions: Conditions, weights: Any) -> Floats:
-    """Return the weights of some conditions, which sum to 1; equal ones by default."""
-    _require_different(conditions)
-    if weights is None:
-        return np.full(len(conditions), 1 / len(conditions))
-    try:
-        given = np.asarray(_in_order_of(conditions, weights), dtype=np.float64)
-    except (TypeError, ValueError):
-        given = np.empty(0)
-    if given.shape != (len(conditions),) or not (given > 0).all() or abs(given.sum() - 1) > 1e-9:
-        raise ValueError(
-            f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition (in their order, "
-            f"or by the same names); got {weights!r}. Divide them by their sum"
-        )
-    return given
-
-
-def _require_different(conditions: Conditions) -> None:
-    """Refuse conditions that repeat: they would share their random numbers, and the interval would be too narrow."""
-    # What is not known by its content is at least no other object.
-    keys = [key_of_condition(one) or f"object {id(one)}" for one in conditions]
-    if len(set(keys)) < len(keys):
-        texts = [repr(one) for one in conditions]
-        if conditions.names is not None:
-            texts = [f"{name}: {text}" for name, text in zip(conditions.names, texts, strict=True)]
-        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
-
-
-def _in_order_of(conditions: Conditions, weights: Any) -> Any:
-    """Return weights in the order of the conditions, where both have names."""
-    found = _named(weights) if _is_named(weights) else None
-    if found is None or found.names is None:
-        return weights
-    by_name = dict(zip(found.names, found, strict=True))
-    if conditions.names is None or set(by_name) != set(conditions.names):
-        raise ValueError("other names than those of the conditions")
-    return [by_name[name] for name in conditions.names]
-
-
-def checked_resampling(n_replicates: int, keep_replicates: bool | None) -> None:
-    """Refuse, before anything is run, what could not resample its replicate means in the end."""
-    if keep_replicates is False or n_replicates < FEWEST_FOR_BOOTSTRAP:
-        raise ValueError(
-            f"bootstrap and multiplier intervals need {FEWEST_FOR_BOOTSTRAP} or more replicates and "
-            f"keep_replicates=True; got {n_replicates} replicates and keep_replicates={keep_replicates}. Otherwise use "
-            "interval='student-t'"
-        )

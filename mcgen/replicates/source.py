@@ -10,10 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from mcgen.inference.moments import ReplicateMeans
+from mcgen.replicates.clock import Clock
 from mcgen.replicates.executors.coordinator import pieces
 from mcgen.replicates.loop import Task, executed_rows
-from mcgen.replicates.ranges import Piece
-from mcgen.replicates.stores.store import Store, StoredRun, gaps_between
+from mcgen.replicates.ranges import Piece, gaps_between
+from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 
 # So often a store gets what is finished.
@@ -41,48 +42,6 @@ class Resources:
     def run_of(self, task: Task) -> StoredRun | None:
         """Return the task's own run in the store."""
         return None if self.store is None else self.store.run(" / ".join(map(str, task.stream)))
-
-
-class Clock:
-    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up.
-
-    Evaluations are the rows that the model ran, also those that fill a group.
-    """
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-        self.seconds = 0.0
-        self._first: float | None = None
-        self._before = 0.0
-        # Count, mean and sum of squared deviations of the groups after the first.
-        self._count, self._mean, self._m2 = 0, 0.0, 0.0
-
-    def tick(self, n_evaluations: int, seconds: float | None = None) -> None:
-        """Take note of a finished group, or range of another process that took so many seconds there."""
-        now = time.perf_counter()
-        passed, self._last = now - self._last, now
-        self.seconds += passed
-        each = (passed if seconds is None else seconds) / n_evaluations
-        if self._first is None:
-            self._first = each
-            return
-        step = each - self._mean
-        self._count += 1
-        self._mean += step / self._count
-        self._m2 += step * (each - self._mean)
-
-    def add_stored(self, seconds: float, n_evaluations: int) -> None:
-        """Take note of what earlier calls took."""
-        self.seconds += seconds
-        self._before = seconds / n_evaluations
-
-    def seconds_per_evaluation(self) -> tuple[float, float]:
-        """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
-        if self._count == 0:
-            return self._first or self._before, 0.0
-        if self._count == 1:
-            return self._mean, 0.0
-        return self._mean, math.sqrt(self._m2 / (self._count - 1) / self._count) / self._mean
 
 
 class Source:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans
+from mcgen._lib.arrays import Floats
+from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.replicates.summation import LEAF
 
-LEAF = 256
-"""Points of a replicate, or replicates, that are summed at a time."""
 KEPT_VALUES = 2**20
 """Replicate means are kept up to so many numbers, where nobody said whether they are to be."""
 
@@ -67,52 +65,6 @@ def segments_of(rows: Iterable[ReplicateMeans], keep: bool) -> list[Segment]:
 def _segment(parts: list[ReplicateMeans], keep: bool) -> Segment:
     rows = joined(parts)
     return rows if keep or len(rows) < LEAF else Leaf(rows.start, Moments.of(rows))
-
-
-class Reduction:
-    """Means and mean squared deviations over the points of some replicates, whose values come slice by slice."""
-
-    def __init__(self) -> None:
-        self._left: list[Floats] = []
-        self._n = 0
-        self._mean: Any = 0.0
-        self._m2: Any = 0.0
-        self._ones: NDArray[np.int64] | None = np.zeros((), np.int64)
-
-    def add(self, values: Floats) -> None:
-        """Take the values of the next points, shape (replicates, points, k)."""
-        self._left.append(values)
-        if sum(part.shape[1] for part in self._left) < LEAF:
-            return
-        values = self._joined()
-        whole = values.shape[1] - values.shape[1] % LEAF
-        for first in range(0, whole, LEAF):
-            self._merge(values[:, first : first + LEAF])
-        self._left = [values[:, whole:]] if whole < values.shape[1] else []
-
-    def finish(self, start: int) -> ReplicateMeans:
-        """Return the rows of the replicates, the first of which is `start`."""
-        if self._left:
-            self._merge(self._joined())
-        return ReplicateMeans(start, self._mean, self._m2 / self._n, self._ones, self._n)
-
-    def _joined(self) -> Floats:
-        return np.concatenate(self._left, axis=1) if len(self._left) > 1 else self._left[0]
-
-    def _merge(self, values: Floats) -> None:
-        # One memory layout whatever the slices were, so that numpy sums in one order.
-        values = np.ascontiguousarray(values)
-        n, total = values.shape[1], self._n + values.shape[1]
-        mean = values.mean(axis=1)
-        deviations = values - mean[:, None]
-        m2 = np.square(deviations, out=deviations).sum(axis=1)
-        delta = mean - self._mean
-        self._mean = self._mean + delta * (n / total)
-        self._m2 = self._m2 + m2 + delta**2 * (self._n * n / total)
-        self._n = total
-        if self._ones is not None:
-            ones = values == 1
-            self._ones = self._ones + ones.sum(axis=1) if (ones | (values == 0)).all() else None
 
 
 class Tally:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen.inference.intervals import student_t_quantile
-from mcgen.inference.moments import Floats
+from mcgen._lib.arrays import Floats
+from mcgen.inference.sampled import student_t_quantile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mcgen.comparison import Comparison
+    from mcgen.results.comparison import Comparison
     from mcgen.results.estimate import Estimate
 
 COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcgen.inference.efficiency import welch_satterthwaite
-from mcgen.inference.intervals import Sampled, options_of, shared_level, student_t_quantile
-from mcgen.inference.moments import Floats
-from mcgen.results.estimate import Estimate, Provenance, estimate_of
+from mcgen._lib.arrays import Floats
+from mcgen.inference.log_ratios import welch_satterthwaite
+from mcgen.inference.methods import options_of
+from mcgen.inference.sampled import Sampled, shared_level, student_t_quantile
+from mcgen.results.estimate import Estimate, estimate_of
+from mcgen.results.provenance import Provenance
 
 
 def weighted_sum(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcgen.results.provenance import _drawn, _points, _taken, expectation_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mcgen.inference.moments import Floats
-    from mcgen.results.estimate import Estimate, Provenance
+    from mcgen._lib.arrays import Floats
+    from mcgen.results.estimate import Estimate
 
 METHOD_NAMES = {
     "student-t": "Student t",
@@ -65,13 +67,6 @@ def estimate_line(estimate: Estimate) -> str:
             f"half-widths {half.min():.2g} to {half.max():.2g}"
         )
     return f"{values} ({_how(estimate)})"
-
-
-def expectation_text(provenance: Provenance) -> str:
-    """Return what is estimated, such as ``E[brightness(model(noise))]``."""
-    if ", " in provenance.statistic:
-        return f"E[S({provenance.generator}(noise))] for S = {provenance.statistic}"
-    return f"E[{provenance.statistic}({provenance.generator}(noise))]"
 
 
 def summary_text(estimate: Estimate) -> str:
@@ -136,22 +131,6 @@ def _draws(estimate: Estimate) -> dict[str, str]:
     } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
 
 
-def _drawn(p: Provenance) -> str:
-    return f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}"
-
-
-def _taken(level: Provenance) -> str:
-    """Return how much of the coarser generator a level takes away, if not simply all."""
-    if level.coefficients is None or set(level.coefficients) == {1.0}:
-        return ""
-    low, high = min(level.coefficients), max(level.coefficients)
-    return (
-        f", less {low:.3g} "
-        + ("" if low == high else f"to {high:.3g} ")
-        + "times the coarser one, which the sum adds again"
-    )
-
-
 def estimate_html(estimate: Estimate) -> str:
     """Return the estimate as an HTML table with a caption."""
     rows = "".join(
@@ -210,10 +189,6 @@ def _named_texts(estimate: Estimate) -> list[tuple[str, str]]:
 def _component_texts(estimate: Estimate) -> list[str]:
     columns: list[Floats] = [np.ravel(c) for c in (estimate.mean, estimate.interval.low, estimate.interval.high)]
     return [component_text(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
-
-
-def _points(n: int) -> str:
-    return "1 point" if n == 1 else f"{n} points"
 
 
 def _percent(estimate: Estimate) -> str:

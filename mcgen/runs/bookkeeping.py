@@ -10,8 +10,8 @@ from mcgen.errors import StoreError
 from mcgen.replicates.loop import Task
 from mcgen.replicates.stores.merging import PLANNED
 from mcgen.replicates.stores.store import StoredRun
-from mcgen.replicates.tally import LEAF
-from mcgen.runs.outcome import RunOptions
+from mcgen.replicates.summation import LEAF
+from mcgen.runs.options import RunOptions
 
 _BEGUN = "begun"
 

@@ -9,35 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
+from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
+from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
-from mcgen.noise import Noise, NoiseSpec
-from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of_each
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import Conditions, stream_of
+from mcgen.replicates.sizes import Conditions, is_named, named_conditions
+from mcgen.replicates.streams import condition_text, stream_of
 from mcgen.results.estimate import Estimate
+from mcgen.results.from_moments import with_options
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
-from mcgen.runs.outcome import (
-    Outcome,
-    RunOptions,
-    component_names,
-    condition_text,
-    moments_estimate,
-    provenance_of,
-    with_options,
-)
-from mcgen.statistics import Statistic
+from mcgen.runs.options import RunOptions
+from mcgen.runs.outcome import Outcome, moments_estimate, provenance_of
+from mcgen.statistics.joint import EachAndAverage
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.control_variates import FittedControls
 
 
@@ -137,8 +131,8 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
     """Estimate all conditions on the same noise: each and their average are components of one run."""
     joint = replace(
         task,
-        generator=_EachCondition(task.generator),
-        statistic=_EachAndAverage(task.statistic, weights, _labels(task.condition)),
+        generator=EachCondition(task.generator),
+        statistic=EachAndAverage(task.statistic, weights, _labels(task.condition)),
     )
     if isinstance(options.controls, FittedControls):
         # The average of the same coefficients is themselves: weights sum to 1.
@@ -149,7 +143,7 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     """Return the average, with the estimate of each condition, out of a run of all on the same noise."""
     assert joint.components is not None
-    assert isinstance(joint.statistic, _EachAndAverage)
+    assert isinstance(joint.statistic, EachAndAverage)
     shape = joint.components[1:]
     names = component_names(joint.statistic.statistic, shape)
     texts = _labels(joint.condition)
@@ -165,51 +159,40 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     return replace(parts[-1], strata=tuple(parts[:-1]))
 
 
-@dataclass(frozen=True)
-class _EachCondition:
-    """A generator under a list of conditions: a tuple of samples, one for each, from the same noise."""
-
-    generator: Generator
-
-    @property
-    def noise(self) -> NoiseSpec:
-        return self.generator.noise
-
-    @property
-    def name(self) -> str:
-        return name_of(self.generator)
-
-    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
-        return tuple(self.generator(noise, one) for one in condition)
-
-    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
-        return [part for one in samples for part in samples_apart(self.generator, one)]
-
-
-@dataclass(frozen=True, eq=False)
-class _EachAndAverage:
-    """A statistic of the samples under each condition, and its weighted average, shape (n, conditions + 1, ...)."""
-
-    statistic: Statistic
-    weights: Floats
-    conditions: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return name_of(self.statistic)
-
-    def component_names(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """Return what the components are called: each under each condition, and on average."""
-        own = component_names(self.statistic, shape[1:])
-        return tuple(
-            f"{name} {where}"
-            for where in (*(f"under {text}" for text in self.conditions), "on average")
-            for name in own
+def checked_weights(conditions: Conditions, weights: Any) -> Floats:
+    """Return the weights of some conditions, which sum to 1; equal ones by default."""
+    _require_different(conditions)
+    if weights is None:
+        return np.full(len(conditions), 1 / len(conditions))
+    try:
+        given = np.asarray(_in_order_of(conditions, weights), dtype=np.float64)
+    except (TypeError, ValueError):
+        given = np.empty(0)
+    if given.shape != (len(conditions),) or not (given > 0).all() or abs(given.sum() - 1) > 1e-9:
+        raise ValueError(
+            f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition (in their order, "
+            f"or by the same names); got {weights!r}. Divide them by their sum"
         )
+    return given
 
-    def __call__(self, samples: tuple[Any, ...]) -> Floats:
-        where = "under the conditions; to average they must be the same. Estimate the conditions one by one"
-        columns = values_of_each(self.statistic, samples, where)
-        values = np.stack(columns, axis=1)
-        average = np.einsum("c,nc...->n...", self.weights, values)
-        return np.concatenate([values, average[:, None]], axis=1)
+
+def _require_different(conditions: Conditions) -> None:
+    """Refuse conditions that repeat: they would share their random numbers, and the interval would be too narrow."""
+    # What is not known by its content is at least no other object.
+    keys = [key_of_condition(one) or f"object {id(one)}" for one in conditions]
+    if len(set(keys)) < len(keys):
+        texts = [repr(one) for one in conditions]
+        if conditions.names is not None:
+            texts = [f"{name}: {text}" for name, text in zip(conditions.names, texts, strict=True)]
+        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
+
+
+def _in_order_of(conditions: Conditions, weights: Any) -> Any:
+    """Return weights in the order of the conditions, where both have names."""
+    found = named_conditions(weights) if is_named(weights) else None
+    if found is None or found.names is None:
+        return weights
+    by_name = dict(zip(found.names, found, strict=True))
+    if conditions.names is None or set(by_name) != set(conditions.names):
+        raise ValueError("other names than those of the conditions")
+    return [by_name[name] for name in conditions.names]

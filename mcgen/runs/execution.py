@@ -10,22 +10,27 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.fingerprints import Given
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.inference.intervals import student_t_quantile
-from mcgen.inference.moments import Floats, Moments
+from mcgen.generators.base import checked_generator
+from mcgen.inference.moments import Moments
+from mcgen.inference.sampled import student_t_quantile
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import checked_callable, checked_generator
 from mcgen.replicates.source import Source
-from mcgen.replicates.tally import LEAF, Tally
+from mcgen.replicates.streams import label_of
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate, estimate_to_plain
 from mcgen.runs.bookkeeping import begin
-from mcgen.runs.outcome import Outcome, RunOptions, component_names, label_of, provenance_of, single_estimate
+from mcgen.runs.options import RunOptions
+from mcgen.runs.outcome import Outcome, provenance_of, single_estimate
 from mcgen.runs.progress import Progress
+from mcgen.statistics.values import checked_callable, component_names
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
 from mcgen.variance_reduction.controls.correction import ControlledRun
 

@@ -2,65 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.intervals import Method, Sampled, SimultaneousMethod
-from mcgen.inference.moments import Floats, Moments
-from mcgen.inference.stopping import Anytime, Rule, Stopping, TwoStage
-from mcgen.inference.tolerance import Tolerance
+from mcgen.inference.moments import Moments
+from mcgen.inference.sampled import Sampled
+from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import as_seed_sequence
+from mcgen.replicates.clock import Clock
 from mcgen.replicates.loop import Task
-from mcgen.replicates.source import Clock, Resources
+from mcgen.replicates.streams import label_of
 from mcgen.replicates.tally import Tally
-from mcgen.results.estimate import Estimate, Provenance, estimate_of, resamples
-from mcgen.statistics import Statistic
-from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
+from mcgen.results.estimate import Estimate, estimate_of
+from mcgen.results.from_moments import with_options
+from mcgen.results.provenance import Provenance
+from mcgen.runs.options import RunOptions
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.controls.correction import Corrected
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run is asked for beside its task; most attributes are arguments of `mcgen.estimate`."""
-
-    confidence_level: float
-    interval: Method
-    simultaneous: bool | SimultaneousMethod
-    keep_replicates: bool | None
-    progress: bool
-    controls: Controls | FittedControls | None = None
-    tolerance: Tolerance | None = None
-    batch_size: int | None = None
-    first_replicate: int = 0
-    resources: Resources = field(default_factory=Resources)
-
-    @property
-    def keeps(self) -> bool | None:
-        """Whether replicate means are kept; None for up to a number of them."""
-        return True if self.resamples or isinstance(self.controls, Controls) else self.keep_replicates
-
-    def rule(self, n_points: int) -> Rule | None:
-        """Return what says when a run has replicates enough; None where their number is given."""
-        if self.tolerance is None:
-            return None
-        arguments = self.tolerance, self.confidence_level, bool(self.simultaneous), n_points
-        if self.interval in ("anytime", "asymptotic-anytime"):
-            return Anytime(*arguments, kind=self.interval)
-        return TwoStage(*arguments)
-
-    @property
-    def resamples(self) -> bool:
-        """Whether the interval is made from the replicate means themselves."""
-        return resamples(self.interval, self.simultaneous)
 
 
 @dataclass(frozen=True)
@@ -130,62 +96,6 @@ def moments_estimate(
         stopping=stopping,
         warnings=(*task.warnings, *notes, *coverage_warnings(moments, names, task.rounding, method)),
     )
-
-
-def with_options(made: Estimate, options: RunOptions) -> Estimate:
-    """Return the estimate with the interval that was asked for.
-
-    An estimate that was cut short, or whose replicates are too few for that interval, keeps its numbers: it gets one
-    that does not resample, or goes with the error as its ``partial``.
-    """
-    interval: Method = options.interval
-    if made.stopping is not None and made.stopping.first_stage is not None:
-        interval = "two-stage-t"
-    level = options.confidence_level
-    if made.partial:
-        simultaneous: Any = "bonferroni" if options.simultaneous else False
-        interval = "student-t" if options.resamples else interval
-        try:
-            return made.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
-        except ValueError as error:
-            told = f"{error}; the interval is Student's, which does not allow for stopping when one likes"
-            noted = replace(made, warnings=(*made.warnings, told))
-            return noted.with_interval(confidence_level=level, interval="student-t", simultaneous=simultaneous)
-    try:
-        return made.with_interval(confidence_level=level, interval=interval, simultaneous=options.simultaneous)
-    except ValueError as error:
-        error.partial = made.with_interval(confidence_level=level)  # type: ignore[attr-defined]
-        raise
-
-
-def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of a statistic's components: its own, or its name with their indices."""
-    if hasattr(statistic, "component_names"):
-        return tuple(statistic.component_names(shape))
-    inner = getattr(statistic, "statistic", statistic)
-    given = getattr(inner, "names", None)
-    if given is not None and len(given) == math.prod(shape):
-        return tuple(map(str, given))
-    name = name_of(statistic)
-    if shape == ():
-        return (name,)
-    return tuple(f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape))
-
-
-def condition_text(condition: Any) -> str:
-    """Return a short text for a condition."""
-    text = repr(condition)
-    if len(text) <= 60 and "\n" not in text:
-        return text
-    shape = getattr(condition, "shape", None)
-    return f"{type(condition).__name__} of shape {tuple(shape)}" if shape is not None else f"{text[:57]}..."
-
-
-def label_of(task: Task) -> str | None:
-    """Return what results call the task's condition: its name, or a short text; None where there is no condition."""
-    if task.label is not None or task.condition is None:
-        return task.label
-    return condition_text(task.condition)
 
 
 def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provenance:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from mcgen.inference.moments import Floats, Moments
+from mcgen._lib.arrays import Floats
+from mcgen.inference.moments import Moments
 from mcgen.replicates.tally import Tally
 from mcgen.results.text import number_pair
 

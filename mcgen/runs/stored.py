@@ -2,148 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mcgen._lib.checks import checked_real
-from mcgen._lib.condition_keys import key_of_condition
-from mcgen._lib.fingerprints import Content, content_of, unknown_text
-from mcgen._lib.names import name_of
-from mcgen._lib.serialization import require_no_store
-from mcgen._version import __version__
-from mcgen.errors import StoreError
+from mcgen._lib.fingerprints import Content
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.intervals import Sampled
-from mcgen.inference.moments import Moments
+from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Stopping
-from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.executors.coordinator import checked_executor
-from mcgen.replicates.loop import Task
-from mcgen.replicates.source import Resources
-from mcgen.replicates.stores.database import CONTENT, in_use
+from mcgen.replicates.stores.database import in_use
 from mcgen.replicates.stores.store import Store, StoredRun
-from mcgen.replicates.tally import Leaf, Segment, Tally
-from mcgen.results.estimate import Estimate, Provenance, estimate_of
-from mcgen.runs.outcome import RunOptions, with_options
+from mcgen.replicates.tally import Tally
+from mcgen.results.estimate import Estimate, estimate_of
+from mcgen.results.from_moments import with_options
+from mcgen.results.provenance import Provenance
+from mcgen.runs.options import RunOptions
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-EXPORTS = {
-    "json": "the estimate so far, which Estimate.load reads",
-    "csv": "the replicates as a table",
-    "parquet": "the same in Parquet (needs pyarrow)",
-}
-"""What `export` writes, by name."""
-
-_LIBRARIES = ("numpy", "scipy", "torch")
-
-
-@contextmanager
-def opened(
-    store: str | Path | None, header: Callable[[], dict[str, Any]], executor: Any, timeout: Any
-) -> Iterator[Resources]:
-    """Give a call its store, open, and its executor.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the executor is none, or the timeout no time.
-    StoreError
-        If the store can't be used.
-    """
-    if executor is not None:
-        executor = checked_executor(executor)
-    if timeout is not None and (executor is None or checked_real("range_timeout", timeout) <= 0):
-        raise ValueError(
-            f"range_timeout must be a number of seconds above 0, beside an executor; got {timeout} and "
-            f"executor={executor!r}"
-        )
-    if store is None:
-        yield Resources(None, executor, timeout)
-        return
-    if not isinstance(store, str | os.PathLike):
-        raise TypeError(f"store must be the path of a file, such as 'run.sqlite'; got {store!r}")
-    with Store(store, header()) as there:
-        yield Resources(there, executor, timeout)
-
-
-def header_of(kind: str, task: Task, more: dict[str, Any]) -> dict[str, Any]:
-    """Return what a store of a call belongs to: whatever its replicate means depend on, but the size of batches.
-
-    Parameters
-    ----------
-    kind : str
-        Which function was called.
-    task : Task
-        With what the user gave, seed and conditions.
-    more : dict
-        What else it was called with.
-
-    Raises
-    ------
-    StoreError
-        If what a generator, the statistic or controls are can't be known.
-    """
-    generators = task.given.things["generator"]
-    generators = generators if isinstance(generators, tuple) else (generators,)
-    names = getattr(task.statistic, "names", None)
-    several = task.condition if isinstance(task.condition, list) else [task.condition]
-    return {
-        "call": kind,
-        "generator": ", ".join(map(name_of, generators)),
-        "noise": repr(task.generator.noise),
-        "statistic": name_of(task.statistic),
-        **{CONTENT + name: _known_parts(name, part) for name, part in task.given.things.items()},
-        "components": None if names is None else [str(name) for name in names],
-        "condition": [_known(condition) for condition in several],
-        CONTENT + "conditions": _known_parts("conditions", [*several], "condition"),
-        "seed": _seed_text(task.seed),
-        **more,
-        "mcgen": __version__,
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        **{library: _version(library) for library in _LIBRARIES},
-    }
-
-
-def _known_parts(name: str, thing: Any, place: str = "") -> dict[str, str]:
-    """Return the parts of something that a run depends on, or refuse what can't be known again."""
-    content = content_of(thing, place)
-    if content.unknown:
-        raise StoreError(
-            f"a store must know the {name} again, and can't know {unknown_text(content)}. Give the {name}, or the "
-            "object that holds this, an attribute `fingerprint`: a text that changes with what the results depend on, "
-            'such as "decoder, epoch 3" (mcgen.as_generator takes it as fingerprint=); or run without a store'
-        )
-    return content.parts
-
-
-def _seed_text(seed: Seed) -> str:
-    """Return all that a seed is."""
-    whole = as_seed_sequence(seed)
-    return f"{whole.entropy}" + (f", spawn_key={whole.spawn_key}" if whole.spawn_key else "")
-
-
-def _known(condition: Any) -> str | None:
-    """Return a condition's content, by which a later call knows it again."""
-    if condition is None:
-        return None
-    content = key_of_condition(condition)
-    if content is None:
-        raise ValueError(
-            "a store must know conditions again, which it does of numbers, texts, arrays, dates, and tuples, lists and "
-            f"dicts of these; got {condition!r}. Pass such a one, and let the generator look up what it stands for"
-        )
-    return content
+    pass
 
 
 @dataclass(frozen=True)
@@ -328,113 +206,3 @@ def _seconds(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return "a second" if seconds < 1.5 else f"{seconds:.0f} seconds"
-
-
-def export(path: str | Path, kind: str, output: str | Path) -> None:
-    """Write what a store holds.
-
-    Parameters
-    ----------
-    path : str or Path
-        The store.
-    kind : {"json", "csv", "parquet"}
-        The estimate so far, or the table of `replicates_frame`.
-    output : str or Path
-        The file to write.
-
-    Raises
-    ------
-    StoreError
-        If there is nothing to write yet, or several runs of which JSON takes one.
-    ImportError
-        If Parquet is asked for without pyarrow.
-    """
-    require_no_store(output)
-    if kind == "json":
-        _only_estimate(path).save(output)
-    elif kind == "csv":
-        replicates_frame(path).to_csv(output, index=False)
-    elif kind == "parquet":
-        try:
-            replicates_frame(path).to_parquet(output, index=False)
-        except ImportError as error:
-            raise ImportError(
-                "Parquet needs pyarrow, which is not installed; install the extra: pip install 'mcgen-stats[parquet]', "
-                "or export to CSV"
-            ) from error
-    else:
-        raise ValueError(f"a store is exported as {', '.join(EXPORTS)}; got {kind!r}")
-
-
-def _only_estimate(path: str | Path) -> Estimate:
-    found = read_store(path)
-    if not found:
-        raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
-    if len(found) != 1 or found[0].estimate is None:
-        raise StoreError(
-            f"{path} has {len(found)} runs{'' if len(found) != 1 else ', of which no estimate can be made yet'}; JSON "
-            "holds the estimate of one run without controls that has two replicates. Call mcgen.estimate again with "
-            "this store, and save what it returns; export a table; or take each run's from mcgen.read_store"
-        )
-    return found[0].estimate
-
-
-def replicates_frame(path: str | Path) -> pd.DataFrame:
-    """Return the finished replicates of a store as a table.
-
-    A row a replicate (its number; the mean of each component and its mean squared deviation within) where their means
-    are kept, else a row a leaf of 256: the first and the last replicate, and of each component the mean and the
-    sum of squared deviations of the replicate means. With a column `run` where the store has several.
-
-    Raises
-    ------
-    StoreError
-        If the store is damaged, or nothing is finished yet.
-    """
-    import pandas as pd
-
-    frames = []
-    with Store.open_read(path) as store:
-        names = store.run_names()
-        for name in names:
-            run = store.run(name)
-            about = run.recall("about")
-            if about is None or not run.covered():
-                continue
-            labels = list(about["names"]) + [f"control {j}" for j in range(about["controls"])]
-            segments = [one for part in run.covered() for one in run.segments(part)]
-            whole = any(isinstance(one, Leaf) for one in segments)
-            frame = pd.concat([_sums(one, labels) if whole else _rows(one, labels) for one in segments])
-            frames.append(frame if len(names) == 1 else frame.assign(run=name))
-    if not frames:
-        raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
-    return pd.concat(frames, ignore_index=True)
-
-
-def _sums(segment: Segment, names: list[str]) -> pd.DataFrame:
-    """Return the row of a leaf, or of a part of one."""
-    import pandas as pd
-
-    m = segment.moments if isinstance(segment, Leaf) else Moments.of(segment)
-    row: dict[str, Any] = {"first": segment.start, "last": segment.start + len(segment) - 1}
-    for j, name in enumerate(names):
-        row |= {f"{name} mean": m.mean[j], f"{name} sum of squares": m.m2[j], f"{name} within": m.within[j]}
-    return pd.DataFrame([row])
-
-
-def _rows(segment: Segment, names: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    assert not isinstance(segment, Leaf)
-    columns: dict[str, Any] = {"replicate": np.arange(segment.start, segment.start + len(segment))}
-    for j, name in enumerate(names):
-        columns |= {name: segment.means[:, j], f"{name} within": segment.within[:, j]}
-    return pd.DataFrame(columns)
-
-
-def _version(library: str) -> str | None:
-    # The versions installed, imported or not: a resumed run may import torch later than the first did.
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None

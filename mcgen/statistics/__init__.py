@@ -1,20 +1,9 @@
 """Statistics of the field: what is averaged over the samples; see `mcgen.statistics.images`."""
 
-from mcgen.statistics.images import (
-    L1,
-    LUMA,
-    PSNR,
-    Combined,
-    Stack,
-    Statistic,
-    brightness,
-    centroid,
-    contrast,
-    identity,
-    luminance,
-    pixel_mean,
-    stack,
-)
+from mcgen.statistics.images import LUMA, brightness, centroid, contrast, identity, luminance, pixel_mean
+from mcgen.statistics.references import L1, PSNR
+from mcgen.statistics.stacks import Combined, Stack, stack
+from mcgen.statistics.values import Statistic
 
 __all__ = [
     "L1",

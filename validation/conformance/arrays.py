@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import as_numpy
-from mcgen.replicates.laws import gap_between, tolerance_of
+from mcgen._lib.arrays import as_numpy, gap_between, tolerance_of
 from mcgen.validation.conformance.reports import AdvisedError, Finding, NotJudgedError
 
 

@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.random import SeedSequence
 
+from mcgen._lib.checks import checked_protocol
 from mcgen.designs import Design, MonteCarlo
 from mcgen.noise import Block, Law, NoiseSpec, Shape
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.sizes import checked_protocol
 from mcgen.validation.conformance.design_trial import Arrays, DesignTrial, same_bits, shared_replicate
 from mcgen.validation.conformance.elsewhere import drawn, drawn_elsewhere
 from mcgen.validation.conformance.random_states import OwnRandomStates, random_states_law

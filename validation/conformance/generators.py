@@ -29,10 +29,10 @@ from mcgen._lib.arrays import leading_length, non_finite_rows
 from mcgen._lib.names import name_of
 from mcgen.designs import MonteCarlo
 from mcgen.generators import Generator
+from mcgen.generators.base import checked_generator
 from mcgen.noise import Block, BlockNoise, Noise
 from mcgen.noise.random import Seed
 from mcgen.replicates.laws import copied
-from mcgen.replicates.sizes import checked_generator
 from mcgen.validation.conformance.arguments import checked_size, checked_tolerance
 from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, kept, rows_of, widest_tolerance
 from mcgen.validation.conformance.random_states import (

@@ -15,7 +15,7 @@ import numpy as np
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
-from mcgen.replicates.sizes import checked_generator
+from mcgen.generators.base import checked_generator
 from mcgen.validation.conformance import designs, generators, statistics
 from mcgen.validation.conformance.reports import MeasuredLaw, Report
 

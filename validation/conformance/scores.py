@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc, ndtr, ndtri
 
-from mcgen.inference.moments import Floats
+from mcgen._lib.arrays import Floats
 from mcgen.noise import Law
 from mcgen.validation.conformance.reports import Finding
 

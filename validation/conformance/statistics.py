@@ -24,17 +24,17 @@ from typing import Any
 import numpy as np
 from numpy.random import default_rng
 
-from mcgen._lib.arrays import as_values, leading_length
+from mcgen._lib.arrays import Floats, as_values, gap_between, leading_length
 from mcgen._lib.names import name_of
 from mcgen.designs import MonteCarlo
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
+from mcgen.generators.base import checked_generator
 from mcgen.noise import as_rows
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.laws import gap_between, values_gap, values_of
-from mcgen.replicates.sizes import checked_callable, checked_generator
+from mcgen.replicates.laws import values_gap
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import checked_callable, values_of
 from mcgen.validation.conformance.arguments import checked_size, checked_tolerance
 from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, kept, rows_of, widest_tolerance
 from mcgen.validation.conformance.random_states import (

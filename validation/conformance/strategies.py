@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
 from mcgen.designs import (
     Antithetic,
@@ -24,10 +25,9 @@ from mcgen.designs import (
     Sobol,
     Subspace,
 )
-from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, DType, Law, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.statistics import Statistic, identity, pixel_mean
-from mcgen.variance_reduction.bases.gradients import dct_basis
+from mcgen.variance_reduction.bases.cosines import dct_basis
 
 try:
     from hypothesis import strategies as st

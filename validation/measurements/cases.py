@@ -20,11 +20,11 @@ from mcgen.adapters import models
 from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.designs import Antithetic
+from mcgen.noise.directions import Basis
 from mcgen.replicates.loop import Task
+from mcgen.replicates.pilot import pilot_rows
 from mcgen.statistics import Stack
 from mcgen.validation.measurements.image_mixtures import MIXTURES, NAMES
-from mcgen.variance_reduction.bases.gradients import Basis
-from mcgen.variance_reduction.levels.sum_of_levels import pilot_rows
 
 PILOT_SEED = 1
 N_GRADIENTS, N_DEAR_GRADIENTS = 64, 16

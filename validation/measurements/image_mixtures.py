@@ -30,14 +30,12 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.fft import dct
 
 from mcgen import statistics
+from mcgen._lib.arrays import Floats
 from mcgen.adapters import DDIM, Schedule
 from mcgen.statistics import Stack
-
-Floats = NDArray[np.float64]
 
 WEIGHTS = (0.22, 0.18, 0.15, 0.13, 0.11, 0.09, 0.07, 0.05)
 MEANS_SEED = 21

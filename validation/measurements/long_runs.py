@@ -26,7 +26,8 @@ from mcgen.inference.moments import Moments
 from mcgen.replicates.executors.worker import Reply
 from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece
-from mcgen.replicates.tally import LEAF, Leaf
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import Leaf
 from mcgen.validation.measurements.soak import components
 
 

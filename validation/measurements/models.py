@@ -27,16 +27,16 @@ from numpy.typing import NDArray
 
 import mcgen
 from mcgen import statistics
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.adapters import DDS, DPS, GaussianBlur, Inpainting, Operator, SuperResolution, models
 from mcgen.adapters.models.training import data
-from mcgen.inference.efficiency import LogEstimate, log_variance, welch_satterthwaite
+from mcgen.inference.efficiency import log_variance
+from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
 from mcgen.noise import Noise, NoiseSpec, as_rows
-from mcgen.replicates.sizes import stream_of
+from mcgen.replicates.streams import stream_of
 from mcgen.validation.conformance import check_generator
 from mcgen.validation.writing.pictures import N_COLUMNS, pairs_figure, plane_figure, samples_figure
 
-Floats = NDArray[np.float64]
 Numbers = dict[str, Any]
 
 N_PAIRS = 1600

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 import mcgen
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.errors import CoverageWarning
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import CASES, Case
 from mcgen.validation.measurements.widths import AUTO, LEVEL, active, auto
 
-Floats = NDArray[np.float64]
 Found = tuple[Floats, Floats, int]
 """Means (k,), half-widths (k,) and the evaluations that they cost."""
 Rival = Callable[[Case, int, int], Found]

@@ -31,17 +31,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mcgen
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, GeneratorWarning
-from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, LogEstimate, log_variance, welch_satterthwaite
-from mcgen.inference.intervals import Interval, student_t_quantile
+from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance
+from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
+from mcgen.inference.sampled import Interval, student_t_quantile
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
-from mcgen.variance_reduction.controls.surrogate import quadratic
+from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import weights_of
 from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
 
-Floats = NDArray[np.float64]
 Record = dict[str, Any]
 Run = Callable[[Case, int, int], Estimate]
 """From a case, a number of evaluations with pilots, and a seed to an estimate."""
@@ -54,7 +55,7 @@ _ENOUGH_RUNS = 5
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Contender:
     """What is measured on every case that it is for.
 
     Attributes
@@ -151,46 +152,46 @@ def _has_coarse(case: Case) -> bool:
 
 
 PLAIN, PAIRS, AUTO = "Monte Carlo", "antithetic pairs", "auto"
-CANDIDATES = {
+CONTENDERS = {
     one.label: one
     for one in (
-        Candidate(PLAIN, lambda case: mcgen.MonteCarlo()),
-        Candidate(PAIRS, lambda case: mcgen.Antithetic()),
-        Candidate("k-antithetic 8", lambda case: mcgen.KAntithetic(8)),
-        Candidate("Sobol' 8", lambda case: mcgen.Sobol(8)),
-        Candidate("Sobol' 64", lambda case: mcgen.Sobol(64)),
-        Candidate("Latin hypercube 64", lambda case: mcgen.LatinHypercube(64)),
-        Candidate("antithetic frames 64", _frames),
-        Candidate("Sobol' 64 on cosines", lambda case: mcgen.Subspace(case.cosines(), mcgen.Sobol(64))),
-        Candidate("Sobol' 64 on active subspace", active),
-        Candidate("pairs with controls", runs=controlled, budgets=(3200,)),
-        Candidate("two levels, pairs", runs=two_levels, needs=_has_coarse),
-        Candidate("two levels, Sobol' 256 below", runs=two_levels_with_net, budgets=(3200,), needs=_has_coarse),
-        Candidate(AUTO, runs=auto),
+        Contender(PLAIN, lambda case: mcgen.MonteCarlo()),
+        Contender(PAIRS, lambda case: mcgen.Antithetic()),
+        Contender("k-antithetic 8", lambda case: mcgen.KAntithetic(8)),
+        Contender("Sobol' 8", lambda case: mcgen.Sobol(8)),
+        Contender("Sobol' 64", lambda case: mcgen.Sobol(64)),
+        Contender("Latin hypercube 64", lambda case: mcgen.LatinHypercube(64)),
+        Contender("antithetic frames 64", _frames),
+        Contender("Sobol' 64 on cosines", lambda case: mcgen.Subspace(case.cosines(), mcgen.Sobol(64))),
+        Contender("Sobol' 64 on active subspace", active),
+        Contender("pairs with controls", runs=controlled, budgets=(3200,)),
+        Contender("two levels, pairs", runs=two_levels, needs=_has_coarse),
+        Contender("two levels, Sobol' 256 below", runs=two_levels_with_net, budgets=(3200,), needs=_has_coarse),
+        Contender(AUTO, runs=auto),
     )
 }
 
 
-def settings(case: Case, candidate: Candidate) -> Record:
+def settings(case: Case, contender: Contender) -> Record:
     """Return what a measurement depends on, to know it again."""
-    own: Record = {"case": case.name, "candidate": candidate.label, "names": list(case.names), "seed": _SEED}
-    if candidate.design is not None:
+    own: Record = {"case": case.name, "contender": contender.label, "names": list(case.names), "seed": _SEED}
+    if contender.design is not None:
         return own | {"evaluations": case.evaluations}
-    return own | {"runs": {str(n): case.runs[n] for n in candidate.budgets}}
+    return own | {"runs": {str(n): case.runs[n] for n in contender.budgets}}
 
 
-def measure(case: Case, candidate: Candidate) -> Record | None:
-    """Return the numbers of a candidate on a case; None where there is nothing to run."""
-    if not candidate.needs(case) or (candidate.design is None and candidate.runs is None):
+def measure(case: Case, contender: Contender) -> Record | None:
+    """Return the numbers of a contender on a case; None where there is nothing to run."""
+    if not contender.needs(case) or (contender.design is None and contender.runs is None):
         return None
     with warnings.catch_warnings():
         # Few replicates are what is shown, and a component without gradient has no say in the directions.
         warnings.simplefilter("ignore", CoverageWarning)
         warnings.simplefilter("ignore", GeneratorWarning)
-        if candidate.design is not None:
-            return _of_variance(case, candidate.design(case))
-        assert candidate.runs is not None
-        return {"widths": {str(n): _of_runs(case, candidate.runs, n) for n in candidate.budgets}}
+        if contender.design is not None:
+            return _of_variance(case, contender.design(case))
+        assert contender.runs is not None
+        return {"widths": {str(n): _of_runs(case, contender.runs, n) for n in contender.budgets}}
 
 
 def _of_variance(case: Case, design: Design) -> Record:

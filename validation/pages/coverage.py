@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mcgen.designs import Antithetic, Design
-from mcgen.inference.intervals import FixedMethod, Method
+from mcgen.inference.methods import FixedMethod, Method
 from mcgen.results.figures import new_figure
 from mcgen.results.text import METHOD_NAMES
 from mcgen.validation.problems import PROBLEMS, RUNS, most_replicates, table

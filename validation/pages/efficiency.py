@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.inference.intervals import Interval
+from mcgen.inference.sampled import Interval
 from mcgen.validation.measurements.cases import CASES
 from mcgen.validation.measurements.image_mixtures import (
     MEANS_SEED,
@@ -29,7 +29,7 @@ from mcgen.validation.measurements.rivals import COVERED, N_REPETITIONS, N_TRUTH
 from mcgen.validation.measurements.widths import (
     AUTO,
     BUDGETS,
-    CANDIDATES,
+    CONTENDERS,
     PAIRS,
     PLAIN,
     Record,
@@ -107,12 +107,12 @@ def is_known(store: Path, case: str, label: str, wanted: Record) -> bool:
 
 def _measure_case(store: Path, name: str, again: bool) -> None:
     case = CASES[name]
-    for label, candidate in CANDIDATES.items():
-        wanted = settings(case, candidate)
+    for label, contender in CONTENDERS.items():
+        wanted = settings(case, contender)
         if not again and is_known(store, name, label, wanted):
             continue
         print(f"{name}: {label}", flush=True)
-        found = measure(case, candidate)
+        found = measure(case, contender)
         if found is not None:
             keep(store, name, label, {"settings": wanted} | found)
 
@@ -142,7 +142,7 @@ def summary(n: int, baseline: str) -> Callable[[Numbers], str]:
     """Return what makes the table of geometric means at n evaluations: rows cases, columns designs."""
 
     def table(numbers: Numbers) -> str:
-        columns = [label for label in CANDIDATES if label != baseline]
+        columns = [label for label in CONTENDERS if label != baseline]
         rows = []
         for name in CASES:
             found = numbers.get(name, {})
@@ -161,7 +161,7 @@ def auto_table(numbers: Numbers) -> str:
         found = numbers.get(name, {})
         row = [name]
         for n in BUDGETS:
-            over = {label: relative_efficiency(found.get(label), found.get(PAIRS), n) for label in CANDIDATES}
+            over = {label: relative_efficiency(found.get(label), found.get(PAIRS), n) for label in CONTENDERS}
             own, plain = over.pop(AUTO, None), relative_efficiency(found.get(AUTO), found.get(PLAIN), n)
             if own is None or plain is None:
                 row += [_MISSING] * (4 if n == BUDGETS[0] else 2)
@@ -193,7 +193,7 @@ def _case_text(name: str, found: dict[str, Record]) -> list[str]:
             columns = len(case.names) + 1
             rows = [
                 [label, *(_cells(found, label, baseline, n) or [_MISSING] * columns)]
-                for label in CANDIDATES
+                for label in CONTENDERS
                 if label != baseline
             ]
             head = ["design", *(f"({x})" if x in case.repeated else x for x in case.names), "geometric mean"]

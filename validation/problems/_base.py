@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen.designs import MonteCarlo
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
 from mcgen.noise import Array, NoiseSpec
 
 # Numbers of float64 that a core's second-level cache holds with some intermediate results.

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 import mcgen
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
-from mcgen.inference.moments import Floats
 from mcgen.noise import Array, as_rows
 from mcgen.validation.problems._base import Problem
 

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 from scipy.special import ndtr
 
+from mcgen._lib.arrays import Floats
 from mcgen.generators import as_generator
-from mcgen.inference.moments import Floats
 from mcgen.noise import Array, NoiseSpec
 from mcgen.statistics import pixel_mean
 from mcgen.validation.problems._base import Problem, parameters

@@ -19,8 +19,8 @@ from functools import partial
 import numpy as np
 from scipy.fft import dct
 
+from mcgen._lib.arrays import Floats
 from mcgen.generators import Generator, as_generator
-from mcgen.inference.moments import Floats
 from mcgen.noise import Array, DType, NoiseSpec
 from mcgen.statistics import contrast, pixel_mean
 from mcgen.validation.problems._base import Problem, by_slices, parameters

@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 
+from mcgen._lib.arrays import Floats
 from mcgen.generators import as_generator
-from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec
 from mcgen.statistics import pixel_mean
 from mcgen.validation.problems._base import Problem, parameters

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mcgen.inference.moments import Floats
+from mcgen._lib.arrays import Floats
 
 _END = 8.5
 

@@ -39,7 +39,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import logsumexp
 
-from mcgen.inference.moments import Floats
+from mcgen._lib.arrays import Floats
 from mcgen.noise import Array, Block, DType, Noise, NoiseSpec
 from mcgen.validation.problems._base import by_slices
 

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import expit
 
-from mcgen.inference.moments import Floats
+from mcgen._lib.arrays import Floats
 from mcgen.validation.problems.samplers import Mixture
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, inside
 

@@ -17,17 +17,19 @@ import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from mcgen._lib.checks import checked_integer
+from mcgen._lib.arrays import Floats
+from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
-from mcgen.inference.coverage import warned_of
-from mcgen.inference.intervals import Method, Sampled, check_interval_options, studentized_ends
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans
+from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, absolute_skewness, too_few_for
+from mcgen.inference.intervals import studentized_ends
+from mcgen.inference.methods import Method, check_interval_options
+from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.sampled import Sampled
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import checked_protocol
 from mcgen.validation.problems import PROBLEMS, Problem
-from mcgen.variance_reduction.bases.gradients import dct_basis
+from mcgen.variance_reduction.bases.cosines import dct_basis
 
 # Noise that a batch takes, 2 MB in float64: it stays in the cache while the problem works on it.
 _BATCH_NUMBERS = 2**18
@@ -348,6 +350,12 @@ class _Judged:
 def sampled_of(means: Floats, seed: Seed) -> Sampled:
     """Return what intervals are made from, of replicate means (R, k) with nothing known of their points."""
     return Sampled.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
+
+
+def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
+    """Return which components `coverage_warnings` warns of, shape (k,)."""
+    few = moments.count < FEWEST_WITHOUT_WARNING
+    return few | moments.constant(rounding) | too_few_for(moments.count, absolute_skewness(moments, rounding))
 
 
 def fitted_designs(noise: NoiseSpec) -> tuple[Design, ...]:

@@ -15,15 +15,17 @@ from numpy.random import SeedSequence
 from scipy.special import ndtri, stdtr
 
 import mcgen
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.generators import Generator
-from mcgen.inference.intervals import FixedMethod, Method, SimultaneousMethod, make_interval, student_t_quantile
-from mcgen.inference.moments import Floats
+from mcgen.inference.intervals import make_interval
+from mcgen.inference.methods import FixedMethod, Method, SimultaneousMethod
+from mcgen.inference.sampled import student_t_quantile
 from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import stream_of
+from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic, identity
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.problems.gaussians import normal_sampler

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 import mcgen
+from mcgen._lib.arrays import Floats
 from mcgen.cli import STATISTICS, statistic_named
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
-from mcgen.inference.moments import Floats
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import Task

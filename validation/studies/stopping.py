@@ -18,11 +18,13 @@ from numpy.random import Generator as NumpyGenerator
 from numpy.random import SeedSequence, default_rng
 from scipy.special import ndtri
 
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, Sobol
-from mcgen.inference.intervals import student_t_quantile
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans
+from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.sampled import student_t_quantile
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
-from mcgen.inference.stopping import PLANNED, Anytime, Rule, Tolerance, TwoStage
+from mcgen.inference.stopping import PLANNED, Anytime, Rule, TwoStage
+from mcgen.inference.tolerance import Tolerance
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.studies.coverage import simulate
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, inside, share
@@ -182,8 +184,8 @@ def _run(law: Law, rule: Rule, rng: NumpyGenerator) -> tuple[Moments, int]:
     while target is not None:
         fresh = law.draw(rng, target if moments is None else target - moments.count)
         ones = fresh.astype(np.int64) if law.indicator else None
-        rows = ReplicateMeans(0, fresh, np.zeros_like(fresh), ones, 1)
-        moments = Moments.of(rows) if moments is None else moments.add(rows)
+        found = Moments.of(ReplicateMeans(0, fresh, np.zeros_like(fresh), ones, 1))
+        moments = found if moments is None else moments.merge(found)
         target, looks = rule.next_target(moments, _ROUNDING), looks + 1
     assert moments is not None
     return moments, looks

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.inference.intervals import Interval
-from mcgen.inference.moments import Floats
+from mcgen.inference.sampled import Interval
 
 FALSE_ALARM = 3.1e-6
 Z_LIMIT = float(-ndtri(FALSE_ALARM / 2))

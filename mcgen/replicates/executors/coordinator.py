@@ -24,7 +24,6 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -34,6 +33,7 @@ from typing import Any
 
 from mcgen._version import __version__
 from mcgen.errors import RunError, WorkerError
+from mcgen.replicates.executors.dask import submit_to_dask
 from mcgen.replicates.executors.worker import Failure, Reply, payload_of, require_versions, run_sent, run_shared
 from mcgen.replicates.loop import Task
 from mcgen.replicates.ranges import Piece
@@ -43,8 +43,6 @@ _SECONDS, _FEWEST_SECONDS = 1.0, 0.05
 # Replicate means that travel at a time: 8 MB.
 _MOST_NUMBERS = 2**20
 _TRIES = 3
-# What dask may take to hand a finished piece on.
-_DELIVERY_SECONDS = 60.0
 # A dask cluster may grow; asking for its size is a round trip.
 _SECONDS_BETWEEN_COUNTS = 5.0
 
@@ -222,7 +220,7 @@ class _Coordinator:
         return call
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        submit = self._executor.submit if self._client is None else partial(_submit_to_dask, self._executor)
+        submit = self._executor.submit if self._client is None else partial(submit_to_dask, self._executor)
         try:
             return submit(function, *arguments)
         except RuntimeError as error:
@@ -375,37 +373,6 @@ class _Coordinator:
 
 class _OverdueError(TimeoutError):
     """A range took too long."""
-
-
-def _submit_to_dask(executor: Any, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Submit a call to dask, of whose own executor a future never ends if a worker dies with the result unsent."""
-    status = executor._client.status
-    if executor._shutdown or status != "running":
-        raise RuntimeError(f"cannot schedule new futures after shutdown; the dask client is {status}")
-    # Equal calls are one to dask otherwise, also where one is to be tried again elsewhere.
-    remote = executor._client.submit(function, *arguments, **{**executor._kwargs, "pure": False})
-    future: Future[Any] = Future()
-
-    def deliver(finished: Any) -> None:
-        try:
-            result, error = finished.result(_DELIVERY_SECONDS), None
-        except BaseException as problem:
-            result, error = None, problem
-        if not future.set_running_or_notify_cancel():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    def give_up(local: Future[Any]) -> None:
-        if local.cancelled():
-            with suppress(Exception):
-                remote.cancel()
-
-    future.add_done_callback(give_up)
-    remote.add_done_callback(deliver)
-    return future
 
 
 def _error_of(future: Future[Any]) -> BaseException | None:

@@ -34,9 +34,9 @@ from mcgen._lib.fingerprints import (
     shown,
 )
 from mcgen._lib.names import name_of
+from mcgen._lib.pickling import has_cloudpickle, pickled
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
-from mcgen.generators.factories import has_cloudpickle, pickled
 from mcgen.replicates.loop import Task
 from mcgen.replicates.ranges import Piece, piece_of
 

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import from_plain, to_plain
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans
-from mcgen.replicates.tally import LEAF, Leaf, Segment
+from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import Leaf, Segment
 
 ROWS = "rows"
 MOMENTS = "moments"

@@ -11,9 +11,9 @@ from typing import Any
 
 from mcgen._lib.fingerprints import EXCLUDE, Given
 from mcgen.errors import StoreError
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import Piece, gaps_between, named
 from mcgen.replicates.stores.database import differences_of_headers, differing, explained
-from mcgen.replicates.stores.store import Store, StoredRun, gaps_between, named, told
+from mcgen.replicates.stores.store import Store, StoredRun, told
 
 PART = "replicates"
 """Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""

@@ -11,7 +11,7 @@ another run can't pass for one of this. Opening a store verifies all of them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.replicates.loop import Facts
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import Piece, joined_ranges, named
 from mcgen.replicates.stores.database import (
     begin_writing,
     damaged,
@@ -32,7 +32,8 @@ from mcgen.replicates.stores.database import (
     require_schema,
 )
 from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
-from mcgen.replicates.tally import LEAF, Leaf, Segment, joined
+from mcgen.replicates.summation import LEAF
+from mcgen.replicates.tally import Leaf, Segment, joined
 
 # Rows that are kept are joined up to so many bytes; SQLite takes a thousand million at a time.
 _LARGEST_ROW = 2**26
@@ -452,26 +453,3 @@ def _facts_of(value: dict[str, Any]) -> Facts:
 def told(name: str | None) -> str:
     """Return the name of a run in a message."""
     return f" of run {name!r}" if name else ""
-
-
-def named(replicates: range) -> str:
-    """Return a range of replicates in words."""
-    return f"replicates {replicates.start} to {replicates.stop - 1}"
-
-
-def gaps_between(parts: Iterable[range], whole: range) -> list[range]:
-    """Return what of a range some ascending parts of it leave."""
-    edges = [whole.start, *(edge for part in parts for edge in (part.start, part.stop)), whole.stop]
-    gaps = [range(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
-    return [gap for gap in gaps if len(gap)]
-
-
-def joined_ranges(ranges: Iterable[range]) -> list[range]:
-    """Return ascending ranges with adjacent ones joined."""
-    found: list[range] = []
-    for part in ranges:
-        if found and found[-1].stop == part.start:
-            found[-1] = range(found[-1].start, part.stop)
-        else:
-            found.append(part)
-    return found

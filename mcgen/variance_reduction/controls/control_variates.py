@@ -12,32 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import as_values
+from mcgen._lib.arrays import Floats, as_values
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import RunError
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
+from mcgen.generators.base import checked_generator
+from mcgen.generators.joint import WithControls
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import (
-    checked_batch_size,
-    checked_callable,
-    checked_generator,
-    checked_replicates,
-    require_single,
-    stream_of,
-)
+from mcgen.replicates.pilot import tallied
+from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single
+from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic
+from mcgen.statistics.joint import WithControlValues
+from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.correction import (
     REPLICATES_A_CONTROL,
-    Beside,
-    WithControls,
     least_squares,
     require_few,
-    tallied,
     too_many,
     varying,
 )
@@ -202,7 +197,7 @@ class Controls:
         ----------
         generator, statistic, seed, condition, batch_size
             As for `mcgen.estimate`, and may be the run's; one condition, not a list. The coefficients of a difference
-            are those of ``mcgen.estimation.Pair(a, b)`` and ``mcgen.estimation.Difference(statistic)``.
+            are those of ``mcgen.generators.joint.pair(a, b)`` and ``mcgen.statistics.joint.Difference(statistic)``.
         design : Design
             The run's: the best coefficients of another design are others.
         n_evaluations, n_replicates : int
@@ -232,7 +227,7 @@ class Controls:
             "every condition",
         )
         count = checked_replicates(design, n_evaluations, n_replicates)
-        beside = Beside(checked_callable(statistic))
+        beside = WithControlValues(checked_callable(statistic))
         task = Task(
             generator=WithControls(checked_generator(generator), self),
             statistic=beside,
@@ -338,3 +333,16 @@ def _bases_of(design: Any) -> set[Basis]:
     own = getattr(design, "basis", None)
     inner = (_bases_of(getattr(design, part, None)) for part in ("leading", "rest"))
     return set().union({own} if isinstance(own, Basis) else set(), *inner)
+
+
+def controls_text(controls: Controls | FittedControls | None) -> str | None:
+    """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
+    if controls is None:
+        return None
+    own = own_controls(controls)
+    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}"
+
+
+def own_controls(controls: Any) -> Any:
+    """Return controls without their coefficients."""
+    return controls.controls if isinstance(controls, FittedControls) else controls

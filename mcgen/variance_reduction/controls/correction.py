@@ -6,24 +6,19 @@ both. Controls act on replicate means, which least squares, and the interval, ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.names import name_of
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Design
-from mcgen.errors import RunError
-from mcgen.generators import Generator
-from mcgen.inference.moments import Floats, Moments, ReplicateMeans, varies_by_rounding
-from mcgen.noise import Noise, NoiseSpec
-from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of
+from mcgen.generators.joint import ControlValues, NoiseFunctions, WithControls
+from mcgen.inference.moments import Moments, ReplicateMeans, varies_by_rounding
 from mcgen.replicates.loop import Task
+from mcgen.replicates.pilot import tallied
 from mcgen.replicates.tally import Segment, Tally
-from mcgen.statistics import Statistic
+from mcgen.statistics.joint import WithControlValues, as_they_are
 
 REPLICATES_A_CONTROL = 10
 """The fewest replicates for each control."""
@@ -32,92 +27,6 @@ FOLDS = 10
 _PROBED = 8
 # Singular values below this share of the largest, of controls of variance 1, are taken for linear dependence.
 _LEAST_SHARE = 1e-6
-
-
-class NoiseFunctions(Protocol):
-    """What a run needs to know of controls."""
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Their expectations."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """How results call them."""
-        ...
-
-    def on(self, spec: NoiseSpec) -> Callable[[Noise], Floats]:
-        """Return the function from noise of a spec to values less their expectations, shape (n, q)."""
-        ...
-
-
-@dataclass(frozen=True)
-class WithControls:
-    """A generator that returns its samples and the values of some controls at the same noise."""
-
-    generator: Generator
-    controls: NoiseFunctions
-    values: Callable[[Noise], Floats] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "values", self.controls.on(self.noise))
-
-    @property
-    def noise(self) -> NoiseSpec:
-        """The generator's."""
-        return self.generator.noise
-
-    @property
-    def name(self) -> str:
-        """The generator's."""
-        return name_of(self.generator)
-
-    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Floats]:
-        """Return the samples and the controls, shape (n, q)."""
-        return self.generator(noise, condition), self.values(noise)
-
-    def samples_apart(self, samples: tuple[Any, Floats]) -> list[Any]:
-        """Return the samples of each generator."""
-        return samples_apart(self.generator, samples[0])
-
-
-class Beside:
-    """A statistic's values, one row a sample, with those of the controls beside them: shape (n, k + q).
-
-    Parameters
-    ----------
-    statistic : callable
-        Of the samples alone.
-    shape : tuple of int, optional
-        Of its components, which it must have; that of the first values by default.
-    """
-
-    def __init__(self, statistic: Statistic, shape: tuple[int, ...] | None = None) -> None:
-        self.statistic, self.own_shape = statistic, shape
-
-    @property
-    def name(self) -> str:
-        """The statistic's."""
-        return name_of(self.statistic)
-
-    @property
-    def n_components(self) -> int:
-        """k, known after the first values."""
-        assert self.own_shape is not None
-        return int(np.prod(self.own_shape))
-
-    def __call__(self, samples: tuple[Any, Floats]) -> Floats:
-        """Return the values, those of the statistic first."""
-        own, controls = samples
-        values = values_of(self.statistic, own, len(controls))
-        self.own_shape = values.shape[1:] if self.own_shape is None else self.own_shape
-        if values.shape[1:] != self.own_shape or self.n_components == 0:
-            raise RunError(
-                f"statistic {self.name!r} returned components of shape {values.shape[1:]}, where one or more, and "
-                f"{self.own_shape} as before or as its control coefficients, are needed; fit them to the same statistic"
-            )
-        return np.concatenate([values.reshape(len(controls), -1), controls], axis=1)
 
 
 @dataclass(frozen=True)
@@ -191,7 +100,7 @@ class ControlledRun:
         fitted: tuple[Floats, tuple[int, ...], str] | None,
     ) -> None:
         self._plain, self._controls, self._fitted = task, controls, fitted
-        self._beside = Beside(task.statistic, None if fitted is None else fitted[1])
+        self._beside = WithControlValues(task.statistic, None if fitted is None else fitted[1])
         self.task = replace(task, generator=WithControls(task.generator, controls), statistic=self._beside)
         if fitted is None:
             assert n_replicates is not None
@@ -296,7 +205,7 @@ def require_few(controls: NoiseFunctions, task: Task, n_replicates: int) -> None
     """
     if REPLICATES_A_CONTROL * len(controls.mean) <= n_replicates:
         return
-    probe = replace(task, generator=_Alone(controls, task.generator.noise), statistic=_as_they_are, warnings=[])
+    probe = replace(task, generator=ControlValues(controls, task.generator.noise), statistic=as_they_are, warnings=[])
     tally = tallied(probe, min(n_replicates, _PROBED))
     moments = tally.moments()
     assert moments is not None
@@ -314,33 +223,6 @@ def too_many(controls: NoiseFunctions, found: int, n_replicates: int, task: Task
         f"{design} for {controls.name}. Use n_evaluations of {fewest * design.n_points} or more, fewer controls (a "
         "basis of fewer directions, degree=1), or coefficients from a pilot of as many (controls.fit)"
     )
-
-
-def tallied(task: Task, n_replicates: int) -> Tally:
-    """Return all replicate means of a task."""
-    tally = Tally(True)
-    for rows in task.evaluate(range(n_replicates)):
-        tally.add(rows)
-    return tally
-
-
-@dataclass(frozen=True)
-class _Alone:
-    """The values of the controls as samples."""
-
-    controls: NoiseFunctions
-    noise: NoiseSpec
-
-    @property
-    def name(self) -> str:
-        return self.controls.name
-
-    def __call__(self, noise: Noise, condition: Any = None) -> Floats:
-        return self.controls.on(self.noise)(noise)
-
-
-def _as_they_are(values: Floats) -> Floats:
-    return values
 
 
 def _joined(rows: ReplicateMeans, corrected: Floats, plain: Floats, within: Floats) -> ReplicateMeans:

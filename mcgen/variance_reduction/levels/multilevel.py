@@ -36,28 +36,30 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mcgen._lib.checks import checked_integer, checked_real
+from mcgen._lib.arrays import Floats
+from mcgen._lib.checks import checked_integer, checked_protocol, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators import Generator
+from mcgen.generators.base import checked_generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.intervals import Method, SequentialMethod, SimultaneousMethod, check_interval_options
-from mcgen.inference.moments import Floats
+from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import Conditions, checked_generator, checked_protocol, checked_weights, conditions_of
+from mcgen.replicates.pilot import pilot_rows
+from mcgen.replicates.sizes import Conditions, conditions_of
 from mcgen.results.estimate import Estimate
-from mcgen.runs.conditions import run_each
+from mcgen.runs.conditions import checked_weights, run_each
 from mcgen.runs.execution import task_of
-from mcgen.runs.outcome import RunOptions
-from mcgen.runs.stored import header_of, opened
+from mcgen.runs.header import header_of, opened
+from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
+from mcgen.variance_reduction.levels.allocation import allocation
 from mcgen.variance_reduction.levels.sum_of_levels import (
     Level,
     SumOfLevels,
     levels_of,
-    pilot_rows,
     slopes,
     spent_on_designs,
     weights_of,
@@ -181,44 +183,6 @@ def multilevel(
 
         shares = checked_weights(condition, weights) if isinstance(condition, Conditions) else None
         return run_each(task, options, shares, run_one)
-
-
-def allocation(
-    variances: Floats, costs: Floats, budget: float, fewest: int = FEWEST_WITHOUT_WARNING
-) -> tuple[int, ...]:
-    """Return the numbers of replicates of each level for which the variance of the sum is least.
-
-    Of several components it is the mean of their variances, each in units of the least that it could have alone.
-
-    Parameters
-    ----------
-    variances : ndarray of shape (levels, k)
-        Of a replicate mean.
-    costs : ndarray of shape (levels,)
-        Of a replicate.
-    budget : float
-        What all replicates cost at most.
-    fewest : int
-        Replicates of a level, at least.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mcgen.variance_reduction.levels.multilevel import allocation
-    >>> allocation(np.array([[4.0], [1.0]]), np.array([1.0, 4.0]), 1600.0)
-    (800, 200)
-    """
-    least = np.sqrt(variances * costs[:, None]).sum(axis=0) ** 2
-    # What does not vary has no say.
-    pooled = (variances[:, least > 0] / least[least > 0]).mean(axis=1) if (least > 0).any() else np.ones(len(costs))
-    at_floor = np.zeros(len(costs), dtype=bool)
-    while True:
-        shares = np.where(at_floor, 0.0, np.sqrt(pooled / costs))
-        spent = fewest * costs[at_floor].sum()
-        counts = np.where(at_floor, fewest, shares * (budget - spent) / max(float(shares @ costs), 1e-300))
-        if (counts[~at_floor] >= fewest).all():
-            return tuple(int(n) for n in np.floor(counts * (1 + 1e-12)))
-        at_floor |= counts < fewest
 
 
 def _planned(

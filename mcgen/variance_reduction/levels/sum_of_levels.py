@@ -25,22 +25,19 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats, varies_by_rounding
-from mcgen.noise import Noise, NoiseSpec, noise_of
-from mcgen.replicates.first_batch import samples_apart
-from mcgen.replicates.laws import values_of_each
+from mcgen.generators.joint import OnSomeBlocks, pair
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
+from mcgen.results.from_moments import with_options
 from mcgen.results.sums import weighted_sum
-from mcgen.runs.differences import Difference, Pair
 from mcgen.runs.execution import run_single
-from mcgen.runs.outcome import RunOptions, with_options
-from mcgen.statistics import Statistic
-from mcgen.variance_reduction.controls.correction import tallied
+from mcgen.runs.options import RunOptions
+from mcgen.statistics.joint import Difference
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Level:
         if self.coarser is not None:
             assert coefficients is not None
             changes = {
-                "generator": Pair(self.generator, self.coarser),
+                "generator": pair(self.generator, self.coarser),
                 "statistic": Difference(task.statistic, coefficients),
             }
         return replace(
@@ -101,35 +98,9 @@ def levels_of(generators: Sequence[tuple[Generator, float]], designs: Sequence[D
     (coarsest, least), unit = generators[0], generators[-1][1]
     levels = [Level(0, coarsest, None, designs[0], least / unit)]
     for number, ((coarse, below), (fine, cost)) in enumerate(pairwise(generators), start=1):
-        adapted = coarse if coarse.noise == fine.noise else OfSomeBlocks(coarse, fine.noise)
+        adapted = coarse if coarse.noise == fine.noise else OnSomeBlocks(coarse, fine.noise)
         levels.append(Level(number, fine, adapted, designs[number], (cost + below) / unit))
     return levels
-
-
-def pilot_rows(
-    task: Task, generators: Sequence[Generator], n_replicates: int, batch_size: int | None, *purpose: str | int
-) -> list[tuple[Floats, Floats]]:
-    """Return a pilot's replicate means of the task's statistic for several generators on the same noise.
-
-    For each generator, and then for the first minus each of the others, the means and the mean squared deviations
-    within the replicates, both (n_replicates, k).
-    """
-    joint = replace(
-        task,
-        generator=_SideBySide(tuple(generators), generators[0].noise),
-        statistic=_EachOf(task.statistic),
-        stream=("pilot", *purpose, *task.stream),
-        batch_size=checked_batch_size(batch_size, task.design.n_points, n_replicates),
-        warnings=[],
-    )
-    kept = tallied(joint, n_replicates).kept()
-    assert kept is not None
-    means, within = kept[0].copy(), kept[1]
-    # What varies by no more than rounding has no variance, and no slope.
-    spread = varies_by_rounding(means.mean(axis=0), means.var(axis=0), within.mean(axis=0), joint.rounding)
-    means[:, spread] = 0.0
-    split = (np.split(part, 2 * len(generators) - 1, axis=1) for part in (means, within))
-    return [*zip(*split, strict=True)]
 
 
 def slopes(fine: Floats, coarse: Floats) -> Floats:
@@ -231,56 +202,3 @@ def spent_on_designs(designs: Sequence[Design]) -> int:
     """Return what was spent to make the designs, once for each basis."""
     made = {getattr(design, "basis", design): int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}
     return sum(made.values())
-
-
-@dataclass(frozen=True)
-class OfSomeBlocks:
-    """A generator on noise of more blocks than its own."""
-
-    generator: Generator
-    noise: NoiseSpec
-
-    @property
-    def name(self) -> str:
-        """The generator's."""
-        return name_of(self.generator)
-
-    def __call__(self, noise: Noise, condition: Any = None) -> Any:
-        """Return its samples."""
-        return self.generator(noise_of(self.generator.noise, noise), condition)
-
-
-@dataclass(frozen=True)
-class _SideBySide:
-    """Several generators on the same noise."""
-
-    generators: tuple[Generator, ...]
-    noise: NoiseSpec
-
-    @property
-    def name(self) -> str:
-        return ", ".join(map(name_of, self.generators))
-
-    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
-        return tuple(generator(noise, condition) for generator in self.generators)
-
-    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
-        found = (samples_apart(*both) for both in zip(self.generators, samples, strict=True))
-        return [part for parts in found for part in parts]
-
-
-@dataclass(frozen=True)
-class _EachOf:
-    """A statistic of the samples of several generators, and of the first less that of the others, beside each other."""
-
-    statistic: Statistic
-
-    @property
-    def name(self) -> str:
-        return name_of(self.statistic)
-
-    def __call__(self, samples: tuple[Any, ...]) -> Floats:
-        where = "for generators that stand for each other; they need the same"
-        columns = values_of_each(self.statistic, samples, where)
-        flat = [column.reshape(len(column), -1) for column in columns]
-        return np.concatenate([*flat, *(flat[0] - other for other in flat[1:])], axis=1)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
-from mcgen.inference.intervals import Interval
-from mcgen.inference.moments import Floats
+from mcgen.inference.sampled import Interval
 from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.results.estimate import Estimate
 from mcgen.results.text import frame_html
 from mcgen.runs.execution import run_single
-from mcgen.runs.outcome import RunOptions
+from mcgen.runs.options import RunOptions
 from mcgen.variance_reduction.levels.sum_of_levels import SumOfLevels, levels_of
 from mcgen.variance_reduction.planning.predictions import LEGEND, Candidate, efficiencies, geometric_mean
 

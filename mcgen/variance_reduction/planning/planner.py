@@ -38,33 +38,35 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
 from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.intervals import Method, SimultaneousMethod, check_interval_options, student_t_quantile
-from mcgen.inference.moments import Floats
+from mcgen.inference.methods import Method, SimultaneousMethod, check_interval_options
+from mcgen.inference.sampled import student_t_quantile
 from mcgen.noise.random import Seed
 from mcgen.replicates.loop import Task
-from mcgen.replicates.sizes import require_single, stream_of
+from mcgen.replicates.sizes import require_single
+from mcgen.replicates.streams import stream_of
 from mcgen.runs.execution import task_of
-from mcgen.runs.outcome import RunOptions, component_names
+from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.levels.multilevel import checked_levels
+from mcgen.variance_reduction.planning.choice import _range, _rounded, _shares, choose
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.predictions import (
-    LEAST_EFFICIENCY,
     Candidate,
     Weighing,
-    efficiencies,
     geometric_mean,
     in_words,
     levels_in_words,
     net_size,
     share_below,
 )
-from mcgen.variance_reduction.planning.trials import Coarse, Pilot, affords_pairs, odd_share, run_pilot
+from mcgen.variance_reduction.planning.trials import Coarse, affords_pairs, run_pilot
 
 FEWEST_FOR_PILOT = 1000
 """Below so many evaluations there is no pilot."""
@@ -261,75 +263,6 @@ def _affordable(coarse: list[Coarse], budget: float) -> tuple[list[Coarse], list
     while kept and not affords_pairs(kept, budget):
         left.append(f"{name_of(kept.pop().generator)} was left out: the pilot has too few evaluations to try it")
     return [one for one in coarse if one in kept], left
-
-
-def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
-    """Return the candidate of the greatest mean efficiency that leaves no component behind, and why.
-
-    Where each leaves some component behind the better of pairs and Monte Carlo, of those that leave none behind pairs.
-    Candidates are those of `Weighing.candidates`: Monte Carlo and pairs come first.
-    """
-    alone, pairs = candidates[:2]
-    over_pairs = {one: efficiencies(one, pairs) for one in candidates}
-    scores = {one: geometric_mean(own) for one, own in over_pairs.items()}
-    bars = [("the better of pairs and Monte Carlo", np.maximum(1.0, over_pairs[alone])), ("pairs", np.ones(1))]
-    while True:
-        name, bar = bars.pop(0)
-        least = {one: float((own / bar).min()) for one, own in over_pairs.items()}
-        enough = [one for one in candidates if least[one] >= LEAST_EFFICIENCY]
-        if enough:
-            break
-    chosen, first = max(enough, key=scores.__getitem__), max(candidates, key=scores.__getitem__)
-    reasons = [f"chosen: {chosen.name}, {scores[chosen]:.2g} times as efficient as pairs by the pilot"]
-    if len(over_pairs[chosen]) > 1:
-        reasons[0] += f" (geometric mean; least {over_pairs[chosen].min():.2g})"
-    if first is not chosen:
-        reasons.append(
-            f"left: {first.name}, {scores[first]:.2g} in the mean, but {least[first]:.2g} of {name} for one component, "
-            f"where at least {LEAST_EFFICIENCY} is wanted (0.9 with the pilot's cost)"
-        )
-    if scores[chosen] < 1.1 * max(scores[alone], scores[pairs]):
-        reasons.append("nothing helps much beyond pairs and Monte Carlo here; the shares below say why")
-    return chosen, reasons
-
-
-def _shares(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> list[str]:
-    """Return what the variance is made of, by the pilot."""
-    silent = [name for name, variance in zip(names, pilot.point_variance, strict=True) if variance == 0]
-    if silent:
-        several = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
-        return [
-            f"{silent[0]}{several} did not vary in {2 * len(pilot.pairs)} samples: constant, or a rare event; nothing "
-            "is predicted of it",
-            *_shares_of_what_varies(pilot, coarse),
-        ]
-    return _shares_of_what_varies(pilot, coarse)
-
-
-def _shares_of_what_varies(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
-    odd = odd_share(pilot.pairs, pilot.within)[pilot.point_variance > 0]
-    told = [f"odd in the noise, which pairs take away: {_range(odd)} of the variance"]
-    if pilot.basis is not None and pilot.basis.importance is not None:
-        r, share = pilot.basis.n_directions, sum(pilot.basis.importance)
-        told.append(f"{r} leading directions have {share:.2f} of the mean squared gradient")
-    for number, one in enumerate(coarse):
-        told.append(
-            f"{name_of(one.generator)}, at {one.cost:.2g} of the cost, follows pair means with correlations "
-            f"{_range(pilot.correlation(number))}"
-        )
-    return told
-
-
-def _range(values: Floats) -> str:
-    if not len(values):
-        return "nothing"
-    low, high = values.min(), values.max()
-    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-
-
-def _rounded(spent: int, budget: float) -> list[str]:
-    rest = int(budget) - spent
-    return [] if rest <= 0 else [f"n_evaluations rounded down by {rest} to whole replicates"]
 
 
 def _enough_for(weighing: Weighing, atol: float, spent: int, names: tuple[str, ...]) -> float:

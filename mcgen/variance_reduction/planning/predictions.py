@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.efficiency import welch_satterthwaite
-from mcgen.inference.moments import Floats
+from mcgen.inference.log_ratios import LogRatio, log_variance_of, welch_satterthwaite
 from mcgen.variance_reduction.controls.control_variates import Controls
-from mcgen.variance_reduction.planning.trials import FOUND_ABOVE, Coarse, LogRatio, Pilot, log_variance_of
+from mcgen.variance_reduction.planning.trials import FOUND_ABOVE, Coarse, Pilot
 
 LEAST_EFFICIENCY = 0.975
 """Of the better of pairs and Monte Carlo, that a choice leaves every component; with the pilot's cost it is 0.9."""

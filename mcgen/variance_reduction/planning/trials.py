@@ -20,28 +20,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from scipy.special import polygamma, psi
 
+from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.errors import GeneratorWarning, warn_user
 from mcgen.generators import Generator
-from mcgen.inference.moments import Floats
+from mcgen.generators.joint import OnSomeBlocks
+from mcgen.inference.log_ratios import LogRatio, log_variance_of, skew
 from mcgen.noise import NoiseSpec, as_rows
+from mcgen.noise.directions import Basis
 from mcgen.replicates.loop import Task
+from mcgen.replicates.pilot import pilot_rows
 from mcgen.statistics import Combined, Statistic
-from mcgen.variance_reduction.bases.gradients import (
-    Basis,
-    NoGradientError,
-    active_subspace,
-    dct_basis,
-    regression_basis,
-)
+from mcgen.variance_reduction.bases.cosines import dct_basis
+from mcgen.variance_reduction.bases.gradients import active_subspace
+from mcgen.variance_reduction.bases.pilot import NoGradientError
+from mcgen.variance_reduction.bases.regression import regression_basis
 from mcgen.variance_reduction.controls.control_variates import Controls
-from mcgen.variance_reduction.controls.surrogate import quadratic
-from mcgen.variance_reduction.levels.sum_of_levels import OfSomeBlocks, pilot_rows, slopes
+from mcgen.variance_reduction.controls.quadratic import quadratic
+from mcgen.variance_reduction.levels.sum_of_levels import slopes
 
 FEWEST_REPLICATES = 4
 """Below so many replicates a trial is not worth what it costs."""
@@ -60,25 +60,6 @@ _SHARES = {"gradients": 0.2, "pairs": 0.35, "controls": 0.1}
 _MOST_CONTROLLED, _FEWEST_TO_CONTROL = 8, 100
 # The number of values per dimension for a direction that is found from them.
 _VALUES_A_DIMENSION = 8
-
-
-@dataclass(frozen=True)
-class LogRatio:
-    """The log of a ratio of variances, a component each, with the variance of its error."""
-
-    value: Floats
-    error: Floats
-
-    @classmethod
-    def of(cls, mean_and_sd: tuple[float, float], k: int) -> Self:
-        """Return what is known alike of k components."""
-        return cls(np.full(k, mean_and_sd[0]), np.full(k, mean_and_sd[1] ** 2))
-
-    def minus(self, other: LogRatio) -> LogRatio:
-        """Return the log of the ratio of two, whose errors are independent."""
-        # What does not vary in either has no ratio: NaN.
-        with np.errstate(invalid="ignore"):
-            return LogRatio(self.value - other.value, self.error + other.error)
 
 
 # Log efficiency over pairs that designs had on the components of other models' statistics: mean and standard deviation.
@@ -104,7 +85,7 @@ class Coarse:
 
     def on(self, noise: NoiseSpec) -> Generator:
         """Return it as a generator that takes all of a noise."""
-        return self.generator if self.generator.noise == noise else OfSomeBlocks(self.generator, noise)
+        return self.generator if self.generator.noise == noise else OnSomeBlocks(self.generator, noise)
 
 
 @dataclass
@@ -298,20 +279,6 @@ def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, room: flo
     smallest = min(steered, default=1)
     frame = min(points, 1 << int(math.log2(2 * smallest)))
     return [*found, OrthogonalAntithetic(frame)] if frame > 2 else found
-
-
-def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
-    """Return the log of an estimated variance without the bias of the logarithm; -inf where it is 0."""
-    half = degrees_of_freedom / 2
-    with np.errstate(divide="ignore"):
-        value = np.log(variance) - (psi(half) - math.log(half))
-    return LogRatio(value, np.full(len(variance), float(polygamma(1, half))))
-
-
-def skew(x: Floats) -> Floats:
-    """Return the skewness of each column."""
-    d = x - x.mean(axis=0)
-    return np.asarray((d**3).mean(axis=0) / (d**2).mean(axis=0) ** 1.5)
 
 
 def _reference(task: Task, coarse: Sequence[Coarse], cheapest: Coarse, pilot: Pilot) -> LogRatio:

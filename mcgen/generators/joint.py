@@ -1,0 +1,163 @@
+"""Generators that run several things on the same noise: other generators, other conditions, control variates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mcgen._lib.arrays import Floats
+from mcgen._lib.names import name_of
+from mcgen.generators import Generator
+from mcgen.noise import Noise, NoiseSpec, noise_of
+
+
+def samples_apart(generator: Any, samples: Any) -> list[Any]:
+    """Return the samples of each of the user's generators as a list; a plain generator has one entry."""
+    apart = getattr(generator, "samples_apart", None)
+    return [samples] if apart is None else apart(samples)
+
+
+@dataclass(frozen=True)
+class OnSameNoise:
+    """Several generators on the same noise: a tuple of their samples.
+
+    Attributes
+    ----------
+    generators : tuple of Generator
+        Each takes noise of the declared spec.
+    noise : NoiseSpec
+        The common noise.
+    separator : str
+        Joins their names.
+    """
+
+    generators: tuple[Generator, ...]
+    noise: NoiseSpec
+    separator: str = ", "
+
+    @property
+    def name(self) -> str:
+        """The names of all generators."""
+        return self.separator.join(map(name_of, self.generators))
+
+    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
+        """Return a tuple of samples, one entry for each generator."""
+        return tuple(generator(noise, condition) for generator in self.generators)
+
+    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
+        """Return the samples of each of the user's generators."""
+        found = (samples_apart(*both) for both in zip(self.generators, samples, strict=True))
+        return [part for parts in found for part in parts]
+
+
+def pair(a: Generator, b: Generator) -> OnSameNoise:
+    """Return two generators on the same noise, of which a statistic takes the difference."""
+    return OnSameNoise((a, b), a.noise, " - ")
+
+
+@dataclass(frozen=True)
+class OnSomeBlocks:
+    """A generator fed with some blocks of a larger noise."""
+
+    generator: Generator
+    noise: NoiseSpec
+
+    @property
+    def name(self) -> str:
+        """The generator's name."""
+        return name_of(self.generator)
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Any:
+        """Return the generator's samples."""
+        return self.generator(noise_of(self.generator.noise, noise), condition)
+
+
+@dataclass(frozen=True)
+class EachCondition:
+    """A generator under a list of conditions on the same noise: a tuple of samples, one entry for each condition."""
+
+    generator: Generator
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The generator's noise."""
+        return self.generator.noise
+
+    @property
+    def name(self) -> str:
+        """The generator's name."""
+        return name_of(self.generator)
+
+    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, ...]:
+        """Return a tuple of samples, one entry for each condition in the list."""
+        return tuple(self.generator(noise, one) for one in condition)
+
+    def samples_apart(self, samples: tuple[Any, ...]) -> list[Any]:
+        """Return the samples under each condition."""
+        return [part for one in samples for part in samples_apart(self.generator, one)]
+
+
+class NoiseFunctions(Protocol):
+    """Functions of the noise with known expectations, as a generator needs to know them."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """The expectations."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The name in results."""
+        ...
+
+    def on(self, spec: NoiseSpec) -> Callable[[Noise], Floats]:
+        """Return the function from noise of a spec to values less their expectations, shape (n, q)."""
+        ...
+
+
+@dataclass(frozen=True)
+class WithControls:
+    """A generator that returns its samples and the values of some controls at the same noise."""
+
+    generator: Generator
+    controls: NoiseFunctions
+    values: Callable[[Noise], Floats] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", self.controls.on(self.noise))
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The generator's."""
+        return self.generator.noise
+
+    @property
+    def name(self) -> str:
+        """The generator's."""
+        return name_of(self.generator)
+
+    def __call__(self, noise: Noise, condition: Any = None) -> tuple[Any, Floats]:
+        """Return the samples and the controls, shape (n, q)."""
+        return self.generator(noise, condition), self.values(noise)
+
+    def samples_apart(self, samples: tuple[Any, Floats]) -> list[Any]:
+        """Return the samples of the generator, without the controls."""
+        return samples_apart(self.generator, samples[0])
+
+
+@dataclass(frozen=True)
+class ControlValues:
+    """A generator whose samples are the values of some controls; it needs no model."""
+
+    controls: NoiseFunctions
+    noise: NoiseSpec
+
+    @property
+    def name(self) -> str:
+        """The name of the controls."""
+        return self.controls.name
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Floats:
+        """Return the values less their expectations, shape (n, q)."""
+        return self.controls.on(self.noise)(noise)

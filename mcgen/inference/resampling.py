@@ -1,0 +1,106 @@
+"""Interval ends from resampled replicate means: bootstrap t, bootstrap max-t, Gaussian multipliers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.random import Generator as NumpyGenerator
+
+from mcgen._lib.arrays import Floats
+from mcgen.inference.sampled import Sampled
+from mcgen.noise.random import Stream
+
+BOOTSTRAP_RESAMPLES = 1999
+
+
+FEWEST_FOR_BOOTSTRAP = 5
+
+
+FEWEST_FOR_MAX_T = 50
+
+
+FEWEST_FOR_MULTIPLIER = 1000
+
+
+_RESAMPLED_VALUES = 2**22
+
+
+def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+    """Return minus the upper and lower quantiles of (B*bar - Bbar) / se*, Hall's equal-tailed interval."""
+    t = np.concatenate(_studentized_resamples(sampled, "bootstrap-t"))
+    upper = np.quantile(t, (1 + level) / 2, axis=0, method="higher")
+    lower = np.quantile(t, (1 - level) / 2, axis=0, method="lower")
+    return -upper, -lower
+
+
+def _bootstrap_max_t(sampled: Sampled, level: float) -> Floats:
+    largest = [np.abs(t).max(axis=1) for t in _studentized_resamples(sampled, "bootstrap-max-t")]
+    return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
+
+
+def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
+    means = _required_means(sampled, "gaussian-multiplier")
+    n = len(means)
+    with np.errstate(invalid="ignore"):
+        scores = np.nan_to_num((means - sampled.mean) / (sampled.standard_error * n))
+    largest = []
+    for rng, rows in _resampling(sampled, "gaussian-multiplier", max(means.shape)):
+        largest.append(np.abs(rng.standard_normal((rows, n)) @ scores).max(axis=1))
+    return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
+
+
+def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
+    """Return the studentized means (resamples, k) of resampled replicates, in pieces.
+
+    A component whose resampled replicates are all equal has an infinite studentized mean, or 0 where they equal the
+    mean: so it counts in the tails, on the side it lies.
+    """
+    means = _required_means(sampled, purpose)
+    n = len(means)
+    if n < FEWEST_FOR_BOOTSTRAP:
+        raise ValueError(f"{purpose} needs at least {FEWEST_FOR_BOOTSTRAP} replicates; got {n}. Use student-t")
+    # Deviations of a constant component are the rounding of its mean's sum; they must not be studentized.
+    d = means - sampled.mean
+    d[:, np.abs(d).max(axis=0) <= n * np.finfo(np.float64).eps * np.abs(sampled.mean)] = 0.0
+    pieces = []
+    for rng, rows in _resampling(sampled, purpose, max(means.shape)):
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)
+        first, second = counts @ d / n, counts @ (d * d) / n
+        variance = second - first**2
+        # Where all n draws are equal the difference is only rounding.
+        variance[variance <= 1e-12 * second] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pieces.append(np.nan_to_num(first / np.sqrt(variance / (n - 1)), nan=0.0, posinf=np.inf, neginf=-np.inf))
+    return pieces
+
+
+def _resampling(sampled: Sampled, purpose: str, size: int) -> Iterator[tuple[NumpyGenerator, int]]:
+    """Yield pairs (random numbers, resamples) that make up all resamples, each of bounded memory."""
+    rows = max(1, min(BOOTSTRAP_RESAMPLES, _RESAMPLED_VALUES // size))
+    stream = Stream(sampled.seed, "interval", purpose)
+    for start in range(0, BOOTSTRAP_RESAMPLES, rows):
+        yield stream.generator(start), min(rows, BOOTSTRAP_RESAMPLES - start)
+
+
+def _count(sampled: Sampled) -> int:
+    return round(float(np.min(sampled.degrees_of_freedom))) + 1
+
+
+def _required_means(sampled: Sampled, purpose: str) -> Floats:
+    if sampled.replicate_means is None:
+        raise ValueError(
+            f"{purpose} resamples the replicate means, which this estimate does not have; run it with "
+            "keep_replicates=True (an average over independent conditions has none: use student-t)"
+        )
+    return sampled.replicate_means
+
+
+def checked_resampling(n_replicates: int, keep_replicates: bool | None) -> None:
+    """Refuse, before anything is run, what could not resample its replicate means in the end."""
+    if keep_replicates is False or n_replicates < FEWEST_FOR_BOOTSTRAP:
+        raise ValueError(
+            f"bootstrap and multiplier intervals need {FEWEST_FOR_BOOTSTRAP} or more replicates and "
+            f"keep_replicates=True; got {n_replicates} replicates and keep_replicates={keep_replicates}. Otherwise use "
+            "interval='student-t'"
+        )

@@ -1,0 +1,48 @@
+"""How long a run takes, and an evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+
+
+class Clock:
+    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up.
+
+    Evaluations are the rows that the model ran, also those that fill a group.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.seconds = 0.0
+        self._first: float | None = None
+        self._before = 0.0
+        # Count, mean and sum of squared deviations of the groups after the first.
+        self._count, self._mean, self._m2 = 0, 0.0, 0.0
+
+    def tick(self, n_evaluations: int, seconds: float | None = None) -> None:
+        """Take note of a finished group, or range of another process that took so many seconds there."""
+        now = time.perf_counter()
+        passed, self._last = now - self._last, now
+        self.seconds += passed
+        each = (passed if seconds is None else seconds) / n_evaluations
+        if self._first is None:
+            self._first = each
+            return
+        step = each - self._mean
+        self._count += 1
+        self._mean += step / self._count
+        self._m2 += step * (each - self._mean)
+
+    def add_stored(self, seconds: float, n_evaluations: int) -> None:
+        """Take note of what earlier calls took."""
+        self.seconds += seconds
+        self._before = seconds / n_evaluations
+
+    def seconds_per_evaluation(self) -> tuple[float, float]:
+        """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
+        if self._count == 0:
+            return self._first or self._before, 0.0
+        if self._count == 1:
+            return self._mean, 0.0
+        return self._mean, math.sqrt(self._m2 / (self._count - 1) / self._count) / self._mean

@@ -1,0 +1,190 @@
+"""The result of a comparison of designs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcgen._lib.serialization import read_json, write_json
+from mcgen.inference.efficiency import log_variance
+from mcgen.inference.log_ratios import LogEstimate
+from mcgen.results.estimate import Estimate, estimate_from_plain, estimate_to_plain
+from mcgen.results.figures import plot_comparison
+from mcgen.results.provenance import expectation_text
+from mcgen.results.text import component_text, frame_html
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+FEW_FOR_EFFICIENCY = 100
+"""Below so many replicates the interval of an efficiency covers markedly less than it says."""
+
+
+_MOST_COMPONENTS = 12
+
+
+_EFFICIENCY = ("relative_efficiency", "efficiency_low", "efficiency_high")
+
+
+_PER_SECOND = ("efficiency_per_second", "per_second_low", "per_second_high")
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Estimates of the same quantity by several designs; made by `compare`.
+
+    Attributes
+    ----------
+    estimates : tuple of Estimate
+        One a design, on independent random numbers.
+    baseline : int
+        Which of them the efficiencies are relative to.
+    """
+
+    estimates: tuple[Estimate, ...]
+    baseline: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row a design and component.
+
+        Columns beside those of `Estimate.to_frame`: ``pilot_evaluations`` (what was spent before the run to make the
+        design); ``relative_efficiency`` (the ratio of variance times evaluations, the pilot's included) with its
+        interval ``efficiency_low``, ``efficiency_high``; ``relative_efficiency_width`` (the same of the squared widths
+        of the intervals, in which the t quantile of few replicates counts); ``seconds_per_evaluation``;
+        ``efficiency_per_second`` (the ratio of variance times seconds, the pilot's evaluations taken to last as long as
+        others) with its interval ``per_second_low``, ``per_second_high``. Efficiencies are NaN where the replicate
+        means do not vary but by rounding. They are the jackknife's, free of the bias that a ratio of few replicates'
+        variances has, and so differ a little from the ratio of the printed standard errors.
+        """
+        import pandas as pd
+
+        base = self.estimates[self.baseline]
+        return pd.concat([_rows(one, base) for one in self.estimates], ignore_index=True)
+
+    def save(self, path: str | Path) -> None:
+        """Write the comparison as JSON, from which `load` makes an equal one."""
+        parts = [estimate_to_plain(one) for one in self.estimates]
+        write_json("comparison", {"baseline": self.baseline, "estimates": parts}, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Comparison:
+        """Read a comparison that `save` wrote; ValueError for another file or a newer schema."""
+        content = read_json("comparison", path)
+        return cls(tuple(estimate_from_plain(part) for part in content["estimates"]), content["baseline"])
+
+    def plot(self) -> Figure:
+        """Draw each design's interval; needs matplotlib (the extra ``[plot]``)."""
+        return plot_comparison(self)
+
+    def __str__(self) -> str:
+        p = self.estimates[self.baseline].provenance
+        lines = [
+            f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
+            f"efficiency: evaluations of {p.design} that one evaluation is worth, with its "
+            f"{100 * self.estimates[0].confidence_level:g} % interval; in width: the squared ratio of the "
+            "intervals' widths",
+            self.readable().to_string(index=False),
+            *self.notes(),
+        ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return frame_html(self.readable()) + "".join(f"<p>{note}</p>" for note in self.notes())
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the table should know."""
+        found = []
+        few = min(one.n_replicates for one in self.estimates)
+        if few < FEW_FOR_EFFICIENCY:
+            found.append(
+                f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their 95 % "
+                "intervals covered 0.83 to 0.92 in simulations."
+            )
+        if any(one.provenance.pilot_evaluations for one in self.estimates):
+            found.append("Efficiencies count the evaluations of pilots, as if this run alone had paid for them.")
+        hidden = len(self.estimates[0].names) - _MOST_COMPONENTS
+        if hidden > 0:
+            found.append(f"{hidden} more components are in to_frame().")
+        return found
+
+    def readable(self) -> pd.DataFrame:
+        """Return the table for reading: rounded, as text, grouped by component."""
+        import pandas as pd
+
+        order = {name: i for i, name in enumerate(self.estimates[0].names[:_MOST_COMPONENTS])}
+        frame = self.to_frame()
+        frame = frame[frame["component"].isin(list(order))]
+        frame = frame.sort_values("component", key=lambda names: names.map(order), kind="stable")
+        piloted = any(one.provenance.pilot_evaluations for one in self.estimates)
+        rows = [
+            {
+                "component": row["component"],
+                "design": row["design"],
+                "replicates": f"{row['n_replicates']} x {row['n_points']}",
+                **({"pilot": f"{row['pilot_evaluations']:,}"} if piloted else {}),
+                "mean": component_text(row["mean"], row["low"], row["high"]),
+                "efficiency": _ratio_text(row, *_EFFICIENCY),
+                "in width": f"{row['relative_efficiency_width']:.3g}",
+                "ms/evaluation": f"{1e3 * row['seconds_per_evaluation']:.3g}",
+                "per second": _ratio_text(row, *_PER_SECOND),
+            }
+            for _, row in frame.iterrows()
+        ]
+        return pd.DataFrame(rows)
+
+
+def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
+    frame = one.to_frame() if not one.strata else one.to_frame().tail(len(one.names)).reset_index(drop=True)
+    frame.insert(0, "design", one.provenance.design)
+    frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
+    frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
+    work = _log_work(base).minus(_log_work(one)) if one is not base else _log_one(len(one.names))
+    times = one.provenance, base.provenance
+    speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
+    noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
+    timed = LogEstimate(work.value + speed, work.variance + noise, work.degrees_of_freedom)
+    for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
+        frame[point], interval = log_ratio.exp(one.confidence_level)
+        frame[low], frame[high] = interval.low, interval.high
+    with np.errstate(divide="ignore", invalid="ignore"):
+        widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2 * (_spent(base) / _spent(one))
+    frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
+    frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
+    return frame
+
+
+def _log_one(k: int) -> LogEstimate:
+    """Return the log of the efficiency of the baseline over itself."""
+    return LogEstimate(np.zeros(k), np.zeros(k), np.full(k, np.inf))
+
+
+def _log_work(one: Estimate) -> LogEstimate:
+    """Return the log of (variance of a replicate mean) x (evaluations spent for a replicate, pilot included)."""
+    if one.replicate_means is None or one.within is None:
+        raise ValueError(
+            "an efficiency needs the replicate means, which this estimate does not have; compare with "
+            "keep_replicates=True"
+        )
+    log = log_variance(one.replicate_means, one.within, one.provenance.rounding)
+    each = one.provenance.n_points * _spent(one)
+    return LogEstimate(log.value + np.log(each), log.variance, log.degrees_of_freedom)
+
+
+def _spent(one: Estimate) -> float:
+    """Return the evaluations spent, a pilot's included, over those of the run, under all its conditions."""
+    evaluations = one.n_evaluations * max(1, len(one.strata))
+    return (evaluations + one.provenance.pilot_evaluations) / evaluations
+
+
+def _ratio_text(row: Any, value: str, low: str, high: str) -> str:
+    if row[low] == row[high]:
+        return "1 (baseline)"
+    return "not defined" if np.isnan(row[value]) else f"{row[value]:.3g} [{row[low]:.3g}, {row[high]:.3g}]"

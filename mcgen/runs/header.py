@@ -1,0 +1,132 @@
+"""What a store belongs to."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mcgen._lib.checks import checked_real
+from mcgen._lib.condition_keys import key_of_condition
+from mcgen._lib.fingerprints import content_of, unknown_text
+from mcgen._lib.names import name_of
+from mcgen._version import __version__
+from mcgen.errors import StoreError
+from mcgen.noise.random import Seed, as_seed_sequence
+from mcgen.replicates.executors.coordinator import checked_executor
+from mcgen.replicates.loop import Task
+from mcgen.replicates.source import Resources
+from mcgen.replicates.stores.database import CONTENT
+from mcgen.replicates.stores.store import Store
+
+_LIBRARIES = ("numpy", "scipy", "torch")
+
+
+@contextmanager
+def opened(
+    store: str | Path | None, header: Callable[[], dict[str, Any]], executor: Any, timeout: Any
+) -> Iterator[Resources]:
+    """Give a call its store, open, and its executor.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the executor is none, or the timeout no time.
+    StoreError
+        If the store can't be used.
+    """
+    if executor is not None:
+        executor = checked_executor(executor)
+    if timeout is not None and (executor is None or checked_real("range_timeout", timeout) <= 0):
+        raise ValueError(
+            f"range_timeout must be a number of seconds above 0, beside an executor; got {timeout} and "
+            f"executor={executor!r}"
+        )
+    if store is None:
+        yield Resources(None, executor, timeout)
+        return
+    if not isinstance(store, str | os.PathLike):
+        raise TypeError(f"store must be the path of a file, such as 'run.sqlite'; got {store!r}")
+    with Store(store, header()) as there:
+        yield Resources(there, executor, timeout)
+
+
+def header_of(kind: str, task: Task, more: dict[str, Any]) -> dict[str, Any]:
+    """Return what a store of a call belongs to: whatever its replicate means depend on, but the size of batches.
+
+    Parameters
+    ----------
+    kind : str
+        Which function was called.
+    task : Task
+        With what the user gave, seed and conditions.
+    more : dict
+        What else it was called with.
+
+    Raises
+    ------
+    StoreError
+        If what a generator, the statistic or controls are can't be known.
+    """
+    generators = task.given.things["generator"]
+    generators = generators if isinstance(generators, tuple) else (generators,)
+    names = getattr(task.statistic, "names", None)
+    several = task.condition if isinstance(task.condition, list) else [task.condition]
+    return {
+        "call": kind,
+        "generator": ", ".join(map(name_of, generators)),
+        "noise": repr(task.generator.noise),
+        "statistic": name_of(task.statistic),
+        **{CONTENT + name: _known_parts(name, part) for name, part in task.given.things.items()},
+        "components": None if names is None else [str(name) for name in names],
+        "condition": [_known(condition) for condition in several],
+        CONTENT + "conditions": _known_parts("conditions", [*several], "condition"),
+        "seed": _seed_text(task.seed),
+        **more,
+        "mcgen": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{library: _version(library) for library in _LIBRARIES},
+    }
+
+
+def _known_parts(name: str, thing: Any, place: str = "") -> dict[str, str]:
+    """Return the parts of something that a run depends on, or refuse what can't be known again."""
+    content = content_of(thing, place)
+    if content.unknown:
+        raise StoreError(
+            f"a store must know the {name} again, and can't know {unknown_text(content)}. Give the {name}, or the "
+            "object that holds this, an attribute `fingerprint`: a text that changes with what the results depend on, "
+            'such as "decoder, epoch 3" (mcgen.as_generator takes it as fingerprint=); or run without a store'
+        )
+    return content.parts
+
+
+def _seed_text(seed: Seed) -> str:
+    """Return all that a seed is."""
+    whole = as_seed_sequence(seed)
+    return f"{whole.entropy}" + (f", spawn_key={whole.spawn_key}" if whole.spawn_key else "")
+
+
+def _known(condition: Any) -> str | None:
+    """Return a condition's content, by which a later call knows it again."""
+    if condition is None:
+        return None
+    content = key_of_condition(condition)
+    if content is None:
+        raise ValueError(
+            "a store must know conditions again, which it does of numbers, texts, arrays, dates, and tuples, lists and "
+            f"dicts of these; got {condition!r}. Pass such a one, and let the generator look up what it stands for"
+        )
+    return content
+
+
+def _version(library: str) -> str | None:
+    # The versions installed, imported or not: a resumed run may import torch later than the first did.
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

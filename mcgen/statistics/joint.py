@@ -1,0 +1,149 @@
+"""Statistics of samples that several generators made from the same noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcgen._lib.arrays import Floats, leading_length
+from mcgen._lib.names import name_of
+from mcgen.errors import RunError
+from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names, values_of, values_of_each
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """The statistic of the first generator's samples minus b times that of the second's.
+
+    Attributes
+    ----------
+    statistic : callable
+        Applied to the samples of both generators.
+    coefficients : ndarray of shape (1,) or (k,), or None
+        The factors b, one for all components or one for each; None for 1.
+    """
+
+    statistic: Statistic
+    coefficients: Floats | None = None
+
+    @property
+    def name(self) -> str:
+        """The statistic's name."""
+        return name_of(self.statistic)
+
+    def __call__(self, samples: tuple[Any, Any]) -> Floats:
+        """Return the differences of the values, shape (n, ...)."""
+        n = leading_length(samples)
+        a, b = (values_of(self.statistic, part, n) for part in samples)
+        if a.shape != b.shape:
+            raise RunError(
+                f"statistic {self.name!r} gave components of shape {a.shape[1:]} for one generator and {b.shape[1:]} "
+                "for the other; a difference needs the same"
+            )
+        if self.coefficients is None:
+            return np.asarray(a - b)
+        if self.coefficients.size not in (1, b[0].size):
+            raise RunError(
+                f"statistic {self.name!r} has {b[0].size} components, and there are {self.coefficients.size} "
+                "coefficients or correlations for them; give one for all, or one for each"
+            )
+        return np.asarray(a - np.broadcast_to(self.coefficients, b[0].size).reshape(b.shape[1:]) * b)
+
+
+@dataclass(frozen=True)
+class EachOf:
+    """The statistic of each of m generators, then its differences between the first and every other one.
+
+    The values have shape (n, m k + (m - 1) k) for k components.
+    """
+
+    statistic: Statistic
+
+    @property
+    def name(self) -> str:
+        """The statistic's name."""
+        return name_of(self.statistic)
+
+    def __call__(self, samples: tuple[Any, ...]) -> Floats:
+        """Return the values of n samples."""
+        where = "for generators that stand for each other; they need the same"
+        columns = values_of_each(self.statistic, samples, where)
+        flat = [column.reshape(len(column), -1) for column in columns]
+        return np.concatenate([*flat, *(flat[0] - other for other in flat[1:])], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class EachAndAverage:
+    """A statistic of the samples under each condition, and its weighted average, shape (n, conditions + 1, ...)."""
+
+    statistic: Statistic
+    weights: Floats
+    conditions: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The statistic's name."""
+        return name_of(self.statistic)
+
+    def component_names(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return what the components are called: each under each condition, and on average."""
+        own = component_names(self.statistic, shape[1:])
+        return tuple(
+            f"{name} {where}"
+            for where in (*(f"under {text}" for text in self.conditions), "on average")
+            for name in own
+        )
+
+    def __call__(self, samples: tuple[Any, ...]) -> Floats:
+        """Return the values of n samples."""
+        where = "under the conditions; to average they must be the same. Estimate the conditions one by one"
+        columns = values_of_each(self.statistic, samples, where)
+        values = np.stack(columns, axis=1)
+        average = np.einsum("c,nc...->n...", self.weights, values)
+        return np.concatenate([values, average[:, None]], axis=1)
+
+
+class WithControlValues:
+    """A statistic's values, one row a sample, with those of the controls beside them: shape (n, k + q).
+
+    Parameters
+    ----------
+    statistic : callable
+        Of the samples alone.
+    shape : tuple of int, optional
+        Of its components, which it must have; that of the first values by default.
+    """
+
+    def __init__(self, statistic: Statistic, shape: tuple[int, ...] | None = None) -> None:
+        self.statistic, self.own_shape = statistic, shape
+
+    @property
+    def name(self) -> str:
+        """The statistic's name."""
+        return name_of(self.statistic)
+
+    @property
+    def n_components(self) -> int:
+        """k, known after the first values."""
+        assert self.own_shape is not None
+        return int(np.prod(self.own_shape))
+
+    def __call__(self, samples: tuple[Any, Floats]) -> Floats:
+        """Return the values, those of the statistic first."""
+        own, controls = samples
+        values = values_of(self.statistic, own, len(controls))
+        self.own_shape = values.shape[1:] if self.own_shape is None else self.own_shape
+        if values.shape[1:] != self.own_shape or self.n_components == 0:
+            raise RunError(
+                f"statistic {self.name!r} returned components of shape {values.shape[1:]}, where one or more, and "
+                f"{self.own_shape} as before or as its control coefficients, are needed; fit them to the same statistic"
+            )
+        return np.concatenate([values.reshape(len(controls), -1), controls], axis=1)
+
+
+def as_they_are(values: Floats) -> Floats:
+    """Return the values unchanged: the statistic of samples that are values already."""
+    return values

@@ -1,0 +1,71 @@
+"""Statistics that compare each sample with a reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcgen._lib.arrays import as_numpy
+from mcgen.statistics._libraries import _like, _real
+
+
+@dataclass(frozen=True, eq=False)
+class L1:
+    """The mean absolute difference to a reference, the mean of abs(x - reference), shape (n,).
+
+    Parameters
+    ----------
+    reference : array of the shape of one sample
+        Such as the image that an inverse problem hides.
+    """
+
+    reference: Any
+    name = "l1"
+
+    def __call__(self, samples: Any) -> Any:
+        """Return the distances of n samples, shape (n,)."""
+        return abs(_difference(samples, self.reference)).mean(1)
+
+
+@dataclass(frozen=True, eq=False)
+class PSNR:
+    """The peak signal-to-noise ratio, 10 log10(data_range^2 / mean (x - reference)^2) in decibels, shape (n,).
+
+    Parameters
+    ----------
+    reference : array of the shape of one sample
+        Such as the image that an inverse problem hides.
+    data_range : float
+        The largest possible value minus the least: 1 for images in [0, 1].
+    """
+
+    reference: Any
+    data_range: float = 1.0
+    name = "psnr"
+
+    def __call__(self, samples: Any) -> Any:
+        """Return the ratios of n samples, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            If a sample equals the reference, where the ratio is infinite.
+        """
+        squared = (_difference(samples, self.reference) ** 2).mean(1)
+        if (as_numpy(squared) == 0).any():
+            raise ValueError("PSNR: a sample equals the reference, and the ratio is infinite; use L1 instead")
+        # log10 by way of the samples' own library: torch tensors have the method, numpy arrays the function.
+        ratio = self.data_range**2 / squared
+        return 10 * (ratio.log10() if hasattr(ratio, "log10") else np.log10(ratio))
+
+
+def _difference(samples: Any, reference: Any) -> Any:
+    samples = _real(samples)
+    reference = _like(samples, reference)
+    if tuple(samples.shape[1:]) != tuple(reference.shape):
+        raise ValueError(
+            f"the reference must have the shape of one sample, {tuple(samples.shape[1:])}; got {tuple(reference.shape)}"
+        )
+    return (samples - reference).reshape(len(samples), -1)

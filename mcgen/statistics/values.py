@@ -1,0 +1,127 @@
+"""The values of a statistic, as float64 of shape (n, ...), and what calls of it are watched by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcgen._lib.arrays import Floats, as_values, leading_length
+from mcgen._lib.names import name_of
+from mcgen.errors import RunError
+
+Statistic = Callable[[Any], Any]
+
+LARGEST_VALUE = 1e75
+"""The fourth power of larger values overflows, and with it the moments."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One call of a statistic: some of its samples as they were before, and what it returned.
+
+    Attributes
+    ----------
+    statistic : callable
+        The one that a user gave, without what mcgen puts around it.
+    samples : object
+        What it was given.
+    parts : list of (slice, samples)
+        Copies of some rows.
+    result : object
+        In the statistic's own library.
+    values : ndarray of shape (n, ...)
+        The same in float64.
+    """
+
+    statistic: Callable[[Any], Any]
+    samples: Any
+    parts: list[tuple[slice, Any]]
+    result: Any
+    values: Floats
+
+
+_watch: ContextVar[tuple[Callable[[Any, int], list[tuple[slice, Any]]], list[Seen]] | None] = ContextVar(
+    "_watch", default=None
+)
+
+
+@contextmanager
+def watched(copied_parts: Callable[[Any, int], list[tuple[slice, Any]]]) -> Iterator[list[Seen]]:
+    """Collect the calls of statistics by `values_of`, the innermost first, with copies of some of their samples.
+
+    A difference, or the values under several conditions, calls the user's statistic inside its own: only there can the
+    statistic's laws be tried without what is made of its values.
+    """
+    found: list[Seen] = []
+    token = _watch.set((copied_parts, found))
+    try:
+        yield found
+    finally:
+        _watch.reset(token)
+
+
+def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
+    """Return the statistic's values of n samples as float64, shape (n, ...), or refuse what is no such array."""
+    watch = _watch.get()
+    # Copied before the call, since a statistic may work in the memory of its samples.
+    parts = [] if watch is None or watch[1] else watch[0](samples, n)
+    result, name = statistic(samples), name_of(statistic)
+    wanted = f"it must return one number or one vector a sample: shape ({n},) or ({n}, k)"
+    try:
+        values = as_values(result)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"statistic {name!r} returned {error}; {wanted}, of real numbers") from error
+    if values.ndim == 0 or len(values) != n:
+        raise RunError(f"statistic {name!r} returned an array of shape {values.shape} for {n} samples; {wanted}")
+    # A NaN compares false and an infinity is another law's concern.
+    if LARGEST_VALUE < max(values.max(initial=0.0), -values.min(initial=0.0)) < np.inf:
+        raise RunError(
+            f"statistic {name!r} returned values beyond {LARGEST_VALUE:g}, whose powers overflow; divide them by a "
+            "constant first"
+        )
+    if watch is not None:
+        watch[1].append(Seen(statistic, samples, parts, result, values))
+    return values
+
+
+def values_of_each(statistic: Statistic, samples: tuple[Any, ...], where: str) -> list[Floats]:
+    """Return the statistic's values of several samples made from the same noise, or refuse those of other shapes."""
+    n = leading_length(samples)
+    columns = [values_of(statistic, part, n) for part in samples]
+    if len({column.shape for column in columns}) > 1:
+        raise RunError(
+            f"statistic {name_of(statistic)!r} gave components of shapes {[column.shape[1:] for column in columns]} "
+            f"{where}"
+        )
+    return columns
+
+
+def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names of a statistic's components: its own, or its name with their indices."""
+    if hasattr(statistic, "component_names"):
+        return tuple(statistic.component_names(shape))
+    inner = getattr(statistic, "statistic", statistic)
+    given = getattr(inner, "names", None)
+    if given is not None and len(given) == math.prod(shape):
+        return tuple(map(str, given))
+    name = name_of(statistic)
+    if shape == ():
+        return (name,)
+    return tuple(f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape))
+
+
+def checked_callable(statistic: Any) -> Statistic:
+    """Return a statistic that can be called."""
+    if not callable(statistic):
+        raise TypeError(
+            f"statistic must be a callable from n samples to n values; got {statistic!r}. For several use "
+            "mcgen.statistics.stack(...)"
+        )
+    found: Statistic = statistic
+    return found

@@ -1,0 +1,74 @@
+"""Quadratic polynomials in leading directions as control variates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.special import ndtri
+
+from mcgen._lib.arrays import Floats
+from mcgen._lib.checks import checked_integer
+from mcgen.noise import Noise, NoiseSpec
+from mcgen.noise.directions import Basis
+from mcgen.variance_reduction.controls.control_variates import Controls, OfSpec, length_of
+
+
+def quadratic(basis: Basis, degree: int = 2) -> Controls:
+    """Return the coordinates along some directions of the noise, their squares less 1 and their products.
+
+    With a = B'z the coordinates are a_i, and for degree 2 a_i^2 - 1 and a_i a_j for i < j: of r directions
+    r + r (r + 1) / 2 controls, all of expectation 0. Of uniform blocks the z are normal scores. They take away what is
+    linear and quadratic in the directions; antithetic pairs have taken away the odd part already.
+
+    Parameters
+    ----------
+    basis : Basis
+        Such as `mcgen.bases.active_subspace` or `mcgen.bases.dct_basis` make.
+    degree : {1, 2}
+        1 for the coordinates alone.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> mcgen.controls.quadratic(mcgen.bases.dct_basis((16,), 2)).names
+    ('a0', 'a1', 'a0^2', 'a1^2', 'a0 a1')
+    """
+    if not isinstance(basis, Basis):
+        raise TypeError(f"quadratic takes an mcgen.bases.Basis; got {basis!r}")
+    if checked_integer("degree", degree) not in (1, 2):
+        raise ValueError(f"degree must be 1 or 2; got {degree}")
+    r = range(basis.n_directions)
+    names = [f"a{i}" for i in r]
+    if degree == 2:
+        names += [f"a{i}^2" for i in r] + [f"a{i} a{j}" for i, j in combinations(r, 2)]
+    text = f"quadratic({basis}{'' if degree == 2 else ', degree=1'})"
+    return Controls(_Quadratic(basis, degree), (0.0,) * len(names), tuple(names), text, (basis,))
+
+
+@dataclass(frozen=True)
+class _Quadratic(OfSpec):
+    """The coordinates along some directions, their squares less 1 and their products."""
+
+    basis: Basis
+    degree: int
+
+    def check(self, spec: NoiseSpec) -> None:
+        if not self.basis.by_block(spec):
+            raise ValueError(
+                f"{self.basis} is of blocks that are drawn independently for every point ({spec}); controls need "
+                "directions of the others"
+            )
+
+    def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
+        blocks, a = dict(spec.blocks), np.zeros((length_of(noise), self.basis.n_directions))
+        for name, matrix in self.basis.by_block(spec).items():
+            block = noise if isinstance(noise, np.ndarray) else noise[name]
+            z = np.asarray(block, np.float64).reshape(len(a), 1, len(matrix))
+            # A product for each point: one of all has other last bits for other numbers of points.
+            a += np.matmul(z if blocks[name].law == "normal" else ndtri(z), matrix)[:, 0]
+        if self.degree == 1:
+            return a
+        i, j = np.triu_indices(self.basis.n_directions, 1)
+        return np.concatenate([a, a**2 - 1, a[:, i] * a[:, j]], axis=1)
