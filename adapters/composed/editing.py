@@ -67,7 +67,7 @@ class FlowEdit(LoopGenerator):
     pairs : bool
         Whether the noises are m / 2 pairs z and -z, or m independent ones.
     source_velocity : callable, optional
-        The velocity under the source's condition, where it is another, such as one of weaker guidance.
+        The velocity under the source's condition, where it is another one, such as one of a smaller guidance scale.
     decode : callable, optional
         From the last state to samples.
     modules : torch.nn.Module or iterable of them

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from mcgen._lib.checks import checked_real
 from mcgen.adapters.decoders.glow import Glow
 from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
@@ -22,7 +23,7 @@ from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet
 from mcgen.adapters.samplers.consistency import Consistency
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
 from mcgen.adapters.samplers.flow import Flow
-from mcgen.adapters.samplers.guidance import Guided
+from mcgen.adapters.samplers.guidance import Guided, checked_guidance_scale, scale_of_old_word
 from mcgen.adapters.samplers.schedule import Schedule
 from mcgen.adapters.tensors.torch_generator import TorchGenerator
 
@@ -49,7 +50,7 @@ _SHAPES = {
 
 
 def _diffusion(
-    name: str, *, steps: int = 50, eta: float = 0.0, guidance: float = 0.0, sampler: str = "ddim"
+    name: str, *, steps: int = 50, eta: float = 0.0, guidance_scale: float = 1.0, sampler: str = "ddim"
 ) -> Diffusion:
     """Return a diffusion model.
 
@@ -59,8 +60,8 @@ def _diffusion(
         Its name.
     steps, eta
         Of the sampler, see `mcgen.adapters.DDIM`.
-    guidance : float
-        Weight of classifier-free guidance.
+    guidance_scale : float
+        Scale of classifier-free guidance, at least 1; 1 means no guidance. See `mcgen.adapters.Guided`.
     sampler : {"ddim", "heun"}
         See `mcgen.adapters.DDIM` and `mcgen.adapters.Heun`.
     """
@@ -69,16 +70,21 @@ def _diffusion(
     if sampler == "heun" and eta != 0:
         raise ValueError(f"Heun's sampler is deterministic and takes no eta; got eta={eta}. Use sampler='ddim'")
     denoiser: Any = trained(name)
-    if guidance and not denoiser.embed.n_classes:
-        raise ValueError(f"{name} was trained without classes, and guidance={guidance} has nothing to act on")
-    words = [name, f"{sampler}-{steps}", f"eta {eta}" if eta else "", f"guidance {guidance}" if guidance else ""]
+    guided = checked_guidance_scale(guidance_scale) > 1
+    if guided and not denoiser.embed.n_classes:
+        raise ValueError(
+            f"{name} was trained without classes, and guidance_scale={guidance_scale} has nothing to act on. Leave it "
+            "out, or take a model with classes"
+        )
+    words = [name, f"{sampler}-{steps}", *([f"eta {eta}"] if eta else [])]
+    words += [f"guidance_scale {guidance_scale:g}"] if guided else []
     options: dict[str, Any] = {
         "steps": steps,
         "prediction": "velocity",
         "decode": to_images,
-        "name": " ".join(word for word in words if word),
+        "name": " ".join(words),
     }
-    network = Guided(denoiser, guidance) if guidance else denoiser
+    network = Guided(denoiser, guidance_scale=guidance_scale) if guided else denoiser
     if sampler == "heun":
         return Heun(network, Schedule.cosine(), _SHAPES[name], **options)
     return DDIM(network, Schedule.cosine(), _SHAPES[name], eta=eta, **options)
@@ -132,8 +138,9 @@ def load(name: str, **options: Any) -> TorchGenerator:
     name : str
         One of `list()`.
     **options
-        Of diffusion models: ``steps=50``, ``eta=0.0``, ``guidance=0.0``, ``sampler="ddim"`` or ``"heun"``. Of the
-        consistency model: ``steps=1`` or 2; of the flow: ``steps=20``; of Glow: ``temperature=0.7``.
+        Diffusion models take ``steps=50``, ``eta=0.0``, ``guidance_scale=1.0`` (no guidance) and ``sampler="ddim"`` or
+        ``"heun"``. The consistency model takes ``steps=1`` or 2, the flow ``steps=20``, Glow ``temperature=0.7``. The
+        VAE takes none. ``guidance=w`` is deprecated; write ``guidance_scale=1 + w``.
 
     Notes
     -----
@@ -150,6 +157,10 @@ def load(name: str, **options: Any) -> TorchGenerator:
     """
     make = _MODELS[_checked_name(name)]
     known = [key for key in inspect.signature(make).parameters if key != "name"]
+    if "guidance" in options and "guidance_scale" in known:
+        weight = options.pop("guidance")
+        scale = 1 + checked_real("guidance", weight)
+        options["guidance_scale"] = scale_of_old_word("guidance", weight, scale, options.get("guidance_scale"))
     if not {*options} <= {*known}:
         raise TypeError(f"{name} takes {', '.join(known) or 'no options'}; got {', '.join(options)}")
     return make(name, **options)

@@ -21,7 +21,7 @@ own, divided by the root of its variance, which for eta = 1 is the coarse step's
 
 With :math:`y = x / \sqrt{\bar\alpha}` and :math:`\sigma^2 = (1 - \bar\alpha) / \bar\alpha` the deterministic limit is
 the probability flow :math:`dy / d\sigma = \hat\varepsilon`, which Heun's second-order steps follow in few evaluations
-[6]_. The cosine schedule is that of [2]_, guidance that of [5]_.
+[6]_.
 
 .. rubric:: References
 
@@ -69,7 +69,9 @@ _LARGEST_SIGMA = 80.0
 _RHO = 7.0
 
 _OPTION_ADVICE = {
-    "guidance": "; for guidance give Guided(denoiser, weight) as the denoiser",
+    **dict.fromkeys(
+        ("guidance", "guidance_scale"), "; for guidance give Guided(denoiser, guidance_scale=...) as the denoiser"
+    ),
     "eta": "; fresh noise at every step is DDIM's, DDIM(denoiser, schedule, shape, eta=...)",
 }
 

@@ -1,4 +1,12 @@
-"""Classifier-free guidance of a conditional denoiser [1]_.
+r"""Classifier-free guidance of a conditional denoiser, by the scale that diffusers calls ``guidance_scale``.
+
+With the prediction :math:`\varepsilon(x, c)` under a condition and :math:`\varepsilon(x)` without one, the guided
+prediction at the scale g is
+
+.. math:: \hat\varepsilon = \varepsilon(x) + g\,(\varepsilon(x, c) - \varepsilon(x)).
+
+This is equation (6) of [1]_ with :math:`g = 1 + w`, where w is the guidance weight of the paper. A scale of 1 means no
+guidance.
 
 .. rubric:: References
 
@@ -6,6 +14,9 @@
 """
 
 from __future__ import annotations
+
+import warnings
+from typing import Any
 
 import torch
 
@@ -15,27 +26,56 @@ from mcgen.adapters.tensors.torch_generator import checked_output, owners_of
 
 
 class Guided(torch.nn.Module):
-    """A conditional denoiser under classifier-free guidance, reference 1 of the module.
+    r"""A conditional denoiser under classifier-free guidance.
 
-    The prediction is (1 + w) times that under the condition minus w times that without; two evaluations a step.
+    The prediction is :math:`\hat\varepsilon = \varepsilon(x) + g\,(\varepsilon(x, c) - \varepsilon(x))` with the
+    guidance scale g, equation (6) of reference 1 of the module with :math:`g = 1 + w`. Each step evaluates the denoiser
+    twice.
 
     Parameters
     ----------
     denoiser : callable
-        For which the condition None means "any": a module, its method, or a function.
+        A module, its method, or a function. It takes the condition None as "any condition".
+    guidance_scale : float
+        The guidance scale g, at least 1. At 1 the prediction is that of the denoiser under the condition.
     weight : float
-        The guidance weight w; 0 is the conditional model itself.
+        Deprecated. The guidance weight w; write ``guidance_scale=1 + w`` instead.
+
+    Raises
+    ------
+    TypeError
+        If the denoiser is not callable, or the scale is missing, is no number or is given without its name.
+    ValueError
+        If the scale is below 1 or not finite.
     """
 
-    def __init__(self, denoiser: Network, weight: float) -> None:
+    def __init__(
+        self, denoiser: Network, *unnamed: Any, guidance_scale: float | None = None, weight: float | None = None
+    ) -> None:
         super().__init__()
         if not callable(denoiser):
             raise TypeError(f"denoiser must be callable: a torch module, its method or a function; got {denoiser!r}")
-        self.denoiser, self.weight = denoiser, checked_real("weight", weight)
+        if unnamed:
+            raise TypeError(
+                f"Guided takes the guidance scale by its name; got Guided(denoiser, {', '.join(map(repr, unnamed))}). "
+                "Write guidance_scale=g, where g = 1 means no guidance; for the guidance weight w of earlier releases "
+                "write guidance_scale=1 + w"
+            )
+        if weight is not None:
+            guidance_scale = scale_of_old_word("weight", weight, 1 + checked_real("weight", weight), guidance_scale)
+        self.denoiser, self.guidance_scale = denoiser, checked_guidance_scale(guidance_scale)
         owners = owners_of(denoiser)
-        # Where the denoiser is a method, its module would not be known as a part otherwise.
+        # Registers the module of a denoiser that is a method, so that its mode and its parameters are known.
         self.owners = torch.nn.ModuleList(owner for owner in owners if owner is not denoiser)
         self.train(any(owner.training for owner in owners))
+
+    @property
+    def weight(self) -> float:
+        """The guidance weight w, deprecated; `guidance_scale` is 1 + w."""
+        warnings.warn(
+            "weight is deprecated; read guidance_scale, which is 1 + weight", DeprecationWarning, stacklevel=2
+        )
+        return self.guidance_scale - 1
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
         """Return the guided prediction.
@@ -54,4 +94,48 @@ class Guided(torch.nn.Module):
             checked_output(self.denoiser(x, time, c), x, "the guided denoiser", OUTPUT_ADVICE)
             for c in (None, condition)
         )
-        return free + (1 + self.weight) * (there - free)
+        return free + self.guidance_scale * (there - free)
+
+
+def checked_guidance_scale(scale: Any) -> float:
+    """Return a guidance scale: a finite number of at least 1, where 1 means no guidance.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is below 1 or not finite.
+    """
+    value = checked_real("guidance_scale", scale)
+    if value < 1:
+        raise ValueError(
+            f"guidance_scale must be at least 1, where 1 means no guidance; got {scale}. For a guidance weight w write "
+            "guidance_scale=1 + w"
+        )
+    return value
+
+
+def scale_of_old_word(word: str, value: float, scale: float, guidance_scale: float | None) -> float:
+    """Return the guidance scale that a deprecated argument stands for, and warn at the line of the caller's caller.
+
+    Parameters
+    ----------
+    word, value
+        The deprecated argument.
+    scale : float
+        The guidance scale that it stands for.
+    guidance_scale : float, optional
+        The new argument, which must not be given too.
+    """
+    if guidance_scale is not None:
+        raise TypeError(
+            f"guidance_scale={guidance_scale} and {word}={value} say the same thing; got both. Leave {word} out, which "
+            "is deprecated"
+        )
+    warnings.warn(
+        f"{word}={value} is deprecated and will be removed in the next release; write guidance_scale={scale!r}",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return scale

@@ -4,8 +4,8 @@ r"""A diffusers pipeline read into our own sampler: its network, scheduler and d
 [1]_ or DDPM [2]_ its parts are enough: the same samples to rounding, without a dispatch mode, with `coarse`,
 `trajectory` and gradients, and without the draws that a pipeline throws away. Three things differ between the two:
 
-- The guidance scale g of diffusers is :math:`1 + w` in reference [3]_, whose formula `Guided` uses:
-  :math:`\hat\varepsilon = \varepsilon(x) + g\,(\varepsilon(x, c) - \varepsilon(x))`.
+- The guidance scale is that of diffusers, :math:`g = 1 + w` for the weight w of reference [3]_. `Guided` has the
+  formula. Diffusers takes a scale below 1 as no guidance; here it is refused.
 - The ancestral step of DDPM with its smaller variance, :math:`\tilde\beta_t` of reference [2]_ (section 3.2), is
   DDIM's for eta = 1 (reference [1]_, section 4.1).
 - Where a predicted sample is clipped, the DDPM scheduler takes the noise that belongs to the clipped sample, the DDIM
@@ -34,7 +34,7 @@ import torch
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters.capturing.captured import PIPELINE_ADVICE
 from mcgen.adapters.samplers.diffusion import DDIM, Heun, Prediction
-from mcgen.adapters.samplers.guidance import Guided
+from mcgen.adapters.samplers.guidance import Guided, checked_guidance_scale, scale_of_old_word
 from mcgen.adapters.samplers.schedule import Schedule
 from mcgen.adapters.tensors.torch_generator import checked_class
 
@@ -88,9 +88,10 @@ def from_pipeline(
     *,
     steps: int = 50,
     eta: float | None = None,
-    guidance: float | None = None,
+    guidance_scale: float | None = None,
     sampler: Sampler = "ddim",
     name: str | None = None,
+    guidance: float | None = None,
 ) -> DDIM | Heun:
     """Read a diffusers pipeline into a sampler of ours, whose noise is an argument and whose images lie in [0, 1].
 
@@ -103,18 +104,20 @@ def from_pipeline(
         Steps of the sampler, at the training steps at which the pipeline's scheduler puts them.
     eta : float, optional
         Share of fresh noise. By default the scheduler's own: 0 (DDIM), 1 (DDPM).
-    guidance : float, optional
-        The pipeline's ``guidance_scale``, by default its own; no guidance up to 1.
+    guidance_scale : float, optional
+        The pipeline's ``guidance_scale``, at least 1; 1 means no guidance. By default the pipeline's own.
     sampler : {"ddim", "heun"}
         The pipeline's own, or Heun's second-order steps on the same network, which space their steps themselves.
     name : str, optional
         How results call it.
+    guidance : float, optional
+        Deprecated; write `guidance_scale`.
 
     Returns
     -------
     DDIM or Heun
-        The condition is a class (DiT) or a prompt (StableDiffusion); None, for any, where guidance is at most 1. The
-        others take none.
+        The condition is a class (DiT) or a prompt (StableDiffusion). Without guidance it may be None, for any. The
+        other pipelines take no condition.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def from_pipeline(
         If the pipeline, its scheduler or an option of theirs is none that is known here: `capture` takes them. If a
         network of the pipeline is in training mode, or a number out of its range.
     TypeError
-        If `steps` is no whole number, `eta` or `guidance` no number.
+        If `steps` is no whole number, `eta` or `guidance_scale` no number.
     OSError
         If there is no pipeline of that name on this machine, and the hub can't be reached.
 
@@ -134,6 +137,10 @@ def from_pipeline(
         raise ValueError(f"sampler must be one of {get_args(Sampler)}; got {sampler!r}")
     if sampler == "heun" and eta is not None:
         raise ValueError(f'Heun\'s steps are deterministic and take no eta; got eta={eta}. Use sampler="ddim"')
+    if guidance is not None:
+        # As in diffusers, a scale below 1 was no guidance.
+        scale = max(1.0, checked_real("guidance", guidance))
+        guidance_scale = scale_of_old_word("guidance", guidance, scale, guidance_scale)
     steps = checked_integer("steps", steps)
     eta = None if eta is None else checked_real("eta", eta)
     pipe = _loaded(os.fspath(pipe)) if isinstance(pipe, str | os.PathLike) else pipe
@@ -146,9 +153,9 @@ def from_pipeline(
     parts = _READERS[kind](pipe)
     _require_evaluation_mode(pipe, (parts.network, *parts.others))
     denoiser: torch.nn.Module = PipelineDenoiser(parts.network, len(schedule.alpha_bar), parts.predict)
-    scale = _guidance_scale(pipe, guidance)
+    scale = _guidance_scale(pipe, guidance_scale)
     if scale > 1:
-        denoiser = Guided(denoiser, scale - 1)
+        denoiser = Guided(denoiser, guidance_scale=scale)
     options = {
         "prediction": _PREDICTIONS[scheduler.config.prediction_type],
         "clip": scheduler.config.clip_sample_range if scheduler.config.clip_sample else None,
@@ -242,13 +249,16 @@ def _times(scheduler: Any, steps: int, ancestral: bool) -> list[int]:
     return times
 
 
-def _guidance_scale(pipe: Any, guidance: float | None) -> float:
+def _guidance_scale(pipe: Any, given: float | None) -> float:
+    """Return the guidance scale that is given, or else the pipeline's default; 1 where it has none."""
     own = inspect.signature(type(pipe).__call__).parameters.get("guidance_scale")
-    if own is None and guidance is not None:
-        raise ValueError(f"a {type(pipe).__name__} has no condition to be guided by; got guidance={guidance}")
-    if guidance is not None:
-        return checked_real("guidance", guidance)
-    return float(own.default) if own else 1.0
+    if own is None and given is not None:
+        raise ValueError(
+            f"a {type(pipe).__name__} has no condition to be guided by; got guidance_scale={given}. Leave it out"
+        )
+    if given is not None:
+        return checked_guidance_scale(given)
+    return max(1.0, float(own.default)) if own else 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,15 @@ def as_numpy(array: Any) -> NDArray[Any]:
     return np.asarray(array)
 
 
+def plain(array: Any) -> Any:
+    """Return a torch tensor as numpy can read it: dense, with conjugates and negatives computed; others as they are."""
+    if "strided" not in str(getattr(array, "layout", "strided")) and hasattr(array, "to_dense"):
+        array = array.to_dense()
+    for name in ("resolve_conj", "resolve_neg"):
+        array = getattr(array, name)() if hasattr(array, name) else array
+    return array
+
+
 def without_padding(array: NDArray[Any]) -> NDArray[Any]:
     """Return an array with zeros in the bytes that pad its numbers of 80 bits, which hold whatever the memory held."""
     if array.dtype.type not in (np.longdouble, np.clongdouble) or np.finfo(array.dtype).nmant != 63:

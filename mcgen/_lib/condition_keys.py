@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy, without_padding
+from mcgen._lib.arrays import as_numpy, plain, without_padding
 
 # A list that holds itself would be followed for ever.
 _DEEPEST = 20
@@ -133,7 +133,7 @@ def _of_array(thing: Any, depth: int) -> str | None:
     """Return type, shape and a hash of an array's bytes, or its elements where bytes hold addresses."""
     try:
         masked = isinstance(thing, np.ma.MaskedArray) and bool(np.ma.getmaskarray(thing).any())
-        array = np.ma.getdata(thing) if masked else _dense(thing)
+        array = np.ma.getdata(thing) if masked else _values(thing)
     except Exception:
         # Arrays that no CPU can see, or that have no values: meta tensors, keys of a random generator.
         return None
@@ -151,15 +151,10 @@ def _of_array(thing: Any, depth: int) -> str | None:
     return f"{label} {_hash(_value_bytes(array))}"
 
 
-def _dense(thing: Any) -> NDArray[Any]:
-    """Return an array of any library as numpy's; a torch tensor in a form that numpy can read."""
-    if getattr(thing, "is_quantized", False):
-        thing = thing.dequantize()
-    if "strided" not in str(getattr(thing, "layout", "strided")) and hasattr(thing, "to_dense"):
-        thing = thing.to_dense()
-    for name in ("resolve_conj", "resolve_neg"):
-        thing = getattr(thing, name)() if hasattr(thing, name) else thing
-    return np.ascontiguousarray(as_numpy(thing))
+def _values(thing: Any) -> NDArray[Any]:
+    """Return an array of any library as numpy's; of a quantized tensor the numbers that it stands for."""
+    thing = thing.dequantize() if getattr(thing, "is_quantized", False) else thing
+    return np.ascontiguousarray(as_numpy(plain(thing)))
 
 
 def _value_bytes(array: NDArray[Any]) -> bytes:

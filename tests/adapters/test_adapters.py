@@ -143,27 +143,51 @@ def test_guidance_is_the_formula() -> None:
         def forward(self, x, time, condition=None):
             return x * (0.0 if condition is None else condition)
 
-    guided = Guided(Plain().eval(), 2.0)
+    guided = Guided(Plain().eval(), guidance_scale=3.0)
     x = torch.ones(2, 3)
     assert torch.equal(guided(x, x[:, 0], 1.0), 3.0 * x)
     assert not guided.training
-    assert torch.equal(Guided(Plain().eval().forward, 2.0)(x, x[:, 0], 1.0), 3.0 * x)
-    for lone in (guided, Guided(lambda x, time, condition: x, 0.5)):
+    assert torch.equal(Guided(Plain().eval().forward, guidance_scale=3.0)(x, x[:, 0], 1.0), 3.0 * x)
+    for lone in (guided, Guided(lambda x, time, condition: x, guidance_scale=1.5)):
         with pytest.raises(ValueError, match="guidance needs a condition; with None there is nothing to guide"):
             lone(x, x[:, 0])
     with pytest.raises(ValueError, match=r"the guided denoiser must return a tensor .*, \(2, 3\); got \(2, 1\)"):
-        Guided(lambda x, time, condition: x if condition is None else x[:, :1], 1.0)(x, x[:, 0], 1.0)
+        Guided(lambda x, time, condition: x if condition is None else x[:, :1], guidance_scale=2.0)(x, x[:, 0], 1.0)
     training = Plain()
     with pytest.raises(ValueError, match="is in training mode"):
-        DDIM(Guided(training.forward, 1.0), Schedule.cosine(), (3,))
-    for wrong in (math.nan, "2"):
-        with pytest.raises((TypeError, ValueError), match="weight must be"):
-            Guided(Plain(), wrong)
-    model = models.load("digits-diffusion", guidance=1.0)
+        DDIM(Guided(training.forward, guidance_scale=2.0), Schedule.cosine(), (3,))
+    for wrong in (math.nan, "2", None, 0.5, -1):
+        with pytest.raises((TypeError, ValueError), match="guidance_scale must be"):
+            Guided(Plain(), guidance_scale=wrong)
+    with pytest.raises(TypeError, match=r"takes the guidance scale by its name; got Guided\(denoiser, 2.0\). Write"):
+        Guided(Plain(), 2.0)
+    model = models.load("digits-diffusion", guidance_scale=2.0)
     z = np.random.default_rng(SEED).standard_normal((4, 1, 8, 8), dtype=np.float32)
     assert not torch.allclose(model(z, 3), models.load("digits-diffusion")(z, 3))
     with pytest.raises(ValueError, match="guidance needs a condition"):
         model(z)
+
+
+def test_old_words_of_guidance_give_the_same_samples_and_name_the_scale() -> None:
+    z = np.random.default_rng(SEED).standard_normal((2, 1, 28, 28), dtype=np.float32)
+    model = models.load("mnist-dit", guidance_scale=2.0, steps=5)
+    with pytest.warns(DeprecationWarning, match=r"guidance=1.0 is deprecated .*; write guidance_scale=2.0") as warned:
+        old = models.load("mnist-dit", guidance=1.0, steps=5)
+    assert warned[0].filename == __file__
+    assert old.name == model.name == "mnist-dit ddim-5 guidance_scale 2"
+    assert torch.equal(old(z, 3), model(z, 3))
+    assert torch.equal(models.load("mnist-dit", guidance_scale=1.0, steps=5)(z), models.load("mnist-dit", steps=5)(z))
+    with pytest.warns(DeprecationWarning, match=r"weight=0.7 is deprecated .*; write guidance_scale=1.7") as warned:
+        guided = Guided(lambda x, time, condition: x, weight=0.7)
+    assert warned[0].filename == __file__
+    assert guided.guidance_scale == 1.7
+    with pytest.warns(DeprecationWarning, match="weight is deprecated; read guidance_scale"):
+        assert guided.weight == pytest.approx(0.7)
+    with pytest.raises(TypeError, match=r"guidance_scale=2.0 and weight=1.0 say the same thing; got both"):
+        Guided(lambda x, time, condition: x, guidance_scale=2.0, weight=1.0)
+    for wrong in ({"guidance": "1"}, {"guidance": 1.0, "guidance_scale": 2.0}):
+        with pytest.raises(TypeError, match="guidance must be a number|say the same thing"):
+            models.load("mnist-dit", **wrong)
 
 
 def test_schedule_and_sampler_refuse() -> None:
@@ -419,7 +443,11 @@ def test_schedules_are_values() -> None:
         (DDIM, {"eta": "1"}, "eta must be a number; got '1'"),
         (DDIM, {"clip": math.inf}, "clip must be finite; got inf"),
         (Heun, {"eta": 1}, "Heun takes no option 'eta'; fresh noise at every step is DDIM's"),
-        (DDIM, {"guidance": 3}, r"DDIM takes no option 'guidance'; for guidance give Guided\(denoiser, weight\)"),
+        (
+            DDIM,
+            {"guidance": 3},
+            r"DDIM takes no option 'guidance'; for guidance give Guided\(denoiser, guidance_scale=...\)",
+        ),
     ],
 )
 def test_settings_that_are_no_numbers_are_refused(sampler: type, options: dict, message: str) -> None:

@@ -99,11 +99,13 @@ def test_what_load_refuses() -> None:
         models.load("digits-diffusion", sampler="euler")
     with pytest.raises(ValueError, match="Heun's sampler is deterministic and takes no eta; got eta=1.0"):
         models.load("digits-diffusion", sampler="heun", eta=1.0)
-    with pytest.raises(ValueError, match="trained without classes, and guidance=2.0 has nothing to act on"):
-        models.load("patches-diffusion", guidance=2.0)
+    with pytest.raises(ValueError, match="trained without classes, and guidance_scale=2.0 has nothing to act on"):
+        models.load("patches-diffusion", guidance_scale=2.0)
+    with pytest.raises(ValueError, match="guidance_scale must be at least 1, where 1 means no guidance; got 0.5"):
+        models.load("digits-diffusion", guidance_scale=0.5)
     with pytest.raises(ValueError, match="mnist-consistency takes steps=1 or 2; got 3"):
         models.load("mnist-consistency", steps=3)
-    with pytest.raises(TypeError, match="digits-diffusion takes steps, eta, guidance, sampler; got num_steps"):
+    with pytest.raises(TypeError, match="digits-diffusion takes steps, eta, guidance_scale, sampler; got num_steps"):
         models.load("digits-diffusion", num_steps=5)
     with pytest.raises(TypeError, match="mnist-vae takes no options; got guidance"):
         models.load("mnist-vae", guidance=1.0)

@@ -99,7 +99,7 @@ def dit(scheduler: Any = None, guidance: float = 4.0) -> Case:
     def run(n: int, condition: Any) -> torch.Tensor:
         return pipe([condition] * n, guidance_scale=guidance, num_inference_steps=3, output_type="pt").images
 
-    return Case(pipe, run, {"steps": 3, "guidance": guidance}, 7)
+    return Case(pipe, run, {"steps": 3, "guidance_scale": guidance}, 7)
 
 
 def stable_diffusion(folder: Path, eta: float = 0.0, guidance: float = 5.0) -> Case:
@@ -138,7 +138,7 @@ def stable_diffusion(folder: Path, eta: float = 0.0, guidance: float = 5.0) -> C
         options = {"num_inference_steps": 4, "guidance_scale": guidance, "eta": eta, "output_type": "pt"}
         return pipe([condition] * n, **options).images
 
-    return Case(pipe, run, {"steps": 4, "guidance": guidance, "eta": eta}, "a cat")
+    return Case(pipe, run, {"steps": 4, "guidance_scale": guidance, "eta": eta}, "a cat")
 
 
 CASES: dict[str, Callable[[Path], Case]] = {
@@ -197,11 +197,15 @@ def test_stable_diffusion_captured_is_the_route_by_latents(tmp_path: Path) -> No
         ["a cat"] * 3, num_inference_steps=4, guidance_scale=5.0, latents=torch.from_numpy(z), output_type="pt"
     ).images
     assert torch.equal(case.captured()(z, "a cat"), direct)
-    read = from_pipeline(case.pipe, steps=4, guidance=5.0)
+    read = from_pipeline(case.pipe, steps=4, guidance_scale=5.0)
     assert torch.allclose(read(z, "a cat"), direct, atol=1e-5)
     assert not torch.allclose(read(z, "a dog"), direct, atol=1e-3)
-    unguided = from_pipeline(case.pipe, steps=4, guidance=1.0)
+    unguided = from_pipeline(case.pipe, steps=4, guidance_scale=1.0)
     assert torch.allclose(read(z, ""), unguided(z), atol=1e-5)
+    for old, scale, same in ((5.0, "5.0", read), (0.5, "1.0", unguided)):
+        with pytest.warns(DeprecationWarning, match=f"guidance={old} is deprecated .*; write guidance_scale={scale}"):
+            before = from_pipeline(case.pipe, steps=4, guidance=old)
+        assert torch.equal(before(z, "a cat"), same(z, "a cat"))
     with pytest.raises(ValueError, match="guidance needs a condition"):
         read(z)
     with pytest.raises(ValueError, match="condition must be a prompt, or None for any image; got 3"):
@@ -330,7 +334,8 @@ def with_scheduler(case: Case, scheduler: Any) -> Case:
             {},
             r"knows the schedulers DDIMScheduler and DDPMScheduler; got EulerDiscreteScheduler.*from_config",
         ),
-        (ddim, {"guidance": 3.0}, "DDIMPipeline has no condition to be guided by; got guidance=3.0"),
+        (ddim, {"guidance_scale": 3.0}, "DDIMPipeline has no condition to be guided by; got guidance_scale=3.0"),
+        (dit, {"guidance_scale": 0.5, "eta": 0.0}, "guidance_scale must be at least 1, .*; got 0.5"),
         (ddim, {"steps": 0}, "steps must be between 1 and the scheduler's 100 training steps; got 0"),
         (ddim, {"steps": 101}, "training steps; got 101"),
         (ddim, {"sampler": "euler"}, r"sampler must be one of \('ddim', 'heun'\); got 'euler'"),

@@ -163,7 +163,7 @@ def test_blocks_are_asked_for_one_by_one_and_only_where_needed() -> None:
 
 def test_coarse_samplers_keep_the_laws() -> None:
     check_generator(normal(12).coarse(5)).require()
-    guided = DDIM(Guided(exact, 0.5), COSINE, (1,), steps=12, eta=1.0, dtype=torch.float64)
+    guided = DDIM(Guided(exact, guidance_scale=1.5), COSINE, (1,), steps=12, eta=1.0, dtype=torch.float64)
     check_generator(guided.coarse(5), condition=1).require()
 
 
@@ -222,9 +222,9 @@ def test_network_evaluations_are_counted() -> None:
     made = [
         DDIM(network, COSINE, (3,), steps=7),
         DDIM(network, COSINE, (3,), steps=7).coarse(3),
-        DDIM(Guided(network, 1.0), COSINE, (3,), steps=7),
+        DDIM(Guided(network, guidance_scale=2.0), COSINE, (3,), steps=7),
         Heun(network, COSINE, (3,), steps=7),
-        Heun(Guided(network, 1.0), COSINE, (3,), steps=7).coarse(4),
+        Heun(Guided(network, guidance_scale=2.0), COSINE, (3,), steps=7).coarse(4),
         Consistency.from_sigmas(network, [80.0], (3,)),
         *(Flow(network, (3,), steps=7, method=method) for method in ("euler", "midpoint", "heun", "rk4")),
     ]
@@ -233,5 +233,5 @@ def test_network_evaluations_are_counted() -> None:
         model(z, 1)
         assert sum(calls) == model.network_evaluations, model
     assert [model.network_evaluations for model in made] == [7, 3, 14, 13, 14, 1, 7, 14, 14, 28]
-    prior = DDIM(Guided(lambda x, t, c: x, 1.0), COSINE, (1, 4, 4), steps=6)
+    prior = DDIM(Guided(lambda x, t, c: x, guidance_scale=2.0), COSINE, (1, 4, 4), steps=6)
     assert DDS(prior, Inpainting((1, 4, 4), np.ones((4, 4), bool))).network_evaluations == 12

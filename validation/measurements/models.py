@@ -81,7 +81,9 @@ SHOWN = {
     "mnist-consistency, 2 steps": Shown("mnist-consistency", {"steps": 2}, True, False, "-0.71 to -0.88"),
     "mnist-vae": Shown("mnist-vae", {}, False, False, "+0.21, centralized -0.41"),
     "mnist-glow": Shown("mnist-glow", {}, True, True, "-0.52, centralized -0.57"),
-    "mnist-dit, guidance 1": Shown("mnist-dit", {"guidance": 1.0, "steps": 25}, True, True, "-0.07, centralized -0.45"),
+    "mnist-dit, guidance_scale 2": Shown(
+        "mnist-dit", {"guidance_scale": 2.0, "steps": 25}, True, True, "-0.07, centralized -0.45"
+    ),
 }
 _CLASS = 3
 NOISE_SD = 0.05

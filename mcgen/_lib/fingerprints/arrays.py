@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy, without_padding
+from mcgen._lib.arrays import as_numpy, plain, without_padding
 
 _LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "mlx")
 # Arrays up to so many bytes are hashed even where a quick look is enough; of others so many numbers.
@@ -81,10 +81,10 @@ def _of_tensor(tensor: Any, quick: bool) -> str:
     if tensor.is_quantized:
         kind, tensor = f"{kind} {tensor.qscheme()} {tensor.dequantize()}", tensor.int_repr()
     if tensor.layout != torch.strided:
-        kind, tensor = f"{kind} {tensor.layout}", tensor.to_dense()
-    plain = tensor.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        kind = f"{kind} {tensor.layout}"
+    numbers = plain(tensor).cpu().contiguous().reshape(-1)
     # The bytes, whatever the type; numpy has no bfloat16.
-    return f"{kind} {_hash(plain.view(torch.uint8).numpy() if plain.numel() else np.empty(0))}"
+    return f"{kind} {_hash(numbers.view(torch.uint8).numpy() if numbers.numel() else np.empty(0))}"
 
 
 def _hash(array: NDArray[Any]) -> str:
