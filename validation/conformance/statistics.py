@@ -53,8 +53,7 @@ from mcgen.validation.conformance.reports import (
     raised,
 )
 
-# Largest gap between the values of samples in float32 and in float64; rounding to float32 explains 1e-7 times a
-# condition number of up to 1,000.
+# Largest gap between the values of samples in float32 and in float64: what is allowed for samples in float32.
 _PRECISION = 1e-4
 _IMAGES = (1, 8, 8)
 
