@@ -1,5 +1,6 @@
 """Intervals from replicate means: methods, options, and the values that they are made of."""
 
+from mcgen.inference.interval_input import Interval, Sampled, student_t_quantile
 from mcgen.inference.intervals import make_interval, studentized_ends
 from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod
 from mcgen.inference.resampling import (
@@ -8,7 +9,6 @@ from mcgen.inference.resampling import (
     FEWEST_FOR_MAX_T,
     FEWEST_FOR_MULTIPLIER,
 )
-from mcgen.inference.sampled import Interval, Sampled, student_t_quantile
 
 __all__ = [
     "BOOTSTRAP_RESAMPLES",

@@ -18,9 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import Interval
 from mcgen.inference.log_ratios import LogEstimate
 from mcgen.inference.moments import varies_by_rounding
-from mcgen.inference.sampled import Interval
 
 FEWEST_FOR_JACKKNIFE = 5
 

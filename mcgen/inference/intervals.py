@@ -54,6 +54,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import Interval, Sampled, shared_level, student_t_quantile
 from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
 from mcgen.inference.resampling import (
     FEWEST_FOR_MAX_T,
@@ -63,7 +64,6 @@ from mcgen.inference.resampling import (
     _count,
     _gaussian_multiplier,
 )
-from mcgen.inference.sampled import Interval, Sampled, shared_level, student_t_quantile
 from mcgen.inference.sequences import SEQUENCES
 
 

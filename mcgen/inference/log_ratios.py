@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import polygamma, psi
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.sampled import Interval, student_t_quantile
+from mcgen.inference.interval_input import Interval, student_t_quantile
 
 
 @dataclass(frozen=True)

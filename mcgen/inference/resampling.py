@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator as NumpyGenerator
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.sampled import Sampled
+from mcgen.inference.interval_input import Sampled
 from mcgen.noise.random import Stream
 
 BOOTSTRAP_RESAMPLES = 1999

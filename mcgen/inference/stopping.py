@@ -49,9 +49,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import Sampled, shared_level
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.moments import Moments, varies_by_rounding
-from mcgen.inference.sampled import Sampled, shared_level
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance as Tolerance
 from mcgen.inference.tolerance import checked_tolerance as checked_tolerance

@@ -13,10 +13,10 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
+from mcgen.inference.interval_input import Interval, Sampled
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, options_of, resamples
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import Interval, Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.loop import executed_rows
 from mcgen.results.figures import plot_estimate

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import Sampled, shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import options_of
-from mcgen.inference.sampled import Sampled, shared_level, student_t_quantile
 from mcgen.results.estimate import Estimate, estimate_of
 from mcgen.results.provenance import Provenance
 

@@ -15,8 +15,8 @@ from mcgen._lib.fingerprints import Given
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators.base import checked_generator
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import student_t_quantile
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import Seed, as_seed_sequence

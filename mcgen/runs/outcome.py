@@ -13,8 +13,8 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.inference.coverage import coverage_warnings
+from mcgen.inference.interval_input import Sampled
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.clock import Clock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcgen._lib.fingerprints import Content
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.sampled import Sampled
+from mcgen.inference.interval_input import Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.stores.database import in_use
 from mcgen.replicates.stores.store import Store, StoredRun

@@ -9,10 +9,10 @@ import pytest
 from helpers import SEED
 from scipy import stats
 
+from mcgen.inference.interval_input import Interval, Sampled
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.methods import options_of
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import Interval, Sampled
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 
 

@@ -12,9 +12,9 @@ from helpers import SEED
 from scipy import stats
 
 from mcgen._lib.serialization import read_json, write_json
+from mcgen.inference.interval_input import Sampled
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import NO_VARIATION, Anytime, FirstStage, Rule, Stopping, TwoStage
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.validation.__main__ import main

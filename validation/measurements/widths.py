@@ -35,8 +35,8 @@ from mcgen._lib.arrays import Floats
 from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, GeneratorWarning
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance
+from mcgen.inference.interval_input import Interval, student_t_quantile
 from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
-from mcgen.inference.sampled import Interval, student_t_quantile
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
 from mcgen.variance_reduction.controls.quadratic import quadratic

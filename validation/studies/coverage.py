@@ -21,10 +21,10 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, absolute_skewness, too_few_for
+from mcgen.inference.interval_input import Sampled
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.methods import Method, check_interval_options
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import Sampled
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import Task

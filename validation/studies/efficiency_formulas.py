@@ -69,10 +69,10 @@ from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
 from mcgen.generators import as_generator
 from mcgen.inference.efficiency import log_variance, over_monte_carlo
+from mcgen.inference.interval_input import Interval, Sampled, student_t_quantile
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.log_ratios import LogEstimate
 from mcgen.inference.methods import Method
-from mcgen.inference.sampled import Interval, Sampled, student_t_quantile
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import Seed
 from mcgen.validation.problems import PROBLEMS, Problem

@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 
 FALSE_ALARM = 3.1e-6
 Z_LIMIT = float(-ndtri(FALSE_ALARM / 2))
