@@ -36,7 +36,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class IntervalInput:
     """What an interval is made from.
 
     Attributes
@@ -67,7 +67,7 @@ class Sampled:
     planned: int | None = None
 
     @classmethod
-    def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> Sampled:
+    def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> IntervalInput:
         """Return what the moments of one run's replicate means give."""
         df = np.full(len(moments.mean), moments.count - 1.0)
         return cls(moments.mean, moments.standard_error, df, replicate_means, seed, moments.skewness_of_mean)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator as NumpyGenerator
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import Sampled
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.noise.random import Stream
 
 BOOTSTRAP_RESAMPLES = 1999
@@ -26,7 +26,7 @@ FEWEST_FOR_MULTIPLIER = 1000
 _RESAMPLED_VALUES = 2**22
 
 
-def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+def _bootstrap_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
     """Return minus the upper and lower quantiles of (B*bar - Bbar) / se*, Hall's equal-tailed interval."""
     t = np.concatenate(_studentized_resamples(sampled, "bootstrap-t"))
     upper = np.quantile(t, (1 + level) / 2, axis=0, method="higher")
@@ -34,12 +34,12 @@ def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
     return -upper, -lower
 
 
-def _bootstrap_max_t(sampled: Sampled, level: float) -> Floats:
+def _bootstrap_max_t(sampled: IntervalInput, level: float) -> Floats:
     largest = [np.abs(t).max(axis=1) for t in _studentized_resamples(sampled, "bootstrap-max-t")]
     return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
 
 
-def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
+def _gaussian_multiplier(sampled: IntervalInput, level: float) -> Floats:
     means = _required_means(sampled, "gaussian-multiplier")
     n = len(means)
     with np.errstate(invalid="ignore"):
@@ -50,7 +50,7 @@ def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
     return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
 
 
-def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
+def _studentized_resamples(sampled: IntervalInput, purpose: str) -> list[Floats]:
     """Return the studentized means (resamples, k) of resampled replicates, in pieces.
 
     A component whose resampled replicates are all equal has an infinite studentized mean, or 0 where they equal the
@@ -75,7 +75,7 @@ def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
     return pieces
 
 
-def _resampling(sampled: Sampled, purpose: str, size: int) -> Iterator[tuple[NumpyGenerator, int]]:
+def _resampling(sampled: IntervalInput, purpose: str, size: int) -> Iterator[tuple[NumpyGenerator, int]]:
     """Yield pairs (random numbers, resamples) that make up all resamples, each of bounded memory."""
     rows = max(1, min(BOOTSTRAP_RESAMPLES, _RESAMPLED_VALUES // size))
     stream = Stream(sampled.seed, "interval", purpose)
@@ -83,11 +83,11 @@ def _resampling(sampled: Sampled, purpose: str, size: int) -> Iterator[tuple[Num
         yield stream.generator(start), min(rows, BOOTSTRAP_RESAMPLES - start)
 
 
-def _count(sampled: Sampled) -> int:
+def _count(sampled: IntervalInput) -> int:
     return round(float(np.min(sampled.degrees_of_freedom))) + 1
 
 
-def _required_means(sampled: Sampled, purpose: str) -> Floats:
+def _required_means(sampled: IntervalInput, purpose: str) -> Floats:
     if sampled.replicate_means is None:
         raise ValueError(
             f"{purpose} resamples the replicate means, which this estimate does not have; run it with "

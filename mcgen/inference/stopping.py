@@ -49,7 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import Sampled, shared_level
+from mcgen.inference.interval_input import IntervalInput, shared_level
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.moments import Moments, varies_by_rounding
 from mcgen.inference.sequences import SEQUENCES
@@ -131,7 +131,7 @@ class Stopping:
 
     @property
     def first_stage(self) -> tuple[int, Floats] | None:
-        """The first stage as `mcgen.intervals.Sampled` takes it."""
+        """The first stage as `mcgen.intervals.IntervalInput` takes it."""
         if self.first_count is None or self.first_standard_deviation is None:
             return None
         return self.first_count, self.first_standard_deviation
@@ -392,7 +392,7 @@ class TwoStage(Rule):
     def half_widths(self, moments: Moments) -> Floats:
         """Return the larger of both stages' half-widths; Student's where the first stage is not over."""
         first = self.first_stage or FirstStage.of(moments)
-        sampled = replace(Sampled.of(moments, None, 0), first_stage=(first.count, first.standard_deviation))
+        sampled = replace(IntervalInput.of(moments, None, 0), first_stage=(first.count, first.standard_deviation))
         _, high = studentized_ends(sampled, self._level(len(moments.mean)), "two-stage-t")
         return high * sampled.standard_error
 

@@ -13,7 +13,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
-from mcgen.inference.interval_input import Interval, Sampled
+from mcgen.inference.interval_input import Interval, IntervalInput
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, options_of, resamples
 from mcgen.inference.moments import Moments
@@ -297,8 +297,8 @@ class Estimate:
         kept = self.replicate_means
         return kept is not None and bool(np.any(np.ravel(self.degrees_of_freedom) < len(kept) - 1))
 
-    def _sampled(self) -> Sampled:
-        return Sampled(
+    def _sampled(self) -> IntervalInput:
+        return IntervalInput(
             mean=np.ravel(self.mean),
             standard_error=np.ravel(self.standard_error),
             degrees_of_freedom=np.ravel(self.degrees_of_freedom),
@@ -320,7 +320,7 @@ def _shaped_interval(interval: Interval, shape: tuple[int, ...]) -> Interval:
 
 
 def estimate_of(
-    sampled: Sampled,
+    sampled: IntervalInput,
     provenance: Provenance,
     shape: tuple[int, ...],
     names: tuple[str, ...],

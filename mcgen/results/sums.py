@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import Sampled, shared_level, student_t_quantile
+from mcgen.inference.interval_input import IntervalInput, shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import options_of
 from mcgen.results.estimate import Estimate, estimate_of
@@ -30,7 +30,7 @@ def weighted_sum(
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
-    sampled = Sampled(mean, standard_error, df, None, provenance.seed, skewness)
+    sampled = IntervalInput(mean, standard_error, df, None, provenance.seed, skewness)
     return estimate_of(sampled, provenance, parts[0].shape, parts[0].names, strata=parts, warnings=warnings)
 
 

@@ -13,7 +13,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.interval_input import Sampled
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import as_seed_sequence
@@ -78,7 +78,7 @@ def moments_estimate(
     """Return the estimate of some columns of a run's components, without its interval yet."""
     moments, kept, corrected = outcome.moments.select(columns), outcome.kept, outcome.corrected
     method = None if options.simultaneous else options.interval
-    sampled = Sampled.of(moments, None if kept is None else kept[0][:, columns], provenance.seed)
+    sampled = IntervalInput.of(moments, None if kept is None else kept[0][:, columns], provenance.seed)
     stopping = None if outcome.stopping is None else outcome.stopping.select(columns)
     if stopping is not None:
         sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcgen._lib.fingerprints import Content
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.interval_input import Sampled
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.stores.database import in_use
 from mcgen.replicates.stores.store import Store, StoredRun
@@ -108,7 +108,7 @@ def _estimate_in(run: StoredRun, about: dict[str, Any]) -> Estimate | None:
         seconds=run.seconds,
     )
     stopping = None if about["stopping"] is None else Stopping(**about["stopping"])
-    sampled = Sampled.of(moments, None if kept is None else kept[0], provenance.seed)
+    sampled = IntervalInput.of(moments, None if kept is None else kept[0], provenance.seed)
     if stopping is not None:
         sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)
     facts, names = run.facts, tuple(about["names"])

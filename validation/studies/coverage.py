@@ -21,7 +21,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, absolute_skewness, too_few_for
-from mcgen.inference.interval_input import Sampled
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.methods import Method, check_interval_options
 from mcgen.inference.moments import Moments, ReplicateMeans
@@ -347,9 +347,9 @@ class _Judged:
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def sampled_of(means: Floats, seed: Seed) -> Sampled:
+def sampled_of(means: Floats, seed: Seed) -> IntervalInput:
     """Return what intervals are made from, of replicate means (R, k) with nothing known of their points."""
-    return Sampled.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
+    return IntervalInput.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
 
 
 def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
@@ -380,7 +380,7 @@ def intervals_of_runs(
         Of a bootstrap.
     """
     moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
-    sampled = Sampled.of(moments, means, seed)
+    sampled = IntervalInput.of(moments, means, seed)
     with np.errstate(invalid="ignore"):
         low, high = (
             moments.mean + end * moments.standard_error for end in studentized_ends(sampled, confidence_level, method)

@@ -69,7 +69,7 @@ from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
 from mcgen.generators import as_generator
 from mcgen.inference.efficiency import log_variance, over_monte_carlo
-from mcgen.inference.interval_input import Interval, Sampled, student_t_quantile
+from mcgen.inference.interval_input import Interval, IntervalInput, student_t_quantile
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.log_ratios import LogEstimate
 from mcgen.inference.methods import Method
@@ -418,7 +418,7 @@ def _points(design: Design, n: int, seed: Seed) -> Array:
     return np.asarray(design.draw(_NORMAL, n, seed))[..., 0]
 
 
-def _half_width(sampled: Sampled) -> Floats:
+def _half_width(sampled: IntervalInput) -> Floats:
     return np.asarray(make_interval(sampled, 0.95, "student-t", simultaneous=False)[0].half_width)
 
 
