@@ -19,13 +19,13 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import Interval
-from mcgen.inference.log_ratios import LogEstimate
+from mcgen.inference.log_ratios import LogRatio
 from mcgen.inference.moments import varies_by_rounding
 
 FEWEST_FOR_JACKKNIFE = 5
 
 
-def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> LogEstimate:
+def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> LogRatio:
     """Return the jackknife of the log variance of the replicate means (R, k); arguments as for `over_monte_carlo`."""
     n = _enough(replicate_means)
     variance, left_out = _left_out_variances(replicate_means, within, rounding)
@@ -93,7 +93,7 @@ def _left_out_variances(means: Floats, within: Floats, rounding: float) -> tuple
     return np.where(undefined, np.nan, m2 / (n - 1)), np.where(undefined, np.nan, left_out)
 
 
-def _jackknife(value: Floats, left_out: Floats, n: int) -> LogEstimate:
+def _jackknife(value: Floats, left_out: Floats, n: int) -> LogRatio:
     mean = left_out.mean(axis=0)
     variance = (n - 1) / n * ((left_out - mean) ** 2).sum(axis=0)
-    return LogEstimate(n * value - (n - 1) * mean, variance, np.full(value.shape, n - 1.0))
+    return LogRatio(n * value - (n - 1) * mean, variance, np.full(value.shape, n - 1.0))
