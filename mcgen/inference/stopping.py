@@ -54,9 +54,9 @@ from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import IntervalInput, shared_level
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.moments import Moments, varies_by_rounding
+from mcgen.inference.progress import FEWEST_EVENTS, ToleranceProgress
 from mcgen.inference.sequences import SEQUENCES
-from mcgen.inference.tolerance import Tolerance as Tolerance
-from mcgen.inference.tolerance import checked_tolerance as checked_tolerance
+from mcgen.inference.tolerance import Tolerance
 
 SKEWED_FIRST_STAGE = 64
 """Replicates of the first stage where 32 look skewed: twice as many, since s_0 of few skewed means is often small."""
@@ -64,10 +64,6 @@ FEWEST_IF_SKEWED = 100
 """Fewest replicates of a run whose means once looked skewed: few skewed means seldom show their skewness."""
 REPLICATES_BY_SKEWNESS = 50
 """Replicates per squared skewness below which no run stops: Student's t covers half a point too little there."""
-FEWEST_EVENTS = 20
-"""Fewest events, and non-events, of an indicator: with fewer its replicate means are far from normal."""
-NO_VARIATION = 1000
-"""Replicates after which a component that never varied no longer keeps the run going."""
 PLANNED = 256
 """Replicates at which a confidence sequence is narrowest by default.
 
@@ -146,66 +142,6 @@ class Stopping:
         if self.first_count is None or self.first_standard_deviation is None:
             return None
         return self.first_count, self.first_standard_deviation
-
-
-@dataclass(frozen=True, eq=False)
-class ToleranceProgress:
-    """How far a run has come towards its tolerance after n replicates, for each of the c components that count.
-
-    Attributes
-    ----------
-    n : int
-        Number of replicates.
-    columns : ndarray of int of shape (c,)
-        Indices of the components that count among all k.
-    half_width, wanted : ndarray of shape (c,)
-        The half-widths after n replicates, and the largest ones that the tolerance allows.
-    constant : ndarray of bool of shape (c,)
-        Where the replicate means do not vary.
-    unseen : ndarray of bool of shape (c,)
-        Where the values inside replicates do not vary either: a constant, or an event too rare to be seen.
-    rare : ndarray of bool of shape (c,)
-        Where an indicator has fewer than 20 events or non-events.
-    events : ndarray of shape (c,)
-        The smaller number of events and non-events of indicators; 0 for other statistics.
-    needed_for_skewness : ndarray of shape (c,)
-        Replicates that the skewness guard asks for; 0 where it asks for none.
-    """
-
-    n: int
-    columns: NDArray[np.int64]
-    half_width: Floats
-    wanted: Floats
-    constant: NDArray[np.bool_]
-    unseen: NDArray[np.bool_]
-    rare: NDArray[np.bool_]
-    events: Floats
-    needed_for_skewness: Floats
-
-    @property
-    def wide(self) -> NDArray[np.bool_]:
-        """Where the half-width is larger than the tolerance allows, or NaN."""
-        return ~(self.half_width <= self.wanted)
-
-    @property
-    def skewed(self) -> NDArray[np.bool_]:
-        """Where the skewness guard asks for more replicates than n."""
-        return self.needed_for_skewness > self.n
-
-    @property
-    def guarded(self) -> NDArray[np.bool_]:
-        """Where a guard asks for more replicates. A component that never varied is guarded up to 1,000 only."""
-        return self.constant & (self.n < NO_VARIATION) | ~self.constant & (self.rare | self.skewed)
-
-    def guard_target(self) -> float:
-        """Return the number of replicates that the guards ask for, at most 2 n.
-
-        The limit is there because the guards estimate events and skewness anew at each look.
-        """
-        for_variation = np.where(self.constant & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
-        for_events = np.where(self.rare & ~self.constant, 1.1 * self.n * FEWEST_EVENTS / np.maximum(self.events, 1), 0)
-        for_skewness = np.where(self.constant, 0, self.needed_for_skewness)
-        return min(2.0 * self.n, float(np.max([for_variation, for_events, for_skewness])))
 
 
 class Rule(ABC):

@@ -15,7 +15,8 @@ from mcgen._lib.serialization import read_json, write_json
 from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.stopping import NO_VARIATION, Anytime, FirstStage, Rule, Stopping, TwoStage
+from mcgen.inference.progress import NO_VARIATION
+from mcgen.inference.stopping import Anytime, FirstStage, Rule, Stopping, TwoStage
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.validation.__main__ import main
 from mcgen.validation.studies import stopping as stopping_studies
