@@ -117,7 +117,7 @@ class Naive(Rule):
         wide = bool((self.half_widths(moments) > self.tolerance.atol).any())
         return moments.count + max(1, moments.count // 10) if wide else None
 
-    def _wanted(self, at: object, moments: Moments) -> float:
+    def _wanted_count(self, at: object, moments: Moments) -> float:
         raise NotImplementedError
 
 
