@@ -69,7 +69,7 @@ PLANNED = 256
 
 From a tenth of the planned number to any larger one, it is at most 27 % wider than the narrowest possible sequence.
 """
-# Least growth from one look to the next. Each look of two stages is cheap; a sequence's looks need not be closer.
+# Least factor by which replicates grow from one look to the next, so that no run ends in many tiny steps.
 _LEAST_STEP = {"two-stage": 1.02, "anytime": 1.05}
 # Upper limit of a computed number of replicates: more than can ever be run, and still an int64.
 _MOST = 2**60
