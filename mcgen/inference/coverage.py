@@ -68,7 +68,7 @@ def coverage_warnings(
         found.append(
             f"all {n} replicate means of {names[int(constant.argmax())]}{_and_others(constant)} are equal but for "
             "rounding: their interval has no width. The statistic is constant, the design integrates it exactly, or a "
-            "rare event did not happen in this run"
+            "rare event was never seen"
         )
     return found
 
@@ -88,8 +88,8 @@ def _measured_at(replicates_by_skewness: float) -> str:
     near = _at_most(replicates_by_skewness * EXAMPLE_SKEWNESS**2, [*EXAMPLE_COVERAGE])
     plain, adjusted = EXAMPLE_COVERAGE[near]
     return (
-        f"In simulations with similarly skewed replicate means (skewness {EXAMPLE_SKEWNESS}, {near} replicates), 95 % "
-        f"intervals covered {plain:.2f} by Student t and {adjusted:.2f} by skewness-adjusted t"
+        f"In simulations at a similar ratio of replicates to skewness^2 (skewness {EXAMPLE_SKEWNESS}, {near} "
+        f"replicates), 95 % intervals covered {plain:.2f} by Student t and {adjusted:.2f} by skewness-adjusted t"
     )
 
 
