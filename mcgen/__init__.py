@@ -25,7 +25,7 @@ from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunE
 from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison

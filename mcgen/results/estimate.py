@@ -14,10 +14,10 @@ from mcgen._lib.batches import executed_rows
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
+from mcgen.inference.interval_input import Interval, IntervalInput
 from mcgen.inference.intervals import interval_of
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import Interval, Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
 from mcgen.results.provenance import Provenance
@@ -299,8 +299,8 @@ class Estimate:
         kept = self.replicate_means
         return kept is not None and bool(np.any(np.ravel(self.degrees_of_freedom) < len(kept) - 1))
 
-    def _sampled(self) -> Sampled:
-        return Sampled(
+    def _sampled(self) -> IntervalInput:
+        return IntervalInput(
             mean=np.ravel(self.mean),
             standard_error=np.ravel(self.standard_error),
             degrees_of_freedom=np.ravel(self.degrees_of_freedom),

@@ -8,10 +8,10 @@ from typing import Any
 from mcgen._lib.arrays import Floats
 from mcgen.errors import with_partial
 from mcgen.inference.coverage import coverage_warnings
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import interval_of
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.results.estimate import Estimate, shaped, shaped_interval
 from mcgen.results.provenance import Provenance
@@ -53,7 +53,7 @@ def estimate_from_moments(
         Warnings of the run so far; those of the interval's coverage are added.
     """
     means, within = (None, None) if kept is None else kept
-    sampled = Sampled.of(moments, None if rank else means, provenance.seed)
+    sampled = IntervalInput.of(moments, None if rank else means, provenance.seed)
     sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - rank)
     method = None if options.simultaneous else options.method
     return estimate_from_sampled(
@@ -71,7 +71,7 @@ def estimate_from_moments(
 
 
 def estimate_from_sampled(
-    sampled: Sampled,
+    sampled: IntervalInput,
     provenance: Provenance,
     shape: tuple[int, ...],
     names: tuple[str, ...],
@@ -89,7 +89,7 @@ def estimate_from_sampled(
 
     Parameters
     ----------
-    sampled : Sampled
+    sampled : IntervalInput
         Mean, standard error and the rest.
     provenance, shape, names, options, stopping, warnings
         As for `estimate_from_moments`.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import IntervalInput, shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import IntervalOptions
-from mcgen.inference.sampled import Sampled, shared_level, student_t_quantile
 from mcgen.inference.stopping import Stopping
 from mcgen.results.estimate import Estimate
 from mcgen.results.from_moments import estimate_from_sampled
@@ -54,7 +54,7 @@ def weighted_sum(
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
-    sampled = Sampled(mean, standard_error, df, None, provenance.seed, skewness)
+    sampled = IntervalInput(mean, standard_error, df, None, provenance.seed, skewness)
     shape, names = parts[0].shape, parts[0].names
     return estimate_from_sampled(
         sampled, provenance, shape, names, options, stopping=stopping, warnings=warnings, strata=parts

@@ -9,8 +9,8 @@ from functools import partial
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import CoverageWarning, warn_user, with_partial
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import student_t_quantile
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.source import Source

@@ -370,12 +370,12 @@ def test_log_variances_are_unbiased_with_the_error_they_say() -> None:
     rng = np.random.default_rng(SEED)
     for r in (4, 10):
         logs = log_variance_of(rng.standard_normal((r, 40000)).var(axis=0, ddof=1), r - 1)
-        error = np.sqrt(logs.error[0] / 40000)
+        error = np.sqrt(logs.variance[0] / 40000)
         assert abs(logs.value.mean()) < Z_LIMIT * error
-        assert logs.value.var() == pytest.approx(logs.error[0], rel=0.1)
+        assert logs.value.var() == pytest.approx(logs.variance[0], rel=0.1)
     ratio = LogRatio.of(FOUND["Subspace"], 3).minus(LogRatio(np.ones(3), np.ones(3)))
     assert ratio.value == pytest.approx(np.full(3, FOUND["Subspace"][0] - 1))
-    assert ratio.error == pytest.approx(np.full(3, FOUND["Subspace"][1] ** 2 + 1))
+    assert ratio.variance == pytest.approx(np.full(3, FOUND["Subspace"][1] ** 2 + 1))
 
 
 def test_coarse_generators_of_some_blocks_are_adapted() -> None:

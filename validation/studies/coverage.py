@@ -21,10 +21,10 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, absolute_skewness, too_few_for
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.methods import Method, check_interval_options
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import Sampled
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import replicate_means
@@ -351,9 +351,9 @@ class _Judged:
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def sampled_of(means: Floats, seed: Seed) -> Sampled:
-    """Return the input of interval methods for replicate means (R, k) of one point each."""
-    return Sampled.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
+def sampled_of(means: Floats, seed: Seed) -> IntervalInput:
+    """Return what intervals are made from, of replicate means (R, k) with nothing known of their points."""
+    return IntervalInput.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
 
 
 def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
@@ -384,7 +384,7 @@ def intervals_of_runs(
         Seed of a bootstrap.
     """
     moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
-    sampled = Sampled.of(moments, means, seed)
+    sampled = IntervalInput.of(moments, means, seed)
     with np.errstate(invalid="ignore"):
         low, high = (
             moments.mean + end * moments.standard_error for end in studentized_ends(sampled, confidence_level, method)

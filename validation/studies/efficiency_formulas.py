@@ -69,10 +69,10 @@ from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
 from mcgen.generators import as_generator
 from mcgen.inference.efficiency import log_variance, over_monte_carlo
+from mcgen.inference.interval_input import Interval, IntervalInput, student_t_quantile
 from mcgen.inference.intervals import make_interval
-from mcgen.inference.log_ratios import LogEstimate
+from mcgen.inference.log_ratios import LogRatio
 from mcgen.inference.methods import Method
-from mcgen.inference.sampled import Interval, Sampled, student_t_quantile
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import Seed
 from mcgen.validation.problems import PROBLEMS, Problem
@@ -420,7 +420,7 @@ def _points(design: Design, n: int, seed: Seed) -> Array:
     return np.asarray(design.draw(_NORMAL, n, seed))[..., 0]
 
 
-def _half_width(sampled: Sampled) -> Floats:
+def _half_width(sampled: IntervalInput) -> Floats:
     return np.asarray(make_interval(sampled, 0.95, "student-t", simultaneous=False)[0].half_width)
 
 
@@ -445,13 +445,13 @@ def _efficiencies(design: Design, n_evaluations: int, seed: int) -> list[Interva
     return [Interval(low, high) for low, high in zip(rows["efficiency_low"], rows["efficiency_high"], strict=True)]
 
 
-def _log_variance(means: Floats) -> LogEstimate:
-    """Return the jackknife's estimate of the log variance of replicate means (R,) or (R, k)."""
+def _log_variance(means: Floats) -> LogRatio:
+    """Return the jackknife of the log variance of replicate means (R,) or (R, k)."""
     table = means.reshape(len(means), -1)
     return log_variance(table, np.zeros_like(table), _ROUNDING)
 
 
-def _ratio(first: LogEstimate, second: LogEstimate, scale: float, level: float = 1 - FALSE_ALARM) -> Interval:
+def _ratio(first: LogRatio, second: LogRatio, scale: float, level: float = 1 - FALSE_ALARM) -> Interval:
     """Return the interval of scale x first / second."""
     log = first.minus(second)
     return replace(log, value=log.value + math.log(scale)).exp(level)[1]
@@ -468,7 +468,7 @@ def _smooth(u: Noise) -> Floats:
     return np.asarray(_product(u).mean(axis=1))
 
 
-def _slope(sizes: Sequence[int], logs: Sequence[LogEstimate]) -> tuple[float, Interval]:
+def _slope(sizes: Sequence[int], logs: Sequence[LogRatio]) -> tuple[float, Interval]:
     """Return the slope of half the log variance against log n, by weighted least squares, and its interval."""
     x = np.log(sizes)
     y = np.array([log.value[0] for log in logs]) / 2
@@ -479,7 +479,7 @@ def _slope(sizes: Sequence[int], logs: Sequence[LogEstimate]) -> tuple[float, In
     return slope, Interval(slope - half, slope + half)
 
 
-def _steep(what: str, sizes: Sequence[int], logs: Sequence[LogEstimate]) -> Verdict:
-    """Return the verdict that the upper end of the interval of the slope of log error is at most -1."""
+def _steep(what: str, sizes: Sequence[int], logs: Sequence[LogRatio]) -> Verdict:
+    """Judge the slope of log error: the upper end of its interval is at most -1."""
     slope, interval = _slope(sizes, logs)
     return at_most(f"{what}: slope of log error {slope:.3f}, upper end", float(np.max(interval.high)), -1.0)

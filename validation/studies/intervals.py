@@ -20,9 +20,9 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.generators import Generator
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.methods import FixedMethod, Method, SimultaneousMethod
-from mcgen.inference.sampled import student_t_quantile
 from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import replicate_means

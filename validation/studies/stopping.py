@@ -20,8 +20,8 @@ from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, Sobol
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import student_t_quantile
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 from mcgen.inference.stopping import PLANNED, Anytime, Rule, TwoStage
 from mcgen.inference.tolerance import Tolerance
@@ -119,7 +119,7 @@ class Naive(Rule):
         wide = bool((self.half_widths(moments) > self.tolerance.atol).any())
         return moments.count + max(1, moments.count // 10) if wide else None
 
-    def _wanted(self, at: object, moments: Moments) -> float:
+    def _wanted_count(self, at: object, moments: Moments) -> float:
         raise NotImplementedError
 
 

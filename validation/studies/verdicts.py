@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 
 # Probability that a rule rejects a true promise: some hundred verdicts then fail less than once in a thousand.
 FALSE_ALARM = 3.1e-6

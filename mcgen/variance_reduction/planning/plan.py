@@ -12,7 +12,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user, with_partial
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate

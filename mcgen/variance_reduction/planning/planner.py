@@ -44,8 +44,8 @@ from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
 from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
-from mcgen.inference.sampled import student_t_quantile
 from mcgen.noise.random import Seed
 from mcgen.replicates.sizes import require_single
 from mcgen.replicates.streams import stream_of

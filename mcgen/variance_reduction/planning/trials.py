@@ -258,7 +258,7 @@ def _doubling(by_four: LogRatio) -> tuple[float, float]:
     if not len(found):
         return FOUND_DOUBLING
     # Half of the components' errors are taken to be shared.
-    error = float(by_four.error.mean()) / 4 * (1 + 1 / len(found)) / 2
+    error = float(by_four.variance.mean()) / 4 * (1 + 1 / len(found)) / 2
     precision = np.array([1 / error, 1 / FOUND_DOUBLING[1] ** 2])
     mean = float(precision @ [found.mean(), FOUND_DOUBLING[0]] / precision.sum())
     return max(0.0, mean), float(precision.sum() ** -0.5)
@@ -292,7 +292,7 @@ def _shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
     known = np.isfinite(ratio.value)
     if not known.any():
         return LogRatio(np.full(len(known), prior), np.full(len(known), prior_sd**2))
-    x, v = ratio.value[known], float(ratio.error[known].mean())
+    x, v = ratio.value[known], float(ratio.variance[known].mean())
     scatter = max(_SCATTER, float(x.var(ddof=1)) - v) if len(x) > 1 else _SCATTER
     # Components share their noise: their mean is taken to be as uncertain as one of them.
     precision = np.array([1 / (v + scatter / len(x)), 1 / prior_sd**2])
