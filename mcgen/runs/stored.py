@@ -12,7 +12,7 @@ from mcgen._lib.fingerprints import Content
 from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Stopping
-from mcgen.replicates.stores.database import in_use
+from mcgen.replicates.stores.locks import in_use
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate, estimate_of

@@ -7,16 +7,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from mcgen._lib.fingerprints import EXCLUDE, Changes, Sides, differences, shown
 from mcgen.errors import StoreError
-from mcgen.replicates.stores.encoding import checksum, text_of
+from mcgen.replicates.stores.encoding import checksum
+from mcgen.replicates.stores.headers import key_of
+from mcgen.replicates.stores.locks import locked, uri
 
 SCHEMA = 2
 """Since 2 a header has the content of what is run, part by part."""
-CONTENT = "content of the "
-"""How fields of a header begin that hold the content of a generator, a statistic or controls."""
 _APPLICATION = int.from_bytes(b"mcgn", "big")
 # Without rowids a table is one tree, so that no index can tell another story than its table.
 _TABLES = (
@@ -28,7 +26,6 @@ _TABLES = (
 )
 # Seconds to wait where the file system knows no WAL, so that readers and the writer take turns.
 _PATIENCE = 30.0
-_SHOWN = 100
 
 _IN_USE = (
     "store {path} is in use by another run, of this process or of another one; wait until it has ended, or give "
@@ -107,7 +104,7 @@ def opened(path: Path, header: dict[str, str] | None) -> Iterator[sqlite3.Connec
         return
     if not path.parent.is_dir():
         raise StoreError(f"store {path} is to be in a folder that does not exist; make {path.parent} first")
-    with _locked(path):
+    with locked(path):
         if not path.exists():
             _create(path, header)
         with _connected(path, "rw") as connection:
@@ -134,137 +131,6 @@ def begin_writing(connection: sqlite3.Connection) -> None:
     connection.execute("ROLLBACK")
 
 
-def key_of(header: dict[str, str]) -> bytes:
-    """Return what a header contributes to every checksum of its store."""
-    return checksum(b"mcgen store", *(part for field in sorted(header.items()) for part in field))
-
-
-def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any], changes: Changes) -> None:
-    """Refuse the store of another run, naming the differences but for parts that change by running."""
-    if any(map(_is_content, given)) and not any(map(_is_content, stored)):
-        raise StoreError(
-            f"store {path} was written by an older mcgen, which did not store what the generator and the statistic "
-            "are; it can be read, exported and merged with others of its kind, but not gone on with. Give another path"
-        )
-    told, parts = differences_of_headers(stored, given, changes, (" in the store", " here"))
-    if told:
-        raise StoreError(
-            f"store {path} belongs to another run: {'; '.join(told)}. Give another path, or ask for what the store has"
-            + (f". {EXCLUDE}" if parts else "")
-        )
-
-
-def differences_of_headers(
-    stored: dict[str, Any], given: dict[str, Any], changes: Changes, sides: Sides
-) -> tuple[list[str], bool]:
-    """Return what differs between two headers in words, and whether parts of functions or objects do.
-
-    Parameters
-    ----------
-    stored, given : dict
-        The headers.
-    changes : dict
-        What running was seen to change, by places such as "generator: global `calls`".
-    sides : tuple of two str
-        Where the headers are from, for the text.
-    """
-    plain = [{name: value for name, value in one.items() if not _is_content(name)} for one in (stored, given)]
-    told = [f"{name} is {a}{sides[0]} and {b}{sides[1]}" for name, a, b in differing(plain[0], plain[1])]
-    parts = []
-    for name in sorted(filter(_is_content, {*stored, *given})):
-        what = name.removeprefix(CONTENT)
-        start = f"{what}: "
-        own = {place.removeprefix(start): one for place, one in changes.items() if place.startswith(start)}
-        found = differences(stored.get(name, {}), given.get(name, {}), own)
-        parts += [shown(found, what, sides)] if found else []
-    return told + parts, bool(parts)
-
-
-def _is_content(name: str) -> bool:
-    return name.startswith(CONTENT)
-
-
-def differing(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
-    """Return the fields in which two headers differ, inner ones by their path, and both values in short."""
-    found = []
-    for name in sorted({*one, *other}):
-        if name not in one or name not in other:
-            sides = [_shown(repr(part[name]), 0) if name in part else "absent" for part in (one, other)]
-            found.append((prefix + name, sides[0], sides[1]))
-        elif text_of(one[name]) != text_of(other[name]):
-            a, b = one[name], other[name]
-            if isinstance(a, dict) and isinstance(b, dict):
-                found += differing(a, b, f"{prefix}{name}.")
-                continue
-            a, b = repr(a), repr(b)
-            same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-            found.append((prefix + name, _shown(a, same), _shown(b, same)))
-    return found
-
-
-def _shown(text: str, same: int) -> str:
-    """Return a text, of a long one the part around the first difference."""
-    if len(text) <= _SHOWN:
-        return text
-    first = max(0, same - _SHOWN // 3)
-    last = first + _SHOWN
-    return f"{'...' if first else ''}{text[first:last]}{'...' if last < len(text) else ''}"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a store.
-
-    It is SQLite's own lock on an empty database beside the store. The system drops it with the process, however that
-    ends; a forked worker does not inherit it, as it would that of `flock`; readers of the store do not meet it; and it
-    is the same on every system.
-    """
-    lock = path.with_name(path.name + "-lock")
-    while True:
-        before = _identity(lock)
-        with closing(sqlite3.connect(_uri(lock, "rwc"), uri=True, timeout=0, isolation_level=None)) as connection:
-            try:
-                connection.execute("PRAGMA journal_mode = MEMORY")
-                connection.execute("BEGIN EXCLUSIVE")
-                # A lock file that can't be written is not locked, and SQLite says so only now; nothing is written.
-                connection.execute("PRAGMA user_version = 1")
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                raise StoreError(f"{lock} is no lock of a store: {error}; delete it") from error
-            # The last holder may have deleted the file between its opening here and the lock.
-            if before is None or before != _identity(lock):
-                continue
-            try:
-                yield
-            finally:
-                # Still locked, so that whoever waits finds it gone. Not every system deletes an open file.
-                with suppress(OSError):
-                    lock.unlink()
-            return
-
-
-def in_use(path: Path) -> bool:
-    """Tell whether a run has a store open, in any process."""
-    lock = path.with_name(path.name + "-lock")
-    if not lock.exists():
-        return False
-    try:
-        with closing(sqlite3.connect(_uri(lock, "ro"), uri=True, timeout=0)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.OperationalError:
-        return True
-    return False
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _create(path: Path, header: dict[str, str]) -> None:
     """Make an empty store whole, or not at all."""
     for suffix in ("-wal", "-journal"):
@@ -280,7 +146,7 @@ def _create(path: Path, header: dict[str, str]) -> None:
         # What a killed process left; nobody else makes this store, since the lock is held.
         for rest in (new, new.with_name(new.name + "-journal")):
             rest.unlink(missing_ok=True)
-        with closing(sqlite3.connect(_uri(new, "rwc"), uri=True, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(uri(new, "rwc"), uri=True, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute("BEGIN")
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -314,7 +180,7 @@ def _connected(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
     # SQLite takes an empty file for a new database.
     if path.stat().st_size == 0:
         raise damaged(path, "it is empty")
-    with closing(sqlite3.connect(_uri(path, mode), uri=True, timeout=_PATIENCE, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(uri(path, mode), uri=True, timeout=_PATIENCE, isolation_level=None)) as connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         yield connection
@@ -339,7 +205,3 @@ def require_schema(path: Path, connection: sqlite3.Connection) -> None:
     tables = {text for (text,) in connection.execute("SELECT sql FROM sqlite_master")}
     if tables != set(_TABLES):
         raise damaged(path, "its tables are not those of a store")
-
-
-def _uri(path: Path, mode: str) -> str:
-    return f"{path.as_uri()}?mode={mode}"

@@ -12,7 +12,8 @@ from typing import Any
 from mcgen._lib.fingerprints import EXCLUDE, Given
 from mcgen.errors import StoreError
 from mcgen.replicates.ranges import Piece, gaps_between, named
-from mcgen.replicates.stores.database import differences_of_headers, differing, explained
+from mcgen.replicates.stores.database import explained
+from mcgen.replicates.stores.headers import differences_of_headers, differing
 from mcgen.replicates.stores.store import Store, StoredRun, told
 
 PART = "replicates"

@@ -26,12 +26,11 @@ from mcgen.replicates.stores.database import (
     begin_writing,
     damaged,
     explained,
-    key_of,
     opened,
-    require_same_run,
     require_schema,
 )
 from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
+from mcgen.replicates.stores.headers import key_of, require_same_run
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment, joined
 
