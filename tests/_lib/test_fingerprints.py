@@ -976,7 +976,7 @@ class TestStores:
 
     def test_a_store_of_before(self, run: Callable[..., mcgen.Estimate], monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as older:
-            older.setattr("mcgen.runs.stored.CONTENT", "fingerprint of the ")
+            older.setattr("mcgen.runs.header.CONTENT", "fingerprint of the ")
             older.setattr("mcgen.replicates.stores.database.SCHEMA", 1)
             run(logistic)
         with pytest.raises(StoreError, match="written by an older mcgen.*can be read, exported and merged"):
