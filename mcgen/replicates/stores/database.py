@@ -1,17 +1,19 @@
-"""The SQLite file below a store: made whole, locked against a second writer, its errors in plain words."""
+"""The SQLite file of a store: made whole, locked against a second writer, its errors in plain words."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from mcgen.errors import StoreError
 from mcgen.replicates.stores.encoding import checksum
 from mcgen.replicates.stores.headers import key_of
-from mcgen.replicates.stores.locks import locked, uri
+from mcgen.replicates.stores.locks import Lock, uri
 
 SCHEMA = 2
 """Since 2 a header has the content of what is run, part by part."""
@@ -58,7 +60,7 @@ def damaged(path: Path, what: str) -> StoreError:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Raise what SQLite or the system says of a store as a `StoreError` that says what to do."""
     try:
         yield
@@ -78,9 +80,11 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def opened(path: Path, header: dict[str, str] | None) -> Iterator[sqlite3.Connection]:
-    """Open the file of a store: to write where a header is given, which makes one where there is none; else to read.
+class Database:
+    """The SQLite file of a store, open. A context manager; what SQLite or the system refuses is a `StoreError`.
+
+    With a header it is open to write, under the store's `Lock`, and made where there is none. Without one it is open
+    to read, and shows one state of the file whatever a running writer does.
 
     Parameters
     ----------
@@ -89,46 +93,131 @@ def opened(path: Path, header: dict[str, str] | None) -> Iterator[sqlite3.Connec
     header : dict or None
         JSON texts by name, for a new file.
 
+    Attributes
+    ----------
+    path : Path
+        The file.
+    writable : bool
+        Whether it is open to write.
+
     Raises
     ------
     StoreError
-        If the path can't be a store's, the file is in use, damaged, from a newer version or of another program.
+        If the path can't be a store's, the file is in use, empty, missing, or can't be opened.
     """
-    if path.is_dir():
-        raise StoreError(f"store {path} is a folder; give the path of a file in it, such as {path / 'run.sqlite'}")
-    if header is None:
-        with _connected(path) as connection:
-            # A reader sees one state of the file, whatever a running writer does.
-            connection.execute("BEGIN")
-            yield connection
-        return
-    if not path.parent.is_dir():
-        raise StoreError(f"store {path} is to be in a folder that does not exist; make {path.parent} first")
-    with locked(path):
-        if not path.exists():
-            _create(path, header)
-        with _connected(path, "rw") as connection:
-            yield connection
-            # One file remains, which can be read where nothing can be written. Where that fails (a reader is there,
-            # the disk is full) the log stays beside it, and the next opening takes it up.
-            with suppress(sqlite3.Error):
-                connection.execute("PRAGMA busy_timeout = 0")
-                connection.execute("PRAGMA journal_mode = DELETE")
+
+    def __init__(self, path: Path, header: dict[str, str] | None) -> None:
+        self.path, self.writable = path, header is not None
+        with _explained(path), ExitStack() as stack:
+            if path.is_dir():
+                raise StoreError(
+                    f"store {path} is a folder; give the path of a file in it, such as {path / 'run.sqlite'}"
+                )
+            if header is None:
+                self._connection = stack.enter_context(closing(_connected(path, "ro")))
+                # A reader sees one state of the file, whatever a running writer does.
+                self._connection.execute("BEGIN")
+            else:
+                if not path.parent.is_dir():
+                    raise StoreError(f"store {path} is to be in a folder that does not exist; make {path.parent} first")
+                stack.enter_context(Lock(path))
+                if not path.exists():
+                    _create(path, header)
+                self._connection = stack.enter_context(closing(_connected(path, "rw")))
+            self._closing = stack.pop_all()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file. A log beside it is written into it, unless an error ends the block."""
+        with self._closing:
+            if self.writable and kind is None:
+                # One file remains, which can be read where nothing can be written. Where that fails (a reader is
+                # there, the disk is full) the log stays beside it, and the next opening takes it up.
+                with suppress(sqlite3.Error):
+                    self._connection.execute("PRAGMA busy_timeout = 0")
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
+
+    def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows that a query finds."""
+        with _explained(self.path):
+            yield from self._connection.execute(query, values)
+
+    def row(self, query: str, *values: Any) -> tuple[Any, ...] | None:
+        """Return the first row that a query finds, None where it finds none."""
+        with _explained(self.path):
+            found: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
+        return found
+
+    def value(self, query: str, *values: Any) -> Any:
+        """Return the first value of the first row that a query finds."""
+        found = self.row(query, *values)
+        assert found is not None
+        return found[0]
+
+    def execute(self, statement: str, *values: Any) -> None:
+        """Execute a statement that returns no rows."""
+        with _explained(self.path):
+            self._connection.execute(statement, values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is written inside one transaction: all of it is stored, or nothing."""
+        if not self.writable:
+            raise StoreError(f"store {self.path} was opened to be read; open it as a Store to write")
+        with _explained(self.path):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def prepare_writing(self) -> None:
+        """Make transactions short, and find out whether any is possible."""
+        connection = self._connection
+        with _explained(self.path):
+            # Where the file system knows no WAL, SQLite stays with the journal it has, which is as safe and slower.
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode = WAL")
+            # In a WAL, NORMAL waits for the disk at checkpoints only: a power cut may take the last ranges, which are
+            # then run again, and leaves the rest consistent. Without a WAL, only FULL survives a power cut.
+            wal = self.value("PRAGMA journal_mode") == "wal"
+            connection.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}")
+            # On a read-only file a transaction can begin; it fails once it writes.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            connection.execute("ROLLBACK")
+
+    def require_schema(self) -> None:
+        """Refuse files of other programs and newer versions, and what SQLite itself finds damaged."""
+        application, schema = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
+        if application != _APPLICATION:
+            raise StoreError(f"{self.path} is an SQLite database, but not a store of mcgen's; give another path")
+        if schema > SCHEMA:
+            raise StoreError(
+                f"store {self.path} was written by a newer version of mcgen (schema {schema}; this version reads up "
+                f"to {SCHEMA}); upgrade mcgen to use it"
+            )
+        if schema < 1:
+            raise damaged(self.path, f"it says schema {schema}")
+        found = list(self.rows("PRAGMA quick_check(1)"))
+        if found != [("ok",)]:
+            raise damaged(self.path, str(found[0][0]))
+        tables = {text for (text,) in self.rows("SELECT sql FROM sqlite_master")}
+        if tables != set(_TABLES):
+            raise damaged(self.path, "its tables are not those of a store")
 
 
-def begin_writing(connection: sqlite3.Connection) -> None:
-    """Make transactions short, and find out whether any is possible."""
-    # Where the file system knows no WAL, SQLite stays with the journal it has, which is as safe and slower.
-    with suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA journal_mode = WAL")
-    # In a WAL, NORMAL waits for the disk at checkpoints only: a power cut may take the last ranges, which are then
-    # run again, and leaves the rest consistent. Without one, FULL is what a power cut asks for.
-    wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    connection.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}")
-    # Begun on a read-only file, a transaction fails only once it writes.
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    connection.execute("ROLLBACK")
+def put_in_place(new: Path, path: Path) -> None:
+    """Give a closed store its final path."""
+    with _explained(path):
+        os.replace(new, path)
 
 
 def _create(path: Path, header: dict[str, str]) -> None:
@@ -173,35 +262,17 @@ def _write_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-@contextmanager
-def _connected(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    """Return a connection to an existing file, in the mode "ro" or "rw"."""
     if not path.exists():
         raise StoreError(f"store {path} does not exist; a run with store= makes it")
     # SQLite takes an empty file for a new database.
     if path.stat().st_size == 0:
         raise damaged(path, "it is empty")
-    with closing(sqlite3.connect(uri(path, mode), uri=True, timeout=_PATIENCE, isolation_level=None)) as connection:
+    connection = sqlite3.connect(uri(path, mode), uri=True, timeout=_PATIENCE, isolation_level=None)
+    with ExitStack() as stack:
+        stack.callback(connection.close)
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        yield connection
-
-
-def require_schema(path: Path, connection: sqlite3.Connection) -> None:
-    """Refuse files of other programs and newer versions, and what SQLite itself finds damaged."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION:
-        raise StoreError(f"{path} is an SQLite database, but not a store of mcgen's; give another path")
-    if schema > SCHEMA:
-        raise StoreError(
-            f"store {path} was written by a newer version of mcgen (schema {schema}; this version reads up to "
-            f"{SCHEMA}); upgrade mcgen to use it"
-        )
-    if schema < 1:
-        raise damaged(path, f"it says schema {schema}")
-    found = connection.execute("PRAGMA quick_check(1)").fetchall()
-    if found != [("ok",)]:
-        raise damaged(path, str(found[0][0]))
-    tables = {text for (text,) in connection.execute("SELECT sql FROM sqlite_master")}
-    if tables != set(_TABLES):
-        raise damaged(path, "its tables are not those of a store")
+        stack.pop_all()
+    return connection
