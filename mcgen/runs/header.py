@@ -19,7 +19,7 @@ from mcgen.errors import StoreError
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.executors.coordinator import checked_executor
 from mcgen.replicates.source import Resources
-from mcgen.replicates.stores.database import CONTENT
+from mcgen.replicates.stores.headers import CONTENT
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.task import Estimand
 

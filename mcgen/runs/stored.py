@@ -11,7 +11,7 @@ from typing import Any
 from mcgen._lib.fingerprints import Content
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.stopping import Stopping
-from mcgen.replicates.stores.database import in_use
+from mcgen.replicates.stores.locks import Lock
 from mcgen.replicates.stores.states import About
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Tally
@@ -160,7 +160,7 @@ def status(path: str | Path, verbose: bool = False) -> str:
     """
     with Store.open_read(path) as store:
         header, found = store.header, progress_of(store)
-    going_on = in_use(Path(path).resolve())
+    going_on = Lock(Path(path).resolve()).is_held
     written = max(os.path.getmtime(one) for one in (path, f"{path}-wal") if os.path.exists(one))
     lines = [f"{path}: {header['statistic']} of {header['generator']}, {header['design']}"]
     if not found:

@@ -12,7 +12,8 @@ from typing import Any
 from mcgen._lib.fingerprints import EXCLUDE, Given
 from mcgen.errors import StoreError
 from mcgen.replicates.ranges import Piece, gaps_between, named
-from mcgen.replicates.stores.database import differences_of_headers, differing, explained
+from mcgen.replicates.stores.database import put_in_place
+from mcgen.replicates.stores.headers import differences_of_headers, differing
 from mcgen.replicates.stores.states import About, Asked
 from mcgen.replicates.stores.store import Store, StoredRun, told
 
@@ -138,8 +139,7 @@ def _write(runs: dict[str, list[tuple[range, StoredRun]]], header: dict[str, Any
             for name, found in runs.items():
                 _fill(store.run(name), found)
         _require_absent(place)
-        with explained(place):
-            os.replace(new, place)
+        put_in_place(new, place)
     finally:
         for rest in ("", "-wal", "-shm", "-journal"):
             with suppress(OSError):

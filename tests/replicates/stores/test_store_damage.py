@@ -219,7 +219,7 @@ def test_damage_while_it_is_open_is_seen(stored: Stored, tmp_path: Path) -> None
     write(path, stored.closed)
     place = stored.closed.rindex(pack(ROWS[:LEAF])[:200])
     with Store.open_read(path) as store:
-        store.connection.execute("PRAGMA cache_size = 0")
+        store.database.execute("PRAGMA cache_size = 0")
         with path.open("r+b") as file:
             file.seek(place + 100)
             file.write(b"other")
