@@ -11,8 +11,8 @@ from scipy import stats
 
 import mcgen
 from mcgen.inference.interval_input import Interval, IntervalInput
-from mcgen.inference.intervals import make_interval
-from mcgen.inference.methods import options_of
+from mcgen.inference.intervals import interval_of, make_interval
+from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 
@@ -231,9 +231,9 @@ def test_simultaneous_forms_share_the_level_out(method: str, simultaneous: bool 
     made, name = make_interval(s, 0.95, method, simultaneous)
     each, _ = make_interval(s, 0.99, method, False)
     assert name == f"bonferroni-{method}"
-    assert options_of(name) == (method, "bonferroni")
-    assert options_of(method) == (method, False)
-    assert make_interval(s, 0.95, *options_of(name))[0].half_width == pytest.approx(each.half_width)
+    assert IntervalOptions.of_result(0.95, name) == IntervalOptions(0.95, method, "bonferroni")
+    assert IntervalOptions.of_result(0.95, method) == IntervalOptions(0.95, method, False)
+    assert interval_of(s, IntervalOptions.of_result(0.95, name))[0].half_width == pytest.approx(each.half_width)
     assert made.half_width == pytest.approx(each.half_width)
     _, alone = make_interval(stopped(100), 0.95, method, simultaneous)
     assert alone == method
