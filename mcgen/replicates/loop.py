@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 
@@ -134,7 +134,8 @@ def _values(task: Task, batch: Batch, kept: range, findings: Findings) -> Floats
         require_evaluation_mode(task.generator, task.statistic)
     small = batch.n_rows * task.generator.noise.dimension <= _USUAL_DRAW
     before = copied(batch.noise) if (first_batch or trying) and small else None
-    samples = _call(task.generator, batch, task.generator, batch.noise, task.condition)
+    with _located(task.generator, batch):
+        samples = task.generator(batch.noise, task.condition)
     if before is not None:
         require_input_kept(task.generator, batch, before)
     require_samples(task.generator, samples, batch)
@@ -148,7 +149,8 @@ def _values(task: Task, batch: Batch, kept: range, findings: Findings) -> Floats
         batch = replace(batch, replicates=kept)
     require_finite(f"generator {name_of(task.generator)!r}", samples, batch)
     function = tried_values if trying else values_of
-    values: Floats = _call(task.statistic, batch, function, task.statistic, samples, batch.n_rows)
+    with _located(task.statistic, batch):
+        values: Floats = function(task.statistic, samples, batch.n_rows)
     require_components(task.statistic, values, batch, findings.components)
     require_finite(f"statistic {name_of(task.statistic)!r}", values, batch)
     findings.note_batch(samples, values)
@@ -183,12 +185,13 @@ def _one_ahead(draw: Callable[[range], Noise], parts: Iterable[range], several: 
             yield ahead[0], ahead[1].result()
 
 
-def _call(culprit: object, batch: Batch, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call the user's code; what it raises gets a note that says where it was."""
+@contextmanager
+def _located(culprit: object, batch: Batch) -> Iterator[None]:
+    """Give what the user's code raises a note that says where it was."""
     first, last = batch.replicates[0], batch.replicates[-1]
     note = f"raised by {name_of(culprit)!r} at replicates {first} to {last}"
     try:
-        return function(*arguments)
+        yield
     except RunError:
         raise
     except StopIteration as error:

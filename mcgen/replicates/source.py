@@ -82,6 +82,9 @@ class Source:
         there = [part for part in there if len(part)]
         gaps = gaps_between(there, replicates)
         with closing(self._fresh(gaps, n_replicates)) as fresh:
+            if not there:
+                yield from fresh
+                return
             for part in sorted([*there, *gaps], key=lambda one: one.start):
                 if part not in there:
                     yield from _up_to(fresh, part)
@@ -90,32 +93,32 @@ class Source:
                 yield from self._stored.segments(part)
 
     def _fresh(self, gaps: list[range], n_replicates: int) -> Generator[Segment]:
-        """Yield what is not in the store, gap by gap, in order."""
-        if self._resources.executor is not None and gaps:
-            yield from self._by_executor(self._resources.executor, gaps, n_replicates)
-            return
+        """Return what runs the gaps, one after the other, and yields their replicates in order."""
+        executor = self._resources.executor
+        if executor is not None and gaps:
+            return self._by_executor(executor, gaps, n_replicates)
+        return self._here(gaps, n_replicates)
+
+    def _here(self, gaps: list[range], n_replicates: int) -> Generator[Segment]:
+        """Run gaps in this process; the store gets about once a second what is finished, and the rest in the end."""
         for gap in gaps:
-            yield from self._here(gap, n_replicates)
+            finished: list[ReplicateMeans] = []
+            since = time.perf_counter()
+            try:
+                for rows in replicate_means(self._task, gap, self.findings):
+                    finished.append(rows)
+                    self.clock.tick(self._rows_of(range(rows.start, rows.start + len(rows))))
+                    now = time.perf_counter()
+                    if now - since > _SECONDS_BETWEEN:
+                        # First out of the list: an interrupt may come once they are stored.
+                        ready, finished = finished, []
+                        self._store_rows(ready, n_replicates, now - since)
+                        since = now
+                    yield rows
+            finally:
+                self._store_rows(finished, n_replicates, time.perf_counter() - since)
 
-    def _here(self, gap: range, n_replicates: int) -> Iterator[Segment]:
-        """Run a gap in this process; the store gets about once a second what is finished, and the rest in the end."""
-        finished: list[ReplicateMeans] = []
-        since = time.perf_counter()
-        try:
-            for rows in replicate_means(self._task, gap, self.findings):
-                finished.append(rows)
-                self.clock.tick(self._rows_of(range(rows.start, rows.start + len(rows))))
-                now = time.perf_counter()
-                if now - since > _SECONDS_BETWEEN:
-                    # First out of the list: an interrupt may come once they are stored.
-                    ready, finished = finished, []
-                    self._store_rows(ready, n_replicates, now - since)
-                    since = now
-                yield rows
-        finally:
-            self._store_rows(finished, n_replicates, time.perf_counter() - since)
-
-    def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Iterator[Segment]:
+    def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Generator[Segment]:
         """Yield the pieces of an executor in order; the store gets each as it comes."""
         waiting: dict[int, Piece] = {}
         each = self.clock.seconds_per_evaluation()[0] * self._task.design.n_points

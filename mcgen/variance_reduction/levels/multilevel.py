@@ -178,7 +178,7 @@ def multilevel(
     with opened(store, header, executor, range_timeout) as resources:
         options = replace(options, resources=resources)
 
-        def run_one(part: Estimand) -> Estimate:
+        def run_one(part: Estimand, options: RunOptions) -> Estimate:
             return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options)
 
         shares = checked_weights(condition, weights) if isinstance(condition, Conditions) else None

@@ -17,7 +17,7 @@ from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate
 from mcgen.results.text import frame_html
-from mcgen.runs.execution import run_single
+from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.variance_reduction.levels.sum_of_levels import SumOfLevels, levels_of
 from mcgen.variance_reduction.planning.predictions import LEGEND, Candidate, efficiencies, geometric_mean
@@ -95,7 +95,7 @@ class Plan:
         if chosen.coarse is None:
             design, count = chosen.designs[0], chosen.n_replicates[0]
             task = estimand.task(design, checked_batch_size(self._options.batch_size, design.n_points, count))
-            return run_single(task, replace(self._options, controls=chosen.controls), count)
+            return run(task, count, replace(self._options, controls=chosen.controls))
         assert chosen.coefficients is not None
         generators = [(chosen.coarse.generator, chosen.coarse.cost), (estimand.generator, 1.0)]
         levels = SumOfLevels(levels_of(generators, chosen.designs), [chosen.coefficients], chosen.n_replicates, 0)
