@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_STAMP := $(VENV)/.demo-ready
 STAMP := $(VENV)/.ready
+# Processes that the tests are shared out to, each with one thread.
+WORKERS ?= 2
 
 .PHONY: demo test docs bench validate coverage efficiency soak models lint types clean
 
@@ -11,7 +13,7 @@ demo: $(DEMO_STAMP)
 	$(BIN)/mcgen demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --no-skips -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skips -q -n $(WORKERS) --dist worksteal
 
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

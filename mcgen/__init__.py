@@ -25,7 +25,7 @@ from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunE
 from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
@@ -33,11 +33,13 @@ from mcgen.results.estimate import Estimate
 from mcgen.runs.export import export
 from mcgen.runs.stored import read_store, status
 from mcgen.variance_reduction.levels.multilevel import multilevel
+from mcgen.variance_reduction.planning.auto import Auto
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.planner import plan
 
 __all__ = [
     "Antithetic",
+    "Auto",
     "Block",
     "Comparison",
     "CoverageWarning",

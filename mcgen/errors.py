@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
 
@@ -53,6 +54,12 @@ class CoverageWarning(UserWarning):
 
 class GeneratorWarning(UserWarning):
     """The generator seems to break a law that the interval needs, such as drawing noise of its own."""
+
+
+def with_partial(error: BaseException, made: Any) -> None:
+    """Let an error carry, as its ``partial``, what was made before it; an exception with slots stays as it is."""
+    with suppress(AttributeError):
+        error.partial = made  # type: ignore[attr-defined]
 
 
 def warn_user(message: str, category: type[Warning]) -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from concurrent.futures import Executor
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack
 
 from mcgen._lib.arrays import Floats
-from mcgen._lib.names import name_of
 from mcgen.designs import Design
+from mcgen.designs._base import checked_design
+from mcgen.errors import warn_user
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.generators.joint import pair
-from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.resampling import checked_resampling
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
-from mcgen.noise.random import Seed
-from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import (
     Conditions,
     batch_until_sure,
@@ -31,47 +27,28 @@ from mcgen.replicates.sizes import (
     checked_replicates,
     conditions_of,
 )
+from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.results.estimate import CROSS_FITTED, Estimate
+from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.conditions import checked_weights, common_noise_average, run_each
-from mcgen.runs.execution import run_single, task_of
+from mcgen.runs.execution import run_single
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import Difference
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
+from mcgen.variance_reduction.planning.auto import Auto, check_auto
 from mcgen.variance_reduction.planning.planner import planned
 
 
+@showing_arguments()
 def estimate(
     generator: Generator,
     statistic: Statistic,
     *,
-    design: Design | Literal["auto"],
-    n_evaluations: int | None = None,
-    n_replicates: int | None = None,
-    seed: Seed,
-    confidence_level: float = 0.95,
-    interval: Method = "student-t",
-    simultaneous: bool | SimultaneousMethod = False,
-    condition: Any = None,
-    weights: Sequence[float] | dict[Any, float] | None = None,
-    common_random_numbers: bool = False,
-    batch_size: int | None = None,
-    keep_replicates: bool | None = None,
-    controls: Controls | FittedControls | None = None,
-    coarse: Sequence[tuple[Generator, float]] | None = None,
-    correlation: float | Sequence[float] | None = None,
-    atol: float | None = None,
-    rtol: float | None = None,
-    components: Sequence[str] | None = None,
-    max_evaluations: int | None = None,
-    min_replicates: int | None = None,
-    replicates: range | None = None,
-    store: str | Path | None = None,
-    executor: Executor | None = None,
-    range_timeout: float | None = None,
-    progress: bool = False,
+    design: Design | Auto | Literal["auto"],
+    **run: Unpack[RunArguments],
 ) -> Estimate:
     """Estimate E[statistic(generator(noise))] with a confidence interval.
 
@@ -84,8 +61,8 @@ def estimate(
         The model; see `as_generator` for plain functions.
     statistic : callable
         From n samples to an array of shape (n,) or (n, ...), numpy or torch; `mcgen.statistics` has some.
-    design : Design or "auto"
-        How the noise is drawn, such as ``Antithetic()``; ``"auto"`` has a pilot choose, see `mcgen.plan`.
+    design : Design, Auto or "auto"
+        How the noise is drawn, such as ``Antithetic()``; ``Auto()``, or ``"auto"`` for short, has a pilot choose it.
     n_evaluations, n_replicates : int
         One of them: how many samples (a multiple of the design's points), or how many replicates (2 or more). With
         several conditions: for each. ``design="auto"`` takes `n_evaluations`, which hold its pilot, and rounds down.
@@ -114,8 +91,6 @@ def estimate(
     controls : Controls or FittedControls, optional
         Functions of the noise with known expectations that take variance away, see `mcgen.controls`: their coefficients
         by cross-fitting, or fixed by ``controls.fit(...)``.
-    coarse, correlation : optional
-        With ``design="auto"``: cheaper generators on the same noise, as for `mcgen.plan`.
     atol, rtol : float, optional
         In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``;
         `Estimate.stopping` says what was reached. By two stages where `interval` is "student-t", at looks of any number
@@ -172,67 +147,116 @@ def estimate(
     >>> mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
     0.69673 ± 0.00046 (95 % Student t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
-    tolerance = checked_tolerance(atol, rtol, max_evaluations, min_replicates, components)
-    part = _checked_part(replicates, n_evaluations, n_replicates, tolerance)
-    asked = confidence_level, interval, simultaneous, keep_replicates, progress
-    options = _checked_options(RunOptions(*asked, controls, tolerance, batch_size, part.start))
-    beside = {"coarse generators": _generators_of(coarse), "controls": own_controls(controls)}
-    condition = conditions_of(condition)
-    task = task_of(generator, statistic, seed, condition, **beside)
-    shares = _checked_conditions(condition, weights, common_random_numbers)
-    if shares is not None and not common_random_numbers and interval in SEQUENCES:
+    chosen, words = _with_auto(design, run)
+    asked = checked_arguments("estimate", words)
+    options, part = _checked_options(asked)
+    condition = conditions_of(asked["condition"])
+    shares = _checked_conditions(condition, asked["weights"], asked["common_random_numbers"])
+    given = {"controls": own_controls(asked["controls"])}
+    if isinstance(chosen, Auto):
+        given = {"coarse generators": chosen.generators, **given}
+    estimand = estimand_of(generator, statistic, asked["seed"], condition, given)
+    if shares is not None and not asked["common_random_numbers"] and options.interval.method in SEQUENCES:
         raise ValueError(
-            f"the average over independent conditions has no confidence sequence; got interval={interval!r}. Use "
-            "common_random_numbers=True, or estimate the conditions one by one"
+            f"the average over independent conditions has no confidence sequence; got interval={asked['interval']!r}. "
+            "Use common_random_numbers=True, or estimate the conditions one by one"
         )
-    count: int | None = None
-    if isinstance(design, str) and design == "auto":
-        _check_auto(options, n_evaluations, n_replicates, common_random_numbers, part)
-        below = None if coarse is None else list(coarse)
-        run_one = partial(_by_plan, n_evaluations=n_evaluations, coarse=below, correlation=correlation)
-        more = {"design": "auto", "n_evaluations": n_evaluations, "coarse": _texts(coarse), "correlation": correlation}
-        more |= {"confidence_level": confidence_level, "interval": interval, "simultaneous": simultaneous}
-        more |= {"keep_replicates": keep_replicates, "batch_size": batch_size}
+    if isinstance(chosen, Auto):
+        header, start = _planned(chosen, asked, options, part)
     else:
-        if coarse is not None or correlation is not None:
-            raise ValueError(f"coarse and correlation are for design='auto'; got design={design}")
-        count = _checked_count(design, n_evaluations, len(part) or n_replicates, options)
-        task = replace(task, design=design)
-        task.batch_size = _batch_size(task, options, count, part)
-        run_one = partial(run_single, n_replicates=count)
-        more = {"design": str(design), "controls": controls_text(controls)}
-    more |= {"common_random_numbers": shares if common_random_numbers else None}
-    more |= {"replicates": [part.start, part.stop] if part else None}
-    header = partial(header_of, "estimate", task, more)
-    with opened(store, header, executor, range_timeout) as resources:
-        options = replace(options, resources=resources)
-        if common_random_numbers and shares is not None:
-            return common_noise_average(task, count, options, shares)
-        return run_each(task, options, shares, partial(run_one, options=options))
+        header, start = _by_design(chosen, asked, options, part, estimand)
+    header |= {"common_random_numbers": shares if asked["common_random_numbers"] else None}
+    header |= {"replicates": [part.start, part.stop] if part else None}
+    belongs_to = partial(header_of, "estimate", estimand, header)
+    with opened(asked["store"], belongs_to, asked["executor"], asked["range_timeout"]) as resources:
+        return start(estimand, replace(options, resources=resources), shares)
 
 
-def _batch_size(task: Task, options: RunOptions, n_replicates: int | None, part: range) -> int:
+Start = Callable[[Estimand, RunOptions, "Floats | None"], Estimate]
+"""Runs an estimand; the third argument are the weights of several conditions."""
+
+
+def _planned(design: Auto, asked: RunArguments, options: RunOptions, part: range) -> tuple[dict[str, Any], Start]:
+    """Return what a store knows a run by whose design a pilot chooses, and what starts it."""
+    n_evaluations = asked["n_evaluations"]
+    check_auto(options, n_evaluations, asked["n_replicates"], asked["common_random_numbers"], part)
+
+    def start(estimand: Estimand, options: RunOptions, shares: Floats | None) -> Estimate:
+        def run_one(one: Estimand) -> Estimate:
+            coarse = None if design.coarse is None else [*design.coarse]
+            made = planned(one, options, n_evaluations, None, coarse=coarse, correlation=design.correlation)
+            return made.estimate()
+
+        return run_each(estimand, options, shares, run_one)
+
+    return design.header(n_evaluations, options), start
+
+
+def _by_design(
+    design: Design, asked: RunArguments, options: RunOptions, part: range, estimand: Estimand
+) -> tuple[dict[str, Any], Start]:
+    """Return what a store knows a run of a given design by, and what starts it."""
+    count = _checked_count(design, asked["n_evaluations"], len(part) or asked["n_replicates"], options)
+    batch_size = _batch_size(design, estimand.generator.noise.dimension, options, count, part)
+
+    def start(estimand: Estimand, options: RunOptions, shares: Floats | None) -> Estimate:
+        if asked["common_random_numbers"] and shares is not None:
+            return common_noise_average(estimand.task(design, batch_size), count, options, shares)
+        return run_each(estimand, options, shares, lambda one: run_single(one.task(design, batch_size), options, count))
+
+    return {"design": str(design), "controls": controls_text(asked["controls"])}, start
+
+
+def _with_auto(design: Design | Auto | Literal["auto"], run: Mapping[str, Any]) -> tuple[Design | Auto, dict[str, Any]]:
+    """Return the design and the other arguments, with `Auto` for "auto" and for the words that it has replaced."""
+    rest = dict(run)
+    old = {name: rest.pop(name, None) for name in ("coarse", "correlation")}
+    given = {name: value for name, value in old.items() if value is not None}
+    if not isinstance(design, str):
+        if given:
+            raise ValueError(f"coarse and correlation are for design=mcgen.Auto(coarse=...); got design={design}")
+        return design, rest
+    if design != "auto":
+        checked_design(design)
+    if given:
+        words = ", ".join(f"{name}=..." for name in given)
+        warn_user(f"write design=mcgen.Auto({words}) for design='auto', {words}", DeprecationWarning)
+    return Auto(**given), rest
+
+
+def _batch_size(design: Design, dimension: int, options: RunOptions, n_replicates: int | None, part: range) -> int:
     """Return the rows that the model sees at a time."""
-    n_points = task.design.n_points
+    n_points = design.n_points
     if part:
         return checked_batch_of_part(options.batch_size, n_points, part)
     if options.tolerance is None:
         return checked_batch_size(options.batch_size, n_points, n_replicates)
     most, fewest = options.tolerance.most_replicates(n_points), options.tolerance.first_count
-    return batch_until_sure(options.batch_size, n_points, task.generator.noise.dimension, most, fewest)
+    return batch_until_sure(options.batch_size, n_points, dimension, most, fewest)
 
 
-def _by_plan(
-    task: Task,
-    options: RunOptions,
-    n_evaluations: int | None,
-    coarse: Sequence[tuple[Generator, float]] | None,
-    correlation: float | Sequence[float] | None,
-) -> Estimate:
-    """Run what a plan of the task chooses."""
-    batch_size = options.batch_size
-    made = planned(task, options, n_evaluations, None, coarse=coarse, correlation=correlation, batch_size=batch_size)
-    return made.estimate()
+def _checked_options(asked: RunArguments) -> tuple[RunOptions, range]:
+    """Return what is asked for beside a design, and the replicates of a part of a run."""
+    tolerance = checked_tolerance(
+        asked["atol"], asked["rtol"], asked["max_evaluations"], asked["min_replicates"], asked["components"]
+    )
+    part = _checked_part(asked["replicates"], asked["n_evaluations"], asked["n_replicates"], tolerance)
+    interval = IntervalOptions(asked["confidence_level"], asked["interval"], asked["simultaneous"])
+    controls, keep = asked["controls"], asked["keep_replicates"]
+    if not isinstance(controls, Controls | FittedControls | None):
+        raise TypeError(
+            f"controls must be mcgen.controls.Controls, such as mcgen.controls.quadratic(basis); got {controls!r}"
+        )
+    if isinstance(controls, Controls):
+        if interval.resamples:
+            raise ValueError(CROSS_FITTED)
+        if keep is False:
+            raise ValueError(
+                "cross-fitting works on kept replicate means; got keep_replicates=False. Leave it out, or fix the "
+                "coefficients before the run: controls=controls.fit(generator, statistic, ...)"
+            )
+    options = RunOptions(interval, keep, asked["progress"], controls, tolerance, asked["batch_size"], part.start)
+    return options, part
 
 
 def _checked_part(
@@ -258,31 +282,21 @@ def _checked_count(
     design: Design, n_evaluations: int | None, n_replicates: int | None, options: RunOptions
 ) -> int | None:
     """Return the number of replicates; None where a tolerance decides."""
-    tolerance, interval = options.tolerance, options.interval
-    if tolerance is None:
+    checked_design(design)
+    if options.tolerance is None:
         count = checked_replicates(design, n_evaluations, n_replicates)
-        if interval == "two-stage-t":
-            raise ValueError(
-                "interval='two-stage-t' is of a run in two stages, by atol or rtol; got a fixed number of replicates. "
-                "Leave it out, or say how narrow the interval is to be"
-            )
-        if interval in SEQUENCES and math.isinf(SEQUENCES[interval](float(count), count, options.confidence_level)):
-            raise ValueError(
-                f"interval={interval!r} has no end yet at {count} replicates; ask for more, of which 30 are enough at "
-                "95 %, or for 'student-t'"
-            )
-        if options.resamples:
-            checked_resampling(count, options.keep_replicates)
+        _require_interval_of_fixed_run(options, count)
         return count
     if n_evaluations is not None or n_replicates is not None:
         raise ValueError(
             f"atol and rtol say when to stop; got n_evaluations={n_evaluations} and n_replicates={n_replicates} beside "
             "them. Leave these out, or say max_evaluations"
         )
-    if interval not in ("student-t", *get_args(SequentialMethod)) or options.resamples:
+    asked = options.interval
+    if not (asked.method == "student-t" or asked.is_sequential) or asked.resamples:
         raise ValueError(
-            f"a run that stops by its own numbers needs an interval that knows of it; got interval={interval!r} and "
-            f"simultaneous={options.simultaneous!r}. Use 'student-t' (which is then two-stage), 'anytime' or "
+            f"a run that stops by its own numbers needs an interval that knows of it; got interval={asked.method!r} "
+            f"and simultaneous={asked.simultaneous!r}. Use 'student-t' (which is then two-stage), 'anytime' or "
             "'asymptotic-anytime', simultaneous=False or 'bonferroni'"
         )
     if isinstance(options.controls, Controls):
@@ -293,21 +307,21 @@ def _checked_count(
     return None
 
 
-def _generators_of(coarse: Any) -> Any:
-    """Return coarse generators without their costs."""
-    with suppress(TypeError, ValueError):
-        return None if coarse is None else tuple(one for one, _ in coarse)
-    # What is wrong with them the plan says.
-    return None
-
-
-def _texts(coarse: Any) -> Any:
-    """Return what a store knows coarse generators by."""
-    try:
-        return None if coarse is None else [[name_of(one), float(cost)] for one, cost in coarse]
-    except (TypeError, ValueError):
-        # What is wrong with them the plan says.
-        return repr(coarse)
+def _require_interval_of_fixed_run(options: RunOptions, count: int) -> None:
+    """Refuse intervals that a run of a fixed number of replicates can't have."""
+    asked = options.interval
+    if asked.method == "two-stage-t":
+        raise ValueError(
+            "interval='two-stage-t' is of a run in two stages, by atol or rtol; got a fixed number of replicates. "
+            "Leave it out, or say how narrow the interval is to be"
+        )
+    if asked.method in SEQUENCES and math.isinf(SEQUENCES[asked.method](float(count), count, asked.confidence_level)):
+        raise ValueError(
+            f"interval={asked.method!r} has no end yet at {count} replicates; ask for more, of which 30 are enough at "
+            "95 %, or for 'student-t'"
+        )
+    if asked.resamples:
+        checked_resampling(count, options.keep_replicates)
 
 
 def _checked_conditions(condition: Any, weights: Any, common: bool) -> Floats | None:
@@ -321,60 +335,14 @@ def _checked_conditions(condition: Any, weights: Any, common: bool) -> Floats | 
     return None
 
 
-def _check_auto(
-    options: RunOptions,
-    n_evaluations: int | None,
-    n_replicates: int | None,
-    common_random_numbers: bool,
-    part: range,
-) -> None:
-    """Refuse what does not go with a design that a pilot chooses."""
-    if part or options.tolerance is not None:
-        raise ValueError(
-            "design='auto' shares n_evaluations out between pilot and run. To be told how many are enough use "
-            "mcgen.plan(..., atol=...).estimate(); for atol and rtol here, or for a part of a run by replicates=..., "
-            "choose a design, such as mcgen.Antithetic()"
-        )
-    if n_replicates is not None or n_evaluations is None:
-        raise ValueError(
-            f"design='auto' takes n_evaluations, which pilot and run share; got n_evaluations={n_evaluations} and "
-            f"n_replicates={n_replicates}. Give n_evaluations, or ask mcgen.plan(..., atol=...) how many are enough"
-        )
-    if options.controls is not None:
-        raise ValueError("design='auto' chooses controls itself; leave them out, or choose a design")
-    if common_random_numbers:
-        raise ValueError(
-            "design='auto' plans each condition alone; with common_random_numbers=True choose a design, such as that "
-            "of mcgen.plan for one of the conditions"
-        )
-    if options.resamples or options.interval in get_args(SequentialMethod):
-        raise ValueError(
-            "design='auto' may choose a sum of levels, which has no replicate means to resample; use "
-            "interval='student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or choose a design"
-        )
-
-
-def _checked_options(options: RunOptions) -> RunOptions:
-    """Refuse intervals that there are not, what are no controls, and cross-fitting where there is nothing for it."""
-    check_interval_options(options.confidence_level, options.interval, options.simultaneous)
-    if not isinstance(options.controls, Controls | FittedControls | None):
-        raise TypeError(
-            f"controls must be mcgen.controls.Controls, such as mcgen.controls.quadratic(basis); got "
-            f"{options.controls!r}"
-        )
-    if isinstance(options.controls, Controls):
-        if options.resamples:
-            raise ValueError(CROSS_FITTED)
-        if options.keep_replicates is False:
-            raise ValueError(
-                "cross-fitting works on kept replicate means; got keep_replicates=False. Leave it out, or fix the "
-                "coefficients before the run: controls=controls.fit(generator, statistic, ...)"
-            )
-    return options
-
-
+@showing_arguments()
 def difference(
-    generator_a: Generator, generator_b: Generator, statistic: Statistic, *, design: Design, **options: Any
+    generator_a: Generator,
+    generator_b: Generator,
+    statistic: Statistic,
+    *,
+    design: Design | Auto | Literal["auto"],
+    **run: Unpack[RunArguments],
 ) -> Estimate:
     """Estimate E[statistic(a(noise))] - E[statistic(b(noise))] under common random numbers.
 
@@ -389,7 +357,7 @@ def difference(
         As for `estimate`.
     design : Design
         As for `estimate`.
-    **options
+    **run
         The other arguments of `estimate`. `n_evaluations` counts pairs: each evaluates both models.
 
     Raises
@@ -416,4 +384,4 @@ def difference(
             f"common random numbers need the same noise for both generators; got {generator_a.noise} and "
             f"{generator_b.noise}. Give both the same NoiseSpec, or estimate each alone"
         )
-    return estimate(pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **options)
+    return estimate(pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **run)

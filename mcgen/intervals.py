@@ -1,5 +1,9 @@
-"""Intervals from replicate means: methods, options, and the values that they are made of."""
+"""Intervals from replicate means: the methods, their options, and the input that an interval is computed from."""
 
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from mcgen.inference.interval_input import Interval, IntervalInput, student_t_quantile
 from mcgen.inference.intervals import make_interval, studentized_ends
 from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod
 from mcgen.inference.resampling import (
@@ -8,7 +12,6 @@ from mcgen.inference.resampling import (
     FEWEST_FOR_MAX_T,
     FEWEST_FOR_MULTIPLIER,
 )
-from mcgen.inference.sampled import Interval, Sampled, student_t_quantile
 
 __all__ = [
     "BOOTSTRAP_RESAMPLES",
@@ -16,11 +19,23 @@ __all__ = [
     "FEWEST_FOR_MAX_T",
     "FEWEST_FOR_MULTIPLIER",
     "Interval",
+    "IntervalInput",
     "Method",
-    "Sampled",
     "SequentialMethod",
     "SimultaneousMethod",
     "make_interval",
     "student_t_quantile",
     "studentized_ends",
 ]
+
+if not TYPE_CHECKING:
+    # For type checkers a name that does not exist must stay an error.
+    def __getattr__(name: str) -> Any:
+        if name == "Sampled":
+            warnings.warn(
+                "mcgen.intervals.Sampled is now mcgen.intervals.IntervalInput; the old name goes with the next release",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return IntervalInput
+        raise AttributeError(f"module 'mcgen.intervals' has no attribute {name!r}")

@@ -108,8 +108,8 @@ CASES: dict[str, Callable[[], Any]] = {
     ),
     "difference": lambda: mcgen.difference(model, coarse, spread, design=mcgen.Antithetic(), n_evaluations=960, seed=7),
     "auto": lambda: run(design="auto", n_evaluations=3200),
-    "auto with a coarse generator": lambda: run(design="auto", n_evaluations=3200, coarse=[(coarse, 0.1)]),
-    "auto by rule": lambda: run(design="auto", n_evaluations=640, coarse=[(coarse, 0.1)], correlation=0.9),
+    "auto with a coarse generator": lambda: run(design=mcgen.Auto(coarse=[(coarse, 0.1)]), n_evaluations=3200),
+    "auto by rule": lambda: run(design=mcgen.Auto(coarse=[(coarse, 0.1)], correlation=0.9), n_evaluations=640),
     "plan": lambda: mcgen.plan(model, spread, n_evaluations=3200, seed=7).estimate(),
 }
 

@@ -1,1 +1,1 @@
-"""From replicate means to intervals: moments, methods, warnings, efficiencies, and when there are enough replicates."""
+"""Statistical inference: from the moments of replicate means to intervals, efficiencies and stopping rules."""

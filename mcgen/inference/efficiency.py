@@ -1,12 +1,16 @@
-r"""How many evaluations of Monte Carlo one evaluation of a design is worth, and how sure that is.
+r"""Relative efficiencies with intervals: how many Monte Carlo evaluations one evaluation of a design is worth.
 
-The relative efficiency of a design over a baseline is (variance x cost) of the baseline over (variance x cost) of
-the design; at equal numbers of evaluations, the ratio of the variances of the estimates. With s^2 the variance of the
-replicate means and n the points of a replicate it is :math:`n_0 s_0^2 / (n s^2)`.
+The relative efficiency of a design over a baseline is (variance x cost) of the baseline over (variance x cost) of the
+design. At equal numbers of evaluations it is the ratio of the variances of the two estimates. With s^2 the variance of
+the replicate means and n the points in a replicate it is :math:`n_0 s_0^2 / (n s^2)`, index 0 for the baseline.
 
 Its interval is Student's t on the log scale, with the error of each log variance from the jackknife over replicates
-[1]_: F intervals, which suppose normal replicate means, cover far too little here. The point is the jackknife's too,
-free of the first-order bias of a ratio of two estimated variances.
+[1]_. F intervals suppose normal replicate means, and cover far too little here. The point estimate is the jackknife's
+too: it lacks the first-order bias of a ratio of two estimated variances. With L the logarithm from all R replicates and
+L_(r) that without replicate r, of mean :math:`\bar L`,
+
+.. math:: \hat L = R L - (R - 1) \bar L, \qquad \text{with variance }
+   \frac{R - 1}{R} \sum_r (L_{(r)} - \bar L)^2 .
 
 .. rubric:: References
 
@@ -18,15 +22,16 @@ from __future__ import annotations
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.log_ratios import LogEstimate
+from mcgen.inference.interval_input import Interval
+from mcgen.inference.log_ratios import LogRatio
 from mcgen.inference.moments import varies_by_rounding
-from mcgen.inference.sampled import Interval
 
 FEWEST_FOR_JACKKNIFE = 5
+"""Fewest replicates for an efficiency: with fewer the jackknife's error has almost no degrees of freedom."""
 
 
-def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> LogEstimate:
-    """Return the jackknife of the log variance of the replicate means (R, k); arguments as for `over_monte_carlo`."""
+def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> LogRatio:
+    """Return the jackknife estimate of the log variance of replicate means; arguments as for `over_monte_carlo`."""
     n = _enough(replicate_means)
     variance, left_out = _left_out_variances(replicate_means, within, rounding)
     return _jackknife(np.log(variance), np.log(left_out), n)
@@ -35,29 +40,29 @@ def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> Lo
 def over_monte_carlo(
     replicate_means: Floats, within: Floats, n_points: int, confidence_level: float, rounding: float = 2.0**-52
 ) -> tuple[Floats, Interval]:
-    """Return the efficiency over Monte Carlo that a design's own run shows, and its interval, each of shape (k,).
+    """Return a design's efficiency over Monte Carlo, from the design's own run, and its interval, each of shape (k,).
 
-    The variance of one value, sigma^2 = mean within + s^2, is what Monte Carlo would have; so the efficiency is
-    sigma^2 / (n s^2), one run and no baseline needed.
+    Monte Carlo would have the variance of one value, sigma^2 = mean within + s^2. So the efficiency is
+    sigma^2 / (n s^2), and no run of the baseline is needed.
 
     Parameters
     ----------
     replicate_means, within : ndarray of shape (R, k)
-        Means, and mean squared deviations from them, of the values of each replicate.
+        For each replicate, the mean of its values and their mean squared deviation from it.
     n_points : int
         Points in a replicate.
     confidence_level : float
-        Of the interval.
+        Confidence level of the interval.
     rounding : float
         Relative rounding error of the values.
 
     Returns
     -------
     value : ndarray
-        NaN for a component whose replicate means do not vary but by rounding: the statistic is constant, or the
-        design integrates it exactly, and there is no variance to compare.
+        The efficiencies. NaN for a component whose replicate means vary only by rounding: the statistic is constant,
+        or the design integrates it exactly, and there is no variance to compare.
     interval : Interval
-        NaN there too.
+        Their intervals, NaN for the same components.
 
     Raises
     ------
@@ -77,23 +82,27 @@ def _enough(replicate_means: Floats) -> int:
     if n < FEWEST_FOR_JACKKNIFE:
         raise ValueError(
             f"a relative efficiency needs at least {FEWEST_FOR_JACKKNIFE} replicates; got {n}. Use more evaluations "
-            "or fewer points a replicate"
+            "or fewer points per replicate"
         )
     return n
 
 
 def _left_out_variances(means: Floats, within: Floats, rounding: float) -> tuple[Floats, Floats]:
-    """Return the variance (k,) and those with each replicate left out (R, k), in closed form; NaN for rounding."""
+    """Return the variance (k,), and the variance without each replicate (R, k), in closed form; NaN for rounding.
+
+    Without replicate r: (M2 - (B_r - mean)^2 R / (R - 1)) / (R - 2), with M2 the sum of squared deviations.
+    """
     n, mean = len(means), means.mean(axis=0)
     squares = (means - mean) ** 2
     m2 = squares.sum(axis=0)
     left_out = (m2 - squares * (n / (n - 1))) / (n - 2)
-    # The least of them: where one replicate alone varies, the others say nothing either.
+    # The smallest one decides: where all the variance is due to one replicate, the others tell nothing about it.
     undefined = varies_by_rounding(mean, np.maximum(left_out.min(axis=0), 0.0), within.mean(axis=0), rounding)
     return np.where(undefined, np.nan, m2 / (n - 1)), np.where(undefined, np.nan, left_out)
 
 
-def _jackknife(value: Floats, left_out: Floats, n: int) -> LogEstimate:
+def _jackknife(value: Floats, left_out: Floats, n: int) -> LogRatio:
+    """Return the jackknife estimate from the value of all n replicates and the values without each (n, k)."""
     mean = left_out.mean(axis=0)
     variance = (n - 1) / n * ((left_out - mean) ** 2).sum(axis=0)
-    return LogEstimate(n * value - (n - 1) * mean, variance, np.full(value.shape, n - 1.0))
+    return LogRatio(n * value - (n - 1) * mean, variance, np.full(value.shape, n - 1.0))

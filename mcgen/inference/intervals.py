@@ -48,13 +48,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import get_args
 
 import numpy as np
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.interval_input import Interval, IntervalInput, shared_level, student_t_quantile
+from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.resampling import (
     FEWEST_FOR_MAX_T,
     FEWEST_FOR_MULTIPLIER,
@@ -63,18 +63,17 @@ from mcgen.inference.resampling import (
     _count,
     _gaussian_multiplier,
 )
-from mcgen.inference.sampled import Interval, Sampled, shared_level, student_t_quantile
 from mcgen.inference.sequences import SEQUENCES
 
 
 def make_interval(
-    sampled: Sampled, confidence_level: float, method: Method, simultaneous: bool | SimultaneousMethod
+    sampled: IntervalInput, confidence_level: float, method: Method, simultaneous: bool | SimultaneousMethod
 ) -> tuple[Interval, str]:
     """Return the interval of each component and the name of the method that made it.
 
     Parameters
     ----------
-    sampled : Sampled
+    sampled : IntervalInput
         The estimate.
     confidence_level : float
         In (0, 1).
@@ -93,8 +92,13 @@ def make_interval(
         If the level or a method is not one of those allowed, replicate means are needed that were not kept, or what
         a run that stopped by itself would have left.
     """
-    check_interval_options(confidence_level, method, simultaneous)
-    if simultaneous and len(sampled.mean) > 1 and method in get_args(SequentialMethod):
+    return interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
+
+
+def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Interval, str]:
+    """Return the interval of each component and the name of the method that made it; see `make_interval`."""
+    confidence_level, method, simultaneous = options.confidence_level, options.method, options.simultaneous
+    if simultaneous and len(sampled.mean) > 1 and options.is_sequential:
         level = shared_level(confidence_level, len(sampled.mean))
         return _around(sampled, *studentized_ends(sampled, level, method)), f"bonferroni-{method}"
     if simultaneous and len(sampled.mean) > 1:
@@ -109,26 +113,26 @@ def make_interval(
     return _around(sampled, low, high), method
 
 
-def studentized_ends(sampled: Sampled, confidence_level: float, method: Method) -> tuple[Floats, Floats]:
+def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Method) -> tuple[Floats, Floats]:
     """Return the ends of each component's interval in standard errors from the mean; infinite where it has none."""
     return _POINTWISE[method](sampled, confidence_level)
 
 
-def _around(sampled: Sampled, low: Floats, high: Floats) -> Interval:
+def _around(sampled: IntervalInput, low: Floats, high: Floats) -> Interval:
     return Interval(sampled.mean + low * sampled.standard_error, sampled.mean + high * sampled.standard_error)
 
 
-def _student_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+def _student_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
     t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
     return -t, t
 
 
-def _normal(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+def _normal(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
     z = np.full(len(sampled.mean), ndtri((1 + level) / 2))
     return -z, z
 
 
-def _skewness_adjusted_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+def _skewness_adjusted_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
     """Return minus the T at which g(T) is the upper and the lower quantile of Student's t, reference 5."""
     if sampled.skewness is None:
         raise ValueError(
@@ -149,7 +153,7 @@ def _untransformed(y: Floats, skewness: Floats) -> Floats:
     return np.asarray(3 * shifted / (c**2 + c + 1))
 
 
-def _two_stage_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
+def _two_stage_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
     """Return the ends by the larger of the two stages' terms; Student's t where no replicate varies."""
     if sampled.first_stage is None:
         raise ValueError(
@@ -164,7 +168,7 @@ def _two_stage_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
     return -width, width
 
 
-def _of_sequence(sampled: Sampled, level: float, method: str) -> tuple[Floats, Floats]:
+def _of_sequence(sampled: IntervalInput, level: float, method: str) -> tuple[Floats, Floats]:
     if sampled.planned is None:
         raise ValueError(
             f"{method} needs the number of replicates that was planned before the run, which only a run that was asked "
@@ -179,11 +183,11 @@ def _of_sequence(sampled: Sampled, level: float, method: str) -> tuple[Floats, F
     return -width, width
 
 
-def _bonferroni(sampled: Sampled, level: float) -> Floats:
+def _bonferroni(sampled: IntervalInput, level: float) -> Floats:
     return student_t_quantile(1 - (1 - level) / (2 * len(sampled.mean)), sampled.degrees_of_freedom)
 
 
-_POINTWISE: dict[str, Callable[[Sampled, float], tuple[Floats, Floats]]] = {
+_POINTWISE: dict[str, Callable[[IntervalInput, float], tuple[Floats, Floats]]] = {
     "student-t": _student_t,
     "normal": _normal,
     "skewness-adjusted-t": _skewness_adjusted_t,
@@ -192,21 +196,21 @@ _POINTWISE: dict[str, Callable[[Sampled, float], tuple[Floats, Floats]]] = {
     "anytime": partial(_of_sequence, method="anytime"),
     "asymptotic-anytime": partial(_of_sequence, method="asymptotic-anytime"),
 }
-_SIMULTANEOUS: dict[str, Callable[[Sampled, float], Floats]] = {
+_SIMULTANEOUS: dict[str, Callable[[IntervalInput, float], Floats]] = {
     "bonferroni": _bonferroni,
     "bootstrap-max-t": _bootstrap_max_t,
     "gaussian-multiplier": _gaussian_multiplier,
 }
 
 
-def _default_simultaneous(sampled: Sampled) -> SimultaneousMethod:
+def _default_simultaneous(sampled: IntervalInput) -> SimultaneousMethod:
     n = _count(sampled)
     if n < FEWEST_FOR_MAX_T or sampled.replicate_means is None:
         return "bonferroni"
     return "gaussian-multiplier" if n >= FEWEST_FOR_MULTIPLIER else "bootstrap-max-t"
 
 
-def _finite(quantile: Floats, sampled: Sampled) -> Floats:
+def _finite(quantile: Floats, sampled: IntervalInput) -> Floats:
     if not np.isfinite(quantile).all():
         raise ValueError(
             f"at this confidence level the bootstrap has no finite interval from {_count(sampled)} replicates, too "

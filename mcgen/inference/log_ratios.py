@@ -1,4 +1,7 @@
-"""Logarithms of variances and of their ratios, with their uncertainty."""
+"""Logarithms of variances and of ratios of variances, with the variance of their error and its degrees of freedom.
+
+Ratios of variances (relative efficiencies) are compared on the log scale, where errors of independent estimates add.
+"""
 
 from __future__ import annotations
 
@@ -10,68 +13,70 @@ import numpy as np
 from scipy.special import polygamma, psi
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.sampled import Interval, student_t_quantile
+from mcgen.inference.interval_input import Interval, student_t_quantile
 
 
 @dataclass(frozen=True)
-class LogEstimate:
-    """An estimate on the log scale.
+class LogRatio:
+    """An estimate of the logarithm of a variance, or of a ratio of variances, for each of k components.
 
     Attributes
     ----------
-    value, variance : ndarray of shape (k,)
-        The jackknife's estimate and its squared standard error.
-    degrees_of_freedom : ndarray of shape (k,)
-        Of the variance.
+    value : ndarray of shape (k,)
+        The estimated logarithm.
+    variance : ndarray of shape (k,)
+        Squared standard error of `value`.
+    degrees_of_freedom : float or ndarray of shape (k,)
+        Degrees of freedom of `variance`; infinite where the variance is taken as known.
     """
 
     value: Floats
     variance: Floats
-    degrees_of_freedom: Floats
+    degrees_of_freedom: float | Floats = math.inf
 
-    def minus(self, other: LogEstimate) -> LogEstimate:
-        """Return the log of the ratio of two independent estimates, degrees of freedom by Welch-Satterthwaite."""
+    @classmethod
+    def of(cls, mean_and_sd: tuple[float, float], k: int) -> Self:
+        """Return the log ratio that has the same mean and the same known standard deviation for k components."""
+        return cls(np.full(k, mean_and_sd[0]), np.full(k, mean_and_sd[1] ** 2))
+
+    def minus(self, other: LogRatio) -> LogRatio:
+        """Return the difference of two independent estimates: the log of the ratio of what they estimate.
+
+        The variances add, with degrees of freedom by Welch-Satterthwaite. Where both logarithms are -inf (neither of
+        the two varies) there is no ratio, and the value is NaN.
+        """
         variances = np.stack([self.variance, other.variance])
-        df = np.stack([self.degrees_of_freedom, other.degrees_of_freedom])
-        return LogEstimate(self.value - other.value, variances.sum(axis=0), welch_satterthwaite(variances, df))
+        df = np.stack([np.broadcast_to(one.degrees_of_freedom, one.variance.shape) for one in (self, other)])
+        with np.errstate(invalid="ignore"):
+            value = self.value - other.value
+        return LogRatio(value, variances.sum(axis=0), welch_satterthwaite(variances, df))
 
     def exp(self, confidence_level: float) -> tuple[Floats, Interval]:
-        """Return the estimate and its interval on the scale of the ratio itself."""
+        """Return the ratio itself and its Student t interval, made on the log scale."""
         half = student_t_quantile((1 + confidence_level) / 2, self.degrees_of_freedom) * np.sqrt(self.variance)
         return np.exp(self.value), Interval(np.exp(self.value - half), np.exp(self.value + half))
 
 
 def welch_satterthwaite(variances: Floats, degrees_of_freedom: Floats) -> Floats:
-    """Return the degrees of freedom of a sum of independent variance estimates along the first axis.
+    """Return the degrees of freedom of a sum of independent variance estimates v_i, the first axis.
 
-    (sum v_i)^2 / sum (v_i^2 / df_i), by B. L. Welch (1947), Biometrika 34, 28-35; where all v_i are 0, the least df_i.
+    They are (sum v_i)^2 / sum (v_i^2 / df_i), by B. L. Welch (1947), Biometrika 34, 28-35. Where all v_i are 0, the
+    least df_i is returned.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         df = variances.sum(axis=0) ** 2 / (variances**2 / degrees_of_freedom).sum(axis=0)
     return np.asarray(np.where(np.isnan(df), np.broadcast_to(degrees_of_freedom, variances.shape).min(axis=0), df))
 
 
-@dataclass(frozen=True)
-class LogRatio:
-    """The log of a ratio of variances, a component each, with the variance of its error."""
-
-    value: Floats
-    error: Floats
-
-    @classmethod
-    def of(cls, mean_and_sd: tuple[float, float], k: int) -> Self:
-        """Return what is known alike of k components."""
-        return cls(np.full(k, mean_and_sd[0]), np.full(k, mean_and_sd[1] ** 2))
-
-    def minus(self, other: LogRatio) -> LogRatio:
-        """Return the log of the ratio of two, whose errors are independent."""
-        # What does not vary in either has no ratio: NaN.
-        with np.errstate(invalid="ignore"):
-            return LogRatio(self.value - other.value, self.error + other.error)
-
-
 def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
-    """Return the log of an estimated variance without the bias of the logarithm; -inf where it is 0."""
+    r"""Return the log of a variance that was estimated from normal values, corrected for the bias of the logarithm.
+
+    With nu degrees of freedom and the digamma and trigamma functions psi and psi_1,
+
+    .. math:: \log s^2 - \psi(\nu / 2) + \log(\nu / 2), \qquad \text{with variance } \psi_1(\nu / 2) .
+
+    The value is -inf where the variance is 0.
+    """
     half = degrees_of_freedom / 2
     with np.errstate(divide="ignore"):
         value = np.log(variance) - (psi(half) - math.log(half))
@@ -79,6 +84,6 @@ def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
 
 
 def skew(x: Floats) -> Floats:
-    """Return the skewness of each column."""
+    """Return the skewness of each column, mean(d^3) / mean(d^2)^(3/2) with d the deviations from its mean."""
     d = x - x.mean(axis=0)
     return np.asarray((d**3).mean(axis=0) / (d**2).mean(axis=0) ** 1.5)

@@ -1,35 +1,89 @@
-"""The names of interval methods, and the options that choose one."""
+"""The interval methods by name, and the options by which a caller chooses one."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 FixedMethod = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
-
-
 SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
-
-
 Method = Literal[FixedMethod, SequentialMethod]
-
-
 SimultaneousMethod = Literal["bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
 
 
-def options_of(method: str) -> tuple[Method, bool | SimultaneousMethod]:
-    """Return the arguments of `make_interval` that ask for a method by its name."""
-    for simultaneous in get_args(SimultaneousMethod):
-        if method == simultaneous:
-            return "student-t", simultaneous
-    for pointwise in get_args(Method):
-        if method == pointwise:
-            return pointwise, False
-        if method == f"bonferroni-{pointwise}":
-            return pointwise, "bonferroni"
-    return "student-t", False
+@dataclass(frozen=True)
+class IntervalOptions:
+    """Which interval is wanted.
+
+    Attributes
+    ----------
+    confidence_level : float
+        In (0, 1).
+    method : str
+        The method for each component alone; see `mcgen.intervals.make_interval`.
+    simultaneous : bool or str
+        Whether, and by which method, the intervals of all components cover together.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the level lies outside (0, 1), or the methods are unknown or do not go together.
+    """
+
+    confidence_level: float = 0.95
+    method: Method = "student-t"
+    simultaneous: bool | SimultaneousMethod = False
+
+    def __post_init__(self) -> None:
+        check_interval_options(self.confidence_level, self.method, self.simultaneous)
+
+    @classmethod
+    def of_result(cls, confidence_level: float, method: str) -> IntervalOptions:
+        """Return the options that lead to a result's `method` again, such as "bonferroni-two-stage-t"."""
+        for simultaneous in get_args(SimultaneousMethod):
+            if method == simultaneous:
+                return cls(confidence_level, "student-t", simultaneous)
+        for pointwise in get_args(Method):
+            if method == pointwise:
+                return cls(confidence_level, pointwise)
+            if method == f"bonferroni-{pointwise}":
+                return cls(confidence_level, pointwise, "bonferroni")
+        return cls(confidence_level)
+
+    @property
+    def resamples(self) -> bool:
+        """Whether the interval is made from the replicate means themselves."""
+        return self.method == "bootstrap-t" or self.simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the interval allows for a number of replicates that depends on what they gave."""
+        return self.method in get_args(SequentialMethod)
+
+    def without_resampling(self) -> IntervalOptions:
+        """Return the nearest options that need only the moments of the replicate means."""
+        simultaneous: bool | SimultaneousMethod = "bonferroni" if self.simultaneous else False
+        return IntervalOptions(self.confidence_level, "student-t" if self.resamples else self.method, simultaneous)
+
+    def require_no_resampling(self, what: str, or_else: str = "") -> None:
+        """Refuse to resample an estimate that has no replicate means.
+
+        Parameters
+        ----------
+        what : str
+            The estimate, such as "a sum of levels".
+        or_else : str
+            Further advice.
+        """
+        if self.resamples:
+            raise ValueError(
+                f"{what} has no replicate means to resample; got interval={self.method!r} and "
+                f"simultaneous={self.simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or "
+                f"simultaneous='bonferroni'{or_else}"
+            )
 
 
-def check_interval_options(confidence_level: float, method: str, simultaneous: bool | str) -> None:
+def check_interval_options(confidence_level: Any, method: Any, simultaneous: Any) -> None:
     """Refuse a level outside (0, 1) and unknown methods."""
     if isinstance(confidence_level, bool) or not isinstance(confidence_level, int | float):
         raise TypeError(f"confidence_level must be a number such as 0.95; got {confidence_level!r}")
@@ -57,8 +111,3 @@ def check_interval_options(confidence_level: float, method: str, simultaneous: b
             f"simultaneous must be True, False or one of {', '.join(get_args(SimultaneousMethod))}; "
             f"got {simultaneous!r}"
         )
-
-
-def resamples(interval: Method, simultaneous: bool | SimultaneousMethod) -> bool:
-    """Tell whether an interval is made from the replicate means themselves."""
-    return interval == "bootstrap-t" or simultaneous in ("bootstrap-max-t", "gaussian-multiplier")

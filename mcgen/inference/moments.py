@@ -1,8 +1,8 @@
 """Streaming moments of replicate means: all that inference needs, in memory that does not grow with R.
 
-With B_r the replicate means, the count R, the mean and the sums of powers M_p = sum_r (B_r - mean)^p, p = 2, 3, 4,
-are kept and merged by the pairwise formulas of Pebay [1]_ (equations 1.1, 2.1 and those after), which cancel
-nothing: deviations are from the current mean, never differences of large powers.
+With B_r the replicate means, the number R, the mean and the sums of powers M_p = sum_r (B_r - mean)^p, p = 2, 3, 4, are
+kept. Two sets of replicates are merged by the pairwise formulas of Pebay [1]_ (equations 1.1, 2.1 and those after).
+These have no cancellation: deviations are from the current mean, never differences of large powers.
 
 .. rubric:: References
 
@@ -21,23 +21,23 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import Floats
 
 COVARIANCE_COMPONENTS = 32
-"""The covariance of the components is kept up to this many of them."""
+"""Most components whose covariance is kept: its k^2 numbers are then about a thousand at most."""
 
 
 @dataclass(frozen=True)
 class ReplicateMeans:
-    """What some consecutive replicates gave: one row each.
+    """Replicate means of m consecutive replicates, one row for each replicate.
 
     Attributes
     ----------
     start : int
-        Number of the first replicate.
+        Index of the first replicate.
     means : ndarray of shape (m, k)
         Mean of each component of the statistic over the points of a replicate.
     within : ndarray of shape (m, k)
-        Mean squared deviation of the values from their replicate's mean.
+        Mean squared deviation of a replicate's values from their mean.
     ones : ndarray of int of shape (m, k), or None
-        How many values were 1, where all were 0 or 1.
+        Number of values that were 1, for indicators: statistics whose values are all 0 or 1.
     n_points : int
         Points in a replicate.
     """
@@ -59,20 +59,20 @@ class ReplicateMeans:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Moments of R replicate means of k components, and what their points gave.
+    """Moments of R replicate means with k components, and of the values inside the replicates.
 
     Attributes
     ----------
     count : int
-        R.
+        Number of replicates, R.
     mean, m2, m3, m4 : ndarray of shape (k,)
-        The mean of the replicate means and the sums of their deviations' powers.
+        Mean of the replicate means, and the sums M_2, M_3, M_4 of the powers of their deviations from it.
     within : ndarray of shape (k,)
         Mean over the replicates of the mean squared deviation inside a replicate.
     events, non_events : ndarray of int of shape (k,), or None
-        How many values were 1 and 0, where all were.
+        Numbers of values that were 1 and 0, for indicators.
     comoment : ndarray of shape (k, k), or None
-        Sums of products of deviations, for few components.
+        Sums of products of two components' deviations; None for more than 32 components.
     """
 
     count: int
@@ -87,7 +87,7 @@ class Moments:
 
     @classmethod
     def of(cls, rows: ReplicateMeans) -> Moments:
-        """Return the moments of some replicates, in two passes over their means."""
+        """Return the moments of these replicates, in two passes over their means."""
         mean = rows.means.mean(axis=0)
         d = rows.means - mean
         square = d * d
@@ -146,26 +146,26 @@ class Moments:
 
     @property
     def variance(self) -> Floats:
-        """Variance of a replicate mean, unbiased."""
+        """Unbiased variance of a replicate mean, M_2 / (R - 1)."""
         return np.asarray(self.m2 / (self.count - 1))
 
     @property
     def standard_error(self) -> Floats:
-        """Standard error of the mean over the replicates."""
+        """Standard error of the mean over the replicates, sqrt(variance / R)."""
         return np.asarray(np.sqrt(self.variance / self.count))
 
     def constant(self, rounding: float) -> NDArray[np.bool_]:
-        """Return which components' replicate means differ by no more than rounding; see `varies_by_rounding`."""
+        """Return which components' replicate means differ only by rounding; see `varies_by_rounding`."""
         return varies_by_rounding(self.mean, self.variance, self.within, rounding)
 
     @property
     def covariance(self) -> Floats | None:
-        """Covariance of the components' replicate means, where it was kept."""
+        """Covariance of the components' replicate means, shape (k, k); None where it is not kept."""
         return None if self.comoment is None else self.comoment / (self.count - 1)
 
     @property
     def skewness(self) -> Floats:
-        """Skewness of the replicate means, 0 where they do not vary."""
+        """Skewness of the replicate means, sqrt(R) M_3 / M_2^(3/2); 0 where they do not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.nan_to_num(np.sqrt(self.count) * (self.m3 / self.m2) / np.sqrt(self.m2)))
 
@@ -173,26 +173,28 @@ class Moments:
     def skewness_of_mean(self) -> Floats:
         """Skewness of the mean over the replicates, 0 where they do not vary.
 
-        That of the replicate means over the square root of their number, with its bias removed to first order (D. N.
-        Joanes, C. A. Gill (1998), The Statistician 47(1), 183-189, G_1); of two replicates it is 0.
+        It is the skewness of the replicate means divided by sqrt(R). The first-order bias is removed, as in G_1 of
+        D. N. Joanes, C. A. Gill (1998), The Statistician 47(1), 183-189. With two replicates it is 0.
         """
         n = self.count
         return np.asarray(self.skewness * np.sqrt(n - 1) / max(n - 2, 1))
 
     @property
     def kurtosis(self) -> Floats:
-        """Kurtosis of the replicate means (3 for normal ones), 0 where they do not vary."""
+        """Kurtosis of the replicate means, R M_4 / M_2^2 (3 for normal ones); 0 where they do not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.nan_to_num(self.count * (self.m4 / self.m2) / self.m2))
 
 
 def varies_by_rounding(mean: Floats, variance: Floats, within: Floats, rounding: float) -> NDArray[np.bool_]:
-    """Return where replicate means vary by no more than the rounding of the values, whose mean square is known.
+    """Return where replicate means vary by no more than rounding: sd <= rounding x (root mean square of the values).
 
     Parameters
     ----------
-    mean, variance, within : ndarray of shape (k,)
-        Of the replicate means, and the mean squared deviation inside replicates.
+    mean, variance : ndarray of shape (k,)
+        Mean and variance of the replicate means.
+    within : ndarray of shape (k,)
+        Mean squared deviation inside replicates; the mean square of the values is mean^2 + within.
     rounding : float
         Relative rounding error of the values.
     """

@@ -1,4 +1,7 @@
-"""Interval ends from resampled replicate means: bootstrap t, bootstrap max-t, Gaussian multipliers."""
+"""Quantiles of studentized means from resampled replicates: bootstrap t, bootstrap max-t, Gaussian multipliers.
+
+`mcgen.inference.intervals` makes intervals of them, and has the sources.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +11,37 @@ import numpy as np
 from numpy.random import Generator as NumpyGenerator
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.sampled import Sampled
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.noise.random import Stream
 
 BOOTSTRAP_RESAMPLES = 1999
-
-
+"""Number of resamples: (1999 + 1) times any tail probability of two or three digits is a whole number."""
 FEWEST_FOR_BOOTSTRAP = 5
-
-
+"""Fewest replicates that are resampled: with fewer, too many resamples consist of equal replicates."""
 FEWEST_FOR_MAX_T = 50
-
-
+"""Fewest replicates for which the bootstrap max-t is the default of simultaneous intervals."""
 FEWEST_FOR_MULTIPLIER = 1000
-
-
+"""Fewest replicates for which Gaussian multipliers are the default: they are valid in the limit of many."""
+# Most numbers that are held at once while resampling: 32 MB in double precision.
 _RESAMPLED_VALUES = 2**22
 
 
-def _bootstrap_t(sampled: Sampled, level: float) -> tuple[Floats, Floats]:
-    """Return minus the upper and lower quantiles of (B*bar - Bbar) / se*, Hall's equal-tailed interval."""
+def _bootstrap_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
+    """Return the ends of Hall's equal-tailed interval: minus the upper and lower quantile of (B*bar - Bbar) / se*."""
     t = np.concatenate(_studentized_resamples(sampled, "bootstrap-t"))
     upper = np.quantile(t, (1 + level) / 2, axis=0, method="higher")
     lower = np.quantile(t, (1 - level) / 2, axis=0, method="lower")
     return -upper, -lower
 
 
-def _bootstrap_max_t(sampled: Sampled, level: float) -> Floats:
+def _bootstrap_max_t(sampled: IntervalInput, level: float) -> Floats:
+    """Return the quantile, over resamples, of the largest absolute studentized mean of all components."""
     largest = [np.abs(t).max(axis=1) for t in _studentized_resamples(sampled, "bootstrap-max-t")]
     return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
 
 
-def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
+def _gaussian_multiplier(sampled: IntervalInput, level: float) -> Floats:
+    """Return the quantile of max_j abs(sum_r g_r (B_rj - Bbar_j)) / (R se_j), with g_r independent N(0, 1)."""
     means = _required_means(sampled, "gaussian-multiplier")
     n = len(means)
     with np.errstate(invalid="ignore"):
@@ -50,17 +52,17 @@ def _gaussian_multiplier(sampled: Sampled, level: float) -> Floats:
     return np.asarray(np.quantile(np.concatenate(largest), level, method="higher"))
 
 
-def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
-    """Return the studentized means (resamples, k) of resampled replicates, in pieces.
+def _studentized_resamples(sampled: IntervalInput, purpose: str) -> list[Floats]:
+    """Return the studentized means (B*bar - Bbar) / se* of all resamples, as arrays of shape (resamples, k).
 
-    A component whose resampled replicates are all equal has an infinite studentized mean, or 0 where they equal the
-    mean: so it counts in the tails, on the side it lies.
+    Where a component's resampled replicates are all equal, se* is 0 and the studentized mean is infinite, with the sign
+    of the difference, or 0 where there is no difference. So the quantiles count it in the tail on its side.
     """
     means = _required_means(sampled, purpose)
     n = len(means)
     if n < FEWEST_FOR_BOOTSTRAP:
         raise ValueError(f"{purpose} needs at least {FEWEST_FOR_BOOTSTRAP} replicates; got {n}. Use student-t")
-    # Deviations of a constant component are the rounding of its mean's sum; they must not be studentized.
+    # A constant component deviates from its mean by the rounding of a sum, which must not be studentized.
     d = means - sampled.mean
     d[:, np.abs(d).max(axis=0) <= n * np.finfo(np.float64).eps * np.abs(sampled.mean)] = 0.0
     pieces = []
@@ -68,26 +70,27 @@ def _studentized_resamples(sampled: Sampled, purpose: str) -> list[Floats]:
         counts = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)
         first, second = counts @ d / n, counts @ (d * d) / n
         variance = second - first**2
-        # Where all n draws are equal the difference is only rounding.
+        # Where all n resampled replicates are equal, the difference of squares is only rounding.
         variance[variance <= 1e-12 * second] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
             pieces.append(np.nan_to_num(first / np.sqrt(variance / (n - 1)), nan=0.0, posinf=np.inf, neginf=-np.inf))
     return pieces
 
 
-def _resampling(sampled: Sampled, purpose: str, size: int) -> Iterator[tuple[NumpyGenerator, int]]:
-    """Yield pairs (random numbers, resamples) that make up all resamples, each of bounded memory."""
+def _resampling(sampled: IntervalInput, purpose: str, size: int) -> Iterator[tuple[NumpyGenerator, int]]:
+    """Yield (random generator, number of resamples) for parts of all the resamples that fit into memory."""
     rows = max(1, min(BOOTSTRAP_RESAMPLES, _RESAMPLED_VALUES // size))
     stream = Stream(sampled.seed, "interval", purpose)
     for start in range(0, BOOTSTRAP_RESAMPLES, rows):
         yield stream.generator(start), min(rows, BOOTSTRAP_RESAMPLES - start)
 
 
-def _count(sampled: Sampled) -> int:
+def _count(sampled: IntervalInput) -> int:
+    """Return the number of replicates, R = degrees of freedom + 1."""
     return round(float(np.min(sampled.degrees_of_freedom))) + 1
 
 
-def _required_means(sampled: Sampled, purpose: str) -> Floats:
+def _required_means(sampled: IntervalInput, purpose: str) -> Floats:
     if sampled.replicate_means is None:
         raise ValueError(
             f"{purpose} resamples the replicate means, which this estimate does not have; run it with "
@@ -97,7 +100,7 @@ def _required_means(sampled: Sampled, purpose: str) -> Floats:
 
 
 def checked_resampling(n_replicates: int, keep_replicates: bool | None) -> None:
-    """Refuse, before anything is run, what could not resample its replicate means in the end."""
+    """Refuse, before anything is run, options under which the replicate means could not be resampled."""
     if keep_replicates is False or n_replicates < FEWEST_FOR_BOOTSTRAP:
         raise ValueError(
             f"bootstrap and multiplier intervals need {FEWEST_FOR_BOOTSTRAP} or more replicates and "

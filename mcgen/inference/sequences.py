@@ -1,33 +1,37 @@
-r"""Confidence sequences: intervals that may be looked at after every replicate, and stopped at by any rule.
+r"""Confidence sequences: intervals that may be looked at after every replicate, and whose run may stop by any rule.
 
-A confidence sequence covers at all numbers of replicates together: with probability c none of its intervals misses, so
-that whoever stops, for whatever reason, holds an interval that covers. Both here are centred at the mean of n
-replicate means with standard deviation s, and are given in standard errors s / sqrt n. With alpha = 1 - c:
+A confidence sequence covers at all numbers of replicates together: with probability c none of its intervals misses the
+expectation. So a run may stop for any reason, and its interval still covers. Both sequences here are centred at the
+mean of n replicate means with standard deviation s. Their half-widths are in units of the standard error s / sqrt(n).
+With alpha = 1 - c:
 
-The **normal mixture with estimated variance**. For a normal law with mean mu, any variance and T the t statistic of mu,
+The **normal mixture with estimated variance**. For a normal law with mean mu, any variance, and T the t statistic for
+mu,
 
 .. math::
 
     M_n = \sqrt r \left(\frac{1 + T^2 / (n - 1)}{1 + r T^2 / (n - 1)}\right)^{n / 2}, \qquad r = \frac{\phi}{\phi + n},
 
-is the likelihood ratio of mu + delta sigma, delta ~ N(0, 1 / phi), to mu, both with the right Haar measure of sigma: a
-martingale of mean 1 of what does not depend on sigma [2]_, so that P(M_n >= 1 / alpha for any n) <= alpha by Ville's
-inequality. That event is one of the whole path, whatever else is looked at: stopping by s, which the martingale's
-own filtration does not have, is allowed. Solved for T, with :math:`c = (\alpha^2 r)^{-1 / n}`,
+is the likelihood ratio of the means mu + delta sigma, delta ~ N(0, 1 / phi), to mu, both mixed over the right Haar
+measure of sigma. As a function of scale-invariant statistics it is a martingale of mean 1 [2]_, so that
+P(M_n >= 1 / alpha for any n) <= alpha by Ville's inequality. This bounds the probability over the whole path. So a rule
+may also stop by s, although s is not in the martingale's own filtration. Solved for T, with
+:math:`c = (\alpha^2 r)^{-1 / n}`,
 
 .. math:: |T| < \sqrt{(n - 1) (c - 1) / (1 - c r)}, \quad \text{without an end where } c r \ge 1 .
 
-It is exact in that sense for normal replicate means from n = 2 on. Lai [1]_ mixes over all means alike, by an improper
-law, which is no martingale of mean 1 and has other constants; the proper one is of Wang and Ramdas [2]_.
+For normal replicate means this holds exactly from n = 2 on. Lai [1]_ mixes over all means with an improper flat law;
+that is no martingale of mean 1 and has other constants. The proper mixture is that of Wang and Ramdas [2]_.
 
-The **asymptotic** one [3]_ needs no normal law, and holds in the limit of late first looks only:
+The **asymptotic sequence** [3]_ needs no normal law, but holds only in the limit of late first looks:
 
 .. math:: \sqrt{\frac{2 (n \rho^2 + 1)}{n \rho^2} \log\frac{\sqrt{n \rho^2 + 1}}{\alpha}} .
 
-How phi and rho are chosen. With known variance and x = 1 / rho^2 = phi, both are the square root of
-(1 + x / n) (log(1 + n / x) + 2 log(1 / alpha)). It is least over x where y = 1 + n / x solves y - log y = 1 + 2
-log(1 / alpha), so y = -W(-alpha^2 / e) with the lower branch of Lambert's function. Then n / x = y - 1 = 8.21 at
-alpha = 0.05, and the sequence is sqrt(y) = 3.03 standard errors wide at the planned n, 1.55 times the normal interval.
+Choice of phi and rho: with known variance and x = 1 / rho^2 = phi, both half-widths are the square root of
+(1 + x / n) (log(1 + n / x) + 2 log(1 / alpha)). The minimum over x is where y = 1 + n / x solves
+y - log y = 1 + 2 log(1 / alpha), so y = -W(-alpha^2 / e) with the lower branch of Lambert's function W. At alpha = 0.05
+then n / x = y - 1 = 8.21, and the half-width at the planned n is sqrt(y) = 3.03 standard errors, 1.55 times that of the
+normal interval.
 
 .. rubric:: References
 
@@ -48,12 +52,13 @@ from scipy.special import lambertw
 from mcgen._lib.arrays import Floats
 
 FEWEST_FOR_ASYMPTOTIC = 30
+"""Fewest replicates at which the asymptotic sequence has an end: with fewer its limit is no approximation."""
 
 
 def planned_ratio(confidence_level: float) -> float:
-    """Return y - 1, the planned number of replicates over phi: 8.21 at 0.95."""
+    """Return y - 1, the ratio of the planned number of replicates to phi: 8.21 at level 0.95."""
     y = -float(lambertw(-((1 - confidence_level) ** 2) / math.e, -1).real)
-    # At levels near 0 the branch point's rounding may leave no difference.
+    # At levels near 0, y is next to the branch point 1, and rounding may make the difference 0.
     return max(y - 1, 1e-6)
 
 
@@ -65,19 +70,19 @@ def mixture_t_half_width(n: float | Floats, planned: float, confidence_level: fl
     n : float or ndarray
         Numbers of replicates, 2 or more.
     planned : float
-        The number at which it is to be narrowest, chosen before the data.
+        Number of replicates at which the sequence is narrowest, chosen before the data.
     confidence_level : float
-        Of all n together, in (0, 1).
+        Probability that the intervals at all n cover together, in (0, 1).
 
     Returns
     -------
     ndarray of the shape of `n`
-        Infinite where n is too small for the sequence to have an end.
+        Half-widths; infinite where n is too small for the sequence to have an end.
     """
     n = np.asarray(n, dtype=np.float64)
     log_r = -np.log1p(n * (planned_ratio(confidence_level) / planned))
     log_c = -(2 * math.log1p(-confidence_level) + log_r) / n
-    # Powers overflow for the smallest n alone, where c r >= 1 too.
+    # Powers overflow only for the smallest n, where c r >= 1 and the half-width is infinite anyway.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         squared = (n - 1) * np.expm1(log_c) / -np.expm1(log_c + log_r)
         return np.asarray(np.sqrt(np.where(log_c + log_r < 0, squared, np.inf)))
@@ -89,12 +94,12 @@ def asymptotic_half_width(n: float | Floats, planned: float, confidence_level: f
     Parameters
     ----------
     n, planned, confidence_level
-        As of `mixture_t_half_width`.
+        As for `mixture_t_half_width`.
 
     Returns
     -------
     ndarray of the shape of `n`
-        Infinite below 30 replicates, where the limit says nothing.
+        Half-widths; infinite below 30 replicates, where the limit is no approximation.
     """
     n = np.asarray(n, dtype=np.float64)
     x = n * (planned_ratio(confidence_level) / planned)
@@ -103,4 +108,4 @@ def asymptotic_half_width(n: float | Floats, planned: float, confidence_level: f
 
 
 SEQUENCES = {"anytime": mixture_t_half_width, "asymptotic-anytime": asymptotic_half_width}
-"""By the names of the intervals."""
+"""Half-widths of the confidence sequences, in standard errors, by the names of their intervals."""

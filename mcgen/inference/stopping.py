@@ -1,35 +1,37 @@
-r"""When a run has replicates enough: rules that stop it at a tolerance, with intervals that allow for that.
+r"""Stopping rules: they end a run when its intervals are narrow enough, and keep the coverage of these intervals.
 
-A rule names numbers of replicates to run to, one after the other, each from the moments at those before alone, so that
-a run that was killed goes on to the same end. It stops where the half-width h of every component that counts is at
-most the larger of atol and rtol times the absolute mean, or at its limit, and says which. Looking at Student's interval
-until it is narrow enough covers too little: it stops where s is too small by chance. Two ways out:
+A rule gives one number of replicates after another to run to. Each number follows from the moments of the replicates
+before it alone, so a run that was killed goes on to the same end. The run stops when the half-width h of every
+component that counts is at most the larger of atol and rtol times the absolute mean, or when its limit is reached; the
+result says which. A plain Student interval that is watched until it is narrow enough covers too little, because such a
+run stops where s happens to be too small. There are two remedies:
 
 **Two stages** [1]_, `TwoStage`. A first stage of R_0 = 32 replicates with standard deviation s_0 gives the number
-R = (t_{R_0 - 1} s_0 / atol)^2 to run to. The interval there,
+R = (t_{R_0 - 1} s_0 / atol)^2 to run to. The half-width there,
 
 .. math:: h = \max(t_{R_0-1}\, s_0,\; t_{R-1}\, s) / \sqrt R,
 
-may still be too wide by its second term; then R (h / atol)^2 replicates follow, 2 % more at the least, and so on. For
-normal replicate means it covers at least its level however many stages there are: their mean is independent of all
-standard deviations, so that given R it is N(mu, sigma^2 / R), and its distance from mu is below
-t_{R_0 - 1} s_0 / sqrt(R) with the probability that Student's t promises. A relative tolerance looks at the mean too,
-of which that proof says nothing; simulation shows that it covers (`docs/validation/stopping.md`). Of a mean that is 0
-it is never reached: beside `rtol` alone a limit is advisable.
+may still be too large by its second term. Then the run goes on to R (h / atol)^2 replicates, at least 2 % more, and so
+on. For normal replicate means the coverage is at least the confidence level, however many stages there are. The reason:
+the mean of normal values is independent of all their standard deviations. So given R it is N(mu, sigma^2 / R), and its
+distance from mu is below t_{R_0 - 1} s_0 / sqrt(R) with the probability that Student's t promises. A relative tolerance
+uses the mean too, which this proof does not allow for; simulations show that it covers (`docs/validation/stopping.md`).
+A relative tolerance of a mean that is 0 is never reached, so set a limit beside `rtol` alone.
 
-**At any time**, `Anytime`: the half-width is a confidence sequence (see `sequences`), which covers at all numbers
-of replicates together, whatever the rule. It looks at numbers that grow by 5 % to 100 %.
+**At any time**, `Anytime`: the half-width is that of a confidence sequence (see `sequences`), which covers at all
+numbers of replicates together, whatever the stopping rule. The rule looks at numbers that grow by 5 % to 100 %.
 
-**Guards** of both, for replicate means that are not normal:
+**Guards** of both rules, for replicate means that are not normal:
 
-- An indicator's run has 20 events and 20 non-events at the least.
-- Skewed replicate means, those with R < 50 g^2 by their estimated skewness g at 32 replicates, get a first stage of
-  64, 100 replicates at the least, and no stop while R < 50 g^2, g estimated anew each time; Student's t falls short
-  by half a point there (see `coverage`). With 25 in place of 50, runs of lognormal replicate means covered 0.90 to
-  0.94 in simulation, with 50 0.925 to 0.955. An indicator has its own guard in place of this one.
-- A component whose replicate means do not vary is no reason to stop before 1,000 replicates, and is named there: nobody
-  can tell a constant from an event that is too rare to be seen. Where its values vary inside replicates, the design
-  integrates it exactly, by all that can be seen, and that is enough.
+- Events: a run of an indicator statistic has at least 20 events and 20 non-events.
+- Skewness: replicate means are skewed where R < 50 g^2, with g their estimated skewness. If they are skewed at 32
+  replicates, the first stage has 64, and the run has at least 100. No run stops while R < 50 g^2, with g estimated anew
+  each time. At R = 50 g^2 Student's t covers half a percentage point too little (see `coverage`). In simulations of
+  lognormal replicate means, 95 % intervals covered the truth in 90 % to 94 % of the runs with a factor of 25, and in
+  92.5 % to 95.5 % with 50. Indicators have the guard on events in place of this one.
+- No variation: while a component's replicate means do not vary, the run has at least 1,000 replicates, and its reason
+  names the component, since a constant cannot be told from an event too rare to be seen. Where the values vary inside
+  replicates, the design integrates the component exactly as far as can be seen, and 1,000 replicates are enough.
 
 .. rubric:: References
 
@@ -49,22 +51,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import IntervalInput, shared_level
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.moments import Moments, varies_by_rounding
-from mcgen.inference.sampled import Sampled, shared_level
+from mcgen.inference.progress import FEWEST_EVENTS, ToleranceProgress
 from mcgen.inference.sequences import SEQUENCES
-from mcgen.inference.tolerance import Tolerance as Tolerance
-from mcgen.inference.tolerance import checked_tolerance as checked_tolerance
+from mcgen.inference.tolerance import Tolerance
 
 SKEWED_FIRST_STAGE = 64
+"""Replicates of the first stage where 32 look skewed: twice as many, since s_0 of few skewed means is often small."""
 FEWEST_IF_SKEWED = 100
+"""Fewest replicates of a run whose means once looked skewed: few skewed means seldom show their skewness."""
 REPLICATES_BY_SKEWNESS = 50
-FEWEST_EVENTS = 20
-NO_VARIATION = 1000
+"""Replicates per squared skewness below which no run stops: Student's t covers half a point too little there."""
 PLANNED = 256
-"""A confidence sequence is within 27 % of the narrowest from a tenth of the planned number to any above."""
+"""Replicates at which a confidence sequence is narrowest by default.
+
+From a tenth of the planned number to any larger one, it is at most 27 % wider than the narrowest possible sequence.
+"""
+# Least factor by which replicates grow from one look to the next, so that no run ends in many tiny steps.
 _LEAST_STEP = {"two-stage": 1.02, "anytime": 1.05}
-# Far beyond what can be run, and an int64.
+# Upper limit of a computed number of replicates: more than can ever be run, and still an int64.
 _MOST = 2**60
 
 Kind = Literal["anytime", "asymptotic-anytime"]
@@ -72,14 +79,14 @@ Kind = Literal["anytime", "asymptotic-anytime"]
 
 @dataclass(frozen=True, eq=False)
 class FirstStage:
-    """What the first replicates gave.
+    """Moments of the replicates of the first stage.
 
     Attributes
     ----------
     count : int
-        How many.
+        Number of replicates, R_0.
     mean, standard_deviation, skewness : ndarray of shape (k,)
-        Of their replicate means.
+        Mean, standard deviation s_0 and skewness of the replicate means.
     """
 
     count: int
@@ -89,30 +96,30 @@ class FirstStage:
 
     @classmethod
     def of(cls, moments: Moments) -> FirstStage:
-        """Return what these moments say."""
+        """Return the first stage that has these moments."""
         return cls(moments.count, moments.mean, np.sqrt(moments.variance), moments.skewness)
 
 
 @dataclass(frozen=True, eq=False)
 class Stopping:
-    """How a run that stopped by itself came to its end.
+    """Record of how a stopping rule ended a run.
 
     Attributes
     ----------
     rule : {"two-stage", "anytime", "asymptotic-anytime"}
-        By which rule.
+        Name of the rule.
     atol, rtol : float or None
         The tolerances.
     first_count : int or None
         Replicates of the first stage; None for confidence sequences.
     first_standard_deviation : ndarray of shape (k,), or None
-        Of them, for all components.
+        Standard deviation of the first stage's replicate means, for all components; None for confidence sequences.
     planned : int or None
-        Where the confidence sequence is narrowest; None for two stages.
+        Number of replicates at which the confidence sequence is narrowest; None for two stages.
     reached : bool
-        Whether every half-width that counts is within its tolerance, and no guard speaks against it.
+        Whether every half-width that counts is within its tolerance and no guard asks for more replicates.
     reason : str
-        Why it stopped.
+        Why the run stopped, in words.
     """
 
     rule: str
@@ -125,61 +132,30 @@ class Stopping:
     reason: str
 
     def select(self, components: slice) -> Stopping:
-        """Return the same of some of the components."""
+        """Return the record of some of the components."""
         first = self.first_standard_deviation
         return self if first is None else replace(self, first_standard_deviation=first[components])
 
     @property
     def first_stage(self) -> tuple[int, Floats] | None:
-        """The first stage as `mcgen.intervals.Sampled` takes it."""
+        """Number and standard deviations of the first stage, as `mcgen.intervals.IntervalInput` takes them."""
         if self.first_count is None or self.first_standard_deviation is None:
             return None
         return self.first_count, self.first_standard_deviation
 
 
-@dataclass(frozen=True, eq=False)
-class _Standing:
-    """Where the components that count stand after n replicates; arrays of shape (c,) for c of them."""
-
-    n: int
-    columns: NDArray[np.int64]
-    half_width: Floats
-    wanted: Floats
-    constant: NDArray[np.bool_]
-    unseen: NDArray[np.bool_]
-    rare: NDArray[np.bool_]
-    events: Floats
-    skewed: Floats
-
-    @property
-    def wide(self) -> NDArray[np.bool_]:
-        return ~(self.half_width <= self.wanted)
-
-    @property
-    def guarded(self) -> NDArray[np.bool_]:
-        """Where guards want more replicates; what did not vary in 1,000 is given up."""
-        return self.constant & (self.n < NO_VARIATION) | ~self.constant & (self.rare | (self.skewed > self.n))
-
-    def guard_target(self) -> float:
-        """Return the replicates that the guards want, not more than twice those there are: they learn as they go."""
-        unseen = np.where(self.constant & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
-        rare = np.where(self.rare & ~self.constant, 1.1 * self.n * FEWEST_EVENTS / np.maximum(self.events, 1), 0)
-        skewed = np.where(self.constant, 0, self.skewed)
-        return min(2.0 * self.n, float(np.max([unseen, rare, skewed])))
-
-
 class Rule(ABC):
-    """Numbers of replicates to run to, one after the other.
+    """A stopping rule: one number of replicates after another to run to.
 
-    Run to `first_target`, then to what `next_target` says of the moments there, until it says None; `outcome` says how
-    it ended. The state between two targets is a plain dict.
+    Run to `first_target`, then to the number that `next_target` returns for the moments there, until it returns None.
+    `outcome` says how the run ended. The state between two targets is a plain dict.
 
     Parameters
     ----------
     tolerance : Tolerance
-        What is wanted.
+        The tolerances and limits that the user asked for.
     confidence_level : float
-        In (0, 1).
+        Confidence level of the intervals, in (0, 1).
     simultaneous : bool
         Whether the intervals cover all k components together, by Bonferroni's inequality.
     n_points : int
@@ -201,18 +177,25 @@ class Rule(ABC):
         self._names: tuple[str, ...] | None = None
         self._columns: NDArray[np.int64] | None = None
         self._target = tolerance.first_count
-        # How many replicates there will be, by what is known; looks come before.
+        # Number of replicates that the run is expected to end at, for progress displays; looks may come earlier.
         self.expected = self._target
-        # The pilot was skewed, so that fewer than 100 replicates are too few.
+        # Whether the replicate means looked skewed at any look; such a run has at least 100 replicates.
         self._was_skewed = False
 
     def limit_to_groups(self, group: int, n_there: int = 0) -> None:
-        """Let the limit be a whole number of groups, which are run as a whole; replicates that are there cost nothing.
+        """Lower the limit to a whole number of groups, since groups are run as a whole.
+
+        Parameters
+        ----------
+        group : int
+            Replicates in a group.
+        n_there : int
+            Replicates that a store holds already; they cost nothing and may exceed whole groups.
 
         Raises
         ------
         ValueError
-            If fewer groups fit into it than the first replicates need.
+            If the limit has fewer whole groups than the first replicates need.
         """
         if self._most is None:
             return
@@ -226,11 +209,11 @@ class Rule(ABC):
         self._most = most
 
     def first_target(self) -> int:
-        """Return how many replicates come first; after `restore` those that were decided last."""
+        """Return the first number of replicates to run to; after `restore` the number that was decided last."""
         return self._target
 
     def name_components(self, names: Sequence[str]) -> None:
-        """Take note of what the k components are called, which the first replicates tell.
+        """Set the names of the k components, which are known once the first replicates are finished.
 
         Raises
         ------
@@ -247,12 +230,12 @@ class Rule(ABC):
         self._columns = np.array([self._names.index(name) for name in wanted])
 
     def next_target(self, moments: Moments, rounding: float) -> int | None:
-        """Return how many replicates to run to, counted from the start, or None to stop.
+        """Return the number of replicates to run to, counted from the start of the run, or None to stop.
 
         Parameters
         ----------
         moments : Moments
-            Of exactly as many replicates as the last target said.
+            Moments of exactly as many replicates as the last target.
         rounding : float
             Relative rounding error of the values.
         """
@@ -260,9 +243,9 @@ class Rule(ABC):
             raise ValueError(
                 f"the rule asked for {self._target} replicates; got the moments of {moments.count}. Run the others too"
             )
-        at = self._standing(moments, rounding)
-        self._was_skewed |= bool((at.skewed > at.n).any())
-        wanted = max(self._wanted(at, moments), self.tolerance.first_count)
+        at = self._progress(moments, rounding)
+        self._was_skewed |= bool(at.skewed.any())
+        wanted = max(self._wanted_count(at, moments), self.tolerance.first_count)
         wanted = self.capped(math.ceil(min(wanted, _MOST)))
         if wanted <= moments.count:
             return None
@@ -276,38 +259,38 @@ class Rule(ABC):
         Parameters
         ----------
         moments, rounding
-            As of `next_target`, but a run that was cut short may have fewer replicates.
+            As for `next_target`, but a run that was cut short may have fewer replicates.
         """
-        at = self._standing(moments, rounding)
+        at = self._progress(moments, rounding)
         reached = not (at.wide | at.guarded | at.unseen).any()
         reason = self._why(at, reached)
         tolerance = self.tolerance
         return Stopping(self.name, tolerance.atol, tolerance.rtol, None, None, None, reached, reason)
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs to go on, made of numbers, arrays and None."""
+        """Return the state that `restore` takes: a dict of numbers, arrays and None."""
         return {"target": self._target, "was_skewed": self._was_skewed}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where another rule of the same arguments was."""
+        """Take over the state of another rule that has the same arguments."""
         self._target, self._was_skewed = int(state["target"]), bool(state["was_skewed"])
 
     @abstractmethod
     def half_widths(self, moments: Moments) -> Floats:
-        """Return the half-width of each component's interval, shape (k,); infinite where it has none yet."""
+        """Return the half-width of each component's interval, shape (k,); infinite where there is no interval yet."""
 
     @abstractmethod
-    def _wanted(self, at: _Standing, moments: Moments) -> float:
-        """Return how many replicates are wanted; as many as there are, or fewer, to stop."""
+    def _wanted_count(self, at: ToleranceProgress, moments: Moments) -> float:
+        """Return the number of replicates that the run should have; at most the present number means stop."""
 
     def _level(self, k: int) -> float:
         return shared_level(self.confidence_level, k) if self.simultaneous else self.confidence_level
 
     def capped(self, target: int) -> int:
-        """Return a number of replicates, or the most that are allowed."""
+        """Return a number of replicates, lowered to the most that are allowed."""
         return target if self._most is None else min(target, self._most)
 
-    def _standing(self, moments: Moments, rounding: float) -> _Standing:
+    def _progress(self, moments: Moments, rounding: float) -> ToleranceProgress:
         columns = np.arange(len(moments.mean)) if self._columns is None else self._columns
         n, constant = moments.count, moments.constant(rounding)
         unseen = constant & varies_by_rounding(moments.mean, moments.within, np.zeros(len(constant)), rounding)
@@ -317,13 +300,13 @@ class Rule(ABC):
         else:
             events = np.minimum(moments.events, moments.non_events).astype(np.float64)
             rare, skewed = events < FEWEST_EVENTS, np.zeros(len(constant))
-        # Means that once looked skewed are not believed to be cured by a few more.
+        # Replicate means that once looked skewed stay suspect: a few more replicates may hide the skewness by chance.
         if self._was_skewed or (skewed[columns] > n).any():
             skewed = np.maximum(skewed, np.where(skewed > 0, FEWEST_IF_SKEWED, 0))
         with np.errstate(invalid="ignore"):
             half_width = np.where(moments.m2 > 0, self.half_widths(moments), 0.0)
         wanted = self.tolerance.wanted(moments.mean)
-        return _Standing(
+        return ToleranceProgress(
             n=n,
             columns=columns,
             half_width=half_width[columns],
@@ -332,20 +315,23 @@ class Rule(ABC):
             unseen=unseen[columns],
             rare=rare[columns],
             events=events[columns],
-            skewed=skewed[columns],
+            needed_for_skewness=skewed[columns],
         )
 
-    def _width_target(self, at: _Standing) -> float:
-        """Return the replicates at which every half-width would be as wanted, were it to go on as 1 / sqrt n."""
-        # A mean that may be 0 says little of the tolerance; it is taken to be as large as its half-width.
+    def _width_target(self, at: ToleranceProgress) -> float:
+        """Return the number of replicates at which every half-width is small enough: n (half_width / wanted)^2.
+
+        This supposes that half-widths fall as 1 / sqrt(n).
+        """
+        # A mean inside its half-width may be 0; for a relative tolerance it is taken to be as large as its half-width.
         rtol = self.tolerance.rtol
         aim = at.wanted if rtol is None else np.maximum(at.wanted, rtol * at.half_width)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             needed = at.n * (at.half_width / aim) ** 2
         return float(np.max(np.where(at.wide, np.nan_to_num(needed, nan=_MOST, posinf=_MOST), 0.0)))
 
-    def _why(self, at: _Standing, reached: bool) -> str:
-        """Return in words why the run is at its end."""
+    def _why(self, at: ToleranceProgress, reached: bool) -> str:
+        """Return the reason why the run ended, in words."""
 
         def name(i: int) -> str:
             column = int(at.columns[i])
@@ -353,8 +339,8 @@ class Rule(ABC):
 
         exact = at.constant & ~at.unseen
         if reached:
-            told = f"; {name(int(np.argmax(exact)))} is integrated exactly, or nearly" if exact.any() else ""
-            return f"reached: every half-width is at most {self.tolerance}{told}"
+            note = f"; {name(int(np.argmax(exact)))} is integrated exactly, or nearly" if exact.any() else ""
+            return f"reached: every half-width is at most {self.tolerance}{note}"
         found = []
         if at.wide.any():
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -362,7 +348,7 @@ class Rule(ABC):
             found.append(f"{name(worst)} has half-width {at.half_width[worst]:.3g}, wanted {at.wanted[worst]:.3g}")
         for marked, text in (
             (at.rare & ~at.constant, f"has fewer than {FEWEST_EVENTS} events or non-events"),
-            (~at.constant & (at.skewed > at.n), "is too skewed for so few replicates"),
+            (~at.constant & at.skewed, "is too skewed for so few replicates"),
             (at.unseen, f"did not vary in {at.n:,} replicates: a constant, or an event too rare to be seen"),
         ):
             if marked.any():
@@ -370,7 +356,7 @@ class Rule(ABC):
                 found.append(f"{name(int(np.argmax(marked)))}{more} {text}")
         return f"{self._ended_by(at)}: {'; '.join(found)}"
 
-    def _ended_by(self, at: _Standing) -> str:
+    def _ended_by(self, at: ToleranceProgress) -> str:
         if self._most is not None and at.n >= self._most:
             return f"limit: max_evaluations={self.tolerance.max_evaluations:,}"
         if (at.wide | at.guarded).any():
@@ -379,7 +365,7 @@ class Rule(ABC):
 
 
 class TwoStage(Rule):
-    """A first stage that says how many replicates it takes, and more where they turn out too few."""
+    """Stein's rule: a first stage tells how many replicates are needed; more follow where these turn out too few."""
 
     name = "two-stage"
 
@@ -390,32 +376,32 @@ class TwoStage(Rule):
         self.first_stage: FirstStage | None = None
 
     def half_widths(self, moments: Moments) -> Floats:
-        """Return the larger of both stages' half-widths; Student's where the first stage is not over."""
+        """Return the larger of the two stages' half-widths, or Student's while the first stage is not over."""
         first = self.first_stage or FirstStage.of(moments)
-        sampled = replace(Sampled.of(moments, None, 0), first_stage=(first.count, first.standard_deviation))
+        sampled = replace(IntervalInput.of(moments, None, 0), first_stage=(first.count, first.standard_deviation))
         _, high = studentized_ends(sampled, self._level(len(moments.mean)), "two-stage-t")
         return high * sampled.standard_error
 
     def outcome(self, moments: Moments, rounding: float) -> Stopping:
-        """Return how the run ended; one that ended in its first stage has that for both."""
+        """Return how the run ended; the moments of a run that ended in its first stage are those of both stages."""
         first = self.first_stage or FirstStage.of(moments)
         ended = super().outcome(moments, rounding)
         return replace(ended, first_count=first.count, first_standard_deviation=first.standard_deviation)
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs to go on."""
+        """Return the state that `restore` takes."""
         first = self.first_stage
         return super().state() | {"first_stage": None if first is None else vars(first).copy()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where another rule of the same arguments was."""
+        """Take over the state of another rule that has the same arguments."""
         super().restore(state)
         first = state["first_stage"]
         self.first_stage = None if first is None else FirstStage(**first)
 
-    def _wanted(self, at: _Standing, moments: Moments) -> float:
+    def _wanted_count(self, at: ToleranceProgress, moments: Moments) -> float:
         if self.first_stage is None:
-            if at.n < SKEWED_FIRST_STAGE and (at.skewed > at.n).any() and self.capped(SKEWED_FIRST_STAGE) > at.n:
+            if at.n < SKEWED_FIRST_STAGE and at.skewed.any() and self.capped(SKEWED_FIRST_STAGE) > at.n:
                 return SKEWED_FIRST_STAGE
             self.first_stage = FirstStage.of(moments)
         target = self._width_target(at)
@@ -425,16 +411,16 @@ class TwoStage(Rule):
 
 
 class Anytime(Rule):
-    """A confidence sequence, looked at where it may be narrow enough.
+    """A rule that looks at a confidence sequence whenever it may be narrow enough.
 
     Parameters
     ----------
     tolerance, confidence_level, simultaneous, n_points
-        As of `Rule`.
+        As for `Rule`.
     kind : {"anytime", "asymptotic-anytime"}
-        Exact for normal replicate means, or in the limit for all.
+        The sequence: exact for normal replicate means, or valid in the limit of many replicates for any law.
     planned : int
-        The number of replicates at which it is to be narrowest, chosen before the run.
+        Number of replicates at which the sequence is narrowest, chosen before the run.
     """
 
     def __init__(
@@ -458,7 +444,7 @@ class Anytime(Rule):
         """Return how the run ended."""
         return replace(super().outcome(moments, rounding), planned=self.planned)
 
-    def _wanted(self, at: _Standing, moments: Moments) -> float:
+    def _wanted_count(self, at: ToleranceProgress, moments: Moments) -> float:
         target = self._width_target(at)
         if target:
             target = min(max(target, _LEAST_STEP["anytime"] * at.n), 2.0 * at.n)

@@ -8,44 +8,59 @@ from dataclasses import replace
 import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.generators.joint import OnSameNoise
 from mcgen.inference.moments import varies_by_rounding
-from mcgen.replicates.loop import Task
+from mcgen.replicates.loop import run_all
 from mcgen.replicates.sizes import checked_batch_size
-from mcgen.replicates.tally import Tally
+from mcgen.replicates.task import Estimand
 from mcgen.statistics.joint import EachOf
 
 
-def pilot_rows(
-    task: Task, generators: Sequence[Generator], n_replicates: int, batch_size: int | None, *purpose: str | int
+def pilot_means(
+    estimand: Estimand,
+    design: Design,
+    generators: Sequence[Generator],
+    n_replicates: int,
+    batch_size: int | None,
+    *purpose: str | int,
 ) -> list[tuple[Floats, Floats]]:
-    """Return a pilot's replicate means of the task's statistic for several generators on the same noise.
+    """Return a pilot's replicate means of the statistic for several generators on the same noise.
 
-    For each generator, and then for the first minus each of the others, the means and the mean squared deviations
-    within the replicates, both (n_replicates, k).
+    Parameters
+    ----------
+    estimand : Estimand
+        Gives the statistic, the condition and the seed.
+    design : Design
+        How the noise is drawn.
+    generators : sequence of Generator
+        The first one's noise is the common one.
+    n_replicates, batch_size
+        As for `mcgen.estimate`.
+    *purpose : str or int
+        Sets the random numbers of this pilot apart from others.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        For each generator, then for the first minus each of the others: the means and the mean squared deviations
+        within the replicates, both of shape (n_replicates, k).
     """
     joint = replace(
-        task,
+        estimand,
         generator=OnSameNoise(tuple(generators), generators[0].noise),
-        statistic=EachOf(task.statistic),
-        stream=("pilot", *purpose, *task.stream),
-        batch_size=checked_batch_size(batch_size, task.design.n_points, n_replicates),
-        warnings=[],
+        statistic=EachOf(estimand.statistic),
+        stream=("pilot", *purpose, *estimand.stream),
     )
-    kept = tallied(joint, n_replicates).kept()
+    tally, facts = run_all(
+        joint.task(design, checked_batch_size(batch_size, design.n_points, n_replicates)), n_replicates
+    )
+    kept = tally.kept()
     assert kept is not None
     means, within = kept[0].copy(), kept[1]
     # What varies by no more than rounding has no variance, and no slope.
-    spread = varies_by_rounding(means.mean(axis=0), means.var(axis=0), within.mean(axis=0), joint.rounding)
+    spread = varies_by_rounding(means.mean(axis=0), means.var(axis=0), within.mean(axis=0), facts.rounding)
     means[:, spread] = 0.0
     split = (np.split(part, 2 * len(generators) - 1, axis=1) for part in (means, within))
     return [*zip(*split, strict=True)]
-
-
-def tallied(task: Task, n_replicates: int) -> Tally:
-    """Return all replicate means of a task."""
-    tally = Tally(True)
-    for rows in task.evaluate(range(n_replicates)):
-        tally.add(rows)
-    return tally

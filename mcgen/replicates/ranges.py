@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mcgen.replicates.loop import Facts, Task
+from mcgen.replicates.loop import replicate_means
 from mcgen.replicates.tally import Segment, keeps_rows, segments_of
+from mcgen.replicates.task import Facts, Findings, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,9 @@ class Piece:
         return range(self.segments[0].start, last.start + len(last))
 
 
-def piece_of(task: Task, replicates: range, keep: bool | None, n_replicates: int) -> Piece:
+def piece_of(
+    task: Task, replicates: range, keep: bool | None, n_replicates: int, findings: Findings | None = None
+) -> Piece:
     """Run a range of a task's replicates.
 
     Parameters
@@ -48,11 +51,14 @@ def piece_of(task: Task, replicates: range, keep: bool | None, n_replicates: int
         Hand replicate means on, or whole leaves' moments; None goes by their number in all.
     n_replicates : int
         In all.
+    findings : Findings, optional
+        Collects what the batches show of the task.
     """
     start = time.perf_counter()
-    rows = list(task.evaluate(replicates))
+    findings = Findings(task) if findings is None else findings
+    rows = list(replicate_means(task, replicates, findings))
     keeps = keeps_rows(keep, n_replicates, rows[0].means.shape[1])
-    return Piece(segments_of(rows, keeps), task.facts(), time.perf_counter() - start)
+    return Piece(segments_of(rows, keeps), findings.facts, time.perf_counter() - start)
 
 
 def named(replicates: range) -> str:

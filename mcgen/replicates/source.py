@@ -9,13 +9,15 @@ from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 
+from mcgen._lib.batches import executed_rows
 from mcgen.inference.moments import ReplicateMeans
 from mcgen.replicates.clock import Clock
 from mcgen.replicates.executors.coordinator import pieces
-from mcgen.replicates.loop import Task, executed_rows
+from mcgen.replicates.loop import replicate_means
 from mcgen.replicates.ranges import Piece, gaps_between
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Segment, keeps_rows, segments_of
+from mcgen.replicates.task import Findings, Task
 
 # So often a store gets what is finished.
 _SECONDS_BETWEEN = 1.0
@@ -50,7 +52,7 @@ class Source:
     Parameters
     ----------
     task : Task
-        The run.
+        The run's task.
     keep : bool or None
         Whether replicate means are kept; None goes by their number.
     resources : Resources
@@ -61,9 +63,9 @@ class Source:
 
     def __init__(self, task: Task, keep: bool | None, resources: Resources, stored: StoredRun | None) -> None:
         self._task, self._keep, self._resources, self._stored = task, keep, resources, stored
-        self.clock = Clock()
+        self.clock, self.findings = Clock(), Findings(task)
         if stored is not None and stored.facts is not None:
-            task.learn(stored.facts, warns=True)
+            self.findings.learn(stored.facts, warns=True)
             self.clock.add_stored(stored.seconds, sum(map(self._rows_of, stored.covered())))
 
     def segments(self, replicates: range, n_replicates: int) -> Iterator[Segment]:
@@ -100,7 +102,7 @@ class Source:
         finished: list[ReplicateMeans] = []
         since = time.perf_counter()
         try:
-            for rows in self._task.evaluate(gap):
+            for rows in replicate_means(self._task, gap, self.findings):
                 finished.append(rows)
                 self.clock.tick(self._rows_of(range(rows.start, rows.start + len(rows))))
                 now = time.perf_counter()
@@ -117,7 +119,9 @@ class Source:
         """Yield the pieces of an executor in order; the store gets each as it comes."""
         waiting: dict[int, Piece] = {}
         each = self.clock.seconds_per_evaluation()[0] * self._task.design.n_points
-        coming = pieces(executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout, each or None)
+        coming = pieces(
+            executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout, each or None, self.findings
+        )
         with closing(coming):
             for gap in gaps:
                 place = gap.start
@@ -133,7 +137,7 @@ class Source:
     def _store_rows(self, rows: list[ReplicateMeans], n_replicates: int, seconds: float) -> None:
         if rows and self._stored is not None:
             keep = keeps_rows(self._keep, n_replicates, rows[0].means.shape[1])
-            self._stored.add(Piece(segments_of(rows, keep), self._task.facts(), seconds), keep)
+            self._stored.add(Piece(segments_of(rows, keep), self.findings.facts, seconds), keep)
 
     def _rows_of(self, replicates: range) -> int:
         """Return how many rows the model ran for some replicates."""

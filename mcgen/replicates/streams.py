@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcgen._lib.condition_keys import key_of_condition
-from mcgen.replicates.loop import Task
+from mcgen.replicates.task import Task
 
 
 def stream_of(condition: Any, number: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.inference.efficiency import log_variance
-from mcgen.inference.log_ratios import LogEstimate
+from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain, estimate_to_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.provenance import expectation_text
@@ -150,7 +150,7 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     times = one.provenance, base.provenance
     speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
     noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
-    timed = LogEstimate(work.value + speed, work.variance + noise, work.degrees_of_freedom)
+    timed = LogRatio(work.value + speed, work.variance + noise, work.degrees_of_freedom)
     for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
         frame[point], interval = log_ratio.exp(one.confidence_level)
         frame[low], frame[high] = interval.low, interval.high
@@ -161,12 +161,12 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     return frame
 
 
-def _log_one(k: int) -> LogEstimate:
+def _log_one(k: int) -> LogRatio:
     """Return the log of the efficiency of the baseline over itself."""
-    return LogEstimate(np.zeros(k), np.zeros(k), np.full(k, np.inf))
+    return LogRatio(np.zeros(k), np.zeros(k), np.full(k, np.inf))
 
 
-def _log_work(one: Estimate) -> LogEstimate:
+def _log_work(one: Estimate) -> LogRatio:
     """Return the log of (variance of a replicate mean) x (evaluations spent for a replicate, pilot included)."""
     if one.replicate_means is None or one.within is None:
         raise ValueError(
@@ -175,7 +175,7 @@ def _log_work(one: Estimate) -> LogEstimate:
         )
     log = log_variance(one.replicate_means, one.within, one.provenance.rounding)
     each = one.provenance.n_points * _spent(one)
-    return LogEstimate(log.value + np.log(each), log.variance, log.degrees_of_freedom)
+    return LogRatio(log.value + np.log(each), log.variance, log.degrees_of_freedom)
 
 
 def _spent(one: Estimate) -> float:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen._lib.batches import executed_rows
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
-from mcgen.inference.intervals import make_interval
-from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, options_of, resamples
+from mcgen.inference.interval_input import Interval, IntervalInput
+from mcgen.inference.intervals import interval_of
+from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import Interval, Sampled
 from mcgen.inference.stopping import Stopping
-from mcgen.replicates.loop import executed_rows
 from mcgen.results.figures import plot_estimate
 from mcgen.results.provenance import Provenance
 from mcgen.results.text import estimate_html, estimate_line, summary_text
@@ -177,27 +177,29 @@ class Estimate:
         True
         """
         level = self.confidence_level if confidence_level is None else confidence_level
-        own, together = options_of(self.method)
+        own = IntervalOptions.of_result(level, self.method)
         if interval is None and simultaneous is None:
-            interval, simultaneous = own, together
-        elif interval is None and own in get_args(SequentialMethod):
-            interval = own
-        interval, simultaneous = interval or "student-t", simultaneous or False
-        if self._dependent() and resamples(interval, simultaneous):
+            options = own
+        else:
+            kept: Method = own.method if own.is_sequential else "student-t"
+            options = IntervalOptions(level, interval or kept, simultaneous or False)
+        if self._dependent() and options.resamples:
             raise ValueError(CROSS_FITTED)
-        if self.method != "none" and interval not in get_args(SequentialMethod) and self._stopped_by_itself():
+        if not options.is_sequential and self._stopped_by_itself():
             warn_user(STOPPED_BY_ITSELF, CoverageWarning)
-        made, method = make_interval(self._sampled(), level, interval, simultaneous)
+        made, method = interval_of(self._sampled(), options)
         return replace(
             self,
-            interval=_shaped_interval(made, self.shape),
+            interval=shaped_interval(made, self.shape),
             confidence_level=level,
             method=method,
             strata=tuple(
                 # Parts that stopped by themselves keep the intervals that know of it.
                 part.with_interval(confidence_level=level)
                 if part.stopping is not None
-                else part.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
+                else part.with_interval(
+                    confidence_level=level, interval=options.method, simultaneous=options.simultaneous
+                )
                 for part in self.strata
             ),
         )
@@ -215,7 +217,7 @@ class Estimate:
         level = self.confidence_level if confidence_level is None else confidence_level
         p = self.provenance
         value, made = over_monte_carlo(self.replicate_means, self.within, p.n_points, level, p.rounding)
-        return _shaped(value, self.shape), _shaped_interval(made, self.shape)
+        return shaped(value, self.shape), shaped_interval(made, self.shape)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row a component; with a row a condition and component, and their average, if several.
@@ -297,8 +299,8 @@ class Estimate:
         kept = self.replicate_means
         return kept is not None and bool(np.any(np.ravel(self.degrees_of_freedom) < len(kept) - 1))
 
-    def _sampled(self) -> Sampled:
-        return Sampled(
+    def _sampled(self) -> IntervalInput:
+        return IntervalInput(
             mean=np.ravel(self.mean),
             standard_error=np.ravel(self.standard_error),
             degrees_of_freedom=np.ravel(self.degrees_of_freedom),
@@ -310,37 +312,14 @@ class Estimate:
         )
 
 
-def _shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:
+def shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:
     """Return flat values in the statistic's shape: a float for a single number."""
     return float(np.reshape(values, ())) if shape == () else np.reshape(values, shape)
 
 
-def _shaped_interval(interval: Interval, shape: tuple[int, ...]) -> Interval:
-    return Interval(_shaped(interval.low, shape), _shaped(interval.high, shape))
-
-
-def estimate_of(
-    sampled: Sampled,
-    provenance: Provenance,
-    shape: tuple[int, ...],
-    names: tuple[str, ...],
-    **parts: Any,
-) -> Estimate:
-    """Return an estimate without its interval yet; `Estimate.with_interval` gives it one."""
-    mean = _shaped(sampled.mean, shape)
-    return Estimate(
-        mean=mean,
-        standard_error=_shaped(sampled.standard_error, shape),
-        interval=Interval(mean, mean),
-        degrees_of_freedom=_shaped(sampled.degrees_of_freedom, shape),
-        confidence_level=0.0,
-        method="none",
-        names=names,
-        provenance=provenance,
-        replicate_means=sampled.replicate_means,
-        skewness=None if sampled.skewness is None else _shaped(sampled.skewness, shape),
-        **parts,
-    )
+def shaped_interval(interval: Interval, shape: tuple[int, ...]) -> Interval:
+    """Return an interval of flat values in the statistic's shape."""
+    return Interval(shaped(interval.low, shape), shaped(interval.high, shape))
 
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.sampled import student_t_quantile
+from mcgen.inference.interval_input import student_t_quantile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,36 +1,131 @@
-"""From the moments of replicate means to an estimate with its interval."""
+"""The one way from the moments of replicate means to an estimate with its interval."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from mcgen.inference.methods import Method
-from mcgen.results.estimate import Estimate
-from mcgen.runs.options import RunOptions
+from mcgen._lib.arrays import Floats
+from mcgen.errors import with_partial
+from mcgen.inference.coverage import coverage_warnings
+from mcgen.inference.interval_input import IntervalInput
+from mcgen.inference.intervals import interval_of
+from mcgen.inference.methods import IntervalOptions
+from mcgen.inference.moments import Moments
+from mcgen.inference.stopping import Stopping
+from mcgen.results.estimate import Estimate, shaped, shaped_interval
+from mcgen.results.provenance import Provenance
 
 
-def with_options(made: Estimate, options: RunOptions) -> Estimate:
-    """Return the estimate with the interval that was asked for.
+def estimate_from_moments(
+    moments: Moments,
+    kept: tuple[Floats, Floats] | None,
+    provenance: Provenance,
+    shape: tuple[int, ...],
+    names: tuple[str, ...],
+    options: IntervalOptions,
+    *,
+    stopping: Stopping | None = None,
+    rank: int = 0,
+    warnings: tuple[str, ...] = (),
+) -> Estimate:
+    """Return the estimate of one run.
 
-    An estimate that was cut short, or whose replicates are too few for that interval, keeps its numbers: it gets one
-    that does not resample, or goes with the error as its ``partial``.
+    Parameters
+    ----------
+    moments : Moments
+        Moments of the replicate means.
+    kept : tuple of two ndarray of shape (R, k), or None
+        The replicate means and the mean squared deviations within, where they were kept.
+    provenance : Provenance
+        What was done.
+    shape : tuple of int
+        Shape of the statistic's components.
+    names : tuple of str
+        Names of the components.
+    options : IntervalOptions
+        Which interval is wanted.
+    stopping : Stopping, optional
+        How a run that stopped by itself came to its end.
+    rank : int
+        Degrees of freedom that the coefficients of control variates took.
+    warnings : tuple of str
+        Warnings of the run so far; those of the interval's coverage are added.
     """
-    interval: Method = options.interval
-    if made.stopping is not None and made.stopping.first_stage is not None:
-        interval = "two-stage-t"
+    means, within = (None, None) if kept is None else kept
+    sampled = IntervalInput.of(moments, None if rank else means, provenance.seed)
+    sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - rank)
+    method = None if options.simultaneous else options.method
+    return estimate_from_sampled(
+        sampled,
+        provenance,
+        shape,
+        names,
+        options,
+        moments=moments,
+        replicate_means=means,
+        within=within,
+        stopping=stopping,
+        warnings=(*warnings, *coverage_warnings(moments, names, provenance.rounding, method)),
+    )
+
+
+def estimate_from_sampled(
+    sampled: IntervalInput,
+    provenance: Provenance,
+    shape: tuple[int, ...],
+    names: tuple[str, ...],
+    options: IntervalOptions,
+    *,
+    stopping: Stopping | None = None,
+    warnings: tuple[str, ...] = (),
+    **parts: Any,
+) -> Estimate:
+    """Return an estimate from what its interval is made from, with the interval that was asked for.
+
+    A run that was cut short gets an interval that does not resample, or Student's with a warning. Where replicates are
+    too few for the interval that was asked for, the error carries the estimate with Student's interval as its
+    ``partial``.
+
+    Parameters
+    ----------
+    sampled : IntervalInput
+        Mean, standard error and the rest.
+    provenance, shape, names, options, stopping, warnings
+        As for `estimate_from_moments`.
+    **parts
+        Further attributes of the estimate.
+    """
     level = options.confidence_level
-    if made.partial:
-        simultaneous: Any = "bonferroni" if options.simultaneous else False
-        interval = "student-t" if options.resamples else interval
-        try:
-            return made.with_interval(confidence_level=level, interval=interval, simultaneous=simultaneous)
-        except ValueError as error:
-            told = f"{error}; the interval is Student's, which does not allow for stopping when one likes"
-            noted = replace(made, warnings=(*made.warnings, told))
-            return noted.with_interval(confidence_level=level, interval="student-t", simultaneous=simultaneous)
+    if stopping is not None:
+        sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)
+        if stopping.first_stage is not None:
+            options = replace(options, method="two-stage-t")
+    if provenance.partial:
+        options = options.without_resampling()
+
+    def made(chosen: IntervalOptions, notes: tuple[str, ...]) -> Estimate:
+        interval, method = interval_of(sampled, chosen)
+        return Estimate(
+            mean=shaped(sampled.mean, shape),
+            standard_error=shaped(sampled.standard_error, shape),
+            interval=shaped_interval(interval, shape),
+            degrees_of_freedom=shaped(sampled.degrees_of_freedom, shape),
+            confidence_level=level,
+            method=method,
+            names=names,
+            provenance=provenance,
+            skewness=None if sampled.skewness is None else shaped(sampled.skewness, shape),
+            stopping=stopping,
+            warnings=notes,
+            **parts,
+        )
+
     try:
-        return made.with_interval(confidence_level=level, interval=interval, simultaneous=options.simultaneous)
+        return made(options, warnings)
     except ValueError as error:
-        error.partial = made.with_interval(confidence_level=level)  # type: ignore[attr-defined]
+        if provenance.partial:
+            note = f"{error}; the interval is Student's, which does not allow for stopping when one likes"
+            return made(replace(options, method="student-t"), (*warnings, note))
+        with_partial(error, made(IntervalOptions(level), warnings))
         raise

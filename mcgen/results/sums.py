@@ -1,25 +1,49 @@
-"""Sums of independent estimates: averages over conditions, and levels. One rule for both."""
+"""Weighted sums of independent estimates: averages over conditions, and sums of levels."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import IntervalInput, shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
-from mcgen.inference.methods import options_of
-from mcgen.inference.sampled import Sampled, shared_level, student_t_quantile
-from mcgen.results.estimate import Estimate, estimate_of
+from mcgen.inference.methods import IntervalOptions
+from mcgen.inference.stopping import Stopping
+from mcgen.results.estimate import Estimate
+from mcgen.results.from_moments import estimate_from_sampled
 from mcgen.results.provenance import Provenance
 
 
 def weighted_sum(
-    parts: tuple[Estimate, ...], weights: Floats, provenance: Provenance, warnings: tuple[str, ...]
+    parts: tuple[Estimate, ...],
+    weights: Floats,
+    provenance: Provenance,
+    options: IntervalOptions,
+    *,
+    stopping: Stopping | None = None,
+    warnings: tuple[str, ...] = (),
 ) -> Estimate:
-    """Return the weighted sum of independent estimates of the same components, without its interval yet.
+    r"""Return the weighted sum of independent estimates of the same components.
 
-    Variances and third central moments add, with the squares and cubes of the weights; degrees of freedom by
-    Welch-Satterthwaite. Weights are of shape (parts,), or (parts, k) where each component has its own. The standard
-    error of a part that stopped by itself is the one by which Student's interval would be as wide as its own.
+    With weights :math:`w_i` and standard errors :math:`s_i` the variance is :math:`\sum_i w_i^2 s_i^2`, and the third
+    central moment is :math:`\sum_i w_i^3 s_i^3 \lambda_i` for skewnesses :math:`\lambda_i`. Degrees of freedom are
+    those of Welch and Satterthwaite. The standard error of a part that stopped by itself is the one by which Student's
+    interval would be as wide as its own.
+
+    Parameters
+    ----------
+    parts : tuple of Estimate
+        The estimates.
+    weights : ndarray of shape (parts,) or (parts, k)
+        One for each part, or one for each part and component.
+    provenance : Provenance
+        What was done in all.
+    options : IntervalOptions
+        Which interval is wanted.
+    stopping : Stopping, optional
+        How the parts ended, where they stopped by themselves.
+    warnings : tuple of str
+        Warnings of the parts.
     """
     weights = weights.reshape(len(parts), -1)
     means = np.stack([np.ravel(part.mean) for part in parts])
@@ -30,16 +54,19 @@ def weighted_sum(
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
-    sampled = Sampled(mean, standard_error, df, None, provenance.seed, skewness)
-    return estimate_of(sampled, provenance, parts[0].shape, parts[0].names, strata=parts, warnings=warnings)
+    sampled = IntervalInput(mean, standard_error, df, None, provenance.seed, skewness)
+    shape, names = parts[0].shape, parts[0].names
+    return estimate_from_sampled(
+        sampled, provenance, shape, names, options, stopping=stopping, warnings=warnings, strata=parts
+    )
 
 
 def _error_in_sums(part: Estimate) -> Floats:
-    """Return the standard errors of a part, those of its sequential interval where it has one."""
+    """Return the standard errors of a part; where it stopped by itself, its half-widths over Student's quantile."""
     error = np.ravel(part.standard_error)
     if part.stopping is None:
         return error
-    k, simultaneous = len(error), options_of(part.method)[1]
-    level = shared_level(part.confidence_level, k) if simultaneous else part.confidence_level
+    simultaneous = IntervalOptions.of_result(part.confidence_level, part.method).simultaneous
+    level = shared_level(part.confidence_level, len(error)) if simultaneous else part.confidence_level
     t = student_t_quantile((1 + level) / 2, np.ravel(part.degrees_of_freedom))
     return np.asarray(np.maximum(error, np.ravel(part.half_width) / t))

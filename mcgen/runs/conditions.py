@@ -18,50 +18,46 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
-from mcgen.errors import RunError
+from mcgen.errors import RunError, with_partial
 from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
-from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import Conditions, is_named, named_conditions
 from mcgen.replicates.streams import condition_text, stream_of
+from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
-from mcgen.results.from_moments import with_options
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
-from mcgen.runs.outcome import Outcome, moments_estimate, provenance_of
+from mcgen.runs.outcome import Outcome, estimate_of_columns, provenance_of
 from mcgen.statistics.joint import EachAndAverage
 from mcgen.statistics.values import component_names
-from mcgen.variance_reduction.controls.control_variates import FittedControls
 
 
-def run_each(task: Task, options: RunOptions, weights: Floats | None, run_one: Callable[[Task], Estimate]) -> Estimate:
-    """Run the task's condition by `run_one`, or each of several and average them; weights are None for one."""
+def run_each(
+    estimand: Estimand, options: RunOptions, weights: Floats | None, run_one: Callable[[Estimand], Estimate]
+) -> Estimate:
+    """Estimate one condition by `run_one`, or several and their weighted average; weights are None for one."""
     if weights is None:
-        return run_one(replace(task, stream=stream_of(task.condition, 0)))
-    return stratified_average(task, options, weights, run_one)
+        return run_one(replace(estimand, stream=stream_of(estimand.condition, 0)))
+    return stratified_average(estimand, options, weights, run_one)
 
 
 def stratified_average(
-    task: Task, options: RunOptions, weights: Floats, run_one: Callable[[Task], Estimate]
+    estimand: Estimand, options: RunOptions, weights: Floats, run_one: Callable[[Estimand], Estimate]
 ) -> Estimate:
-    """Estimate each condition on its own random numbers by `run_one`, and their weighted average.
+    """Estimate each condition on its own random numbers by `run_one`, and return their weighted average.
 
-    Variances add; degrees of freedom by Welch-Satterthwaite. If interrupted, the average is over what was finished.
+    Variances add; degrees of freedom are those of Welch and Satterthwaite. If interrupted, the average is over the
+    conditions that were finished.
     """
-    if options.resamples:
-        raise ValueError(
-            "the average over independent conditions has no replicate means to resample; use interval='student-t', "
-            "simultaneous='bonferroni', or common_random_numbers=True"
-        )
+    options.interval.require_no_resampling("the average over independent conditions", ", or common_random_numbers=True")
     strata: list[Estimate] = []
     try:
-        for number, condition in enumerate(task.condition):
-            label = None if task.condition.names is None else task.condition.names[number]
+        for number, condition in enumerate(estimand.condition):
+            label = None if estimand.condition.names is None else estimand.condition.names[number]
             stream = stream_of(condition, number)
-            part = replace(task, stream=stream, condition=condition, label=label, warnings=[])
-            strata.append(run_one(part))
-            _require_same_shape(strata, task)
+            strata.append(run_one(replace(estimand, stream=stream, condition=condition, label=label)))
+            _require_same_shape(strata, estimand)
             if strata[-1].partial:
                 break
     except KeyboardInterrupt:
@@ -71,36 +67,38 @@ def stratified_average(
         last: Estimate | None = getattr(error, "partial", None)
         strata += [] if last is None else [last]
         if strata:
-            error.partial = _average(strata, task, options, weights)  # type: ignore[attr-defined]
+            with_partial(error, _average(strata, estimand, options, weights))
         raise
-    return _average(strata, task, options, weights)
+    return _average(strata, estimand, options, weights)
 
 
-def _require_same_shape(strata: list[Estimate], task: Task) -> None:
+def _require_same_shape(strata: list[Estimate], estimand: Estimand) -> None:
     if strata[-1].shape != strata[0].shape:
         wrong = strata.pop()
         raise RunError(
-            f"statistic {name_of(task.statistic)!r} gave components of shape {wrong.shape} under condition "
+            f"statistic {name_of(estimand.statistic)!r} gave components of shape {wrong.shape} under condition "
             f"{wrong.provenance.condition}, where {strata[0].shape} as under the first are needed to average; estimate "
             "the conditions one by one"
         )
 
 
-def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: Floats) -> Estimate:
+def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, weights: Floats) -> Estimate:
     """Return the weighted average of the conditions that are there."""
     weights = weights[: len(strata)]
     first = strata[0]
-    share = weights / weights.sum() if len(strata) < len(task.condition) else weights
+    share = weights / weights.sum() if len(strata) < len(estimand.condition) else weights
     notes = tuple(dict.fromkeys(text for part in strata for text in part.warnings))
-    if len(strata) < len(task.condition):
-        notes += (f"interrupted: the average is over the first {len(strata)} of {len(task.condition)} conditions only",)
+    if len(strata) < len(estimand.condition):
+        notes += (
+            f"interrupted: the average is over the first {len(strata)} of {len(estimand.condition)} conditions only",
+        )
     # Plans and levels have a pilot each condition; designs were made once for all.
     each = first.provenance.level is not None or first.provenance.plan is not None
     provenance = replace(
         first.provenance,
         pilot_evaluations=sum(part.provenance.pilot_evaluations for part in strata if each or part is first),
         condition=", ".join(str(part.provenance.condition) for part in strata),
-        partial=len(strata) < len(task.condition) or strata[-1].partial,
+        partial=len(strata) < len(estimand.condition) or strata[-1].partial,
         n_replicates=min(part.n_replicates for part in strata),
         n_evaluations=min(part.n_evaluations for part in strata),
         seconds=sum(part.provenance.seconds for part in strata),
@@ -108,8 +106,9 @@ def _average(strata: list[Estimate], task: Task, options: RunOptions, weights: F
         level=None,
         plan=None,
     )
-    made = replace(weighted_sum(tuple(strata), share, provenance, notes), stopping=_stopping_of(strata))
-    return with_options(made, options)
+    return weighted_sum(
+        tuple(strata), share, provenance, options.interval, stopping=_stopping_of(strata), warnings=notes
+    )
 
 
 def _stopping_of(strata: list[Estimate]) -> Stopping | None:
@@ -134,7 +133,7 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
         generator=EachCondition(task.generator),
         statistic=EachAndAverage(task.statistic, weights, _labels(task.condition)),
     )
-    if isinstance(options.controls, FittedControls):
+    if options.controls is not None:
         # The average of the same coefficients is themselves: weights sum to 1.
         options = replace(options, controls=options.controls.for_each(len(task.condition) + 1))
     return run(joint, n_replicates, options, partial(_split, options=options))
@@ -142,20 +141,16 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
 
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     """Return the average, with the estimate of each condition, out of a run of all on the same noise."""
-    assert joint.components is not None
     assert isinstance(joint.statistic, EachAndAverage)
-    shape = joint.components[1:]
-    names = component_names(joint.statistic.statistic, shape)
+    shape = outcome.shape[1:]
+    names, k = component_names(joint.statistic.statistic, shape), math.prod(shape)
     texts = _labels(joint.condition)
     parts = []
     for number, text in enumerate([*texts, ", ".join(texts)]):
-        k = math.prod(shape)
-        columns = slice(number * k, (number + 1) * k)
         provenance = provenance_of(joint, outcome, options.first_replicate)
         provenance = replace(provenance, condition=text, common_random_numbers=True)
-        parts.append(
-            with_options(moments_estimate(joint, outcome, columns, shape, names, provenance, options), options)
-        )
+        columns = slice(number * k, (number + 1) * k)
+        parts.append(estimate_of_columns(outcome, columns, shape, names, provenance, options))
     return replace(parts[-1], strata=tuple(parts[:-1]))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mcgen._lib.serialization import require_no_store
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments
+from mcgen.replicates.stores.states import About
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.tally import Leaf, Segment
 from mcgen.results.estimate import Estimate
@@ -95,10 +96,10 @@ def replicates_frame(path: str | Path) -> pd.DataFrame:
         names = store.run_names()
         for name in names:
             run = store.run(name)
-            about = run.recall("about")
+            about = About.of(run)
             if about is None or not run.covered():
                 continue
-            labels = list(about["names"]) + [f"control {j}" for j in range(about["controls"])]
+            labels = [*about.names, *(f"control {j}" for j in range(about.controls))]
             segments = [one for part in run.covered() for one in run.segments(part)]
             whole = any(isinstance(one, Leaf) for one in segments)
             frame = pd.concat([_sums(one, labels) if whole else _rows(one, labels) for one in segments])

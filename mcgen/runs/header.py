@@ -18,10 +18,10 @@ from mcgen._version import __version__
 from mcgen.errors import StoreError
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.executors.coordinator import checked_executor
-from mcgen.replicates.loop import Task
 from mcgen.replicates.source import Resources
-from mcgen.replicates.stores.database import CONTENT
+from mcgen.replicates.stores.headers import CONTENT
 from mcgen.replicates.stores.store import Store
+from mcgen.replicates.task import Estimand
 
 _LIBRARIES = ("numpy", "scipy", "torch")
 
@@ -55,15 +55,15 @@ def opened(
         yield Resources(there, executor, timeout)
 
 
-def header_of(kind: str, task: Task, more: dict[str, Any]) -> dict[str, Any]:
+def header_of(kind: str, estimand: Estimand, more: dict[str, Any]) -> dict[str, Any]:
     """Return what a store of a call belongs to: whatever its replicate means depend on, but the size of batches.
 
     Parameters
     ----------
     kind : str
         Which function was called.
-    task : Task
-        With what the user gave, seed and conditions.
+    estimand : Estimand
+        What is estimated, with what the user gave, seed and conditions.
     more : dict
         What else it was called with.
 
@@ -72,20 +72,20 @@ def header_of(kind: str, task: Task, more: dict[str, Any]) -> dict[str, Any]:
     StoreError
         If what a generator, the statistic or controls are can't be known.
     """
-    generators = task.given.things["generator"]
+    generators = estimand.given.things["generator"]
     generators = generators if isinstance(generators, tuple) else (generators,)
-    names = getattr(task.statistic, "names", None)
-    several = task.condition if isinstance(task.condition, list) else [task.condition]
+    names = getattr(estimand.statistic, "names", None)
+    several = estimand.condition if isinstance(estimand.condition, list) else [estimand.condition]
     return {
         "call": kind,
         "generator": ", ".join(map(name_of, generators)),
-        "noise": repr(task.generator.noise),
-        "statistic": name_of(task.statistic),
-        **{CONTENT + name: _known_parts(name, part) for name, part in task.given.things.items()},
+        "noise": repr(estimand.generator.noise),
+        "statistic": name_of(estimand.statistic),
+        **{CONTENT + name: _known_parts(name, part) for name, part in estimand.given.things.items()},
         "components": None if names is None else [str(name) for name in names],
         "condition": [_known(condition) for condition in several],
         CONTENT + "conditions": _known_parts("conditions", [*several], "condition"),
-        "seed": _seed_text(task.seed),
+        "seed": _seed_text(estimand.seed),
         **more,
         "mcgen": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),

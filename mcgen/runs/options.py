@@ -1,26 +1,40 @@
-"""What a run is asked for."""
+"""What a run is asked for beside its task."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mcgen.inference.methods import Method, SimultaneousMethod, resamples
+from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.stopping import Anytime, Rule, TwoStage
 from mcgen.inference.tolerance import Tolerance
 from mcgen.replicates.source import Resources
-from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls
+from mcgen.runs.corrections import Correcting
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is asked for beside its task; most attributes are arguments of `mcgen.estimate`."""
+    """What a run is asked for beside its task.
 
-    confidence_level: float
-    interval: Method
-    simultaneous: bool | SimultaneousMethod
-    keep_replicates: bool | None
-    progress: bool
-    controls: Controls | FittedControls | None = None
+    Attributes
+    ----------
+    interval : IntervalOptions
+        Which interval is wanted.
+    keep_replicates, progress, batch_size
+        As for `mcgen.estimate`.
+    controls : Correcting or None
+        Control variates.
+    tolerance : Tolerance or None
+        How narrow the interval is to be, where no number of replicates is given.
+    first_replicate : int
+        Number of the first replicate; not 0 for a part of a longer run.
+    resources : Resources
+        The store and the executor.
+    """
+
+    interval: IntervalOptions
+    keep_replicates: bool | None = None
+    progress: bool = False
+    controls: Correcting | None = None
     tolerance: Tolerance | None = None
     batch_size: int | None = None
     first_replicate: int = 0
@@ -28,19 +42,16 @@ class RunOptions:
 
     @property
     def keeps(self) -> bool | None:
-        """Whether replicate means are kept; None for up to a number of them."""
-        return True if self.resamples or isinstance(self.controls, Controls) else self.keep_replicates
+        """Whether replicate means are kept; None keeps up to a number of them."""
+        needed = self.interval.resamples or (self.controls is not None and self.controls.needs_means)
+        return True if needed else self.keep_replicates
 
     def rule(self, n_points: int) -> Rule | None:
-        """Return what says when a run has replicates enough; None where their number is given."""
+        """Return the rule that stops the run; None where the number of replicates is given."""
         if self.tolerance is None:
             return None
-        arguments = self.tolerance, self.confidence_level, bool(self.simultaneous), n_points
-        if self.interval in ("anytime", "asymptotic-anytime"):
-            return Anytime(*arguments, kind=self.interval)
+        asked = self.interval
+        arguments = self.tolerance, asked.confidence_level, bool(asked.simultaneous), n_points
+        if asked.method in ("anytime", "asymptotic-anytime"):
+            return Anytime(*arguments, kind=asked.method)
         return TwoStage(*arguments)
-
-    @property
-    def resamples(self) -> bool:
-        """Whether the interval is made from the replicate means themselves."""
-        return resamples(self.interval, self.simultaneous)

@@ -1,10 +1,10 @@
-"""What a run is asked for, what it gave, and the estimate that is made of it."""
+"""What a run gave, and the estimate that is made of it."""
 
 from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy
@@ -12,36 +12,58 @@ import scipy
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
-from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.moments import Moments
-from mcgen.inference.sampled import Sampled
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.clock import Clock
-from mcgen.replicates.loop import Task
 from mcgen.replicates.streams import label_of
 from mcgen.replicates.tally import Tally
-from mcgen.results.estimate import Estimate, estimate_of
-from mcgen.results.from_moments import with_options
+from mcgen.replicates.task import Facts, Task
+from mcgen.results.estimate import Estimate
+from mcgen.results.from_moments import estimate_from_moments
 from mcgen.results.provenance import Provenance
+from mcgen.runs.corrections import Corrected
 from mcgen.runs.options import RunOptions
 from mcgen.statistics.values import component_names
-from mcgen.variance_reduction.controls.correction import Corrected
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: its replicates (two or more), whether it ended before its time, how long it took.
+    """What a run gave.
 
-    With control variates also what they made of the replicates, and what they cost before the run.
+    Attributes
+    ----------
+    tally : Tally
+        Its replicates, two or more.
+    facts : Facts
+        What it found out about its task.
+    partial : bool
+        Whether it ended before its time.
+    clock : Clock
+        How long it took.
+    corrected : Corrected or None
+        The replicates after control variates.
+    control_evaluations : int
+        What the control variates cost before the run.
+    stopping : Stopping or None
+        How it ended, where its interval has to know.
     """
 
     tally: Tally
+    facts: Facts
     partial: bool
     clock: Clock
     corrected: Corrected | None = None
     control_evaluations: int = 0
     stopping: Stopping | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the components of the user's statistic."""
+        if self.corrected is None:
+            return self.facts.components
+        assert self.facts.own_shape is not None
+        return self.facts.own_shape
 
     @property
     def moments(self) -> Moments:
@@ -57,17 +79,13 @@ class Outcome:
 
 
 def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estimate:
-    """Return the estimate of the replicates that came."""
-    assert task.components is not None
-    names = component_names(task.statistic, task.components)
+    """Return the estimate of all components of a run."""
+    names = component_names(task.statistic, outcome.shape)
     provenance = provenance_of(task, outcome, options.first_replicate)
-    return with_options(
-        moments_estimate(task, outcome, slice(None), task.components, names, provenance, options), options
-    )
+    return estimate_of_columns(outcome, slice(None), outcome.shape, names, provenance, options)
 
 
-def moments_estimate(
-    task: Task,
+def estimate_of_columns(
     outcome: Outcome,
     columns: slice,
     shape: tuple[int, ...],
@@ -75,26 +93,18 @@ def moments_estimate(
     provenance: Provenance,
     options: RunOptions,
 ) -> Estimate:
-    """Return the estimate of some columns of a run's components, without its interval yet."""
-    moments, kept, corrected = outcome.moments.select(columns), outcome.kept, outcome.corrected
-    method = None if options.simultaneous else options.interval
-    sampled = Sampled.of(moments, None if kept is None else kept[0][:, columns], provenance.seed)
-    stopping = None if outcome.stopping is None else outcome.stopping.select(columns)
-    if stopping is not None:
-        sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)
-    notes: tuple[str, ...] = ()
-    if corrected is not None:
-        sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - corrected.rank)
-        notes = corrected.warnings
-    return estimate_of(
-        sampled,
+    """Return the estimate of some columns of a run's components."""
+    kept, corrected = outcome.kept, outcome.corrected
+    return estimate_from_moments(
+        outcome.moments.select(columns),
+        None if kept is None else (kept[0][:, columns], kept[1][:, columns]),
         provenance,
         shape,
         names,
-        moments=moments,
-        within=None if kept is None else kept[1][:, columns],
-        stopping=stopping,
-        warnings=(*task.warnings, *notes, *coverage_warnings(moments, names, task.rounding, method)),
+        options.interval,
+        stopping=None if outcome.stopping is None else outcome.stopping.select(columns),
+        rank=0 if corrected is None else corrected.rank,
+        warnings=(*outcome.facts.warnings, *(() if corrected is None else corrected.warnings)),
     )
 
 
@@ -124,7 +134,7 @@ def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provena
         first_replicate=first_replicate,
         pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
         partial=outcome.partial,
-        rounding=task.rounding,
+        rounding=outcome.facts.rounding,
         seconds=outcome.clock.seconds,
         seconds_per_evaluation=seconds,
         timing_error=timing_error,

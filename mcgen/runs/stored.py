@@ -6,22 +6,18 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcgen._lib.fingerprints import Content
-from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.sampled import Sampled
+from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.stopping import Stopping
-from mcgen.replicates.stores.database import in_use
+from mcgen.replicates.stores.locks import Lock
+from mcgen.replicates.stores.states import About
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Tally
-from mcgen.results.estimate import Estimate, estimate_of
-from mcgen.results.from_moments import with_options
+from mcgen.results.estimate import Estimate
+from mcgen.results.from_moments import estimate_from_moments
 from mcgen.results.provenance import Provenance
-from mcgen.runs.options import RunOptions
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -32,8 +28,8 @@ class StoredProgress:
     ----------
     name : str
         Of the run in the store: its stream of random numbers; empty where the call has one run.
-    about : dict
-        What the run said of itself: names, shape, provenance, interval, target, when it began.
+    about : About
+        What the run says of itself: names, shape, provenance, interval, target, when it began.
     covered : list of range
         The finished replicates.
     estimate : Estimate or None
@@ -41,7 +37,7 @@ class StoredProgress:
     """
 
     name: str
-    about: dict[str, Any]
+    about: About
     covered: list[range]
     estimate: Estimate | None
 
@@ -53,19 +49,19 @@ class StoredProgress:
     @property
     def n_wanted(self) -> int:
         """Number of replicates that the run is going to have, as far as it knows."""
-        return max(int(self.about["target"]), self.n_finished)
+        return max(int(self.about.target), self.n_finished)
 
     def in_words(self) -> str:
         """Return how many replicates of how many there are."""
-        first = int(self.about["first"])
+        first = int(self.about.first)
         which = f" ({first} to {first + self.n_wanted - 1})" if first else ""
-        goal = "" if self.about["tolerance"] is None else f" expected for half-widths of {self.about['tolerance']}"
+        goal = "" if self.about.tolerance is None else f" expected for half-widths of {self.about.tolerance}"
         share = self.n_finished / self.n_wanted
         return f"{self.n_finished:,} of {self.n_wanted:,} replicates{which}{goal} ({share:.0%})"
 
     def seconds_left(self, last_written: float) -> float | None:
         """Return about how long it takes still, by how fast its last call went until it wrote last."""
-        done, passed = self.n_finished - self.about["count"], last_written - self.about["began"]
+        done, passed = self.n_finished - self.about.count, last_written - self.about.began
         if done <= 0 or passed <= 0:
             return None
         return float(max(0, self.n_wanted - self.n_finished) * passed / done)
@@ -76,7 +72,7 @@ def progress_of(store: Store) -> list[StoredProgress]:
     found = []
     for name in store.run_names():
         run = store.run(name)
-        about = run.recall("about")
+        about = About.of(run)
         if about is not None:
             found.append(StoredProgress(name, about, run.covered(), _estimate_in(run, about)))
     return found
@@ -93,40 +89,31 @@ def tally_of(run: StoredRun) -> Tally | None:
     return tally
 
 
-def _estimate_in(run: StoredRun, about: dict[str, Any]) -> Estimate | None:
-    tally = None if about["controls"] else tally_of(run)
+def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
+    """Return the estimate of the replicates up to the first gap; None where it takes the run's own call to make one."""
+    tally = None if about.controls else tally_of(run)
     if tally is None or tally.count < 2:
         return None
-    moments, kept = tally.moments(), tally.kept()
+    moments = tally.moments()
     assert moments is not None
-    provenance = Provenance(**about["provenance"])
+    provenance = Provenance(**about.provenance)
     provenance = replace(
         provenance,
         n_replicates=tally.count,
         n_evaluations=tally.count * provenance.n_points,
-        partial=not about["done"] or tally.count < about["target"],
+        partial=not about.done or tally.count < about.target,
         seconds=run.seconds,
     )
-    stopping = None if about["stopping"] is None else Stopping(**about["stopping"])
-    sampled = Sampled.of(moments, None if kept is None else kept[0], provenance.seed)
-    if stopping is not None:
-        sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)
-    facts, names = run.facts, tuple(about["names"])
-    made = estimate_of(
-        sampled,
+    return estimate_from_moments(
+        moments,
+        tally.kept(),
         provenance,
-        tuple(about["shape"]),
-        names,
-        moments=moments,
-        within=None if kept is None else kept[1],
-        stopping=stopping,
-        warnings=(
-            *(() if facts is None else facts.warnings),
-            *coverage_warnings(moments, names, provenance.rounding, about["interval"]),
-        ),
+        about.shape,
+        about.names,
+        IntervalOptions(about.confidence_level, about.interval, about.simultaneous),
+        stopping=None if about.stopping is None else Stopping(**about.stopping),
+        warnings=() if run.facts is None else run.facts.warnings,
     )
-    options = RunOptions(about["confidence_level"], about["interval"], about["simultaneous"], None, False)
-    return with_options(made, options)
 
 
 def read_store(path: str | Path) -> list[StoredProgress]:
@@ -173,14 +160,14 @@ def status(path: str | Path, verbose: bool = False) -> str:
     """
     with Store.open_read(path) as store:
         header, found = store.header, progress_of(store)
-    going_on = in_use(Path(path).resolve())
+    going_on = Lock(Path(path).resolve()).is_held
     written = max(os.path.getmtime(one) for one in (path, f"{path}-wal") if os.path.exists(one))
     lines = [f"{path}: {header['statistic']} of {header['generator']}, {header['design']}"]
     if not found:
         lines.append("nothing is finished yet")
     for one in found:
         done = one.in_words()
-        if not one.about["done"]:
+        if not one.about.done:
             done += f", last written {_seconds(time.time() - written)} ago"
             left = one.seconds_left(written)
             if not going_on:

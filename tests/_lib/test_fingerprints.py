@@ -823,7 +823,7 @@ class TestStores:
     ) -> None:
         """The negative control: knowing nothing of the model, a store returns another model's number."""
         first = run(lambda z: logistic(z, 0.0))
-        monkeypatch.setattr("mcgen.replicates.stores.database.differences", lambda *_: [])
+        monkeypatch.setattr("mcgen.replicates.stores.headers.differences", lambda *_: [])
         assert run(lambda z: logistic(z, 5.0)) == first
 
     def test_counters_caches_and_bars_do_not_stop_a_run_that_goes_on(self, run: Callable[..., mcgen.Estimate]) -> None:
@@ -963,7 +963,7 @@ class TestStores:
         for number, call in enumerate(
             [
                 lambda x, **o: mcgen.estimate(model(1.0), mean, design=Antithetic(), controls=controls(x), **o),
-                lambda x, **o: mcgen.estimate(model(1.0), mean, design="auto", coarse=[(model(x), 0.1)], **o),
+                lambda x, **o: mcgen.estimate(model(1.0), mean, design=mcgen.Auto(coarse=[(model(x), 0.1)]), **o),
                 lambda x, **o: mcgen.multilevel([(model(x), 1), (model(1.0), 10)], mean, **o),
                 lambda x, **o: mcgen.difference(model(1.0), model(x), mean, design=Antithetic(), **o),
             ]
@@ -976,7 +976,7 @@ class TestStores:
 
     def test_a_store_of_before(self, run: Callable[..., mcgen.Estimate], monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as older:
-            older.setattr("mcgen.runs.stored.CONTENT", "fingerprint of the ")
+            older.setattr("mcgen.runs.header.CONTENT", "fingerprint of the ")
             older.setattr("mcgen.replicates.stores.database.SCHEMA", 1)
             run(logistic)
         with pytest.raises(StoreError, match="written by an older mcgen.*can be read, exported and merged"):

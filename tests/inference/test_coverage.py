@@ -132,7 +132,10 @@ EXPONENTIAL = PROBLEMS["exponential"]
             "problem must be an mcgen.validation.Problem; got 'exponential'. Take one of PROBLEMS",
         ),
         ({"problem": replace(EXPONENTIAL, truth=np.nan)}, "truth must be finite, .* 'exponential' has nan"),
-        ({"problem": replace(EXPONENTIAL, truth_error=-1.0)}, "truth must be finite, its error too and at least 0"),
+        (
+            {"problem": replace(EXPONENTIAL, truth_error=-1.0)},
+            "truth must be finite, and its error finite and at least 0",
+        ),
         (
             {"problem": replace(EXPONENTIAL, statistic=lambda x: np.hstack([x, x]))},
             "one number a sample; .* gives 2. Study",

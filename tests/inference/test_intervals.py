@@ -9,18 +9,19 @@ import pytest
 from helpers import SEED
 from scipy import stats
 
-from mcgen.inference.intervals import make_interval
-from mcgen.inference.methods import options_of
+import mcgen
+from mcgen.inference.interval_input import Interval, IntervalInput
+from mcgen.inference.intervals import interval_of, make_interval
+from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import Interval, Sampled
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 
 
-def sampled(r: int, k: int = 1, keep: bool = True, skewed: bool = False) -> Sampled:
+def sampled(r: int, k: int = 1, keep: bool = True, skewed: bool = False) -> IntervalInput:
     rng = np.random.default_rng(20260101)  # what is tested is arithmetic, on data that show it
     x = rng.exponential(size=(r, k)) if skewed else rng.normal(size=(r, k))
     se = x.std(axis=0, ddof=1) / np.sqrt(r)
-    return Sampled(x.mean(axis=0), se, np.full(k, r - 1.0), x if keep else None, SEED)
+    return IntervalInput(x.mean(axis=0), se, np.full(k, r - 1.0), x if keep else None, SEED)
 
 
 @pytest.mark.parametrize(("method", "law"), [("student-t", stats.t(9)), ("normal", stats.norm())])
@@ -47,10 +48,12 @@ def test_bootstrap_t_follows_skewness_and_repeats() -> None:
     assert made.high - s.mean > 1.2 * (s.mean - made.low)
 
 
-def adjusted(x: np.ndarray, level: float = 0.95) -> tuple[Interval, Sampled]:
+def adjusted(x: np.ndarray, level: float = 0.95) -> tuple[Interval, IntervalInput]:
     rows = ReplicateMeans(0, x[:, None], np.zeros((len(x), 1)), None, 1)
     moments = Moments.of(rows)
-    s = Sampled(moments.mean, moments.standard_error, np.array([len(x) - 1.0]), None, SEED, moments.skewness_of_mean)
+    s = IntervalInput(
+        moments.mean, moments.standard_error, np.array([len(x) - 1.0]), None, SEED, moments.skewness_of_mean
+    )
     return make_interval(s, level, "skewness-adjusted-t", False)[0], s
 
 
@@ -107,7 +110,7 @@ def test_bonferroni_is_the_t_quantile_of_the_level_shared_out() -> None:
 def test_dependence_narrows_resampled_simultaneous_intervals(method: str) -> None:
     """Eight copies of one component need no more than one; eight independent ones do."""
     s = sampled(1200, k=8)
-    copies = Sampled(
+    copies = IntervalInput(
         np.repeat(s.mean[:1], 8),
         np.repeat(s.standard_error[:1], 8),
         s.degrees_of_freedom,
@@ -122,7 +125,7 @@ def test_dependence_narrows_resampled_simultaneous_intervals(method: str) -> Non
 
 
 def test_constant_components_have_no_width() -> None:
-    s = Sampled(np.array([1.0]), np.array([0.0]), np.array([9.0]), np.ones((10, 1)), SEED)
+    s = IntervalInput(np.array([1.0]), np.array([0.0]), np.array([9.0]), np.ones((10, 1)), SEED)
     for method in ("student-t", "normal", "bootstrap-t"):
         made, _ = make_interval(s, 0.95, method, False)
         assert (made.low, made.high) == (1.0, 1.0)
@@ -149,7 +152,7 @@ def test_constant_components_have_no_width() -> None:
         (sampled(5), (0.9999, "bootstrap-t", False), "no finite interval from 5 replicates"),
     ],
 )
-def test_refusals(s: Sampled, options: tuple, message: str) -> None:
+def test_refusals(s: IntervalInput, options: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_interval(s, *options)
 
@@ -165,7 +168,7 @@ def test_interval_holds_values() -> None:
 def test_constants_that_binary_cannot_hold_have_no_width(value: float, r: int) -> None:
     s = sampled(r, 2)
     means = np.stack([s.replicate_means[:, 0], np.full(r, value)], axis=1)
-    mixed = Sampled(means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(r), np.full(2, r - 1.0), means, SEED)
+    mixed = IntervalInput(means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(r), np.full(2, r - 1.0), means, SEED)
     for method, simultaneous in (("bootstrap-t", False), ("student-t", "bootstrap-max-t"), ("student-t", True)):
         made, _ = make_interval(mixed, 0.95, method, simultaneous)
         assert made.half_width[1] <= 1e-12 * value
@@ -176,14 +179,14 @@ def test_a_component_that_varies_in_few_replicates_falls_back_to_bonferroni() ->
     means = np.zeros((100, 3))
     means[:2, 0] = 1
     means[:, 1:] = np.random.default_rng(0).normal(size=(100, 2))
-    rare = Sampled(means.mean(axis=0), means.std(axis=0, ddof=1) / 10, np.full(3, 99.0), means, SEED)
+    rare = IntervalInput(means.mean(axis=0), means.std(axis=0, ddof=1) / 10, np.full(3, 99.0), means, SEED)
     _, name = make_interval(rare, 0.95, "student-t", True)
     assert name == "bonferroni"
     with pytest.raises(ValueError, match="no finite interval from 100 replicates"):
         make_interval(rare, 0.95, "student-t", "bootstrap-max-t")
 
 
-def stopped(r: int, k: int = 1, first: int = 32, planned: int | None = 100) -> Sampled:
+def stopped(r: int, k: int = 1, first: int = 32, planned: int | None = 100) -> IntervalInput:
     s = sampled(r, k)
     assert s.replicate_means is not None
     return replace(s, first_stage=(first, s.replicate_means[:first].std(axis=0, ddof=1)), planned=planned)
@@ -228,9 +231,9 @@ def test_simultaneous_forms_share_the_level_out(method: str, simultaneous: bool 
     made, name = make_interval(s, 0.95, method, simultaneous)
     each, _ = make_interval(s, 0.99, method, False)
     assert name == f"bonferroni-{method}"
-    assert options_of(name) == (method, "bonferroni")
-    assert options_of(method) == (method, False)
-    assert make_interval(s, 0.95, *options_of(name))[0].half_width == pytest.approx(each.half_width)
+    assert IntervalOptions.of_result(0.95, name) == IntervalOptions(0.95, method, "bonferroni")
+    assert IntervalOptions.of_result(0.95, method) == IntervalOptions(0.95, method, False)
+    assert interval_of(s, IntervalOptions.of_result(0.95, name))[0].half_width == pytest.approx(each.half_width)
     assert made.half_width == pytest.approx(each.half_width)
     _, alone = make_interval(stopped(100), 0.95, method, simultaneous)
     assert alone == method
@@ -259,6 +262,15 @@ def test_simultaneous_forms_share_the_level_out(method: str, simultaneous: bool 
         (stopped(60, 2), (0.95, "anytime", "scheffe"), "Use simultaneous=True"),
     ],
 )
-def test_intervals_of_runs_that_stop_refuse(s: Sampled, options: tuple, message: str) -> None:
+def test_intervals_of_runs_that_stop_refuse(s: IntervalInput, options: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_interval(s, *options)
+
+
+def test_the_old_name_of_the_input_works_and_names_the_new_one() -> None:
+    with pytest.warns(DeprecationWarning, match="IntervalInput is now mcgen.intervals.IntervalInput") as caught:
+        old = mcgen.intervals.IntervalInput
+    assert old is IntervalInput
+    assert caught[0].filename == __file__
+    with pytest.raises(AttributeError, match="no attribute 'Sample'"):
+        mcgen.intervals.Sample  # noqa: B018

@@ -12,10 +12,11 @@ from helpers import SEED
 from scipy import stats
 
 from mcgen._lib.serialization import read_json, write_json
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import Sampled
-from mcgen.inference.stopping import NO_VARIATION, Anytime, FirstStage, Rule, Stopping, TwoStage
+from mcgen.inference.progress import NO_VARIATION
+from mcgen.inference.stopping import Anytime, FirstStage, Rule, Stopping, TwoStage
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.validation.__main__ import main
 from mcgen.validation.studies import stopping as stopping_studies
@@ -98,7 +99,7 @@ def test_runs_stop_at_the_tolerance_and_not_before(make: Make, tolerance: Tolera
     for n in targets[:-1]:
         assert not rule.outcome(moments_of(normal(n, 3)), ROUNDING).reached
     # The reported interval is as wide as the rule took it to be.
-    sampled = replace(Sampled.of(moments, None, SEED), first_stage=ended.first_stage, planned=ended.planned)
+    sampled = replace(IntervalInput.of(moments, None, SEED), first_stage=ended.first_stage, planned=ended.planned)
     made, _ = make_interval(sampled, 0.95, "two-stage-t" if ended.rule == "two-stage" else ended.rule, False)
     assert made.half_width == pytest.approx(rule.half_widths(moments), rel=1e-12)
     assert (ended.first_stage is None) == (ended.rule != "two-stage")
@@ -293,7 +294,7 @@ def test_runs_cut_short_say_so() -> None:
     ended = rule.outcome(moments_of(normal(10)), ROUNDING)
     assert ended.reason.startswith("ended early, after 10 replicates: component 0 has half-width")
     assert ended.first_count == 10
-    sampled = replace(Sampled.of(moments_of(normal(10)), None, SEED), first_stage=ended.first_stage)
+    sampled = replace(IntervalInput.of(moments_of(normal(10)), None, SEED), first_stage=ended.first_stage)
     made, _ = make_interval(sampled, 0.95, "two-stage-t", False)
     plain, _ = make_interval(sampled, 0.95, "student-t", False)
     assert made.half_width == pytest.approx(plain.half_width)

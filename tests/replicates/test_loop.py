@@ -15,7 +15,8 @@ from helpers import SEED, logistic
 import mcgen
 from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol
 from mcgen.noise.random import as_seed_sequence
-from mcgen.replicates.loop import Task
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.task import Estimand, Task
 from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.measurements.speed import GROWTH
 
@@ -26,11 +27,12 @@ DESIGNS = [MonteCarlo(), Antithetic(), KAntithetic(5), Sobol(64), Sobol(512)]
 
 
 def task(design: mcgen.Design, batch_size: int, function: Callable[..., Any] = logistic, spec: Any = (16,)) -> Task:
-    return Task(mcgen.as_generator(function, spec), pixel_mean, design, as_seed_sequence(SEED), (), None, batch_size)
+    estimand = Estimand(mcgen.as_generator(function, spec), pixel_mean, as_seed_sequence(SEED))
+    return estimand.task(design, batch_size)
 
 
 def means(one: Task, replicates: range) -> np.ndarray:
-    return np.concatenate([rows.means for rows in one.evaluate(replicates)])
+    return np.concatenate([rows.means for rows in replicate_means(one, replicates)])
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=str)

@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 import mcgen
 from mcgen.cli import main
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 from mcgen.validation.studies import promises, verdicts
 from mcgen.validation.studies.verdicts import FALSE_ALARM, Z_LIMIT, Verdict, acceptance_band, control
 

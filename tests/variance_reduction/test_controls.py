@@ -15,7 +15,7 @@ from scipy import stats
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec, Sobol, Subspace
 from mcgen.generators.joint import pair
-from mcgen.inference.sampled import student_t_quantile
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.noise.directions import Basis
 from mcgen.statistics import identity, pixel_mean
 from mcgen.statistics.joint import Difference

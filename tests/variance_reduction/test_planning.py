@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,10 +159,11 @@ def test_predictions_hold_about_eight_times_in_ten() -> None:
 def test_intervals_of_auto_cover() -> None:
     """At 400 evaluations with a known correlation and at 1,200 with a pilot."""
     value, _ = truth()
-    for n, options, runs in ((400, {"coarse": [(Steps(10), 0.2)], "correlation": 0.99}, 1000), (1200, {}, 250)):
+    known = mcgen.Auto(coarse=[(Steps(10), 0.2)], correlation=0.99)
+    for n, design, runs in ((400, known, 1000), (1200, "auto", 250)):
         hits = 0
         for seed in range(runs):
-            made = mcgen.estimate(Steps(), BOTH, design="auto", n_evaluations=n, seed=seed, batch_size=1024, **options)
+            made = mcgen.estimate(Steps(), BOTH, design=design, n_evaluations=n, seed=seed, batch_size=1024)
             hits += int(((made.interval.low <= value) & (value <= made.interval.high)).sum())
         low, high = acceptance_band(2 * runs)
         assert low <= hits / (2 * runs) <= high
@@ -278,7 +280,7 @@ def test_the_rule_is_better_where_the_correlation_is_true() -> None:
     widths = []
     for seed in range(20):
         options: dict[str, Any] = {"n_evaluations": 200, "seed": seed}
-        two = mcgen.estimate(Steps(), first_four, design="auto", coarse=[(coarse, 0.2)], correlation=rho, **options)
+        two = mcgen.estimate(Steps(), first_four, design=mcgen.Auto(coarse=[(coarse, 0.2)], correlation=rho), **options)
         widths.append([two.half_width, mcgen.estimate(Steps(), first_four, design=Antithetic(), **options).half_width])
     two_levels, pairs = np.mean(np.square(widths), axis=0)
     assert pairs / two_levels > 1.3
@@ -313,7 +315,7 @@ def test_refused_with_advice(changes: dict[str, Any], message: str) -> None:
         ({"n_replicates": 100, "n_evaluations": None}, "takes n_evaluations"),
         ({"condition": [1, 2], "common_random_numbers": True}, "plans each condition alone"),
         ({"interval": "bootstrap-t"}, "may choose a sum of levels"),
-        ({"design": Antithetic(), "coarse": [(Steep(10), 0.2)]}, "are for design='auto'"),
+        ({"design": Antithetic(), "coarse": [(Steep(10), 0.2)]}, r"are for design=mcgen\.Auto"),
         ({"controls": mcgen.controls.quadratic(mcgen.bases.Basis(np.eye(D)[:, :2]))}, "chooses controls itself"),
     ],
 )
@@ -368,12 +370,12 @@ def test_log_variances_are_unbiased_with_the_error_they_say() -> None:
     rng = np.random.default_rng(SEED)
     for r in (4, 10):
         logs = log_variance_of(rng.standard_normal((r, 40000)).var(axis=0, ddof=1), r - 1)
-        error = np.sqrt(logs.error[0] / 40000)
+        error = np.sqrt(logs.variance[0] / 40000)
         assert abs(logs.value.mean()) < Z_LIMIT * error
-        assert logs.value.var() == pytest.approx(logs.error[0], rel=0.1)
+        assert logs.value.var() == pytest.approx(logs.variance[0], rel=0.1)
     ratio = LogRatio.of(FOUND["Subspace"], 3).minus(LogRatio(np.ones(3), np.ones(3)))
     assert ratio.value == pytest.approx(np.full(3, FOUND["Subspace"][0] - 1))
-    assert ratio.error == pytest.approx(np.full(3, FOUND["Subspace"][1] ** 2 + 1))
+    assert ratio.variance == pytest.approx(np.full(3, FOUND["Subspace"][1] ** 2 + 1))
 
 
 def test_coarse_generators_of_some_blocks_are_adapted() -> None:
@@ -444,15 +446,26 @@ def test_controls_stay_away_from_skewed_rests() -> None:
     assert plan.chosen.controls is None
 
 
+def test_the_words_that_auto_has_replaced_still_work() -> None:
+    options: dict[str, Any] = {"n_evaluations": 400, "seed": SEED}
+    coarse = [(Steps(10), 0.2)]
+    with pytest.warns(
+        DeprecationWarning, match=r"write design=mcgen\.Auto\(coarse=\.\.\., correlation=\.\.\.\)"
+    ) as told:
+        old = mcgen.estimate(Steps(), first_four, design="auto", coarse=coarse, correlation=0.99, **options)
+    assert [Path(one.filename) for one in told] == [Path(__file__)]
+    assert old == mcgen.estimate(Steps(), first_four, design=mcgen.Auto(coarse, 0.99), **options)
+
+
 def test_correlations_are_checked_by_the_run() -> None:
     tripled = mcgen.as_generator(lambda z: 3 * Steps(10)(z), noise=NoiseSpec.normal((D,), "float64"), name="tripled")
-    options: dict[str, Any] = {"n_evaluations": 400, "seed": SEED, "correlation": 0.99}
+    options: dict[str, Any] = {"n_evaluations": 400, "seed": SEED}
     with pytest.warns(mcgen.CoverageWarning, match="varies far more than the correlation"):
-        made = mcgen.estimate(Steps(), first_four, design="auto", coarse=[(tripled, 0.2)], **options)
+        made = mcgen.estimate(Steps(), first_four, design=mcgen.Auto([(tripled, 0.2)], 0.99), **options)
     assert any("far more" in text for text in made.warnings)
     with warnings.catch_warnings():
         warnings.simplefilter("error", mcgen.CoverageWarning)
-        mcgen.estimate(Steps(), first_four, design="auto", coarse=[(Steps(10), 0.2)], **options)
+        mcgen.estimate(Steps(), first_four, design=mcgen.Auto([(Steps(10), 0.2)], 0.99), **options)
 
 
 def test_correlations_of_a_plan_serve_short_runs() -> None:

@@ -1,6 +1,6 @@
-"""The laws of generators, designs and statistics, tried on yours, one by one, with a report of what held.
+"""Checks of the laws of generators, designs and statistics, for objects of your own: one law at a time, with a report.
 
-In a test suite, `parametrize_with_checks` makes of every law a test.
+In a test suite, `parametrize_with_checks` makes a test of every law.
 """
 
 from mcgen.validation.conformance.designs import FALSE_ALARM, check_design

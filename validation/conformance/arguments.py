@@ -1,19 +1,20 @@
-"""Arguments that the checks share: what was got, what is allowed, what to do."""
+"""Arguments that `check_generator`, `check_design` and `check_statistic` share, checked."""
 
 from __future__ import annotations
 
 from mcgen._lib.checks import checked_integer, checked_real
 
+# Fewest samples that can be split into unequal batches and moved on by one row.
 _FEWEST = 3
 
 
 def checked_tolerance(tolerance: float | None) -> float | None:
-    """Return the gap that is allowed, where it is given.
+    """Return the largest gap that passes; None where none is given.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no finite number of at least 0: any other lets every law pass, or none.
+        If it is not a finite number of at least 0; another one would let every law pass, or none.
     """
     if tolerance is None:
         return None
@@ -24,12 +25,12 @@ def checked_tolerance(tolerance: float | None) -> float | None:
 
 
 def checked_size(check: str, n: int, name: str = "n") -> int:
-    """Return how many samples a check works on.
+    """Return n, the number of samples that a check works on.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no int, or too small.
+        If it is not an int, or less than 3.
     """
     if checked_integer(name, n) < _FEWEST:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Samples and values of any library, compared and kept."""
+"""Samples and values of any array library: copies, rows, and gaps between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcgen.validation.conformance.reports import AdvisedError, Finding, NotJudge
 
 
 def frozen(samples: Any) -> Any:
-    """Return copies as numpy arrays, which later calls can't change; what makes no array of values as it is."""
+    """Return copies as numpy arrays, which later calls can't change; samples that are no arrays come back unchanged."""
     if isinstance(samples, tuple):
         return tuple(map(frozen, samples))
     try:
@@ -22,7 +22,7 @@ def frozen(samples: Any) -> Any:
 
 
 def are_arrays(samples: Any) -> bool:
-    """Tell whether frozen samples are arrays of numbers."""
+    """Return whether frozen samples are arrays of numbers."""
     if isinstance(samples, tuple):
         return all(map(are_arrays, samples))
     return isinstance(samples, np.ndarray) and samples.dtype.kind in "biufc"
@@ -43,7 +43,7 @@ def gap(a: Any, b: Any) -> float:
     Raises
     ------
     AdvisedError
-        If they are no arrays of numbers.
+        If they are not arrays of numbers.
     """
     if isinstance(a, tuple):
         return max((gap(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
@@ -63,6 +63,6 @@ def kept(before: Any, now: Any, what: str) -> Finding:
 
 
 def widest_tolerance(samples: Any) -> float:
-    """Return what rounding may do in the widest tolerance of the samples' types."""
+    """Return the largest relative gap that rounding explains, over the types of the samples."""
     parts = samples if isinstance(samples, tuple) else (samples,)
     return max((tolerance_of(part) for part in parts if isinstance(part, np.ndarray)), default=0.0)

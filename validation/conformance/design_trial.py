@@ -1,4 +1,4 @@
-"""A design on trial: the noise it is tried on, drawn once and kept for all its laws."""
+"""`DesignTrial`: a design, and the noise that its laws are tried on, drawn once and kept."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from mcgen.validation.conformance.random_states import changed_since, read_state
 from mcgen.validation.conformance.reports import NotJudgedError, raised
 from mcgen.validation.conformance.scores import Scores
 
+# Numbers of each noise spec in the statistical tests (16 MB in float64), as far as the limits below allow it.
 _NUMBERS = {"float32": 2**21, "float64": 2**20}
+# Fewest and most replicates in the statistical tests.
 _FEWEST, _MOST = 1024, 2**15
+# Most points of a replicate and coordinates of a point in the statistical tests.
 _MOST_POINTS, _MOST_COORDINATES = 64, 16
+# Noise of several blocks: normal and uniform ones, and one that is marked iid.
 _SEVERAL = as_noise_spec(
     {
         "start": Block((2, 2)),
@@ -34,7 +38,7 @@ Draw = Callable[..., Arrays]
 
 
 class DesignTrial:
-    """A design, the noise it is tried on, and what was drawn of it."""
+    """A design, the noise specs that it is tried on, and the noise drawn so far."""
 
     def __init__(self, design: Design, noise: NoiseSpec | Shape | None, seed: Seed) -> None:
         self.design, self.seed, self.states = design, seed, read_states()
@@ -88,11 +92,11 @@ class DesignTrial:
 
     @property
     def main(self) -> NoiseSpec:
-        """The noise in which numbers hardly repeat by chance: float64 where it is drawn."""
+        """The noise spec whose numbers hardly repeat by chance: float64 if the design draws it."""
         return next((spec for spec in self.specs if spec.dtype == "float64"), self.specs[0])
 
     def array(self, spec: NoiseSpec, replicates: int | range, **options: Any) -> Arrays:
-        """Return the noise of one block."""
+        """Return the noise of a spec of one block."""
         drawn = self.design.draw(spec, replicates, self.seed, **options)
         if isinstance(drawn, BlockNoise):
             raise TypeError(f"a lone block must come as an array; got a mapping for {spec}")
@@ -100,7 +104,7 @@ class DesignTrial:
 
     @cached_property
     def signature_problem(self) -> str:
-        """What it raises where it is given all that a run and its users give it."""
+        """The exception of a call with all arguments by name; empty if there is none."""
         try:
             self.design.draw(self.main, replicates=1, seed=self.seed, stream=("conformance",), points=range(1))
         except Exception as error:
@@ -109,7 +113,7 @@ class DesignTrial:
 
     @property
     def changed_states(self) -> list[str]:
-        """The libraries whose global random state is not what it was."""
+        """The libraries whose global random state has changed since the trial began."""
         return changed_since(self.states)
 
     @cached_property
@@ -127,8 +131,8 @@ class DesignTrial:
 
     @property
     def kinds(self) -> dict[str, Draw]:
-        """Ways to draw every kind of noise: lone blocks, and each of several blocks."""
-        # Not cached: functions that know the trial would keep its noise alive.
+        """Functions that draw noise, by kind: each spec of one block, and each block of the spec of several."""
+        # Not cached: the functions refer to the trial, and such a cycle would keep its noise in memory.
 
         def lone(spec: NoiseSpec, replicates: int | range, points: range | None = None) -> Arrays:
             return self.array(spec, replicates, points=points)
@@ -161,7 +165,7 @@ class DesignTrial:
 
     @cached_property
     def repeat_problem(self) -> str:
-        """Which noise does not repeat."""
+        """The kind of noise that differs when it is drawn again; empty if none does."""
         replicates = range(2, 2 + self.m)
         for kind, draw in self.kinds.items():
             if not same_bits(draw(replicates), draw(replicates)):
@@ -169,7 +173,7 @@ class DesignTrial:
         return ""
 
     def require_repeating(self) -> None:
-        """Refuse to compare noise of another shape, or that does not repeat."""
+        """Raise NotJudgedError if noise has another shape or does not repeat: comparisons would say nothing."""
         if self.shape_problem:
             raise NotJudgedError("noise has another shape")
         if self.repeat_problem:
@@ -177,24 +181,24 @@ class DesignTrial:
 
     @property
     def n_some(self) -> int:
-        """Number of replicates of which several kinds are drawn: other seeds, streams and blocks."""
+        """The number of replicates drawn for each of several seeds, streams and blocks."""
         return min(max(2**16 // self.n, _FEWEST), 2**12)
 
     def n_replicates(self, spec: NoiseSpec) -> int:
-        """Return how many replicates the statistics of a spec are taken from."""
+        """Return how many replicates of a spec the statistical tests use."""
         coordinates = min(_MOST_COORDINATES, spec.dimension)
         wanted = _NUMBERS[spec.dtype] // (self.n * coordinates)
         return min(max(wanted, _FEWEST), _MOST)
 
     def kept(self, noise: Arrays, points: bool = True) -> Arrays:
-        """Return the points and coordinates of some noise that statistics use, shape (replicates, points, size)."""
+        """Return the points and coordinates that the statistical tests use, shape (replicates, points, size)."""
         flat = noise.reshape(len(noise), noise.shape[1], -1)
         size = flat.shape[2]
         chosen = np.unique(np.linspace(0, size - 1, min(size, _MOST_COORDINATES)).astype(int))
         return (flat[:, self.points] if points and self.n > _MOST_POINTS else flat)[:, :, chosen]
 
     def drawn(self, draw: Callable[[range, range], Arrays], n_replicates: int, size: int) -> Arrays:
-        """Return what statistics use of many replicates, drawn in pieces that fit memory."""
+        """Return those points and coordinates of many replicates, drawn in pieces that fit memory."""
         at_once = max(1, 2**22 // (len(self.points) * size))
         rows = [range(a, min(a + at_once, n_replicates)) for a in range(0, n_replicates, at_once)]
         pieces = [[self.kept(draw(some, part), points=False) for part in self.slices] for some in rows]
@@ -210,7 +214,7 @@ class DesignTrial:
         return self._scores[spec]
 
     def some(self, spec: NoiseSpec, design: Design, seed: Seed, stream: tuple[str | int, ...]) -> Arrays:
-        """Return what statistics use of some hundred or thousand replicates, of any design, seed and stream."""
+        """Return those points and coordinates of `n_some` replicates of any design, seed and stream."""
         if self.shape_problem:
             raise NotJudgedError("noise has another shape")
 
@@ -221,12 +225,12 @@ class DesignTrial:
         return self.drawn(draw, self.n_some, spec.dimension)
 
     def some_of_block(self, name: str) -> Arrays:
-        """Return what statistics use of some hundred or thousand replicates of one of several blocks."""
+        """Return those points and coordinates of `n_some` replicates of one of several blocks."""
         size = dict(self.several.blocks)[name].size
         return self.drawn(lambda r, p: np.asarray(self.blocks(r, p)[name]), self.n_some, size)
 
     def scores_of(self, noise: Arrays, law: Law) -> Scores:
-        """Return the scores of noise as `some` gives it."""
+        """Return the scores of noise that `some` or `some_of_block` returned."""
         return Scores(noise, law, self.points if noise.shape[1] == len(self.points) else range(noise.shape[1]))
 
     def blocks(self, replicates: int | range, points: range | None = None) -> Any:
@@ -235,7 +239,7 @@ class DesignTrial:
         Raises
         ------
         NotJudgedError
-            If the design refuses them, as it may.
+            If the design refuses several blocks, which is allowed.
         """
         try:
             return self.design.draw(self.several, replicates, self.seed, points=points)
@@ -244,16 +248,19 @@ class DesignTrial:
 
 
 def same_bits(a: Arrays, b: Arrays) -> bool:
-    """Tell whether arrays agree in shape, type and every bit."""
+    """Return whether arrays agree in shape, type and every bit."""
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 def shared_replicate(noises: dict[str, Arrays], *, inside: bool = False) -> str:
-    """Return which replicates, of shape (n_points, n_coordinates), are in two kinds of noise; or twice inside one."""
+    """Return which replicate two kinds of noise share, or with `inside` one kind has twice; empty if there is none.
+
+    The noise of each kind has shape (n_replicates, n_points, n_coordinates).
+    """
     seen: dict[bytes, tuple[str, int]] = {}
     for name, noise in noises.items():
         if noise.shape[2] < 4:
-            # So few digits repeat by chance.
+            # Replicates of fewer than four coordinates can repeat by chance.
             continue
         for r, replicate in enumerate(noise):
             before, first = seen.setdefault(replicate.tobytes(), (name, r))

@@ -1,23 +1,24 @@
-r"""The laws of a design, tried on yours: `check_design`.
+r"""Check of the laws of a design: `check_design`.
 
-An interval from R replicates needs replicate r to be a pure function of (design, seed, stream, r), replicates to be
-independent, and each point of each replicate to have, alone, exactly the law that the generator expects. What is
-tried bit for bit, on a few replicates of every kind of noise, is
+An interval from R replicates needs three things. Replicate r is a pure function of (design, seed, stream, r).
+Replicates are independent. Each point of each replicate has, by itself, exactly the law that the generator expects.
+A few replicates of every kind of noise are compared bit for bit:
 
-- repeats: one range drawn again, its replicates alone and backwards, slices of their points, by a copied design, and
-  in another process, where Python's texts have other hashes and the design can be imported;
-- blocks: the same noise for several blocks in any order, drawn when they are asked for;
-- refusals: of ranges outside the replicates or points that there are, and of what is no seed.
+- repeats: a range drawn again, its replicates drawn alone and backwards, slices of their points, noise of a copied
+  design, and noise from another process, where strings have other hashes (if the design can be imported there);
+- blocks: several blocks give the same noise in whatever order they are asked for;
+- refusals: ranges outside the replicates or points, and what is no seed, raise an exception.
 
-What is tried by statistics (`mcgen.validation.conformance.scores`), on some thousand replicates, is that points have
-their law, that their coordinates are independent, those of several blocks together too, and that replicates, seeds,
-streams and designs are. Whole replicates of two blocks may depend on each other, as they do where directions reach over
-blocks: an interval asks for the law of each point, over all blocks, and for independent replicates, and no more. A
-block marked iid stands for draws that no design sees: its replicates are independent of those of every other block. The
-design is declared good, where it is, but for `FALSE_ALARM`. At designs of up to 64 points a scale that is off by
-3 % is found, of one point alone a bias of 0.05 standard deviations or a scale off by 4 %, of one of its coordinates 0.1
-or 7 %, and a correlation of 0.15.
-What is rarer than one number in a hundred thousand, such as a 1 of U(0, 1) from rounding to float32, goes unseen.
+Statistical tests on some thousand replicates (`mcgen.validation.conformance.scores`) check that points have their law,
+that the coordinates of a point are independent, also those of several blocks, and that replicates, seeds, streams and
+designs are independent. Whole replicates of two blocks may depend on each other, for example where directions reach
+over blocks: an interval needs the law of each point over all blocks and independent replicates, and no more. A block
+marked iid stands for draws that no design sees; its replicates must be independent of those of every other block.
+
+A design that keeps all laws is rejected with a probability of at most about `FALSE_ALARM`. For designs of up to 64
+points the tests find a scale that is off by 3 %. At a single point they find a bias of 0.05 standard deviations or a
+scale that is off by 4 %; in one coordinate of a point 0.1 or 7 %, and a correlation of 0.15. Anything rarer than one
+number in a hundred thousand goes unseen, such as a 1 of U(0, 1) from rounding to float32.
 """
 
 from __future__ import annotations
@@ -61,39 +62,42 @@ from mcgen.validation.conformance.scores import (
 
 FALSE_ALARM = 1e-6
 """Probability, over seeds, that `check_design` rejects a design that keeps all laws."""
+# Number of laws that are tested by statistics; they share the false alarms equally.
 _STATISTICAL = 6
+# Start of a range that crosses replicate 256, where mcgen's designs start another piece of random numbers.
 _TILE_END = 253
-# What has a period near one of these, or stops there, repeats one of the first 1,024 replicates or another of these.
+# Far replicates. A design whose random numbers have a period near one of these, or end there, repeats one of its first
+# 1,024 replicates or another one of these.
 _FAR = (2**16 - 1, 2**16, 10**5, 10**5 + 1000, 10**6, 10**6 + 1000, 2**20, 2**31)
 
 
 def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed: Seed = 0) -> Report:
-    """Try the laws of a design; a second or two.
+    """Return a report on the laws of a design, each tried on drawn noise; takes a second or two.
 
-    The probability, over seeds, that a design which keeps all laws is rejected is at most about `FALSE_ALARM`, one in a
-    million, shared among all its statistical tests.
+    Over seeds, a design that keeps all laws is rejected with a probability of at most about `FALSE_ALARM`, one in a
+    million, which all statistical tests share.
 
     Parameters
     ----------
     design : Design
-        Yours; the `mcgen.Design` protocol is enough.
+        The design to check; anything that satisfies the `mcgen.Design` protocol.
     noise : NoiseSpec or tuple of int, optional
-        The noise to draw. By default 2 x 2 normal and uniform numbers in float32 and float64, less what the design
-        refuses with a ValueError or a NotImplementedError; the report says which. At least 1,024 replicates of it are
-        drawn: large noise takes long.
+        The noise to draw. By default 2 x 2 normal and uniform numbers in float32 and float64, except what the design
+        refuses with a ValueError or a NotImplementedError; the report says what that is. At least 1,024 replicates are
+        drawn, so large noise takes long.
     seed : int or SeedSequence
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
     Report
-        Print it, or call its `require`. What the design raises on its first, ordinary draw is raised here; later it
-        is a law that fails.
+        Print it, or call its `require`. An exception of the design's first, ordinary draw is raised here; a later one
+        counts as a law that fails.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no design, or a replicate has no points.
+        If `design` is no design, or has no points in a replicate.
 
     Examples
     --------
@@ -111,7 +115,7 @@ def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed
 
 
 def checked_design(design: Any) -> Design:
-    """Return what satisfies the protocol."""
+    """Return the design; TypeError if it does not satisfy the protocol."""
     advice = "write a class with n_points and draw, as mcgen.designs.PointsDesign is"
     found: Design = checked_protocol(design, Design, "design", advice)
     return found
@@ -147,7 +151,7 @@ def _coordinates(trial: DesignTrial) -> Finding:
 
 
 def _worst(trial: DesignTrial, tests_of: Callable[[Scores], list[Any]]) -> Finding:
-    """Return the worst of some tests over all specs, which share the law's false alarms."""
+    """Return the finding of the worst test over all specs; the specs share the law's false alarms equally."""
     share = FALSE_ALARM / _STATISTICAL / len(trial.specs)
     findings = [(finding_of(tests_of(trial.scores(spec)), share), spec) for spec in trial.specs]
     worst, spec = max(findings, key=lambda found: found[0].gap - found[0].limit)
@@ -226,7 +230,7 @@ def _processes(trial: DesignTrial) -> Finding:
     (noise, text), (other_noise, other_text) = drawn(*given), drawn_elsewhere(*given)
     if noise != other_noise:
         return holds(False, "another process draws other noise")
-    # Where copies have other texts, that is another law's concern.
+    # A copy with another text breaks the law "text", not this one.
     return holds(text == other_text or _text(trial).gap > 0, f"its text is {text}, in another process {other_text}")
 
 
@@ -303,7 +307,7 @@ def _blocks(trial: DesignTrial) -> Finding:
     if again:
         return holds(False, again)
     scores = {name: trial.scores_of(block, law) for (name, block), law in zip(kept.items(), laws.values(), strict=True)}
-    # Where lone blocks have not their law, that is another law's concern.
+    # Single blocks with wrong margins break the law "margins", not this one.
     margins = _margins(trial)
     own = scores.items() if margins.gap <= margins.limit else ()
     tests = [replace(test, what=f"{test.what}{name}") for name, one in own for test in one.margins()]
@@ -345,7 +349,7 @@ def _refusals(trial: DesignTrial) -> Finding:
             try:
                 trial.design.draw(spec, **arguments)
             except Exception:
-                # In words of its own.
+                # Refused; the design's own message does not matter.
                 continue
             yield f"{text} was not refused"
 
@@ -357,7 +361,7 @@ def _judged_tests(tests: list[ZScores]) -> Finding:
 
 
 def _pairwise(trial: DesignTrial, noises: dict[str, tuple[Arrays, Law]]) -> list[ZScores]:
-    """Return tests that some noise is independent of other noise, whole replicates of them."""
+    """Return tests that the replicates of each noise are independent of those of every other noise."""
     scores = {name: trial.scores_of(noise, law) for name, (noise, law) in noises.items()}
     tests = []
     for (before, one), (name, other) in itertools.combinations(scores.items(), 2):
@@ -425,7 +429,7 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
         "processes",
         _processes,
         "another process draws the same noise, bit for bit, and gives the same text form",
-        "Python's hash of a text and the order of a set are others there: use hashlib, and tuples",
+        "Python's hash of a string and the order of a set differ there: use hashlib and tuples",
     ),
     MeasuredLaw(
         "value",
@@ -455,8 +459,8 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
     MeasuredLaw(
         "blocks",
         _blocks,
-        "several blocks come lazily, in any order, each with its law and at each point independent, those marked iid "
-        "independent of all (gap in standard errors)",
+        "several blocks are drawn in any order, have their laws and are independent at each point; those marked iid "
+        "are independent of all (gap in standard errors)",
         "return mcgen.noise.BlockNoise(draw, names), with random numbers of its own for each block",
     ),
     MeasuredLaw(

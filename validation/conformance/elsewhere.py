@@ -1,4 +1,4 @@
-"""A design drawn in another process, where Python's texts have other hashes."""
+"""Noise of a design from another Python process, in which strings have other hashes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed
 from mcgen.validation.conformance.reports import NotJudgedError
 
+# Seconds after which the other process is stopped.
 _SECONDS = 60
 _REPLICATES, _STREAM = range(2, 5), ("condition", "1")
-# As `drawn`, without what a module of this package would import first.
+# Does the same as `drawn`; it imports only numpy and what the design needs, which is faster than this package.
 _CODE = """
 import hashlib, pickle, sys
 import numpy
@@ -29,18 +30,18 @@ print(hashlib.sha256(noise.tobytes()).hexdigest(), ascii(str(design)))
 
 
 def drawn(design: Design, spec: NoiseSpec, seed: Seed) -> tuple[str, str]:
-    """Return the digest of some noise, and the text form of its design."""
+    """Return the digest of some noise of a design, and the design's text form."""
     noise = np.asarray(design.draw(spec, _REPLICATES, seed, stream=_STREAM))
     return hashlib.sha256(noise.tobytes()).hexdigest(), ascii(str(design))
 
 
 def drawn_elsewhere(design: Design, spec: NoiseSpec, seed: Seed) -> tuple[str, str]:
-    """Return what `drawn` returns in a new Python with another hash seed; a third of a second.
+    """Return what `drawn` returns in a new Python process with another hash seed; takes about a third of a second.
 
     Raises
     ------
     NotJudgedError
-        If the design can't be drawn there, as one that is defined in a script or a notebook can't be.
+        If the design can't be drawn there, for example because it is defined in a script or a notebook.
     """
     hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}

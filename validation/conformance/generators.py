@@ -1,18 +1,18 @@
-r"""The laws of a generator, tried on yours: `check_generator`.
+r"""Check of the laws of a generator: `check_generator`.
 
 An interval for E[S(G(z))] needs n samples :math:`x = G(z_1, \ldots, z_n)` to be :math:`x_i = g(z_i)`, row by row, with
-g a fixed function. With :math:`G(\cdot)_i` the i-th sample of a batch, what is tried is
+g a fixed function. With :math:`G(\cdot)_i` the i-th sample of a batch, these are tried:
 
 - samples: n of them, finite, the same when the same noise comes again, at once and after other noise;
-- place: :math:`G(z_n, z_1, \ldots, z_{n-1})_{i+1} = G(z_1, \ldots, z_n)_i`, each row moved on by one, so that whatever
-  depends on the place of a row shows;
+- place: :math:`G(z_n, z_1, \ldots, z_{n-1})_{i+1} = G(z_1, \ldots, z_n)_i`, each row moved on by one, which shows
+  whether a sample depends on the place of its row;
 - batch size: :math:`G(z_1, \ldots, z_m)_i = G(z_1, \ldots, z_n)_i` for m = 1 and m = n / 2;
-- rows apart: no other sample changes when :math:`z_1` becomes :math:`-3 z_1` (u becomes u^3), far enough out for an
-  adaptive step or a scaling by the batch's largest value to notice;
+- rows apart: no other sample changes when :math:`z_1` becomes :math:`-3 z_1` (u becomes u^3), which is far enough out
+  to change an adaptive step or a scaling by the batch's largest value;
 - side effects: none on the noise, on earlier samples, or on the global random states of numpy, Python and torch.
 
-Gaps are relative to the largest sample. What rounding may do is allowed: matrix products of another batch size have
-other last bits. No batch of more than n samples is tried, so that what a generator does there goes unseen.
+Gaps are relative to the largest sample. Gaps that rounding explains pass: matrix products of another batch size differ
+in their last bits. No batch of more than n samples is tried; laws that are broken only in larger ones go unseen.
 """
 
 from __future__ import annotations
@@ -49,33 +49,33 @@ Arrays = dict[str, NDArray[Any]]
 def check_generator(
     generator: Generator, *, condition: Any = None, n: int = 8, seed: Seed = 0, tolerance: float | None = None
 ) -> Report:
-    """Try the laws of a generator on some noise; eight small batches in all.
+    """Return a report on the laws of a generator, each tried on some noise; runs eight small batches in all.
 
     Parameters
     ----------
     generator : Generator
-        Yours; samples of any library.
+        The generator to check; its samples may be of any library.
     condition : object, optional
-        Given to each call.
+        Passed to each call.
     n : int
-        Samples in the largest batch, at least 3. What a generator does in larger ones alone goes unseen.
+        Samples in the largest batch, at least 3. Laws that are broken only in larger batches go unseen.
     seed : int or SeedSequence
-        Of the noise.
+        Seed of the noise.
     tolerance : float, optional
         The largest gap between samples that should be equal, relative to the largest sample. By default 1e-8 for
-        samples in float64, 1e-4 in float32, 0.02 in float16; to be given where a model works in a narrower type than
+        samples in float64, 1e-4 in float32, 0.02 in float16. Give it where a model computes in a narrower type than
         that of its samples.
 
     Returns
     -------
     Report
-        Print it, or call its `require`. What the generator raises on its first, ordinary batch is raised here; later it
-        is a law that fails.
+        Print it, or call its `require`. An exception of the generator's first, ordinary batch is raised here; a later
+        one counts as a law that fails.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no generator, n is less than 3, or the tolerance below 0 or not finite.
+        If `generator` is no generator, n is less than 3, or the tolerance is below 0 or not finite.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def check_generator(
 
 
 class _Trial:
-    """A generator, noise for it, and what it made of that noise first."""
+    """A generator, noise for it, and the samples of its first call."""
 
     def __init__(self, generator: Generator, condition: Any, n: int, seed: Seed, tolerance: float | None) -> None:
         self.generator, self.condition, self.n = generator, condition, n
@@ -111,13 +111,13 @@ class _Trial:
         self.tolerance = widest_tolerance(self.first) if tolerance is None else tolerance
 
     def call(self, blocks: Arrays) -> Any:
-        """Return the samples of some noise: a lone block as its array, several as a mapping."""
+        """Return the samples for some noise, which is passed as an array if it has one block, else as a mapping."""
         lone = len(blocks) == 1
         noise: Noise = next(iter(blocks.values())) if lone else BlockNoise(blocks.__getitem__, tuple(blocks))
         return self.generator(noise, self.condition)
 
     def again(self, change: Callable[[NDArray[Any], Block], NDArray[Any]]) -> Any:
-        """Return the samples of changed noise."""
+        """Return the samples for changed noise."""
         specs = dict(self.generator.noise.blocks)
         return frozen(self.call({name: change(block.copy(), specs[name]) for name, block in self.noise.items()}))
 
@@ -133,10 +133,10 @@ class _Trial:
 
     @cached_property
     def repeated_gap(self) -> float:
-        """How much the samples of the same noise differ, at once and after other noise."""
+        """The largest gap between samples of the same noise, generated at once and after other noise."""
         at_once = gap(self.first, self.again(lambda block, _: block))
         with suppress(Exception):
-            # What it raises there is the concern of the rows' own law.
+            # An exception here fails the law "rows apart", not this one.
             _ = self.far
         return max(at_once, gap(self.first, self.again(lambda block, _: block)))
 
@@ -145,7 +145,7 @@ class _Trial:
         return Finding(gap(expected, found), self.tolerance)
 
     def require_repeating(self) -> None:
-        """Refuse to compare samples where the same noise gives other samples: a gap would say nothing."""
+        """Raise NotJudgedError if the same noise gives other samples: a gap between samples would say nothing."""
         if not are_arrays(self.first):
             raise NotJudgedError("samples can't be compared")
         if self.repeated_gap > self.tolerance:
@@ -192,7 +192,7 @@ def _wrong_noise(trial: _Trial) -> Finding:
         samples = trial.call({name: np.stack([block, block], -1) for name, block in trial.noise.items()})
         return holds(leading_length(samples) == trial.n)
     except Exception:
-        # Refusing it is what a generator should do, in words of its own library.
+        # A generator should refuse such noise, by whatever exception its library raises.
         return Finding(0.0)
 
 

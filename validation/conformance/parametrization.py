@@ -19,7 +19,7 @@ from mcgen.generators.base import checked_generator
 from mcgen.validation.conformance import designs, generators, statistics
 from mcgen.validation.conformance.reports import MeasuredLaw, Report
 
-# For each check: its laws, and what refuses another thing.
+# For each check: its laws, and the function that refuses objects of another kind.
 _CHECKS: dict[Callable[..., Report], tuple[tuple[MeasuredLaw[Any], ...], Callable[[Any], object]]] = {
     generators.check_generator: (generators.LAWS, checked_generator),
     designs.check_design: (designs.LAWS, designs.checked_design),
@@ -29,16 +29,16 @@ _CHECKS: dict[Callable[..., Report], tuple[tuple[MeasuredLaw[Any], ...], Callabl
 
 @dataclass(frozen=True)
 class LawCheck:
-    """One law of one thing, to be called: it returns where the law holds and raises where it does not.
+    """One law of one object; a call returns if the law holds, and raises if it does not.
 
     Attributes
     ----------
     name : str
-        Of the thing.
+        Name of the object.
     law : str
-        The law.
+        Name of the law.
     report : callable
-        Returns the report, which all the laws of one thing share.
+        Returns the report, which all laws of one object share.
     """
 
     name: str
@@ -51,9 +51,9 @@ class LawCheck:
         Raises
         ------
         AssertionError
-            If it does not hold; it says by how much, and what to do.
+            If the law does not hold; the message says by how much, and what to do.
         unittest.SkipTest
-            If it is not judged, by which pytest skips the test.
+            If the law is not judged; pytest then skips the test.
         """
         # When a check fails, pytest shows the user's lines, not these.
         __tracebackhide__ = True
@@ -69,16 +69,16 @@ class LawCheck:
 
 
 def law_checks(thing: Any) -> tuple[LawCheck, ...]:
-    """Return the laws of a generator, a design or a statistic, to be tried one by one.
+    """Return the laws of a generator, a design or a statistic, as checks to call one by one.
 
-    Nothing is run before the first of them is called; that call tries them all, and the others read its report, or
-    raise what it raised.
+    The first call tries all laws; the other checks read its report, or raise its exception.
 
     Parameters
     ----------
     thing : Generator, Design, callable or functools.partial
-        What satisfies `mcgen.Design` or `mcgen.Generator` is taken as one, another callable as a statistic. For
-        options, a partial of one of the checks, such as ``partial(check_generator, model, condition=3)``.
+        An object that satisfies `mcgen.Design` or `mcgen.Generator` is taken as one; any other callable is taken as a
+        statistic. To pass options, give a partial of one of the checks, such as
+        ``partial(check_generator, model, condition=3)``.
 
     Raises
     ------
@@ -104,24 +104,24 @@ def law_checks(thing: Any) -> tuple[LawCheck, ...]:
 
 
 def parametrize_with_checks(things: Iterable[Any]) -> Callable[[Callable[..., None]], Any]:
-    """Make a test of pytest for every law of some generators, designs and statistics.
+    """Return a decorator that makes a pytest test of every law of some generators, designs and statistics.
 
     Parameters
     ----------
     things : iterable
-        Each as `law_checks` takes it.
+        Generators, designs and statistics, each as `law_checks` takes it.
 
     Returns
     -------
     decorator
-        Of a test function whose argument is called `check`; the tests' names are "name: law".
+        For a test function with one argument, `check`; the tests are named "name: law".
 
     Raises
     ------
     ImportError
-        If there is no pytest.
+        If pytest is not installed.
     TypeError, ValueError
-        If things are no iterable, there are none, or one of them has no laws.
+        If `things` is not iterable or is empty, or one of them has no laws.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def parametrize_with_checks(things: Iterable[Any]) -> Callable[[Callable[..., No
 
 
 def _prepared(thing: Any) -> partial[Report]:
-    """Return the check of a thing, ready to be called."""
+    """Return the check of an object, ready to be called."""
     if isinstance(thing, partial) and thing.func in _CHECKS:
         if thing.args:
             return thing
@@ -164,7 +164,7 @@ def _prepared(thing: Any) -> partial[Report]:
 
 
 def _once(check: Callable[[], Report]) -> Callable[[], Report]:
-    """Return a function that runs a check when it is first called, and then gives what came of it: also an error."""
+    """Return a function that runs a check once: every call returns its report, or raises its exception."""
     outcome: list[Report | tuple[Exception, TracebackType | None]] = []
 
     def again() -> Report:
@@ -176,7 +176,7 @@ def _once(check: Callable[[], Report]) -> Callable[[], Report]:
                 outcome.append((error, error.__traceback__))
         (found,) = outcome
         if isinstance(found, tuple):
-            # From where it was raised first, without the tests that have raised it since.
+            # With its first traceback, without the frames of tests that raised it since.
             raise found[0].with_traceback(found[1])
         return found
 

@@ -1,4 +1,4 @@
-"""The global random states of numpy, Python and torch, watched."""
+"""The global random states of numpy, Python and torch: read, compared and restored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcgen.validation.conformance.reports import Finding, MeasuredLaw, holds
 
 
 class OwnRandomStates:
-    """The global random states: changed before a trial, so that seeding them again shows, and put back after it."""
+    """A context that advances the global random states, so that seeding them shows, and restores them at its end."""
 
     def __enter__(self) -> OwnRandomStates:
         self._before = read_states()
@@ -32,7 +32,7 @@ class OwnRandomStates:
 
 
 def read_states() -> dict[str, Any]:
-    """Return the states by library; torch's only where somebody has imported it, and CUDA's where there is one."""
+    """Return the states by library: torch's only if torch has been imported, CUDA's only if there is a GPU."""
     states = {"numpy": np.random.get_state(legacy=False), "python": random.getstate()}  # noqa: NPY002
     torch = sys.modules.get("torch")
     if torch is None:
@@ -44,17 +44,17 @@ def read_states() -> dict[str, Any]:
 
 
 def changed_since(before: dict[str, Any]) -> list[str]:
-    """Return the libraries whose state is not what it was."""
+    """Return the libraries whose state has changed since `read_states` returned `before`."""
     after = read_states()
     return [name for name in before if not _same(before[name], after[name])]
 
 
 class Watched(Protocol):
-    """A trial that knows which random states were changed in it."""
+    """A trial that knows which global random states it changed."""
 
     @property
     def changed_states(self) -> list[str]:
-        """The libraries they belong to."""
+        """The libraries whose random state changed."""
         ...
 
 

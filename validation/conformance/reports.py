@@ -17,24 +17,24 @@ _RAISED, _AFTER_RAISING = "it raised", "mend that first"
 
 @dataclass(frozen=True)
 class Check:
-    """One law, tried.
+    """The outcome of one law.
 
     Attributes
     ----------
     law : str
-        A word or two.
+        Name of the law, a word or two.
     gap : float
-        How far the law was missed: of generators and statistics relative to the largest sample or value, of the
-        statistical laws of designs in standard errors; for a law that holds or not, 0 or infinity; NaN where it was
-        not judged.
+        How far the law was missed: relative to the largest sample or value for generators and statistics, in standard
+        errors for the statistical laws of designs. It is 0 or infinity for a law that either holds or not, and NaN for
+        one that was not judged.
     limit : float
-        The largest gap that passes; NaN where it was not judged.
+        The largest gap that passes; NaN if the law was not judged.
     meaning : str
         What the law says.
     advice : str
         What breaks it, and what to do.
     not_judged : str
-        Why it was not tried, where it was not: laws that compare samples of several calls need samples that repeat.
+        Why the law was not tried; empty if it was. Laws that compare samples of several calls need samples that repeat.
     found : str
         Where the gap is largest, or what was seen.
     """
@@ -65,11 +65,11 @@ class Report:
     Attributes
     ----------
     name : str
-        The name of the generator or statistic, the text form of the design.
+        Name of the generator or statistic, or text form of the design.
     tried_on : str
         What the laws were tried on.
     checks : tuple of Check
-        One a law.
+        One for each law.
     """
 
     name: str
@@ -83,16 +83,16 @@ class Report:
 
     @property
     def failures(self) -> tuple[Check, ...]:
-        """The laws that do not hold; one that was not judged is none of them."""
+        """The laws that were judged and do not hold."""
         return tuple(check for check in self.checks if not (check.passed or check.not_judged))
 
     def require(self) -> Report:
-        """Return the report where all laws hold.
+        """Return the report itself, if all laws hold.
 
         Raises
         ------
         RunError
-            Otherwise; it says which do not, and what to do.
+            If a law does not hold; the message says which, and what to do.
         """
         if not self.passed:
             raise RunError(str(self))
@@ -123,7 +123,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Finding:
-    """What trying a law gave: a gap, the largest that passes, and where it was found."""
+    """The measurement of a law: its gap, the largest gap that passes, and where the gap was found."""
 
     gap: float
     limit: float = 0.0
@@ -154,23 +154,23 @@ def holds(law: bool, found: str = "") -> Finding:
 
 
 def broken_by(problems: Iterable[str]) -> Finding:
-    """Return the finding of a law that any problem breaks; the first is told."""
+    """Return the finding of a law that any problem breaks; it has the text of the first."""
     problem = next(iter(problems), "")
     return holds(not problem, problem)
 
 
 def raised(error: Exception) -> str:
-    """Return what is found where something raised; a law that was not even reached gives no advice."""
+    """Return the text of a finding for an exception; the law's own advice is then left out, as it was not reached."""
     return f"{_RAISED} {type(error).__name__}: {error}"
 
 
 def judged(laws: Sequence[MeasuredLaw[Trial]], trial: Trial) -> tuple[Check, ...]:
-    """Try each law in turn."""
+    """Return the outcomes of laws, each tried in turn."""
     return tuple(_checked(law, trial) for law in laws)
 
 
 def not_judged(laws: Sequence[MeasuredLaw[Trial]], reason: str) -> tuple[Check, ...]:
-    """Return laws that were not tried."""
+    """Return the outcomes of laws that were not tried."""
     return tuple(Check(law.name, np.nan, np.nan, law.meaning, law.advice, not_judged=reason) for law in laws)
 
 

@@ -1,14 +1,14 @@
-r"""Statistical tests of noise: what is expected of it has known mean and variance, and every test is a z score.
+r"""Statistical tests of noise: z scores of quantities whose mean and variance are known under the law of the noise.
 
-Of noise z with its law N(0, 1), or u = Phi(z) with U(0, 1), and v = 2u - 1, the tests use
+For noise z ~ N(0, 1), with u = Phi(z) ~ U(0, 1) and v = 2u - 1, the tests use
 
 - z and z^2, whose sums over N numbers are N(0, N) and chi-squared (made normal by Wilson and Hilferty [1]_);
 - counts of u in 64 equal cells, chi-squared, and in the two outer 2048ths, binomial;
 - the scores :math:`s_1 = \sqrt 3\, v` and :math:`s_2 = \sqrt 5\, (3 v^2 - 1) / 2`, orthonormal Legendre polynomials:
   bounded, so that the sum of N products of independent standardized scores is N(0, N) far into the tails;
-- ranks of a number a replicate, whose serial correlation has a known law whatever the law of the numbers.
+- ranks of one number from each replicate, whose serial correlation has the same law whatever the law of the numbers.
 
-m tests share their false alarms: each has the z limit of 1/m of them.
+m tests share the probability of a false alarm: each has the z limit that belongs to 1/m of it.
 
 .. rubric:: References
 
@@ -31,8 +31,11 @@ from mcgen._lib.arrays import Floats
 from mcgen.noise import Law
 from mcgen.validation.conformance.reports import Finding
 
+# Cells of u: the outer two of the fine ones test the tails, the others are for chi-squared.
 _FINE_CELLS, _CELLS = 2048, 64
+# Most points that are tested pair by pair, and most replicates in tests of pairs of coordinates; more take too long.
 _FEW_POINTS, _FEW_REPLICATES = 16, 2**13
+# Distance of u from 0 and 1 at least, so that z stays finite; scores with a smaller spread are taken as constant.
 _EDGE, _LEAST_SPREAD = 2.0**-40, 1e-6
 
 
@@ -45,11 +48,11 @@ class ZScores:
     what : str
         The quantity.
     seen, z : ndarray
-        Its values, and how many standard errors they are from `expected`, of one shape.
+        Its measured values, and their distances from `expected` in standard errors; arrays of one shape.
     expected : float
-        Its value by law.
+        Its expected value.
     axes : tuple of (str, sequence)
-        The name of each axis of `seen`, and what its places are called.
+        For each axis of `seen`: its name, and the labels of its entries.
     """
 
     what: str
@@ -59,7 +62,7 @@ class ZScores:
     axes: tuple[tuple[str, Sequence[object]], ...] = ()
 
     def worst(self) -> tuple[float, str]:
-        """Return the largest score and what was seen there."""
+        """Return the largest absolute score, and a text that says what was measured there."""
         place = np.unravel_index(int(np.abs(self.z).argmax()), self.z.shape)
         places = [f"{name} {labels[int(i)]}" for (name, labels), i in zip(self.axes, place, strict=True)]
         where = ", ".join(places).replace(", and ", " and ")
@@ -70,7 +73,7 @@ class ZScores:
 
 
 def finding_of(tests: Sequence[ZScores], false_alarm: float) -> Finding:
-    """Return the largest z score of all tests, and the limit by which true laws pass but for the false alarms."""
+    """Return the largest z score of all tests, with the limit that true laws exceed with this probability at most."""
     some = [test for test in tests if test.z.size]
     count = sum(test.z.size for test in some)
     if count == 0:
@@ -85,25 +88,25 @@ class Scores:
     Parameters
     ----------
     noise : ndarray of shape (n_replicates, n_points, n_coordinates)
-        As they were drawn.
+        The noise as it was drawn.
     law : {"normal", "uniform"}
-        Theirs.
+        Its law.
     points : sequence of int
-        What the points are called.
+        Labels of the points.
     """
 
     def __init__(self, noise: NDArray[Any], law: Law, points: Sequence[int]) -> None:
         self.noise, self.law, self.points = noise, law, points
         self.coordinates = range(noise.shape[2])
         wide = noise.astype(np.float64)
-        # What is infinite or NaN, a 0 or a 1, is another law's concern.
+        # Infinite numbers, NaN, 0 and 1 break the law "inside", and are no concern of these tests.
         wide[~np.isfinite(wide)] = 0.0 if law == "normal" else 0.5
         self.u = np.clip(ndtr(wide) if law == "normal" else wide, _EDGE, 1 - _EDGE)
         self.z = wide if law == "normal" else ndtri(self.u)
 
     @cached_property
     def v(self) -> Floats:
-        """U(-1, 1), shape (n_replicates, n_points, n_coordinates)."""
+        """The numbers v = 2u - 1 on (-1, 1), shape (n_replicates, n_points, n_coordinates)."""
         return 2 * self.u - 1
 
     def margins(self) -> list[ZScores]:
@@ -136,7 +139,7 @@ class Scores:
         ]
 
     def coordinate_pairs(self) -> list[ZScores]:
-        """Return tests that the coordinates of one point are uncorrelated, they and their squares."""
+        """Return tests that the coordinates of one point are uncorrelated, and so are their squares."""
         v = self.by_few_points[:_FEW_REPLICATES].transpose(1, 2, 0)
         scores = standardized(np.concatenate(legendre(v), axis=1), 2)
         products = scores @ scores.transpose(0, 2, 1) / v.shape[2]
@@ -193,7 +196,7 @@ def across(a: Scores, b: Scores, what: str, lag: int = 0) -> list[ZScores]:
 
 
 def at_one_point(a: Scores, b: Scores, what: str) -> list[ZScores]:
-    """Return tests that at each point the coordinates of two blocks are uncorrelated, they and their squares."""
+    """Return tests that at each point the coordinates of two blocks are uncorrelated, and so are their squares."""
     axes = (("point", a.few_points), ("coordinate", a.coordinates), ("and", b.coordinates))
     first, second = ([standardized(score, 0) for score in legendre(one.by_few_points)] for one in (a, b))
     n = len(a.z)
@@ -217,7 +220,7 @@ def every_lag(scores: Scores) -> list[ZScores]:
 
 
 def point_pairs(scores: Scores) -> list[ZScores]:
-    """Return tests that the points of one replicate are uncorrelated, they and their squares."""
+    """Return tests that the points of one replicate are uncorrelated, and so are their squares."""
     (n, p), points = scores.by_point[0].shape, scores.few_points
     first, second = np.nonzero(np.arange(p)[:, None] < np.arange(p))
     pairs = [f"{points[int(i)]} and {points[int(j)]}" for i, j in zip(first, second, strict=True)]
@@ -242,7 +245,7 @@ def standardized(scores: Floats, axis: int) -> Floats:
 
 
 def standard_ranks(values: Floats) -> Floats:
-    """Return ranks of mean 0 and variance 1, equal values sharing theirs; zeros where all values are equal."""
+    """Return ranks with mean 0 and variance 1, where equal values share a rank; zeros if all values are equal."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - counts / 2)[place] - len(values) / 2
     spread = ranks.std()
@@ -258,7 +261,7 @@ def _square(sums: Floats, n: int, axes: tuple[tuple[str, Sequence[object]], ...]
 
 
 def _normal(chi_squared: Floats, degrees: int) -> Floats:
-    """Return chi-squared numbers as standard normal ones."""
+    """Return ((x / n)^(1/3) - 1 + w) / sqrt(w) with w = 2 / (9 n): nearly N(0, 1) for x chi-squared with n degrees."""
     width = 2 / (9 * degrees)
     found: Floats = (np.cbrt(chi_squared / degrees) - (1 - width)) / math.sqrt(width)
     return found

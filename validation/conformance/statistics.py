@@ -1,15 +1,15 @@
-r"""The laws of a statistic, tried on yours: `check_statistic`.
+r"""Check of the laws of a statistic: `check_statistic`.
 
 An interval for E[S(G(z))] needs the values of n samples :math:`S(x_1, \ldots, x_n)` to be n values :math:`s(x_i)`, row
-by row, with s a fixed function. What is tried is
+by row, with s a fixed function. These are tried:
 
-- values: n of them, one or more real numbers each, as many for 1 sample and for n / 2; finite; the same when the same
+- values: n of them, each one or more real numbers, as many for 1 sample and for n / 2; finite; the same when the same
   samples come again;
-- place: each row moved on by one moves its value on by one;
-- batch size: the first sample, and the first half, have alone the values that they have among all;
-- rows apart: no other value changes when :math:`x_1` becomes another sample of the batch, nor one value when all others
-  become its sample;
-- precision: samples in float32 and float64 give the same values but for 1e-4 of the largest;
+- place: moving each row on by one moves its value on by one;
+- batch size: the first sample alone, and the first half alone, have the same values as among all samples;
+- rows apart: no other value changes when :math:`x_1` becomes another sample of the batch, and a value does not change
+  when all other samples become equal to its own;
+- precision: values of samples in float32 and in float64 differ by at most 1e-4 of the largest;
 - side effects: none on the samples, on earlier values, or on the global random states of numpy, Python and torch.
 
 Gaps are relative to the largest value; between batches, to that of each component.
@@ -53,6 +53,7 @@ from mcgen.validation.conformance.reports import (
     raised,
 )
 
+# Largest gap between the values of samples in float32 and in float64: what is allowed for samples in float32.
 _PRECISION = 1e-4
 _IMAGES = (1, 8, 8)
 
@@ -67,7 +68,7 @@ def check_statistic(
     seed: Seed = 0,
     tolerance: float | None = None,
 ) -> Report:
-    """Try the laws of a statistic on some samples.
+    """Return a report on the laws of a statistic, each tried on some samples.
 
     Parameters
     ----------
@@ -77,13 +78,13 @@ def check_statistic(
         At least 3 different ones, of any library. By default `n` grey images of shape (1, 8, 8) in [0, 1], from bright
         to dark, in float64.
     generator : Generator, optional
-        Gives the samples instead.
+        Makes the samples instead.
     condition : object, optional
-        Given to the generator.
+        Passed to the generator.
     n : int
-        How many samples, at least 3; not looked at where they are given.
+        How many samples, at least 3; ignored if `samples` is given.
     seed : int or SeedSequence
-        Of the images, or of the generator's noise.
+        Seed of the images, or of the generator's noise.
     tolerance : float, optional
         The largest gap between values that should be equal, relative to the largest value. By default 1e-8 for samples
         and values in float64, 1e-4 in float32, 0.02 in float16.
@@ -91,13 +92,13 @@ def check_statistic(
     Returns
     -------
     Report
-        Print it, or call its `require`. What the statistic raises on the samples as they are is raised here; later it
-        is a law that fails.
+        Print it, or call its `require`. An exception of the statistic's first call, on all samples, is raised here; a
+        later one counts as a law that fails.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no statistic, there are fewer than 3 samples, samples and generator are both given, there is a
+        If `statistic` is no statistic, there are fewer than 3 samples, samples and generator are both given, there is a
         condition without a generator, or the tolerance is below 0 or not finite.
 
     Examples
@@ -127,7 +128,7 @@ def check_statistic(
 
 
 def checked_statistic(statistic: Any) -> Statistic:
-    """Return a statistic that can be called; a class makes one and is none, though it can be called."""
+    """Return the statistic; TypeError if it is not callable, or is a class, whose calls make statistics."""
     if isinstance(statistic, type):
         raise TypeError(
             f"statistic must be a callable from n samples to n values; got the class {statistic.__name__}. Make one "
@@ -145,14 +146,14 @@ def _made_samples(generator: Generator | None, condition: Any, n: int, seed: See
 
 
 def _images(n: int, seed: Seed) -> Floats:
-    """Return images in [0, 1] from bright to dark, so that the batch's mean and its largest value tell on a row."""
+    """Return images in [0, 1] from bright to dark, so that each row moves the batch's mean or its largest value."""
     powers = np.exp(np.linspace(-1.5, 1.5, n))[:, None, None, None]
     found: Floats = default_rng(as_seed_sequence(seed)).random((n, *_IMAGES)) ** powers
     return found
 
 
 class _Trial:
-    """A statistic, samples for it, and its values of them at first."""
+    """A statistic, samples for it, and the values of its first call."""
 
     def __init__(self, statistic: Statistic, samples: Any, tolerance: float | None) -> None:
         self.statistic, self.given = statistic, tolerance
@@ -197,18 +198,18 @@ class _Trial:
 
     @cached_property
     def tolerance(self) -> float:
-        """What rounding may do in the samples' type and the values'."""
+        """The largest gap that rounding explains in the types of samples and values, or the one that was given."""
         return max(widest_tolerance(self.before), widest_tolerance(self.first)) if self.given is None else self.given
 
     @cached_property
     def repeated_gap(self) -> float:
-        """How much the values of the same samples differ, at once and after other samples."""
+        """The largest gap between values of the same samples, computed at once and after other samples."""
         at_once = gap(self.first, frozen(self.statistic(self.samples)))
         self.values(np.zeros(self.n, int))
         return max(at_once, gap(self.first, frozen(self.statistic(self.samples))))
 
     def require_values(self, repeating: bool = True) -> Floats:
-        """Return the values as numbers, or refuse to compare them where they have no shape or do not repeat."""
+        """Return the values as numbers; NotJudgedError if their shape is wrong or they do not repeat."""
         if self.shape_problem:
             raise NotJudgedError("it gives no n values for n samples")
         if repeating and self.repeated_gap > self.tolerance:
@@ -216,7 +217,7 @@ class _Trial:
         return as_values(self.first)
 
     def compared(self, rows: Any, where: Any = slice(None)) -> float:
-        """Return how far the values of some rows are from what they are among all, in some places."""
+        """Return the gap between the values of some rows alone and among all rows, at the places `where`."""
         rows, every = np.asarray(rows), self.require_values()
         expected, found = every[rows], self.values(rows)
         return values_gap(expected[where], found[where], every) if expected.shape == found.shape else np.inf
@@ -246,7 +247,7 @@ def _batch_size(trial: _Trial) -> Finding:
 
 def _rows_apart(trial: _Trial) -> Finding:
     replaced = np.array([trial.n - 1, *range(1, trial.n)])
-    # In a batch that repeats one sample, only its own place: other places are another law's concern.
+    # In a batch that repeats one sample only its own place is compared; the law "place" is about other places.
     gaps = [trial.compared(np.full(trial.n, i), slice(i, i + 1)) for i in (0, trial.n - 1)]
     return Finding(max(trial.compared(replaced, slice(1, None)), *gaps), trial.tolerance)
 

@@ -1,6 +1,6 @@
-"""Strategies of hypothesis for noise specs, designs, generators and statistics: properties tried on drawn ones.
+"""Hypothesis strategies for noise specs, designs, generators and statistics, for property-based tests.
 
-Everything drawn keeps its laws, is cheap, and prints so that it can be made again.
+Everything drawn keeps the laws of its kind, is cheap, and prints as the code that makes it again.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def blocks(
     Parameters
     ----------
     laws : sequence of {"normal", "uniform"}
-        To draw from.
+        The laws to choose from.
     max_sides, max_side : int
-        The most axes, and the longest of them.
+        Largest number of axes, and largest length of one.
     iid : bool
         Whether blocks may be marked i.i.d.
     """
@@ -81,16 +81,16 @@ def noise_specs(
     Parameters
     ----------
     max_blocks : int
-        The most blocks, up to 6.
+        Largest number of blocks, from 1 to 6.
     laws, max_sides, max_side, iid
-        As of `blocks`.
+        As for `blocks`.
     dtypes : sequence of {"float32", "float64"}
-        To draw from.
+        The types to choose from.
 
     Raises
     ------
     TypeError, ValueError
-        If there may be no block, or more than 6.
+        If `max_blocks` is not an int from 1 to 6.
 
     Examples
     --------
@@ -113,19 +113,19 @@ def noise_specs(
 
 
 def designs(*, max_points: int = 64, noise: NoiseSpec | Shape | None = None) -> SearchStrategy[Design]:
-    """Return a strategy for the designs of this package, of up to so many points a replicate.
+    """Return a strategy for the designs of this package, with a largest number of points in a replicate.
 
     Parameters
     ----------
     max_points : int
-        The most points.
+        Largest number of points.
     noise : NoiseSpec or tuple of int, optional
-        What they are to draw. Without it there are only designs that draw any noise.
+        Noise that the designs must be able to draw; by default any noise.
 
     Raises
     ------
     TypeError, ValueError
-        If there may be no point, or the noise can't be used.
+        If `max_points` is not an int of at least 1, or `noise` is no noise spec.
     """
     if checked_integer("max_points", max_points) < 1:
         raise ValueError(f"max_points must be at least 1; got {max_points}")
@@ -134,7 +134,7 @@ def designs(*, max_points: int = 64, noise: NoiseSpec | Shape | None = None) -> 
     if max_points >= 2:
         sobol = st.integers(1, max_points.bit_length() - 1).map(lambda k: Sobol(1 << k))
         counts = st.integers(2, max_points)
-        # Every block has one number at least, and with it one direction.
+        # Orthogonal points need a block as large as half their number; noise that is not known has at least one number.
         sizes = [1] if spec is None else [block.size for _, block in spec.blocks if not block.iid]
         halves = st.integers(1, min([max_points // 2, *sizes]))
         found += [st.just(Antithetic()), counts.map(KAntithetic), sobol, counts.map(LatinHypercube)]
@@ -152,11 +152,11 @@ class ElementwiseGenerator:
     Attributes
     ----------
     noise : NoiseSpec
-        Any.
+        Noise of any blocks.
     functions : tuple of str
-        One a block.
+        Name of the function of each block.
     shift : float
-        Added to the samples, or times the condition where there is one.
+        Added to the samples, multiplied by the condition if there is one.
     """
 
     noise: NoiseSpec
@@ -181,7 +181,7 @@ def generators(
     Parameters
     ----------
     noise : NoiseSpec, tuple of int or strategy, optional
-        What they are fed; by default `noise_specs`.
+        Noise of the generators; by default drawn from `noise_specs()`.
     """
     if noise is None:
         noise = noise_specs()
@@ -202,7 +202,7 @@ class Share:
 
     @property
     def name(self) -> str:
-        """How results call it."""
+        """The name in results."""
         return f"share above {self.threshold}"
 
     def __call__(self, samples: Any) -> Floats:

@@ -21,8 +21,8 @@ from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.designs import Antithetic
 from mcgen.noise.directions import Basis
-from mcgen.replicates.loop import Task
-from mcgen.replicates.pilot import pilot_rows
+from mcgen.replicates.pilot import pilot_means
+from mcgen.replicates.task import Estimand
 from mcgen.statistics import Stack
 from mcgen.validation.measurements.image_mixtures import MIXTURES, NAMES
 
@@ -110,9 +110,10 @@ class Case:
         coarse = self.coarse(5)
         assert coarse is not None
         if self.name not in _CORRELATIONS:
-            task = Task(self.generator, self.statistic, Antithetic(), PILOT_SEED, (), self.condition, 0)
+            estimand = Estimand(self.generator, self.statistic, PILOT_SEED, (), self.condition)
             n_pairs = min(400, self.evaluations // 16)
-            rows = pilot_rows(task, [self.generator, coarse[0]], n_pairs, self.batch_size, "known")
+            pair = [self.generator, coarse[0]]
+            rows = pilot_means(estimand, Antithetic(), pair, n_pairs, self.batch_size, "known")
             (fine, _), (below, _) = rows[:2]
             _CORRELATIONS[self.name] = [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(fine.T, below.T, strict=True)]
         return _CORRELATIONS[self.name]

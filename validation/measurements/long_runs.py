@@ -24,10 +24,10 @@ import mcgen
 from mcgen._version import __version__
 from mcgen.inference.moments import Moments
 from mcgen.replicates.executors.worker import Reply
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf
+from mcgen.replicates.task import Facts
 from mcgen.validation.measurements.soak import components
 
 

@@ -31,7 +31,7 @@ from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.adapters import DDS, DPS, GaussianBlur, Inpainting, Operator, SuperResolution, models
 from mcgen.adapters.models.training import data
 from mcgen.inference.efficiency import log_variance
-from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
+from mcgen.inference.log_ratios import LogRatio, welch_satterthwaite
 from mcgen.noise import Noise, NoiseSpec, as_rows
 from mcgen.replicates.streams import stream_of
 from mcgen.validation.conformance import check_generator
@@ -286,7 +286,7 @@ def measure_problem(problem: str, method: str, pictures: Path, n_images: int = 1
     return found | {"efficiency": np.stack([value, interval.low, interval.high], axis=1).tolist()}
 
 
-def log_variance_of_average(one: mcgen.Estimate, n_points: int) -> LogEstimate:
+def log_variance_of_average(one: mcgen.Estimate, n_points: int) -> LogRatio:
     """Return the log of the summed variances of the conditions of an average, times the points of a replicate.
 
     Each variance's own error is the jackknife's, carried to the sum by the delta method.
@@ -300,7 +300,7 @@ def log_variance_of_average(one: mcgen.Estimate, n_points: int) -> LogEstimate:
     total = each.sum(axis=0)
     variances = (each / total) ** 2 * [part.variance for part in parts]
     df = welch_satterthwaite(variances, np.stack([part.degrees_of_freedom for part in parts]))
-    return LogEstimate(np.log(n_points * total), variances.sum(axis=0), df)
+    return LogRatio(np.log(n_points * total), variances.sum(axis=0), df)
 
 
 OTHERS: Mapping[str, Callable[[Path], Numbers]] = {

@@ -35,8 +35,8 @@ from mcgen._lib.arrays import Floats
 from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, GeneratorWarning
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance
-from mcgen.inference.log_ratios import LogEstimate, welch_satterthwaite
-from mcgen.inference.sampled import Interval, student_t_quantile
+from mcgen.inference.interval_input import Interval, student_t_quantile
+from mcgen.inference.log_ratios import LogRatio, welch_satterthwaite
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
 from mcgen.variance_reduction.controls.quadratic import quadratic
@@ -209,7 +209,7 @@ def _of_variance(case: Case, design: Design) -> Record:
     )
     spread = with_geometric_mean(log_squared_error(one), [_deviations(one)], case.counted)
     # The error of one replicate mean, not of the mean over all of them.
-    scaled = LogEstimate(spread.value + np.log(one.n_replicates), spread.variance, spread.degrees_of_freedom)
+    scaled = LogRatio(spread.value + np.log(one.n_replicates), spread.variance, spread.degrees_of_freedom)
     pilot = one.provenance.pilot_evaluations
     return _plain(scaled) | {
         "design": str(design),
@@ -235,7 +235,7 @@ def _of_runs(case: Case, run: Run, n: int) -> Record:
     }
 
 
-def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.bool_]) -> LogEstimate:
+def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.bool_]) -> LogRatio:
     """Return the log of the mean squared half-width (runs, k), and of the geometric mean over the components."""
     n, mean = len(squares), squares.mean(axis=0)
     if n >= _ENOUGH_RUNS:
@@ -243,32 +243,32 @@ def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.boo
         deviations = np.column_stack([relative, relative[:, counted].mean(axis=1)])
         variance = (deviations**2).sum(axis=0) / (n * (n - 1))
         df = np.full(len(variance), n - 1.0)
-        return LogEstimate(_joined(np.log(mean), counted), variance, df)
+        return LogRatio(_joined(np.log(mean), counted), variance, df)
     each = [with_geometric_mean(log_squared_error(one), _all_deviations(one), counted) for one in made]
     variances = np.stack([one.variance for one in each]) / n**2
     df = welch_satterthwaite(variances, np.stack([one.degrees_of_freedom for one in each]))
-    return LogEstimate(_joined(np.log(mean), counted), variances.sum(axis=0), df)
+    return LogRatio(_joined(np.log(mean), counted), variances.sum(axis=0), df)
 
 
-def log_squared_error(one: Estimate) -> LogEstimate:
+def log_squared_error(one: Estimate) -> LogRatio:
     """Return the jackknife's log of the squared standard error of a run, or of a sum of levels."""
     if not one.strata:
         assert one.replicate_means is not None
         assert one.within is not None
         found = log_variance(one.replicate_means, one.within, one.provenance.rounding)
-        return LogEstimate(found.value - np.log(len(one.replicate_means)), found.variance, found.degrees_of_freedom)
+        return LogRatio(found.value - np.log(len(one.replicate_means)), found.variance, found.degrees_of_freedom)
     shares, parts = _shares(one), [log_squared_error(part) for part in one.strata]
     variances = shares**2 * np.stack([part.variance for part in parts])
     df = welch_satterthwaite(variances, np.stack([part.degrees_of_freedom for part in parts]))
-    return LogEstimate(2 * np.log(np.ravel(one.standard_error)), variances.sum(axis=0), df)
+    return LogRatio(2 * np.log(np.ravel(one.standard_error)), variances.sum(axis=0), df)
 
 
-def with_geometric_mean(each: LogEstimate, deviations: Sequence[Floats], counted: NDArray[np.bool_]) -> LogEstimate:
+def with_geometric_mean(each: LogRatio, deviations: Sequence[Floats], counted: NDArray[np.bool_]) -> LogRatio:
     """Return the log estimates of components (k,), and last that of their geometric mean.
 
     Parameters
     ----------
-    each : LogEstimate
+    each : LogRatio
         Of the components.
     deviations : sequence of ndarray of shape (R, k)
         For each part of the run: what each replicate does to the jackknife.
@@ -278,7 +278,7 @@ def with_geometric_mean(each: LogEstimate, deviations: Sequence[Floats], counted
     parts = [rows[:, counted].mean(axis=1) for rows in deviations]
     variances = np.array([[(len(part) - 1) / len(part) * float((part**2).sum())] for part in parts])
     df = welch_satterthwaite(variances, np.array([[len(part) - 1.0] for part in parts]))
-    return LogEstimate(
+    return LogRatio(
         _joined(each.value, counted), np.append(each.variance, variances.sum()), np.append(each.degrees_of_freedom, df)
     )
 
@@ -311,15 +311,15 @@ def _joined(values: Floats, counted: NDArray[np.bool_]) -> Floats:
     return np.append(values, values[counted].mean())
 
 
-def _plain(found: LogEstimate) -> Record:
+def _plain(found: LogRatio) -> Record:
     return {
         "log": found.value.tolist(),
         "variance": found.variance.tolist(),
-        "degrees_of_freedom": found.degrees_of_freedom.tolist(),
+        "degrees_of_freedom": np.asarray(found.degrees_of_freedom).tolist(),
     }
 
 
-def squared_half_width(record: Record | None, n: int) -> LogEstimate | None:
+def squared_half_width(record: Record | None, n: int) -> LogRatio | None:
     """Return the log of the squared half-width at n evaluations, pilots included; None below 5 replicates.
 
     Parameters
@@ -351,6 +351,6 @@ def relative_efficiency(record: Record | None, baseline: Record | None, n: int) 
     return None if own is None or base is None else base.minus(own).exp(LEVEL)
 
 
-def _read(record: Record, shift: float) -> LogEstimate:
+def _read(record: Record, shift: float) -> LogRatio:
     value, variance, df = (np.array(record[name]) for name in ("log", "variance", "degrees_of_freedom"))
-    return LogEstimate(value + shift, variance, df)
+    return LogRatio(value + shift, variance, df)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 from mcgen.validation.measurements.cases import CASES
 from mcgen.validation.measurements.image_mixtures import (
     MEANS_SEED,

@@ -1,8 +1,8 @@
-"""Problems with known truth, one table of them, for coverage studies and tests.
+"""Problems with known truth, for coverage studies and tests.
 
-Each is a generator and a statistic whose expectation is known: in closed form, by a quadrature, or simulated once to a
-small part of the error of the runs that it judges, and stored. The truth of a discretized sampler is that sampler's own
-expectation, at its number of steps.
+A problem is a generator and a statistic whose expectation is known. It has a closed form, comes from a quadrature, or
+was simulated once and stored. The standard error of a simulated truth is at most 5 % of that of the runs that it
+judges. The truth of a discretized sampler is that sampler's own expectation, at its number of steps.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from mcgen.validation.problems._simulated import RUNS, most_replicates, simulate
 __all__ = ["PROBLEMS", "RUNS", "Problem", "most_replicates", "simulate_truths", "table"]
 
 PROBLEMS: dict[str, Problem]
-"""All problems by name, made when they are first asked for."""
+"""All problems by name, made at the first access."""
 
 
 def __getattr__(name: str) -> Any:
-    # Not at import: truths that are missing can then still be simulated.
+    # At the first access and not at import: `simulate_truths` must work while a truth is missing.
     if name == "PROBLEMS":
         return _problems()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -38,6 +38,6 @@ def _problems() -> dict[str, Problem]:
 
 
 def table() -> pd.DataFrame:
-    """Return all problems: name, family, dimension, truth, its standard error, where it is from, and what is hard."""
+    """Return a table of all problems: name, family, dimension, truth, its standard error and source, what is hard."""
     columns = ("name", "family", "dimension", "truth", "truth_error", "source", "hard")
     return pd.DataFrame([{c: getattr(problem, c) for c in columns} for problem in _problems().values()])

@@ -1,4 +1,4 @@
-"""What a problem is: a generator, a statistic, their expectation, and where that is known from."""
+"""`Problem`: a generator, a statistic, their expectation, and the source of that number."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from mcgen.designs import MonteCarlo
 from mcgen.generators import Generator
 from mcgen.noise import Array, NoiseSpec
 
-# Numbers of float64 that a core's second-level cache holds with some intermediate results.
+# Numbers in a slice of noise: 256 KiB in float64, so that a core's second-level cache holds it with some intermediate
+# results.
 _IN_CACHE = 2**15
 
 
 @dataclass(frozen=True)
 class Problem:
-    """An expectation that is known.
+    """A generator and a statistic with a known expectation.
 
     Attributes
     ----------
     name : str
-        What `PROBLEMS` calls it.
+        Its name; the key in `PROBLEMS` for the package's own problems.
     generator : Generator
         From noise to samples.
     statistic : callable
@@ -35,11 +36,11 @@ class Problem:
     hard : str
         What is hard about it.
     truth_error : float
-        Standard error of a truth that was simulated; 0 for one that is exact.
+        Standard error of a simulated truth; 0 for an exact one.
     family : str
-        Problems of one kind.
+        The group of similar problems that it belongs to.
     event_probability : float or None
-        Of a statistic that tells whether an event came: its probability.
+        Probability of the event, where the statistic is an indicator of an event; else None.
     """
 
     name: str
@@ -59,19 +60,19 @@ class Problem:
 
 
 def first(x: Array) -> Array:
-    """Return the first entry of each sample: of integrands, whose samples are their values."""
+    """Return the first entry of each sample, shape (n,): the value, for integrands."""
     return x[:, 0]
 
 
 def parameters(seed: int, *shape: int) -> Floats:
-    """Return fixed numbers of the look of N(0, 1): the package's own, which are the same under every numpy."""
+    """Return fixed numbers that look like N(0, 1), from mcgen's own random numbers: the same under every numpy."""
     drawn = MonteCarlo().draw(NoiseSpec.normal(shape, "float64"), 1, seed, stream=("problems",))
     numbers: Floats = drawn[0, 0] if not hasattr(drawn, "keys") else drawn["noise"][0, 0]
     return numbers
 
 
 def by_slices(function: Callable[[Array], Array], noise: Array) -> Array:
-    """Apply a function of rows to slices of them that stay in a core's cache."""
+    """Return function(noise) for a function that acts on each row alone, by slices that stay in a core's cache."""
     rows = max(1, _IN_CACHE // max(1, noise[0].size))
     if len(noise) <= rows:
         return function(noise)

@@ -1,7 +1,7 @@
-"""Truths that are simulated: once, by large nets, to a twentieth of the error of any run that they judge; and stored.
+"""Simulated truths: each is simulated once, by large Sobol' nets, and stored in ``truths.json``.
 
-A stored truth is known by what its problem makes of eight fixed points of noise, so that a problem that was changed
-doesn't keep the truth of the old one.
+The standard error of a truth is at most a twentieth of that of any run that it judges. A truth is stored with a
+fingerprint: what its problem makes of eight fixed points of noise. A problem that was changed since does not match it.
 """
 
 from __future__ import annotations
@@ -26,20 +26,24 @@ from mcgen.validation.problems._base import Problem
 TRUTHS = Path(__file__).with_name("truths.json")
 COMMAND = "python -m mcgen.validation truths"
 
-# As a share of a run's standard error: a bias of 1/20 moves the coverage of a 95 % interval by less than 0.0003.
+# Largest standard error of a truth, as a share of a run's: a bias of 1/20 moves the coverage of a 95 % interval by less
+# than 0.0003.
 SHARE = 1 / 20
 RUNS: tuple[Design, ...] = (MonteCarlo(), Antithetic(), KAntithetic(8), Sobol(16), Sobol(64))
 """The designs whose coverage is studied: a truth is exact enough for the largest run of each."""
 
+# Dimension from which runs and truths get fewer replicates, because an evaluation is expensive.
 _LARGE = 256
 _NET = Sobol(4096)
 _SEED = 20260501
+# Replicates that the error of a run is predicted from; of normal replicate means they tell it to about 2 %.
 _PILOT = 1000
+# Relative and absolute difference between fingerprints that rounding in float32 explains.
 _TOLERANCE = 1e-3
 
 
 def most_replicates(problem: Problem) -> int:
-    """Return the largest number of replicates that a study of coverage takes of a problem."""
+    """Return the largest number of replicates of a run in the coverage studies of a problem."""
     return 50 if problem.dimension >= _LARGE else 200
 
 
@@ -49,7 +53,7 @@ def with_truth(problem: Problem, path: Path = TRUTHS) -> Problem:
     Raises
     ------
     RuntimeError
-        If none is stored, or that of another definition of the problem.
+        If no truth is stored, or the one of another definition of the problem.
     """
     record = _stored(path).get(problem.name)
     advice = f"; simulate it by: {COMMAND} --only {problem.name}"
@@ -65,7 +69,7 @@ def with_truth(problem: Problem, path: Path = TRUTHS) -> Problem:
 
 
 def fingerprint(problem: Problem) -> Floats:
-    """Return what a problem makes of eight fixed points of noise: statistics, and a projection of the samples."""
+    """Return the statistic, and a projection of the samples, at eight fixed points of noise; shape (16,)."""
     samples = problem.generator(as_rows(MonteCarlo().draw(problem.generator.noise, 8, 0, stream=("fingerprint",))))
     flat = np.asarray(samples, np.float64).reshape(8, -1)
     return np.concatenate([problem.statistic(samples), flat @ np.cos(np.arange(flat.shape[1]))]).astype(np.float64)
@@ -79,7 +83,7 @@ def simulate_truths(only: str = "", path: Path = TRUTHS) -> pd.DataFrame:
     Raises
     ------
     RuntimeError
-        If an error is more than `SHARE` of that of the most accurate run.
+        If the standard error of a truth is more than `SHARE` of that of the most accurate run.
     """
     from mcgen.validation.problems.mixtures import unknown
 
@@ -87,7 +91,7 @@ def simulate_truths(only: str = "", path: Path = TRUTHS) -> pd.DataFrame:
     for _, group in groupby((problem for problem in unknown() if only in problem.name), key=lambda p: id(p.generator)):
         problems = tuple(group)
         records = _simulated(problems)
-        # Written generator by generator: a run that is broken off keeps what it has.
+        # Written after each generator: an interrupted call keeps the truths that it has finished.
         truths = dict(_stored(path)) | records
         path.write_text(json.dumps({"command": COMMAND, "truths": dict(sorted(truths.items()))}, indent=1) + "\n")
         _stored.cache_clear()
@@ -123,13 +127,13 @@ def _simulated(problems: tuple[Problem, ...]) -> dict[str, dict[str, Any]]:
 
 
 def _run_errors(problems: tuple[Problem, ...], design: Design) -> Floats:
-    """Return the standard errors of the largest run by a design, from a pilot."""
+    """Return the standard errors of the largest run by a design, predicted from a pilot."""
     _, error = _estimated(problems, design, _PILOT, _SEED + 1)
     return error * math.sqrt(_PILOT / most_replicates(problems[0]))
 
 
 def _estimated(problems: tuple[Problem, ...], design: Design, n_replicates: int, seed: int) -> tuple[Floats, Floats]:
-    """Return the estimates of the problems, which share a generator, and their standard errors."""
+    """Return the estimates, and their standard errors, of problems that share a generator."""
 
     def statistics(samples: Array) -> Array:
         return np.stack([problem.statistic(samples) for problem in problems], axis=1)

@@ -1,4 +1,4 @@
-"""Numbers whose every moment is known: for what an interval must do exactly, and first things that go wrong."""
+"""Problems with closed-form truths: some with exactly normal replicate means, some with skewness or rare events."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mcgen.generators import as_generator
 from mcgen.noise import Array, NoiseSpec
 from mcgen.validation.problems._base import Problem, first
 
+# Probabilities of the rare events: 50 replicates by Monte Carlo see 1 or 0.5 of them on average.
 _RARE = (0.02, 0.01)
 
 
@@ -21,7 +22,7 @@ def _total(z: Array) -> Array:
 
 
 def _normal_pairs(z: Array) -> Array:
-    """S = 3 z_2 + Phi^-1(2 Phi(|z_1|) - 1): the mean over a pair z, -z is exactly N(0, 1)."""
+    """Return S = 3 z_2 + Phi^-1(2 Phi(|z_1|) - 1), whose mean over a pair z, -z is exactly N(0, 1)."""
     even = ndtri(2 * ndtr(np.abs(z[:, :1])) - 1)
     return np.asarray(3 * z[:, 1:2] + even)
 
@@ -43,7 +44,7 @@ def _exceeds(threshold: float, z: Array) -> Array:
 
 
 def _keister(z: Array) -> Array:
-    """E cos(|x|) pi^(d/2) under N(0, I/2): the integral of cos(|x|) exp(-|x|^2)."""
+    """Return pi^(d/2) cos(|x|) at x = z / sqrt 2; its expectation is the integral of cos(|x|) exp(-|x|^2)."""
     radius = np.sqrt(np.einsum("ij,ij->i", z, z) / 2)[:, None]
     return np.asarray(math.pi ** (z.shape[1] / 2) * np.cos(radius))
 
@@ -51,8 +52,8 @@ def _keister(z: Array) -> Array:
 def keister_truth(d: int) -> float:
     r"""Return :math:`\int \cos(|x|) e^{-|x|^2} dx` over d-space.
 
-    It is :math:`2 \pi^{d/2} C_d / \Gamma(d/2)` with :math:`C_j = \int_0^\infty r^{j-1} \cos(r) e^{-r^2} dr`, and by
-    parts, with :math:`S_j` of the sine, :math:`2 C_j = (j-2) C_{j-2} - S_{j-1}` and
+    It is :math:`2 \pi^{d/2} C_d / \Gamma(d/2)` with :math:`C_j = \int_0^\infty r^{j-1} \cos(r) e^{-r^2} dr`. With
+    :math:`S_j` the same integral of the sine, integration by parts gives :math:`2 C_j = (j-2) C_{j-2} - S_{j-1}` and
     :math:`2 S_j = (j-2) S_{j-2} + C_{j-1}`.
     """
     c, s = [0.0, math.sqrt(math.pi) / 2 * math.exp(-0.25)], [0.0, float(dawsn(0.5))]
@@ -82,7 +83,7 @@ def problems() -> list[Problem]:
 
 
 def _exactly_known() -> list[Problem]:
-    """Return those of which more than the mean is known, such as the law of the means of pairs."""
+    """Return problems of which more than the mean is known, such as the law of pair means."""
     return [
         _of_normals(
             _total,

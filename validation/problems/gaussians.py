@@ -1,4 +1,4 @@
-"""Normal data: generators that are affine in their noise, whatever the sampler and its number of steps."""
+"""Problems with normal data, for which every sampler is affine in its noise, whatever its number of steps."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def spectrum(d: int) -> tuple[Floats, Floats]:
 
 
 def normal_sampler(d: int, n_steps: int, eta: float = 0.0) -> Sampler:
-    """Return DDIM with the exact score of `spectrum(d)`."""
+    """Return DDIM with the exact score of normal data with means and variances `spectrum(d)`."""
     mean, variance = spectrum(d)
     return Sampler(partial(_posterior_mean, mean, variance), cosine_signals(n_steps), eta)
 
@@ -60,7 +60,7 @@ def _affine(mean: Floats, factor: Floats, z: Array) -> Array:
 
 
 def _flow(mean: Floats, variance: Floats, signal: float, z: Array) -> Array:
-    """Follow the probability flow to its end: the standardized state keeps its value."""
+    """Return the end of the probability flow from z; the standardized state is constant along it."""
     return mean + np.sqrt(variance / (signal * variance + 1 - signal)) * (z - math.sqrt(signal) * mean)
 
 
@@ -98,7 +98,7 @@ def problems() -> list[Problem]:
     d = 64
     mean, variance = spectrum(d)
     signal = cosine_signals(1)[0]
-    # The flow starts from N(0, 1) where the data's own law at that time is N(sqrt(t) m, t v + 1 - t).
+    # The flow starts from N(0, 1), although the noised data at that time follow N(sqrt(t) m, t v + 1 - t).
     factor = np.sqrt(variance / (signal * variance + 1 - signal))
     ends = (1 - math.sqrt(signal) * factor) * mean
     generator = as_generator(partial(_flow, mean, variance, signal), NoiseSpec.normal((d,), "float64"), name="flow")

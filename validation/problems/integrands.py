@@ -1,6 +1,6 @@
 r"""Integrands over the unit cube: the six of a study of intervals for randomized quasi-Monte Carlo, and Genz's six.
 
-With :math:`S = d^{-1/2} \sum_j \Phi^{-1}(u_j) \sim N(0, 1)`, the study [1]_ has, each minus its mean,
+With :math:`S = d^{-1/2} \sum_j \Phi^{-1}(u_j) \sim N(0, 1)`, the study [1]_ has these integrands, each minus its mean:
 
 - SumUeU: :math:`\sum_j u_j e^{u_j}`, where :math:`\int_0^1 u e^u du = 1`;
 - MC2: :math:`(d - 1/2)^{-d} \prod_j (d - u_j)`;
@@ -10,12 +10,12 @@ With :math:`S = d^{-1/2} \sum_j \Phi^{-1}(u_j) \sim N(0, 1)`, the study [1]_ has
 - RidgeJohnsonSU: :math:`F^{-1}(\Phi(S)) = \sinh(S - 1)`, Johnson's SU distribution with gamma = delta = lambda = 1 and
   xi = 0, of mean :math:`-e^{1/2} \sinh 1`, skewness -5.36 and excess kurtosis 90.4.
 
-The definitions and tau are those of the authors' code [2]_; its first version sums :math:`\Phi(1 + \Phi^{-1}(u_j))` in
-SmoothGauss, which is not centred for d > 1; the present one is the ridge function above. Its comment on
-RidgeJohnsonSU, skewness -5.66 and excess kurtosis 96.8, is off; the moments above are exact.
+The definitions and tau are those of the authors' code [2]_. The first version of its SmoothGauss sums
+:math:`\Phi(1 + \Phi^{-1}(u_j))`, which is not centred for d > 1; the present one is the ridge function above. A comment
+there gives RidgeJohnsonSU skewness -5.66 and excess kurtosis 96.8; the exact moments are those above.
 
-Genz's families [3]_ have difficulties c_j and shifts w_j. All their integrals are products of integrals over one
-coordinate, but for the corner peak, which is an alternating sum over the corners of the cube.
+Genz's families [3]_ have difficulties c_j and shifts w_j. Their integrals are products of integrals over one
+coordinate. Only that of the corner peak is an alternating sum over the corners of the cube.
 
 .. rubric:: References
 
@@ -42,9 +42,10 @@ from mcgen.generators import as_generator
 from mcgen.noise import Array, NoiseSpec
 from mcgen.validation.problems._base import Problem, by_slices, first
 
+# The threshold tau of the study.
 _TAU = 1.0
 _DIMENSIONS = (4, 32)
-# Shifts and the direction of the difficulties, which Genz's families share; the sum of the difficulties is each one's.
+# Shifts and normalized difficulties of all of Genz's families; `_GENZ` has the sum of the difficulties of each.
 _SHIFTS = np.array([0.35, 0.6, 0.45, 0.7, 0.25])
 _DIRECTION = np.array([1.0, 2.0, 3.0, 4.0, 5.0]) / 15
 
@@ -63,7 +64,7 @@ def _ridge(function: Callable[[Array], Array], mean: float, u: Array) -> Array:
 
 
 def _normal_sum(u: Array) -> Array:
-    """S ~ N(0, 1) along the diagonal, shape (n, 1)."""
+    """Return S ~ N(0, 1), the sum of the normal quantiles over sqrt d, shape (n, 1)."""
     total: Array = ndtri(u).sum(axis=1, keepdims=True)
     return total / math.sqrt(u.shape[1])
 
@@ -152,7 +153,7 @@ def _corner_peak_truth(c: Floats, w: Floats) -> float:
 
 
 def _gaussian_truth(c: Floats, w: Floats) -> float:
-    # The error function by that of the normal law: erf(x) = 2 Phi(x sqrt 2) - 1.
+    # By erf(x) = 2 Phi(x sqrt 2) - 1.
     within = ndtr(math.sqrt(2) * c * (1 - w)) - ndtr(-math.sqrt(2) * c * w)
     return float(np.prod(math.sqrt(math.pi) / c * within))
 

@@ -1,13 +1,14 @@
 r"""Mixtures whose means lie in a line or a plane: nonlinear samplers in any dimension, with a truth by quadrature.
 
-With u the line's direction a sample is :math:`x = p\,u + q`, where p is what the sampler of the one-dimensional
-mixture makes of :math:`u \cdot z`, and q is normal, independent of p, with variance c^2 in every direction across
-the line; c follows from `affine_moments`. So E h(x) is a quadrature over p of the expectation over q. For
-deterministic samplers p = F(w) with w ~ N(0, 1); for the ancestral one the density of p goes from step to step by
+With u the direction of the line, a sample is :math:`x = p\,u + q`. Here p is the output of the sampler of the
+one-dimensional mixture for the noise :math:`u \cdot z`. The rest q is normal and independent of p, with variance c^2
+in every direction across the line; c follows from `affine_moments`. So E h(x) is an integral over p of an expectation
+over q. For deterministic samplers p = F(w) with w ~ N(0, 1), where F is the sampler on the line. For the ancestral
+sampler the density of p follows from step to step by
 
 .. math:: f_s(y) = \int f_t(p)\, \sigma^{-1} \varphi((y - A(p)) / \sigma)\, dp
 
-on the grid of the trapezoidal rule, with A the step without its noise. The function F, and A, are the sampler itself.
+on the grid of the trapezoidal rule, where A is the sampler's step without its noise.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from mcgen.validation.problems.gaussians import energy
 from mcgen.validation.problems.quadrature import density, normal_rule
 from mcgen.validation.problems.samplers import Mixture, Sampler, affine_moments, cosine_signals, noise_of, steps_of
 
+# Steps of each sampler, and the variance of each component in every direction.
 _N_STEPS = 10
 _VARIANCE = 0.36
+# Positions of the components' means, three on the line and five in the plane, and their weights.
 _LINE = np.array([[-2.4], [0.3], [2.1]])
 _LINE_WEIGHTS = np.array([0.5, 0.2, 0.3])
 _PLANE = np.array([[2.0, 0.3], [0.4, 1.9], [-1.7, 1.0], [-1.1, -1.8], [1.2, -1.5]])
@@ -35,7 +38,7 @@ _PLANE_WEIGHTS = np.array([0.1, 0.15, 0.2, 0.25, 0.3])
 
 
 def patterns(d: int) -> Floats:
-    """Return two orthogonal unit vectors (2, d): smooth images, of which the first is brighter at its top."""
+    """Return two orthogonal unit vectors (2, d): smooth images, one brighter at the top, the other at the left."""
     side = round(d**0.5)
     wave = np.cos(np.pi * (np.arange(side) + 0.5) / side)
     images = np.stack([np.repeat(wave[:, None], side, 1), np.repeat(wave[None], side, 0)]).reshape(2, d)
@@ -44,12 +47,12 @@ def patterns(d: int) -> Floats:
 
 
 def mixture(positions: Floats, weights: Floats, directions: Floats) -> Mixture:
-    """Return the mixture of means positions @ directions, (k, r) and (r, d), with one variance in all directions."""
+    """Return the mixture with means positions @ directions, (k, r) @ (r, d), and one variance in all directions."""
     return Mixture(weights, positions @ directions, np.full((1, directions.shape[1]), _VARIANCE))
 
 
 def sampler_of(positions: Floats, weights: Floats, directions: Floats, eta: float = 0.0) -> Sampler:
-    """Return the sampler of that mixture; for directions = identity, the sampler inside the line or the plane."""
+    """Return the sampler of that mixture; with the identity as directions, the sampler in the line or the plane."""
     return Sampler(mixture(positions, weights, directions).predict, cosine_signals(_N_STEPS), eta)
 
 
@@ -59,18 +62,18 @@ def across(eta: float = 0.0) -> float:
 
 
 def inside(positions: Floats, weights: Floats, step: float = 0.02) -> tuple[Floats, Floats]:
-    """Return coordinates (n, r) of samples in the line or the plane, and their probabilities (n,)."""
+    """Return the sampler's outputs in the line or the plane at nodes of a quadrature, (n, r), and the weights (n,)."""
     r = positions.shape[1]
     nodes, heights = normal_rule(step)
     grid = np.stack(np.meshgrid(*[nodes] * r, indexing="ij"), -1).reshape(-1, r)
     probabilities = np.multiply.reduce(np.meshgrid(*[heights] * r, indexing="ij")).reshape(-1)
-    # Corners of the plane, of no weight.
+    # Nodes in the corners of the grid weigh less than rounding.
     kept = probabilities > 1e-16
     return sampler_of(positions, weights, np.eye(r))(grid[kept]), probabilities[kept]
 
 
 def inside_ancestral(positions: Floats, weights: Floats, step: float = 0.05) -> tuple[Floats, Floats]:
-    """Return the same, for the ancestral sampler on a line."""
+    """Return nodes (n, 1) and weights (n,) for the outputs of the ancestral sampler on a line."""
     line = sampler_of(positions, weights, np.eye(1), 1.0)
     nodes, probabilities = normal_rule(step)
     for signal, move in zip(line.signals, steps_of(line.signals, 1.0), strict=False):
@@ -87,9 +90,9 @@ def clipped(x: Array) -> Array:
 
 
 def clipped_truth(p: Floats, probabilities: Floats, direction: Floats, variance: float) -> float:
-    """Return the expectation of `clipped`, for samples p * direction + q with that variance of q across the line."""
+    """Return the expectation of `clipped` for samples p * direction + q, where q has this variance across the line."""
     sd = np.sqrt(variance * (1 - direction**2))
-    # The images are smooth patterns: few entries differ.
+    # Each pattern is constant along rows or columns, so that only a few entries differ.
     pairs, counts = np.unique(np.stack([direction, sd]).round(14), axis=1, return_counts=True)
     low = p * pairs[0] / pairs[1]
     means = pairs[1] * (_positive_part(low) - _positive_part(low - 1 / pairs[1]))
@@ -97,7 +100,7 @@ def clipped_truth(p: Floats, probabilities: Floats, direction: Floats, variance:
 
 
 def _positive_part(a: Floats) -> Floats:
-    """E max(a + N(0, 1), 0)."""
+    """Return E max(a + Z, 0) for Z ~ N(0, 1)."""
     values: Floats = a * ndtr(a) + density(a)
     return values
 

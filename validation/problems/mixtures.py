@@ -1,13 +1,13 @@
-r"""Diffusion models whose score is exact and whose truth is simulated: mixtures that look like images, and data.
+r"""Diffusion models with exact score and simulated truth: mixtures that look like images, and a data set of digits.
 
-Images of d pixels have their components' means and variances in the discrete cosine basis, decaying with frequency f
-as :math:`1 / (1 + f^2)`; eight components differ in mean, in variance and in weight. The sampler works in that basis,
-noise and samples are pixels.
+The mixtures have eight components, which differ in mean, variance and weight. In the discrete cosine basis, squared
+means and variances decay with frequency f as :math:`1 / (1 + f^2)`. The sampler works in that basis; noise and samples
+are in pixels.
 
-The data are ten digits. With every point its own component of variance 0, the exact score leads to the points
-themselves, and the average over the noise to the average over the data as the steps become many. At ten steps a sample
-is the posterior mean of the last step, close to a point but for noise between two, and the shares of the points are off
-by about a tenth of theirs: the truth is that sampler's own, simulated.
+The data set has ten digits, each a component of variance 0. With many steps, the samples of the exact score are the
+digits themselves, in equal shares. With ten steps, a sample is the posterior mean of the last step: mostly close to a
+digit, sometimes between two. The shares of the digits are then off by about a tenth of their value. The truth is the
+expectation of this ten-step sampler.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from mcgen.validation.problems._base import Problem, by_slices, parameters
 from mcgen.validation.problems.samplers import Mixture, Sampler, cosine_signals
 
 N_STEPS = 10
+# Pixels from which samplers compute in float64.
 _LARGE = 256
+# Weights of the eight components, and the scale of the distances between their means.
 _WEIGHTS = np.array([0.22, 0.18, 0.15, 0.13, 0.11, 0.09, 0.07, 0.05])
 _SEPARATION = 1.2
-# The most typical image of each digit, scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits
-# (E. Alpaydin, C. Kaynak 1998, CC BY 4.0). Rows of 8 x 8 grey values from 0 to 16, a character each.
+# The most typical image of each digit in scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits
+# (E. Alpaydin, C. Kaynak 1998, CC BY 4.0). A line has the 8 x 8 grey values of an image; characters 0 to g are 0 to 16.
 _DIGITS = """
 002e910001ccb80004e10d3008d00a6005g1089000g00b9000dbaf40003fg500
 006a8300006gg900009gg600007gga0000bgg800007gg90000agg6000049cb20
@@ -71,7 +73,7 @@ def image_mixture(side: int) -> Mixture:
 def image_generator(side: int, n_steps: int = N_STEPS) -> Generator:
     """Return DDIM with the exact score of `image_mixture(side)`: noise (side^2,) to images (n, side, side)."""
     sampler = Sampler(image_mixture(side).predict, cosine_signals(n_steps))
-    # Sums over many pixels decide between clusters: in float32 their rounding would show from batch to batch.
+    # Sums over many pixels decide between clusters. In float32 their rounding, which varies with the batch, could too.
     dtype: DType = "float32" if side * side < _LARGE else "float64"
     function = partial(_in_pixels, basis(side).astype(dtype), sampler, side)
     return as_generator(function, NoiseSpec.normal((side * side,), dtype), name=f"mixture-{side * side}")
@@ -104,14 +106,14 @@ def maximum(x: Array) -> Array:
 
 
 def nearest_is(number: int, points: Floats, x: Array) -> Array:
-    """Return 1 where the point nearest to a sample is that of this number, shape (n,)."""
+    """Return 1 for each sample whose nearest point is `points[number]`, else 0; shape (n,)."""
     scores = x.reshape(len(x), -1) @ points.T.astype(x.dtype)
     scores -= ((points**2).sum(axis=1) / 2).astype(x.dtype)
     return np.asarray(scores.argmax(axis=1) == number, x.dtype)
 
 
 def unknown() -> list[Problem]:
-    """Return the problems of this module, their truth left open as NaN; `with_truth` fills it in."""
+    """Return the problems of this module with NaN as their truth; `with_truth` fills it in."""
     hard = {
         "mean": "eight clusters of unequal weight and spread",
         "contrast": "eight clusters of unequal weight and spread",

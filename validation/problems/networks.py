@@ -1,8 +1,8 @@
-r"""Small decoders: a hidden layer, an autoencoder's with dequantization, a flow. Truths by quadrature over ridge units.
+r"""Small networks with truths by quadrature: a hidden layer, a decoder with dequantization, a coupling flow.
 
-A unit sees its noise through one number only, :math:`w \cdot z + b \sim N(b, |w|^2)`, so that its expectation is an
-integral over one standard normal number, and that of a product of two units over two of correlation
-:math:`w \cdot w' / (|w| |w'|)`.
+A unit depends on the noise through one number, :math:`w \cdot z + b \sim N(b, |w|^2)`. Its expectation is thus an
+integral over one standard normal number. That of a product of two units is an integral over two normal numbers with
+correlation :math:`w \cdot w' / (|w| |w'|)`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mcgen.validation.problems._base import Problem, parameters
 from mcgen.validation.problems.gaussians import energy
 from mcgen.validation.problems.quadrature import density, normal_rule
 
+# Grey levels of the decoder's pixels.
 _LEVELS = 8
 
 
@@ -38,7 +39,7 @@ def layer_moments(w: Floats, b: Floats, v: Floats, step: float = 0.15) -> tuple[
     units = np.tanh(b + norms * x[:, None])
     products = np.empty_like(rho)
     for i in range(len(b)):
-        # E tanh_j given the number that unit i sees, for all j at once.
+        # The inner integral: the expectation of tanh_j given the input of unit i, for all j at once.
         given = rho[i] * x[:, None, None] + np.sqrt(1 - rho[i] ** 2) * x[:, None]
         products[i] = (weights * units[:, i]) @ (weights @ np.tanh(b + norms * given))
     return weights @ units @ v, v.T @ products @ v
@@ -55,7 +56,7 @@ def _decode(w: Floats, b: Floats, noise: Noise) -> Array:
 
 
 def decoder_truth(w: Floats, b: Floats) -> float:
-    """Return E x^2 over the pixels x = (F + u) / L, where F >= k as far as the unit exceeds logit(k / L)."""
+    """Return the mean over pixels of E x^2, x = (F + u) / L, where F >= k exactly if the unit exceeds logit(k / L)."""
     k = np.arange(1, _LEVELS)[:, None]
     at_least = ndtr((b - logit(k / _LEVELS)) / np.linalg.norm(w, axis=0))
     squares = ((2 * k - 1) * at_least).sum(axis=0) + at_least.sum(axis=0) + 1 / 3
@@ -71,7 +72,7 @@ def _couple(w: Floats, b: Floats, noise: Noise) -> Array:
 
 
 def coupling_truth(w: Floats, b: Floats) -> float:
-    """Return E x^2 over the entries: 1 of those kept, E exp(2 tanh h) + E max(h, 0)^2 of those changed."""
+    """Return the mean over entries of E x^2: 1 for kept ones, E exp(2 tanh h) + E max(h, 0)^2 for changed ones."""
     x, weights = normal_rule()
     n = np.linalg.norm(w, axis=0)
     scales = weights @ np.exp(2 * np.tanh(b + n * x[:, None]))

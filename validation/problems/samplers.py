@@ -14,12 +14,12 @@ For a mixture of normals with diagonal covariances, component k of weight w_k, m
 
     \hat x_0^k = m_k + g_k (x_t - \sqrt t\, m_k), \qquad g_k = \frac{\sqrt t\, v_k}{t v_k + 1 - t},
 
-and :math:`\hat x_0` is their average under the posterior probabilities of the components, :math:`x_t` given k being
+and :math:`\hat x_0` is their average under the posterior probabilities of the components. Given k, :math:`x_t` is
 normal with mean :math:`\sqrt t\, m_k` and variances :math:`t v_k + 1 - t`. With v = 0 the data are points [1]_.
 
-A step of a lone normal is affine, so mean and variance of its samples follow by a recursion. Where the means lie in a
-line or a plane and v is one number, x_0 is the same function of the coordinates in it, and linear across it: the
-sampler of a mixture in d dimensions is that of a mixture in one or two, and a scaling of the rest.
+For a single normal law a step is affine, so the mean and variance of the samples follow by a recursion. Where the means
+lie in a line or a plane and all variances are one number v, the sampler acts in that line or plane as the sampler of a
+mixture in one or two dimensions. All directions across it are scaled.
 
 The truth of a problem is the expectation of this sampler at its number of steps, not of the data.
 
@@ -44,7 +44,7 @@ from mcgen.noise import Array, Block, DType, Noise, NoiseSpec
 from mcgen.validation.problems._base import by_slices
 
 Signals = tuple[float, ...]
-"""The signal's shares from the start of a sampler to its end."""
+"""The signal's shares, alpha bar, from the start of a sampler to its end."""
 
 
 def cosine_signals(n_steps: int, n_training: int = 1000) -> Signals:
@@ -65,7 +65,7 @@ class Step:
 
 
 def steps_of(signals: Signals, eta: float = 0.0) -> list[Step]:
-    """Return the steps of DDIM; those of the ancestral sampler for eta = 1."""
+    """Return the steps of DDIM, or of the ancestral sampler for eta = 1."""
     steps = []
     for t, s in pairwise(signals):
         variance = eta**2 * (1 - s) / (1 - t) * (1 - t / s)
@@ -75,7 +75,7 @@ def steps_of(signals: Signals, eta: float = 0.0) -> list[Step]:
 
 
 def noise_of(d: int, signals: Signals, eta: float = 0.0, dtype: DType = "float64") -> NoiseSpec:
-    """Return the noise of the sampler: one block, or with fresh noise "start", "step 1", ... as in the adapters."""
+    """Return the sampler's noise: one block for eta = 0, else the blocks "start", "step 1", ... as in the adapters."""
     if eta == 0:
         return NoiseSpec.normal((d,), dtype)
     fresh = [f"step {i + 1}" for i, step in enumerate(steps_of(signals, eta)) if step.fresh > 0]
@@ -89,9 +89,9 @@ class Mixture:
     Attributes
     ----------
     weights : ndarray of shape (k,)
-        Summing to 1.
+        The components' weights, with sum 1.
     means : ndarray of shape (k, d)
-        Of the components.
+        The components' means.
     variances : ndarray of shape (k, d) or (1, d)
         Each component's own, or one for all.
     """
@@ -122,7 +122,7 @@ class Mixture:
     def predict(self, x: Array, signal: float) -> Array:
         """Return the posterior mean of x_0 for states x of shape (n, d)."""
         at = _posterior(self, signal, x.dtype.str)
-        # Shape (k, n): sums and maxima over few components run along long rows.
+        # Shape (k, n): sums and maxima over the few components are fast along the first axis.
         probabilities: Array = at.slopes @ x.T
         probabilities += at.offsets
         if at.curvatures is not None:
@@ -138,7 +138,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class _Posterior:
-    """Log probabilities slopes x - curvatures x^2 + offsets of the components, and their means gain x + centres."""
+    """The components' log probabilities, slopes x - curvatures x^2 + offsets, and posterior means, gain x + centres."""
 
     slopes: Array
     offsets: Array
@@ -199,7 +199,7 @@ class Sampler:
 
 
 def affine_moments(mean: Floats, variance: Floats, signals: Signals, eta: float = 0.0) -> tuple[Floats, Floats]:
-    """Return mean and variance (d,) of the samples for data N(mean, diag(variance)), by recursion over the steps."""
+    """Return mean and variance (d,) of the samples for data N(mean, diag(variance)), by a recursion over the steps."""
     m, v = np.zeros_like(mean), np.ones_like(variance)
     for t, step in zip(signals, steps_of(signals, eta), strict=False):
         gain = math.sqrt(t) * variance / (t * variance + 1 - t)

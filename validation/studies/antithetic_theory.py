@@ -1,15 +1,15 @@
 r"""The theory of antithetic noise in diffusion models [1]_, as checks that run.
 
-Each study states one result, proves it in a few lines, and tries it where expectations are exact. In place of N(0, I)
-stand symmetric nodes with weights: the results on pairs hold for them as for the normal law, without an error of
-quadrature. Integrals of densities are sums over a fine grid, which for these smooth ones are exact to rounding. The
-statements are those of [1]_ as public summaries give them; proofs without a reference are ours.
+Each study states one result, proves it in a few lines, and checks it where expectations are exact. Symmetric nodes with
+weights replace N(0, I): the results on pairs hold for any symmetric law, so there is no quadrature error. Integrals of
+densities are sums over a fine grid; for smooth densities these are exact up to rounding. The statements are those of
+[1]_ as public summaries give them; proofs without a reference are ours.
 
 The Ornstein-Uhlenbeck process dX = -X dt + sqrt(2) dW takes X_0 ~ p_0 to
-:math:`X_t = e^{-t} X_0 + \sigma_t \xi`, :math:`\sigma_t^2 = 1 - e^{-2t}`, xi ~ N(0, I), of density p_t and score
-:math:`s_t = \nabla \log p_t`; a component N(m, v) of a mixture becomes N(e^{-t} m, 1 + e^{-2t} (v - 1)). With phi the
-density of N(0, I), h_t = p_t / phi is P_t h_0 for the process's semigroup P_t, which is self-adjoint under phi [3]_.
-Independent coordinates are associated [2]_.
+:math:`X_t = e^{-t} X_0 + \sigma_t \xi`, where :math:`\sigma_t^2 = 1 - e^{-2t}` and xi ~ N(0, I). X_t has density p_t
+and score :math:`s_t = \nabla \log p_t`; a component N(m, v) of a mixture becomes N(e^{-t} m, 1 + e^{-2t} (v - 1)). With
+phi the density of N(0, I) and P_t the semigroup of the process, h_t = p_t / phi is P_t h_0; P_t is self-adjoint under
+phi [3]_. Independent coordinates are associated [2]_.
 
 .. rubric:: References
 
@@ -35,7 +35,9 @@ from mcgen._lib.arrays import Floats
 from mcgen.validation.problems.samplers import Mixture
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, inside
 
+# Largest value that rounding explains for a quantity that is 0 or negative by theory.
 ROUNDING = 1e-9
+# The line on which densities are summed, in steps of 0.01.
 _GRID = np.linspace(-40.0, 40.0, 8001)
 
 ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
@@ -50,6 +52,7 @@ ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
 """Nondecreasing functions."""
 
 Layer = tuple[str, float, float]
+"""Activation, slope and shift."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,9 @@ class Nodes:
     Attributes
     ----------
     z : ndarray of shape (n, d)
-        Its points; point n - 1 - i is minus point i.
+        The points; point n - 1 - i is minus point i.
     weights : ndarray of shape (n,)
-        Their probabilities.
+        The probabilities of the points.
     """
 
     z: Floats
@@ -69,7 +72,7 @@ class Nodes:
 
     @classmethod
     def normal(cls, n: int, dimension: int = 1) -> Nodes:
-        """Return n Gauss-Hermite nodes a coordinate."""
+        """Return the product grid of n Gauss-Hermite nodes in each coordinate."""
         z, w = hermegauss(n)
         z, w = (z - z[::-1]) / 2, (w + w[::-1]) / (2 * w.sum())
         points = np.stack(np.meshgrid(*[z] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension)
@@ -81,7 +84,7 @@ class Nodes:
         return float(self.weights @ ((f - self.weights @ f) * (g - self.weights @ g)))
 
     def pair_covariance(self, f: Floats) -> float:
-        """Return Cov(f(Z), f(-Z)) over E f^2, or over 1 where that is larger, so that rounding is of one size."""
+        """Return Cov(f(Z), f(-Z)) / max(1, E f^2), whose rounding error has the same size for all f."""
         return self.covariance(f, f[::-1]) / max(1.0, float(self.weights @ f**2))
 
     def pair_correlation(self, f: Floats) -> float:
@@ -90,7 +93,7 @@ class Nodes:
 
 
 def random_mixture(rng: np.random.Generator, dimension: int = 1, *, symmetric: bool = False) -> Mixture:
-    """Return a mixture of two or three laws, variances under 2; with its mirror image where it is to be symmetric."""
+    """Return a mixture of two or three normal laws, variances under 2; a symmetric one has their mirror images too."""
     shape = int(rng.integers(2, 4)), dimension
     weights, means = rng.dirichlet(np.ones(shape[0])), rng.uniform(-3, 3, shape)
     variances = rng.uniform(0.1, 1.9, shape)
@@ -101,7 +104,7 @@ def random_mixture(rng: np.random.Generator, dimension: int = 1, *, symmetric: b
 
 
 def chain(layers: Sequence[Layer], z: Floats) -> Floats:
-    """Return the network x -> activation(slope x + shift), layer after layer, of one neuron each."""
+    """Return the output of layers of one neuron, each x -> activation(slope x + shift)."""
     for name, slope, shift in layers:
         z = ACTIVATIONS[name](slope * z + shift)
     return z
@@ -110,9 +113,10 @@ def chain(layers: Sequence[Layer], z: Floats) -> Floats:
 def univariate_networks(full: bool, seed: int) -> list[Verdict]:
     """Cov(f(Z), f(-Z)) <= 0 for f a chain of monotone scalar functions, of any depth and with coefficients of any sign.
 
-    A composition of monotone functions of one variable is monotone, say f; then f(-z) is monotone the other way, and
-    with Z' an independent copy 2 Cov(f(Z), f(-Z)) = E (f(Z) - f(Z')) (f(-Z) - f(-Z')) <= 0, the product being never
-    positive: Chebyshev's inequality, for any symmetric law. Two neurons are enough to break it: relu(z) + relu(-z).
+    A composition f of monotone functions of one variable is monotone, and f(-z) is monotone in the other direction.
+    With Z' an independent copy, 2 Cov(f(Z), f(-Z)) = E (f(Z) - f(Z')) (f(-Z) - f(-Z')) <= 0, since the product is never
+    positive. This is Chebyshev's inequality; it holds for any symmetric law. Two neurons side by side break it:
+    relu(z) + relu(-z).
     """
     rng, nodes = np.random.default_rng([seed, 1]), Nodes.normal(64)
     largest = -math.inf
@@ -129,7 +133,7 @@ def univariate_networks(full: bool, seed: int) -> list[Verdict]:
 
 
 def monotone_network(rng: np.random.Generator, z: Floats) -> Floats:
-    """Return at points (n, d) a random network that increases in some coordinates and decreases in the others."""
+    """Return the values at points (n, d) of a random network that rises in some coordinates and falls in the others."""
     signs = rng.choice([-1.0, 1.0], size=z.shape[1])
     x = z * signs
     for width in (5, 4, 1):
@@ -141,12 +145,12 @@ def monotone_network(rng: np.random.Generator, z: Floats) -> Floats:
 def many_dimensions(full: bool, seed: int) -> list[Verdict]:
     """Cov(f(Z), f(-Z)) <= 0 for f monotone in each coordinate, up in some and down in the others.
 
-    Change the signs of the coordinates in which f falls: the law of Z stays, f and g(z) = -f(-z) both rise in every
-    coordinate, and independent coordinates are associated [2]_, so that Cov(f, g) >= 0. (By induction: Chebyshev in one
-    coordinate, then for the conditional expectations given it.)
+    Change the signs of the coordinates in which f falls. The law of Z stays the same, and f and g(z) = -f(-z) both rise
+    in every coordinate. Independent coordinates are associated [2]_, so Cov(f, g) >= 0. (By induction: Chebyshev's
+    inequality in one coordinate, then for the conditional expectations given it.)
 
-    Where f is monotone in the negated coordinates only and the others are drawn anew, the same holds of the expectation
-    over these, given the former. Where the others are kept, it need not.
+    Now let f be monotone in some coordinates only, and negate these. If the others are drawn anew, the same holds for
+    the expectation over them, which is a monotone function of the negated ones. If the others are kept, it can fail.
     """
     rng, nodes = np.random.default_rng([seed, 2]), Nodes.normal(10, 3)
     n = 500 if full else 100
@@ -167,8 +171,8 @@ def many_dimensions(full: bool, seed: int) -> list[Verdict]:
 def affine_antisymmetry(full: bool, seed: int) -> list[Verdict]:
     """Corr(f(Z), f(-Z)) = -1 if and only if f(z) + f(-z) is constant almost surely: f is affine antisymmetric.
 
-    f(Z) and f(-Z) have one variance, so Var(f(Z) + f(-Z)) = 2 Var f (1 + rho): with e the even part of f,
-    1 + rho = 2 Var e / Var f, which is 0 where e is constant and only there.
+    f(Z) and f(-Z) have the same variance, so Var(f(Z) + f(-Z)) = 2 Var f (1 + rho). With e the even part of f this says
+    1 + rho = 2 Var e / Var f, which is 0 if and only if e is constant.
     """
     rng, nodes = np.random.default_rng([seed, 3]), Nodes.normal(64)
     z = nodes.z[:, 0]
@@ -188,7 +192,7 @@ def affine_antisymmetry(full: bool, seed: int) -> list[Verdict]:
 
 
 def fisher_information(mixture: Mixture) -> float:
-    """Return I(p | phi) = E_p |s + x|^2 of a mixture on the line."""
+    """Return the relative Fisher information I(p | phi) = E_p |s + x|^2 of a mixture on the line."""
     x = _GRID[:, None]
     density = np.exp(mixture.log_density(x))
     return float(np.sum(density * (mixture.score(x)[:, 0] + _GRID) ** 2) * (_GRID[1] - _GRID[0]))
@@ -197,9 +201,9 @@ def fisher_information(mixture: Mixture) -> float:
 def score_convergence(full: bool, seed: int) -> list[Verdict]:
     """E |s_t(X_t) + X_t|^2 <= e^{-2t} E |s_0(X_0) + X_0|^2: the score tends to that of N(0, I), -x, exponentially.
 
-    s_t + x = grad h_t / h_t, and grad P_t h = e^{-t} P_t grad h; by Cauchy and Schwarz under P_t,
-    I_t = int |grad h_t|^2 / h_t phi <= e^{-2t} int P_t(|grad h_0|^2 / h_0) phi = e^{-2t} I_0 [3]_. Equality for
-    N(m, I), where s_t + x = e^{-t} m: no faster rate holds for all.
+    s_t + x = grad h_t / h_t, and grad P_t h = e^{-t} P_t grad h. By the inequality of Cauchy and Schwarz under P_t,
+    I_t = int |grad h_t|^2 / h_t phi <= e^{-2t} int P_t(|grad h_0|^2 / h_0) phi = e^{-2t} I_0 [3]_. N(m, I) has
+    s_t + x = e^{-t} m and so equality: no faster rate holds for all laws.
     """
     rng = np.random.default_rng([seed, 4])
     times = np.linspace(0.05, 4.0, 12)
@@ -220,8 +224,8 @@ def score_convergence(full: bool, seed: int) -> list[Verdict]:
 def chi_square(mixture: Mixture) -> float:
     """Return int (p / phi - 1)^2 phi, infinite where a component's variance is 2 or more.
 
-    Of two components int N(m, v) N(m', v') / phi = (v v' A)^{-1/2} exp((B^2 / A - C) / 2) a coordinate, with
-    A = 1/v + 1/v' - 1, B = m/v + m'/v', C = m^2/v + m'^2/v', if A > 0.
+    Two components have int N(m, v) N(m', v') / phi = (v v' A)^{-1/2} exp((B^2 / A - C) / 2) in each coordinate, if
+    A = 1/v + 1/v' - 1 > 0, with B = m/v + m'/v' and C = m^2/v + m'^2/v'.
     """
     m, v, w = mixture.means, mixture.variances, mixture.weights
     if np.any(v >= 2):
@@ -233,11 +237,11 @@ def chi_square(mixture: Mixture) -> float:
 
 
 def density_ratio(full: bool, seed: int) -> list[Verdict]:
-    """D_t = int (h_t - 1)^2 phi falls, by e^{-2 delta} at least in a time delta, where component variances are under 2.
+    """D_t = int (h_t - 1)^2 phi falls at least by e^{-2 delta} in a time delta, if component variances are under 2.
 
-    In Hermite polynomials h_0 = sum_j a_j He_j and h_t = sum_j e^{-|j| t} a_j He_j, so that D_t is a sum of positive
-    terms times e^{-2 |j| t} over |j| >= 1. A component of variance v >= 2 has D_0 infinite, as N(m, v)^2 / phi does not
-    fall; D_t is finite from e^{-2t} (v - 1) < 1 on. Without the drift, for X_0 + sqrt(2) W_t, it need not fall.
+    In Hermite polynomials h_0 = sum_j a_j He_j and h_t = sum_j e^{-|j| t} a_j He_j, so D_t is a sum over |j| >= 1 of
+    positive terms times e^{-2 |j| t}. For a component of variance v >= 2, N(m, v)^2 / phi does not decay, and D_0 is
+    infinite; D_t is finite as soon as e^{-2t} (v - 1) < 1. Without drift, for X_0 + sqrt(2) W_t, D_t can rise.
     """
     rng = np.random.default_rng([seed, 5])
     mixtures = [random_mixture(rng, dimension) for dimension in (1, 2) for _ in range(100 if full else 15)]
@@ -262,9 +266,9 @@ def density_ratio(full: bool, seed: int) -> list[Verdict]:
 def orthogonal_symmetries(full: bool, seed: int) -> list[Verdict]:
     """p_0(Qx) = p_0(x) with Q orthogonal gives p_t(Qx) = p_t(x) and s_t(Qx) = Q s_t(x) for all t.
 
-    Q X_t = e^{-t} Q X_0 + sigma_t Q xi has the law of X_t, since Q xi has that of xi; the score is the gradient. For
-    Q = -I the score is odd for all t. A linear Q that is not orthogonal does not keep the law of xi: one that keeps
-    N(0, diag(4, 1/4)) does not keep its p_t.
+    Q X_t = e^{-t} Q X_0 + sigma_t Q xi has the law of X_t, since Q xi has the law of xi; the score is the gradient of
+    log p_t. For Q = -I the score is odd at all t. A linear Q that is not orthogonal does not keep the law of xi: one
+    that keeps p_0 = N(0, diag(4, 1/4)) does not keep p_t.
     """
     rng = np.random.default_rng([seed, 6])
     turn = _rotation(2 * math.pi / 5)
@@ -288,12 +292,12 @@ def orthogonal_symmetries(full: bool, seed: int) -> list[Verdict]:
 
 
 def ddim_step(full: bool, seed: int) -> list[Verdict]:
-    """One DDIM step F = a x + b eps(x) of X ~ p_t symmetric: 1 + Corr(F(X), F(-X)) <= 2 q^2, with q of order e^{-t}.
+    """One DDIM step F(x) = a x + b eps(x), for X ~ p_t symmetric: 1 + Corr(F(X), F(-X)) <= 2 q^2, q of order e^{-t}.
 
-    From t to s < t: a = e^{t-s}, b = sigma_s - a sigma_t. With eta = E (eps + sigma_t s_t)^2 the network's error and
-    I_0 = E |s_0 + x|^2, eps(x) = sigma_t x + d(x) where the norm of d is at most sqrt(eta) + e^{-t} sqrt(I_0), by
-    `score_convergence` and sigma_t <= 1. The linear part is odd, so the even part e of F is b times that of d, and
-    1 + rho = 2 Var e / Var F, as in `affine_antisymmetry`, is at most 2 q^2 for
+    The step from t to s < t has a = e^{t-s} and b = sigma_s - a sigma_t. Let eta = E (eps + sigma_t s_t)^2 be the error
+    of the network, and I_0 = E |s_0 + x|^2. Then eps(x) = sigma_t x + d(x), where the norm of d is at most
+    sqrt(eta) + e^{-t} sqrt(I_0), by `score_convergence` and sigma_t <= 1. The linear part is odd, so the even part e of
+    F is b times that of d. So 1 + rho = 2 Var e / Var F (see `affine_antisymmetry`) is at most 2 q^2 for
 
         q = |b| (sqrt(eta) + e^{-t} sqrt(I_0)) / sqrt(Var F).
 
@@ -324,7 +328,7 @@ STUDIES: dict[str, Study] = {
     "orthogonal symmetries": orthogonal_symmetries,
     "one DDIM step": ddim_step,
 }
-"""Studies by title; each takes whether it is to be full, and a seed."""
+"""Studies by title."""
 
 
 def _second_moment(mixture: Mixture, end: float) -> float:
@@ -345,7 +349,7 @@ def _density_gap(mixture: Mixture, q: Floats, x: Floats) -> float:
 
 
 def _symmetry_gap(mixture: Mixture, q: Floats, x: Floats) -> float:
-    """Return the largest gap of density and score at some times."""
+    """Return the largest gap of log density and score between x and Qx, over some times."""
     x = x[:, : len(q)]
     processes = [mixture.at(t) for t in (0.0, 0.1, 0.5, 2.0)]
     scores = max(float(np.max(np.abs(p.score(x @ q.T) - p.score(x) @ q.T))) for p in processes)
@@ -353,7 +357,7 @@ def _symmetry_gap(mixture: Mixture, q: Floats, x: Floats) -> float:
 
 
 def _ddim_case(rng: np.random.Generator, error: float) -> tuple[float, float, float]:
-    """Return rho, q, and q without the network's error, of a random step on a random symmetric mixture."""
+    """Return rho, q, and q without the network's error, for a random step on a random symmetric mixture."""
     p_0, t = random_mixture(rng, symmetric=True), float(rng.uniform(0.05, 3.0))
     s = t * float(rng.uniform(0, 0.95))
     p_t, (sigma_s, sigma_t) = p_0.at(t), (math.sqrt(-math.expm1(-2 * u)) for u in (s, t))

@@ -1,8 +1,8 @@
-"""How often intervals cover: simulated through the package's own loop and intervals.
+"""How often intervals cover, simulated by the package's own loop and intervals.
 
-A study simulates many runs of one problem and counts how many of their intervals hold the truth. Runs are consecutive
-ranges of replicates, which are independent, so that a study is one long run cut into pieces: thousands of intervals are
-made in one pass, a run a component. `verdicts.acceptance_band` is the rule that a share is judged by.
+A study simulates many runs of one problem and counts how many of their intervals hold the truth. Replicates are
+independent, so a study is one long run that is cut into runs of consecutive replicates. Thousands of intervals are made
+in one pass, as components of one array. `verdicts.acceptance_band` is the rule that a share is judged by.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, absolute_skewness, too_few_for
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.methods import Method, check_interval_options
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import Sampled
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.loop import Task
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.task import Estimand, Findings
 from mcgen.validation.problems import PROBLEMS, Problem
 from mcgen.variance_reduction.bases.cosines import dct_basis
 
-# Noise that a batch takes, 2 MB in float64: it stays in the cache while the problem works on it.
+# Numbers of noise in a batch: 2 MB in float64, which stay in the cache while the problem works on them.
 _BATCH_NUMBERS = 2**18
+# Most rows of a batch, for problems in few dimensions.
 _LARGEST_BATCH = 2**14
-# Runs whose intervals are made together; a bootstrap keeps 1,999 numbers of each.
+# Runs whose intervals are made together; a bootstrap keeps 1,999 numbers for each, 32 MB in all.
 _RUNS = 2000
 
 
@@ -47,26 +49,26 @@ class Coverage:
     problem, design, interval : str
         What was studied.
     n_points, n_replicates : int
-        Of each run.
+        Points of a replicate, and replicates of a run.
     repetitions : int
         How many runs.
     refused : float
-        Share of the runs that got no interval: too many of a bootstrap's resamples did not vary. They count below only
-        in `repetitions`, `bias` and `silent`.
+        Share of the runs without an interval, because too many of a bootstrap's resamples did not vary. Of the numbers
+        below, only `bias` and `silent` count these runs.
     covered : float
-        Share of the intervals that hold the truth; NaN where there are none, as all that is about intervals.
+        Share of the intervals that hold the truth. Without intervals this and all other numbers on them are NaN.
     low, high : float
-        95 % Wilson interval of that share; 0 and 1 where there are no intervals.
+        95 % Wilson interval of that share; 0 and 1 if there are no intervals.
     half_width : float
         Mean half-width of the intervals.
     bias, bias_error : float
-        Mean of the estimates minus the truth, and its standard error, the truth's own included.
+        Mean of the estimates minus the truth, and its standard error, which includes that of the truth.
     missed_below, missed_above : float
-        Share of the intervals that lie below the truth, and above it.
+        Shares of the intervals that lie below and above the truth.
     silent : float
         Share of the runs in which `estimate` would raise no warning.
     covered_in_silence : float
-        Share of the intervals of those runs that hold the truth; NaN where there are none.
+        Share of the intervals of those runs that hold the truth; NaN if there are none.
     """
 
     problem: str
@@ -105,9 +107,9 @@ class Replicates:
     Attributes
     ----------
     problem : Problem
-        Whose.
+        The problem.
     design : Design
-        Theirs.
+        The design.
     means, within : ndarray of shape (n,)
         Means, and mean squared deviations from them inside each replicate.
     rounding : float
@@ -121,7 +123,7 @@ class Replicates:
     rounding: float
 
     def runs(self, n_replicates: int, repetitions: int) -> tuple[Floats, Floats]:
-        """Return means and squares within of the first runs, each of shape (n_replicates, repetitions)."""
+        """Return `means` and `within` of the first runs, each of shape (n_replicates, repetitions)."""
         n = n_replicates * repetitions
         if n > len(self.means):
             raise ValueError(f"{repetitions} runs of {n_replicates} take {n} replicates; there are {len(self.means)}")
@@ -139,15 +141,16 @@ def simulate(
     problem : Problem
         What to simulate.
     design : Design
-        Its noise.
+        How the noise is drawn.
     n : int
         How many replicates.
     seed : int or SeedSequence
         The same seed gives the same replicates, with and without an executor.
     executor : concurrent.futures.Executor, optional
-        Takes parts of the replicates; those of one in other processes work for the problems of `PROBLEMS`.
+        Simulates parts of the replicates. Executors with processes work for problems of `PROBLEMS`, and for others that
+        can be pickled.
     progress : bool
-        Show a bar.
+        Show a progress bar.
 
     Raises
     ------
@@ -179,15 +182,16 @@ def _simulated_part(
     problem: Problem | str, design: Design, replicates: range, seed: SeedSequence
 ) -> tuple[Floats, Floats, float]:
     problem = PROBLEMS[problem] if isinstance(problem, str) else problem
-    task = Task(problem.generator, problem.statistic, design, seed, (), None, _rows(problem))
-    rows = [*task.evaluate(replicates)]
+    task = Estimand(problem.generator, problem.statistic, seed).task(design, _rows(problem))
+    findings = Findings(task)
+    rows = [*replicate_means(task, replicates, findings)]
     if rows[0].means.shape[1] != 1:
         raise ValueError(
             f"the statistic of a problem gives one number a sample; that of {problem.name!r} gives "
             f"{rows[0].means.shape[1]}. Study each component as a problem of its own"
         )
     means, within = (np.concatenate([getattr(part, name)[:, 0] for part in rows]) for name in ("means", "within"))
-    return means, within, task.rounding
+    return means, within, findings.rounding
 
 
 def _rows(problem: Problem) -> int:
@@ -211,18 +215,18 @@ def coverage_study(
     Parameters
     ----------
     problem : Problem
-        Whose truth is known.
+        A problem with known truth.
     design : Design
-        Of the noise; its `n_points` are those of a replicate.
+        How the noise is drawn.
     interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
-        The method; a bootstrap's resampled numbers of replicates are shared by up to 2,000 runs, which adds a little to
-        the error of the coverage beyond the binomial.
+        The method. Up to 2,000 runs share the indices that a bootstrap resamples, so the error of its coverage is a
+        little larger than binomial.
     n_replicates, repetitions : int
-        Replicates of a run, and runs.
+        Replicates of a run, and number of runs.
     seed : int or SeedSequence
         The same seed gives the same numbers.
     confidence_level : float
-        Of the intervals.
+        Nominal level of the intervals.
     executor, progress
         See `simulate`.
 
@@ -254,7 +258,7 @@ def studied(
     seed: Seed,
     confidence_level: float = 0.95,
 ) -> Coverage:
-    """Return the coverage of an interval in the first runs of replicates that were simulated; see `coverage_study`."""
+    """Return the coverage of an interval in the first runs of simulated replicates; see `coverage_study`."""
     from scipy.stats import binomtest
 
     _check_study(interval, n_replicates, repetitions, confidence_level)
@@ -301,8 +305,8 @@ def _check_problem(problem: Problem) -> None:
         )
     if not (math.isfinite(problem.truth) and 0 <= problem.truth_error < math.inf):
         raise ValueError(
-            f"a problem's truth must be finite, its error too and at least 0; {problem.name!r} has {problem.truth} and "
-            f"{problem.truth_error}"
+            f"a problem's truth must be finite, and its error finite and at least 0; {problem.name!r} has "
+            f"{problem.truth} and {problem.truth_error}"
         )
 
 
@@ -319,7 +323,7 @@ def _share(values: NDArray[Any], chosen: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class _Judged:
-    """Of each run: whether it got an interval, and this lies below or above the truth; whether no warning came."""
+    """For each run: whether it has an interval, whether this lies below or above the truth, and whether none warned."""
 
     given: NDArray[np.bool_]
     below: NDArray[np.bool_]
@@ -331,11 +335,11 @@ class _Judged:
     def of(
         cls, means: Floats, within: Floats, replicates: Replicates, method: Method, level: float, seed: Seed
     ) -> _Judged:
-        """Judge the intervals of runs, from replicate means and squares within of shape (R, runs)."""
+        """Return the outcomes of runs, from replicate means and squared deviations within them of shape (R, runs)."""
         low, high, moments = intervals_of_runs(means, within, method, level, seed)
         given = np.isfinite(low) & np.isfinite(high)
         truth = replicates.problem.truth
-        # Where the design integrates exactly, the interval has no width, and rounding is no miss.
+        # An interval without width, of a design that integrates exactly, may miss the truth by rounding.
         slack = 16 * replicates.rounding * math.sqrt(float(np.mean(means**2 + within)) + truth**2)
         silent = ~warned_of(moments, replicates.rounding)
         below, above = given & (high < truth - slack), given & (low > truth + slack)
@@ -347,9 +351,9 @@ class _Judged:
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def sampled_of(means: Floats, seed: Seed) -> Sampled:
+def sampled_of(means: Floats, seed: Seed) -> IntervalInput:
     """Return what intervals are made from, of replicate means (R, k) with nothing known of their points."""
-    return Sampled.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
+    return IntervalInput.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
 
 
 def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
@@ -359,7 +363,7 @@ def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
 
 
 def fitted_designs(noise: NoiseSpec) -> tuple[Design, ...]:
-    """Return designs made for some noise: on up to four orthogonal directions, and on up to four cosines."""
+    """Return two designs that depend on the noise: orthogonal frames, and Sobol' points on up to four cosines."""
     fewest = min(block.size for _, block in noise.blocks if not block.iid)
     r = min(4, fewest)
     return OrthogonalAntithetic(2 * r), Subspace(dct_basis(noise, r), Sobol(16))
@@ -368,7 +372,7 @@ def fitted_designs(noise: NoiseSpec) -> tuple[Design, ...]:
 def intervals_of_runs(
     means: Floats, within: Floats, method: Method, confidence_level: float, seed: Seed
 ) -> tuple[Floats, Floats, Moments]:
-    """Return the ends of the interval of each run, infinite where it has none, and the moments of all.
+    """Return the ends of the interval of each run, infinite where there is none, and the moments of all runs.
 
     Parameters
     ----------
@@ -377,10 +381,10 @@ def intervals_of_runs(
     method, confidence_level
         As for `mcgen.estimate`.
     seed : int or SeedSequence
-        Of a bootstrap.
+        Seed of a bootstrap.
     """
     moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
-    sampled = Sampled.of(moments, means, seed)
+    sampled = IntervalInput.of(moments, means, seed)
     with np.errstate(invalid="ignore"):
         low, high = (
             moments.mean + end * moments.standard_error for end in studentized_ends(sampled, confidence_level, method)

@@ -1,46 +1,46 @@
-r"""The formulas of efficiency, simulated: what theory says a design is worth, against what the package measures.
+r"""Formulas for the efficiency of designs, compared with what the package measures in simulations.
 
-S has mean mu and variance sigma^2, a replicate n points and the mean B; the efficiency over Monte Carlo is
+S has mean mu and variance sigma^2; a replicate has n points and the mean B. The efficiency over Monte Carlo is
 :math:`\sigma^2 / (n \operatorname{Var} B)`.
 
-Pairs. With rho the correlation of S(z) and S(-z), 2 Var B = sigma^2 (1 + rho): standard errors and widths are
-:math:`\sqrt{1 + \rho}` times Monte Carlo's at equal evaluations (up to t quantiles), the efficiency 1 / (1 + rho).
+Pairs. With rho the correlation of S(z) and S(-z), 2 Var B = sigma^2 (1 + rho). At equal evaluations standard errors and
+widths are :math:`\sqrt{1 + \rho}` times Monte Carlo's (up to t quantiles), and the efficiency is 1 / (1 + rho).
 
 k-antithetic points. With w_j the share of sigma^2 in the Hermite polynomials of degree j, two points of correlation
 r = -1 / (k - 1) have :math:`\rho_k = \sum_j w_j r^j` (Mehler [1]_), hence
 
 .. math:: k \operatorname{Var} B / \sigma^2 = 1 + (k - 1) \rho_k = \sum_j w_j (1 + (-1)^j (k - 1)^{1 - j}).
 
-The terms of odd degree are at least 0 and those of even degree at least w_j, while for k = 2 they are 0 and 2 w_j:
+Terms of odd degree are at least 0 and those of even degree at least w_j. For k = 2 they are 0 and 2 w_j. Hence
 RE_k <= 2 RE_2.
 
-Points taken as independent. The usual squared standard error of n = 2R points s^2 / n has the expectation
-sigma^2 (n - 1 - rho) / (n (n - 1)) where sigma^2 (1 + rho) / n is true.
+Points taken as independent. The usual squared standard error s^2 / n of n = 2R points has the expectation
+sigma^2 (n - 1 - rho) / (n (n - 1)), but the true squared error is sigma^2 (1 + rho) / n.
 
-Sobol' points. A net of n = 2^k points, linearly scrambled and shifted, has the variance of Owen's scramble [2]_. With
-:math:`W_q` the variance of a factor of S inside dyadic intervals of length 2^{-q}, on average, and s_p = W_{p-1} - W_p:
-in one dimension each interval of length 1/n has one point, and n Var B = W_k. The first two Sobol' dimensions have
-t = 0; a Walsh function of leading digits p_1, p_2 >= 1 is then in the dual net never if p_1 + p_2 <= k, with
-probability 2/n if p_1 + p_2 = k + 1, else 1/n (count the ranks of the scrambled rows), so that for a product of two
-factors of mean 1
+Sobol' points. A net of n = 2^k points, linearly scrambled and shifted, has the variance of Owen's scramble [2]_. Let
+:math:`W_q` be the mean variance of a factor of S inside dyadic intervals of length 2^{-q}, and s_p = W_{p-1} - W_p.
+In one dimension each interval of length 1/n has one point, so n Var B = W_k. The first two Sobol' dimensions have
+t = 0. A Walsh function with leading digits p_1, p_2 >= 1 is then never in the dual net if p_1 + p_2 <= k, is in it with
+probability 2/n if p_1 + p_2 = k + 1, and else with 1/n (count the ranks of the scrambled rows). For a product of two
+factors of mean 1 this gives
 
 .. math:: n \operatorname{Var} B = 2 W_k + W_k W_0 + \sum_{p=1}^{k} s_p (W_{k+1-p} + 2 s_{k+1-p}).
 
-Since W_q falls like 4^{-q} for a smooth factor, the error falls like n^{-3/2} (log n)^{(d-1)/2}. In one dimension one
-replicate in n has most of the error, so that the kurtosis of B grows like n: variances are compared for small n only.
+Since W_q falls like 4^{-q} for a smooth factor, the error falls like n^{-3/2} (log n)^{(d-1)/2}. In one dimension about
+one replicate in n has most of the error and the kurtosis of B grows like n, so variances are compared for small n only.
 
 Latin supercube sampling [3]_. Each block has a randomized net of its own in random order. Let f_b be functions of
-different blocks, of mean 0, variance sigma_b^2, and V_b the variance of their mean over the net. Two points in random
-order have :math:`E f_b(x_i) f_b(x_j) = c_b = (n V_b - \sigma_b^2) / (n - 1)`, blocks are independent, hence
+different blocks with mean 0 and variance sigma_b^2, and V_b the variance of the mean of f_b over its net. Two points in
+random order have :math:`E f_b(x_i) f_b(x_j) = c_b = (n V_b - \sigma_b^2) / (n - 1)`. Blocks are independent, hence
 
 .. math:: \operatorname{Var} \frac1n \sum_i \prod_b f_b(x_i^b)
           = \frac1n \prod_b \sigma_b^2 + \frac{n - 1}{n} \prod_b c_b,
 
-and functions of different sets of blocks are uncorrelated. Of one block it is V_b: additive functions have the sum of
-the blocks' own variances. For nets that integrate each of m blocks exactly it is Monte Carlo's variance times
-1 + (-1)^m (n - 1)^{1-m}, n / (n - 1) for two blocks. Derived here; [3]_ has it to O(1/n).
+and functions of different sets of blocks are uncorrelated. For one block this is V_b, so additive functions have the
+sum of the blocks' own variances. If the nets integrate each of m blocks exactly, it is Monte Carlo's variance times
+1 + (-1)^m (n - 1)^{1-m}: n / (n - 1) for two blocks. The formula is derived here; [3]_ has it up to O(1/n).
 
-The interval of an efficiency is the jackknife's on the log scale; an F interval supposes normal replicate means [4]_.
+The interval of an efficiency is the jackknife's on the log scale; an F interval assumes normal replicate means [4]_.
 
 .. rubric:: References
 
@@ -69,10 +69,10 @@ from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
 from mcgen.generators import as_generator
 from mcgen.inference.efficiency import log_variance, over_monte_carlo
+from mcgen.inference.interval_input import Interval, IntervalInput, student_t_quantile
 from mcgen.inference.intervals import make_interval
-from mcgen.inference.log_ratios import LogEstimate
+from mcgen.inference.log_ratios import LogRatio
 from mcgen.inference.methods import Method
-from mcgen.inference.sampled import Interval, Sampled, student_t_quantile
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import Seed
 from mcgen.validation.problems import PROBLEMS, Problem
@@ -91,7 +91,9 @@ from mcgen.validation.studies.verdicts import (
 from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table, require_marks
 
 _NORMAL = NoiseSpec.normal((1,), "float64")
+# Relative rounding error of float64.
 _ROUNDING = 2.0**-52
+# Rows of a batch: scalar noise is cheap, so that large batches are fastest.
 _BATCH = 2**14
 _MARK = "efficiencies of pairs"
 _WRITTEN = {"odd-and-even": "w + w²/2", "exponential": "exp(w/2)"}
@@ -99,9 +101,9 @@ _WRITTEN = {"odd-and-even": "w + w²/2", "exponential": "exp(w/2)"}
 
 @dataclass(frozen=True)
 class Wave:
-    r"""S = cos(a z + phase) of z ~ N(0, 1): bounded, so that sample variances behave, and of many Hermite degrees.
+    r"""S = cos(a z + phase), z ~ N(0, 1): bounded, so that sample variances are stable, with many Hermite degrees.
 
-    Its coefficient of He_j / sqrt(j!) is E S^{(j)} / sqrt(j!) = e^{-a^2/2} a^j cos(phase + j pi / 2) / sqrt(j!).
+    The coefficient of He_j / sqrt(j!) is E S^{(j)} / sqrt(j!) = e^{-a^2/2} a^j cos(phase + j pi / 2) / sqrt(j!).
     """
 
     a: float
@@ -113,7 +115,7 @@ class Wave:
         return np.asarray((np.cos(self.a * z + self.phase) - mu) / math.sqrt(self._squares().sum()))
 
     def factor(self, k: int) -> float:
-        """Return k Var B / sigma^2 for k antithetic points; of pairs it is 1 + rho."""
+        """Return k Var B / sigma^2 for k antithetic points; for pairs it is 1 + rho."""
         squares = self._squares()
         return variance_factor(squares / squares.sum(), k)
 
@@ -140,13 +142,13 @@ class SamePoints(Antithetic):
 
 
 def variance_factor(shares: Floats, k: int) -> float:
-    """Return k Var B / sigma^2 of k antithetic points from the shares w_1, w_2, ... of the Hermite degrees."""
+    """Return k Var B / sigma^2 = sum_j w_j (1 + (-1)^j (k - 1)^(1 - j)) from the shares w_1, w_2, ... ."""
     j = np.arange(1, len(shares) + 1)
     return float(np.sum(shares * (1 + (-1.0) ** j * (k - 1.0) ** (1 - j))))
 
 
 def antithetic_pairs(full: bool, seed: int) -> list[Verdict]:
-    """Judge correlation, standard errors and widths in runs of 50 evaluations, and the efficiency in a long one."""
+    """Return verdicts on correlation, standard errors and widths of 50 evaluations, and on efficiency in a long run."""
     runs = 10_000 if full else 1_600
     pairs, alone = _points(Antithetic(), 25 * runs, seed), _points(MonteCarlo(), 50 * runs, seed)
     found = []
@@ -154,7 +156,7 @@ def antithetic_pairs(full: bool, seed: int) -> list[Verdict]:
         s, factor = wave(pairs), wave.factor(2)
         by_pairs = sampled_of(s.mean(axis=1).reshape(runs, 25).T, seed)
         plain = sampled_of(wave(alone).reshape(runs, 50).T, seed)
-        # Squares, since the mean of a squared standard error is exact and that of a standard error is not.
+        # Squares, because squared standard errors are unbiased and standard errors are not.
         errors = 50 * by_pairs.standard_error**2
         widths = [
             (_half_width(one) / student_t_quantile(0.975, one.degrees_of_freedom)) ** 2 for one in (by_pairs, plain)
@@ -178,7 +180,7 @@ def antithetic_pairs(full: bool, seed: int) -> list[Verdict]:
 
 
 def k_antithetic(full: bool, seed: int) -> list[Verdict]:
-    """Judge the Hermite expansion of the variance for several k, and the bound by pairs."""
+    """Return verdicts on the Hermite expansion of the variance for several k, and on the bound RE_k <= 2 RE_2."""
     replicates = 200_000 if full else 20_000
     found = []
     for k in (2, 3, 8, 16) if full else (3, 8):
@@ -201,7 +203,7 @@ def k_antithetic(full: bool, seed: int) -> list[Verdict]:
 
 
 def points_as_independent(full: bool, seed: int) -> list[Verdict]:
-    """Judge what goes wrong, and by how much, where the 50 points of 25 pairs are taken as independent."""
+    """Return verdicts on how wrong standard errors are if the 50 points of 25 pairs are taken as independent."""
     runs = 20_000 if full else 4_000
     pairs = _points(Antithetic(), 25 * runs, seed)
     found = []
@@ -211,7 +213,7 @@ def points_as_independent(full: bool, seed: int) -> list[Verdict]:
         promise = f"{wave}: n x squared standard error / sigma^2 of points taken as independent is"
         found.append(mean(f"{promise} (n - 1 - rho) / (n - 1)", squares, (49 - rho) / 49))
         found.append(control(mean(f"{promise} 1 + rho", squares, 1 + rho)))
-    # An even S that is N(0, 1): each point comes twice, and s^2 of all 50 is 48/49 of that of the 25.
+    # An even S ~ N(0, 1) has each value twice; s^2 of all 50 values is 48/49 of s^2 of the 25 different ones.
     even = ndtri(2 * ndtr(np.abs(pairs)) - 1).reshape(runs, 50).T
     exact = 1 - 2 * float(stdtr(24, -student_t_quantile(0.975, 49) * math.sqrt(24 / 49)))
     hits = _hits(even, "student-t")
@@ -236,7 +238,7 @@ def net_variance(n: int, dimension: int) -> float:
 
 
 def sobol_convergence(full: bool, seed: int) -> list[Verdict]:
-    """Judge variances over Sobol' nets by their exact values, and the slope of log error against log n."""
+    """Return verdicts on variances over Sobol' nets, given exactly, and on the slope of log error against log n."""
     replicates, sizes = (100_000, [4, 8, 16, 32, 64, 128]) if full else (20_000, [4, 8, 16, 32])
     found = []
     for d in (1, 2):
@@ -267,16 +269,16 @@ def supercube_variance(n: int, variances: Sequence[float], own: Sequence[float])
     Parameters
     ----------
     n : int
-        Points.
+        Number of points.
     variances, own : sequence of float
-        Of each block's function: sigma_b^2, and V_b, the variance of its mean over the block's net alone.
+        For each block's function: sigma_b^2, and V_b, the variance of its mean over the net of the block alone.
     """
     c = [(n * v - sigma2) / (n - 1) for sigma2, v in zip(variances, own, strict=True)]
     return math.prod(variances) / n + (n - 1) / n * math.prod(c)
 
 
 def latin_supercube(full: bool, seed: int) -> list[Verdict]:
-    """Judge the variance over several blocks: sums of functions of one block each, and products of them."""
+    """Return verdicts on variances over several blocks: of sums of functions of one block each, and of products."""
     replicates = 200_000 if full else 30_000
     spec = NoiseSpec(
         (("a", Block((1,), "uniform")), ("b", Block((1,), "uniform")), ("c", Block((2,), "uniform"))), "float64"
@@ -310,11 +312,11 @@ class EfficiencyCoverage:
     Attributes
     ----------
     repetitions : int
-        How many of each.
+        How many intervals of each kind were made.
     own_run, over_monte_carlo : int
-        Jackknife intervals that hold the truth: from the pairs alone, and over a Monte Carlo run.
+        How many jackknife intervals hold the truth: from the pairs alone, and relative to a Monte Carlo run.
     by_f : int
-        F intervals over the Monte Carlo run that do.
+        How many F intervals relative to the Monte Carlo run hold the truth.
     """
 
     repetitions: int
@@ -340,12 +342,12 @@ def efficiency_coverage(
 
 
 def pair_efficiencies() -> dict[str, float]:
-    """Return 1 / (1 + rho) of w + w^2/2, where rho = -1/3, and of exp(w/2), where 1 + rho = 1 - exp(-1/4)."""
+    """Return 1 / (1 + rho) for w + w^2/2, which has rho = -1/3, and for exp(w/2), which has rho = -exp(-1/4)."""
     return {"odd-and-even": 1.5, "exponential": -1 / math.expm1(-0.25)}
 
 
 def efficiency_interval(full: bool, seed: int) -> list[Verdict]:
-    """Judge the coverage of the efficiency's own interval at 1,600 pairs, and of an F interval beside it."""
+    """Return verdicts on the coverage of jackknife intervals of the efficiency of 1,600 pairs; F is the control."""
     repetitions = 2000 if full else 1000
     found = []
     for name in ("odd-and-even", "exponential") if full else ("odd-and-even",):
@@ -363,7 +365,7 @@ def efficiency_interval(full: bool, seed: int) -> list[Verdict]:
 
 
 def efficiency_coverage_table(names: Sequence[str], repetitions: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Return the coverage of the efficiency's intervals by replicates, for some of `pair_efficiencies`."""
+    """Return the coverage of the efficiency's intervals by number of replicates, for some of `pair_efficiencies`."""
     columns, rows = ("own run", "over Monte Carlo", "F interval"), []
     for name in names:
         truth = pair_efficiencies()[name]
@@ -375,12 +377,12 @@ def efficiency_coverage_table(names: Sequence[str], repetitions: int = 2000, see
 
 
 def write_efficiency_coverage(folder: Path, only: str = "") -> None:
-    """Print the coverage of the efficiency's intervals for the problems that are named; write that of all into a page.
+    """Print the coverage of the efficiency's intervals for problems whose name contains `only`; write that of all.
 
     Raises
     ------
     OSError, ValueError
-        If there is no page ``interval.md`` with its mark, or no problem of such a name; nothing was measured then.
+        If there is no page ``interval.md`` with its mark, or no problem of such a name; nothing has been measured then.
     """
     page = folder / "interval.md"
     require_marks(page, (_MARK,))
@@ -393,7 +395,7 @@ def write_efficiency_coverage(folder: Path, only: str = "") -> None:
 
 
 def _by_replicates(table: pd.DataFrame) -> str:
-    """Return the table in Markdown, a row a number of replicates."""
+    """Return the table in Markdown, one row for each number of replicates."""
     columns = ("own run", "over Monte Carlo", "F interval")
     wide = table.pivot(index="replicates", columns="problem", values=[*columns])
     places = [(column, name) for name in pair_efficiencies() for column in columns]
@@ -410,7 +412,7 @@ STUDIES: dict[str, Study] = {
     "Latin supercube sampling": latin_supercube,
     "interval of the efficiency": efficiency_interval,
 }
-"""Studies by title; each takes whether it is to be full, and a seed."""
+"""Studies by title."""
 
 
 def _points(design: Design, n: int, seed: Seed) -> Array:
@@ -418,7 +420,7 @@ def _points(design: Design, n: int, seed: Seed) -> Array:
     return np.asarray(design.draw(_NORMAL, n, seed))[..., 0]
 
 
-def _half_width(sampled: Sampled) -> Floats:
+def _half_width(sampled: IntervalInput) -> Floats:
     return np.asarray(make_interval(sampled, 0.95, "student-t", simultaneous=False)[0].half_width)
 
 
@@ -429,7 +431,7 @@ def _hits(values: Floats, method: Method) -> int:
 
 
 def _efficiencies(design: Design, n_evaluations: int, seed: int) -> list[Interval]:
-    """Return the interval that `compare` gives of the design's efficiency on each wave."""
+    """Return the interval that `compare` gives for the design's efficiency on each wave."""
     table = compare(
         as_generator(lambda z: z, _NORMAL, name="noise"),
         lambda z: np.stack([wave(z[:, 0]) for wave in WAVES], axis=1),
@@ -443,13 +445,13 @@ def _efficiencies(design: Design, n_evaluations: int, seed: int) -> list[Interva
     return [Interval(low, high) for low, high in zip(rows["efficiency_low"], rows["efficiency_high"], strict=True)]
 
 
-def _log_variance(means: Floats) -> LogEstimate:
+def _log_variance(means: Floats) -> LogRatio:
     """Return the jackknife of the log variance of replicate means (R,) or (R, k)."""
     table = means.reshape(len(means), -1)
     return log_variance(table, np.zeros_like(table), _ROUNDING)
 
 
-def _ratio(first: LogEstimate, second: LogEstimate, scale: float, level: float = 1 - FALSE_ALARM) -> Interval:
+def _ratio(first: LogRatio, second: LogRatio, scale: float, level: float = 1 - FALSE_ALARM) -> Interval:
     """Return the interval of scale x first / second."""
     log = first.minus(second)
     return replace(log, value=log.value + math.log(scale)).exp(level)[1]
@@ -462,11 +464,11 @@ def _product(u: Noise) -> Floats:
 
 
 def _smooth(u: Noise) -> Floats:
-    """Return its replicate means."""
+    """Return the replicate means of `_product`."""
     return np.asarray(_product(u).mean(axis=1))
 
 
-def _slope(sizes: Sequence[int], logs: Sequence[LogEstimate]) -> tuple[float, Interval]:
+def _slope(sizes: Sequence[int], logs: Sequence[LogRatio]) -> tuple[float, Interval]:
     """Return the slope of half the log variance against log n, by weighted least squares, and its interval."""
     x = np.log(sizes)
     y = np.array([log.value[0] for log in logs]) / 2
@@ -477,7 +479,7 @@ def _slope(sizes: Sequence[int], logs: Sequence[LogEstimate]) -> tuple[float, In
     return slope, Interval(slope - half, slope + half)
 
 
-def _steep(what: str, sizes: Sequence[int], logs: Sequence[LogEstimate]) -> Verdict:
+def _steep(what: str, sizes: Sequence[int], logs: Sequence[LogRatio]) -> Verdict:
     """Judge the slope of log error: the upper end of its interval is at most -1."""
     slope, interval = _slope(sizes, logs)
     return at_most(f"{what}: slope of log error {slope:.3f}, upper end", float(np.max(interval.high)), -1.0)

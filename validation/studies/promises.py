@@ -1,9 +1,9 @@
-"""All that is promised, judged: what ``mcgen validate`` runs and prints.
+"""`validate`: all studies of the package's promises, as ``mcgen validate`` runs and prints them.
 
-The short form takes a minute or two; the whole (``mcgen validate --full``) has more cells of the same studies.
-Every rule rejects what is true with a probability of about three in a million where the law of what is measured is
-exact or nearly normal, and more of skewed means; every study has a negative control, something broken that its rule
-must reject.
+The short form takes a minute or two; the full form (``mcgen validate --full``) has more cells of the same studies. A
+rule rejects a true promise with a probability of about three in a million if the measured quantity has a known or
+nearly normal law; for means of skewed values it is more. Every study has a negative control: something broken that its
+rule must reject.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from mcgen.cli import STATISTICS, statistic_named
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.noise import Array, Block, Noise, NoiseSpec, change_noise
 from mcgen.noise.random import as_seed_sequence
-from mcgen.replicates.loop import Task
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.task import Estimand
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.studies import antithetic_theory, efficiency_formulas, intervals, stopping
@@ -32,7 +33,7 @@ from mcgen.validation.studies.coverage import Replicates, fitted_designs, simula
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, mean
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
-# A large design gets fewer replicates, but so many that their mean is nearly normal.
+# Points of a simulation, and fewest replicates: enough for their mean to be nearly normal.
 _POINTS, _FEWEST_REPLICATES = 40_000, 4_000
 _DESIGNS: tuple[Design, ...] = (
     MonteCarlo(),
@@ -43,7 +44,7 @@ _DESIGNS: tuple[Design, ...] = (
     Sobol(64),
     LatinHypercube(10),
 )
-# Blocks of equal size and one name, so that what is made for the first block fits it alone too.
+# Blocks of equal size; the first has the name of a single block, so that a design made for it alone draws it here too.
 _BLOCKS = NoiseSpec(
     (
         ("noise", Block((2, 2))),
@@ -55,7 +56,7 @@ _MARKS = ("made by", "promises")
 
 
 def unbiased(full: bool, seed: int) -> list[Verdict]:
-    """Judge the mean of every problem under every design against its truth."""
+    """Return verdicts that the mean of every problem under every design equals its truth."""
     names = [name for name in PROBLEMS if full or name in ("normal-pairs", "exponential", "square", "affine-mean")]
     verdicts = []
     for name in names:
@@ -63,7 +64,7 @@ def unbiased(full: bool, seed: int) -> list[Verdict]:
             n = max(_FEWEST_REPLICATES, _POINTS // design.n_points)
             found = simulate(PROBLEMS[name], design, n, seed)
             verdicts.append(_unbiased(found, f"E of {name} under {design}", found.problem.truth))
-    # The second is integrated exactly.
+    # Pairs integrate "affine-mean" exactly, so that both rules of `_unbiased` have a control.
     for name in ("exponential", "affine-mean"):
         found = simulate(PROBLEMS[name], Antithetic(), _POINTS // 2, seed)
         verdicts.append(control(_unbiased(found, f"E of {name}, a truth 2 % off", 1.02 * found.problem.truth)))
@@ -78,7 +79,7 @@ def _unbiased(found: Replicates, promise: str, truth: float) -> Verdict:
 
 
 def laws(full: bool, seed: int) -> list[Verdict]:
-    """Judge the laws of all designs, statistics and generators by the checks that users have."""
+    """Return verdicts on the laws of all designs, statistics and generators, by the checks that users have."""
     reports = [check_design(design, seed=seed) for design in _DESIGNS]
     reports += [check_design(design, noise=_BLOCKS, seed=seed) for design in fitted_designs(NoiseSpec.normal((2, 2)))]
     reports += [check_statistic(statistic_named(name)) for name in STATISTICS]
@@ -101,14 +102,14 @@ class _Truncated(Antithetic):
 
 
 def _less_batch_mean(rows: Array) -> Array:
-    """Return what a broken generator or statistic gives: what is in the batch matters."""
+    """Return rows less their batch's mean: a broken generator or statistic, whose rows depend on each other."""
     centred: Array = rows - rows.mean(axis=0)
     return centred
 
 
 def _lawful(report: Report) -> Verdict:
     failed = [check for check in report.checks if not check.passed]
-    # A law that was not judged, or by no number, was not rejected either.
+    # A law that was not judged was not rejected either.
     rejected = sum(check.gap > check.limit for check in report.failures)
     n = len(report.checks)
     return Verdict(
@@ -121,11 +122,11 @@ def _lawful(report: Report) -> Verdict:
 
 
 def same_bits(full: bool, seed: int) -> list[Verdict]:
-    """Judge that replicates have the same bits in whatever ranges they are run."""
+    """Return verdicts that replicates have the same bits in whatever ranges they are run."""
 
     def means(design: Design, ranges: list[range], seed: int = seed) -> Floats:
-        task = Task(problem.generator, problem.statistic, design, as_seed_sequence(seed), (), None, 64)
-        rows = sorted((rows for part in ranges for rows in task.evaluate(part)), key=lambda rows: rows.start)
+        task = Estimand(problem.generator, problem.statistic, as_seed_sequence(seed)).task(design, 64)
+        rows = sorted((rows for part in ranges for rows in replicate_means(task, part)), key=lambda rows: rows.start)
         return np.concatenate([part.means[:, 0] for part in rows])
 
     problem, ranges = PROBLEMS["normal-pairs"], [range(257, 600), range(100, 257), range(100)]
@@ -160,28 +161,28 @@ STUDIES: dict[str, Study] = {
 
 
 def validate(full: bool = False, only: str = "", seed: int = 0, page: Path | str | None = None) -> bool:
-    """Run the studies, print each promise, what was measured and the verdict, and return whether all hold.
+    """Run the studies, print each promise with what was measured and the verdict, and return whether all hold.
 
-    A study that raises, or has no negative control, is a promise that fails; the others are run all the same.
+    A study that raises an exception, or has no negative control, counts as a promise that fails; the others still run.
 
     Parameters
     ----------
     full : bool
-        The whole instead of the short form.
+        Whether to run the full form instead of the short one.
     only : str
-        Part of the titles of the studies to run, in capitals or not.
+        Part of the titles of the studies to run, whatever the case of its letters.
     seed : int
-        Of all of them.
+        Seed of all studies.
     page : path, optional
-        A page in Markdown with the marks ``<!-- made by -->`` and ``<!-- promises -->``, to write the table into; it is
-        left as it was where the studies are interrupted.
+        A Markdown page with the marks ``<!-- made by -->`` and ``<!-- promises -->``, to write the table into. It is
+        left as it was if the studies are interrupted.
 
     Raises
     ------
     TypeError, ValueError, OSError
-        If no study has such a title, the seed can't be used or the page not be written; nothing was run then.
+        If no study has such a title, or the seed or the page can't be used; nothing has been run then.
     KeyboardInterrupt
-        If it was interrupted, after printing what had been judged; it says how many studies that were.
+        If the studies are interrupted; the finished ones are summarized first, and the message has their number.
     """
     as_seed_sequence(seed)
     titles = chosen(STUDIES, only, "study")
@@ -208,7 +209,7 @@ def validate(full: bool = False, only: str = "", seed: int = 0, page: Path | str
 
 
 def _run(title: str, full: bool, seed: int) -> list[Verdict]:
-    """Return and print the verdicts of a study, with one that fails if it raises or has no negative control."""
+    """Return and print the verdicts of a study; one fails if the study raises or has no negative control."""
     start = time.perf_counter()
     try:
         verdicts = STUDIES[title](full, seed)
@@ -225,7 +226,7 @@ def _run(title: str, full: bool, seed: int) -> list[Verdict]:
 
 
 def _summarized(verdicts: list[Verdict]) -> list[Verdict]:
-    """Print how many hold and which do not, and return those."""
+    """Print how many promises hold and which do not, and return the latter."""
     failed = [verdict for verdict in verdicts if not verdict.holds]
     told = [f"\n{len(verdicts) - len(failed)} of {len(verdicts)} promises hold"]
     print("\n".join([*told, *(f"FAILS {verdict.promise}" for verdict in failed)]), flush=True)

@@ -1,8 +1,8 @@
-"""What runs that stop by themselves promise, judged: their coverage at the stop, what it costs, and what peeking does.
+"""Studies of runs that stop at a tolerance: coverage at the stop, cost in replicates, and the effect of peeking.
 
-A run is simulated by the rule that `mcgen.estimate` asks, on replicate means drawn from laws whose mean is known. Its
-tolerance is that of the normal interval at n* replicates, 1.96 standard deviations over sqrt(n*), so that n* is what a
-run would take that knew the variance beforehand. ``python -m mcgen.validation stopping`` writes the page.
+A run is simulated by the same rule that `mcgen.estimate` uses, on replicate means drawn from laws with known mean. The
+tolerance is the half-width of the normal interval at n* replicates, 1.96 standard deviations over sqrt(n*). So n* is
+the number of replicates of a run that knows the variance. ``python -m mcgen.validation stopping`` writes the page.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, Sobol
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.inference.sampled import student_t_quantile
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
 from mcgen.inference.stopping import PLANNED, Anytime, Rule, TwoStage
 from mcgen.inference.tolerance import Tolerance
@@ -31,11 +31,13 @@ from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, 
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
 _Z = float(ndtri(0.975))
+# Relative rounding error of float64.
 _ROUNDING = 2.0**-52
 _MARKS = ("made by", "two stages", "anytime", "asymptotic", "relative", "naive", "peeking", "in words")
+# Replicate means of a sampler that are simulated once; runs draw from them with replacement.
 _POOL = 2**15
 SIZES = (30, 100, 400, 1000, 10_000)
-"""The n* of the page."""
+"""The values of n* on the page."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Law:
     Attributes
     ----------
     draw : callable from a random generator and n to ndarray of shape (n, k)
-        Draws of it.
+        Draws n replicate means.
     mean, standard_deviation : ndarray of shape (k,)
-        Of it.
+        Mean and standard deviation of the law.
     symmetric : bool
-        Whether it is, exactly or nearly.
+        Whether the law is symmetric, exactly or nearly.
     indicator : bool
-        Whether its values are 0 and 1.
+        Whether the values are 0 and 1.
     """
 
     draw: Callable[[NumpyGenerator, int], Floats]
@@ -69,7 +71,7 @@ def _one(
 
 @cache
 def _pool(problem: str, design: Design) -> Law:
-    """Return the law of the replicate means that a design gave of a sampler: each of them as likely as another."""
+    """Return the uniform law on simulated replicate means of a problem under a design."""
     means = simulate(PROBLEMS[problem], design, _POOL, 0).means
     return _one(
         lambda rng, n: means[rng.integers(0, _POOL, n)], float(means.mean()), float(means.std()), symmetric=True
@@ -95,11 +97,11 @@ LAWS: dict[str, Callable[[], Law]] = {
 }
 
 RuleOf = Callable[[float, Law], Rule]
-"""Makes the rule of a run from its tolerance, absolute, and the law."""
+"""Makes the rule of a run from its absolute tolerance and the law."""
 
 
 class Naive(Rule):
-    """What is wrong: Student's interval looked at from 5 replicates on, with no guard. For the controls."""
+    """A wrong rule, for controls: it looks at Student's interval from 5 replicates on, without any guard."""
 
     name = "naive"
 
@@ -108,16 +110,16 @@ class Naive(Rule):
         self._target = 5
 
     def half_widths(self, moments: Moments) -> Floats:
-        """Return Student's."""
+        """Return the half-widths of Student's interval."""
         return student_t_quantile(0.975, moments.count - 1.0) * moments.standard_error
 
     def next_target(self, moments: Moments, rounding: float) -> int | None:
-        """Return a tenth more, and one at the least, until the half-width is small enough."""
+        """Return 10 % more replicates, and at least one more, until the half-width is small enough."""
         assert self.tolerance.atol is not None
         wide = bool((self.half_widths(moments) > self.tolerance.atol).any())
         return moments.count + max(1, moments.count // 10) if wide else None
 
-    def _wanted(self, at: object, moments: Moments) -> float:
+    def _wanted_count(self, at: object, moments: Moments) -> float:
         raise NotImplementedError
 
 
@@ -136,20 +138,20 @@ RULES: dict[str, RuleOf] = {
 
 @dataclass(frozen=True)
 class Stopped:
-    """What some runs gave.
+    """The outcome of simulated runs that stopped.
 
     Attributes
     ----------
     hits, runs : int
-        In how many all intervals hold their truths, of how many.
+        How many runs have all truths in their intervals, and how many runs there are.
     replicates : float
-        How many they took on average, over n*.
+        Mean number of replicates, divided by n*.
     width : float
-        Their half-width on average, over that of the normal interval of as many replicates by the true variance.
+        Mean half-width, divided by that of the normal interval of as many replicates with the true variance.
     beyond : float
-        The largest half-width over its tolerance.
+        The largest half-width, divided by its tolerance.
     looks : float
-        How often a rule was asked, on average.
+        Mean number of looks at the interval.
     """
 
     hits: int
@@ -161,7 +163,7 @@ class Stopped:
 
 
 def simulated(law: Law, rule_of: RuleOf, n_star: float, runs: int, seed: int) -> Stopped:
-    """Simulate runs of a rule to the tolerance of n* replicates of the widest component."""
+    """Return the outcome of runs of a rule, whose tolerance is that of n* replicates of the widest component."""
     atol = _Z * float(law.standard_deviation.max()) / math.sqrt(n_star)
     rng = default_rng(SeedSequence(seed, spawn_key=(round(n_star),)))
     hits, beyond = 0, 0.0
@@ -178,7 +180,7 @@ def simulated(law: Law, rule_of: RuleOf, n_star: float, runs: int, seed: int) ->
 
 
 def _run(law: Law, rule: Rule, rng: NumpyGenerator) -> tuple[Moments, int]:
-    """Return the moments where a rule stops, and how often it was asked."""
+    """Return the moments at which a rule stops, and the number of its looks."""
     target: int | None = rule.first_target()
     moments, looks = None, 0
     while target is not None:
@@ -197,13 +199,13 @@ def ever_missed(law: Law, runs: int, seed: int, first: int = 10, last: int = 200
     Parameters
     ----------
     law : Law
-        Of one component.
+        A law of one component.
     runs : int
-        Simulated.
+        Number of simulated runs.
     seed : int
-        Of all.
+        Seed of all runs.
     first, last : int
-        Looks are at every number between, those of "doubling" at `first` times powers of two.
+        Looks are at every number of replicates from first to last; "doubling" looks at `first` times powers of two.
     """
     n, rng = np.arange(1.0, last + 1), default_rng(seed)
     doubling = np.isin(n, first * 2 ** np.arange(math.floor(math.log2(last / first)) + 1))
@@ -227,10 +229,10 @@ def ever_missed(law: Law, runs: int, seed: int, first: int = 10, last: int = 200
 
 
 def at_a_tolerance(full: bool, seed: int) -> list[Verdict]:
-    """Judge the coverage where runs stop, and that no half-width is beyond its tolerance there.
+    """Return verdicts on the coverage at the stop, and that no half-width is larger than its tolerance there.
 
-    Symmetric laws keep their level; of others 0.92 is promised where the guards let them stop. The control looks at
-    Student's interval until it is narrow enough.
+    Symmetric laws are promised 0.945, and others, which the guards let run longer, 0.92. The control looks at Student's
+    interval until it is narrow enough.
     """
     names = [*LAWS] if full else ["normal", "exponential", "lognormal", "Bernoulli 0.1"]
     sizes, runs = ((30, 100, 400), 4000) if full else ((100,), 800)
@@ -256,7 +258,7 @@ def at_a_tolerance(full: bool, seed: int) -> list[Verdict]:
 
 
 def _several(full: bool, seed: int) -> list[Verdict]:
-    """Judge simultaneous intervals of four components, correlated, one of them skewed; and, as a control, pointwise."""
+    """Return verdicts on simultaneous intervals of four correlated components, one skewed; the control is pointwise."""
     mixing = np.array([[1, 0, 0, 0], [0.5, 1, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 0.4]])
 
     def draw(rng: NumpyGenerator, n: int) -> Floats:
@@ -274,10 +276,10 @@ def _several(full: bool, seed: int) -> list[Verdict]:
 
 
 def sequences(full: bool, seed: int) -> list[Verdict]:
-    """Judge that confidence sequences hold the truth at all looks together, and at the stop.
+    """Return verdicts that confidence sequences hold the truth at all looks together, and at the stop.
 
-    The promise of the one with estimated variance is exact for normal replicate means. The control is Student's t at
-    numbers that double.
+    The promise of "anytime" is exact for normal replicate means. The control is Student's t at numbers of replicates
+    that double.
     """
     runs = 20_000 if full else 1500
     normal = LAWS["normal"]()
@@ -316,13 +318,14 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 4000) ->
     Parameters
     ----------
     folder : path
-        Of the documentation.
+        Folder of the documentation.
     only : str
-        Part of the names of the laws to measure; then the tables are printed, and the page stays as it was.
+        Part of the names of the laws to measure. If it leaves some out, the tables are printed, and the page is left as
+        it was.
     seed : int
-        Of all runs.
+        Seed of all runs.
     runs : int
-        Of each cell of two stages; a quarter for the other rules.
+        Runs in each cell of two stages; other rules get a quarter of them.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""What a study decides: the promise, the rule declared beforehand, what was measured, and whether it holds.
+"""`Verdict`: a promise, the rule declared beforehand, what was measured, and whether the promise holds.
 
-Rules come with the probability `FALSE_ALARM` that they reject what is true, so that a table of some hundred verdicts on
-a correct package fails less than once in a thousand. It is exact for shares. Means are judged by the normal law, which
-they follow in the limit only: where thousands of values are strongly skewed it may be some hundred times as much.
+Each rule rejects a true promise with probability `FALSE_ALARM`, so that a table of some hundred verdicts on a correct
+package fails less than once in a thousand. For shares this probability is an exact bound. Means are judged by the
+normal law, their limit: for thousands of strongly skewed values the probability may be some hundred times as large.
 
-A negative control is a study of something broken, whose promise must be rejected: without it a rule may be one that
-nothing fails. A measurement that is no finite number holds neither way.
+A negative control judges something broken, whose promise must be rejected: it shows that the rule can fail. A measured
+value that is not a finite number holds neither as a promise nor as a control.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.inference.sampled import Interval
+from mcgen.inference.interval_input import Interval
 
+# Probability that a rule rejects a true promise: some hundred verdicts then fail less than once in a thousand.
 FALSE_ALARM = 3.1e-6
 Z_LIMIT = float(-ndtri(FALSE_ALARM / 2))
 _CONTROL = "control: "
@@ -28,20 +29,20 @@ _CONTROL = "control: "
 
 @dataclass(frozen=True)
 class Verdict:
-    """One promise, judged.
+    """The verdict on one promise.
 
     Attributes
     ----------
     promise : str
-        What is promised, or, of a negative control, what is broken.
+        What is promised; for a negative control, the broken promise.
     rule : str
-        When it holds, declared before the measurement.
+        The condition under which it holds, declared before the measurement.
     measured : str
-        What came out.
+        What was measured, as text.
     holds : bool
-        Whether it does; never where `value` is not finite.
+        Whether the promise holds; False if `value` is not finite.
     value : float
-        The number in it, such as the middle of an interval; NaN where nothing was measured.
+        What was measured, as a number, such as the middle of an interval; NaN if nothing was measured.
     """
 
     promise: str
@@ -55,37 +56,37 @@ class Verdict:
 
     @property
     def is_control(self) -> bool:
-        """Whether it is that of a negative control."""
+        """Whether this is the verdict of a negative control."""
         return self.promise.startswith(_CONTROL)
 
 
 Study = Callable[[bool, int], list[Verdict]]
-"""Takes whether it is to be full, and a seed."""
+"""A function of (full, seed): whether to run the full form, and the seed."""
 
 
 def control(verdict: Verdict) -> Verdict:
-    """Return the verdict of a negative control: it holds where a finite number was measured and rejected."""
+    """Return the verdict of a negative control: it holds if a finite number was measured and rejected."""
     return replace(verdict, promise=_CONTROL + verdict.promise, rule=f"not {verdict.rule}", holds=not verdict.holds)
 
 
 def acceptance_band(
     repetitions: int, nominal: float = 0.95, false_alarm: float = FALSE_ALARM, *, at_least: bool = False
 ) -> tuple[float, float]:
-    """Return the shares of hits that are accepted of a method whose true share is `nominal`.
+    """Return the lowest and highest share of hits that is accepted for a promised share `nominal`.
 
-    From the exact binomial distribution, half of the false alarms on each side. At 12,000 repetitions and 0.95 the
-    band is [0.9405, 0.9590]; a method that covers 0.935 is caught 99 times in 100.
+    The band is from the exact binomial distribution, with half of the false alarms on each side. For 12,000 repetitions
+    and 0.95 it is [0.9405, 0.9590]; a method that covers 0.935 is rejected 99 times in 100.
 
     Parameters
     ----------
     repetitions : int
         How many intervals are counted.
     nominal : float
-        The share promised.
+        The promised share.
     false_alarm : float
-        Probability of a share outside the band, at most, for a correct method.
+        Largest probability of a share outside the band, for a correct method.
     at_least : bool
-        For a promise of `nominal` or more: the upper end is 1.
+        Whether the promise is `nominal` or more; the upper end is then 1.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def acceptance_band(
 
 
 def share(promise: str, hits: int, repetitions: int, nominal: float = 0.95, *, at_least: bool = False) -> Verdict:
-    """Judge a share of hits by `acceptance_band`."""
+    """Return the verdict on a share of hits, by `acceptance_band`."""
     low, high = acceptance_band(repetitions, nominal, at_least=at_least)
     if not 0 <= checked_integer("hits", hits) <= repetitions:
         raise ValueError(f"hits must be from 0 to the {repetitions} repetitions; got {hits}")
@@ -114,14 +115,14 @@ def share(promise: str, hits: int, repetitions: int, nominal: float = 0.95, *, a
 
 
 def mean(promise: str, values: Floats, expected: float, expected_error: float = 0.0) -> Verdict:
-    """Judge the mean of i.i.d. values, shape (n,): at most `Z_LIMIT` standard errors from what is expected.
+    """Return the verdict on the mean of i.i.d. values (n,): at most `Z_LIMIT` standard errors from `expected`.
 
-    What is expected may have a standard error of its own.
+    `expected` may have a standard error of its own.
 
     Raises
     ------
     TypeError, ValueError
-        If there are fewer than 2 values, or what is expected is no finite number.
+        If there are fewer than 2 values, or `expected` is not a finite number.
     """
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values must have shape (n,) with n at least 2; got shape {values.shape}: simulate more")
@@ -136,13 +137,13 @@ def mean(promise: str, values: Floats, expected: float, expected_error: float = 
         f"{expected:.6g} within {Z_LIMIT:.2f} standard errors",
         f"{found:.6g} ± {error:.2g} ({z:+.2f} standard errors)",
         abs(z) <= Z_LIMIT,
-        # A standard error that overflows would let any mean hold.
+        # With a standard error that overflows any mean would hold.
         found if math.isfinite(error) else math.nan,
     )
 
 
 def inside(promise: str, value: float, low: float, high: float, note: str = "") -> Verdict:
-    """Judge a number by a range that was declared."""
+    """Return the verdict on a number by a declared range."""
     if not checked_real("low", low) <= checked_real("high", high):
         raise ValueError(f"low must be at most high; got {low} and {high}")
     measured = f"{value:.6g}{note and f' ({note})'}"
@@ -150,13 +151,13 @@ def inside(promise: str, value: float, low: float, high: float, note: str = "") 
 
 
 def at_most(promise: str, value: float, limit: float) -> Verdict:
-    """Judge a number by a largest one that was declared."""
+    """Return the verdict on a number by a declared largest value."""
     checked_real("limit", limit)
     return Verdict(promise, f"at most {limit:.6g}", f"{value:.6g}", value <= limit, value)
 
 
 def holding(promise: str, interval: Interval, expected: float) -> Verdict:
-    """Judge an interval of confidence 1 - `FALSE_ALARM`: it holds what is expected; one without an end does not."""
+    """Return the verdict on an interval of level 1 - `FALSE_ALARM`, which has finite ends and must hold `expected`."""
     checked_real("expected", expected)
     low, high = float(np.ravel(interval.low)[0]), float(np.ravel(interval.high)[0])
     middle = low + (high - low) / 2

@@ -1,1 +1,1 @@
-"""How pages are written: tables between marks, pictures of samples."""
+"""Parts of the documentation's pages: tables that are written between marks, and pictures of samples."""

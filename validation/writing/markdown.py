@@ -1,6 +1,6 @@
-"""Pages of the documentation whose tables are written by a program: tables in Markdown, between marks in the page.
+"""Markdown tables, and pages of the documentation in which programs write them between marks.
 
-What takes long checks the marks before it measures, and what it was asked to measure by `chosen`.
+A long measurement first checks the marks of its page, and by `chosen` the names that it was asked for.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _MARK = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; a bar inside a cell is kept out of the columns."""
+    """Return a table in Markdown; bars inside cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def require_marks(page: Path, titles: Iterable[str]) -> None:
-    """Refuse a page that `fill_page` could not write these parts into.
+    """Raise an exception if `fill_page` could not write these parts into a page.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def fill_page(page: Path, parts: Mapping[str, str]) -> None:
     Raises
     ------
     FileNotFoundError, PermissionError, ValueError
-        As `require_marks`; the page then stays as it was.
+        As for `require_marks`; the page then stays as it was.
     """
     text = _text(page)
     for title, part in parts.items():
@@ -68,7 +68,7 @@ def _around(page: Path, text: str, title: str) -> tuple[str, str]:
     """Return the text up to a start mark, included, and from its own end mark on."""
     start = f"<!-- {title} -->"
     before, found, rest = text.partition(start)
-    # Without its own end, all up to the end of another part would be written over.
+    # Without an end mark of its own, everything up to the end of another part would be overwritten.
     mark = _MARK.search(rest)
     if not found or mark is None or mark[0] != _END:
         between = f" (after {start} comes {mark[0]})" if found and mark is not None else ""
@@ -77,16 +77,16 @@ def _around(page: Path, text: str, title: str) -> tuple[str, str]:
 
 
 def chosen(names: Iterable[str], only: str, what: str) -> list[str]:
-    """Return the names that contain `only`, in capitals or not.
+    """Return the names that contain `only`, whatever the case of its letters.
 
     Parameters
     ----------
     names : iterable of str
-        All there are.
+        All names.
     only : str
         Part of the names that are wanted; empty for all.
     what : str
-        What has such a name, for the message.
+        What is named, for the message, such as "problem".
 
     Raises
     ------
@@ -101,6 +101,6 @@ def chosen(names: Iterable[str], only: str, what: str) -> list[str]:
 
 
 def made_by(command: str, seed: int) -> str:
-    """Return what made a page: command, seed and versions."""
+    """Return a sentence that says what made a page: command, seed and versions."""
     versions = f"mcgen {mcgen.__version__}, Python {platform.python_version()}, numpy {np.__version__}"
     return f"Made by `{command}` with seed {seed}: {versions}, scipy {scipy.__version__}."

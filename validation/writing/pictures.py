@@ -25,13 +25,13 @@ def samples_figure(
     Parameters
     ----------
     generator : Generator
-        Of images.
+        A generator of images.
     real : array of shape (n, channels, side, side)
         Held-out real images.
     real_classes : array of shape (n,)
-        Of the real images.
+        Classes of the real images.
     by_class : bool
-        Whether to ask for the classes 0 to 9, a column each.
+        Whether the columns show the classes 0 to 9.
     n_rows, n_real : int
         Rows of samples and of real images.
     """

@@ -24,7 +24,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -35,8 +35,8 @@ from mcgen._version import __version__
 from mcgen.errors import RunError, WorkerError
 from mcgen.replicates.executors.dask import submit_to_dask
 from mcgen.replicates.executors.worker import Failure, Reply, payload_of, require_versions, run_sent, run_shared
-from mcgen.replicates.loop import Task
 from mcgen.replicates.ranges import Piece
+from mcgen.replicates.task import Findings, Task
 
 # How long a range is to take; shorter ones than the second cost more to send than they share out better.
 _SECONDS, _FEWEST_SECONDS = 1.0, 0.05
@@ -76,10 +76,11 @@ def pieces(
     n_replicates: int,
     timeout: float | None,
     seconds_each: float | None = None,
+    findings: Findings | None = None,
 ) -> Generator[Piece, None, None]:
     """Run ranges of a task's replicates on an executor and yield what is finished, in any order.
 
-    The task learns what the first batches told. When the iterator ends, by an error, by an interrupt or by being
+    The findings learn what the first batches showed. When the iterator ends, by an error, by an interrupt or by being
     closed, what is not running yet is cancelled.
 
     Parameters
@@ -99,6 +100,8 @@ def pieces(
         in a pool of `concurrent.futures`, runs. A worker's start and the loading of its model count.
     seconds_each : float, optional
         What a replicate took before; by default the first ranges are one group each, and tell.
+    findings : Findings, optional
+        What the run has found out about its task so far.
 
     Raises
     ------
@@ -110,7 +113,8 @@ def pieces(
     Exception
         What the generator or the statistic raises, once all ranges before it are there.
     """
-    coordinator = _Coordinator(checked_executor(executor), task, keep, n_replicates, timeout)
+    findings = Findings(task) if findings is None else findings
+    coordinator = _Coordinator(checked_executor(executor), task, findings, keep, n_replicates, timeout)
     yield from coordinator.pieces(_Cutter(ranges, task.group), seconds_each)
 
 
@@ -159,9 +163,15 @@ class _Coordinator:
     """One run on an executor."""
 
     def __init__(
-        self, executor: Executor, task: Task, keep: bool | None, n_replicates: int, timeout: float | None
+        self,
+        executor: Executor,
+        task: Task,
+        findings: Findings,
+        keep: bool | None,
+        n_replicates: int,
+        timeout: float | None,
     ) -> None:
-        self._executor, self._task, self._timeout = executor, task, timeout
+        self._executor, self._task, self._findings, self._timeout = executor, task, findings, timeout
         self._target = _SECONDS if timeout is None else min(_SECONDS, timeout / 4)
         # In the order of submission, which is that in which executors run them.
         self._jobs: dict[Future[Reply], _Job] = {}
@@ -175,7 +185,7 @@ class _Coordinator:
 
     def pieces(self, cutter: _Cutter, seconds_each: float | None) -> Generator[Piece, None, None]:
         """Yield finished pieces until nothing is left."""
-        self._cutter, self._checked = cutter, self._task.checked
+        self._cutter, self._checked = cutter, self._findings.tried
         self._count_workers()
         self._rates = deque([] if seconds_each is None else [seconds_each], maxlen=2 * self._workers)
         try:
@@ -203,8 +213,8 @@ class _Coordinator:
         """Return what submits a job to threads of this process, whose own warnings reach the user."""
 
         def call(job: _Job) -> Future[Reply]:
-            task = replace(self._task, warnings=[], checked=job.checked)
-            return self._submit(run_shared, task, keep, n_replicates, job.replicates)
+            findings = Findings(self._task, self._findings.components, job.checked)
+            return self._submit(run_shared, self._task, findings, keep, n_replicates, job.replicates)
 
         return call
 
@@ -214,7 +224,7 @@ class _Coordinator:
         key = sha256(payload).hexdigest()
 
         def call(job: _Job) -> Future[Reply]:
-            known = self._task.components, job.checked
+            known = self._findings.components, job.checked
             return self._submit(run_sent, payload, key, known, keep, n_replicates, job.replicates)
 
         return call
@@ -284,11 +294,11 @@ class _Coordinator:
 
     def _size(self) -> int:
         """Return how many replicates take about a second, and leave every worker some of what is left."""
-        if not self._rates or self._task.components is None:
+        if not self._rates or self._findings.components is None:
             return 1
         each = max(statistics.median(self._rates), 1e-9)
         share = max(self._cutter.left / (4 * self._workers), _FEWEST_SECONDS / each)
-        return int(min(self._target / each, share, _MOST_NUMBERS / max(1, math.prod(self._task.components))))
+        return int(min(self._target / each, share, _MOST_NUMBERS / max(1, math.prod(self._findings.components))))
 
     @property
     def _patience(self) -> float | None:
@@ -308,8 +318,8 @@ class _Coordinator:
             try:
                 require_versions(reply.versions)
                 # Threads have warned already.
-                self._task.learn(reply.result.facts, warns=not self._shared)
-                self._task.checked |= not job.checked
+                self._findings.learn(reply.result.facts, warns=not self._shared)
+                self._findings.tried |= not job.checked
             except (RunError, WorkerError) as problem:
                 self._fail(job, problem)
                 continue

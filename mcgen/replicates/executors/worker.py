@@ -37,8 +37,8 @@ from mcgen._lib.names import name_of
 from mcgen._lib.pickling import has_cloudpickle, pickled
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
-from mcgen.replicates.loop import Task
 from mcgen.replicates.ranges import Piece, piece_of
+from mcgen.replicates.task import Findings, Task
 
 # Tasks that a process keeps: that of a run that ends, and of the next.
 _KEPT_TASKS = 2
@@ -125,10 +125,10 @@ def versions() -> dict[str, str]:
     return found if torch is None else found | {"torch": str(torch.__version__)}
 
 
-def run_shared(task: Task, keep: bool | None, n_replicates: int, replicates: range) -> Reply:
-    """Run a range in a thread of the coordinator's process, on its own copy of the task."""
+def run_shared(task: Task, findings: Findings, keep: bool | None, n_replicates: int, replicates: range) -> Reply:
+    """Run a range in a thread of the coordinator's process, with findings of its own."""
     try:
-        return Reply(piece_of(task, replicates, keep, n_replicates), {})
+        return Reply(piece_of(task, replicates, keep, n_replicates, findings), {})
     except Exception as error:
         return Reply(Failure(error, "", ""), {})
 
@@ -150,7 +150,7 @@ def run_sent(
     key : str
         Its hash.
     known : tuple
-        The components, and whether the first batch need not be run twice.
+        The components, and whether the first batch was tried already.
     keep, n_replicates, replicates
         As for `piece_of`.
     """
@@ -161,15 +161,15 @@ def run_sent(
         return Reply(Failure.of(error), versions())
     except Exception as error:
         return Reply(Failure.of(error, loading=True), versions())
-    components, checked = known
+    components, tried = known
     # The coordinator warns, where the user sees it.
     quiet: AbstractContextManager[Any] = nullcontext()
-    if not checked:
+    if not tried:
         quiet = warnings.catch_warnings(action="ignore", category=GeneratorWarning)
     try:
         with quiet:
-            task = replace(task, warnings=[], components=components, checked=checked)
-            return Reply(piece_of(task, replicates, keep, n_replicates), versions())
+            findings = Findings(task, components, tried)
+            return Reply(piece_of(task, replicates, keep, n_replicates, findings), versions())
     except Exception as error:
         return Reply(Failure.of(error), versions())
 
@@ -213,7 +213,7 @@ class Sent:
     @classmethod
     def of(cls, task: Task) -> Sent:
         """Return a task without what it has learnt, ready to travel."""
-        plain = replace(task, warnings=[], components=None, rounding=0.0, checked=False, given=Given())
+        plain = replace(task, given=Given())
         own = {place.partition(": ")[2]: change for place, change in task.given.changes.items()}
         return cls(plain, _parts_of(task), changes_of_globals() | own)
 

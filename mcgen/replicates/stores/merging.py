@@ -12,15 +12,13 @@ from typing import Any
 from mcgen._lib.fingerprints import EXCLUDE, Given
 from mcgen.errors import StoreError
 from mcgen.replicates.ranges import Piece, gaps_between, named
-from mcgen.replicates.stores.database import differences_of_headers, differing, explained
+from mcgen.replicates.stores.database import put_in_place
+from mcgen.replicates.stores.headers import differences_of_headers, differing
+from mcgen.replicates.stores.states import About, Asked
 from mcgen.replicates.stores.store import Store, StoredRun, told
 
 PART = "replicates"
 """Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""
-ABOUT = "about"
-"""What a run remembers of its progress; its `target` is how many replicates are wanted."""
-PLANNED = "planned"
-"""What a run remembers of what was asked for first; of a merged run the next call says it."""
 
 
 def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
@@ -141,8 +139,7 @@ def _write(runs: dict[str, list[tuple[range, StoredRun]]], header: dict[str, Any
             for name, found in runs.items():
                 _fill(store.run(name), found)
         _require_absent(place)
-        with explained(place):
-            os.replace(new, place)
+        put_in_place(new, place)
     finally:
         for rest in ("", "-wal", "-shm", "-journal"):
             with suppress(OSError):
@@ -168,12 +165,12 @@ def _merged_states(found: list[tuple[range, StoredRun]]) -> dict[str, dict[str, 
             value = part.recall(name)
             assert value is not None
             apart = differing({name: states.setdefault(name, value)}, {name: value})
-            if apart and name not in (PLANNED, ABOUT):
+            if apart and name not in (Asked.key, About.key):
                 raise StoreError(
                     f"store {part.store.path} and one before it know different things{part.told}: "
                     f"{'; '.join(f'{what} is {a} and {b}' for what, a, b in apart)}; merge parts of one run"
                 )
-    states.pop(PLANNED, None)
-    if ABOUT in states:
-        states[ABOUT]["target"] = found[-1][0].stop
+    states.pop(Asked.key, None)
+    if About.key in states:
+        states[About.key]["target"] = found[-1][0].stop
     return states

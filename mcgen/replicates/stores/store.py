@@ -10,9 +10,8 @@ another run can't pass for one of this. Opening a store verifies all of them.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,20 +19,13 @@ from typing import Any
 from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece, joined_ranges, named
-from mcgen.replicates.stores.database import (
-    begin_writing,
-    damaged,
-    explained,
-    key_of,
-    opened,
-    require_same_run,
-    require_schema,
-)
+from mcgen.replicates.stores.database import Database, damaged
 from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
+from mcgen.replicates.stores.headers import key_of, require_same_run
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment, joined
+from mcgen.replicates.task import Facts
 
 # Rows that are kept are joined up to so many bytes; SQLite takes a thousand million at a time.
 _LARGEST_ROW = 2**26
@@ -88,14 +80,13 @@ class Store:
 
     def _open(self, path: str | Path, expected: dict[str, str] | None) -> None:
         self.path = Path(path).resolve()
-        self._writable = expected is not None
-        with explained(self.path), ExitStack() as stack:
-            self.connection = stack.enter_context(opened(self.path, expected))
+        with ExitStack() as stack:
+            self.database = stack.enter_context(Database(self.path, expected))
             self.header = {name: value_of(text) for name, text in self._verified().items()}
             if expected is not None:
                 given = {name: value_of(text) for name, text in expected.items()}
                 require_same_run(self.path, self.header, given, self.changes)
-                begin_writing(self.connection)
+                self.database.prepare_writing()
             self._closing = stack.pop_all()
 
     def __enter__(self) -> Store:
@@ -112,8 +103,7 @@ class Store:
 
     def run_names(self) -> list[str]:
         """Return the names of the runs, in the order in which they were made."""
-        with explained(self.path):
-            return [name for (name,) in self.connection.execute("SELECT name FROM runs ORDER BY run")]
+        return [name for (name,) in self.database.rows("SELECT name FROM runs ORDER BY run")]
 
     def run(self, name: str) -> StoredRun:
         """Return a run of the store; one that is open for writing makes it where there is none.
@@ -123,32 +113,16 @@ class Store:
         StoreError
             If there is none in a store that is only read.
         """
-        with explained(self.path):
-            found = self.connection.execute("SELECT run FROM runs WHERE name = ?", (name,)).fetchone()
+        found = self.database.row("SELECT run FROM runs WHERE name = ?", name)
         if found is not None:
             return StoredRun(self, name, found[0])
-        if not self._writable:
+        if not self.database.writable:
             raise StoreError(f"store {self.path} has no run {name!r}; it has {self.run_names()}")
-        with self.writing():
-            (number,) = self.connection.execute("SELECT 1 + coalesce(max(run), -1) FROM runs").fetchone()
+        with self.database.transaction():
+            number = self.database.value("SELECT 1 + coalesce(max(run), -1) FROM runs")
             row = (name, number, None)
-            self.connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (*row, self.checksum("runs", *row)))
+            self.database.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", *row, self.checksum("runs", *row))
         return StoredRun(self, name, number)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Make what is written inside one transaction: all of it is stored, or nothing."""
-        if not self._writable:
-            raise StoreError(f"store {self.path} was opened to be read; open it as a Store to write")
-        with explained(self.path):
-            try:
-                self.connection.execute("BEGIN IMMEDIATE")
-                yield
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
 
     def checksum(self, table: str, *fields: Any) -> bytes:
         """Return the checksum of a row of this store."""
@@ -161,9 +135,9 @@ class Store:
 
     def _verified(self) -> dict[str, str]:
         """Return the header, once the whole file was verified."""
-        connection = self.connection
-        require_schema(self.path, connection)
-        rows = connection.execute("SELECT name, value, checksum FROM header ORDER BY name").fetchall()
+        database = self.database
+        database.require_schema()
+        rows = list(database.rows("SELECT name, value, checksum FROM header ORDER BY name"))
         texts = {name: text for name, text, _ in rows}
         self._key = key_of(texts)
         for name, text, found in rows:
@@ -172,16 +146,16 @@ class Store:
             raise damaged(self.path, "its header is empty")
         names = {}
         noted = Given()
-        for name, run, facts, found in connection.execute("SELECT name, run, facts, checksum FROM runs"):
+        for name, run, facts, found in database.rows("SELECT name, run, facts, checksum FROM runs"):
             self.require_checksum(found, f"run {name!r}", "runs", name, run, facts)
             names[run] = name
             if facts is not None:
                 noted.note(_facts_of(value_of(facts)).changes)
         self.changes = noted.changes
-        for run, name, text, found in connection.execute("SELECT run, name, value, checksum FROM state"):
+        for run, name, text, found in database.rows("SELECT run, name, value, checksum FROM state"):
             self.require_checksum(found, f"state {name!r}", "state", run, name, text)
         last = (-1, 0)
-        for run, start, stop, *rest in connection.execute(
+        for run, start, stop, *rest in database.rows(
             "SELECT run, start, stop, kind, seconds, data, checksum FROM segments ORDER BY run, start"
         ):
             what = f"replicates from {start} on{told(names.get(run))}"
@@ -224,10 +198,9 @@ class StoredRun:
     @property
     def facts(self) -> Facts | None:
         """What the first batch told; None where nothing is stored."""
-        with explained(self.store.path):
-            text, found = self._connection.execute(
-                "SELECT facts, checksum FROM runs WHERE name = ?", (self.name,)
-            ).fetchone()
+        row = self._database.row("SELECT facts, checksum FROM runs WHERE name = ?", self.name)
+        assert row is not None
+        text, found = row
         self.store.require_checksum(found, f"run {self.name!r}", "runs", self.name, self._run, text)
         return None if text is None else _facts_of(value_of(text))
 
@@ -243,10 +216,7 @@ class StoredRun:
 
     def covered(self) -> list[range]:
         """Return which replicates are stored: ascending ranges, adjacent ones joined."""
-        with explained(self.store.path):
-            found = self._connection.execute(
-                "SELECT start, stop FROM segments WHERE run = ? ORDER BY start", (self._run,)
-            ).fetchall()
+        found = self._database.rows("SELECT start, stop FROM segments WHERE run = ? ORDER BY start", self._run)
         return joined_ranges(range(start, stop) for start, stop in found)
 
     def segments(self, replicates: range) -> Iterator[Segment]:
@@ -263,14 +233,14 @@ class StoredRun:
         """Yield the segments with the seconds they took; see `segments`."""
         at = replicates.start
         while at < replicates.stop:
-            with explained(self.store.path):
-                row = self._connection.execute(
-                    "SELECT start, stop, kind, seconds, data, checksum FROM segments "
-                    "WHERE run = ? AND start <= ? ORDER BY start DESC LIMIT 1",
-                    (self._run, at),
-                ).fetchone()
+            row = self._database.row(
+                "SELECT start, stop, kind, seconds, data, checksum FROM segments "
+                "WHERE run = ? AND start <= ? ORDER BY start DESC LIMIT 1",
+                self._run,
+                at,
+            )
             segment, seconds = (None, 0.0) if row is None else self._read(*row)
-            if segment is None or row[1] <= at:
+            if segment is None or row is None or row[1] <= at:
                 raise StoreError(
                     f"store {self.store.path} lacks replicate {at}{self.told}; it has "
                     f"{', '.join(map(named, self.covered())) or 'none'}: run again with the same store"
@@ -297,7 +267,7 @@ class StoredRun:
             If some of its replicates are there already, its facts differ from those of the run, or it can't be written.
         """
         replicates = piece.replicates
-        with self.store.writing():
+        with self._database.transaction():
             self._learn(piece.facts)
             self._require_absent(replicates)
             leaves = set()
@@ -311,17 +281,14 @@ class StoredRun:
     def remember(self, name: str, value: dict[str, Any]) -> None:
         """Store something else of the run, in place of what had that name."""
         row = (self._run, name, text_of(value))
-        with self.store.writing():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", (*row, self.store.checksum("state", *row))
+        with self._database.transaction():
+            self._database.execute(
+                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", *row, self.store.checksum("state", *row)
             )
 
     def recall(self, name: str) -> dict[str, Any] | None:
         """Return what was remembered, lists for tuples; None where nothing was."""
-        with explained(self.store.path):
-            row = self._connection.execute(
-                "SELECT value, checksum FROM state WHERE run = ? AND name = ?", (self._run, name)
-            ).fetchone()
+        row = self._database.row("SELECT value, checksum FROM state WHERE run = ? AND name = ?", self._run, name)
         if row is None:
             return None
         self.store.require_checksum(row[1], f"state {name!r}", "state", self._run, name, row[0])
@@ -330,18 +297,15 @@ class StoredRun:
 
     def remembered(self) -> list[str]:
         """Return the names of what was remembered."""
-        with explained(self.store.path):
-            rows = self._connection.execute("SELECT name FROM state WHERE run = ? ORDER BY name", (self._run,))
-            return [name for (name,) in rows]
+        rows = self._database.rows("SELECT name FROM state WHERE run = ? ORDER BY name", self._run)
+        return [name for (name,) in rows]
 
     @property
-    def _connection(self) -> sqlite3.Connection:
-        return self.store.connection
+    def _database(self) -> Database:
+        return self.store.database
 
     def _sum(self, expression: str) -> Any:
-        with explained(self.store.path):
-            query = f"SELECT {expression} FROM segments WHERE run = ?"
-            return self._connection.execute(query, (self._run,)).fetchone()[0]
+        return self._database.value(f"SELECT {expression} FROM segments WHERE run = ?", self._run)
 
     def _read(
         self, start: int, stop: int, kind: str, seconds: float, data: bytes, found: bytes
@@ -379,8 +343,8 @@ class StoredRun:
             facts = Facts(known.components, rounding, known.warnings + new, known.own_shape, noted.changes)
         if facts != known:
             row = (self.name, self._run, text_of(vars(facts)))
-            self._connection.execute(
-                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", (*row, self.store.checksum("runs", *row))
+            self._database.execute(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", *row, self.store.checksum("runs", *row)
             )
 
     def _require_same_filled(self, stored: Changes, now: Changes) -> None:
@@ -396,14 +360,15 @@ class StoredRun:
 
     def _require_absent(self, replicates: range) -> None:
         # A segment that reaches into the range begins less than a leaf before it.
-        found = self._connection.execute(
+        found = self._database.rows(
             "SELECT start, stop FROM segments WHERE run = ? AND start > ? AND start < ? AND stop > ? ORDER BY start",
-            (self._run, replicates.start - LEAF, replicates.stop, replicates.start),
-        ).fetchall()
-        if found:
-            twice = joined_ranges(
-                range(max(start, replicates.start), min(stop, replicates.stop)) for start, stop in found
-            )
+            self._run,
+            replicates.start - LEAF,
+            replicates.stop,
+            replicates.start,
+        )
+        twice = joined_ranges(range(max(start, replicates.start), min(stop, replicates.stop)) for start, stop in found)
+        if twice:
             raise StoreError(
                 f"store {self.store.path} has {', '.join(map(named, twice))}{self.told} already; a replicate "
                 "can be counted once only: add what is not covered"
@@ -415,25 +380,29 @@ class StoredRun:
             raise ValueError(f"{named(range(start, stop))} go over the end of a leaf of {LEAF}; cut them there")
         row = (self._run, start, stop, kind_of(segment), float(seconds))
         data = pack(segment)
-        self._connection.execute(
+        self._database.execute(
             "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*row, self.store.checksum("segments", *row, data), data),
+            *row,
+            self.store.checksum("segments", *row, data),
+            data,
         )
 
     def _compact(self, first: int, keep: bool) -> None:
         place = (self._run, first, first + LEAF)
         where = "WHERE run = ? AND start >= ? AND start < ?"
-        count, total, size = self._connection.execute(
-            f"SELECT count(*), sum(stop - start), sum(length(data)) FROM segments {where}", place
-        ).fetchone()
+        sizes = self._database.row(
+            f"SELECT count(*), sum(stop - start), sum(length(data)) FROM segments {where}", *place
+        )
+        assert sizes is not None
+        count, total, size = sizes
         if total < LEAF or (keep and (count == 1 or size > _LARGEST_ROW)):
             return
-        rows = self._connection.execute(
-            f"SELECT start, stop, kind, seconds, data, checksum FROM segments {where} ORDER BY start", place
-        ).fetchall()
+        rows = self._database.rows(
+            f"SELECT start, stop, kind, seconds, data, checksum FROM segments {where} ORDER BY start", *place
+        )
         found = [self._read(*row) for row in rows]
         whole = joined([part for part, _ in found if isinstance(part, ReplicateMeans)])
-        self._connection.execute(f"DELETE FROM segments {where}", place)
+        self._database.execute(f"DELETE FROM segments {where}", *place)
         self._insert(whole if keep else Leaf(first, Moments.of(whole)), sum(seconds for _, seconds in found))
         if first in self._begun and not keep:
             self._rows[first] = whole

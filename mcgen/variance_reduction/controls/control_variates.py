@@ -22,15 +22,16 @@ from mcgen.generators.joint import WithControls
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.loop import Task
-from mcgen.replicates.pilot import tallied
+from mcgen.replicates.loop import run_all
 from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single
 from mcgen.replicates.streams import stream_of
+from mcgen.replicates.task import Estimand, Task
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import WithControlValues
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.correction import (
     REPLICATES_A_CONTROL,
+    ControlledRun,
     least_squares,
     require_few,
     too_many,
@@ -116,6 +117,19 @@ class Controls:
     def n_evaluations(self) -> int:
         """What finding them cost, in evaluations of the generator: that of their bases, once for each."""
         return sum(basis.n_evaluations for basis in set(self.bases))
+
+    @property
+    def needs_means(self) -> bool:
+        """Whether the correction is made from the replicate means themselves: cross-fitting is."""
+        return True
+
+    def begin(self, task: Task, n_replicates: int | None) -> ControlledRun:
+        """Return these controls in a run, with coefficients by cross-fitting."""
+        return ControlledRun(task, self, n_replicates, None)
+
+    def for_each(self, n: int) -> Controls:
+        """Return the controls for n statistics side by side, which are themselves."""
+        return self
 
     def n_evaluations_beside(self, design: Design) -> int:
         """Return what they cost beside a design, whose bases are paid for."""
@@ -228,22 +242,21 @@ class Controls:
         )
         count = checked_replicates(design, n_evaluations, n_replicates)
         beside = WithControlValues(checked_callable(statistic))
-        task = Task(
+        estimand = Estimand(
             generator=WithControls(checked_generator(generator), self),
             statistic=beside,
-            design=design,
             seed=as_seed_sequence(seed),
             stream=("pilot", "controls", *stream_of(condition, 0)),
             condition=condition,
-            batch_size=checked_batch_size(batch_size, design.n_points, count),
         )
+        task = estimand.task(design, checked_batch_size(batch_size, design.n_points, count))
         require_few(self, task, count)
-        tally = tallied(task, count)
+        tally, facts = run_all(task, count)
         moments, kept = tally.moments(), tally.kept()
         assert moments is not None
         assert kept is not None
         assert beside.own_shape is not None
-        varies, k = varying(self, moments, task), beside.n_components
+        varies, k = varying(self, moments, task, facts), beside.n_components
         if REPLICATES_A_CONTROL * int(varies.sum()) > count:
             raise too_many(self, int(varies.sum()), count, task)
         means, values = kept[0][:, :k], kept[0][:, k:][:, varies]
@@ -280,6 +293,15 @@ class FittedControls:
     def n_evaluations(self) -> int:
         """What the controls and their coefficients cost, in evaluations of the generator."""
         return self.pilot_evaluations + sum(basis.n_evaluations for basis in {*self.controls.bases, *self.bases})
+
+    @property
+    def needs_means(self) -> bool:
+        """Whether the correction is made from the replicate means themselves: with fixed coefficients it is not."""
+        return False
+
+    def begin(self, task: Task, n_replicates: int | None) -> ControlledRun:
+        """Return these controls in a run, with their coefficients."""
+        return ControlledRun(task, self.controls, n_replicates, (self.coefficients, self.shape, str(self)))
 
     def for_each(self, n: int) -> FittedControls:
         """Return the same coefficients for n statistics of the same components, side by side: shape (n, ...)."""
@@ -335,7 +357,7 @@ def _bases_of(design: Any) -> set[Basis]:
     return set().union({own} if isinstance(own, Basis) else set(), *inner)
 
 
-def controls_text(controls: Controls | FittedControls | None) -> str | None:
+def controls_text(controls: Any) -> str | None:
     """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
     if controls is None:
         return None

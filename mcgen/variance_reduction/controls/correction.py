@@ -6,7 +6,8 @@ both. Controls act on replicate means, which least squares, and the interval, ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,10 @@ from mcgen._lib.arrays import Floats
 from mcgen.designs import Design
 from mcgen.generators.joint import ControlValues, NoiseFunctions, WithControls
 from mcgen.inference.moments import Moments, ReplicateMeans, varies_by_rounding
-from mcgen.replicates.loop import Task
-from mcgen.replicates.pilot import tallied
+from mcgen.replicates.loop import run_all
 from mcgen.replicates.tally import Segment, Tally
+from mcgen.replicates.task import Facts, Task
+from mcgen.runs.corrections import Corrected
 from mcgen.statistics.joint import WithControlValues, as_they_are
 
 REPLICATES_A_CONTROL = 10
@@ -27,49 +29,6 @@ FOLDS = 10
 _PROBED = 8
 # Singular values below this share of the largest, of controls of variance 1, are taken for linear dependence.
 _LEAST_SHARE = 1e-6
-
-
-@dataclass(frozen=True)
-class Corrected:
-    """What controls made of the replicates of a run.
-
-    Attributes
-    ----------
-    tally : Tally
-        Of the corrected means of the k components, and the plain ones.
-    rank : int
-        How many degrees of freedom coefficients took from these replicates.
-    text : str
-        What was done.
-    warnings : tuple of str
-        What it gave cause to warn of.
-    """
-
-    tally: Tally
-    rank: int
-    text: str
-    warnings: tuple[str, ...] = ()
-
-    def moments(self) -> Moments:
-        """Return the moments of the corrected means.
-
-        Their `within` is the variance of one value less theirs, so that both are that of plain Monte Carlo.
-        """
-        both = self.tally.moments()
-        assert both is not None
-        k = len(both.mean) // 2
-        corrected, plain = both.select(slice(k)), both.select(slice(k, None))
-        return replace(corrected, within=np.maximum(plain.within + plain.variance - corrected.variance, 0.0))
-
-    def kept(self) -> tuple[Floats, Floats] | None:
-        """Return the corrected means and what belongs within, each (R, k), where they are kept."""
-        kept = self.tally.kept()
-        if kept is None:
-            return None
-        (n, width), k = kept[0].shape, kept[0].shape[1] // 2
-        squares = np.square(kept[0] - kept[0].mean(axis=0)) * (n / (n - 1))
-        within = kept[1][:, :k] + squares[:, k:width] - squares[:, :k]
-        return kept[0][:, :k], np.where(within.mean(axis=0) > 0, within, 0.0)
 
 
 class ControlledRun:
@@ -99,46 +58,46 @@ class ControlledRun:
         n_replicates: int | None,
         fitted: tuple[Floats, tuple[int, ...], str] | None,
     ) -> None:
-        self._plain, self._controls, self._fitted = task, controls, fitted
-        self._beside = WithControlValues(task.statistic, None if fitted is None else fitted[1])
-        self.task = replace(task, generator=WithControls(task.generator, controls), statistic=self._beside)
+        self._controls, self._fitted = controls, fitted
+        beside = WithControlValues(task.statistic, None if fitted is None else fitted[1])
+        self._task = replace(task, generator=WithControls(task.generator, controls), statistic=beside)
         if fitted is None:
             assert n_replicates is not None
-            require_few(controls, self.task, n_replicates)
+            require_few(controls, self._task, n_replicates)
+
+    @property
+    def task(self) -> Task:
+        """The task that returns the values of the controls beside those of the statistic."""
+        return self._task
 
     @property
     def n_controls(self) -> int:
         """How many there are."""
         return len(self._controls.mean)
 
-    @property
-    def plain_task(self) -> Task:
-        """The task without the controls, with what the run has told of it."""
-        return replace(self._plain, components=self._beside.own_shape, rounding=self.task.rounding)
-
-    def rows(self, rows: Segment) -> ReplicateMeans:
+    def rows(self, rows: Segment, facts: Facts) -> ReplicateMeans:
         """Return what is to be tallied of some replicates: corrected and plain means where coefficients are fixed."""
-        # Whoever has controls has replicate means handed on, and kept in stores.
+        # A run with controls asks its source for replicate means, never for the sums of a leaf.
         assert isinstance(rows, ReplicateMeans)
         if self._fitted is None:
             return rows
-        k = self._beside.n_components
+        k = _n_components(facts)
         plain, corrected = rows.means[:, :k], rows.means[:, :k].copy()
         # One control at a time: a matrix product has other last bits for other numbers of rows.
         for control, coefficients in zip(rows.means[:, k:].T, self._fitted[0], strict=True):
             corrected -= control[:, None] * coefficients
         return _joined(rows, corrected, plain, rows.within[:, :k])
 
-    def corrected(self, tally: Tally) -> Corrected:
+    def corrected(self, tally: Tally, facts: Facts) -> Corrected:
         """Return the corrected replicates of a tally of what `rows` returned."""
         if self._fitted is not None:
             return Corrected(tally, 0, self._fitted[2])
         moments, kept = tally.moments(), tally.kept()
         assert moments is not None
         assert kept is not None
-        k, n, q = self._beside.n_components, tally.count, len(self._controls.mean)
+        k, n, q = _n_components(facts), tally.count, len(self._controls.mean)
         plain, values = kept[0][:, :k], kept[0][:, k:]
-        varies = varying(self._controls, moments, self.task)
+        varies = varying(self._controls, moments, self.task, facts)
         enough = REPLICATES_A_CONTROL * int(varies.sum()) <= n
         residuals, rank = cross_fitted(plain, values[:, varies]) if enough else (plain, 0)
         text = f"{self._controls.name}, cross-fitted" + (f" ({rank} of {q} vary)" if rank < q else "")
@@ -189,13 +148,19 @@ def least_squares(means: Floats, controls: Floats) -> Floats:
     return np.asarray(np.linalg.lstsq(x, y, rcond=_LEAST_SHARE)[0])
 
 
-def varying(controls: NoiseFunctions, moments: Moments, task: Task) -> NDArray[np.bool_]:
+def varying(controls: NoiseFunctions, moments: Moments, task: Task, facts: Facts) -> NDArray[np.bool_]:
     """Return which controls, the last components of a task with them, vary by more than rounding: shape (q,)."""
     last = moments.select(slice(len(moments.mean) - len(controls.mean), None))
-    rounding = max(task.rounding, float(np.finfo(task.generator.noise.dtype).eps))
+    rounding = max(facts.rounding, float(np.finfo(task.generator.noise.dtype).eps))
     # Less its expectation a constant may be 0 but for rounding; the size of both tells what that is.
     size = np.abs(last.mean) + np.abs(controls.mean)
     return ~varies_by_rounding(size, last.variance, last.within, rounding)
+
+
+def _n_components(facts: Facts) -> int:
+    """Return k, the number of components beside which the controls stand."""
+    assert facts.own_shape is not None
+    return math.prod(facts.own_shape)
 
 
 def require_few(controls: NoiseFunctions, task: Task, n_replicates: int) -> None:
@@ -205,11 +170,11 @@ def require_few(controls: NoiseFunctions, task: Task, n_replicates: int) -> None
     """
     if REPLICATES_A_CONTROL * len(controls.mean) <= n_replicates:
         return
-    probe = replace(task, generator=ControlValues(controls, task.generator.noise), statistic=as_they_are, warnings=[])
-    tally = tallied(probe, min(n_replicates, _PROBED))
+    probe = replace(task, generator=ControlValues(controls, task.generator.noise), statistic=as_they_are)
+    tally, facts = run_all(probe, min(n_replicates, _PROBED))
     moments = tally.moments()
     assert moments is not None
-    found = int(varying(controls, moments, probe).sum())
+    found = int(varying(controls, moments, probe, facts).sum())
     if REPLICATES_A_CONTROL * found > n_replicates:
         raise too_many(controls, found, n_replicates, task)
 

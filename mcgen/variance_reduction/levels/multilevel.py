@@ -32,7 +32,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -44,14 +44,13 @@ from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.methods import Method, SequentialMethod, SimultaneousMethod, check_interval_options
+from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.noise.random import Seed
-from mcgen.replicates.loop import Task
-from mcgen.replicates.pilot import pilot_rows
+from mcgen.replicates.pilot import pilot_means
 from mcgen.replicates.sizes import Conditions, conditions_of
+from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.results.estimate import Estimate
 from mcgen.runs.conditions import checked_weights, run_each
-from mcgen.runs.execution import task_of
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
@@ -156,57 +155,62 @@ def multilevel(
     >>> [part.provenance.generator for part in result.strata]
     ['coarse', 'fine - coarse']
     """
-    check_interval_options(confidence_level, interval, simultaneous)
-    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress, batch_size=batch_size)
-    if options.resamples or interval in get_args(SequentialMethod):
+    asked = IntervalOptions(confidence_level, interval, simultaneous)
+    asked.require_no_resampling("a sum of levels")
+    if asked.is_sequential:
         raise ValueError(
-            f"a sum of levels has no replicate means to resample; got interval={interval!r} and "
-            f"simultaneous={simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
+            f"a sum of levels has a number of replicates that is fixed before it runs; got interval={interval!r}. Use "
+            "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
         )
+    options = RunOptions(asked, keep_replicates, progress, batch_size=batch_size)
     generators = checked_levels(levels)
     made = levels_of(generators, _checked_designs(designs, len(generators)))
     given = _checked_coefficients(coefficients, len(made) - 1)
     budget, pilot_cost = _checked_budget(made, n_evaluations, n_pilot)
     condition = conditions_of(condition)
-    task = replace(task_of(generators[-1][0], statistic, seed, condition), design=made[-1].design)
-    task.given.things["generator"] = tuple(generator for generator, _ in generators)
+    given_generators = {"generator": tuple(generator for generator, _ in generators)}
+    estimand = estimand_of(generators[-1][0], statistic, seed, condition, given_generators)
     if weights is not None and not isinstance(condition, Conditions):
         raise ValueError("weights are for several conditions: pass a list or a dict as condition")
     more = {"costs": [cost for _, cost in generators], "design": [str(level.design) for level in made]}
     more |= {"coefficients": given, "n_pilot": n_pilot, "replicates": None}
-    header = partial(header_of, "multilevel", task, more)
+    header = partial(header_of, "multilevel", estimand, more)
     with opened(store, header, executor, range_timeout) as resources:
         options = replace(options, resources=resources)
 
-        def run_one(part: Task) -> Estimate:
-            return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options, batch_size)
+        def run_one(part: Estimand) -> Estimate:
+            return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options)
 
         shares = checked_weights(condition, weights) if isinstance(condition, Conditions) else None
-        return run_each(task, options, shares, run_one)
+        return run_each(estimand, options, shares, run_one)
 
 
 def _planned(
-    levels: list[Level], task: Task, given: list[Floats] | None, n_pilot: int, budget: float, batch_size: int | None
+    levels: list[Level],
+    estimand: Estimand,
+    given: list[Floats] | None,
+    n_pilot: int,
+    budget: float,
+    batch_size: int | None,
 ) -> SumOfLevels:
     """Run the pilot of one condition and return what is to run after it."""
-    coefficients, variances, alone = _pilot(levels, task, given, n_pilot, batch_size)
+    coefficients, variances, alone = _pilot(levels, estimand, given, n_pilot, batch_size)
     weighted = weights_of(coefficients) ** 2 * variances
     counts = allocation(weighted, np.array([level.replicate_cost for level in levels]), budget)
     pilot_cost = math.ceil(n_pilot * sum(level.replicate_cost for level in levels) - 1e-9)
-    found = _worse_than_alone(levels[-1], task, weighted, counts, alone, budget + pilot_cost)
+    found = _worse_than_alone(levels[-1], estimand, weighted, counts, alone, budget + pilot_cost)
     spent = pilot_cost + spent_on_designs([level.design for level in levels])
     return SumOfLevels(levels, coefficients, counts, spent, found)
 
 
 def _pilot(
-    levels: list[Level], task: Task, given: list[Floats] | None, n_pilot: int, batch_size: int | None
+    levels: list[Level], estimand: Estimand, given: list[Floats] | None, n_pilot: int, batch_size: int | None
 ) -> tuple[list[Floats], Floats, Floats]:
     """Return coefficients, variances of replicate means (levels, k), and those of the finest generator alone (k,)."""
     coefficients, variances, alone = [], [], np.zeros((0, 0))
     for level in levels:
         pair = [level.generator] if level.coarser is None else [level.generator, level.coarser]
-        own = replace(task, design=level.design)
-        rows = pilot_rows(own, pair, n_pilot, batch_size, "level", level.number)
+        rows = pilot_means(estimand, level.design, pair, n_pilot, batch_size, "level", level.number)
         alone, *coarse = (means for means, _ in rows[: len(pair)])
         if not coarse:
             variances.append(alone.var(axis=0, ddof=1))
@@ -219,7 +223,7 @@ def _pilot(
 
 
 def _worse_than_alone(
-    fine: Level, task: Task, variances: Floats, counts: Sequence[int], alone: Floats, budget: float
+    fine: Level, estimand: Estimand, variances: Floats, counts: Sequence[int], alone: Floats, budget: float
 ) -> tuple[str, ...]:
     """Warn where the fine generator alone, at the same cost, would have had the smaller variance."""
     predicted = (variances / np.array(counts)[:, None]).sum(axis=0)
@@ -228,11 +232,11 @@ def _worse_than_alone(
     ratio = float(np.exp(np.log(predicted[vary] / single[vary]).mean())) if vary.any() else 0.0
     if ratio <= 1:
         return ()
+    name, mean = name_of(estimand.generator), " (geometric mean over the components)" if len(alone) > 1 else ""
     text = (
-        f"by the pilot the variance is {ratio:.2g} times that of {name_of(task.generator)!r} alone by {fine.design} at "
-        f"the same cost{' (geometric mean over the components)' if len(alone) > 1 else ''}: the coarse levels follow "
-        "it too little for what they cost, or the evaluations are few. Use mcgen.estimate, levels that are closer or "
-        "cheaper, or more evaluations"
+        f"by the pilot the variance is {ratio:.2g} times that of {name!r} alone by {fine.design} at the same "
+        f"cost{mean}: the coarse levels follow it too little for what they cost, or the evaluations are few. Use "
+        "mcgen.estimate, levels that are closer or cheaper, or more evaluations"
     )
     warn_user(text, CoverageWarning)
     return (text,)

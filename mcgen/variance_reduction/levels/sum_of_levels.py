@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -28,12 +27,12 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
+from mcgen.errors import with_partial
 from mcgen.generators import Generator
 from mcgen.generators.joint import OnSomeBlocks, pair
-from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import checked_batch_size
+from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
-from mcgen.results.from_moments import with_options
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run_single
 from mcgen.runs.options import RunOptions
@@ -74,23 +73,17 @@ class Level:
         """What a replicate costs, in evaluations of the finest generator."""
         return self.design.n_points * self.cost
 
-    def task(self, task: Task, coefficients: Floats | None, n_replicates: int, batch_size: int | None) -> Task:
+    def task(self, estimand: Estimand, coefficients: Floats | None, n_replicates: int, batch_size: int | None) -> Task:
         """Return the level's own task, on random numbers of its own."""
         changes: dict[str, Any] = {"generator": self.generator}
         if self.coarser is not None:
             assert coefficients is not None
             changes = {
                 "generator": pair(self.generator, self.coarser),
-                "statistic": Difference(task.statistic, coefficients),
+                "statistic": Difference(estimand.statistic, coefficients),
             }
-        return replace(
-            task,
-            **changes,
-            design=self.design,
-            stream=("level", self.number, *task.stream),
-            batch_size=checked_batch_size(batch_size, self.design.n_points, n_replicates),
-            warnings=[],
-        )
+        own = replace(estimand, **changes, stream=("level", self.number, *estimand.stream))
+        return own.task(self.design, checked_batch_size(batch_size, self.design.n_points, n_replicates))
 
 
 def levels_of(generators: Sequence[tuple[Generator, float]], designs: Sequence[Design]) -> list[Level]:
@@ -146,7 +139,7 @@ class SumOfLevels:
     pilot_cost: int
     warnings: tuple[str, ...] = ()
 
-    def run(self, task: Task, options: RunOptions, batch_size: int | None) -> Estimate:
+    def run(self, estimand: Estimand, options: RunOptions) -> Estimate:
         """Run the levels and return their sum.
 
         If interrupted while the last level runs, it is of what was finished; an exception carries that as its
@@ -156,21 +149,18 @@ class SumOfLevels:
         for level, b, count in zip(self.levels, [None, *self.coefficients], self.counts, strict=True):
             last = level is self.levels[-1]
             try:
-                made = run_single(level.task(task, b, count, batch_size), options, count)
+                made = run_single(level.task(estimand, b, count, options.batch_size), options, count)
             except Exception as error:
                 part: Estimate | None = getattr(error, "partial", None)
                 # What one level alone has is no estimate of the fine generator.
-                with suppress(AttributeError):
-                    error.partial = (  # type: ignore[attr-defined]
-                        self._sum([*parts, part], task, options) if last and part else None
-                    )
+                with_partial(error, self._sum([*parts, part], estimand, options) if last and part else None)
                 raise
             if made.partial and not last:
                 raise KeyboardInterrupt(f"interrupted at {level.name}; without the later levels the sum is biased")
             parts.append(made)
-        return self._sum(parts, task, options)
+        return self._sum(parts, estimand, options)
 
-    def _sum(self, parts: list[Estimate], task: Task, options: RunOptions) -> Estimate:
+    def _sum(self, parts: list[Estimate], estimand: Estimand, options: RunOptions) -> Estimate:
         shown: list[tuple[float, ...] | None] = [None, *(tuple(b.tolist()) for b in self.coefficients)]
         parts = [
             replace(part, provenance=replace(part.provenance, level=level.name, cost=level.cost, coefficients=b))
@@ -181,7 +171,7 @@ class SumOfLevels:
         seconds = sum(part.provenance.seconds for part in parts)
         provenance = replace(
             parts[-1].provenance,
-            generator=name_of(task.generator),
+            generator=name_of(estimand.generator),
             design=" + ".join(dict.fromkeys(str(level.design) for level in self.levels)),
             n_evaluations=math.ceil(cost - 1e-9),
             pilot_evaluations=self.pilot_cost,
@@ -194,8 +184,8 @@ class SumOfLevels:
             coefficients=None,
         )
         notes = tuple(f"{part.provenance.level}: {text}" for part in parts for text in part.warnings)
-        made = weighted_sum(tuple(parts), weights_of(self.coefficients), provenance, self.warnings + notes)
-        return with_options(made, options)
+        weights, notes = weights_of(self.coefficients), self.warnings + notes
+        return weighted_sum(tuple(parts), weights, provenance, options.interval, warnings=notes)
 
 
 def spent_on_designs(designs: Sequence[Design]) -> int:

@@ -11,10 +11,10 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic
-from mcgen.errors import CoverageWarning, warn_user
-from mcgen.inference.sampled import Interval
-from mcgen.replicates.loop import Task
+from mcgen.errors import CoverageWarning, warn_user, with_partial
+from mcgen.inference.interval_input import Interval
 from mcgen.replicates.sizes import checked_batch_size
+from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate
 from mcgen.results.text import frame_html
 from mcgen.runs.execution import run_single
@@ -60,9 +60,8 @@ class Plan:
     reasons: tuple[str, ...]
     names: tuple[str, ...]
     correlations: tuple[Floats, ...]
-    _task: Task
+    _estimand: Estimand
     _options: RunOptions
-    _batch_size: int | None
 
     @property
     def n_evaluations(self) -> int:
@@ -87,21 +86,20 @@ class Plan:
         except Exception as error:
             part: Estimate | None = getattr(error, "partial", None)
             if part is not None:
-                error.partial = self._told(part)  # type: ignore[attr-defined]
+                with_partial(error, self._told(part))
             raise
         return self._told(made)
 
     def _run(self) -> Estimate:
-        chosen, task = self.chosen, self._task
+        chosen, estimand = self.chosen, self._estimand
         if chosen.coarse is None:
             design, count = chosen.designs[0], chosen.n_replicates[0]
-            batch = checked_batch_size(self._batch_size, design.n_points, count)
-            single = replace(task, design=design, batch_size=batch, warnings=[])
-            return run_single(single, replace(self._options, controls=chosen.controls), count)
+            task = estimand.task(design, checked_batch_size(self._options.batch_size, design.n_points, count))
+            return run_single(task, replace(self._options, controls=chosen.controls), count)
         assert chosen.coefficients is not None
-        generators = [(chosen.coarse.generator, chosen.coarse.cost), (task.generator, 1.0)]
+        generators = [(chosen.coarse.generator, chosen.coarse.cost), (estimand.generator, 1.0)]
         levels = SumOfLevels(levels_of(generators, chosen.designs), [chosen.coefficients], chosen.n_replicates, 0)
-        made = levels.run(replace(task, design=chosen.designs[1]), self._options, self._batch_size)
+        made = levels.run(estimand, self._options)
         return made if self.names else _with_check(made, chosen.coefficients)
 
     def _told(self, made: Estimate) -> Estimate:
@@ -160,9 +158,10 @@ class Plan:
         return next(one for one in self.candidates if one.designs == (Antithetic(),) and one.controls is None)
 
     def __str__(self) -> str:
+        generator, statistic = name_of(self._estimand.generator), name_of(self._estimand.statistic)
         lines = [
-            f"{name_of(self._task.generator)}, {name_of(self._task.statistic)}: {self.n_evaluations:,} evaluations, "
-            f"of these {self.pilot_evaluations:,} in the pilot"
+            f"{generator}, {statistic}: {self.n_evaluations:,} evaluations, of these {self.pilot_evaluations:,} in the "
+            "pilot"
         ]
         if self.names:
             lines += [

@@ -44,13 +44,12 @@ from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
 from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.methods import Method, SimultaneousMethod, check_interval_options
-from mcgen.inference.sampled import student_t_quantile
+from mcgen.inference.interval_input import student_t_quantile
+from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.noise.random import Seed
-from mcgen.replicates.loop import Task
 from mcgen.replicates.sizes import require_single
 from mcgen.replicates.streams import stream_of
-from mcgen.runs.execution import task_of
+from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
@@ -149,43 +148,35 @@ def plan(
     >>> bool(result.half_width < made.prediction.high[0])
     True
     """
-    check_interval_options(confidence_level, interval, simultaneous)
-    options = RunOptions(confidence_level, interval, simultaneous, keep_replicates, progress)
+    asked = IntervalOptions(confidence_level, interval, simultaneous)
     require_single(
         condition, "a plan is for one condition; got {}. Use mcgen.estimate with design='auto', which plans each"
     )
-    if options.resamples:
-        raise ValueError(
-            f"a plan may choose a sum of levels, which has no replicate means to resample; got interval={interval!r} "
-            f"and simultaneous={simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
-        )
-    task = task_of(generator, statistic, seed, condition)
-    task.stream = stream_of(condition, 0)
-    return planned(task, options, n_evaluations, atol, coarse=coarse, correlation=correlation, batch_size=batch_size)
+    asked.require_no_resampling("a plan may choose a sum of levels, which")
+    estimand = replace(estimand_of(generator, statistic, seed, condition), stream=stream_of(condition, 0))
+    options = RunOptions(asked, keep_replicates, progress, batch_size=batch_size)
+    return planned(estimand, options, n_evaluations, atol, coarse=coarse, correlation=correlation)
 
 
 def planned(
-    task: Task,
+    estimand: Estimand,
     options: RunOptions,
     n_evaluations: int | None,
     atol: float | None,
     *,
     coarse: Sequence[tuple[Generator, float]] | None,
     correlation: float | Sequence[float] | None,
-    batch_size: int | None,
 ) -> Plan:
-    """Return the plan of a task; the arguments are those of `plan`."""
+    """Return the plan of an estimand; the arguments are those of `plan`."""
     budget, tolerance = _checked_goal(n_evaluations, atol)
-    below = _own_coarse(task.generator) if coarse is None else _checked_coarse(coarse, task.generator)
+    below = _own_coarse(estimand.generator) if coarse is None else _checked_coarse(coarse, estimand.generator)
     known = _checked_correlation(correlation, below)
     if tolerance is None and budget < FEWEST_FOR_PILOT:
-        return _by_rule(task, options, batch_size, budget, below, known)
-    return _by_pilot(task, options, batch_size, budget, tolerance, below)
+        return _by_rule(estimand, options, budget, below, known)
+    return _by_pilot(estimand, options, budget, tolerance, below)
 
 
-def _by_rule(
-    task: Task, options: RunOptions, batch_size: int | None, budget: int, coarse: list[Coarse], known: Floats | None
-) -> Plan:
+def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[Coarse], known: Floats | None) -> Plan:
     """Return pairs, or two levels where the correlation that is known pays for them."""
     pairs = budget // 2
     if pairs < 2:
@@ -199,7 +190,7 @@ def _by_rule(
     counts = " + ".join(f"{n:,}" for n in chosen.n_replicates)
     reasons.append(f"chosen: {chosen.name}, {counts} replicates")
     reasons += _rounded(chosen.n_evaluations, budget)
-    return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), (), task, options, batch_size)
+    return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), (), estimand, options)
 
 
 def _two_levels_by_rule(coarse: Coarse, known: Floats, budget: int) -> tuple[Candidate | None, str]:
@@ -230,21 +221,20 @@ def _unpredicted(name: str, designs: tuple[Design, ...], counts: tuple[int, ...]
 
 
 def _by_pilot(
-    task: Task,
+    estimand: Estimand,
     options: RunOptions,
-    batch_size: int | None,
     budget: float,
     atol: float | None,
     coarse: list[Coarse],
 ) -> Plan:
     share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
     coarse, reasons = _affordable(coarse, share)
-    pilot = run_pilot(task, coarse, share, net_size((1 - PILOT_SHARE) * budget), batch_size)
+    pilot = run_pilot(estimand, coarse, share, net_size((1 - PILOT_SHARE) * budget), options.batch_size)
     spent = math.ceil(pilot.spent - 1e-9)
     k = len(pilot.variance)
-    names = component_names(task.statistic, () if k == 1 else (k,))
+    names = component_names(estimand.statistic, () if k == 1 else (k,))
     # Cross-fitting keeps replicate means, and has its own half-widths only by Student's t.
-    plain = options.keep_replicates is False or options.interval != "student-t" or bool(options.simultaneous)
+    plain = options.keep_replicates is False or options.interval != IntervalOptions(options.interval.confidence_level)
     weighing = Weighing(pilot, coarse, partial(_quantile, options), not plain)
     if atol is not None:
         budget = _enough_for(weighing, atol, spent, names)
@@ -254,7 +244,7 @@ def _by_pilot(
     if 10 * spent > budget:
         reasons.append("the pilot is more than a tenth of it all: how few evaluations are enough was not known before")
     correlations = tuple(pilot.correlation(number) for number in range(len(coarse)))
-    return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, correlations, task, options, batch_size)
+    return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, correlations, estimand, options)
 
 
 def _affordable(coarse: list[Coarse], budget: float) -> tuple[list[Coarse], list[str]]:
@@ -288,8 +278,8 @@ def _enough_for(weighing: Weighing, atol: float, spent: int, names: tuple[str, .
 
 
 def _quantile(options: RunOptions, degrees_of_freedom: Floats) -> Floats:
-    level = options.confidence_level
-    tail = (1 - level) / 2 / (len(degrees_of_freedom) if options.simultaneous else 1)
+    asked = options.interval
+    tail = (1 - asked.confidence_level) / 2 / (len(degrees_of_freedom) if asked.simultaneous else 1)
     return student_t_quantile(1 - tail, degrees_of_freedom)
 
 

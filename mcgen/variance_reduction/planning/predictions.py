@@ -209,7 +209,7 @@ class Weighing:
             return None
         variance = np.where(self.pilot.point_variance > 0, np.exp(work.value) / (design.n_points * count), np.nan)
         half = self.quantile(np.full(len(variance), count - 1.0)) * np.sqrt(variance)
-        error = np.sqrt(work.error + 2 / (count - 1)) / 2
+        error = np.sqrt(work.variance + 2 / (count - 1)) / 2
         return Candidate(in_words(design), (design,), (count,), variance, half, error, known)
 
     def _controlled(self, even: LogRatio, budget: float) -> Candidate | None:
@@ -225,7 +225,7 @@ class Weighing:
             return None
         # Controls that tell nothing cost no more than their coefficients' errors do.
         gained = np.maximum(pilot.controlled.value, 0.0) - math.log1p(n_controls / n_replicates)
-        gain = LogRatio(gained, pilot.controlled.error + _UNSEEN)
+        gain = LogRatio(gained, pilot.controlled.variance + _UNSEEN)
         made = self._single(Antithetic(), even.minus(gain), budget, "regression")
         if made is None:
             return None
@@ -273,7 +273,7 @@ class Weighing:
             evaluations = budget * np.array([share, 1 - share]) / costs
             grown, grown_gain = self._grown(design, gain, evaluations[0], _REPLICATES_OF_NETS)
         works[0] = np.exp(below.minus(grown_gain).value) * b**2
-        below_error = below.minus(grown_gain).error
+        below_error = below.minus(grown_gain).variance
         designs = (grown, above)
         points = np.array([one.n_points for one in designs])
         counts = np.maximum(FEWEST_WITHOUT_WARNING, np.floor(evaluations / points * (1 + 1e-12)).astype(int))
@@ -284,7 +284,7 @@ class Weighing:
         df = welch_satterthwaite(parts, counts[:, None] - 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = np.nan_to_num(parts / variance)
-        own = np.stack([below_error, left.error]) + _UNSEEN + 2 / (counts[:, None] - 1)
+        own = np.stack([below_error, left.variance]) + _UNSEEN + 2 / (counts[:, None] - 1)
         return Candidate(
             levels_in_words(coarse.cost, *designs),
             designs,

@@ -32,8 +32,8 @@ from mcgen.generators.joint import OnSomeBlocks
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, skew
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.noise.directions import Basis
-from mcgen.replicates.loop import Task
-from mcgen.replicates.pilot import pilot_rows
+from mcgen.replicates.pilot import pilot_means
+from mcgen.replicates.task import Estimand
 from mcgen.statistics import Combined, Statistic
 from mcgen.variance_reduction.bases.cosines import dct_basis
 from mcgen.variance_reduction.bases.gradients import active_subspace
@@ -152,35 +152,37 @@ class Pilot:
         return b, log_variance_of(left / (len(self.pairs) - 2), len(self.pairs) - 2)
 
 
-def run_pilot(task: Task, coarse: Sequence[Coarse], budget: float, points: int, batch_size: int | None) -> Pilot:
-    """Spend at most a budget, in evaluations of the task's generator, on what tells designs apart.
+def run_pilot(
+    estimand: Estimand, coarse: Sequence[Coarse], budget: float, points: int, batch_size: int | None
+) -> Pilot:
+    """Spend at most a budget, in evaluations of the estimand's generator, on what tells designs apart.
 
     Parameters
     ----------
-    task : Task
+    estimand : Estimand
         What will be estimated.
     coarse : sequence of Coarse
         Generators that may stand below it; gradients and trials are on the cheapest.
     budget : float
-        In evaluations of the task's generator.
+        In evaluations of the estimand's generator.
     points : int
         Of a replicate of the designs that are tried.
     batch_size : int or None
         As for `mcgen.estimate`.
     """
-    noise = task.generator.noise
-    cheapest = min(coarse, key=lambda one: one.cost, default=Coarse(task.generator, 1.0))
+    noise = estimand.generator.noise
+    cheapest = min(coarse, key=lambda one: one.cost, default=Coarse(estimand.generator, 1.0))
     each = 2 * (1 + sum(one.cost for one in coarse))
     n_pairs = max(FEWEST_REPLICATES, int(_SHARES["pairs"] * budget / each))
-    generators = [task.generator, *(one.on(noise) for one in coarse)]
-    rows = pilot_rows(replace(task, design=Antithetic()), generators, n_pairs, batch_size, "plan")
+    generators = [estimand.generator, *(one.on(noise) for one in coarse)]
+    rows = pilot_means(estimand, Antithetic(), generators, n_pairs, batch_size, "plan")
     below = [means for means, _ in rows[1 : 1 + len(coarse)]]
     pilot = Pilot(rows[0][0], rows[0][1], below, spent=n_pairs * each)
     pilot.odd_differences = [odd_share(*rows_of) for rows_of in rows[1 + len(coarse) :]]
-    pilot.basis = _basis(task, cheapest, pilot, _SHARES["gradients"] * budget)
-    source = replace(task, generator=cheapest.on(noise))
+    pilot.basis = _basis(estimand, cheapest, pilot, _SHARES["gradients"] * budget)
+    source = replace(estimand, generator=cheapest.on(noise))
     _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
-    reference = _reference(task, coarse, cheapest, pilot)
+    reference = _reference(estimand, coarse, cheapest, pilot)
     for design in designs_to_try(noise, pilot.basis, points, (budget - pilot.spent) / cheapest.cost):
         prior, smaller = FOUND[type(design).__name__], _quarter(design)
         size = design.n_points + (0 if smaller is None else smaller.n_points)
@@ -212,7 +214,7 @@ def affords_pairs(coarse: Sequence[Coarse], budget: float) -> bool:
     return _SHARES["pairs"] * budget >= 2 * _FEWEST_PAIRS * (1 + sum(one.cost for one in coarse))
 
 
-def _try_controls(source: Task, pilot: Pilot, n_pairs: int, cost: float, batch_size: int | None) -> None:
+def _try_controls(source: Estimand, pilot: Pilot, n_pairs: int, cost: float, batch_size: int | None) -> None:
     """Regress pair means on the squares and products of as many leading coordinates as there are pairs for."""
     noise = source.generator.noise
     r = max((r for r in range(1, _MOST_CONTROLLED + 1) if r * (r + 1) / 2 <= n_pairs / 3), default=0)
@@ -220,11 +222,10 @@ def _try_controls(source: Task, pilot: Pilot, n_pairs: int, cost: float, batch_s
     if pilot.basis is None or r == 0 or n_pairs < _FEWEST_TO_CONTROL or not pilot.basis.by_block(noise):
         return
     controls = quadratic(pilot.basis.leading(min(r, pilot.basis.n_directions)))
-    task = replace(source, design=Antithetic())
-    means, _ = pilot_rows(task, [task.generator], n_pairs, batch_size, "plan", "controls")[0]
+    means, _ = pilot_means(source, Antithetic(), [source.generator], n_pairs, batch_size, "plan", "controls")[0]
     pilot.spent += 2 * n_pairs * cost
-    stream = ("pilot", "plan", "controls", *task.stream)
-    first = as_rows(Antithetic().draw(noise, n_pairs, task.seed, stream=stream, points=range(1)))
+    stream = ("pilot", "plan", "controls", *source.stream)
+    first = as_rows(Antithetic().draw(noise, n_pairs, source.seed, stream=stream, points=range(1)))
     # With pairs the odd ones, which come first, are zero.
     x = controls.function(first, noise)[:, controls.bases[0].n_directions :]
     x = np.column_stack([np.ones(n_pairs), x])
@@ -238,10 +239,9 @@ def _try_controls(source: Task, pilot: Pilot, n_pairs: int, cost: float, batch_s
     pilot.controls, pilot.controlled = controls, _shrunk(gain, *FOUND["controls"])
 
 
-def _log_work(source: Task, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
+def _log_work(source: Estimand, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
     """Return the log of (variance of a replicate mean) x (points of a replicate), from a trial."""
-    task = replace(source, design=design)
-    means, _ = pilot_rows(task, [task.generator], n_replicates, batch_size, "plan", "trial")[0]
+    means, _ = pilot_means(source, design, [source.generator], n_replicates, batch_size, "plan", "trial")[0]
     return log_variance_of(design.n_points * means.var(axis=0, ddof=1), n_replicates - 1)
 
 
@@ -258,7 +258,7 @@ def _doubling(by_four: LogRatio) -> tuple[float, float]:
     if not len(found):
         return FOUND_DOUBLING
     # Half of the components' errors are taken to be shared.
-    error = float(by_four.error.mean()) / 4 * (1 + 1 / len(found)) / 2
+    error = float(by_four.variance.mean()) / 4 * (1 + 1 / len(found)) / 2
     precision = np.array([1 / error, 1 / FOUND_DOUBLING[1] ** 2])
     mean = float(precision @ [found.mean(), FOUND_DOUBLING[0]] / precision.sum())
     return max(0.0, mean), float(precision.sum() ** -0.5)
@@ -281,7 +281,7 @@ def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, room: flo
     return [*found, OrthogonalAntithetic(frame)] if frame > 2 else found
 
 
-def _reference(task: Task, coarse: Sequence[Coarse], cheapest: Coarse, pilot: Pilot) -> LogRatio:
+def _reference(estimand: Estimand, coarse: Sequence[Coarse], cheapest: Coarse, pilot: Pilot) -> LogRatio:
     """Return the log of (variance of a pair mean) x 2 of the generator that trials are on."""
     means = next((means for one, means in zip(coarse, pilot.below, strict=True) if one is cheapest), pilot.pairs)
     return log_variance_of(2 * means.var(axis=0, ddof=1), len(means) - 1)
@@ -292,7 +292,7 @@ def _shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
     known = np.isfinite(ratio.value)
     if not known.any():
         return LogRatio(np.full(len(known), prior), np.full(len(known), prior_sd**2))
-    x, v = ratio.value[known], float(ratio.error[known].mean())
+    x, v = ratio.value[known], float(ratio.variance[known].mean())
     scatter = max(_SCATTER, float(x.var(ddof=1)) - v) if len(x) > 1 else _SCATTER
     # Components share their noise: their mean is taken to be as uncertain as one of them.
     precision = np.array([1 / (v + scatter / len(x)), 1 / prior_sd**2])
@@ -304,7 +304,7 @@ def _shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
     return LogRatio(value, np.full(len(known), error))
 
 
-def _basis(task: Task, source: Coarse, pilot: Pilot, budget: float) -> Basis | None:
+def _basis(estimand: Estimand, source: Coarse, pilot: Pilot, budget: float) -> Basis | None:
     """Return leading directions from as many gradients as the budget has.
 
     Where there are none: from values, if these are many for the dimensions, or cosines, if the noise has axes.
@@ -313,15 +313,15 @@ def _basis(task: Task, source: Coarse, pilot: Pilot, budget: float) -> Basis | N
     dimension = sum(block.size for _, block in noise.blocks if not block.iid)
     if dimension == 0:
         return None
-    r, statistic = min(MOST_DIRECTIONS, dimension), _combined(task.statistic, pilot)
+    r, statistic = min(MOST_DIRECTIONS, dimension), _combined(estimand.statistic, pilot)
     k = min(len(pilot.variance), _MOST_COMPONENTS)
     each = 1 + 2 * k if hasattr(source.generator, "jacobian") else 3 * k
     n = min(_MOST_GRADIENTS, int(budget / (source.cost * each)))
-    options: dict[str, Any] = {"seed": task.seed, "condition": task.condition, "coarse": source.generator}
+    options: dict[str, Any] = {"seed": estimand.seed, "condition": estimand.condition, "coarse": source.generator}
     options["cost"] = source.cost
     if n >= 2 and hasattr(source.generator, "gradient"):
         try:
-            found = active_subspace(task.generator, statistic, r, n_gradients=n, at_most=True, **options)
+            found = active_subspace(estimand.generator, statistic, r, n_gradients=n, at_most=True, **options)
         except NoGradientError as error:
             warn_user(f"{error}; the plan does without the directions of gradients", GeneratorWarning)
             pilot.spent += error.n_evaluations
@@ -330,7 +330,7 @@ def _basis(task: Task, source: Coarse, pilot: Pilot, budget: float) -> Basis | N
             return found
     evaluations = int(budget / source.cost)
     if evaluations >= _VALUES_A_DIMENSION * dimension and (pilot.point_variance > 0).any():
-        found = regression_basis(task.generator, statistic, r, n_evaluations=evaluations, **options)
+        found = regression_basis(estimand.generator, statistic, r, n_evaluations=evaluations, **options)
         pilot.spent += found.n_evaluations
         return found
     axes = max(sum(n > 1 for n in block.shape) for _, block in noise.blocks if not block.iid)

@@ -28,16 +28,17 @@ import mcgen.replicates.executors.worker
 from mcgen.errors import WorkerError
 from mcgen.generators.factories import from_factory
 from mcgen.replicates.executors.coordinator import checked_executor, pieces
-from mcgen.replicates.loop import Task
+from mcgen.replicates.loop import replicate_means
 from mcgen.replicates.ranges import Piece
 from mcgen.replicates.tally import Tally
+from mcgen.replicates.task import Estimand, Findings, Task
 
 N = 1500
 
 
 def task_of(function: Callable[..., Any] = np.tanh, **changes: Any) -> Task:
     generator = mcgen.as_generator(function, noise=(4,), name="model")
-    task = Task(generator, coordinates, mcgen.KAntithetic(4), SEED, (), None, batch_size=64)
+    task = Estimand(generator, coordinates, SEED).task(mcgen.KAntithetic(4), 64)
     return dataclasses.replace(task, **changes)
 
 
@@ -69,7 +70,7 @@ def bits(tally: Tally) -> bytes:
 
 
 def bits_here(task: Task, n: int = N, keep: bool | None = None) -> bytes:
-    return bits(tally_of(task.evaluate(range(n)), keep))
+    return bits(tally_of(replicate_means(task, range(n)), keep))
 
 
 def number_of(task: Task, replicate: int) -> float:
@@ -189,7 +190,7 @@ def test_gaps_that_start_inside_groups(pool: Executor, threads: Executor) -> Non
         found = run(executor, task_of(), ranges=gaps, keep=True)
         rows = {segment.start + i: mean for segment in in_order(found) for i, mean in enumerate(segment.means.tolist())}
         assert list(rows) == [replicate for gap in gaps for replicate in gap]
-        whole = tally_of(task_of().evaluate(range(N)), True).kept()
+        whole = tally_of(replicate_means(task_of(), range(N)), True).kept()
         assert whole is not None
         assert all(whole[0][replicate].tolist() == mean for replicate, mean in rows.items())
 
@@ -273,8 +274,9 @@ def test_tasks_are_unpickled_once_whatever_they_have_learnt(monkeypatch: pytest.
     monkeypatch.setattr(mcgen.replicates.executors.worker, "_tasks", tasks)
     task = task_of()
     for n in (64, 320):
-        run(Inline(), task, n)
-        assert task.components == (4,)
+        findings = Findings(task)
+        run(Inline(), task, n, findings=findings)
+        assert findings.components == (4,)
     assert len(tasks) == 1
     for seed in range(5):
         run(Inline(), task_of(seed=seed), 64)
@@ -282,9 +284,9 @@ def test_tasks_are_unpickled_once_whatever_they_have_learnt(monkeypatch: pytest.
 
 
 def test_closing_cancels_what_waits(stage: Path) -> None:
-    task = task_of(PassesOnce(str(stage)), checked=True)
+    task = task_of(PassesOnce(str(stage)))
     with Watched(2) as executor:
-        coming = pieces(executor, task, [range(N)], None, N, None)
+        coming = pieces(executor, task, [range(N)], None, N, None, findings=Findings(task, tried=True))
         next(coming)
         coming.close()
         assert sum(future.cancelled() for future in executor.futures) >= 1
@@ -353,9 +355,10 @@ def draws_itself(z: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_warnings_come_here(pool: Executor, threads: Executor, kind: str) -> None:
     task = task_of(draws_itself)
+    findings = Findings(task)
     with pytest.warns(mcgen.GeneratorWarning, match="random numbers of its own") as told:
-        run(pool if kind == "processes" else threads, task, 320)
-    assert len(told) == len(task.warnings) == 1
+        run(pool if kind == "processes" else threads, task, 320, findings=findings)
+    assert len(told) == len(findings.warnings) == 1
 
 
 def test_components_must_agree() -> None:

@@ -7,9 +7,9 @@ import os
 import numpy as np
 
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece
 from mcgen.replicates.tally import segments_of
+from mcgen.replicates.task import Facts
 
 SEED = int(os.environ.get("MCGEN_TEST_SEED", "20260101"))
 HEADER = {"design": "Antithetic()", "seed": 0, "versions": {"mcgen": "0.1.0", "numpy": "2.0"}}

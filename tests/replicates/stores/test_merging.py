@@ -14,11 +14,11 @@ from test_stores import tallied
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import segments_of
+from mcgen.replicates.task import Facts
 
 N = 4 * LEAF + 50
 ROWS = truth(N)

@@ -15,11 +15,11 @@ from test_stores import same, tallied
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.stores.encoding import pack
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import segments_of
+from mcgen.replicates.task import Facts
 
 N = 24 * LEAF
 PAGE = 4096
@@ -219,7 +219,7 @@ def test_damage_while_it_is_open_is_seen(stored: Stored, tmp_path: Path) -> None
     write(path, stored.closed)
     place = stored.closed.rindex(pack(ROWS[:LEAF])[:200])
     with Store.open_read(path) as store:
-        store.connection.execute("PRAGMA cache_size = 0")
+        store.database.execute("PRAGMA cache_size = 0")
         with path.open("r+b") as file:
             file.seek(place + 100)
             file.write(b"other")

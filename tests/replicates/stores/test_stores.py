@@ -22,13 +22,13 @@ from store_parts import FACTS, HEADER, piece, truth
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.replicates.loop import Facts
 from mcgen.replicates.ranges import Piece
 from mcgen.replicates.stores import store as stores
 from mcgen.replicates.stores.encoding import kind_of, pack, unpack
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment, Tally, segments_of
+from mcgen.replicates.task import Facts
 
 
 def tallied(segments: Iterable[Segment]) -> tuple[int, bytes, bytes | None]:
@@ -561,7 +561,7 @@ for i in range(10000):
 def test_a_full_disk(store: Store) -> None:
     rows = truth(60 * LEAF)
     run = store.run("only")
-    assert store.connection.execute("PRAGMA max_page_count = 20").fetchall() == [(20,)]
+    assert store.database.value("PRAGMA max_page_count = 20") == 20
 
     def add_all() -> None:
         for first in range(run.covered()[-1].stop if run.covered() else 0, len(rows), LEAF):
@@ -571,7 +571,7 @@ def test_a_full_disk(store: Store) -> None:
         add_all()
     (covered,) = run.covered()
     assert all(same(segment, rows) for segment in run.segments(covered))
-    store.connection.execute("PRAGMA max_page_count = 10000")
+    store.database.execute("PRAGMA max_page_count = 10000")
     add_all()
     assert all(same(segment, rows) for segment in run.segments(range(60 * LEAF)))
 

@@ -1,4 +1,4 @@
-"""What an interval is made from, and what it is."""
+"""Confidence intervals, the input that they are computed from, and quantiles of Student's t."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Interval:
     Attributes
     ----------
     low, high : float or ndarray
-        Its ends.
+        Lower and upper end.
     """
 
     low: float | Floats
@@ -31,30 +31,30 @@ class Interval:
         return (self.high - self.low) / 2
 
     def __contains__(self, value: float | Floats) -> bool:
-        """Whether the value (every component of it) lies inside."""
+        """Whether the value, with all its components, lies in the interval."""
         return bool(np.all((self.low <= np.asarray(value)) & (np.asarray(value) <= self.high)))
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """What an interval is made from.
+class IntervalInput:
+    """The numbers that an interval is computed from.
 
     Attributes
     ----------
     mean, standard_error : ndarray of shape (k,)
-        Of the estimate.
+        The estimate and its standard error.
     degrees_of_freedom : ndarray of shape (k,)
-        Of the standard error: R - 1, or Welch-Satterthwaite's for sums of independent estimates.
+        Degrees of freedom of the standard error: R - 1, or Welch-Satterthwaite's for sums of independent estimates.
     replicate_means : ndarray of shape (R, k), or None
-        For the methods that resample them.
+        Replicate means, for the methods that resample them.
     seed : int or SeedSequence
-        The run's; resampling takes a stream of its own from it.
+        Seed of the run; resampling takes a stream of its own from it.
     skewness : ndarray of shape (k,), or None
-        Of the estimate, for the method that adjusts for it.
+        Skewness of the estimate, for the method that adjusts for it.
     first_stage : tuple of int and ndarray of shape (k,), or None
-        How many replicates the first stage of a run in two stages had, and their standard deviations.
+        Number of replicates in the first stage of a two-stage run, and their standard deviations.
     planned : int or None
-        At how many replicates the confidence sequence is to be narrowest.
+        Number of replicates at which the confidence sequence is narrowest.
     """
 
     mean: Floats
@@ -67,18 +67,18 @@ class Sampled:
     planned: int | None = None
 
     @classmethod
-    def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> Sampled:
-        """Return what the moments of one run's replicate means give."""
+    def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> IntervalInput:
+        """Return the input for the replicate means of one run, with R - 1 degrees of freedom."""
         df = np.full(len(moments.mean), moments.count - 1.0)
         return cls(moments.mean, moments.standard_error, df, replicate_means, seed, moments.skewness_of_mean)
 
 
 def shared_level(confidence_level: float, k: int) -> float:
-    """Return Bonferroni's level of each of k components: all cover together at the confidence level."""
+    """Return Bonferroni's level for each of k components, 1 - (1 - c) / k: then all cover together with level c."""
     return 1 - (1 - confidence_level) / k
 
 
 def student_t_quantile(p: float | Floats, degrees_of_freedom: float | Floats) -> Floats:
-    """Return the quantile of Student's t distribution; of the normal one for infinite degrees of freedom."""
+    """Return a quantile of Student's t distribution; with infinite degrees of freedom a normal quantile."""
     df = np.asarray(degrees_of_freedom, dtype=np.float64)
     return np.where(np.isinf(df), ndtri(p), stdtrit(np.where(np.isinf(df), 1.0, df), p))

@@ -1,0 +1,75 @@
+"""How far a run has come towards its tolerance, and what the guards of stopping rules ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen._lib.arrays import Floats
+
+FEWEST_EVENTS = 20
+"""Fewest events, and non-events, of an indicator: with fewer its replicate means are far from normal."""
+NO_VARIATION = 1000
+"""Replicates after which a component that never varied no longer keeps the run going."""
+
+
+@dataclass(frozen=True, eq=False)
+class ToleranceProgress:
+    """How far a run has come towards its tolerance after n replicates, for each of the c components that count.
+
+    Attributes
+    ----------
+    n : int
+        Number of replicates.
+    columns : ndarray of int of shape (c,)
+        Indices of the components that count among all k.
+    half_width, wanted : ndarray of shape (c,)
+        The half-widths after n replicates, and the largest ones that the tolerance allows.
+    constant : ndarray of bool of shape (c,)
+        Where the replicate means do not vary.
+    unseen : ndarray of bool of shape (c,)
+        Where the values inside replicates do not vary either: a constant, or an event too rare to be seen.
+    rare : ndarray of bool of shape (c,)
+        Where an indicator has fewer than 20 events or non-events.
+    events : ndarray of shape (c,)
+        The smaller number of events and non-events of indicators; 0 for other statistics.
+    needed_for_skewness : ndarray of shape (c,)
+        Replicates that the skewness guard asks for; 0 where it asks for none.
+    """
+
+    n: int
+    columns: NDArray[np.int64]
+    half_width: Floats
+    wanted: Floats
+    constant: NDArray[np.bool_]
+    unseen: NDArray[np.bool_]
+    rare: NDArray[np.bool_]
+    events: Floats
+    needed_for_skewness: Floats
+
+    @property
+    def wide(self) -> NDArray[np.bool_]:
+        """Where the half-width is larger than the tolerance allows, or NaN."""
+        return ~(self.half_width <= self.wanted)
+
+    @property
+    def skewed(self) -> NDArray[np.bool_]:
+        """Where the skewness guard asks for more replicates than n."""
+        return self.needed_for_skewness > self.n
+
+    @property
+    def guarded(self) -> NDArray[np.bool_]:
+        """Where a guard asks for more replicates. A component that never varied is guarded up to 1,000 only."""
+        return self.constant & (self.n < NO_VARIATION) | ~self.constant & (self.rare | self.skewed)
+
+    def guard_target(self) -> float:
+        """Return the number of replicates that the guards ask for, at most 2 n.
+
+        The limit is there because the guards estimate events and skewness anew at each look.
+        """
+        for_variation = np.where(self.constant & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
+        for_events = np.where(self.rare & ~self.constant, 1.1 * self.n * FEWEST_EVENTS / np.maximum(self.events, 1), 0)
+        for_skewness = np.where(self.constant, 0, self.needed_for_skewness)
+        return min(2.0 * self.n, float(np.max([for_variation, for_events, for_skewness])))

@@ -1,0 +1,133 @@
+"""The arguments that all verbs share, declared once for editors and type checkers, and checked once."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, Required, TypedDict, TypeVar, cast
+
+from mcgen.inference.methods import Method, SimultaneousMethod
+from mcgen.noise.random import Seed
+from mcgen.runs.corrections import Correcting
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class RunArguments(TypedDict, total=False):
+    """The keyword arguments of `mcgen.estimate` that say how much to run, and how; other verbs take them too."""
+
+    seed: Required[Seed]
+    n_evaluations: int | None
+    n_replicates: int | None
+    atol: float | None
+    rtol: float | None
+    components: Sequence[str] | None
+    max_evaluations: int | None
+    min_replicates: int | None
+    replicates: range | None
+    confidence_level: float
+    interval: Method
+    simultaneous: bool | SimultaneousMethod
+    condition: Any
+    weights: Sequence[float] | Mapping[Any, float] | None
+    common_random_numbers: bool
+    controls: Correcting | None
+    batch_size: int | None
+    keep_replicates: bool | None
+    store: str | Path | None
+    executor: Executor | Client | None
+    range_timeout: float | None
+    progress: bool
+
+
+DEFAULTS: Mapping[str, Any] = dict.fromkeys(RunArguments.__optional_keys__) | {
+    "confidence_level": 0.95,
+    "interval": "student-t",
+    "simultaneous": False,
+    "common_random_numbers": False,
+    "progress": False,
+}
+"""What an argument is where it is left out; None but for these."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def checked_arguments(verb: str, given: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> RunArguments:
+    """Return the arguments of a call, those that were left out by their defaults.
+
+    Parameters
+    ----------
+    verb : str
+        The function that was called.
+    given : mapping
+        Its keyword arguments.
+    refused : mapping, optional
+        Arguments that this verb does not take, with the reason and what to do.
+
+    Raises
+    ------
+    TypeError
+        If there is an unknown argument, or no seed.
+    ValueError
+        If a refused argument is given.
+    """
+    known = RunArguments.__required_keys__ | RunArguments.__optional_keys__
+    allowed = [name for name in RunArguments.__annotations__ if name not in (refused or {})]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, allowed, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise TypeError(f"mcgen.{verb} has no argument {name!r}{hint} It takes {', '.join(allowed)}")
+    for name, reason in (refused or {}).items():
+        if given.get(name) is not None and given[name] is not False:
+            raise ValueError(f"mcgen.{verb} takes no {name}; got {name}={given[name]!r}. {reason}")
+    if "seed" not in given:
+        raise TypeError(f"mcgen.{verb} needs a seed, such as seed=0: the same seed gives the same numbers")
+    return cast(RunArguments, {**DEFAULTS, **given})
+
+
+def showing_arguments(without: Collection[str] = ()) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Return a decorator that lists the shared arguments, with their defaults, in a function's signature.
+
+    So `help`, notebooks and the documentation show them one by one in place of ``**run``.
+
+    Parameters
+    ----------
+    without : collection of str
+        Arguments that the function does not take.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        own = inspect.signature(function)
+        kept = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        names = {one.name for one in kept} | set(without)
+        shared = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=DEFAULTS.get(name, inspect.Parameter.empty),
+                annotation=text,
+            )
+            for name, text in _annotations().items()
+            if name not in names
+        ]
+        function.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+@functools.cache
+def _annotations() -> dict[str, str]:
+    """Return the types of the shared arguments as text."""
+    texts = {name: getattr(kind, "__forward_arg__", str(kind)) for name, kind in RunArguments.__annotations__.items()}
+    return {
+        name: text.removeprefix("Required[").removesuffix("]") if name == "seed" else text
+        for name, text in texts.items()
+    }

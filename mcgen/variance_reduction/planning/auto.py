@@ -1,0 +1,108 @@
+"""`Auto`: a pilot chooses the design."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mcgen._lib.names import name_of
+from mcgen.generators import Generator
+from mcgen.runs.options import RunOptions
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Let a pilot choose the design; `mcgen.plan` makes the same choice and shows it before it runs.
+
+    Use it as ``design=Auto()`` of `mcgen.estimate`, for which ``"auto"`` is short. It takes `n_evaluations`, which
+    pilot and run share.
+
+    Attributes
+    ----------
+    coarse : sequence of (Generator, float), optional
+        Cheaper generators on the same noise, each with its cost as a share of the model's. By default those that the
+        model itself offers: a sampler with fewer steps.
+    correlation : float or sequence of float, optional
+        Correlation of antithetic pair means of the first coarse generator with those of the model, where it is known
+        from before; one for all components, or one for each. It decides where there are too few evaluations for a
+        pilot.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> fine = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="fine")
+    >>> coarse = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32, noise=(16,), name="coarse")
+    >>> design = mcgen.Auto(coarse=[(coarse, 0.05)])
+    >>> result = mcgen.estimate(fine, mcgen.statistics.pixel_mean, design=design, n_evaluations=3200, seed=0)
+    >>> "coarse" in result.provenance.plan
+    True
+    """
+
+    coarse: Sequence[tuple[Generator, float]] | None = None
+    correlation: float | Sequence[float] | None = None
+
+    @property
+    def generators(self) -> tuple[Generator, ...] | None:
+        """The coarse generators without their costs; None where there are none, or where the plan will refuse them."""
+        with suppress(TypeError, ValueError):
+            return None if self.coarse is None else tuple(one for one, _ in self.coarse)
+        return None
+
+    def header(self, n_evaluations: int | None, options: RunOptions) -> dict[str, Any]:
+        """Return what a store knows a planned run by."""
+        asked = options.interval
+        return {
+            "design": "auto",
+            "n_evaluations": n_evaluations,
+            "coarse": self._texts(),
+            "correlation": self.correlation,
+            "confidence_level": asked.confidence_level,
+            "interval": asked.method,
+            "simultaneous": asked.simultaneous,
+            "keep_replicates": options.keep_replicates,
+            "batch_size": options.batch_size,
+        }
+
+    def _texts(self) -> Any:
+        try:
+            return None if self.coarse is None else [[name_of(one), float(cost)] for one, cost in self.coarse]
+        except (TypeError, ValueError):
+            # The plan says what is wrong with them.
+            return repr(self.coarse)
+
+
+def check_auto(
+    options: RunOptions,
+    n_evaluations: int | None,
+    n_replicates: int | None,
+    common_random_numbers: bool,
+    part: range,
+) -> None:
+    """Refuse what does not go with a design that a pilot chooses."""
+    if part or options.tolerance is not None:
+        raise ValueError(
+            "design='auto' shares n_evaluations out between pilot and run. To be told how many are enough use "
+            "mcgen.plan(..., atol=...).estimate(); for atol and rtol here, or for a part of a run by replicates=..., "
+            "choose a design, such as mcgen.Antithetic()"
+        )
+    if n_replicates is not None or n_evaluations is None:
+        raise ValueError(
+            f"design='auto' takes n_evaluations, which pilot and run share; got n_evaluations={n_evaluations} and "
+            f"n_replicates={n_replicates}. Give n_evaluations, or ask mcgen.plan(..., atol=...) how many are enough"
+        )
+    if options.controls is not None:
+        raise ValueError("design='auto' chooses controls itself; leave them out, or choose a design")
+    if common_random_numbers:
+        raise ValueError(
+            "design='auto' plans each condition alone; with common_random_numbers=True choose a design, such as that "
+            "of mcgen.plan for one of the conditions"
+        )
+    if options.interval.is_sequential:
+        raise ValueError(
+            f"design='auto' runs a number of evaluations that is fixed before; got "
+            f"interval={options.interval.method!r}. Use 'student-t' or 'skewness-adjusted-t', or choose a design"
+        )
+    options.interval.require_no_resampling("design='auto' may choose a sum of levels, which", ", or choose a design")
