@@ -185,6 +185,8 @@ def test_old_words_of_guidance_give_the_same_samples_and_name_the_scale() -> Non
         assert guided.weight == pytest.approx(0.7)
     with pytest.raises(TypeError, match=r"guidance_scale=2.0 and weight=1.0 say the same thing; got both"):
         Guided(lambda x, time, condition: x, guidance_scale=2.0, weight=1.0)
+    with pytest.raises(ValueError, match="guidance_scale must be at least 1, .*; got 0.5"):
+        Guided(lambda x, time, condition: x, weight=-0.5)
     for wrong in ({"guidance": "1"}, {"guidance": 1.0, "guidance_scale": 2.0}):
         with pytest.raises(TypeError, match="guidance must be a number|say the same thing"):
             models.load("mnist-dit", **wrong)
