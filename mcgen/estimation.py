@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
@@ -42,6 +42,9 @@ from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
 from mcgen.variance_reduction.planning.planner import planned
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 
 def estimate(
     generator: Generator,
@@ -69,7 +72,7 @@ def estimate(
     min_replicates: int | None = None,
     replicates: range | None = None,
     store: str | Path | None = None,
-    executor: Executor | None = None,
+    executor: Executor | Client | None = None,
     range_timeout: float | None = None,
     progress: bool = False,
 ) -> Estimate:
@@ -131,9 +134,10 @@ def estimate(
     store : str or Path, optional
         A file that gets what is finished about once a second. The same call with the same store goes on where it
         stopped, one with more evaluations extends it, and a finished one returns at once.
-    executor : concurrent.futures.Executor, optional
-        Runs ranges of replicates: of threads, processes, Dask's ``client.get_executor()``, mpi4py's, loky's. The
-        numbers are the same to the last bit. A generator that can't be pickled comes as `mcgen.from_factory`.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Runs ranges of replicates: on threads, on processes (also those of mpi4py and loky), or on the workers of a
+        Dask client. The numbers are the same to the last bit. A generator that can't be pickled comes as
+        `mcgen.from_factory`.
     range_timeout : float, optional
         Seconds after which a range of `executor`, which takes about one, is run elsewhere; never by default.
     progress : bool

@@ -25,15 +25,15 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pkgutil import resolve_name
 from typing import Any
+from uuid import uuid4
 
 from mcgen._version import __version__
 from mcgen.errors import RunError, WorkerError
-from mcgen.replicates.executors.dask import submit_to_dask
+from mcgen.replicates.executors.dask import DaskExecutor, is_dask_client, warn_of_get_executor
 from mcgen.replicates.executors.worker import Failure, Reply, payload_of, require_versions, run_sent, run_shared
 from mcgen.replicates.loop import Task
 from mcgen.replicates.ranges import Piece
@@ -43,12 +43,20 @@ _SECONDS, _FEWEST_SECONDS = 1.0, 0.05
 # Replicate means that travel at a time: 8 MB.
 _MOST_NUMBERS = 2**20
 _TRIES = 3
+# Words in what executors raise when they take no more calls: "shutdown" in those of Python, loky and MPI, "closed" in
+# Dask's, whose error has no public name.
+_SHUT_DOWN = ("shutdown", "closed")
 # A dask cluster may grow; asking for its size is a round trip.
 _SECONDS_BETWEEN_COUNTS = 5.0
 
 
 def checked_executor(executor: Any) -> Executor:
-    """Return an executor that takes single calls, or refuse what is none.
+    """Return an executor that takes single calls: the one that was given, or one of the workers of a Dask client.
+
+    Raises
+    ------
+    TypeError
+        If it is neither an executor nor a Dask client, or the client is asynchronous.
 
     Examples
     --------
@@ -60,12 +68,19 @@ def checked_executor(executor: Any) -> Executor:
     """
     if isinstance(executor, Executor):
         return executor
+    if is_dask_client(executor):
+        if executor.asynchronous:
+            raise TypeError(
+                f"executor must be a Dask client that waits for results; got the asynchronous {executor!r}. Make it "
+                "without asynchronous=True"
+            )
+        return DaskExecutor(executor)
     advice = "Pass one such as concurrent.futures.ProcessPoolExecutor(4)"
-    if hasattr(executor, "get_executor"):
-        advice = f"Pass {type(executor).__name__.lower()}.get_executor()"
-    elif isinstance(executor, type) and issubclass(executor, Executor):
+    if isinstance(executor, type) and issubclass(executor, Executor):
         advice = f"Pass an instance, {executor.__name__}(...)"
-    raise TypeError(f"executor must be a concurrent.futures.Executor; got {executor!r}. {advice}")
+    raise TypeError(
+        f"executor must be a concurrent.futures.Executor or a distributed.Client; got {executor!r}. {advice}"
+    )
 
 
 def pieces(
@@ -84,7 +99,7 @@ def pieces(
 
     Parameters
     ----------
-    executor : concurrent.futures.Executor
+    executor : concurrent.futures.Executor or distributed.Client
         Of threads, which share the task, or of processes, which get it pickled.
     task : Task
         The run.
@@ -110,7 +125,9 @@ def pieces(
     Exception
         What the generator or the statistic raises, once all ranges before it are there.
     """
-    coordinator = _Coordinator(checked_executor(executor), task, keep, n_replicates, timeout)
+    executor = checked_executor(executor)
+    warn_of_get_executor(executor)
+    coordinator = _Coordinator(executor, task, keep, n_replicates, timeout)
     yield from coordinator.pieces(_Cutter(ranges, task.group), seconds_each)
 
 
@@ -168,8 +185,7 @@ class _Coordinator:
         self._hung: list[Future[Reply]] = []
         self._failed: tuple[int, BaseException] | None = None
         self._workers, self._counted = 1, -math.inf
-        is_dask = type(executor).__module__.startswith("distributed.")
-        self._client: Any = getattr(executor, "_client", None) if is_dask else None
+        self._dask = executor if isinstance(executor, DaskExecutor) else None
         self._shared = isinstance(executor, ThreadPoolExecutor)
         self._call = self._call_shared(keep, n_replicates) if self._shared else self._call_sent(keep, n_replicates)
 
@@ -215,38 +231,35 @@ class _Coordinator:
 
         def call(job: _Job) -> Future[Reply]:
             known = self._task.components, job.checked
-            return self._submit(run_sent, payload, key, known, keep, n_replicates, job.replicates)
+            # Some executors take equal calls for one call (that of Dask's get_executor() does), and would answer a
+            # range that is tried again by waiting for the first try.
+            return self._submit(run_sent, payload, key, uuid4().hex, known, keep, n_replicates, job.replicates)
 
         return call
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        submit = self._executor.submit if self._client is None else partial(submit_to_dask, self._executor)
         try:
-            return submit(function, *arguments)
-        except RuntimeError as error:
-            refusal = _refusal(error)
+            return self._executor.submit(function, *arguments)
+        except Exception as error:
+            refusal = _refusal(error) if isinstance(error, RuntimeError) else None
             if refusal is not None:
                 raise refusal from error
-            if "shutdown" not in str(error):
+            if not any(word in str(error) for word in _SHUT_DOWN):
                 raise
             raise WorkerError(
                 f"the executor is shut down ({error}). Run inside its with block, or make a new executor; the finished "
                 "replicates are kept"
             ) from error
 
-    @property
-    def _is_running(self) -> bool:
-        """Whether the dask client can be asked."""
-        return bool(self._client.status == "running")
-
     def _count_workers(self) -> None:
         """Count the workers; those of a dask cluster, which may grow, again and again."""
-        client, now = self._client, time.monotonic()
-        if now - self._counted < (math.inf if client is None else _SECONDS_BETWEEN_COUNTS):
+        now = time.monotonic()
+        if now - self._counted < (math.inf if self._dask is None else _SECONDS_BETWEEN_COUNTS):
             return
         self._counted = now
-        if client is not None and self._is_running:
-            self._workers = max(1, sum(client.nthreads().values()))
+        n_threads = None if self._dask is None else self._dask.n_threads()
+        if n_threads is not None:
+            self._workers = max(1, n_threads)
             return
         told = (getattr(self._executor, name, None) for name in ("_max_workers", "num_workers"))
         self._workers = next((n for n in told if isinstance(n, int) and n > 0), os.cpu_count() or 1)
@@ -255,20 +268,20 @@ class _Coordinator:
         """Find out whether the workers have this mcgen, by a function that every Python has; it starts them too."""
         call: tuple[Any, str] = resolve_name, "mcgen._version:__version__"
         answers: list[Any]
-        if self._client is None:
+        if self._dask is None:
             calls = [self._submit(*call) for _ in range(self._workers)]
             answers = [_error_of(one) or one.result() for one in wait(calls, return_when=FIRST_COMPLETED).done]
         else:
             # In no thread of theirs: that would import mcgen while dask does so to unpickle the first range, and two
             # threads that import parts of one package can lock each other out.
-            answers = list(self._client.run(*call, on_error="return").values()) if self._is_running else []
+            answers = self._dask.answers(*call)
         for answer in answers:
             if not isinstance(answer, BaseException):
                 require_versions({"mcgen": str(answer)})
                 continue
             refusal = _refusal(answer)
             # A worker of dask may be about to be replaced.
-            if refusal is not None or self._client is None:
+            if refusal is not None or self._dask is None:
                 raise refusal or WorkerError(
                     f"the executor's workers can't be used ({_text(answer)}); see what "
                     "executor.submit(abs, -1).result() says"

@@ -136,6 +136,7 @@ def run_shared(task: Task, keep: bool | None, n_replicates: int, replicates: ran
 def run_sent(
     payload: bytes,
     key: str,
+    call: str,
     known: tuple[tuple[int, ...] | None, bool],
     keep: bool | None,
     n_replicates: int,
@@ -149,6 +150,8 @@ def run_sent(
         The pickled task.
     key : str
         Its hash.
+    call : str
+        A text that no other call has; it is not read.
     known : tuple
         The components, and whether the first batch need not be run twice.
     keep, n_replicates, replicates

@@ -515,7 +515,7 @@ def test_a_range_that_always_hangs_is_given_up(stage: Path, n_workers: int) -> N
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (3, r"must be a concurrent\.futures\.Executor; got 3\. Pass one such as"),
+        (3, r"must be a concurrent\.futures\.Executor or a distributed\.Client; got 3\. Pass one such as"),
         (ThreadPoolExecutor, r"Pass an instance, ThreadPoolExecutor\(\.\.\.\)"),
     ],
 )
