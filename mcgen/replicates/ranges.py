@@ -11,7 +11,7 @@ from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class FinishedRange:
     """A finished range of replicates.
 
     Attributes
@@ -35,7 +35,7 @@ class Piece:
         return range(self.segments[0].start, last.start + len(last))
 
 
-def piece_of(task: Task, replicates: range, keep: bool | None, n_replicates: int) -> Piece:
+def run_range(task: Task, replicates: range, keep: bool | None, n_replicates: int) -> FinishedRange:
     """Run a range of a task's replicates.
 
     Parameters
@@ -52,10 +52,10 @@ def piece_of(task: Task, replicates: range, keep: bool | None, n_replicates: int
     start = time.perf_counter()
     rows = list(task.evaluate(replicates))
     keeps = keeps_rows(keep, n_replicates, rows[0].means.shape[1])
-    return Piece(segments_of(rows, keeps), task.facts(), time.perf_counter() - start)
+    return FinishedRange(segments_of(rows, keeps), task.facts(), time.perf_counter() - start)
 
 
-def named(replicates: range) -> str:
+def range_text(replicates: range) -> str:
     """Return a range of replicates in words."""
     return f"replicates {replicates.start} to {replicates.stop - 1}"
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from mcgen.inference.moments import ReplicateMeans
 from mcgen.replicates.clock import Clock
-from mcgen.replicates.executors.coordinator import pieces
+from mcgen.replicates.executors.coordinator import finished_ranges
 from mcgen.replicates.loop import Task, executed_rows
-from mcgen.replicates.ranges import Piece, gaps_between
+from mcgen.replicates.ranges import FinishedRange, gaps_between
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 
@@ -115,9 +115,11 @@ class Source:
 
     def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Iterator[Segment]:
         """Yield the pieces of an executor in order; the store gets each as it comes."""
-        waiting: dict[int, Piece] = {}
+        waiting: dict[int, FinishedRange] = {}
         each = self.clock.seconds_per_evaluation()[0] * self._task.design.n_points
-        coming = pieces(executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout, each or None)
+        coming = finished_ranges(
+            executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout, each or None
+        )
         with closing(coming):
             for gap in gaps:
                 place = gap.start
@@ -133,13 +135,13 @@ class Source:
     def _store_rows(self, rows: list[ReplicateMeans], n_replicates: int, seconds: float) -> None:
         if rows and self._stored is not None:
             keep = keeps_rows(self._keep, n_replicates, rows[0].means.shape[1])
-            self._stored.add(Piece(segments_of(rows, keep), self._task.facts(), seconds), keep)
+            self._stored.add(FinishedRange(segments_of(rows, keep), self._task.facts(), seconds), keep)
 
     def _rows_of(self, replicates: range) -> int:
         """Return how many rows the model ran for some replicates."""
         return executed_rows(replicates, self._task.batch_size, self._task.design.n_points)
 
-    def _take(self, piece: Piece, n_replicates: int) -> None:
+    def _take(self, piece: FinishedRange, n_replicates: int) -> None:
         self.clock.tick(self._rows_of(piece.replicates), piece.seconds)
         if self._stored is not None:
             self._stored.add(piece, keeps_rows(self._keep, n_replicates, math.prod(piece.facts.components)))

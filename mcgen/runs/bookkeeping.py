@@ -60,7 +60,7 @@ def begin(stored: StoredRun, task: Task, n_replicates: int | None, options: RunO
     for name in ("design", "content of the statistic"):
         if found[name] != own[name]:
             raise StoreError(
-                f"store {stored.store.path}: {name} is {found[name]!r} in the store{stored.told} and {own[name]!r} "
+                f"store {stored.store.path}: {name} is {found[name]!r} in the store{stored.of_run} and {own[name]!r} "
                 "here; a pilot that chose it gave something else this time, on another machine or by other options. "
                 "Give another path, or call as the store was called"
             )

@@ -2,8 +2,8 @@
 
 The coordinator cuts what is to run into ranges of whole groups, in replicate order, each of about a second by what
 those before it took, and keeps twice as many in flight as there are workers. A worker draws the noise from the
-replicate numbers and sends a `Piece` back: moments, never samples. What the generator raises comes back as a value, so
-that whatever else goes wrong is the executor's doing: such a range is submitted again, three times in all.
+replicate numbers and sends a `FinishedRange` back: moments, never samples. What the generator raises comes back as a
+value, so that whatever else goes wrong is the executor's doing: such a range is submitted again, three times in all.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass, replace
+from enum import Enum
 from hashlib import sha256
 from itertools import islice
 from pkgutil import resolve_name
@@ -36,7 +37,7 @@ from mcgen.errors import RunError, WorkerError
 from mcgen.replicates.executors.dask import DaskExecutor, is_dask_client, warn_of_get_executor
 from mcgen.replicates.executors.worker import Failure, Reply, payload_of, require_versions, run_sent, run_shared
 from mcgen.replicates.loop import Task
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import FinishedRange
 
 # How long a range is to take; shorter ones than the second cost more to send than they share out better.
 _SECONDS, _FEWEST_SECONDS = 1.0, 0.05
@@ -83,7 +84,7 @@ def checked_executor(executor: Any) -> Executor:
     )
 
 
-def pieces(
+def finished_ranges(
     executor: Executor,
     task: Task,
     ranges: Iterable[range],
@@ -91,7 +92,7 @@ def pieces(
     n_replicates: int,
     timeout: float | None,
     seconds_each: float | None = None,
-) -> Generator[Piece, None, None]:
+) -> Generator[FinishedRange, None, None]:
     """Run ranges of a task's replicates on an executor and yield what is finished, in any order.
 
     The task learns what the first batches told. When the iterator ends, by an error, by an interrupt or by being
@@ -128,11 +129,11 @@ def pieces(
     executor = checked_executor(executor)
     warn_of_get_executor(executor)
     coordinator = _Coordinator(executor, task, keep, n_replicates, timeout)
-    yield from coordinator.pieces(_Cutter(ranges, task.group), seconds_each)
+    yield from coordinator.finished_ranges(_Cutter(ranges, task.group), seconds_each)
 
 
 class _Cutter:
-    """What is still to run, cut off piece by piece where groups end."""
+    """What is still to run, cut into ranges where groups end."""
 
     def __init__(self, ranges: Iterable[range], group: int) -> None:
         self._gaps = deque(gap for gap in ranges if len(gap))
@@ -172,6 +173,15 @@ class _Job:
         return f"replicates {self.replicates.start} to {self.replicates.stop - 1}"
 
 
+class _State(Enum):
+    """What a job in flight does, where its time is limited."""
+
+    WAITING = "no worker has it, and its time does not count"
+    STARTED = "a worker has it since the last look"
+    RUNNING = "its time counts; it may be done since the last look"
+    OVERDUE = "its time is over"
+
+
 class _Coordinator:
     """One run on an executor."""
 
@@ -189,8 +199,8 @@ class _Coordinator:
         self._shared = isinstance(executor, ThreadPoolExecutor)
         self._call = self._call_shared(keep, n_replicates) if self._shared else self._call_sent(keep, n_replicates)
 
-    def pieces(self, cutter: _Cutter, seconds_each: float | None) -> Generator[Piece, None, None]:
-        """Yield finished pieces until nothing is left."""
+    def finished_ranges(self, cutter: _Cutter, seconds_each: float | None) -> Generator[FinishedRange, None, None]:
+        """Yield finished ranges until nothing is left."""
         self._cutter, self._checked = cutter, self._task.checked
         self._count_workers()
         self._rates = deque([] if seconds_each is None else [seconds_each], maxlen=2 * self._workers)
@@ -202,7 +212,7 @@ class _Coordinator:
                 done, _ = wait(self._jobs, self._patience, FIRST_COMPLETED)
                 lost: list[tuple[_Job, BaseException]] = []
                 for job, answer in self._answers(done):
-                    if isinstance(answer, Piece):
+                    if isinstance(answer, FinishedRange):
                         yield answer
                     else:
                         lost.append((job, answer))
@@ -261,8 +271,9 @@ class _Coordinator:
         if n_threads is not None:
             self._workers = max(1, n_threads)
             return
-        told = (getattr(self._executor, name, None) for name in ("_max_workers", "num_workers"))
-        self._workers = next((n for n in told if isinstance(n, int) and n > 0), os.cpu_count() or 1)
+        # Python's pools and loky have the first attribute, mpi4py has the second.
+        sizes = (getattr(self._executor, name, None) for name in ("_max_workers", "num_workers"))
+        self._workers = next((n for n in sizes if isinstance(n, int) and n > 0), os.cpu_count() or 1)
 
     def _meet_workers(self) -> None:
         """Find out whether the workers have this mcgen, by a function that every Python has; it starts them too."""
@@ -307,8 +318,8 @@ class _Coordinator:
     def _patience(self) -> float | None:
         return None if self._timeout is None else min(1.0, self._timeout / 10)
 
-    def _answers(self, done: Iterable[Future[Reply]]) -> Iterator[tuple[_Job, Piece | BaseException]]:
-        """Yield of what is done its pieces and what the executor lost; take note of what failed."""
+    def _answers(self, done: Iterable[Future[Reply]]) -> Iterator[tuple[_Job, FinishedRange | BaseException]]:
+        """Yield the finished ranges and the errors of the executor among the calls that are done; note failures."""
         for future in sorted(done, key=lambda one: self._jobs[one].replicates.start):
             job, error = self._jobs.pop(future), _error_of(future)
             if error is not None:
@@ -345,20 +356,29 @@ class _Coordinator:
         now = time.monotonic()
         found: list[tuple[_Job, BaseException]] = []
         self._hung = [future for future in self._hung if not future.done()]
-        free = self._workers - len(self._hung)
-        tells = isinstance(self._executor, ThreadPoolExecutor | ProcessPoolExecutor)
-        for future in list(islice(self._jobs, max(1, free))):
-            job = self._jobs[future]
-            # Where every worker hangs, nothing will ever run.
-            if job.since is None and (future.running() or not tells or free <= 0):
+        n_free = self._workers - len(self._hung)
+        # Executors run calls in the order of submission: only the oldest can have a worker.
+        for future, job in list(islice(self._jobs.items(), max(1, n_free))):
+            state = self._state_of(job, future, now, n_free)
+            if state is _State.STARTED:
                 job.since = now
-            if job.since is not None and now - job.since > self._timeout and not future.done():
-                # Not cancelled: dask would give the range to the worker that hangs, which would seem idle.
+            elif state is _State.OVERDUE:
+                # Not cancelled: Dask would take the worker that hangs for idle, and give it the range again.
                 self._hung.append(future)
                 job.since = None
                 del self._jobs[future]
                 found.append((job, _OverdueError(f"more than {self._timeout:g} s")))
         return found
+
+    def _state_of(self, job: _Job, future: Future[Reply], now: float, n_free: int) -> _State:
+        """Return the state of one of the oldest jobs, where `n_free` workers do not hang."""
+        assert self._timeout is not None
+        if job.since is None:
+            # Only Python's own pools say whether a call runs. Where every worker hangs, no call will ever run.
+            says = isinstance(self._executor, ThreadPoolExecutor | ProcessPoolExecutor)
+            return _State.STARTED if future.running() or not says or n_free <= 0 else _State.WAITING
+        in_time = future.done() or now - job.since <= self._timeout
+        return _State.RUNNING if in_time else _State.OVERDUE
 
     def _try_again(self, job: _Job, error: BaseException) -> None:
         """Submit a range again that was lost, or say that it is hopeless."""

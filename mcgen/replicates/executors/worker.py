@@ -1,4 +1,4 @@
-"""What a worker of an executor runs, and sends back: a finished piece, or what went wrong as a value.
+"""What a worker of an executor runs, and sends back: a finished range, or what went wrong as a value.
 
 The task travels pickled, with every range; a process unpickles it once and knows it again by its hash.
 """
@@ -38,7 +38,7 @@ from mcgen._lib.pickling import has_cloudpickle, pickled
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
 from mcgen.replicates.loop import Task
-from mcgen.replicates.ranges import Piece, piece_of
+from mcgen.replicates.ranges import FinishedRange, run_range
 
 # Tasks that a process keeps: that of a run that ends, and of the next.
 _KEPT_TASKS = 2
@@ -112,9 +112,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker sends back: a finished piece or a failure, and the versions of what makes the bits."""
+    """What a worker sends back: a finished range or a failure, and the versions of what makes the bits."""
 
-    result: Piece | Failure
+    result: FinishedRange | Failure
     versions: dict[str, str]
 
 
@@ -128,7 +128,7 @@ def versions() -> dict[str, str]:
 def run_shared(task: Task, keep: bool | None, n_replicates: int, replicates: range) -> Reply:
     """Run a range in a thread of the coordinator's process, on its own copy of the task."""
     try:
-        return Reply(piece_of(task, replicates, keep, n_replicates), {})
+        return Reply(run_range(task, replicates, keep, n_replicates), {})
     except Exception as error:
         return Reply(Failure(error, "", ""), {})
 
@@ -155,7 +155,7 @@ def run_sent(
     known : tuple
         The components, and whether the first batch need not be run twice.
     keep, n_replicates, replicates
-        As for `piece_of`.
+        As for `run_range`.
     """
     _end_with_parent()
     try:
@@ -172,7 +172,7 @@ def run_sent(
     try:
         with quiet:
             task = replace(task, warnings=[], components=components, checked=checked)
-            return Reply(piece_of(task, replicates, keep, n_replicates), versions())
+            return Reply(run_range(task, replicates, keep, n_replicates), versions())
     except Exception as error:
         return Reply(Failure.of(error), versions())
 

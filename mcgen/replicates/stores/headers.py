@@ -26,11 +26,11 @@ def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any], 
             f"store {path} was written by an older mcgen, which did not store what the generator and the statistic "
             "are; it can be read, exported and merged with others of its kind, but not gone on with. Give another path"
         )
-    told, parts = differences_of_headers(stored, given, changes, (" in the store", " here"))
-    if told:
+    apart, inside = differences_of_headers(stored, given, changes, (" in the store", " here"))
+    if apart:
         raise StoreError(
-            f"store {path} belongs to another run: {'; '.join(told)}. Give another path, or ask for what the store has"
-            + (f". {EXCLUDE}" if parts else "")
+            f"store {path} belongs to another run: {'; '.join(apart)}. Give another path, or ask for what the store has"
+            + (f". {EXCLUDE}" if inside else "")
         )
 
 
@@ -49,7 +49,7 @@ def differences_of_headers(
         Where the headers are from, for the text.
     """
     plain = [{name: value for name, value in one.items() if not _is_content(name)} for one in (stored, given)]
-    told = [f"{name} is {a}{sides[0]} and {b}{sides[1]}" for name, a, b in differing(plain[0], plain[1])]
+    fields = [f"{name} is {a}{sides[0]} and {b}{sides[1]}" for name, a, b in differing(plain[0], plain[1])]
     parts = []
     for name in sorted(filter(_is_content, {*stored, *given})):
         what = name.removeprefix(CONTENT)
@@ -57,7 +57,7 @@ def differences_of_headers(
         own = {place.removeprefix(start): one for place, one in changes.items() if place.startswith(start)}
         found = differences(stored.get(name, {}), given.get(name, {}), own)
         parts += [shown(found, what, sides)] if found else []
-    return told + parts, bool(parts)
+    return fields + parts, bool(parts)
 
 
 def _is_content(name: str) -> bool:

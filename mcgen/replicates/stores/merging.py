@@ -11,10 +11,10 @@ from typing import Any
 
 from mcgen._lib.fingerprints import EXCLUDE, Given
 from mcgen.errors import StoreError
-from mcgen.replicates.ranges import Piece, gaps_between, named
+from mcgen.replicates.ranges import FinishedRange, gaps_between, range_text
 from mcgen.replicates.stores.database import put_in_place
 from mcgen.replicates.stores.headers import differences_of_headers, differing
-from mcgen.replicates.stores.store import Store, StoredRun, told
+from mcgen.replicates.stores.store import Store, StoredRun, of_run
 
 PART = "replicates"
 """Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""
@@ -95,7 +95,7 @@ def _in_order(parts: Sequence[Store], name: str) -> list[tuple[range, StoredRun]
         if other.start < one.stop:
             twice = range(other.start, min(one.stop, other.stop))
             raise StoreError(
-                f"stores {first.store.path} and {second.store.path} both hold {named(twice)}{told(name)}; a "
+                f"stores {first.store.path} and {second.store.path} both hold {range_text(twice)}{of_run(name)}; a "
                 "replicate can be counted once only: leave one of the stores out"
             )
         if other.start > one.stop:
@@ -110,9 +110,9 @@ def _require_finished(part: Store, name: str, covered: list[range]) -> None:
         own = [0, covered[-1].stop if covered else 0]
     missing = gaps_between(covered, range(*own))
     if missing or not covered:
-        left = ", ".join(map(named, missing)) or "all replicates"
+        left = ", ".join(map(range_text, missing)) or "all replicates"
         raise StoreError(
-            f"store {part.path} is not finished: {left}{told(name)} are missing; run its part again with the same "
+            f"store {part.path} is not finished: {left}{of_run(name)} are missing; run its part again with the same "
             "store, then merge"
         )
 
@@ -122,12 +122,14 @@ def _require_same_shape(first: StoredRun, second: StoredRun) -> None:
     if shapes[0] != shapes[1]:
         raise StoreError(
             f"stores {first.store.path} and {second.store.path} have components of shape {shapes[0][0]} and "
-            f"{shapes[1][0]}{first.told}; merge parts of one run"
+            f"{shapes[1][0]}{first.of_run}; merge parts of one run"
         )
 
 
 def _gap(missing: range, name: str) -> StoreError:
-    return StoreError(f"{named(missing)}{told(name)} are in none of the stores; give the store that has them too")
+    return StoreError(
+        f"{range_text(missing)}{of_run(name)} are in none of the stores; give the store that has them too"
+    )
 
 
 def _require_absent(place: Path) -> None:
@@ -155,7 +157,7 @@ def _fill(run: StoredRun, found: list[tuple[range, StoredRun]]) -> None:
         facts = part.facts
         assert facts is not None
         for segment, seconds in part.timed_segments(replicates):
-            run.add(Piece([segment], facts, seconds), keep)
+            run.add(FinishedRange([segment], facts, seconds), keep)
     for name, value in _merged_states(found).items():
         run.remember(name, value)
 
@@ -170,7 +172,7 @@ def _merged_states(found: list[tuple[range, StoredRun]]) -> dict[str, dict[str, 
             apart = differing({name: states.setdefault(name, value)}, {name: value})
             if apart and name not in (PLANNED, ABOUT):
                 raise StoreError(
-                    f"store {part.store.path} and one before it know different things{part.told}: "
+                    f"store {part.store.path} and one before it know different things{part.of_run}: "
                     f"{'; '.join(f'{what} is {a} and {b}' for what, a, b in apart)}; merge parts of one run"
                 )
     states.pop(PLANNED, None)

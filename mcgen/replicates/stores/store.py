@@ -1,8 +1,8 @@
 """A store: one SQLite file that keeps the finished ranges of a run, so that a run goes on where it stopped.
 
-Laws: what a store returns has the bits that it was given. Each piece is stored whole or not at all, whenever the
-process is killed. Damage, another run's store or a second writer is an error, never another number and never a silent
-restart.
+Laws: what a store returns has the bits that it was given. Each finished range is stored whole or not at all, whenever
+the process is killed. Damage, another run's store or a second writer is an error, never another number and never a
+silent restart.
 
 Every row carries a checksum whose key is made of the header, that is of all that determines the run's numbers: a row of
 another run can't pass for one of this. Opening a store verifies all of them.
@@ -20,7 +20,7 @@ from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.replicates.loop import Facts
-from mcgen.replicates.ranges import Piece, joined_ranges, named
+from mcgen.replicates.ranges import FinishedRange, joined_ranges, range_text
 from mcgen.replicates.stores.database import Database, damaged
 from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
 from mcgen.replicates.stores.headers import key_of, require_same_run
@@ -158,7 +158,7 @@ class Store:
         for run, start, stop, *rest in database.rows(
             "SELECT run, start, stop, kind, seconds, data, checksum FROM segments ORDER BY run, start"
         ):
-            what = f"replicates from {start} on{told(names.get(run))}"
+            what = f"replicates from {start} on{of_run(names.get(run))}"
             self.require_checksum(rest.pop(), what, "segments", run, start, stop, *rest)
             if run not in names or (run, start) < last:
                 raise damaged(self.path, f"{what} are there twice, or without their run")
@@ -182,14 +182,14 @@ class StoredRun:
     ----------
     name : str
         Of the run.
-    told : str
+    of_run : str
         The name in messages; empty where the store has one run without a name.
     """
 
     def __init__(self, store: Store, name: str, number: int) -> None:
         self.store = store
         self.name = name
-        self.told = told(name)
+        self.of_run = of_run(name)
         self._run = number
         # Leaves of which a part was there before: who reads that part after the rest came needs its rows.
         self._begun = {at - at % LEAF for part in self.covered() for at in (part.start, part.stop) if at % LEAF}
@@ -242,8 +242,8 @@ class StoredRun:
             segment, seconds = (None, 0.0) if row is None else self._read(*row)
             if segment is None or row is None or row[1] <= at:
                 raise StoreError(
-                    f"store {self.store.path} lacks replicate {at}{self.told}; it has "
-                    f"{', '.join(map(named, self.covered())) or 'none'}: run again with the same store"
+                    f"store {self.store.path} lacks replicate {at}{self.of_run}; it has "
+                    f"{', '.join(map(range_text, self.covered())) or 'none'}: run again with the same store"
                 )
             stop = min(row[1], replicates.stop)
             if row[0] < at or row[1] > stop:
@@ -251,13 +251,13 @@ class StoredRun:
             yield segment, seconds * (stop - at) / (row[1] - row[0])
             at = stop
 
-    def add(self, piece: Piece, keep: bool) -> None:
-        """Store a piece, whole or not at all; rows that make up a whole leaf become one row of the file.
+    def add(self, finished: FinishedRange, keep: bool) -> None:
+        """Store a finished range, whole or not at all; rows that make up a whole leaf become one row of the file.
 
         Parameters
         ----------
-        piece : Piece
-            What came.
+        finished : FinishedRange
+            Its replicates may be any that are not stored yet.
         keep : bool
             Keep the replicate means of whole leaves; else their moments replace them.
 
@@ -266,13 +266,13 @@ class StoredRun:
         StoreError
             If some of its replicates are there already, its facts differ from those of the run, or it can't be written.
         """
-        replicates = piece.replicates
+        replicates = finished.replicates
         with self._database.transaction():
-            self._learn(piece.facts)
+            self._learn(finished.facts)
             self._require_absent(replicates)
             leaves = set()
-            for segment in piece.segments:
-                self._insert(segment, piece.seconds * len(segment) / len(replicates))
+            for segment in finished.segments:
+                self._insert(segment, finished.seconds * len(segment) / len(replicates))
                 if isinstance(segment, ReplicateMeans):
                     leaves.add(segment.start - segment.start % LEAF)
             for first in sorted(leaves):
@@ -310,7 +310,7 @@ class StoredRun:
     def _read(
         self, start: int, stop: int, kind: str, seconds: float, data: bytes, found: bytes
     ) -> tuple[Segment, float]:
-        what = f"replicates from {start} on{self.told}"
+        what = f"replicates from {start} on{self.of_run}"
         self.store.require_checksum(found, what, "segments", self._run, start, stop, kind, seconds, data)
         return unpack(kind, range(start, stop), data), seconds
 
@@ -320,8 +320,8 @@ class StoredRun:
         if segment.start in self._rows:
             return self._cut(self._rows[segment.start], replicates)
         raise StoreError(
-            f"store {self.store.path} has of {named(range(segment.start, segment.start + LEAF))}{self.told} "
-            f"only the moments of all of them, where {named(replicates)} are needed; ask for a multiple of {LEAF} "
+            f"store {self.store.path} has of {range_text(range(segment.start, segment.start + LEAF))}{self.of_run} "
+            f"only the moments of all of them, where {range_text(replicates)} are needed; ask for a multiple of {LEAF} "
             "replicates or for all that are stored, or give another path"
         )
 
@@ -331,7 +331,7 @@ class StoredRun:
             for what in ("components", "own_shape"):
                 if getattr(known, what) != getattr(facts, what):
                     raise StoreError(
-                        f"store {self.store.path} has {what} {getattr(known, what)}{self.told} and now "
+                        f"store {self.store.path} has {what} {getattr(known, what)}{self.of_run} and now "
                         f"{getattr(facts, what)} came; the statistic is another one: give another path"
                     )
             new = tuple(text for text in facts.warnings if text not in known.warnings)
@@ -354,7 +354,7 @@ class StoredRun:
             if known.keeps is False and change.keeps is False and known.after != change.after:
                 raise StoreError(
                     f"store {self.store.path}: running filled {place} with {known.after or 'nothing'} in the store"
-                    f"{self.told} and with {change.after or 'nothing'} here: another model was loaded. Give another "
+                    f"{self.of_run} and with {change.after or 'nothing'} here: another model was loaded. Give another "
                     f"path, or load what the store was made with. {EXCLUDE}"
                 )
 
@@ -370,14 +370,14 @@ class StoredRun:
         twice = joined_ranges(range(max(start, replicates.start), min(stop, replicates.stop)) for start, stop in found)
         if twice:
             raise StoreError(
-                f"store {self.store.path} has {', '.join(map(named, twice))}{self.told} already; a replicate "
+                f"store {self.store.path} has {', '.join(map(range_text, twice))}{self.of_run} already; a replicate "
                 "can be counted once only: add what is not covered"
             )
 
     def _insert(self, segment: Segment, seconds: float) -> None:
         start, stop = segment.start, segment.start + len(segment)
         if (start % LEAF) + len(segment) > LEAF:
-            raise ValueError(f"{named(range(start, stop))} go over the end of a leaf of {LEAF}; cut them there")
+            raise ValueError(f"{range_text(range(start, stop))} go over the end of a leaf of {LEAF}; cut them there")
         row = (self._run, start, stop, kind_of(segment), float(seconds))
         data = pack(segment)
         self._database.execute(
@@ -419,6 +419,6 @@ def _facts_of(value: dict[str, Any]) -> Facts:
     )
 
 
-def told(name: str | None) -> str:
+def of_run(name: str | None) -> str:
     """Return the name of a run in a message."""
     return f" of run {name!r}" if name else ""

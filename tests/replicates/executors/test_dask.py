@@ -22,7 +22,7 @@ from worker_parts import Hangs, Raises
 import mcgen
 from mcgen.errors import WorkerError
 from mcgen.generators.factories import from_factory
-from mcgen.replicates.executors.coordinator import checked_executor, pieces
+from mcgen.replicates.executors.coordinator import checked_executor, finished_ranges
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -55,8 +55,8 @@ def test_nothing_is_lost_where_workers_are_killed(cluster: object, client: Any) 
     task = task_of(worker_parts.slow_tanh, batch_size=4)
     killed: set[int] = set()
     found = []
-    for piece in pieces(client, task, [range(2 * N)], None, 2 * N, None):
-        found.append(piece)
+    for finished in finished_ranges(client, task, [range(2 * N)], None, 2 * N, None):
+        found.append(finished)
         if len(killed) < 5:
             killed.add(kill_one(cluster, killed))
     assert len(killed) == 5
