@@ -1,4 +1,4 @@
-"""Finished ranges of replicates: what a process that ran some hands on, and a store keeps."""
+"""Ranges of replicates, and what a finished one gives: a worker sends it, and a store keeps it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 
 @dataclass(frozen=True, eq=False)
 class FinishedRange:
-    """A finished range of replicates.
+    """The replicate means or moments of a finished range of replicates.
 
     Attributes
     ----------
     segments : sequence of Segment
         Consecutive, each inside one leaf: rows, or a whole leaf's moments.
     facts : Facts
-        What the first batch told.
+        What the first batch showed of the generator and the statistic.
     seconds : float
-        How long it took.
+        The time that the range took.
     """
 
     segments: Sequence[Segment]
@@ -30,24 +30,24 @@ class FinishedRange:
 
     @property
     def replicates(self) -> range:
-        """The range."""
+        """The range of replicate numbers."""
         last = self.segments[-1]
         return range(self.segments[0].start, last.start + len(last))
 
 
 def run_range(task: Task, replicates: range, keep: bool | None, n_replicates: int) -> FinishedRange:
-    """Run a range of a task's replicates.
+    """Run a range of a task's replicates and return it finished.
 
     Parameters
     ----------
     task : Task
         The run.
     replicates : range
-        Of whole groups best: the rest of a group is run and dropped.
+        The range, best of whole groups: the rest of a group is run and dropped.
     keep : bool or None
-        Hand replicate means on, or whole leaves' moments; None goes by their number in all.
+        Whether replicate means are returned, or moments of whole leaves; None goes by `n_replicates`.
     n_replicates : int
-        In all.
+        The number of replicates of the whole run.
     """
     start = time.perf_counter()
     rows = list(task.evaluate(replicates))
@@ -61,7 +61,7 @@ def range_text(replicates: range) -> str:
 
 
 def gaps_between(parts: Iterable[range], whole: range) -> list[range]:
-    """Return what of a range some ascending parts of it leave."""
+    """Return the gaps that ascending parts of a range leave in it."""
     edges = [whole.start, *(edge for part in parts for edge in (part.start, part.stop)), whole.stop]
     gaps = [range(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
     return [gap for gap in gaps if len(gap)]

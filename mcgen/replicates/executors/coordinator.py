@@ -1,9 +1,10 @@
 """Ranges of replicates on any `concurrent.futures.Executor`: threads, processes, dask, MPI.
 
-The coordinator cuts what is to run into ranges of whole groups, in replicate order, each of about a second by what
-those before it took, and keeps twice as many in flight as there are workers. A worker draws the noise from the
-replicate numbers and sends a `FinishedRange` back: moments, never samples. What the generator raises comes back as a
-value, so that whatever else goes wrong is the executor's doing: such a range is submitted again, three times in all.
+The coordinator cuts the replicates into ranges of whole groups, in replicate order. Each range takes about a second, as
+estimated from the ranges before it, and twice as many are in flight as there are workers. A worker draws the noise from
+the replicate numbers and sends a `FinishedRange` back: replicate means or moments, never samples. An exception of the
+generator comes back as a value. Every other error is thus the executor's, and such a range is submitted again, three
+times in all.
 """
 
 from __future__ import annotations
@@ -39,15 +40,16 @@ from mcgen.replicates.executors.worker import Failure, Reply, payload_of, requir
 from mcgen.replicates.loop import Task
 from mcgen.replicates.ranges import FinishedRange
 
-# How long a range is to take; shorter ones than the second cost more to send than they share out better.
+# Seconds that a range is to take, and the fewest when little is left: sending a shorter range costs more than it gains.
 _SECONDS, _FEWEST_SECONDS = 1.0, 0.05
-# Replicate means that travel at a time: 8 MB.
+# Most numbers in the replicate means of a range: 8 MB, which travel fast and fit any worker.
 _MOST_NUMBERS = 2**20
+# Times that a range is submitted before it is given up: two losses may be bad luck, three have a cause.
 _TRIES = 3
 # Words in what executors raise when they take no more calls: "shutdown" in those of Python, loky and MPI, "closed" in
 # Dask's, whose error has no public name.
 _SHUT_DOWN = ("shutdown", "closed")
-# A dask cluster may grow; asking for its size is a round trip.
+# Seconds between two requests for the size of a Dask cluster, which may grow; each request is a round trip.
 _SECONDS_BETWEEN_COUNTS = 5.0
 
 
@@ -93,28 +95,28 @@ def finished_ranges(
     timeout: float | None,
     seconds_each: float | None = None,
 ) -> Generator[FinishedRange, None, None]:
-    """Run ranges of a task's replicates on an executor and yield what is finished, in any order.
+    """Run ranges of a task's replicates on an executor and yield them when they are finished, in any order.
 
-    The task learns what the first batches told. When the iterator ends, by an error, by an interrupt or by being
-    closed, what is not running yet is cancelled.
+    The task learns the facts that the first batches give. When the iterator ends (by an error, an interrupt or a call
+    of `close`), ranges that no worker runs yet are cancelled.
 
     Parameters
     ----------
     executor : concurrent.futures.Executor or distributed.Client
-        Of threads, which share the task, or of processes, which get it pickled.
+        Threads share the task; processes get it pickled.
     task : Task
         The run.
     ranges : iterable of range
-        What is to run: ascending and disjoint.
+        The ranges to run: ascending and disjoint.
     keep : bool or None
-        Have replicate means, or whole leaves' moments; None goes by their number in all.
+        Whether replicate means are returned, or moments of whole leaves; None goes by `n_replicates`.
     n_replicates : int
-        Of the whole run.
+        The number of replicates of the whole run.
     timeout : float or None
-        Seconds that one range may take, counted from when it is among the oldest as many as there are workers, and,
-        in a pool of `concurrent.futures`, runs. A worker's start and the loading of its model count.
+        Seconds that one range may take. They count while it is one of the n oldest, for n workers, and, in a pool of
+        `concurrent.futures`, runs. A worker's start and the loading of its model count.
     seconds_each : float, optional
-        What a replicate took before; by default the first ranges are one group each, and tell.
+        Seconds that a replicate took before; by default the first ranges, of one group each, are timed.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def finished_ranges(
         If the executor is shut down or broke, its workers lack mcgen or have other versions of what makes the bits,
         or a range was lost, or took longer than `timeout`, three times.
     Exception
-        What the generator or the statistic raises, once all ranges before it are there.
+        The exception of the generator or the statistic, after all ranges before it were yielded.
     """
     executor = checked_executor(executor)
     warn_of_get_executor(executor)
@@ -133,7 +135,7 @@ def finished_ranges(
 
 
 class _Cutter:
-    """What is still to run, cut into ranges where groups end."""
+    """Cuts the gaps that are still to run into ranges that end where groups end."""
 
     def __init__(self, ranges: Iterable[range], group: int) -> None:
         self._gaps = deque(gap for gap in ranges if len(gap))
@@ -141,7 +143,7 @@ class _Cutter:
         self.left = sum(map(len, self._gaps))
 
     def cut(self, size: int) -> range:
-        """Return the next range, of about so many replicates and of a group at least."""
+        """Return the next range, of about `size` replicates and at least one group."""
         gap, n_groups = self._gaps.popleft(), max(1, size // self._group)
         stop = min(gap.stop, (gap.start // self._group + n_groups) * self._group)
         if stop < gap.stop:
@@ -157,11 +159,11 @@ class _Job:
     Attributes
     ----------
     checked : bool
-        Whether its first batch need not be tried.
+        Whether its first batch was tried before, so that it need not be tried here.
     tries : int
-        How often it was lost or hung.
+        How often it was lost or overdue.
     since : float or None
-        When its time began to count.
+        The time at which its seconds began to count.
     """
 
     replicates: range
@@ -190,7 +192,7 @@ class _Coordinator:
     ) -> None:
         self._executor, self._task, self._timeout = executor, task, timeout
         self._target = _SECONDS if timeout is None else min(_SECONDS, timeout / 4)
-        # In the order of submission, which is that in which executors run them.
+        # In the order of submission, in which executors run them.
         self._jobs: dict[Future[Reply], _Job] = {}
         self._hung: list[Future[Reply]] = []
         self._failed: tuple[int, BaseException] | None = None
@@ -226,7 +228,7 @@ class _Coordinator:
                 future.cancel()
 
     def _call_shared(self, keep: bool | None, n_replicates: int) -> Callable[[_Job], Future[Reply]]:
-        """Return what submits a job to threads of this process, whose own warnings reach the user."""
+        """Return a function that submits a job to threads of this process; their warnings reach the user."""
 
         def call(job: _Job) -> Future[Reply]:
             task = replace(self._task, warnings=[], checked=job.checked)
@@ -235,7 +237,7 @@ class _Coordinator:
         return call
 
     def _call_sent(self, keep: bool | None, n_replicates: int) -> Callable[[_Job], Future[Reply]]:
-        """Return what submits a job to other processes; the task is pickled once."""
+        """Return a function that submits a job to other processes; the task is pickled once."""
         payload = payload_of(self._task)
         key = sha256(payload).hexdigest()
 
@@ -262,7 +264,7 @@ class _Coordinator:
             ) from error
 
     def _count_workers(self) -> None:
-        """Count the workers; those of a dask cluster, which may grow, again and again."""
+        """Count the workers; those of a Dask cluster, which may grow, every few seconds."""
         now = time.monotonic()
         if now - self._counted < (math.inf if self._dask is None else _SECONDS_BETWEEN_COUNTS):
             return
@@ -276,22 +278,22 @@ class _Coordinator:
         self._workers = next((n for n in sizes if isinstance(n, int) and n > 0), os.cpu_count() or 1)
 
     def _meet_workers(self) -> None:
-        """Find out whether the workers have this mcgen, by a function that every Python has; it starts them too."""
+        """Check the workers' version of mcgen, by a function that every Python has; the call starts them too."""
         call: tuple[Any, str] = resolve_name, "mcgen._version:__version__"
         answers: list[Any]
         if self._dask is None:
             calls = [self._submit(*call) for _ in range(self._workers)]
             answers = [_error_of(one) or one.result() for one in wait(calls, return_when=FIRST_COMPLETED).done]
         else:
-            # In no thread of theirs: that would import mcgen while dask does so to unpickle the first range, and two
-            # threads that import parts of one package can lock each other out.
+            # Not in a thread of the worker: it would import mcgen while Dask imports it to unpickle the first range,
+            # and two threads that import parts of one package can deadlock.
             answers = self._dask.answers(*call)
         for answer in answers:
             if not isinstance(answer, BaseException):
                 require_versions({"mcgen": str(answer)})
                 continue
             refusal = _refusal(answer)
-            # A worker of dask may be about to be replaced.
+            # Dask may be about to replace the worker.
             if refusal is not None or self._dask is None:
                 raise refusal or WorkerError(
                     f"the executor's workers can't be used ({_text(answer)}); see what "
@@ -299,7 +301,7 @@ class _Coordinator:
                 ) from answer
 
     def _fill(self) -> None:
-        """Submit ranges until there are enough in flight."""
+        """Submit ranges until twice as many are in flight as there are workers."""
         self._count_workers()
         while self._failed is None and self._cutter.left and len(self._jobs) < 2 * self._workers:
             job = _Job(self._cutter.cut(self._size()), self._checked)
@@ -307,7 +309,7 @@ class _Coordinator:
             self._jobs[self._call(job)] = job
 
     def _size(self) -> int:
-        """Return how many replicates take about a second, and leave every worker some of what is left."""
+        """Return a number of replicates that takes about a second and leaves some for every other worker."""
         if not self._rates or self._task.components is None:
             return 1
         each = max(statistics.median(self._rates), 1e-9)
@@ -331,7 +333,7 @@ class _Coordinator:
                 continue
             try:
                 require_versions(reply.versions)
-                # Threads have warned already.
+                # Threads of this process have warned already.
                 self._task.learn(reply.result.facts, warns=not self._shared)
                 self._task.checked |= not job.checked
             except (RunError, WorkerError) as problem:
@@ -341,7 +343,7 @@ class _Coordinator:
             yield job, reply.result
 
     def _fail(self, job: _Job, error: BaseException) -> None:
-        """Take note of the first failure in replicate order; what comes after it need not run."""
+        """Note the first failure in replicate order, and cancel the ranges after it."""
         if self._failed is None or job.replicates.start < self._failed[0]:
             self._failed = job.replicates.start, error
         for future, other in list(self._jobs.items()):
@@ -381,7 +383,7 @@ class _Coordinator:
         return _State.RUNNING if in_time else _State.OVERDUE
 
     def _try_again(self, job: _Job, error: BaseException) -> None:
-        """Submit a range again that was lost, or say that it is hopeless."""
+        """Submit a range again, or raise `WorkerError` where it was lost or overdue too often."""
         if self._failed is not None:
             return
         refusal = _refusal(error)
@@ -392,7 +394,7 @@ class _Coordinator:
             self._jobs[self._call(job)] = job
         elif isinstance(error, _OverdueError):
             raise WorkerError(
-                f"{job} took longer than the {self._timeout:g} s of range_timeout, {_TRIES} times. Where they only are "
+                f"{job} took longer than the {self._timeout:g} s of range_timeout, {_TRIES} times. If they are only "
                 "slow, give a longer one: a worker's start and the loading of its model count. Otherwise find what "
                 f"hangs by running replicates=range({job.replicates.start}, {job.replicates.stop}) without an "
                 "executor; a worker that hangs keeps its place in the executor until its process is ended"
@@ -405,11 +407,11 @@ class _Coordinator:
 
 
 class _OverdueError(TimeoutError):
-    """A range took too long."""
+    """A range took longer than its time."""
 
 
 def _error_of(future: Future[Any]) -> BaseException | None:
-    """Return what went wrong with a call that is done."""
+    """Return the error of a call that is done, None where it has a result."""
     return CancelledError("the call was cancelled") if future.cancelled() else future.exception()
 
 
@@ -418,7 +420,7 @@ def _text(error: BaseException) -> str:
 
 
 def _refusal(error: BaseException) -> WorkerError | None:
-    """Return what to tell of errors that another try won't mend."""
+    """Return a `WorkerError` for errors that another try does not mend, None for others."""
     missing: BaseException | None = error
     while missing is not None and not isinstance(missing, ImportError):
         missing = missing.__cause__

@@ -1,4 +1,4 @@
-"""The stores of the parts of one run made into the store of the whole: no replicate twice, none left out."""
+"""Merging the stores of the parts of one run into the store of the whole: no replicate twice, none left out."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mcgen.replicates.stores.store import Store, StoredRun, of_run
 PART = "replicates"
 """Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""
 ABOUT = "about"
-"""What a run remembers of its progress; its `target` is how many replicates are wanted."""
+"""Name of the state with a run's progress; its `target` is the number of replicates that are wanted."""
 PLANNED = "planned"
-"""What a run remembers of what was asked for first; of a merged run the next call says it."""
+"""Name of the state with what the first call asked for. A merged run has none: the next call sets it."""
 
 
 def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
-    """Write the store of a run from those of its parts; all of it or nothing.
+    """Write the store of a run from the stores of its parts; the whole store or nothing.
 
     Rows of a leaf that two parts share are joined. Replicate means are kept where every part has kept them.
 
@@ -34,7 +34,7 @@ def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
     paths : sequence of str or Path
         Stores of finished parts, in any order.
     output : str or Path
-        The new store. What it holds has the bits that one run of all replicates would have stored.
+        The new store. It holds the bits that one run of all replicates would have stored.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
 
 
 def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
-    """Return the header of the whole, once the parts agree in the rest of theirs."""
+    """Return the header of the whole, after checking that those of the parts differ in `PART` alone."""
 
     def shared(part: Store) -> dict[str, Any]:
         return {name: value for name, value in part.header.items() if name != PART}
@@ -80,7 +80,7 @@ def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
 
 
 def _in_order(parts: Sequence[Store], name: str) -> list[tuple[range, StoredRun]]:
-    """Return the finished ranges of a run and who has them, in order, once they are all from 0 on, each once."""
+    """Return the finished ranges of a run in order, each with its part, after checking for gaps and overlaps."""
     found = []
     for part in parts:
         run = part.run(name) if name in part.run_names() else None
@@ -163,7 +163,7 @@ def _fill(run: StoredRun, found: list[tuple[range, StoredRun]]) -> None:
 
 
 def _merged_states(found: list[tuple[range, StoredRun]]) -> dict[str, dict[str, Any]]:
-    """Return what is remembered of the whole run, once the parts agree where they must."""
+    """Return the states of the whole run, after checking that the parts agree where they must."""
     states: dict[str, dict[str, Any]] = {}
     for _, part in found:
         for name in part.remembered():

@@ -4,8 +4,8 @@ Laws: what a store returns has the bits that it was given. Each finished range i
 the process is killed. Damage, another run's store or a second writer is an error, never another number and never a
 silent restart.
 
-Every row carries a checksum whose key is made of the header, that is of all that determines the run's numbers: a row of
-another run can't pass for one of this. Opening a store verifies all of them.
+Every row has a checksum. Its key is made of the header, and so of all that determines the run's numbers: a row of
+another run never passes for one of this run. Opening a store verifies all checksums.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from mcgen.replicates.stores.headers import key_of, require_same_run
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment, joined
 
-# Rows that are kept are joined up to so many bytes; SQLite takes a thousand million at a time.
+# Bytes up to which the kept replicate means of a leaf are joined into one row; SQLite's own limit is 1e9 bytes a row.
 _LARGEST_ROW = 2**26
 
 
 class Store:
-    """The finished ranges of one or several runs, in a file; used from one thread.
+    """A file with the finished ranges of one or several runs; used from one thread.
 
-    Opening makes the file where there is none. While it is open no other `Store` can be, in any process; `open_read`
-    can.
+    Opening makes the file where there is none. While it is open, no other `Store` of the same file can be made, in any
+    process. `open_read` works at any time.
 
     Parameters
     ----------
     path : str or Path
         The file.
     header : dict
-        All that determines the numbers of the run, by name; values that `mcgen._lib.serialization.to_plain` knows.
+        All that determines the numbers of the run, by name; values that `mcgen._lib.serialization.to_plain` takes.
 
     Attributes
     ----------
     path : Path
         The file, with links followed.
     header : dict
-        What is in the store; lists for tuples.
+        The header in the store, with lists in place of tuples.
     changes : dict
-        What running was seen to change in what the header describes.
+        The parts that running changed, among those that the header describes.
 
     Raises
     ------
     StoreError
-        If the store belongs to another run, is damaged, from a newer version, in use, or can't be written.
+        If the store belongs to another run, is damaged, is of a newer version, is in use, or can't be written.
     """
 
     path: Path
@@ -67,12 +67,12 @@ class Store:
 
     @classmethod
     def open_read(cls, path: str | Path) -> Store:
-        """Return an existing store to read, as it is now: what a run adds meanwhile is not seen.
+        """Return an existing store to read, as it is now; it does not show what a run adds later.
 
         Raises
         ------
         StoreError
-            If there is none, or it is damaged or from a newer version.
+            If there is no store, or it is damaged or of a newer version.
         """
         store = cls.__new__(cls)
         store._open(path, None)
@@ -98,7 +98,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file; one file remains, that can be copied and read anywhere."""
+        """Close the file. One file remains, which can be copied and read anywhere."""
         self._closing.close()
 
     def run_names(self) -> list[str]:
@@ -106,12 +106,12 @@ class Store:
         return [name for (name,) in self.database.rows("SELECT name FROM runs ORDER BY run")]
 
     def run(self, name: str) -> StoredRun:
-        """Return a run of the store; one that is open for writing makes it where there is none.
+        """Return a run of the store; a store that is open to write makes a run that it lacks.
 
         Raises
         ------
         StoreError
-            If there is none in a store that is only read.
+            If a store that is only read lacks the run.
         """
         found = self.database.row("SELECT run FROM runs WHERE name = ?", name)
         if found is not None:
@@ -129,12 +129,12 @@ class Store:
         return checksum(self._key, table, *fields)
 
     def require_checksum(self, found: Any, what: str, table: str, *fields: Any) -> None:
-        """Refuse a row that is not what was stored."""
+        """Raise `StoreError` where a row is not what was stored."""
         if found != self.checksum(table, *fields):
             raise damaged(self.path, f"the checksum of {what} is wrong")
 
     def _verified(self) -> dict[str, str]:
-        """Return the header, once the whole file was verified."""
+        """Return the header after verifying the whole file."""
         database = self.database
         database.require_schema()
         rows = list(database.rows("SELECT name, value, checksum FROM header ORDER BY name"))
@@ -167,23 +167,23 @@ class Store:
 
 
 class StoredRun:
-    """One run of a store: its finished ranges, and what else is known of it.
+    """One run of a store: its finished ranges, its facts, and states by name.
 
     Parameters
     ----------
     store : Store
         The store; `Store.run` makes this.
     name : str
-        Of the run.
+        The name of the run.
     number : int
-        Of the run in the file.
+        The number of the run in the file.
 
     Attributes
     ----------
     name : str
-        Of the run.
+        The name of the run.
     of_run : str
-        The name in messages; empty where the store has one run without a name.
+        The name as messages give it, such as " of run 'low'"; empty where the run has no name.
     """
 
     def __init__(self, store: Store, name: str, number: int) -> None:
@@ -191,13 +191,14 @@ class StoredRun:
         self.name = name
         self.of_run = of_run(name)
         self._run = number
-        # Leaves of which a part was there before: who reads that part after the rest came needs its rows.
+        # The first replicates of leaves that were stored in part when this was made. Such a part is read again after
+        # the leaf is whole, so that its rows stay in memory (`_rows`) where the file keeps moments only.
         self._begun = {at - at % LEAF for part in self.covered() for at in (part.start, part.stop) if at % LEAF}
         self._rows: dict[int, ReplicateMeans] = {}
 
     @property
     def facts(self) -> Facts | None:
-        """What the first batch told; None where nothing is stored."""
+        """The facts that the first batch gave; None where nothing is stored."""
         row = self._database.row("SELECT facts, checksum FROM runs WHERE name = ?", self.name)
         assert row is not None
         text, found = row
@@ -206,26 +207,26 @@ class StoredRun:
 
     @property
     def seconds(self) -> float:
-        """How long all that is stored took."""
+        """The seconds that all stored replicates took."""
         return float(self._sum("total(seconds)"))
 
     @property
     def keeps_rows(self) -> bool:
-        """Whether the replicate means of all that is stored are there."""
+        """Whether the replicate means of all stored replicates are there."""
         return not self._sum(f"coalesce(sum(kind = '{MOMENTS}'), 0)")
 
     def covered(self) -> list[range]:
-        """Return which replicates are stored: ascending ranges, adjacent ones joined."""
+        """Return the stored replicates as ascending ranges, adjacent ones joined."""
         found = self._database.rows("SELECT start, stop FROM segments WHERE run = ? ORDER BY start", self._run)
         return joined_ranges(range(start, stop) for start, stop in found)
 
     def segments(self, replicates: range) -> Iterator[Segment]:
-        """Yield what is stored of a range of replicates, ascending; rows are cut at its ends.
+        """Yield the stored segments of a range of replicates in order; rows are cut at its ends.
 
         Raises
         ------
         StoreError
-            If some are not stored, or only the moments of a leaf that goes beyond the range.
+            If some replicates are not stored, or if only moments are stored of a leaf that goes beyond the range.
         """
         return (segment for segment, _ in self.timed_segments(replicates))
 
@@ -259,12 +260,12 @@ class StoredRun:
         finished : FinishedRange
             Its replicates may be any that are not stored yet.
         keep : bool
-            Keep the replicate means of whole leaves; else their moments replace them.
+            Whether the replicate means of whole leaves are kept; otherwise moments replace them.
 
         Raises
         ------
         StoreError
-            If some of its replicates are there already, its facts differ from those of the run, or it can't be written.
+            If some of its replicates are stored already, its facts differ from the run's, or the file can't be written.
         """
         replicates = finished.replicates
         with self._database.transaction():
@@ -279,7 +280,7 @@ class StoredRun:
                 self._compact(first, keep)
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
-        """Store something else of the run, in place of what had that name."""
+        """Store a state of the run under a name, in place of the state that had it."""
         row = (self._run, name, text_of(value))
         with self._database.transaction():
             self._database.execute(
@@ -287,7 +288,7 @@ class StoredRun:
             )
 
     def recall(self, name: str) -> dict[str, Any] | None:
-        """Return what was remembered, lists for tuples; None where nothing was."""
+        """Return the state of a name, with lists in place of tuples; None where there is none."""
         row = self._database.row("SELECT value, checksum FROM state WHERE run = ? AND name = ?", self._run, name)
         if row is None:
             return None
@@ -296,7 +297,7 @@ class StoredRun:
         return value
 
     def remembered(self) -> list[str]:
-        """Return the names of what was remembered."""
+        """Return the names of the states."""
         rows = self._database.rows("SELECT name FROM state WHERE run = ? ORDER BY name", self._run)
         return [name for (name,) in rows]
 
@@ -319,10 +320,11 @@ class StoredRun:
             return segment[replicates.start - segment.start : replicates.stop - segment.start]
         if segment.start in self._rows:
             return self._cut(self._rows[segment.start], replicates)
+        leaf = range(segment.start, segment.start + LEAF)
         raise StoreError(
-            f"store {self.store.path} has of {range_text(range(segment.start, segment.start + LEAF))}{self.of_run} "
-            f"only the moments of all of them, where {range_text(replicates)} are needed; ask for a multiple of {LEAF} "
-            "replicates or for all that are stored, or give another path"
+            f"store {self.store.path} keeps only the moments over all of {range_text(leaf)}{self.of_run}, and "
+            f"{range_text(replicates)} alone are needed; ask for a multiple of {LEAF} replicates or for all that "
+            "are stored, or give another path"
         )
 
     def _learn(self, facts: Facts) -> None:
@@ -348,7 +350,7 @@ class StoredRun:
             )
 
     def _require_same_filled(self, stored: Changes, now: Changes) -> None:
-        """Refuse a model that has loaded something else than the one in the store, once it ran."""
+        """Raise `StoreError` where the model loaded, while running, something else than the one in the store."""
         for place, change in now.items():
             known = stored.get(place, change)
             if known.keeps is False and change.keeps is False and known.after != change.after:

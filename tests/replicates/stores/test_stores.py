@@ -234,7 +234,7 @@ def test_what_is_not_stored_is_not_returned(store: Store) -> None:
     run.add(finished(rows, 0, 300), keep=False)
     with pytest.raises(StoreError, match="lacks replicate 300 of run 'only'; it has replicates 0 to 299"):
         list(run.segments(range(301)))
-    needed = "replicates 0 to 255 of run 'only' only the moments of all of them, where replicates 0 to 99 are needed"
+    needed = "only the moments over all of replicates 0 to 255 of run 'only', and replicates 0 to 99 alone are needed"
     with pytest.raises(StoreError, match=f"{needed}; ask for a multiple of 256 replicates"):
         list(run.segments(range(100)))
 
@@ -355,7 +355,7 @@ def test_places_where_no_store_can_be(tmp_path: Path) -> None:
 def test_other_files_are_not_overwritten(path: Path) -> None:
     for content, message in (
         (b"", "is damaged: it is empty"),
-        (b"a letter " * 1000, "is no store, or a damaged one: file is not a"),
+        (b"a letter " * 1000, "is not a store, or is damaged: file is not a"),
     ):
         path.write_bytes(content)
         for use in (lambda: Store(path, HEADER), lambda: Store.open_read(path)):
@@ -422,7 +422,9 @@ def test_the_same_process_does_not_open_a_store_twice(store: Store, tmp_path: Pa
 def test_a_lock_that_is_none(path: Path) -> None:
     lock = path.with_name("run.sqlite-lock")
     lock.write_bytes(b"a letter " * 1000)
-    with pytest.raises(StoreError, match=r"run\.sqlite-lock is no lock of a store: file is not a database; delete it"):
+    with pytest.raises(
+        StoreError, match=r"run\.sqlite-lock is not the lock of a store: file is not a database; delete it"
+    ):
         Store(path, HEADER)
     lock.write_bytes(b"")
     Store(path, HEADER).close()
