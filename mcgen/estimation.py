@@ -106,9 +106,10 @@ def estimate(
     store : str or Path, optional
         A file that gets what is finished about once a second. The same call with the same store goes on where it
         stopped, one with more evaluations extends it, and a finished one returns at once.
-    executor : concurrent.futures.Executor, optional
-        Runs ranges of replicates: of threads, processes, Dask's ``client.get_executor()``, mpi4py's, loky's. The
-        numbers are the same to the last bit. A generator that can't be pickled comes as `mcgen.from_factory`.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Runs ranges of replicates: on threads, on processes (also those of mpi4py and loky), or on the workers of a
+        Dask client. The numbers are the same to the last bit. A generator that can't be pickled comes as
+        `mcgen.from_factory`.
     range_timeout : float, optional
         Seconds after which a range of `executor`, which takes about one, is run elsewhere; never by default.
     progress : bool

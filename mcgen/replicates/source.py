@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from mcgen._lib.batches import executed_rows
 from mcgen.inference.moments import ReplicateMeans
 from mcgen.replicates.clock import Clock
-from mcgen.replicates.executors.coordinator import pieces
+from mcgen.replicates.executors.coordinator import finished_ranges
 from mcgen.replicates.loop import replicate_means
-from mcgen.replicates.ranges import Piece, gaps_between
+from mcgen.replicates.ranges import FinishedRange, gaps_between
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 from mcgen.replicates.task import Findings, Task
 
-# So often a store gets what is finished.
+# Seconds between two writes to the store: a kill loses at most about a second of work.
 _SECONDS_BETWEEN = 1.0
 
 
@@ -119,10 +119,10 @@ class Source:
                 self._store_rows(finished, n_replicates, time.perf_counter() - since)
 
     def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Generator[Segment]:
-        """Yield the pieces of an executor in order; the store gets each as it comes."""
-        waiting: dict[int, Piece] = {}
+        """Yield the finished ranges of an executor in order; the store gets each as it comes."""
+        waiting: dict[int, FinishedRange] = {}
         each = self.clock.seconds_per_evaluation()[0] * self._task.design.n_points
-        coming = pieces(
+        coming = finished_ranges(
             executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout, each or None, self.findings
         )
         with closing(coming):
@@ -130,26 +130,26 @@ class Source:
                 place = gap.start
                 while place < gap.stop:
                     while place not in waiting:
-                        piece = next(coming)
-                        self._take(piece, n_replicates)
-                        waiting[piece.replicates.start] = piece
-                    piece = waiting.pop(place)
-                    place = piece.replicates.stop
-                    yield from piece.segments
+                        finished = next(coming)
+                        self._take(finished, n_replicates)
+                        waiting[finished.replicates.start] = finished
+                    finished = waiting.pop(place)
+                    place = finished.replicates.stop
+                    yield from finished.segments
 
     def _store_rows(self, rows: list[ReplicateMeans], n_replicates: int, seconds: float) -> None:
         if rows and self._stored is not None:
             keep = keeps_rows(self._keep, n_replicates, rows[0].means.shape[1])
-            self._stored.add(Piece(segments_of(rows, keep), self.findings.facts, seconds), keep)
+            self._stored.add(FinishedRange(segments_of(rows, keep), self.findings.facts, seconds), keep)
 
     def _rows_of(self, replicates: range) -> int:
         """Return how many rows the model ran for some replicates."""
         return executed_rows(replicates, self._task.batch_size, self._task.design.n_points)
 
-    def _take(self, piece: Piece, n_replicates: int) -> None:
-        self.clock.tick(self._rows_of(piece.replicates), piece.seconds)
+    def _take(self, finished: FinishedRange, n_replicates: int) -> None:
+        self.clock.tick(self._rows_of(finished.replicates), finished.seconds)
         if self._stored is not None:
-            self._stored.add(piece, keeps_rows(self._keep, n_replicates, math.prod(piece.facts.components)))
+            self._stored.add(finished, keeps_rows(self._keep, n_replicates, math.prod(finished.facts.components)))
 
 
 def _common(a: range, b: range) -> range:

@@ -440,7 +440,9 @@ class TestTolerance:
 
 
 def test_what_is_no_executor_or_time(pool: ThreadPoolExecutor) -> None:
-    with pytest.raises(TypeError, match="executor must be a concurrent.futures.Executor; got 4"):
+    with pytest.raises(
+        TypeError, match="executor must be a concurrent.futures.Executor or a distributed.Client; got 4"
+    ):
         _estimate(executor=4)
     with pytest.raises(ValueError, match="range_timeout must be.*above 0.*executor"):
         _estimate(range_timeout=5.0)

@@ -24,7 +24,7 @@ import mcgen
 from mcgen._version import __version__
 from mcgen.inference.moments import Moments
 from mcgen.replicates.executors.worker import Reply
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import FinishedRange
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf
 from mcgen.replicates.task import Facts
@@ -186,7 +186,7 @@ class _Instant(Executor):
         replicates = arguments[-1]
         leaves = [Leaf(start, self._moments) for start in range(replicates.start, replicates.stop, LEAF)]
         # A worker took a second for each.
-        done.set_result(Reply(Piece(leaves, self._facts, float(len(leaves))), {}))
+        done.set_result(Reply(FinishedRange(leaves, self._facts, float(len(leaves))), {}))
         self.n_ranges += 1
         return done
 

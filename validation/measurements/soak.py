@@ -265,7 +265,7 @@ def workers_killed(folder: Path, kills: int, seed: int) -> Report:
         distributed.Client(cluster) as client,
         ThreadPoolExecutor(1) as other,
     ):
-        done = other.submit(run, folder, n_replicates, 0.05, executor=client.get_executor())
+        done = other.submit(run, folder, n_replicates, 0.05, executor=client)
         killed = 0
         while killed < kills and not done.done():
             time.sleep(rng.uniform(0.5, 2.0))
