@@ -79,7 +79,7 @@ def _truths(options: argparse.Namespace) -> None:
     from mcgen.validation.problems.mixtures import unknown
 
     chosen([problem.name for problem in unknown()], options.only, "simulated problem")
-    # `simulate_truths` compares case by case, and names of problems have no capitals.
+    # `simulate_truths` is case-sensitive, and names of problems have no capitals.
     simulate_truths(options.only.casefold())
 
 

@@ -139,7 +139,9 @@ def pearson(pairs: Floats) -> Floats:
     a, b = deviations[:, 0], deviations[:, 1]
     squared: Floats = (a**2).sum(1) * (b**2).sum(1)
     if (squared == 0).any():
-        raise ValueError(f"{int((squared == 0).sum())} of {len(pairs)} pairs have a constant image, and no correlation")
+        raise ValueError(
+            f"{int((squared == 0).sum())} of {len(pairs)} pairs have a constant image and so no correlation"
+        )
     correlation: Floats = (a * b).sum(1) / np.sqrt(squared)
     return correlation
 
