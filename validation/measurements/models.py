@@ -140,7 +140,7 @@ def pearson(pairs: Floats) -> Floats:
     squared: Floats = (a**2).sum(1) * (b**2).sum(1)
     if (squared == 0).any():
         raise ValueError(
-            f"{int((squared == 0).sum())} of {len(pairs)} pairs have a constant image and so no correlation"
+            f"{int((squared == 0).sum())} of {len(pairs)} pairs have a constant image: no correlation"
         )
     correlation: Floats = (a * b).sum(1) / np.sqrt(squared)
     return correlation
