@@ -32,6 +32,8 @@ from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.runs.export import export
 from mcgen.runs.stored import read_store, status
+from mcgen.sampling import sample
+from mcgen.statistics import as_statistic
 from mcgen.variance_reduction.levels.multilevel import multilevel
 from mcgen.variance_reduction.planning.auto import Auto
 from mcgen.variance_reduction.planning.plan import Plan
@@ -62,6 +64,7 @@ __all__ = [
     "WorkerError",
     "__version__",
     "as_generator",
+    "as_statistic",
     "bases",
     "citation",
     "compare",
@@ -75,6 +78,7 @@ __all__ = [
     "multilevel",
     "plan",
     "read_store",
+    "sample",
     "statistics",
     "status",
 ]

@@ -6,6 +6,7 @@ become numpy arrays here. Nothing is imported: an object says by its methods wha
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,21 @@ def take_rows(samples: Any, rows: slice) -> Any:
     if isinstance(samples, tuple):
         return tuple(take_rows(part, rows) for part in samples)
     return samples[rows]
+
+
+def concatenated(parts: list[Any]) -> Any:
+    """Return samples, or tuples of samples, one after the other along their leading axis, in their own library."""
+    first = parts[0]
+    if isinstance(first, tuple):
+        return tuple(concatenated([*column]) for column in zip(*parts, strict=True))
+    if isinstance(first, list):
+        return [item for part in parts for item in part]
+    library = type(first).__module__.partition(".")[0]
+    if hasattr(first, "detach"):
+        return sys.modules["torch"].cat(parts)
+    if library in ("jax", "jaxlib"):
+        return sys.modules["jax"].numpy.concatenate(parts)
+    return np.concatenate(parts)
 
 
 def leading_length(samples: Any) -> int:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,8 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
             kept = range(max(group.start, replicates.start), min(group.stop, replicates.stop))
             reduction = Reduction()
             for batch in _batches(task, group, noise):
-                values = _values(task, batch, kept, findings)
+                samples, own = _samples(task, batch, kept, findings)
+                values = _values(task, samples, own, findings)
                 reduction.add(values.reshape(len(kept), len(batch.points), -1))
             if watched is not None and first:
                 watched.look()
@@ -70,6 +72,16 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
     finally:
         if watched is not None:
             watched.look()
+
+
+def samples_of(task: Task, replicates: range) -> Iterator[Any]:
+    """Yield the samples of a range of replicates, batch by batch, in order; the task's statistic is not called."""
+    findings = Findings(task)
+    for group, noise in _groups(task, replicates):
+        kept = range(max(group.start, replicates.start), min(group.stop, replicates.stop))
+        for batch in _batches(task, group, noise):
+            yield _samples(task, batch, kept, findings)[0]
+            findings.tried = True
 
 
 def run_all(task: Task, n_replicates: int) -> tuple[Tally, Facts]:
@@ -124,16 +136,16 @@ def _batches(task: Task, group: range, noise: Noise | None) -> Iterator[Batch]:
             yield Batch(group, points, change_noise(part, partial(_rows_of, points, first)))
 
 
-def _values(task: Task, batch: Batch, kept: range, findings: Findings) -> Floats:
-    """Return the statistic's values of the kept replicates, shape (rows, ...), once all laws were checked.
+def _samples(task: Task, batch: Batch, kept: range, findings: Findings) -> tuple[Any, Batch]:
+    """Return the samples of the kept replicates, once the generator's laws were checked, and the batch without others.
 
     The other rows only fill the batch: their samples are not looked at, whatever they are.
     """
-    first_batch, trying = findings.components is None, not findings.tried
+    trying = not findings.tried
     if trying:
         require_evaluation_mode(task.generator, task.statistic)
     small = batch.n_rows * task.generator.noise.dimension <= _USUAL_DRAW
-    before = copied(batch.noise) if (first_batch or trying) and small else None
+    before = copied(batch.noise) if (findings.components is None or trying) and small else None
     with _located(task.generator, batch):
         samples = task.generator(batch.noise, task.condition)
     if before is not None:
@@ -148,7 +160,12 @@ def _values(task: Task, batch: Batch, kept: range, findings: Findings) -> Floats
         samples = take_rows(samples, slice((kept.start - start) * n, (kept.stop - start) * n))
         batch = replace(batch, replicates=kept)
     require_finite(f"generator {name_of(task.generator)!r}", samples, batch)
-    function = tried_values if trying else values_of
+    return samples, batch
+
+
+def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> Floats:
+    """Return the statistic's values of the samples of a batch, shape (rows, ...), once its laws were checked."""
+    function = values_of if findings.tried else tried_values
     with _located(task.statistic, batch):
         values: Floats = function(task.statistic, samples, batch.n_rows)
     require_components(task.statistic, values, batch, findings.components)
