@@ -25,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
 
 
 @pytest.mark.parametrize("n_replicates", [*EXAMPLE_COVERAGE])
+@pytest.mark.study
 def test_skewed_pairs_cover_as_the_warning_says(n_replicates: int) -> None:
     """The warning's figures, to a point or so: of Student t, and of the interval that it recommends."""
     runs = 40_000 if n_replicates < 200 else 10_000
