@@ -126,7 +126,7 @@ class Subspace:
 
 
 class _Joined:
-    """The noise of some replicates, block by block. Whole replicates are drawn, also where only some points are needed."""
+    """The noise of some replicates, block by block. Replicates are drawn whole, even for a few of their points."""
 
     def __init__(
         self, design: Subspace, spec: NoiseSpec, replicates: range, points: range, seed: Seed, path: Path
@@ -182,7 +182,7 @@ class _Joined:
         return steps
 
     def _others(self, name: str, spec: NoiseSpec) -> Iterator[tuple[slice, Array]]:
-        """Yield (rows, w of shape (rows, n_points, size)) for one block of the other design, in groups of replicates."""
+        """Yield (rows, w of shape (rows, n_points, size)) for one block of the other design, group by group."""
         size, each = dict(spec.blocks)[name].size, self._n // self._rest.n_points
         at_once = max(1, _AT_ONCE // (self._n * size))
         for first in range(0, len(self._replicates), at_once):
