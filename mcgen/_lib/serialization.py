@@ -103,7 +103,7 @@ def read_json(kind: str, path: str | Path) -> dict[str, Any]:
     if found != kind:
         raise ValueError(f"{path} holds {found or 'something mcgen did not save'}; an mcgen {kind} is needed")
     if not isinstance(content.get("schema"), int):
-        raise ValueError(f"{path} says no schema; it is incomplete or was changed by hand")
+        raise ValueError(f"{path} has no schema number; it is incomplete or was changed by hand")
     if content["schema"] > SCHEMA:
         raise ValueError(
             f"{path} was saved with schema {content['schema']}, this version of mcgen reads up to {SCHEMA}; "

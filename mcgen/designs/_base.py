@@ -102,7 +102,7 @@ class PointsDesign(ABC):
         """
         if type(self).__repr__ is object.__repr__:
             raise TypeError(
-                f"{type(self).__name__} has no text form of its own, by which its random numbers are known; make it a "
+                f"{type(self).__name__} has no text form of its own, from which its random numbers are made; make it a "
                 "frozen dataclass"
             )
         spec = as_noise_spec(spec)

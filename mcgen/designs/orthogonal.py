@@ -30,7 +30,7 @@ may grow by a factor of up to 1 + 3/(d + 1) at m = d.
 
 Q is computed from the Gram matrix :math:`A A' = L L'` [5]_, in about d n^2 operations. All are matrix products in the
 type of the noise; sums over parts of the coordinates are in double precision. The rounding error grows as the square of
-the condition number of A, so this is done for d >= 2 m + 16, where the condition number is at most about 6. In fewer
+the condition number of A, which is at most about 6 for d >= 2 m + 16. In fewer
 dimensions Householder's reflections are used, in double precision. Both are computed for a whole replicate at a time.
 
 .. rubric:: References

@@ -1,13 +1,13 @@
 r"""Subspace designs: one design on the most important directions of the noise, another on the rest.
 
-Let the columns of B be the r orthonormal directions of a basis, a the points of the leading design in r dimensions, and
-w the points of the other design in all d dimensions. The points are
+Let the columns of B be the r orthonormal directions of a basis. The leading design draws points a in r dimensions, and
+the other design points w in all d dimensions. The points of the subspace design are
 
 .. math:: z = w + B (a - B'w) = B a + (I - B B') w.
 
 For a ~ N(0, I) and w ~ N(0, I) independent of it, the covariance of z is B B' + (I - B B') = I. So every point has
-exactly its law, whatever B is, and B'z = a. The part of the statistic that depends on the r directions alone is
-integrated by the leading design in r dimensions, where nets are good, however many dimensions the noise has [1]_ [2]_.
+exactly its law, whatever B is, and B'z = a. The leading design integrates the part of the statistic that
+depends on the r directions alone. In few dimensions nets are good, however many dimensions the noise has [1]_ [2]_.
 A poor basis costs efficiency; the interval stays valid.
 
 B is used block by block, :math:`B'w = \sum_b B_b' w_b`, so no d x d matrix is made and at most one block is in memory.
@@ -82,7 +82,7 @@ class Subspace:
     def __post_init__(self) -> None:
         if not isinstance(self.basis, Basis):
             raise TypeError(
-                f"basis must be an mcgen.bases.Basis; got {type(self.basis).__name__}. Of a matrix: Basis(matrix)"
+                f"basis must be an mcgen.bases.Basis; got {type(self.basis).__name__}. For a matrix write Basis(matrix)"
             )
         for name in ("leading", "rest"):
             design = getattr(self, name)

@@ -218,7 +218,7 @@ class Basis:
         )
         if found.digest != digest:
             raise ValueError(
-                f"{path} has not the SHA-256 that it says: it was changed or damaged; save the basis again"
+                f"the content of {path} does not match its SHA-256: it was changed or damaged; save the basis again"
             )
         return found
 
@@ -256,8 +256,8 @@ def _checked_matrices(given: Any) -> dict[str, Matrix]:
     if len(columns) != 1 or not all(matrix.ndim == 2 for matrix in matrices.values()):
         found = ", ".join(_described(items))
         raise ValueError(
-            f"a basis is a matrix of shape (size, n_directions), or one a block of noise; got {found or 'none'}. A "
-            "direction of shape (3, 32, 32) is a column of 3072 numbers: direction.reshape(-1, 1)"
+            f"a basis is a matrix of shape (size, n_directions), or one such matrix per block; got {found or 'none'}. "
+            "A direction of shape (3, 32, 32) is a column of 3072 numbers: direction.reshape(-1, 1)"
         )
     (r,), dimension = columns, sum(map(len, matrices.values()))
     if not 1 <= r <= dimension:

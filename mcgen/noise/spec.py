@@ -2,8 +2,8 @@
 
 Most generators need one block of standard normal noise. A sampler that adds noise at every step needs one more block
 for each step. Hidden draws, such as a dropout mask or a random integer, become uniform blocks. A design draws the
-blocks of a spec for its points. With several blocks the noise is a mapping that draws each block when it is asked for,
-so the noise of a thousand steps of large images is never in memory at once.
+blocks of a spec for its points. With several blocks the noise is a mapping that draws each block when it is asked for.
+So the noise of a thousand steps of large images is never in memory at once.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
     if count < 2:
         raise ValueError(
             f"an interval needs at least 2 replicates; got {count} of {n} points ({design}). Use n_evaluations of "
-            f"{2 * n} or more (25 replicates are {25 * n}), or fewer points a replicate"
+            f"{2 * n} or more (25 replicates are {25 * n}), or fewer points per replicate"
         )
     return count
 

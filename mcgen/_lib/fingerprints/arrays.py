@@ -37,8 +37,8 @@ def content_of_array(array: Any, quick: bool, content_of_elements: Callable[[lis
     array : array
         Array of any library, on any device.
     quick : bool
-        Whether the text of a large array is made from its address, and from the count of its changes where the library
-        has one, instead of all its numbers.
+        Whether the text of a large array is made from its address instead of all its numbers, with the count of its
+        changes where the library has one.
     content_of_elements : callable
         Function from a list of Python objects to a text, for arrays of objects.
 

@@ -21,8 +21,8 @@ _MOST_SHOWN = 4
 _LAST_NUMBER = re.compile(r"((?:~?\w+ of )?)(\d+)")
 
 EXCLUDE = (
-    "If such a part does not change the result (a counter, a cache), keep it out: give the function, or the object "
-    'that holds it, an attribute `fingerprint`, a text that changes with what does, such as "decoder, epoch 3" '
+    "If such a part does not change the result (a counter, a cache), exclude it: give the function, or the object "
+    'that holds it, an attribute `fingerprint`, a text that changes when the result may, such as "decoder, epoch 3" '
     "(mcgen.as_generator takes it as fingerprint=)"
 )
 """Advice in messages about differences, for parts that do not change the result."""
