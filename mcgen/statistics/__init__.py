@@ -1,4 +1,4 @@
-"""Statistics of the field: what is averaged over the samples; see `mcgen.statistics.images`."""
+"""Statistics: functions of samples whose expectation is estimated; see `mcgen.statistics.images`."""
 
 from mcgen.statistics.images import LUMA, brightness, centroid, contrast, identity, luminance, pixel_mean
 from mcgen.statistics.plain import NamedStatistic, as_statistic

@@ -202,7 +202,9 @@ class TestStores:
         run(model, n_evaluations=300, batch_size=300, store=store)
         made = run(model, atol=1e-9, max_evaluations=200, store=store)
         assert made.n_evaluations == 200
-        with pytest.raises(ValueError, match="room for 150 replicates in whole batches of 150, where 190 come first"):
+        with pytest.raises(
+            ValueError, match="room for 150 replicates in whole batches of 150, but a run needs at least 190"
+        ):
             run(model, atol=1e-9, max_evaluations=400, min_replicates=190, store=store)
 
 

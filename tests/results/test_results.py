@@ -406,7 +406,7 @@ def test_incomplete_files_are_refused(estimate, tmp_path) -> None:
         with pytest.raises(ValueError, match="the saved estimate is incomplete"):
             mcgen.Estimate.load(path)
     path.write_text(json.dumps({"mcgen": "estimate"}))
-    with pytest.raises(ValueError, match="says no schema"):
+    with pytest.raises(ValueError, match="has no schema number"):
         mcgen.Estimate.load(path)
 
 
