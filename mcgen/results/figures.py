@@ -9,13 +9,12 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import student_t_quantile
+from mcgen.results.shown import Shown, ShownComparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mcgen.results.comparison import Comparison
-    from mcgen.results.estimate import Estimate
 
 COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 _LARGEST_PANELS = 6
@@ -39,7 +38,7 @@ def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tupl
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 
-def plot_estimate(estimate: Estimate) -> Figure:
+def plot_estimate(estimate: Shown) -> Figure:
     """Draw an estimate: maps of mean and half-width for images, else the interval against the evaluations.
 
     Parameters
@@ -71,7 +70,7 @@ def plot_estimate(estimate: Estimate) -> Figure:
     return figure
 
 
-def plot_comparison(comparison: Comparison) -> Figure:
+def plot_comparison(comparison: ShownComparison) -> Figure:
     """Draw each design's interval, a panel a component (up to six)."""
     first = comparison.estimates[0]
     k = min(len(first.names), _LARGEST_PANELS)
@@ -105,7 +104,7 @@ def as_picture(image: Floats) -> Floats:
     return image
 
 
-def _plot_maps(estimate: Estimate) -> Figure:
+def _plot_maps(estimate: Shown) -> Figure:
     figure, axes = new_figure(1, 2, 7.2, 3.4)
     mean = np.asarray(estimate.mean)
     half = np.asarray(estimate.half_width)
@@ -128,7 +127,7 @@ def _plot_maps(estimate: Estimate) -> Figure:
     return figure
 
 
-def _plot_running(ax: Axes, means: Floats, estimate: Estimate) -> None:
+def _plot_running(ax: Axes, means: Floats, estimate: Shown) -> None:
     n = np.unique(np.geomspace(2, len(means), 200).astype(int))
     # Shifted by the final mean, the sums of squares lose nothing that a picture shows.
     d = means - means.mean()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcgen.results.provenance import _drawn, _points, _taken, expectation_text
+from mcgen.results.shown import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mcgen._lib.arrays import Floats
-    from mcgen.results.estimate import Estimate
 
 METHOD_NAMES = {
     "student-t": "Student t",
@@ -53,7 +53,7 @@ def component_text(mean: float, low: float, high: float) -> str:
     return f"{middle} [{number_pair(low, (high - low) / 2)[0]}, {number_pair(high, (high - low) / 2)[0]}]"
 
 
-def estimate_line(estimate: Estimate) -> str:
+def estimate_line(estimate: Shown) -> str:
     """Return the estimate in one line."""
     numbers = _component_texts(estimate)
     if estimate.shape == ():
@@ -69,7 +69,7 @@ def estimate_line(estimate: Estimate) -> str:
     return f"{values} ({_how(estimate)})"
 
 
-def summary_text(estimate: Estimate) -> str:
+def summary_text(estimate: Shown) -> str:
     """Return the long form of an estimate."""
     p = estimate.provenance
     lines = [expectation_text(p)]
@@ -96,7 +96,7 @@ def summary_text(estimate: Estimate) -> str:
     return "\n".join(lines)
 
 
-def _executed(estimate: Estimate) -> str | None:
+def _executed(estimate: Shown) -> str | None:
     """Return how many rows the model ran, where they are more than those of the estimate."""
     more = estimate.executed_evaluations - _counted(estimate)
     if not more:
@@ -104,14 +104,14 @@ def _executed(estimate: Estimate) -> str | None:
     return f"{estimate.executed_evaluations:,} evaluations, {more:,} of them to fill batches and in no estimate"
 
 
-def _counted(estimate: Estimate) -> int:
+def _counted(estimate: Shown) -> int:
     """Return the evaluations of an estimate, those of all its conditions together."""
     if estimate.strata and estimate.provenance.level is None:
         return sum(map(_counted, estimate.strata))
     return estimate.n_evaluations
 
 
-def _draws(estimate: Estimate) -> dict[str, str]:
+def _draws(estimate: Shown) -> dict[str, str]:
     """Return which designs drew how many replicates."""
     p = estimate.provenance
     if p.level is None and len({_drawn(part.provenance) for part in estimate.strata}) > 1:
@@ -131,7 +131,7 @@ def _draws(estimate: Estimate) -> dict[str, str]:
     } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
 
 
-def estimate_html(estimate: Estimate) -> str:
+def estimate_html(estimate: Shown) -> str:
     """Return the estimate as an HTML table with a caption."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
@@ -140,7 +140,7 @@ def estimate_html(estimate: Estimate) -> str:
     return f"<table><caption>{html.escape(_how(estimate))}</caption>{rows}</table>"
 
 
-def _how(estimate: Estimate) -> str:
+def _how(estimate: Shown) -> str:
     p = estimate.provenance
     of_levels = p.level is not None and estimate.strata
     parts = [
@@ -164,13 +164,13 @@ def _how(estimate: Estimate) -> str:
     return ", ".join(parts)
 
 
-def _table_lines(estimate: Estimate) -> list[str]:
+def _table_lines(estimate: Shown) -> list[str]:
     named = _named_texts(estimate)
     width = max(len(name) for name, _ in named)
     return [f"{name:<{width}}  {text}" for name, text in named]
 
 
-def _named_texts(estimate: Estimate) -> list[tuple[str, str]]:
+def _named_texts(estimate: Shown) -> list[tuple[str, str]]:
     named: list[tuple[str, str]] = []
     for part in (*estimate.strata, estimate):
         names, texts = list(part.names), _component_texts(part)
@@ -186,12 +186,12 @@ def _named_texts(estimate: Estimate) -> list[tuple[str, str]]:
     return named
 
 
-def _component_texts(estimate: Estimate) -> list[str]:
+def _component_texts(estimate: Shown) -> list[str]:
     columns: list[Floats] = [np.ravel(c) for c in (estimate.mean, estimate.interval.low, estimate.interval.high)]
     return [component_text(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
-def _percent(estimate: Estimate) -> str:
+def _percent(estimate: Shown) -> str:
     return f"{100 * estimate.confidence_level:g} %"
 
 
