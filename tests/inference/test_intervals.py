@@ -268,8 +268,8 @@ def test_intervals_of_runs_that_stop_refuse(s: IntervalInput, options: tuple, me
 
 
 def test_the_old_name_of_the_input_works_and_names_the_new_one() -> None:
-    with pytest.warns(DeprecationWarning, match="IntervalInput is now mcgen.intervals.IntervalInput") as caught:
-        old = mcgen.intervals.IntervalInput
+    with pytest.warns(DeprecationWarning, match="Sampled is now mcgen.intervals.IntervalInput") as caught:
+        old = mcgen.intervals.Sampled
     assert old is IntervalInput
     assert caught[0].filename == __file__
     with pytest.raises(AttributeError, match="no attribute 'Sample'"):
