@@ -326,6 +326,8 @@ def estimate_to_plain(record: Any) -> dict[str, Any]:
     """Return the fields of an estimate, and of the records inside it, as dictionaries."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, Interval):
+            return value._asdict()
         if isinstance(value, tuple):
             return [plain(item) for item in value]
         return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
