@@ -12,9 +12,10 @@ import numpy as np
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.inference.efficiency import log_variance
 from mcgen.inference.log_ratios import LogRatio
-from mcgen.results.estimate import Estimate, estimate_from_plain, estimate_to_plain
+from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.provenance import expectation_text
+from mcgen.results.saved import estimate_to_plain
 from mcgen.results.text import component_text, frame_html
 
 if TYPE_CHECKING:

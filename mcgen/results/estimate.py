@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.batches import executed_rows
-from mcgen._lib.serialization import read_json, to_plain, write_json
+from mcgen._lib.serialization import read_json, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
 from mcgen.inference.interval_input import Interval, IntervalInput
@@ -21,6 +21,7 @@ from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
 from mcgen.results.provenance import Provenance
+from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain
 from mcgen.results.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ class Estimate:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Estimate):
             return NotImplemented
-        return bool(_compared(self) == _compared(other))
+        return bool(compared(self) == compared(other))
 
     def __hash__(self) -> int:
         return hash((self.provenance.design, self.provenance.seed_text, self.n_replicates, self.names))
@@ -322,58 +323,12 @@ def shaped_interval(interval: Interval, shape: tuple[int, ...]) -> Interval:
     return Interval(shaped(interval.low, shape), shaped(interval.high, shape))
 
 
-def estimate_to_plain(record: Any) -> dict[str, Any]:
-    """Return the fields of an estimate, and of the records inside it, as dictionaries."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Interval):
-            return value._asdict()
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
-
-    return {f.name: plain(getattr(record, f.name)) for f in fields(record)}
-
-
 def estimate_from_plain(content: dict[str, Any]) -> Estimate:
     """Return the estimate whose fields `estimate_to_plain` gave; ValueError where they are others."""
     try:
-        return _from_plain(content)
+        parts = tuple(estimate_from_plain(part) for part in content["strata"])
+        return Estimate(**attributes_from_plain(content), strata=parts)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"the saved estimate is incomplete, or was changed by hand or by another version ({error!r}); save it again"
         ) from error
-
-
-def _from_plain(content: dict[str, Any]) -> Estimate:
-    moments, provenance, stopping = content["moments"], content["provenance"], content.get("stopping")
-    if provenance.get("coefficients") is not None:
-        provenance = provenance | {"coefficients": tuple(provenance["coefficients"])}
-    return Estimate(
-        **content
-        | {
-            "interval": Interval(**content["interval"]),
-            "provenance": Provenance(**provenance),
-            "moments": None if moments is None else Moments(**moments),
-            "stopping": None if stopping is None else Stopping(**stopping),
-            "names": tuple(content["names"]),
-            "warnings": tuple(content["warnings"]),
-            "strata": tuple(estimate_from_plain(part) for part in content["strata"]),
-        }
-    )
-
-
-_CIRCUMSTANCES = ("seconds", "seconds_per_evaluation", "timing_error", "versions")
-
-
-def _compared(estimate: Estimate) -> Any:
-    """Return all that two equal estimates share."""
-
-    def without_circumstances(record: dict[str, Any]) -> dict[str, Any]:
-        provenance = {k: v for k, v in record["provenance"].items() if k not in _CIRCUMSTANCES}
-        return record | {
-            "provenance": provenance,
-            "strata": [without_circumstances(part) for part in record["strata"]],
-        }
-
-    return to_plain(without_circumstances(estimate_to_plain(estimate)))
