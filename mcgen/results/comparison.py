@@ -143,7 +143,7 @@ class Comparison:
 
 
 def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
-    frame = one.to_frame() if not one.strata else one.to_frame().tail(len(one.names)).reset_index(drop=True)
+    frame = one.to_frame() if not one.conditions else one.to_frame().tail(len(one.names)).reset_index(drop=True)
     frame.insert(0, "design", one.provenance.design)
     frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
     frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
@@ -181,7 +181,7 @@ def _log_work(one: Estimate) -> LogRatio:
 
 def _spent(one: Estimate) -> float:
     """Return the evaluations spent, a pilot's included, over those of the run, under all its conditions."""
-    evaluations = one.n_evaluations * max(1, len(one.strata))
+    evaluations = one.n_evaluations * max(1, len(one.conditions))
     return (evaluations + one.provenance.pilot_evaluations) / evaluations
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,8 @@ class Estimate:
     replicate_means, within : ndarray of shape (R, k), or None
         The replicate means and the mean squared deviations inside each replicate, where they were kept. With controls,
         the corrected means; `within` then makes up what these lack to the variance of one value.
-    strata : tuple of Estimate
-        For an average over conditions, the estimate of each; for a sum of levels, that of each.
+    parts : tuple of Estimate
+        The estimates that it is made of: those of its `conditions`, or of its `levels`; empty for a single run.
     warnings : tuple of str
         What the run warned of.
     skewness : float or ndarray, or None
@@ -97,7 +98,7 @@ class Estimate:
     moments: Moments | None = None
     replicate_means: Floats | None = None
     within: Floats | None = None
-    strata: tuple[Estimate, ...] = ()
+    parts: tuple[Estimate, ...] = ()
     warnings: tuple[str, ...] = ()
     skewness: float | Floats | None = None
     stopping: Stopping | None = None
@@ -125,12 +126,67 @@ class Estimate:
         follows from the batch size and the replicates, however the run was cut. Pilots, the few rows by which laws are
         tried, and what interruptions had to repeat are not in it.
         """
-        if self.strata:
-            costs = (part.executed_evaluations * part.provenance.cost for part in self.strata)
+        if self.parts:
+            costs = (part.executed_evaluations * part.provenance.cost for part in self.parts)
             return math.ceil(sum(costs) - 1e-9)
         p = self.provenance
         replicates = range(p.first_replicate, p.first_replicate + p.n_replicates)
         return executed_rows(replicates, p.batch_size, p.n_points)
+
+    @property
+    def conditions(self) -> tuple[Estimate, ...]:
+        """The estimate of each condition, for an average over conditions; empty for any other estimate."""
+        return self.parts if self.provenance.level is None else ()
+
+    @property
+    def levels(self) -> tuple[Estimate, ...]:
+        """The estimate of each level, from coarse to fine, for a sum of levels; empty for any other estimate.
+
+        An average over conditions has none of its own: ``result.conditions[i].levels`` are those of a condition.
+        """
+        return () if self.provenance.level is None else self.parts
+
+    @property
+    def strata(self) -> tuple[Estimate, ...]:
+        """The old name of `conditions` and `levels`."""
+        warnings.warn(
+            "Estimate.strata is now Estimate.conditions, for an average over conditions, and Estimate.levels, for a "
+            "sum of levels; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.parts
+
+    def __getitem__(self, name: Any) -> Estimate:
+        """Return the estimate of a condition by its name, or by the condition itself where it has none.
+
+        Raises
+        ------
+        KeyError
+            If there is no such condition, or there are several; the message lists the names.
+
+        Examples
+        --------
+        >>> import mcgen
+        >>> model = mcgen.as_generator(lambda z, shift: z + shift, noise=(4,), name="model")
+        >>> options = dict(design=mcgen.Sobol(16), n_evaluations=640, seed=0, condition={"low": 0, "high": 2})
+        >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+        >>> result["high"].mean > result["low"].mean
+        True
+        """
+        texts = [str(part.provenance.condition) for part in self.conditions]
+        found = [i for i, text in enumerate(texts) if text == name] or [
+            i for i, text in enumerate(texts) if text == repr(name)
+        ]
+        if len(found) == 1:
+            return self.conditions[found[0]]
+        if not texts:
+            raise KeyError(f"this estimate has no conditions; got {name!r}. Levels of a sum are in .levels")
+        problem = "several conditions are" if found else "no condition is"
+        raise KeyError(f"{problem} called {name!r}; the names are {', '.join(texts)}, in the order of .conditions")
+
+    # Python would otherwise iterate by result[0], result[1] and so on.
+    __iter__ = None
 
     @property
     def partial(self) -> bool:
@@ -194,14 +250,14 @@ class Estimate:
             interval=shaped_interval(made, self.shape),
             confidence_level=level,
             method=method,
-            strata=tuple(
+            parts=tuple(
                 # Parts that stopped by themselves keep the intervals that know of it.
                 part.with_interval(confidence_level=level)
                 if part.stopping is not None
                 else part.with_interval(
                     confidence_level=level, interval=options.method, simultaneous=options.simultaneous
                 )
-                for part in self.strata
+                for part in self.parts
             ),
         )
 
@@ -213,7 +269,7 @@ class Estimate:
         if self.replicate_means is None or self.within is None:
             raise ValueError(
                 "relative_efficiency needs the replicate means of one run, which this estimate does not have; run it "
-                "with keep_replicates=True (for an average over conditions ask its .strata)"
+                "with keep_replicates=True (for an average over conditions ask its .conditions)"
             )
         level = self.confidence_level if confidence_level is None else confidence_level
         p = self.provenance
@@ -228,8 +284,8 @@ class Estimate:
         """
         import pandas as pd
 
-        if self.strata:
-            return pd.concat([part.to_frame() for part in (*self.strata, replace(self, strata=()))], ignore_index=True)
+        if self.parts:
+            return pd.concat([part.to_frame() for part in (*self.parts, replace(self, parts=()))], ignore_index=True)
         columns: dict[str, Any] = {
             "component": list(self.names),
             "mean": np.ravel(self.mean),
@@ -327,7 +383,7 @@ def estimate_from_plain(content: dict[str, Any]) -> Estimate:
     """Return the estimate whose fields `estimate_to_plain` gave; ValueError where they are others."""
     try:
         parts = tuple(estimate_from_plain(part) for part in content["strata"])
-        return Estimate(**attributes_from_plain(content), strata=parts)
+        return Estimate(**attributes_from_plain(content), parts=parts)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"the saved estimate is incomplete, or was changed by hand or by another version ({error!r}); save it again"

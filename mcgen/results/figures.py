@@ -57,7 +57,7 @@ def plot_estimate(estimate: Shown) -> Figure:
     if estimate.replicate_means is None:
         raise ValueError(
             "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
-            "run it with keep_replicates=True (of an average over conditions plot its .strata)"
+            "run it with keep_replicates=True (for an average over conditions plot one of its .conditions)"
         )
     means = estimate.replicate_means[:, :_LARGEST_PANELS]
     k = means.shape[1]

@@ -11,6 +11,9 @@ from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.provenance import Provenance
 
+# Keys of the files that differ from the names of the attributes: files keep the names of the first version.
+_KEYS = {"parts": "strata"}
+
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:
     """Return the fields of an estimate, and of the records inside it, as dictionaries."""
@@ -22,7 +25,7 @@ def estimate_to_plain(record: Any) -> dict[str, Any]:
             return [plain(item) for item in value]
         return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
 
-    return {f.name: plain(getattr(record, f.name)) for f in fields(record)}
+    return {_KEYS.get(f.name, f.name): plain(getattr(record, f.name)) for f in fields(record)}
 
 
 def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:

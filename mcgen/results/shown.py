@@ -74,8 +74,18 @@ class Shown(Protocol):
         ...
 
     @property
-    def strata(self) -> tuple[Shown, ...]:
-        """The estimates of the conditions or of the levels."""
+    def parts(self) -> tuple[Shown, ...]:
+        """The estimates that it is made of: those of the conditions, or of the levels."""
+        ...
+
+    @property
+    def conditions(self) -> tuple[Shown, ...]:
+        """The estimate of each condition."""
+        ...
+
+    @property
+    def levels(self) -> tuple[Shown, ...]:
+        """The estimate of each level."""
         ...
 
     @property

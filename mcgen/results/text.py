@@ -106,24 +106,24 @@ def _executed(estimate: Shown) -> str | None:
 
 def _counted(estimate: Shown) -> int:
     """Return the evaluations of an estimate, those of all its conditions together."""
-    if estimate.strata and estimate.provenance.level is None:
-        return sum(map(_counted, estimate.strata))
+    if estimate.conditions:
+        return sum(map(_counted, estimate.conditions))
     return estimate.n_evaluations
 
 
 def _draws(estimate: Shown) -> dict[str, str]:
     """Return which designs drew how many replicates."""
     p = estimate.provenance
-    if p.level is None and len({_drawn(part.provenance) for part in estimate.strata}) > 1:
+    if len({_drawn(part.provenance) for part in estimate.conditions}) > 1:
         # Planned one by one, conditions have their own designs.
-        parts = [part.provenance for part in estimate.strata]
+        parts = [part.provenance for part in estimate.conditions]
         return {f"condition {one.condition}": f"{_drawn(one)}, {one.n_evaluations:,} evaluations" for one in parts}
-    if p.level is None or not estimate.strata:
+    if not estimate.levels:
         return {
             "design": _drawn(p),
-            "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.strata else ""),
+            "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.conditions else ""),
         }
-    levels = [part.provenance for part in estimate.strata]
+    levels = [part.provenance for part in estimate.levels]
     return {
         f"level {i}": f"{one.generator} by {one.design}, {one.n_replicates:,} replicates of {_points(one.n_points)}, "
         f"each at {one.cost:.3g} evaluations{_taken(one)}"
@@ -142,11 +142,10 @@ def estimate_html(estimate: Shown) -> str:
 
 def _how(estimate: Shown) -> str:
     p = estimate.provenance
-    of_levels = p.level is not None and estimate.strata
     parts = [
         f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
-        " + ".join(str(part.n_replicates) for part in estimate.strata) + " replicates"
-        if of_levels
+        " + ".join(str(part.n_replicates) for part in estimate.levels) + " replicates"
+        if estimate.levels
         else f"{p.n_replicates} replicates of {_points(p.n_points)}",
         p.design,
         f"seed {p.seed_text}",
@@ -155,8 +154,8 @@ def _how(estimate: Shown) -> str:
         parts.append("controls")
     if p.level is not None:
         parts.append(p.level)
-    if estimate.strata and not of_levels:
-        parts.append(f"average over {len(estimate.strata)} conditions")
+    if estimate.conditions:
+        parts.append(f"average over {len(estimate.conditions)} conditions")
     elif p.condition is not None:
         parts.append(f"condition {p.condition}")
     if p.partial:
@@ -172,15 +171,15 @@ def _table_lines(estimate: Shown) -> list[str]:
 
 def _named_texts(estimate: Shown) -> list[tuple[str, str]]:
     named: list[tuple[str, str]] = []
-    for part in (*estimate.strata, estimate):
+    for part in (*estimate.parts, estimate):
         names, texts = list(part.names), _component_texts(part)
         if len(names) > _IN_SUMMARY:
             half = _IN_SUMMARY // 2
             names = [*names[:half], "...", *names[-half:]]
             texts = [*texts[:half], f"{len(texts) - 2 * half} more", *texts[-half:]]
         label = f"condition {part.provenance.condition}: " if part is not estimate else ""
-        label = "average: " if part is estimate and estimate.strata else label
-        if estimate.strata and estimate.provenance.level is not None:
+        label = "average: " if part is estimate and estimate.conditions else label
+        if estimate.levels:
             label = f"{part.provenance.level}: "
         named += [(label + name, text) for name, text in zip(names, texts, strict=True)]
     return named

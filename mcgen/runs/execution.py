@@ -65,7 +65,7 @@ def run(
     outcome = under_way.outcome(partial=interrupted)
     made = finish(under_way.task, outcome)
     known = outcome.facts.warnings
-    new = [text for part in (made, *made.strata) for text in part.warnings if text not in known]
+    new = [text for part in (made, *made.parts) for text in part.warnings if text not in known]
     for text in dict.fromkeys(new):
         warn_user(text, CoverageWarning)
     return made

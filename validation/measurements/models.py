@@ -292,7 +292,7 @@ def log_variance_of_average(one: mcgen.Estimate, n_points: int) -> LogRatio:
     Each variance's own error is the jackknife's, carried to the sum by the delta method.
     """
     parts = []
-    for stratum in one.strata:
+    for stratum in one.conditions:
         assert stratum.replicate_means is not None
         assert stratum.within is not None
         parts.append(log_variance(stratum.replicate_means, stratum.within, stratum.provenance.rounding))

@@ -186,7 +186,7 @@ class Plan:
 
 def _with_check(made: Estimate, correlation: Floats) -> Estimate:
     """Warn where the levels do not vary as the correlation that was given says they should."""
-    below, above = (np.ravel(part.standard_error) ** 2 * part.n_replicates for part in made.strata)
+    below, above = (np.ravel(part.standard_error) ** 2 * part.n_replicates for part in made.levels)
     if not (above > _FAR_OFF * np.maximum(1 - correlation**2, 0.01) * below).any():
         return made
     text = (
