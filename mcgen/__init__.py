@@ -30,6 +30,7 @@ from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.result import Result
 from mcgen.runs.export import export
 from mcgen.runs.stored import read_store, status
 from mcgen.variance_reduction.levels.multilevel import multilevel
@@ -55,6 +56,7 @@ __all__ = [
     "NonFiniteError",
     "OrthogonalAntithetic",
     "Plan",
+    "Result",
     "RunError",
     "Sobol",
     "StoreError",

@@ -23,10 +23,12 @@ from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
 from mcgen.results.provenance import Provenance
 from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain
+from mcgen.results.tables import estimate_table
 from mcgen.results.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -322,12 +324,21 @@ class Estimate:
         """
         return estimate_from_plain(read_json("estimate", path))
 
-    def plot(self) -> Figure:
+    def to_markdown(self) -> str:
+        """Return a table for reading as Markdown: a row for each component, of each condition or level before all."""
+        return estimate_table(self).markdown()
+
+    def to_latex(self) -> str:
+        """Return the same table as a LaTeX ``tabular``."""
+        return estimate_table(self).latex()
+
+    def plot(self, ax: Axes | None = None) -> Figure:
         """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
 
-        See `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra ``[plot]``).
+        Onto `ax` for a single component. See `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra
+        ``[plot]``).
         """
-        return plot_estimate(self)
+        return plot_estimate(self, ax)
 
     def __str__(self) -> str:
         return estimate_line(self)

@@ -75,7 +75,7 @@ def summary_text(estimate: Shown) -> str:
     lines = [expectation_text(p)]
     lines += [f"  {line}" for line in _table_lines(estimate)]
     facts = {
-        "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        "interval": f"{percent_text(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
         **_draws(estimate),
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "plan": p.plan,
@@ -89,25 +89,30 @@ def summary_text(estimate: Shown) -> str:
         "seconds": f"{p.seconds:.3g} ({p.seconds_per_evaluation:.2g} a row that the model ran)",
         "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
     }
-    lines += [f"{name:<12} {text}" for name, text in facts.items() if text is not None]
+    lines += fact_lines(facts)
     if p.partial:
         lines.append("PARTIAL: the run ended before its time; these are its finished replicates.")
     lines += [f"warning: {text}" for text in estimate.warnings]
     return "\n".join(lines)
 
 
+def fact_lines(facts: dict[str, str | None]) -> list[str]:
+    """Return a line for each fact that is known, in columns."""
+    return [f"{name:<12} {text}" for name, text in facts.items() if text is not None]
+
+
 def _executed(estimate: Shown) -> str | None:
     """Return how many rows the model ran, where they are more than those of the estimate."""
-    more = estimate.executed_evaluations - _counted(estimate)
+    more = estimate.executed_evaluations - counted_evaluations(estimate)
     if not more:
         return None
     return f"{estimate.executed_evaluations:,} evaluations, {more:,} of them to fill batches and in no estimate"
 
 
-def _counted(estimate: Shown) -> int:
-    """Return the evaluations of an estimate, those of all its conditions together."""
+def counted_evaluations(estimate: Shown) -> int:
+    """Return the number of evaluations in an estimate, those of all its conditions together."""
     if estimate.conditions:
-        return sum(map(_counted, estimate.conditions))
+        return sum(map(counted_evaluations, estimate.conditions))
     return estimate.n_evaluations
 
 
@@ -143,7 +148,7 @@ def estimate_html(estimate: Shown) -> str:
 def _how(estimate: Shown) -> str:
     p = estimate.provenance
     parts = [
-        f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        f"{percent_text(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
         " + ".join(str(part.n_replicates) for part in estimate.levels) + " replicates"
         if estimate.levels
         else f"{p.n_replicates} replicates of {_points(p.n_points)}",
@@ -172,17 +177,30 @@ def _table_lines(estimate: Shown) -> list[str]:
 def _named_texts(estimate: Shown) -> list[tuple[str, str]]:
     named: list[tuple[str, str]] = []
     for part in (*estimate.parts, estimate):
-        names, texts = list(part.names), _component_texts(part)
-        if len(names) > _IN_SUMMARY:
-            half = _IN_SUMMARY // 2
-            names = [*names[:half], "...", *names[-half:]]
-            texts = [*texts[:half], f"{len(texts) - 2 * half} more", *texts[-half:]]
+        texts = _component_texts(part)
+        rows = [
+            ("...", more_text(len(part.names))) if number is None else (part.names[number], texts[number])
+            for number in shown_components(len(part.names))
+        ]
         label = f"condition {part.provenance.condition}: " if part is not estimate else ""
         label = "average: " if part is estimate and estimate.conditions else label
         if estimate.levels:
             label = f"{part.provenance.level}: "
-        named += [(label + name, text) for name, text in zip(names, texts, strict=True)]
+        named += [(label + name, text) for name, text in rows]
     return named
+
+
+def shown_components(k: int) -> list[int | None]:
+    """Return the numbers of the components that long forms show; None stands for those that they leave out."""
+    if k <= _IN_SUMMARY:
+        return [*range(k)]
+    half = _IN_SUMMARY // 2
+    return [*range(half), None, *range(k - half, k)]
+
+
+def more_text(k: int) -> str:
+    """Return how many of k components long forms leave out."""
+    return f"{k - _IN_SUMMARY} more"
 
 
 def _component_texts(estimate: Shown) -> list[str]:
@@ -190,7 +208,8 @@ def _component_texts(estimate: Shown) -> list[str]:
     return [component_text(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
-def _percent(estimate: Shown) -> str:
+def percent_text(estimate: Shown) -> str:
+    """Return the confidence level, such as ``95 %``."""
     return f"{100 * estimate.confidence_level:g} %"
 
 
