@@ -26,6 +26,7 @@ from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
 from mcgen.inference.interval_input import Interval
+from mcgen.loading import load
 from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
@@ -73,6 +74,7 @@ __all__ = [
     "export",
     "from_factory",
     "intervals",
+    "load",
     "merge_stores",
     "multilevel",
     "plan",
