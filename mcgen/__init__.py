@@ -26,10 +26,12 @@ from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
 from mcgen.inference.interval_input import Interval
+from mcgen.loading import load
 from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.result import Result
 from mcgen.runs.export import export
 from mcgen.runs.stored import read_store, status
 from mcgen.sampling import sample
@@ -57,6 +59,7 @@ __all__ = [
     "NonFiniteError",
     "OrthogonalAntithetic",
     "Plan",
+    "Result",
     "RunError",
     "Sobol",
     "StoreError",
@@ -74,6 +77,7 @@ __all__ = [
     "export",
     "from_factory",
     "intervals",
+    "load",
     "merge_stores",
     "multilevel",
     "plan",

@@ -76,8 +76,8 @@ def estimate(
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components of a vector statistic together instead of each alone.
     condition : object, or a list, range, dict or pandas Series of them, optional
-        Passed to the generator. Several give an estimate for each (`Estimate.strata`) and their average; each has its
-        own random numbers unless `common_random_numbers`. Results call them by the keys of a dict or the index of a
+        Passed to the generator. Several give an estimate for each (`Estimate.conditions`) and their average; each has
+        its own random numbers unless `common_random_numbers`. Results call them by the keys of a dict or the index of a
         Series. An array or a tuple is one condition.
     weights : sequence of float or dict, optional
         Of the conditions in the average, summing to 1, in their order or by their names; equal by default.

@@ -87,6 +87,17 @@ def write_json(kind: str, content: dict[str, Any], path: str | Path) -> None:
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
+def kind_of(path: str | Path) -> Any:
+    """Return the kind of what a file holds; None where mcgen did not write it.
+
+    Raises
+    ------
+    ValueError
+        If the file is no JSON.
+    """
+    return _content(path).get("mcgen")
+
+
 def read_json(kind: str, path: str | Path) -> dict[str, Any]:
     """Return the content of a file that `write_json` wrote.
 
@@ -95,11 +106,8 @@ def read_json(kind: str, path: str | Path) -> dict[str, Any]:
     ValueError
         If the file is no JSON, has content of another kind, or was written with a newer schema.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a file that mcgen saved: {error}") from error
-    found = content.get("mcgen") if isinstance(content, dict) else None
+    content = _content(path)
+    found = content.get("mcgen")
     if found != kind:
         raise ValueError(f"{path} holds {found or 'something mcgen did not save'}; an mcgen {kind} is needed")
     if not isinstance(content.get("schema"), int):
@@ -111,3 +119,12 @@ def read_json(kind: str, path: str | Path) -> dict[str, Any]:
         )
     plain: dict[str, Any] = from_plain({k: v for k, v in content.items() if k not in ("mcgen", "schema")})
     return plain
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing where that is no object."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a file that mcgen saved: {error}") from error
+    return content if isinstance(content, dict) else {}

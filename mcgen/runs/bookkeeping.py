@@ -12,7 +12,7 @@ from mcgen.replicates.stores.states import About, Asked, Begun, RuleState, remem
 from mcgen.replicates.stores.store import StoredRun
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.task import Task
-from mcgen.results.estimate import estimate_to_plain
+from mcgen.results.saved import estimate_to_plain
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, provenance_of
 

@@ -149,7 +149,7 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
         provenance = replace(provenance, condition=text, common_random_numbers=True)
         columns = slice(number * k, (number + 1) * k)
         parts.append(estimate_of_columns(outcome, columns, shape, names, provenance, options))
-    return replace(parts[-1], strata=tuple(parts[:-1]))
+    return replace(parts[-1], parts=tuple(parts[:-1]))
 
 
 def checked_weights(conditions: Conditions, weights: Any) -> Floats:

@@ -60,7 +60,7 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
     outcome = under_way.outcome(partial=interrupted)
     made = finish(under_way.task, outcome, options)
     known = outcome.facts.warnings
-    new = [text for part in (made, *made.strata) for text in part.warnings if text not in known]
+    new = [text for part in (made, *made.parts) for text in part.warnings if text not in known]
     for text in dict.fromkeys(new):
         warn_user(text, CoverageWarning)
     return made

@@ -292,17 +292,17 @@ def test_conditions_on_their_own_and_on_the_same_noise() -> None:
         options = {"condition": [0, 1, 2], "design": Antithetic(), "controls": controls}
         result = run(LOGISTIC, two, **options)
         alone = run(LOGISTIC, two, **options | {"condition": 1})
-        assert result.strata[1] == alone
-        assert result.mean == pytest.approx(np.mean([part.mean for part in result.strata]))
+        assert result.conditions[1] == alone
+        assert result.mean == pytest.approx(np.mean([part.mean for part in result.conditions]))
         assert result.degrees_of_freedom > alone.degrees_of_freedom
         together = run(LOGISTIC, two, common_random_numbers=True, weights=[0.5, 0.3, 0.2], **options)
-        parts = [part.mean for part in together.strata]
+        parts = [part.mean for part in together.conditions]
         assert together.mean == pytest.approx(np.dot([0.5, 0.3, 0.2], parts), rel=1e-12)
         assert together.degrees_of_freedom == alone.degrees_of_freedom
         plain = run(LOGISTIC, two, common_random_numbers=True, **options | {"controls": None})
-        assert together.strata[2].mean != plain.strata[2].mean
-        assert together.strata[2].standard_error < 0.6 * plain.strata[2].standard_error
-        assert together.provenance.controls == together.strata[0].provenance.controls
+        assert together.conditions[2].mean != plain.conditions[2].mean
+        assert together.conditions[2].standard_error < 0.6 * plain.conditions[2].standard_error
+        assert together.provenance.controls == together.conditions[0].provenance.controls
 
 
 def test_differences() -> None:

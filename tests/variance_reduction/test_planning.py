@@ -100,7 +100,7 @@ def test_two_levels_with_a_net_below_are_chosen_and_better() -> None:
     value, error = truth()
     assert (abs(made.mean - value) < Z_LIMIT * np.hypot(made.standard_error, error)).all()
     # A control: the coarse level alone is not near the fine sampler's expectation.
-    alone = made.strata[0]
+    alone = made.levels[0]
     assert (abs(alone.mean - value) > Z_LIMIT * alone.standard_error).any()
 
 
@@ -237,8 +237,8 @@ def test_conditions_are_planned_each() -> None:
         Steep(), BOTH, design="auto", n_evaluations=1600, seed=SEED, condition=[0, 1], batch_size=1024
     )
     one = mcgen.estimate(Steep(), BOTH, design="auto", n_evaluations=1600, seed=SEED, condition=1, batch_size=1024)
-    assert made.strata[1] == one
-    assert np.allclose(made.mean, (made.strata[0].mean + made.strata[1].mean) / 2)
+    assert made.conditions[1] == one
+    assert np.allclose(made.mean, (made.conditions[0].mean + made.conditions[1].mean) / 2)
     assert "condition 0" in made.summary()
     assert "average" in made.summary()
 

@@ -291,7 +291,7 @@ def log_variance_of_average(one: mcgen.Estimate, n_points: int) -> LogRatio:
     The error of each variance is the jackknife's; the delta method gives that of the sum.
     """
     parts = []
-    for stratum in one.strata:
+    for stratum in one.conditions:
         assert stratum.replicate_means is not None
         assert stratum.within is not None
         parts.append(log_variance(stratum.replicate_means, stratum.within, stratum.provenance.rounding))

@@ -253,12 +253,12 @@ def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.boo
 
 def log_squared_error(one: Estimate) -> LogRatio:
     """Return the log of the squared standard error of a run or a sum of levels, with the jackknife's variance."""
-    if not one.strata:
+    if not one.levels:
         assert one.replicate_means is not None
         assert one.within is not None
         found = log_variance(one.replicate_means, one.within, one.provenance.rounding)
         return LogRatio(found.value - np.log(len(one.replicate_means)), found.variance, found.degrees_of_freedom)
-    shares, parts = _shares(one), [log_squared_error(part) for part in one.strata]
+    shares, parts = _shares(one), [log_squared_error(part) for part in one.levels]
     variances = shares**2 * np.stack([part.variance for part in parts])
     df = welch_satterthwaite(variances, np.stack([part.degrees_of_freedom for part in parts]))
     return LogRatio(2 * np.log(np.ravel(one.standard_error)), variances.sum(axis=0), df)
@@ -286,9 +286,9 @@ def with_geometric_mean(each: LogRatio, deviations: Sequence[Floats], counted: N
 
 def _all_deviations(one: Estimate) -> list[Floats]:
     """Return the deviations of each level, multiplied by the level's share of the squared error."""
-    if not one.strata:
+    if not one.levels:
         return [_deviations(one)]
-    return [share * _deviations(part) for share, part in zip(_shares(one), one.strata, strict=True)]
+    return [share * _deviations(part) for share, part in zip(_shares(one), one.levels, strict=True)]
 
 
 def _deviations(one: Estimate) -> Floats:
@@ -303,8 +303,8 @@ def _deviations(one: Estimate) -> Floats:
 
 def _shares(one: Estimate) -> Floats:
     """Return the share of each level in the squared error of their sum, shape (levels, k)."""
-    weights = weights_of([np.array(part.provenance.coefficients) for part in one.strata[1:]])
-    squares = np.stack([np.ravel(part.standard_error) ** 2 for part in one.strata]) * weights**2
+    weights = weights_of([np.array(part.provenance.coefficients) for part in one.levels[1:]])
+    squares = np.stack([np.ravel(part.standard_error) ** 2 for part in one.levels]) * weights**2
     return np.asarray(squares / squares.sum(axis=0))
 
 

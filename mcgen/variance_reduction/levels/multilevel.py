@@ -127,7 +127,7 @@ def multilevel(
     Returns
     -------
     Estimate
-        Its ``strata`` are the levels. If interrupted while the last level ran, from what was finished.
+        Its ``levels`` are those of the sum. If interrupted while the last level ran, from what was finished.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def multilevel(
     >>> alone = mcgen.estimate(fine, mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=1)
     >>> result.half_width < alone.half_width / 2, round(np.exp(1 / 32), 4) in result.interval
     (True, True)
-    >>> [part.provenance.generator for part in result.strata]
+    >>> [part.provenance.generator for part in result.levels]
     ['coarse', 'fine - coarse']
     """
     asked = IntervalOptions(confidence_level, interval, simultaneous)
