@@ -39,13 +39,13 @@ from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed
 from mcgen.statistics import Statistic
 from mcgen.variance_reduction.bases.pilot import (
-    _LEAST_SHARE,
-    _NO_GRADIENT,
+    GRADIENT_ERRORS,
+    SMALLEST_SINGULAR_RATIO,
     DirectionPilot,
     NoGradientError,
+    TooManyGradientsError,
     Values,
-    _split,
-    _TooManyError,
+    split_by_block,
 )
 from mcgen.variance_reduction.bases.regression import regression_directions
 
@@ -127,9 +127,9 @@ def active_subspace(
         )
     try:
         components = _pooled(pilot.gradients(n, batch_size), quantile)
-    except _TooManyError:
+    except TooManyGradientsError:
         raise
-    except _NO_GRADIENT as error:
+    except GRADIENT_ERRORS as error:
         told = (
             f"{name_of(statistic)!r} of {name_of(pilot.source)!r} has no gradient ({error}): the statistic cuts it (a "
             "comparison, argmax, .numpy()), or the generator has none"
@@ -173,7 +173,7 @@ def _leading(pilot: DirectionPilot, rows: Values, r: int, n: int, at_most: bool)
     """Return the leading right singular vectors of some gradients as a basis."""
     eigenvalues, u = np.linalg.eigh(rows @ rows.T)
     eigenvalues, u = eigenvalues[::-1], u[:, ::-1]
-    rank = int((eigenvalues > _LEAST_SHARE**2 * eigenvalues[0]).sum())
+    rank = int((eigenvalues > SMALLEST_SINGULAR_RATIO**2 * eigenvalues[0]).sum())
     if at_most:
         r = min(r, rank)
     if rank < r:
@@ -183,7 +183,7 @@ def _leading(pilot: DirectionPilot, rows: Values, r: int, n: int, at_most: bool)
             + (" or more n_gradients" if rank >= len(rows) else ", on which alone it depends")
         )
     return Basis.orthonormal(
-        _split(rows.T @ u[:, :r], pilot.blocks),
+        split_by_block(rows.T @ u[:, :r], pilot.blocks),
         importance=tuple(eigenvalues[:r] / np.maximum(eigenvalues, 0).sum()),
         made="active subspace",
         n_evaluations=pilot.n_evaluations,

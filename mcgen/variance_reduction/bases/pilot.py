@@ -27,11 +27,11 @@ _MOST_GRADIENTS = 4096
 
 
 # Directions whose singular value is less, relative to the first, are rounding in float32.
-_LEAST_SHARE = 1e-6
+SMALLEST_SINGULAR_RATIO = 1e-6
 
 
 # What a generator or a statistic may raise where there is no gradient: regression runs both again, without.
-_NO_GRADIENT = (ValueError, TypeError, RuntimeError, AttributeError)
+GRADIENT_ERRORS = (ValueError, TypeError, RuntimeError, AttributeError)
 
 
 Values = NDArray[np.float64]
@@ -80,7 +80,7 @@ class DirectionPilot:
             ]
             found.append(np.concatenate(flat, axis=2))
             if n * found[0].shape[1] > _MOST_GRADIENTS:
-                raise _TooManyError(
+                raise TooManyGradientsError(
                     f"{n} gradients of {found[0].shape[1]} components are more than the {_MOST_GRADIENTS} that are "
                     "decomposed; take fewer gradients, or a statistic of fewer components"
                 )
@@ -135,7 +135,7 @@ class NoGradientError(ValueError):
         self.n_evaluations = n_evaluations
 
 
-class _TooManyError(ValueError):
+class TooManyGradientsError(ValueError):
     """More gradients than their Gram matrix could hold."""
 
 
@@ -169,7 +169,7 @@ def checked_directions(n_directions: int, blocks: dict[str, Block]) -> int:
     return r
 
 
-def _split(columns: Matrix, blocks: dict[str, Block]) -> dict[str, Matrix]:
+def split_by_block(columns: Matrix, blocks: dict[str, Block]) -> dict[str, Matrix]:
     """Return the rows of some columns by blocks, of those blocks that they reach."""
     ends = np.cumsum([block.size for block in blocks.values()])[:-1]
     return {name: rows for name, rows in zip(blocks, np.split(columns, ends), strict=True) if rows.any()}

@@ -12,7 +12,7 @@ from mcgen.generators import Generator
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed
 from mcgen.statistics import Statistic
-from mcgen.variance_reduction.bases.pilot import _LEAST_SHARE, DirectionPilot, _split
+from mcgen.variance_reduction.bases.pilot import SMALLEST_SINGULAR_RATIO, DirectionPilot, split_by_block
 
 
 def regression_basis(
@@ -80,7 +80,7 @@ def regression_directions(pilot: DirectionPilot, r: int, n_evaluations: int, bat
     values = values[:, :, spread > 0] / spread[spread > 0]
     odd, even = (values[:, 0] - values[:, 1]) / 2, values.mean(axis=1)
     left, sizes, _ = np.linalg.svd(z.T @ odd / n_pairs, full_matrices=False)
-    first = left[:, sizes > _LEAST_SHARE * max(1.0, sizes[0])][:, :r]
+    first = left[:, sizes > SMALLEST_SINGULAR_RATIO * max(1.0, sizes[0])][:, :r]
     # Q R of the points, less what lies along the first directions: R diag(y) R' is the mean Hessian inside their span.
     q, triangle = np.linalg.qr((z - z @ first @ first.T).T)
     # So little that it decides only where there is no curvature at all: for directions that the points span.
@@ -90,7 +90,7 @@ def regression_directions(pilot: DirectionPilot, r: int, n_evaluations: int, bat
         squared += hessian @ hessian
     second = q @ np.linalg.eigh(squared)[1][:, ::-1][:, : r - first.shape[1]]
     return Basis.orthonormal(
-        _split(np.concatenate([first, second], axis=1), pilot.blocks),
+        split_by_block(np.concatenate([first, second], axis=1), pilot.blocks),
         made="regression",
         n_evaluations=pilot.n_evaluations,
     )

@@ -30,7 +30,7 @@ from mcgen.statistics import Statistic
 from mcgen.statistics.joint import WithControlValues
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.correction import (
-    REPLICATES_A_CONTROL,
+    REPLICATES_PER_CONTROL,
     ControlledRun,
     least_squares,
     require_few,
@@ -39,7 +39,7 @@ from mcgen.variance_reduction.controls.correction import (
 )
 
 
-class OfSpec(ABC):
+class NoiseSpecFunction(ABC):
     """A function of noise that must know its spec."""
 
     @abstractmethod
@@ -161,7 +161,7 @@ class Controls:
         ValueError
             If the controls are not for such noise.
         """
-        if isinstance(self.function, OfSpec):
+        if isinstance(self.function, NoiseSpecFunction):
             self.function.check(spec)
         return _Centred(self, spec)
 
@@ -173,8 +173,8 @@ class Controls:
         RunError
             If the function does not return them, or they are not finite.
         """
-        n, q, function = length_of(noise), len(self.mean), self.function
-        found = function(noise, spec) if isinstance(function, OfSpec) else function(noise)
+        n, q, function = n_points_of(noise), len(self.mean), self.function
+        found = function(noise, spec) if isinstance(function, NoiseSpecFunction) else function(noise)
         try:
             values = as_values(found)
         except (TypeError, ValueError) as error:
@@ -257,7 +257,7 @@ class Controls:
         assert kept is not None
         assert beside.own_shape is not None
         varies, k = varying(self, moments, task, facts), beside.n_components
-        if REPLICATES_A_CONTROL * int(varies.sum()) > count:
+        if REPLICATES_PER_CONTROL * int(varies.sum()) > count:
             raise too_many(self, int(varies.sum()), count, task)
         means, values = kept[0][:, :k], kept[0][:, k:][:, varies]
         coefficients, scale = np.zeros((len(self.mean), k)), values.std(axis=0)
@@ -330,7 +330,7 @@ class _Centred:
 
 
 @dataclass(frozen=True)
-class _Joined(OfSpec):
+class _Joined(NoiseSpecFunction):
     """The values of two controls side by side."""
 
     parts: tuple[Controls, Controls]
@@ -343,7 +343,7 @@ class _Joined(OfSpec):
         return np.concatenate([part.values(noise, spec) for part in self.parts], axis=1)
 
 
-def length_of(noise: Noise) -> int:
+def n_points_of(noise: Noise) -> int:
     """Return the number of points."""
     return len(noise if isinstance(noise, np.ndarray) else noise[next(iter(noise))])
 

@@ -22,13 +22,13 @@ from mcgen.replicates.task import Facts, Task
 from mcgen.runs.corrections import Corrected
 from mcgen.statistics.joint import WithControlValues, as_they_are
 
-REPLICATES_A_CONTROL = 10
+REPLICATES_PER_CONTROL = 10
 """The fewest replicates for each control."""
 FOLDS = 10
 """Replicates r modulo so many are corrected by the coefficients of the others."""
 _PROBED = 8
 # Singular values below this share of the largest, of controls of variance 1, are taken for linear dependence.
-_LEAST_SHARE = 1e-6
+_SMALLEST_SINGULAR_RATIO = 1e-6
 
 
 class ControlledRun:
@@ -98,7 +98,7 @@ class ControlledRun:
         k, n, q = _n_components(facts), tally.count, len(self._controls.mean)
         plain, values = kept[0][:, :k], kept[0][:, k:]
         varies = varying(self._controls, moments, self.task, facts)
-        enough = REPLICATES_A_CONTROL * int(varies.sum()) <= n
+        enough = REPLICATES_PER_CONTROL * int(varies.sum()) <= n
         residuals, rank = cross_fitted(plain, values[:, varies]) if enough else (plain, 0)
         text = f"{self._controls.name}, cross-fitted" + (f" ({rank} of {q} vary)" if rank < q else "")
         warnings: tuple[str, ...] = ()
@@ -139,13 +139,13 @@ def cross_fitted(means: Floats, controls: Floats, folds: int = FOLDS) -> tuple[F
     for f in range(folds):
         others = fold != f
         residuals[~others] -= scaled[~others] @ least_squares(means[others], scaled[others])
-    return residuals, int((sizes > _LEAST_SHARE * sizes[0]).sum())
+    return residuals, int((sizes > _SMALLEST_SINGULAR_RATIO * sizes[0]).sum())
 
 
 def least_squares(means: Floats, controls: Floats) -> Floats:
     """Return the coefficients (q, k) of controls of about variance 1, with an intercept; of least norm."""
     x, y = controls - controls.mean(axis=0), means - means.mean(axis=0)
-    return np.asarray(np.linalg.lstsq(x, y, rcond=_LEAST_SHARE)[0])
+    return np.asarray(np.linalg.lstsq(x, y, rcond=_SMALLEST_SINGULAR_RATIO)[0])
 
 
 def varying(controls: NoiseFunctions, moments: Moments, task: Task, facts: Facts) -> NDArray[np.bool_]:
@@ -168,24 +168,24 @@ def require_few(controls: NoiseFunctions, task: Task, n_replicates: int) -> None
 
     Which of them a design makes constant is seen in the noise of the first replicates.
     """
-    if REPLICATES_A_CONTROL * len(controls.mean) <= n_replicates:
+    if REPLICATES_PER_CONTROL * len(controls.mean) <= n_replicates:
         return
     probe = replace(task, generator=ControlValues(controls, task.generator.noise), statistic=as_they_are)
     tally, facts = run_all(probe, min(n_replicates, _PROBED))
     moments = tally.moments()
     assert moments is not None
     found = int(varying(controls, moments, probe, facts).sum())
-    if REPLICATES_A_CONTROL * found > n_replicates:
+    if REPLICATES_PER_CONTROL * found > n_replicates:
         raise too_many(controls, found, n_replicates, task)
 
 
 def too_many(controls: NoiseFunctions, found: int, n_replicates: int, task: Task) -> ValueError:
     """Return the error that says there are too many controls."""
     design: Design = task.design
-    fewest = REPLICATES_A_CONTROL * found
+    fewest = REPLICATES_PER_CONTROL * found
     return ValueError(
-        f"{found} controls that vary need {fewest} replicates, {REPLICATES_A_CONTROL} for each; got {n_replicates} of "
-        f"{design} for {controls.name}. Use n_evaluations of {fewest * design.n_points} or more, fewer controls (a "
+        f"{found} controls that vary need {fewest} replicates, {REPLICATES_PER_CONTROL} for each; got {n_replicates} "
+        f"of {design} for {controls.name}. Use n_evaluations of {fewest * design.n_points} or more, fewer controls (a "
         "basis of fewer directions, degree=1), or coefficients from a pilot of as many (controls.fit)"
     )
 

@@ -12,7 +12,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
-from mcgen.variance_reduction.controls.control_variates import Controls, OfSpec, length_of
+from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction, n_points_of
 
 
 def quadratic(basis: Basis, degree: int = 2) -> Controls:
@@ -48,7 +48,7 @@ def quadratic(basis: Basis, degree: int = 2) -> Controls:
 
 
 @dataclass(frozen=True)
-class _Quadratic(OfSpec):
+class _Quadratic(NoiseSpecFunction):
     """The coordinates along some directions, their squares less 1 and their products."""
 
     basis: Basis
@@ -62,7 +62,7 @@ class _Quadratic(OfSpec):
             )
 
     def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
-        blocks, a = dict(spec.blocks), np.zeros((length_of(noise), self.basis.n_directions))
+        blocks, a = dict(spec.blocks), np.zeros((n_points_of(noise), self.basis.n_directions))
         for name, matrix in self.basis.by_block(spec).items():
             block = noise if isinstance(noise, np.ndarray) else noise[name]
             z = np.asarray(block, np.float64).reshape(len(a), 1, len(matrix))

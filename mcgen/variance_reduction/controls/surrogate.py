@@ -50,7 +50,7 @@ from mcgen.generators.base import checked_generator
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import checked_callable, values_of
-from mcgen.variance_reduction.controls.control_variates import Controls, OfSpec, length_of
+from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction, n_points_of
 
 
 def surrogate(
@@ -93,7 +93,7 @@ def surrogate(
 
 
 @dataclass(frozen=True, eq=False)
-class _Surrogate(OfSpec):
+class _Surrogate(NoiseSpecFunction):
     """The statistic of a cheap generator's samples from the same noise, or some of its blocks."""
 
     generator: Generator
@@ -111,7 +111,7 @@ class _Surrogate(OfSpec):
             )
 
     def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
-        n = length_of(noise)
+        n = n_points_of(noise)
         own = noise_of(self.generator.noise, noise) if len(self.generator.noise.blocks) < len(spec.blocks) else noise
         values = values_of(self.statistic, self.generator(own, self.condition), n)
         if values.shape[1:] != self.shape:

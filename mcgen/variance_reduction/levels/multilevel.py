@@ -58,9 +58,9 @@ from mcgen.variance_reduction.levels.allocation import allocation
 from mcgen.variance_reduction.levels.sum_of_levels import (
     Level,
     SumOfLevels,
+    designs_cost,
     levels_of,
     slopes,
-    spent_on_designs,
     weights_of,
 )
 
@@ -199,7 +199,7 @@ def _planned(
     counts = allocation(weighted, np.array([level.replicate_cost for level in levels]), budget)
     pilot_cost = math.ceil(n_pilot * sum(level.replicate_cost for level in levels) - 1e-9)
     found = _worse_than_alone(levels[-1], estimand, weighted, counts, alone, budget + pilot_cost)
-    spent = pilot_cost + spent_on_designs([level.design for level in levels])
+    spent = pilot_cost + designs_cost([level.design for level in levels])
     return SumOfLevels(levels, coefficients, counts, spent, found)
 
 

@@ -188,7 +188,7 @@ class SumOfLevels:
         return weighted_sum(tuple(parts), weights, provenance, options.interval, warnings=notes)
 
 
-def spent_on_designs(designs: Sequence[Design]) -> int:
+def designs_cost(designs: Sequence[Design]) -> int:
     """Return what was spent to make the designs, once for each basis."""
     made = {getattr(design, "basis", design): int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}
     return sum(made.values())

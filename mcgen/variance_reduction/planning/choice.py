@@ -16,7 +16,7 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
     """Return the candidate of the greatest mean efficiency that leaves no component behind, and why.
 
     Where each leaves some component behind the better of pairs and Monte Carlo, of those that leave none behind pairs.
-    Candidates are those of `Weighing.candidates`: Monte Carlo and pairs come first.
+    Candidates are those of `Predictor.candidates`: Monte Carlo and pairs come first.
     """
     alone, pairs = candidates[:2]
     over_pairs = {one: efficiencies(one, pairs) for one in candidates}
@@ -42,7 +42,7 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
     return chosen, reasons
 
 
-def _shares(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> list[str]:
+def variance_reasons(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> list[str]:
     """Return what the variance is made of, by the pilot."""
     silent = [name for name, variance in zip(names, pilot.point_variance, strict=True) if variance == 0]
     if silent:
@@ -50,32 +50,34 @@ def _shares(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> l
         return [
             f"{silent[0]}{several} did not vary in {2 * len(pilot.pairs)} samples: constant, or a rare event; nothing "
             "is predicted of it",
-            *_shares_of_what_varies(pilot, coarse),
+            *_reasons_of_varying(pilot, coarse),
         ]
-    return _shares_of_what_varies(pilot, coarse)
+    return _reasons_of_varying(pilot, coarse)
 
 
-def _shares_of_what_varies(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
+def _reasons_of_varying(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
     odd = odd_share(pilot.pairs, pilot.within)[pilot.point_variance > 0]
-    told = [f"odd in the noise, which pairs take away: {_range(odd)} of the variance"]
+    told = [f"odd in the noise, which pairs take away: {range_text(odd)} of the variance"]
     if pilot.basis is not None and pilot.basis.importance is not None:
         r, share = pilot.basis.n_directions, sum(pilot.basis.importance)
         told.append(f"{r} leading directions have {share:.2f} of the mean squared gradient")
     for number, one in enumerate(coarse):
         told.append(
             f"{name_of(one.generator)}, at {one.cost:.2g} of the cost, follows pair means with correlations "
-            f"{_range(pilot.correlation(number))}"
+            f"{range_text(pilot.correlation(number))}"
         )
     return told
 
 
-def _range(values: Floats) -> str:
+def range_text(values: Floats) -> str:
+    """Return the least and the greatest value to three digits, or the one value where they agree."""
     if not len(values):
         return "nothing"
     low, high = values.min(), values.max()
     return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
 
 
-def _rounded(spent: int, budget: float) -> list[str]:
+def rounding_reason(spent: int, budget: float) -> list[str]:
+    """Return the line that says by how much the evaluations were rounded down, or no line."""
     rest = int(budget) - spent
     return [] if rest <= 0 else [f"n_evaluations rounded down by {rest} to whole replicates"]

@@ -54,16 +54,16 @@ from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.levels.multilevel import checked_levels
-from mcgen.variance_reduction.planning.choice import _range, _rounded, _shares, choose
+from mcgen.variance_reduction.planning.choice import choose, range_text, rounding_reason, variance_reasons
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.predictions import (
     Candidate,
-    Weighing,
+    Predictor,
+    coarse_share,
+    design_text,
     geometric_mean,
-    in_words,
-    levels_in_words,
     net_size,
-    share_below,
+    two_levels_text,
 )
 from mcgen.variance_reduction.planning.trials import Coarse, affords_pairs, run_pilot
 
@@ -181,7 +181,7 @@ def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[
     pairs = budget // 2
     if pairs < 2:
         raise ValueError(f"an interval needs at least 2 pairs; got n_evaluations={budget}. Use 50 or more")
-    candidates = [_unpredicted(in_words(Antithetic()), (Antithetic(),), (pairs,), 0)]
+    candidates = [_unpredicted(design_text(Antithetic()), (Antithetic(),), (pairs,), 0)]
     reasons = [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot: antithetic pairs"]
     if known is not None:
         two, reason = _two_levels_by_rule(coarse[0], known, budget)
@@ -189,7 +189,7 @@ def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[
     chosen = candidates[-1]
     counts = " + ".join(f"{n:,}" for n in chosen.n_replicates)
     reasons.append(f"chosen: {chosen.name}, {counts} replicates")
-    reasons += _rounded(chosen.n_evaluations, budget)
+    reasons += rounding_reason(chosen.n_evaluations, budget)
     return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), (), estimand, options)
 
 
@@ -200,15 +200,15 @@ def _two_levels_by_rule(coarse: Coarse, known: Floats, budget: int) -> tuple[Can
     if least.sum() > 1:
         return None, f"two levels need {math.ceil(budget * least.sum() - 1e-9)} evaluations or more"
     works, ones = np.stack([known**2, 1 - known**2]) * costs[:, None], np.ones(len(known))
-    below = float(np.clip(share_below(works, ones, ones), least[0], 1 - least[1]))
+    below = float(np.clip(coarse_share(works, ones, ones), least[0], 1 - least[1]))
     both = np.array([below, 1 - below])
     gains = 1 / (works / both[:, None]).sum(axis=0)
-    told = f"{_range(gains)} times the efficiency of pairs"
+    told = f"{range_text(gains)} times the efficiency of pairs"
     if gains.min() < _LEAST_BY_RULE or geometric_mean(gains) <= 1:
         return None, f"two levels would have {told} at the correlations that are known: not worth it"
     n_below, n_above = np.floor(budget * both / (2 * costs) * (1 + 1e-12)).astype(int).tolist()
     designs = (Antithetic(), Antithetic())
-    made = _unpredicted(levels_in_words(coarse.cost, *designs), designs, (n_below, n_above), len(known))
+    made = _unpredicted(two_levels_text(coarse.cost, *designs), designs, (n_below, n_above), len(known))
     return replace(
         made, coarse=coarse, coefficients=known
     ), f"two levels have {told} at the correlations that are known"
@@ -235,12 +235,17 @@ def _by_pilot(
     names = component_names(estimand.statistic, () if k == 1 else (k,))
     # Cross-fitting keeps replicate means, and has its own half-widths only by Student's t.
     plain = options.keep_replicates is False or options.interval != IntervalOptions(options.interval.confidence_level)
-    weighing = Weighing(pilot, coarse, partial(_quantile, options), not plain)
+    predictor = Predictor(pilot, coarse, partial(_quantile, options), not plain)
     if atol is not None:
-        budget = _enough_for(weighing, atol, spent, names)
-    candidates = weighing.candidates(budget - spent)
+        budget = _enough_for(predictor, atol, spent, names)
+    candidates = predictor.candidates(budget - spent)
     chosen, why = choose(candidates)
-    reasons = [*why, *reasons, *_shares(pilot, coarse, names), *_rounded(spent + chosen.n_evaluations, budget)]
+    reasons = [
+        *why,
+        *reasons,
+        *variance_reasons(pilot, coarse, names),
+        *rounding_reason(spent + chosen.n_evaluations, budget),
+    ]
     if 10 * spent > budget:
         reasons.append("the pilot is more than a tenth of it all: how few evaluations are enough was not known before")
     correlations = tuple(pilot.correlation(number) for number in range(len(coarse)))
@@ -255,11 +260,11 @@ def _affordable(coarse: list[Coarse], budget: float) -> tuple[list[Coarse], list
     return [one for one in coarse if one in kept], left
 
 
-def _enough_for(weighing: Weighing, atol: float, spent: int, names: tuple[str, ...]) -> float:
+def _enough_for(predictor: Predictor, atol: float, spent: int, names: tuple[str, ...]) -> float:
     """Return the evaluations, pilot included, at which the predicted half-widths are at most atol."""
     run, enough = float(_WITH_ATOL), math.inf
     for _ in range(20):
-        half = choose(weighing.candidates(run))[0].half_width
+        half = choose(predictor.candidates(run))[0].half_width
         if np.isnan(half).any():
             silent = names[int(np.isnan(half).argmax())]
             raise ValueError(

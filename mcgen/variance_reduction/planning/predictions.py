@@ -22,7 +22,7 @@ from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, 
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, welch_satterthwaite
 from mcgen.variance_reduction.controls.control_variates import Controls
-from mcgen.variance_reduction.planning.trials import FOUND_ABOVE, Coarse, Pilot
+from mcgen.variance_reduction.planning.trials import PRIOR_OF_FINE_NET, Coarse, Pilot
 
 LEAST_EFFICIENCY = 0.975
 """Of the better of pairs and Monte Carlo, that a choice leaves every component; with the pilot's cost it is 0.9."""
@@ -99,7 +99,7 @@ def geometric_mean(values: Floats) -> float:
     return math.exp(float(np.log(values).mean()))
 
 
-def in_words(design: Design) -> str:
+def design_text(design: Design) -> str:
     """Return a design in few words, as `LEGEND` explains them."""
     if isinstance(design, Subspace):
         return f"net {design.n_points}"
@@ -108,9 +108,9 @@ def in_words(design: Design) -> str:
     return "pairs" if isinstance(design, Antithetic) else "Monte Carlo"
 
 
-def levels_in_words(cost: float, below: Design, above: Design) -> str:
+def two_levels_text(cost: float, below: Design, above: Design) -> str:
     """Return two levels in few words, as `LEGEND` explains them."""
-    return f"two levels ({cost:.2g}): {in_words(below)} + {in_words(above)}"
+    return f"two levels ({cost:.2g}): {design_text(below)} + {design_text(above)}"
 
 
 LEGEND = (
@@ -120,7 +120,7 @@ LEGEND = (
 )
 
 
-def share_below(works: Floats, pairs: Floats, best: Floats) -> float:
+def coarse_share(works: Floats, pairs: Floats, best: Floats) -> float:
     """Return the share of the evaluations for the coarse level that has the greatest mean efficiency over pairs.
 
     Of the shares that leave each component somewhat more than the better of pairs and Monte Carlo, or else than pairs;
@@ -153,7 +153,7 @@ def net_size(evaluations: float, fewest: int = _FEWEST_OF_SINGLE) -> int:
 
 
 @dataclass(frozen=True)
-class Weighing:
+class Predictor:
     """What candidates are made from.
 
     Attributes
@@ -210,7 +210,7 @@ class Weighing:
         variance = np.where(self.pilot.point_variance > 0, np.exp(work.value) / (design.n_points * count), np.nan)
         half = self.quantile(np.full(len(variance), count - 1.0)) * np.sqrt(variance)
         error = np.sqrt(work.variance + 2 / (count - 1)) / 2
-        return Candidate(in_words(design), (design,), (count,), variance, half, error, known)
+        return Candidate(design_text(design), (design,), (count,), variance, half, error, known)
 
     def _controlled(self, even: LogRatio, budget: float) -> Candidate | None:
         """Return pairs with controls, as far as there are ten replicates for each."""
@@ -221,7 +221,7 @@ class Weighing:
         n_controls = r * (r + 1) // 2
         n_replicates = budget // 2
         # What controls leave is often skewed: as many replicates as Student's t needs for twice what the pilot saw.
-        if n_replicates < max(10 * n_controls, 25 * (2 * pilot.skewness_left) ** 2):
+        if n_replicates < max(10 * n_controls, 25 * (2 * pilot.residual_skewness) ** 2):
             return None
         # Controls that tell nothing cost no more than their coefficients' errors do.
         gained = np.maximum(pilot.controlled.value, 0.0) - math.log1p(n_controls / n_replicates)
@@ -234,7 +234,7 @@ class Weighing:
 
     def _two_levels(self, budget: float) -> Iterator[Candidate | None]:
         for number, coarse in enumerate(self.coarse):
-            below = log_variance_of(2 * self.pilot.below[number].var(axis=0, ddof=1), len(self.pilot.pairs) - 1)
+            below = log_variance_of(2 * self.pilot.coarse_pairs[number].var(axis=0, ddof=1), len(self.pilot.pairs) - 1)
             nothing = LogRatio(np.zeros_like(below.value), np.zeros_like(below.value))
             for design, gain in {Antithetic(): nothing, **self.pilot.gains}.items():
                 for above in self._above(number):
@@ -262,14 +262,14 @@ class Weighing:
         known = "" if isinstance(design, Antithetic) else f", {self._tried(design)}"
         b, left = pilot.correction(number)
         if not isinstance(above, Antithetic):
-            left = left.minus(LogRatio.of(FOUND_ABOVE, len(b)))
+            left = left.minus(LogRatio.of(PRIOR_OF_FINE_NET, len(b)))
         costs = np.array([coarse.cost, 1 + coarse.cost])
         grown, grown_gain = design, gain
         for _ in range(2):
             works = np.exp([below.minus(grown_gain).value, left.value + math.log(2)]) * np.stack(
                 [b**2, np.ones_like(b)]
             )
-            share = share_below(works * costs[:, None], pairs, np.minimum(pairs, pilot.point_variance))
+            share = coarse_share(works * costs[:, None], pairs, np.minimum(pairs, pilot.point_variance))
             evaluations = budget * np.array([share, 1 - share]) / costs
             grown, grown_gain = self._grown(design, gain, evaluations[0], _REPLICATES_OF_NETS)
         works[0] = np.exp(below.minus(grown_gain).value) * b**2
@@ -286,7 +286,7 @@ class Weighing:
             shares = np.nan_to_num(parts / variance)
         own = np.stack([below_error, left.variance]) + _UNSEEN + 2 / (counts[:, None] - 1)
         return Candidate(
-            levels_in_words(coarse.cost, *designs),
+            two_levels_text(coarse.cost, *designs),
             designs,
             tuple(counts.tolist()),
             variance,

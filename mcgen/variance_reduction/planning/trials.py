@@ -7,7 +7,7 @@ Variances are compared on the log scale. With s^2 the variance of R replicate me
 
 A trial of few replicates says little of one component, but more of all together: log ratios of the components are
 shrunk to their mean by the share of their scatter that is more than error [1]_, and the mean is weighed against what
-was found of the same design in other models (`FOUND`, from the tables of the documentation's page on efficiency).
+was found of the same design in other models (`PRIORS`, from the tables of the documentation's page on efficiency).
 
 .. rubric:: References
 
@@ -63,15 +63,15 @@ _VALUES_A_DIMENSION = 8
 
 
 # Log efficiency over pairs that designs had on the components of other models' statistics: mean and standard deviation.
-FOUND = {
+PRIORS = {
     "OrthogonalAntithetic": (math.log(1.35), 0.3),
     "Subspace": (math.log(2.0), 0.5),
     "controls": (math.log(1.5), 0.5),
 }
 # What a net of 16 points on the directions takes off the variance of a difference of levels, below pairs.
-FOUND_ABOVE = (math.log(1.15), 0.15)
+PRIOR_OF_FINE_NET = (math.log(1.15), 0.15)
 # What each doubling of a net's points brings.
-FOUND_DOUBLING = (math.log(1.15), 0.2)
+PRIOR_OF_DOUBLING = (math.log(1.15), 0.2)
 _FEWEST_TO_QUARTER = 16
 _SCATTER = 0.1
 
@@ -98,7 +98,7 @@ class Pilot:
         Of the generator.
     within : ndarray of shape (n_pairs, k)
         Mean squared deviations inside them.
-    below : list of ndarray of shape (n_pairs, k)
+    coarse_pairs : list of ndarray of shape (n_pairs, k)
         The same pairs of each coarse generator.
     odd_differences : list of ndarray of shape (k,)
         Of the variance of the difference to each coarse generator the share that is odd in the noise.
@@ -116,14 +116,14 @@ class Pilot:
 
     pairs: Floats
     within: Floats
-    below: list[Floats]
+    coarse_pairs: list[Floats]
     odd_differences: list[Floats] = field(default_factory=list)
     basis: Basis | None = None
     gains: dict[Design, LogRatio] = field(default_factory=dict)
     tried: dict[Design, int] = field(default_factory=dict)
-    doubling: tuple[float, float] = FOUND_DOUBLING
+    doubling: tuple[float, float] = PRIOR_OF_DOUBLING
     controls: Controls | None = None
-    skewness_left: float = 0.0
+    residual_skewness: float = 0.0
     controlled: LogRatio | None = None
     spent: float = 0.0
 
@@ -139,7 +139,7 @@ class Pilot:
 
     def correlation(self, number: int) -> Floats:
         """Return the correlation of pair means of the generator and of a coarse one, shape (k,)."""
-        fine, coarse = (part - part.mean(axis=0) for part in (self.pairs, self.below[number]))
+        fine, coarse = (part - part.mean(axis=0) for part in (self.pairs, self.coarse_pairs[number]))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(
                 np.nan_to_num((fine * coarse).sum(axis=0) / np.sqrt((fine**2).sum(axis=0) * (coarse**2).sum(axis=0)))
@@ -147,8 +147,8 @@ class Pilot:
 
     def correction(self, number: int) -> tuple[Floats, LogRatio]:
         """Return the slopes by a coarse generator's pair means, and the log variance of what they leave."""
-        b = slopes(self.pairs, self.below[number])
-        left = (self.pairs - b * self.below[number]).var(axis=0) * len(self.pairs)
+        b = slopes(self.pairs, self.coarse_pairs[number])
+        left = (self.pairs - b * self.coarse_pairs[number]).var(axis=0) * len(self.pairs)
         return b, log_variance_of(left / (len(self.pairs) - 2), len(self.pairs) - 2)
 
 
@@ -184,7 +184,7 @@ def run_pilot(
     _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
     reference = _reference(estimand, coarse, cheapest, pilot)
     for design in designs_to_try(noise, pilot.basis, points, (budget - pilot.spent) / cheapest.cost):
-        prior, smaller = FOUND[type(design).__name__], _quarter(design)
+        prior, smaller = PRIORS[type(design).__name__], _quarter(design)
         size = design.n_points + (0 if smaller is None else smaller.n_points)
         # Frames come last, with what is left; nothing can go far wrong with them, and they need not be tried.
         room = (budget - pilot.spent) / cheapest.cost * (1 if isinstance(design, OrthogonalAntithetic) else _OF_NETS)
@@ -194,11 +194,11 @@ def run_pilot(
                 error = math.hypot(prior[1], math.sqrt(_SCATTER))
                 pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.variance))
             continue
-        work = _log_work(source, design, n, batch_size)
+        work = _trial_log_variance(source, design, n, batch_size)
         pilot.spent += n * size * cheapest.cost
-        pilot.gains[design], pilot.tried[design] = _shrunk(reference.minus(work), *prior), n
+        pilot.gains[design], pilot.tried[design] = shrunk(reference.minus(work), *prior), n
         if smaller is not None:
-            pilot.doubling = _doubling(_log_work(source, smaller, n, batch_size).minus(work))
+            pilot.doubling = _doubling(_trial_log_variance(source, smaller, n, batch_size).minus(work))
     return pilot
 
 
@@ -232,14 +232,14 @@ def _try_controls(source: Estimand, pilot: Pilot, n_pairs: int, cost: float, bat
     left = means - x @ np.linalg.lstsq(x, means, rcond=None)[0]
     df = n_pairs - x.shape[1]
     varies = left.std(axis=0) > 0
-    pilot.skewness_left = float(np.abs(skew(left[:, varies])).max(initial=0.0))
+    pilot.residual_skewness = float(np.abs(skew(left[:, varies])).max(initial=0.0))
     alone = log_variance_of(means.var(axis=0, ddof=1), n_pairs - 1)
     # Both are of the same pairs, so that only what was left has an error of its own.
     gain = LogRatio(alone.value, np.zeros(len(alone.value))).minus(log_variance_of((left**2).sum(axis=0) / df, df))
-    pilot.controls, pilot.controlled = controls, _shrunk(gain, *FOUND["controls"])
+    pilot.controls, pilot.controlled = controls, shrunk(gain, *PRIORS["controls"])
 
 
-def _log_work(source: Estimand, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
+def _trial_log_variance(source: Estimand, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
     """Return the log of (variance of a replicate mean) x (points of a replicate), from a trial."""
     means, _ = pilot_means(source, design, [source.generator], n_replicates, batch_size, "plan", "trial")[0]
     return log_variance_of(design.n_points * means.var(axis=0, ddof=1), n_replicates - 1)
@@ -256,11 +256,11 @@ def _doubling(by_four: LogRatio) -> tuple[float, float]:
     """Return the log gain of a doubling of a net's points, and its error, from that of four times as many."""
     found = by_four.value[np.isfinite(by_four.value)] / 2
     if not len(found):
-        return FOUND_DOUBLING
+        return PRIOR_OF_DOUBLING
     # Half of the components' errors are taken to be shared.
     error = float(by_four.variance.mean()) / 4 * (1 + 1 / len(found)) / 2
-    precision = np.array([1 / error, 1 / FOUND_DOUBLING[1] ** 2])
-    mean = float(precision @ [found.mean(), FOUND_DOUBLING[0]] / precision.sum())
+    precision = np.array([1 / error, 1 / PRIOR_OF_DOUBLING[1] ** 2])
+    mean = float(precision @ [found.mean(), PRIOR_OF_DOUBLING[0]] / precision.sum())
     return max(0.0, mean), float(precision.sum() ** -0.5)
 
 
@@ -283,11 +283,11 @@ def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, room: flo
 
 def _reference(estimand: Estimand, coarse: Sequence[Coarse], cheapest: Coarse, pilot: Pilot) -> LogRatio:
     """Return the log of (variance of a pair mean) x 2 of the generator that trials are on."""
-    means = next((means for one, means in zip(coarse, pilot.below, strict=True) if one is cheapest), pilot.pairs)
+    means = next((means for one, means in zip(coarse, pilot.coarse_pairs, strict=True) if one is cheapest), pilot.pairs)
     return log_variance_of(2 * means.var(axis=0, ddof=1), len(means) - 1)
 
 
-def _shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
+def shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
     """Return log ratios shrunk to their mean, and that to the prior's."""
     known = np.isfinite(ratio.value)
     if not known.any():
