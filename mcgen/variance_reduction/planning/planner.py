@@ -53,13 +53,13 @@ from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
+from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.levels.multilevel import checked_levels
 from mcgen.variance_reduction.planning.choice import choose, range_text, rounding_reason, variance_reasons
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.predictions import (
     Candidate,
     Predictor,
-    coarse_share,
     design_text,
     geometric_mean,
     net_size,

@@ -22,14 +22,14 @@ from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, 
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, welch_satterthwaite
 from mcgen.variance_reduction.controls.control_variates import Controls
-from mcgen.variance_reduction.planning.trials import PRIOR_OF_FINE_NET, Coarse, Pilot
+from mcgen.variance_reduction.levels.allocation import coarse_share
+from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
+from mcgen.variance_reduction.planning.trials import Coarse, Pilot
 
 LEAST_EFFICIENCY = 0.975
 """Of the better of pairs and Monte Carlo, that a choice leaves every component; with the pilot's cost it is 0.9."""
 
 _BEYOND = 1e6
-# What evaluations are shared out by: more, since the pilot is only a pilot.
-_LEAST_AIMED_AT = 1.2
 # Variance of log variances that pilots do not see: rare large differences, trials on a coarse generator.
 _UNSEEN = 0.25
 
@@ -118,33 +118,6 @@ LEGEND = (
     "their negations; two levels (c): the coarse generator of cost c + the difference; overall: geometric mean; known\n"
     "from: this pilot's pairs, trials or regression, or what the same design did on other models"
 )
-
-
-def coarse_share(works: Floats, pairs: Floats, best: Floats) -> float:
-    """Return the share of the evaluations for the coarse level that has the greatest mean efficiency over pairs.
-
-    Of the shares that leave each component somewhat more than the better of pairs and Monte Carlo, or else than pairs;
-    where there are none, the one that leaves the worst component most.
-
-    Parameters
-    ----------
-    works : ndarray of shape (2, k)
-        Variance x cost of the coarse level and of the difference.
-    pairs, best : ndarray of shape (k,)
-        Variance x cost of antithetic pairs, and of the better of these and Monte Carlo.
-    """
-    shares = np.linspace(0.05, 0.95, 91)
-    sums = works[0] / shares[:, None] + works[1] / (1 - shares[:, None])
-    varies = (sums > 0).all(axis=0) & (best > 0)
-    if not varies.any():
-        return 0.5
-    sums, pairs, best = sums[:, varies], pairs[varies], best[varies]
-    for bar in (best, pairs):
-        least = (bar / sums).min(axis=1)
-        enough = least >= _LEAST_AIMED_AT
-        if enough.any():
-            return float(shares[np.where(enough, np.log(pairs / sums).mean(axis=1), -np.inf).argmax()])
-    return float(shares[least.argmax()])
 
 
 def net_size(evaluations: float, fewest: int = _FEWEST_OF_SINGLE) -> int:

@@ -4,15 +4,6 @@ Variances are compared on the log scale. With s^2 the variance of R replicate me
 
 .. math:: E \log s^2 = \log \sigma^2 + \psi(\nu / 2) - \log(\nu / 2), \qquad
    \operatorname{Var} \log s^2 = \psi'(\nu / 2), \qquad \nu = R - 1.
-
-A trial of few replicates says little of one component, but more of all together: log ratios of the components are
-shrunk to their mean by the share of their scatter that is more than error [1]_, and the mean is weighed against what
-was found of the same design in other models (`PRIORS`, from the tables of the documentation's page on efficiency).
-
-.. rubric:: References
-
-.. [1] B. Efron, C. Morris (1975). Data analysis using Stein's estimator and its generalizations. J. Amer. Statist.
-   Assoc. 70(350), 311-319.
 """
 
 from __future__ import annotations
@@ -42,6 +33,13 @@ from mcgen.variance_reduction.bases.regression import regression_basis
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import slopes
+from mcgen.variance_reduction.planning.shrinkage import (
+    PRIOR_OF_DOUBLING,
+    PRIORS,
+    SCATTER,
+    doubling_gain,
+    shrunk,
+)
 
 FEWEST_REPLICATES = 4
 """Below so many replicates a trial is not worth what it costs."""
@@ -62,18 +60,7 @@ _MOST_CONTROLLED, _FEWEST_TO_CONTROL = 8, 100
 _VALUES_A_DIMENSION = 8
 
 
-# Log efficiency over pairs that designs had on the components of other models' statistics: mean and standard deviation.
-PRIORS = {
-    "OrthogonalAntithetic": (math.log(1.35), 0.3),
-    "Subspace": (math.log(2.0), 0.5),
-    "controls": (math.log(1.5), 0.5),
-}
-# What a net of 16 points on the directions takes off the variance of a difference of levels, below pairs.
-PRIOR_OF_FINE_NET = (math.log(1.15), 0.15)
-# What each doubling of a net's points brings.
-PRIOR_OF_DOUBLING = (math.log(1.15), 0.2)
 _FEWEST_TO_QUARTER = 16
-_SCATTER = 0.1
 
 
 @dataclass(frozen=True)
@@ -191,14 +178,14 @@ def run_pilot(
         n = min(_MOST_REPLICATES, int(room / size))
         if n < FEWEST_REPLICATES:
             if isinstance(design, OrthogonalAntithetic):
-                error = math.hypot(prior[1], math.sqrt(_SCATTER))
+                error = math.hypot(prior[1], math.sqrt(SCATTER))
                 pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.variance))
             continue
         work = _trial_log_variance(source, design, n, batch_size)
         pilot.spent += n * size * cheapest.cost
         pilot.gains[design], pilot.tried[design] = shrunk(reference.minus(work), *prior), n
         if smaller is not None:
-            pilot.doubling = _doubling(_trial_log_variance(source, smaller, n, batch_size).minus(work))
+            pilot.doubling = doubling_gain(_trial_log_variance(source, smaller, n, batch_size).minus(work))
     return pilot
 
 
@@ -252,18 +239,6 @@ def _quarter(design: Design) -> Design | None:
     return replace(design, leading=Sobol(design.n_points // 4))
 
 
-def _doubling(by_four: LogRatio) -> tuple[float, float]:
-    """Return the log gain of a doubling of a net's points, and its error, from that of four times as many."""
-    found = by_four.value[np.isfinite(by_four.value)] / 2
-    if not len(found):
-        return PRIOR_OF_DOUBLING
-    # Half of the components' errors are taken to be shared.
-    error = float(by_four.variance.mean()) / 4 * (1 + 1 / len(found)) / 2
-    precision = np.array([1 / error, 1 / PRIOR_OF_DOUBLING[1] ** 2])
-    mean = float(precision @ [found.mean(), PRIOR_OF_DOUBLING[0]] / precision.sum())
-    return max(0.0, mean), float(precision.sum() ** -0.5)
-
-
 def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, room: float) -> list[Design]:
     """Return a net on leading directions, as large as so many evaluations can try, and orthogonal frames.
 
@@ -285,23 +260,6 @@ def _reference(estimand: Estimand, coarse: Sequence[Coarse], cheapest: Coarse, p
     """Return the log of (variance of a pair mean) x 2 of the generator that trials are on."""
     means = next((means for one, means in zip(coarse, pilot.coarse_pairs, strict=True) if one is cheapest), pilot.pairs)
     return log_variance_of(2 * means.var(axis=0, ddof=1), len(means) - 1)
-
-
-def shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
-    """Return log ratios shrunk to their mean, and that to the prior's."""
-    known = np.isfinite(ratio.value)
-    if not known.any():
-        return LogRatio(np.full(len(known), prior), np.full(len(known), prior_sd**2))
-    x, v = ratio.value[known], float(ratio.variance[known].mean())
-    scatter = max(_SCATTER, float(x.var(ddof=1)) - v) if len(x) > 1 else _SCATTER
-    # Components share their noise: their mean is taken to be as uncertain as one of them.
-    precision = np.array([1 / (v + scatter / len(x)), 1 / prior_sd**2])
-    centre = float(precision @ [x.mean(), prior] / precision.sum())
-    own = scatter / (scatter + v)
-    value = np.full(len(known), centre)
-    value[known] = centre + own * (x - x.mean()) if len(x) > 1 else centre
-    error = (1 - own) / precision.sum() + own * v + (scatter if len(x) == 1 else 0.0) * (1 - own)
-    return LogRatio(value, np.full(len(known), error))
 
 
 def _basis(estimand: Estimand, source: Coarse, pilot: Pilot, budget: float) -> Basis | None:
