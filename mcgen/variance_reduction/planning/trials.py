@@ -34,9 +34,9 @@ from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import slopes
 from mcgen.variance_reduction.planning.shrinkage import (
+    LEAST_SCATTER,
     PRIOR_OF_DOUBLING,
     PRIORS,
-    SCATTER,
     doubling_gain,
     shrunk,
 )
@@ -178,12 +178,12 @@ def run_pilot(
         n = min(_MOST_REPLICATES, int(room / size))
         if n < FEWEST_REPLICATES:
             if isinstance(design, OrthogonalAntithetic):
-                error = math.hypot(prior[1], math.sqrt(SCATTER))
+                error = math.hypot(prior[1], math.sqrt(LEAST_SCATTER))
                 pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.variance))
             continue
         work = _trial_log_variance(source, design, n, batch_size)
         pilot.spent += n * size * cheapest.cost
-        pilot.gains[design], pilot.tried[design] = shrunk(reference.minus(work), *prior), n
+        pilot.gains[design], pilot.tried[design] = shrunk(reference.minus(work), prior), n
         if smaller is not None:
             pilot.doubling = doubling_gain(_trial_log_variance(source, smaller, n, batch_size).minus(work))
     return pilot
@@ -223,7 +223,7 @@ def _try_controls(source: Estimand, pilot: Pilot, n_pairs: int, cost: float, bat
     alone = log_variance_of(means.var(axis=0, ddof=1), n_pairs - 1)
     # Both are of the same pairs, so that only what was left has an error of its own.
     gain = LogRatio(alone.value, np.zeros(len(alone.value))).minus(log_variance_of((left**2).sum(axis=0) / df, df))
-    pilot.controls, pilot.controlled = controls, shrunk(gain, *PRIORS["controls"])
+    pilot.controls, pilot.controlled = controls, shrunk(gain, PRIORS["controls"])
 
 
 def _trial_log_variance(source: Estimand, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
