@@ -188,7 +188,7 @@ class Predictor:
     def _controlled(self, even: LogRatio, budget: float) -> Candidate | None:
         """Return pairs with controls, as far as there are ten replicates for each."""
         pilot = self.pilot
-        if not self.with_controls or pilot.controls is None or pilot.controlled is None:
+        if not self.with_controls or pilot.controls is None or pilot.controls_gain is None:
             return None
         r = pilot.controls.bases[0].n_directions
         n_controls = r * (r + 1) // 2
@@ -197,8 +197,8 @@ class Predictor:
         if n_replicates < max(10 * n_controls, 25 * (2 * pilot.residual_skewness) ** 2):
             return None
         # Controls that tell nothing cost no more than their coefficients' errors do.
-        gained = np.maximum(pilot.controlled.value, 0.0) - math.log1p(n_controls / n_replicates)
-        gain = LogRatio(gained, pilot.controlled.variance + _UNSEEN)
+        gained = np.maximum(pilot.controls_gain.value, 0.0) - math.log1p(n_controls / n_replicates)
+        gain = LogRatio(gained, pilot.controls_gain.variance + _UNSEEN)
         made = self._single(Antithetic(), even.minus(gain), budget, "regression")
         if made is None:
             return None
