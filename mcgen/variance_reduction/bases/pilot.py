@@ -18,6 +18,7 @@ from mcgen.noise import Block, Noise, NoiseSpec, as_rows
 from mcgen.noise.directions import Matrix
 from mcgen.noise.random import Seed
 from mcgen.replicates.first_batch import tried_values
+from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import checked_callable, values_of
@@ -98,7 +99,7 @@ class DirectionPilot:
         return np.concatenate(scores), np.concatenate(values)
 
     def _batches(self, design: Design, purpose: str, n: int, at_once: int) -> Iterator[tuple[Noise, int]]:
-        stream = ("pilot", purpose, *stream_of(self.condition, 0))
+        stream = pilot_stream(stream_of(self.condition, 0), purpose)
         for first in range(0, n, at_once):
             some = range(first, min(first + at_once, n))
             drawn = design.draw(self.source.noise, some, self.seed, stream=stream)

@@ -23,6 +23,7 @@ from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import run_all
+from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single
 from mcgen.replicates.streams import stream_of
 from mcgen.replicates.task import Estimand, Task
@@ -246,7 +247,7 @@ class Controls:
             generator=WithControls(checked_generator(generator), self),
             statistic=beside,
             seed=as_seed_sequence(seed),
-            stream=("pilot", "controls", *stream_of(condition, 0)),
+            stream=pilot_stream(stream_of(condition, 0), "controls"),
             condition=condition,
         )
         task = estimand.task(design, checked_batch_size(batch_size, design.n_points, count))

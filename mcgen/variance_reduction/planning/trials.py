@@ -27,7 +27,7 @@ from mcgen.generators.joint import OnSomeBlocks
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, skew
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.noise.directions import Basis
-from mcgen.replicates.pilot import pilot_means
+from mcgen.replicates.pilot import pilot_means, pilot_stream
 from mcgen.replicates.task import Estimand
 from mcgen.statistics import Combined, Statistic
 from mcgen.variance_reduction.bases.cosines import dct_basis
@@ -45,9 +45,9 @@ from mcgen.variance_reduction.planning.shrinkage import (
     shrunk,
 )
 
-# Fewest replicates of a trial: with fewer its log variance has a standard deviation above 1 (3 degrees of freedom: 0.97).
+# Fewest replicates of a trial: with fewer the standard deviation of its log variance is above 1 (with 4 it is 0.97).
 _FEWEST_REPLICATES = 4
-# Replicates that a trial of Sobol' points should have; larger nets are tried only where the budget has as many.
+# Fewest replicates for which a larger net is tried: the standard deviation of the log variance is 0.70.
 _WANTED_REPLICATES = 6
 # Most replicates of a trial: with 100 the standard deviation of the log variance is 0.14, below that of the priors.
 _MOST_REPLICATES = 100
@@ -55,18 +55,19 @@ _MOST_REPLICATES = 100
 _SMALLEST_NET = 8
 # Fewest points of a net that is also tried with a quarter of its points, so that the smaller net has 4 or more.
 _FEWEST_TO_QUARTER = 16
-# Fewest pairs that show the correlation with a coarse generator.
+# Fewest pairs to measure a correlation with a coarse generator: its Fisher transform has a standard error of 0.45.
 _FEWEST_PAIRS = 8
 # Part of the remaining budget for the trial of Sobol' points; the rest is for orthogonal frames.
 _NET_SHARE = 0.6
 # Parts of the pilot's budget; the remaining 0.35 are for trials of designs.
 _SHARES = {"gradients": 0.2, "pairs": 0.35, "controls": 0.1}
 
-# Most leading directions that are looked for.
+# Most leading directions that are looked for, as many as on the documentation's page on efficiency.
 _MOST_DIRECTIONS = 32
 # Most points at which gradients are taken: 64 gradients span twice as many directions as are looked for.
 _MOST_GRADIENTS = 64
-# Most components whose gradients are taken one by one; more are replaced by as many random combinations of them.
+# Most components whose gradients are taken: 8 cost up to 24 evaluations a point. More components are replaced by 8
+# random combinations of them.
 _MOST_COMPONENTS = 8
 # Most leading directions that make controls: 8 have 36 squares and products.
 _MOST_CONTROLLED = 8
@@ -144,7 +145,10 @@ class Pilot:
         return np.asarray(self.within.mean(axis=0) + self.variance)
 
     def correlation(self, number: int) -> Floats:
-        """Return the correlation of the generator's pair means with those of a coarse one, shape (k,); 0 for constants."""
+        """Return the correlation of pair means of the generator and of a coarse one, shape (k,).
+
+        It is 0 where either does not vary.
+        """
         fine, coarse = (part - part.mean(axis=0) for part in (self.pairs, self.coarse_pairs[number]))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(
@@ -219,15 +223,12 @@ def _try_design(
 ) -> None:
     """Measure a design's log efficiency over pairs and add it to the pilot, if there are evaluations for a trial.
 
-    The same replicates with a quarter of the Sobol' points show how fast w falls with the number of points. Orthogonal
-    frames are tried last, with all that is left. Without a trial they keep their prior: they are seldom worse than
-    pairs, and never by much.
+    As many replicates of a quarter of the Sobol' points show how fast w falls with the number of points. Orthogonal
+    frames are tried last, with all remaining evaluations. Without a trial they keep their prior, since they are known
+    to lose at most a few per cent to pairs.
     """
-    prior, smaller, are_frames = (
-        PRIORS[type(design).__name__],
-        _quarter(design),
-        isinstance(design, OrthogonalAntithetic),
-    )
+    prior, smaller = PRIORS[type(design).__name__], _quarter(design)
+    are_frames = isinstance(design, OrthogonalAntithetic)
     points = design.n_points + (0 if smaller is None else smaller.n_points)
     n = min(_MOST_REPLICATES, int((budget - pilot.spent) / cost * (1 if are_frames else _NET_SHARE) / points))
     if n < _FEWEST_REPLICATES:
@@ -290,7 +291,7 @@ def _even_controls(controls: Controls, source: Estimand, n_pairs: int) -> Floats
 
     The even ones have the same value at both points of a pair, so the first points are enough.
     """
-    noise, stream = source.generator.noise, ("pilot", "plan", "controls", *source.stream)
+    noise, stream = source.generator.noise, pilot_stream(source.stream, "plan", "controls")
     first = as_rows(Antithetic().draw(noise, n_pairs, source.seed, stream=stream, points=range(1)))
     values: Floats = controls.function(first, noise)
     return values[:, controls.bases[0].n_directions :]
