@@ -1,18 +1,18 @@
-r"""Bases for `mcgen.Subspace`: from gradients, from values, and fixed ones.
+r"""Directions of the noise on which a statistic depends most: from gradients, from values, or fixed cosines.
 
-A statistic S(z) of standard normal noise may owe most of its variance to few directions. They are the leading
-eigenvectors of :math:`C = E[\nabla S\, \nabla S']`, the active subspace [1]_: by the Poincaré inequality the part of S
-that moves across the first r of them has a variance of at most the sum of the other eigenvalues. With n gradients as
-rows of A, C is A'A / n, whose eigenvectors are A'u for those u of the n x n matrix A A'; no d x d matrix is made. A
-statistic of k components has k gradients at each z, each component's divided by their root mean square, so that all
-components count alike. Few outliers would pull the directions to themselves: norms above a quantile are scaled down to
-it.
+A statistic S(z) of standard normal noise may owe most of its variance to few directions. With gradients these are the
+leading eigenvectors of :math:`C = E[\nabla S\, \nabla S']`, the active subspace [1]_. By the Poincaré inequality the
+part of S that varies across the first r of them has a variance of at most the sum of the other eigenvalues. Let the
+rows of A be n gradients. Then C is estimated by A'A / n, whose eigenvectors are A'u for the eigenvectors u of the n x n
+matrix A A', so that no d x d matrix is made. A statistic of k components has k gradients at each z. Those of each
+component are divided by their root mean square, so that all components have the same weight. Norms above a quantile
+are scaled down to it, so that few outliers do not set the directions.
 
-Without gradients Stein's identity [2]_ has them from values: :math:`E[z\, S(z)] = E[\nabla S]` is one direction a
-component, to which only the odd part (S(z) - S(-z)) / 2 counts, and :math:`E[(z z' - I)\, S(z)] = E[\nabla^2 S]`, the
-principal Hessian directions [3]_, to which only the even part does.
+Without gradients Stein's identity [2]_ gives them from values. :math:`E[z\, S(z)] = E[\nabla S]` is one direction for
+each component, and depends only on the odd part (S(z) - S(-z)) / 2. :math:`E[(z z' - I)\, S(z)] = E[\nabla^2 S]` gives
+the principal Hessian directions [3]_, and depends only on the even part.
 
-The pilot's random numbers are those of the stream ("pilot", ...), apart from every run's. Uniform noise u counts by its
+The pilot's random numbers come from the stream ("pilot", ...), which no run uses. Uniform noise u is represented by its
 normal score :math:`x = \Phi^{-1}(u)`, with :math:`dS/dx = \varphi(x)\, dS/du`. Blocks that are i.i.d. have no
 directions.
 

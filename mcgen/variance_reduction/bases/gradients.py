@@ -1,4 +1,4 @@
-"""Directions from gradients: the active subspace."""
+"""Directions from gradients: the active subspace. The mathematics is in `mcgen.variance_reduction.bases`."""
 
 from __future__ import annotations
 
@@ -41,46 +41,48 @@ def active_subspace(
 ) -> Basis:
     """Return the directions along which a statistic of the samples varies most, from gradients.
 
-    Where the generator or the statistic has no gradient it warns, and the directions are those of `regression_basis`
-    from values at as many points as gradients would have cost.
+    Use it for `mcgen.Subspace` and `mcgen.controls.quadratic`. If the generator or the statistic has no gradient, it
+    warns and returns the directions of `regression_basis`, from values at as many points as gradients would have cost.
 
     Parameters
     ----------
     generator : Generator
-        With ``gradient(noise, statistic, condition)``, as those of `mcgen.adapters` have; with ``jacobian`` all
-        components share the samples.
+        Has ``gradient(noise, statistic, condition)``, as those of `mcgen.adapters`. With ``jacobian`` all components
+        share the samples.
     statistic : callable
         From samples to values, differentiable in the samples' own library.
     n_directions : int
-        How many.
+        Number of directions.
     n_gradients : int
-        Points of noise at which gradients are taken.
+        Number of points of noise at which gradients are taken.
     seed : int or SeedSequence
-        May be the run's: the pilot's numbers are apart from it.
+        May be the run's: the pilot has random numbers of its own.
     condition : optional
-        Given to the generator.
+        Passed to the generator.
     coarse : Generator, optional
-        What the gradients come from instead, such as ``generator.coarse(5)``: on the same noise, or some of its blocks.
+        A cheaper generator whose gradients are taken instead, such as ``generator.coarse(5)``, on the same noise or
+        some of its blocks.
     cost : float
-        Of an evaluation of what the gradients come from, in evaluations of the generator: 0.1 for 5 steps of 50.
+        Cost of an evaluation of the generator whose gradients are taken, in evaluations of `generator`: 0.1 for 5 steps
+        of 50.
     winsorize : float
-        The quantile of gradient norms above which they are scaled down; 1 leaves them.
+        Quantile of the gradient norms; larger norms are scaled down to it. 1 changes none.
     batch_size : int
-        Points at a time. Memory grows with it: backpropagation keeps what all steps computed.
+        Points in a batch. Memory grows with it: backpropagation keeps what all steps computed.
     at_most : bool
-        Where the gradients span fewer directions, return these instead of an error; where there are none, raise
-        `NoGradientError` instead of regression.
+        If the gradients span fewer directions, return those instead of raising an error. If there are no gradients,
+        raise `NoGradientError` instead of using regression.
 
     Returns
     -------
     Basis
-        Its importances are those of the pilot's own gradients: too good where gradients are few. Samples count as 1
+        Its importances are computed from the pilot's own gradients, and too high if these are few. A sample counts as 1
         evaluation and the gradient of each component as 2 more: 3 a point for a statistic of one number.
 
     Raises
     ------
     ValueError
-        If there are more directions than dimensions, or than the gradients span.
+        If there are more directions than dimensions, or more than the gradients span.
 
     Examples
     --------
@@ -105,14 +107,14 @@ def active_subspace(
     except TooManyGradientsError:
         raise
     except GRADIENT_ERRORS as error:
-        told = (
-            f"{name_of(statistic)!r} of {name_of(pilot.source)!r} has no gradient ({error}): the statistic cuts it (a "
-            "comparison, argmax, .numpy()), or the generator has none"
+        text = (
+            f"{name_of(statistic)!r} of {name_of(pilot.source)!r} has no gradient ({error}): the statistic breaks it "
+            "(a comparison, argmax, .numpy()), or the generator has none"
         )
         if at_most:
-            raise NoGradientError(told, pilot.n_evaluations) from error
+            raise NoGradientError(text, pilot.n_evaluations) from error
         warn_user(
-            f"{told}; its directions come from regression on values, which finds fewer: see "
+            f"{text}; the directions come from regression on values instead, which needs more evaluations: see "
             "mcgen.bases.regression_basis",
             GeneratorWarning,
         )
@@ -128,7 +130,10 @@ def active_subspace(
 
 
 def _pooled(gradients: Values, quantile: float) -> list[Values]:
-    """Return the gradients of each component, winsorized, of mean square norm 1; none where all vanish."""
+    """Return the gradients of each component with norms cut at a quantile and scaled to sum of squares 1.
+
+    Gradients that are zero or not finite are left out; a component may have none.
+    """
     components = []
     for j in range(gradients.shape[1]):
         rows = gradients[:, j]
@@ -145,7 +150,7 @@ def _pooled(gradients: Values, quantile: float) -> list[Values]:
 
 
 def _leading(pilot: DirectionPilot, rows: Values, r: int, n: int, at_most: bool) -> Basis:
-    """Return the leading right singular vectors of some gradients as a basis."""
+    """Return the r leading right singular vectors of gradients A as a basis: A'u for eigenvectors u of A A'."""
     eigenvalues, u = np.linalg.eigh(rows @ rows.T)
     eigenvalues, u = eigenvalues[::-1], u[:, ::-1]
     rank = int((eigenvalues > SMALLEST_SINGULAR_RATIO**2 * eigenvalues[0]).sum())
@@ -155,7 +160,7 @@ def _leading(pilot: DirectionPilot, rows: Values, r: int, n: int, at_most: bool)
         raise ValueError(
             f"gradients at {n} points span {rank} direction{'s' if rank > 1 else ''}, fewer than n_directions={r}; ask "
             f"for n_directions={rank}"
-            + (" or more n_gradients" if rank >= len(rows) else ", on which alone it depends")
+            + (" or more n_gradients" if rank >= len(rows) else ", on which alone the statistic depends")
         )
     return Basis.orthonormal(
         split_by_block(rows.T @ u[:, :r], pilot.blocks),

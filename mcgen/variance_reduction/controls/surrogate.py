@@ -22,19 +22,19 @@ from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSp
 def surrogate(
     generator: Generator, statistic: Statistic, mean: float | Sequence[float] | Floats, *, condition: Any = None
 ) -> Controls:
-    """Return the statistic of a cheap generator's samples from the same noise, whose expectation is known.
+    """Return a statistic of a cheap generator's samples, with known expectation, as control variates.
 
-    Its evaluations are not counted; its seconds are. Where the expectation is not known, `mcgen.multilevel` estimates
-    it too.
+    Use `mcgen.multilevel` where the expectation is not known. Evaluations of the surrogate are not counted; its seconds
+    are.
 
     Parameters
     ----------
     generator : Generator
-        On the noise of the generator that is estimated, or some of its blocks.
+        The surrogate, on the noise of the generator that is estimated, or some of its blocks.
     statistic : callable
-        As for `mcgen.estimate`; of each component is made a control.
+        As for `mcgen.estimate`. Each component becomes a control.
     mean : float or array
-        Its expectation under the surrogate, of the shape of its components.
+        Expectation of the statistic under the surrogate, in the shape of the components.
     condition : object, optional
         Passed to the surrogate.
 
@@ -60,7 +60,7 @@ def surrogate(
 
 @dataclass(frozen=True, eq=False)
 class _Surrogate(NoiseSpecFunction):
-    """The statistic of a cheap generator's samples from the same noise, or some of its blocks."""
+    """The values of a statistic of a cheap generator's samples from the same noise, or from some of its blocks."""
 
     generator: Generator
     statistic: Statistic
@@ -83,7 +83,7 @@ class _Surrogate(NoiseSpecFunction):
         if values.shape[1:] != self.shape:
             raise RunError(
                 f"statistic {name_of(self.statistic)!r} of the surrogate {name_of(self.generator)!r} returned "
-                f"components of shape {values.shape[1:]}; the expectation that was given has shape {self.shape}"
+                f"components of shape {values.shape[1:]}; the given expectation has shape {self.shape}"
             )
         flat: Floats = values.reshape(n, -1)
         return flat
