@@ -51,7 +51,7 @@ def pilot_means(
         estimand,
         generator=OnSameNoise(tuple(generators), generators[0].noise),
         statistic=EachOf(estimand.statistic),
-        stream=("pilot", *purpose, *estimand.stream),
+        stream=pilot_stream(estimand.stream, *purpose),
     )
     tally, facts = run_all(
         joint.task(design, checked_batch_size(batch_size, design.n_points, n_replicates)), n_replicates
@@ -64,3 +64,16 @@ def pilot_means(
     means[:, spread] = 0.0
     split = (np.split(part, 2 * len(generators) - 1, axis=1) for part in (means, within))
     return [*zip(*split, strict=True)]
+
+
+def pilot_stream(stream: tuple[str | int, ...], *purpose: str | int) -> tuple[str | int, ...]:
+    """Return the path of the random numbers of a pilot, which no run and no pilot for another purpose uses.
+
+    Parameters
+    ----------
+    stream : tuple of str or int
+        The path of the run.
+    *purpose : str or int
+        Sets pilots for several purposes apart.
+    """
+    return ("pilot", *purpose, *stream)

@@ -1,1 +1,1 @@
-"""Fewer evaluations for the same interval: directions, control variates, levels, and the plan that chooses."""
+"""Narrower intervals for the same evaluations: directions, control variates, levels, and plans that choose them."""

@@ -332,9 +332,7 @@ def test_surrogates() -> None:
     assert result.provenance.controls == "surrogate(pixel_mean of cheap), cross-fitted"
     each = surrogate(cheap, identity, np.full(8, 33 / 32))
     assert run(fine, pixel_mean, controls=each).degrees_of_freedom == 999 - 8
-    with pytest.raises(
-        mcgen.RunError, match=r"components of shape \(8,\); the expectation that was given has shape \(3,\)"
-    ):
+    with pytest.raises(mcgen.RunError, match=r"components of shape \(8,\); the given expectation has shape \(3,\)"):
         run(fine, pixel_mean, controls=surrogate(cheap, identity, np.ones(3)))
     with pytest.raises(ValueError, match="surrogate 'cheap' must take the noise of the generator that is estimated"):
         run(mcgen.as_generator(np.exp, (7,)), pixel_mean, controls=controls)

@@ -19,10 +19,12 @@ from mcgen.noise import NoiseSpec
 from mcgen.statistics import Combined, pixel_mean, stack
 from mcgen.statistics.joint import Difference
 from mcgen.validation.studies.verdicts import acceptance_band
+from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.planning.choice import choose
 from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
-from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size, share_below
-from mcgen.variance_reduction.planning.trials import FOUND, Coarse
+from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size
+from mcgen.variance_reduction.planning.shrinkage import PRIORS
+from mcgen.variance_reduction.planning.trials import Coarse
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
@@ -200,7 +202,7 @@ def test_it_tells_when_nothing_helps() -> None:
     other = mcgen.as_generator(lambda z: np.sign(z - 1).prod(axis=1), noise=(20,), name="other")
     plan = planned(generator=parity, statistic=lambda x: x, coarse=[(other, 0.2)])
     assert plan.chosen.coarse is None
-    assert "nothing helps much" in str(plan)
+    assert "no candidate is much better" in str(plan)
 
 
 def test_what_antithetic_noise_hurts_goes_to_monte_carlo_or_better() -> None:
@@ -345,7 +347,7 @@ def test_choice_is_the_greatest_mean_that_leaves_none_behind() -> None:
     fair = made_up("fair", [0.6, 0.9], OrthogonalAntithetic(6))
     chosen, reasons = choose([alone, pairs, greedy, fair])
     assert chosen is fair
-    assert any("left: greedy" in reason for reason in reasons)
+    assert any("not chosen: greedy" in reason for reason in reasons)
     # The second component is judged by Monte Carlo, which is better there than pairs.
     even = made_up("even", [0.1, 1.1], OrthogonalAntithetic(8))
     assert choose([alone, pairs, fair, even])[0] is fair
@@ -357,9 +359,9 @@ def test_choice_is_the_greatest_mean_that_leaves_none_behind() -> None:
 
 def test_shares_of_levels_protect_the_worst_component() -> None:
     works = np.array([[0.1, 0.1], [0.1, 0.9]])
-    share = share_below(works, np.ones(2), np.ones(2))
+    share = coarse_share(works, np.ones(2), np.ones(2))
     gains = 1 / (works[0] / share + works[1] / (1 - share))
-    alone = share_below(works[:, :1], np.ones(1), np.ones(1))
+    alone = coarse_share(works[:, :1], np.ones(1), np.ones(1))
     assert gains.min() > (1 / (works[0] / alone + works[1] / (1 - alone))).min()
     assert share < alone
     # One component: the share of least variance x cost, sqrt(w_0) / (sqrt(w_0) + sqrt(w_1)).
@@ -377,9 +379,9 @@ def test_log_variances_are_unbiased_with_the_error_they_say() -> None:
         error = np.sqrt(logs.variance[0] / 40000)
         assert abs(logs.value.mean()) < Z_LIMIT * error
         assert logs.value.var() == pytest.approx(logs.variance[0], rel=0.1)
-    ratio = LogRatio.of(FOUND["Subspace"], 3).minus(LogRatio(np.ones(3), np.ones(3)))
-    assert ratio.value == pytest.approx(np.full(3, FOUND["Subspace"][0] - 1))
-    assert ratio.variance == pytest.approx(np.full(3, FOUND["Subspace"][1] ** 2 + 1))
+    ratio = LogRatio.of(PRIORS["Subspace"], 3).minus(LogRatio(np.ones(3), np.ones(3)))
+    assert ratio.value == pytest.approx(np.full(3, PRIORS["Subspace"][0] - 1))
+    assert ratio.variance == pytest.approx(np.full(3, PRIORS["Subspace"][1] ** 2 + 1))
 
 
 def test_coarse_generators_of_some_blocks_are_adapted() -> None:

@@ -1,4 +1,4 @@
-"""The lowest cosine modes as directions."""
+"""Cosines of the lowest frequencies as directions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mcgen.variance_reduction.bases.pilot import Values, checked_directions, ste
 
 
 def dct_basis(noise: NoiseSpec | Shape, n_directions: int, *, blocks: Sequence[str] | None = None) -> Basis:
-    r"""Return cosines of the lowest frequencies over all axes of the noise: needs no pilot.
+    r"""Return cosines of the lowest frequencies over all axes of the noise as a basis.
 
-    Entry m of axis i, of length :math:`n_i`, has the factor :math:`\cos(\pi k_i (m + 1/2) / n_i)`, the discrete cosine
-    transform II; directions come by their frequency :math:`\sum_i (k_i / n_i)^2`. Good for statistics of images and
-    sounds that large structures decide.
+    Use it for statistics of images and sounds that depend on large structures; it needs no pilot. Entry m of axis i, of
+    length :math:`n_i`, has the factor :math:`\cos(\pi k_i (m + 1/2) / n_i)`, the discrete cosine transform II. The
+    directions are in order of their frequency :math:`\sum_i (k_i / n_i)^2`.
 
     Parameters
     ----------
     noise : NoiseSpec or tuple of int
-        Of the generator; a shape such as (3, 32, 32) or (1, 16000) is one block.
+        The noise of the generator; a shape such as (3, 32, 32) or (1, 16000) is one block.
     n_directions : int
-        How many, over all blocks.
+        Number of directions over all blocks.
     blocks : sequence of str, optional
-        Where the directions lie; by default all blocks that are not i.i.d., the lowest frequencies of each first.
+        Blocks in which the directions lie; by default all that are not i.i.d., the lowest frequencies of each first.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def dct_basis(noise: NoiseSpec | Shape, n_directions: int, *, blocks: Sequence[s
 
 
 def _lowest_frequencies(shape: Shape, r: int) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Yield the frequency and the numbers of waves of the r slowest cosines, and of those as slow as the last."""
+    """Yield the frequency and the indices k of the r cosines of lowest frequency, and of all that tie with the last."""
     squares = [np.square(np.arange(n) / n) for n in shape]
     # Rounded, so that equal frequencies of different axes are equal.
     total = np.round(sum(np.meshgrid(*squares, indexing="ij", sparse=True)), 12) if shape else np.zeros(())
@@ -67,7 +67,7 @@ def _lowest_frequencies(shape: Shape, r: int) -> Iterator[tuple[float, tuple[int
 
 
 def _cosines(shape: Shape, index: tuple[int, ...]) -> Values:
-    """Return the product of one cosine along each axis, flat, of norm 1."""
+    """Return the product of one cosine along each axis, as a flat array of norm 1."""
     product = np.ones(())
     for n, k in zip(shape, index, strict=True):
         wave = np.cos(np.pi * k * (np.arange(n) + 0.5) / n) * math.sqrt((2 if k else 1) / n)

@@ -1,29 +1,4 @@
-r"""Bases for `mcgen.Subspace`: from gradients, from values, and fixed ones.
-
-A statistic S(z) of standard normal noise may owe most of its variance to few directions. They are the leading
-eigenvectors of :math:`C = E[\nabla S\, \nabla S']`, the active subspace [1]_: by the Poincaré inequality the part of S
-that moves across the first r of them has a variance of at most the sum of the other eigenvalues. With n gradients as
-rows of A, C is A'A / n, whose eigenvectors are A'u for those u of the n x n matrix A A'; no d x d matrix is made. A
-statistic of k components has k gradients at each z, each component's divided by their root mean square, so that all
-components count alike. Few outliers would pull the directions to themselves: norms above a quantile are scaled down to
-it.
-
-Without gradients Stein's identity [2]_ has them from values: :math:`E[z\, S(z)] = E[\nabla S]` is one direction a
-component, to which only the odd part (S(z) - S(-z)) / 2 counts, and :math:`E[(z z' - I)\, S(z)] = E[\nabla^2 S]`, the
-principal Hessian directions [3]_, to which only the even part does.
-
-The pilot's random numbers are those of the stream ("pilot", ...), apart from every run's. Uniform noise u counts by its
-normal score :math:`x = \Phi^{-1}(u)`, with :math:`dS/dx = \varphi(x)\, dS/du`. Blocks that are i.i.d. have no
-directions.
-
-.. rubric:: References
-
-.. [1] P. G. Constantine, E. Dow, Q. Wang (2014). Active subspace methods in theory and practice: applications to
-   kriging surfaces. SIAM J. Sci. Comput. 36(4), A1500-A1524.
-.. [2] C. M. Stein (1981). Estimation of the mean of a multivariate normal distribution. Ann. Statist. 9(6), 1135-1151.
-.. [3] K.-C. Li (1992). On principal Hessian directions for data visualization and dimension reduction: another
-   application of Stein's lemma. J. Amer. Statist. Assoc. 87(420), 1025-1039.
-"""
+"""Directions from gradients: the active subspace. The mathematics is in `mcgen.variance_reduction.bases`."""
 
 from __future__ import annotations
 
@@ -39,13 +14,13 @@ from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed
 from mcgen.statistics import Statistic
 from mcgen.variance_reduction.bases.pilot import (
-    _LEAST_SHARE,
-    _NO_GRADIENT,
+    GRADIENT_ERRORS,
+    SMALLEST_SINGULAR_RATIO,
     DirectionPilot,
     NoGradientError,
+    TooManyGradientsError,
     Values,
-    _split,
-    _TooManyError,
+    split_by_block,
 )
 from mcgen.variance_reduction.bases.regression import regression_directions
 
@@ -66,46 +41,48 @@ def active_subspace(
 ) -> Basis:
     """Return the directions along which a statistic of the samples varies most, from gradients.
 
-    Where the generator or the statistic has no gradient it warns, and the directions are those of `regression_basis`
-    from values at as many points as gradients would have cost.
+    Use it for `mcgen.Subspace` and `mcgen.controls.quadratic`. If the generator or the statistic has no gradient, it
+    warns and returns the directions of `regression_basis`, from values at as many points as gradients would have cost.
 
     Parameters
     ----------
     generator : Generator
-        With ``gradient(noise, statistic, condition)``, as those of `mcgen.adapters` have; with ``jacobian`` all
-        components share the samples.
+        Has ``gradient(noise, statistic, condition)``, as those of `mcgen.adapters`. With ``jacobian`` all components
+        share the samples.
     statistic : callable
         From samples to values, differentiable in the samples' own library.
     n_directions : int
-        How many.
+        Number of directions.
     n_gradients : int
-        Points of noise at which gradients are taken.
+        Number of points of noise at which gradients are taken.
     seed : int or SeedSequence
-        May be the run's: the pilot's numbers are apart from it.
+        May be the run's: the pilot has random numbers of its own.
     condition : optional
-        Given to the generator.
+        Passed to the generator.
     coarse : Generator, optional
-        What the gradients come from instead, such as ``generator.coarse(5)``: on the same noise, or some of its blocks.
+        A cheaper generator whose gradients are taken instead, such as ``generator.coarse(5)``, on the same noise or
+        some of its blocks.
     cost : float
-        Of an evaluation of what the gradients come from, in evaluations of the generator: 0.1 for 5 steps of 50.
+        Cost of an evaluation of the generator whose gradients are taken, in evaluations of `generator`: 0.1 for 5 steps
+        of 50.
     winsorize : float
-        The quantile of gradient norms above which they are scaled down; 1 leaves them.
+        Quantile of the gradient norms; larger norms are scaled down to it. 1 changes none.
     batch_size : int
-        Points at a time. Memory grows with it: backpropagation keeps what all steps computed.
+        Points in a batch. Memory grows with it: backpropagation keeps what all steps computed.
     at_most : bool
-        Where the gradients span fewer directions, return these instead of an error; where there are none, raise
-        `NoGradientError` instead of regression.
+        If the gradients span fewer directions, return those instead of raising an error. If there are no gradients,
+        raise `NoGradientError` instead of using regression.
 
     Returns
     -------
     Basis
-        Its importances are those of the pilot's own gradients: too good where gradients are few. Samples count as 1
+        Its importances are computed from the pilot's own gradients, and too high if these are few. A sample counts as 1
         evaluation and the gradient of each component as 2 more: 3 a point for a statistic of one number.
 
     Raises
     ------
     ValueError
-        If there are more directions than dimensions, or than the gradients span.
+        If there are more directions than dimensions, or more than the gradients span.
 
     Examples
     --------
@@ -127,17 +104,17 @@ def active_subspace(
         )
     try:
         components = _pooled(pilot.gradients(n, batch_size), quantile)
-    except _TooManyError:
+    except TooManyGradientsError:
         raise
-    except _NO_GRADIENT as error:
-        told = (
-            f"{name_of(statistic)!r} of {name_of(pilot.source)!r} has no gradient ({error}): the statistic cuts it (a "
-            "comparison, argmax, .numpy()), or the generator has none"
+    except GRADIENT_ERRORS as error:
+        text = (
+            f"{name_of(statistic)!r} of {name_of(pilot.source)!r} has no gradient ({error}): the statistic breaks it "
+            "(a comparison, argmax, .numpy()), or the generator has none"
         )
         if at_most:
-            raise NoGradientError(told, pilot.n_evaluations) from error
+            raise NoGradientError(text, pilot.n_evaluations) from error
         warn_user(
-            f"{told}; its directions come from regression on values, which finds fewer: see "
+            f"{text}; the directions come from regression on values instead, which needs more evaluations: see "
             "mcgen.bases.regression_basis",
             GeneratorWarning,
         )
@@ -153,7 +130,10 @@ def active_subspace(
 
 
 def _pooled(gradients: Values, quantile: float) -> list[Values]:
-    """Return the gradients of each component, winsorized, of mean square norm 1; none where all vanish."""
+    """Return the gradients of each component with norms cut at a quantile and scaled to sum of squares 1.
+
+    Gradients that are zero or not finite are left out; a component may have none.
+    """
     components = []
     for j in range(gradients.shape[1]):
         rows = gradients[:, j]
@@ -170,20 +150,20 @@ def _pooled(gradients: Values, quantile: float) -> list[Values]:
 
 
 def _leading(pilot: DirectionPilot, rows: Values, r: int, n: int, at_most: bool) -> Basis:
-    """Return the leading right singular vectors of some gradients as a basis."""
+    """Return the r leading right singular vectors of gradients A as a basis: A'u for eigenvectors u of A A'."""
     eigenvalues, u = np.linalg.eigh(rows @ rows.T)
     eigenvalues, u = eigenvalues[::-1], u[:, ::-1]
-    rank = int((eigenvalues > _LEAST_SHARE**2 * eigenvalues[0]).sum())
+    rank = int((eigenvalues > SMALLEST_SINGULAR_RATIO**2 * eigenvalues[0]).sum())
     if at_most:
         r = min(r, rank)
     if rank < r:
         raise ValueError(
             f"gradients at {n} points span {rank} direction{'s' if rank > 1 else ''}, fewer than n_directions={r}; ask "
             f"for n_directions={rank}"
-            + (" or more n_gradients" if rank >= len(rows) else ", on which alone it depends")
+            + (" or more n_gradients" if rank >= len(rows) else ", on which alone the statistic depends")
         )
     return Basis.orthonormal(
-        _split(rows.T @ u[:, :r], pilot.blocks),
+        split_by_block(rows.T @ u[:, :r], pilot.blocks),
         importance=tuple(eigenvalues[:r] / np.maximum(eigenvalues, 0).sum()),
         made="active subspace",
         n_evaluations=pilot.n_evaluations,

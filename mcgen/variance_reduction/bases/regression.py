@@ -1,4 +1,4 @@
-"""Directions from values alone, by regression."""
+"""Directions from values alone, by Stein's identity. The mathematics is in `mcgen.variance_reduction.bases`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcgen.generators import Generator
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed
 from mcgen.statistics import Statistic
-from mcgen.variance_reduction.bases.pilot import _LEAST_SHARE, DirectionPilot, _split
+from mcgen.variance_reduction.bases.pilot import SMALLEST_SINGULAR_RATIO, DirectionPilot, split_by_block
 
 
 def regression_basis(
@@ -29,20 +29,21 @@ def regression_basis(
 ) -> Basis:
     """Return directions of a statistic from its values at antithetic pairs alone.
 
-    First the average gradient of each component, then principal Hessian directions. Both are averages over the pairs,
-    whose error over all d dimensions is about sqrt(d / pairs) standard deviations of the statistic: with more
-    dimensions than pairs the directions are mostly noise (400 evaluations found nothing at 256 dimensions). What is
-    neither odd with a mean slope nor even with a mean curvature is not seen. Take `active_subspace` where there are
-    gradients; where there are neither gradients nor many evaluations, `dct_basis`.
+    Use `active_subspace` where there are gradients, and `dct_basis` where evaluations are few for the dimension.
+
+    The first directions are the average gradients of the components, the others principal Hessian directions. Both are
+    averages over the pairs, with an error over all d dimensions of about sqrt(d / pairs) standard deviations of the
+    statistic. With more dimensions than pairs the directions are mostly noise: 400 evaluations found nothing at 256
+    dimensions. An odd part without a mean slope and an even part without a mean curvature are not found.
 
     Parameters
     ----------
     generator, statistic, n_directions, seed, condition, coarse, cost
         See `active_subspace`.
     n_evaluations : int
-        Of what is evaluated, at least two a direction: pairs are half as many.
+        Number of evaluations, of `coarse` if that is given; at least two for each direction. Pairs are half as many.
     batch_size : int
-        Samples made at a time.
+        Samples in a batch.
 
     Raises
     ------
@@ -63,7 +64,12 @@ def regression_basis(
 
 
 def regression_directions(pilot: DirectionPilot, r: int, n_evaluations: int, batch_size: int) -> Basis:
-    """Return average gradients, then principal Hessian directions."""
+    r"""Return average gradients, then principal Hessian directions, r in all.
+
+    With z_i the first points of n pairs, y_i the odd and e_i the even part of a component, the average gradient is
+    :math:`\frac1n \sum_i z_i y_i`. The Hessian is :math:`\frac1n \sum_i z_i (e_i - \bar e) z_i'`. The directions
+    are the leading eigenvectors of the sum of its squares over the components, outside the average gradients' span.
+    """
     n_pairs = checked_integer("n_evaluations", n_evaluations) // 2
     if n_pairs < r or checked_integer("batch_size", batch_size) < 2:
         raise ValueError(
@@ -74,23 +80,23 @@ def regression_directions(pilot: DirectionPilot, r: int, n_evaluations: int, bat
     spread = values.std(axis=(0, 1))
     if not np.isfinite(values).all() or not (spread > 0).any():
         raise ValueError(
-            f"the values of {name_of(pilot.statistic)!r} in the pilot are not finite, or all the same; directions are "
-            "found from numbers that vary"
+            f"the values of {name_of(pilot.statistic)!r} in the pilot are not finite, or all the same; a basis needs "
+            "values that vary"
         )
     values = values[:, :, spread > 0] / spread[spread > 0]
     odd, even = (values[:, 0] - values[:, 1]) / 2, values.mean(axis=1)
     left, sizes, _ = np.linalg.svd(z.T @ odd / n_pairs, full_matrices=False)
-    first = left[:, sizes > _LEAST_SHARE * max(1.0, sizes[0])][:, :r]
-    # Q R of the points, less what lies along the first directions: R diag(y) R' is the mean Hessian inside their span.
+    first = left[:, sizes > SMALLEST_SINGULAR_RATIO * max(1.0, sizes[0])][:, :r]
+    # The QR decomposition of the points outside the first directions: n times the Hessian is Q R diag(e) R' Q'.
     q, triangle = np.linalg.qr((z - z @ first @ first.T).T)
-    # So little that it decides only where there is no curvature at all: for directions that the points span.
+    # A term so small that it matters only without curvature: it keeps the directions inside the span of the points.
     squared = 1e-9 * triangle @ triangle.T / n_pairs
-    for y in (even - even.mean(axis=0)).T:
-        hessian = (triangle * y) @ triangle.T
+    for e in (even - even.mean(axis=0)).T:
+        hessian = (triangle * e) @ triangle.T
         squared += hessian @ hessian
     second = q @ np.linalg.eigh(squared)[1][:, ::-1][:, : r - first.shape[1]]
     return Basis.orthonormal(
-        _split(np.concatenate([first, second], axis=1), pilot.blocks),
+        split_by_block(np.concatenate([first, second], axis=1), pilot.blocks),
         made="regression",
         n_evaluations=pilot.n_evaluations,
     )

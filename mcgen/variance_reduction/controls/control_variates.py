@@ -1,6 +1,6 @@
 """Control variates as values: functions of the noise with their expectations, and coefficients once they are fitted.
 
-The mathematics is in `mcgen.controls`.
+The mathematics is in `mcgen.variance_reduction.controls`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import run_all
+from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.sizes import checked_batch_size, checked_replicates, require_single
 from mcgen.replicates.streams import stream_of
 from mcgen.replicates.task import Estimand, Task
@@ -30,7 +31,7 @@ from mcgen.statistics import Statistic
 from mcgen.statistics.joint import WithControlValues
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.correction import (
-    REPLICATES_A_CONTROL,
+    REPLICATES_PER_CONTROL,
     ControlledRun,
     least_squares,
     require_few,
@@ -39,12 +40,12 @@ from mcgen.variance_reduction.controls.correction import (
 )
 
 
-class OfSpec(ABC):
-    """A function of noise that must know its spec."""
+class NoiseSpecFunction(ABC):
+    """A function of noise that depends on the noise's spec."""
 
     @abstractmethod
     def check(self, spec: NoiseSpec) -> None:
-        """Refuse noise that it is not for."""
+        """Refuse a spec for which the function is not defined."""
 
     @abstractmethod
     def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
@@ -53,27 +54,28 @@ class OfSpec(ABC):
 
 @dataclass(frozen=True, repr=False)
 class Controls:
-    """Functions of the noise whose expectations are known.
+    """Functions of the noise with known expectations.
 
-    Made by `quadratic` and `surrogate`, or from any function; ``a + b`` has the controls of both.
+    `quadratic` and `surrogate` make them, and any function can be one; ``a + b`` has the controls of both.
 
     Attributes
     ----------
     function : callable
-        From noise, as generators take it, of n points to values of shape (n, q), each row of its own point alone.
+        From noise of n points, as generators take it, to values of shape (n, q). Each row depends on its own point
+        alone.
     mean : tuple of float
-        The q expectations; a number is that of one control. The estimate is biased where they are wrong.
+        The q expectations; a number is the expectation of one control. Wrong expectations bias the estimate.
     names : tuple of str
-        Of the controls.
+        Names of the controls.
     name : str
-        How results call them.
+        Name of all together in results.
     bases : tuple of Basis
-        Whose evaluations are part of their cost.
+        Bases whose evaluations are part of the cost.
 
     Raises
     ------
     TypeError, ValueError
-        If the function can't be called, or the expectations are no finite numbers.
+        If the function is not callable, or the expectations are not finite numbers.
 
     Examples
     --------
@@ -115,24 +117,24 @@ class Controls:
 
     @property
     def n_evaluations(self) -> int:
-        """What finding them cost, in evaluations of the generator: that of their bases, once for each."""
+        """The cost of the controls in evaluations of the generator: that of their bases, each counted once."""
         return sum(basis.n_evaluations for basis in set(self.bases))
 
     @property
     def needs_means(self) -> bool:
-        """Whether the correction is made from the replicate means themselves: cross-fitting is."""
+        """Whether the correction needs all replicate means: True, since cross-fitting does."""
         return True
 
     def begin(self, task: Task, n_replicates: int | None) -> ControlledRun:
-        """Return these controls in a run, with coefficients by cross-fitting."""
+        """Return these controls for a run, with coefficients by cross-fitting."""
         return ControlledRun(task, self, n_replicates, None)
 
     def for_each(self, n: int) -> Controls:
-        """Return the controls for n statistics side by side, which are themselves."""
+        """Return the controls for n statistics at once, which are the same controls."""
         return self
 
     def n_evaluations_beside(self, design: Design) -> int:
-        """Return what they cost beside a design, whose bases are paid for."""
+        """Return the cost of the controls, without the bases that the design has paid for."""
         return sum(basis.n_evaluations for basis in set(self.bases) - _bases_of(design))
 
     def __str__(self) -> str:
@@ -161,7 +163,7 @@ class Controls:
         ValueError
             If the controls are not for such noise.
         """
-        if isinstance(self.function, OfSpec):
+        if isinstance(self.function, NoiseSpecFunction):
             self.function.check(spec)
         return _Centred(self, spec)
 
@@ -173,8 +175,8 @@ class Controls:
         RunError
             If the function does not return them, or they are not finite.
         """
-        n, q, function = length_of(noise), len(self.mean), self.function
-        found = function(noise, spec) if isinstance(function, OfSpec) else function(noise)
+        n, q, function = n_points_of(noise), len(self.mean), self.function
+        found = function(noise, spec) if isinstance(function, NoiseSpecFunction) else function(noise)
         try:
             values = as_values(found)
         except (TypeError, ValueError) as error:
@@ -189,7 +191,7 @@ class Controls:
         if wrong:
             raise RunError(
                 f"controls {self.name!r} returned NaN or infinity for {wrong} of {n} points of noise; every value must "
-                "be finite. Mend the function, or leave it out"
+                "be finite. Correct the function, or leave it out"
             )
         return values
 
@@ -205,17 +207,17 @@ class Controls:
         condition: Any = None,
         batch_size: int | None = None,
     ) -> FittedControls:
-        """Find the coefficients by least squares in a pilot, whose random numbers are apart from every run's.
+        """Return the controls with coefficients by least squares in a pilot, whose random numbers no run uses.
 
         Parameters
         ----------
         generator, statistic, seed, condition, batch_size
-            As for `mcgen.estimate`, and may be the run's; one condition, not a list. The coefficients of a difference
-            are those of ``mcgen.generators.joint.pair(a, b)`` and ``mcgen.statistics.joint.Difference(statistic)``.
+            As for `mcgen.estimate`; they may be the run's. One condition, not a list. For a difference pass
+            ``mcgen.generators.joint.pair(a, b)`` and ``mcgen.statistics.joint.Difference(statistic)``.
         design : Design
-            The run's: the best coefficients of another design are others.
+            The design of the run: the best coefficients depend on it.
         n_evaluations, n_replicates : int
-            One of them: the size of the pilot, 10 replicates or more a control that varies.
+            Size of the pilot, by one of the two: at least 10 replicates for each control that varies.
 
         Raises
         ------
@@ -237,16 +239,16 @@ class Controls:
         """
         require_single(
             condition,
-            "coefficients are fitted under one condition; got {}. Those of one serve others too: they are unbiased for "
-            "every condition",
+            "coefficients are fitted under one condition; got {}. Fit them under one: they leave the estimate unbiased "
+            "for every condition",
         )
         count = checked_replicates(design, n_evaluations, n_replicates)
-        beside = WithControlValues(checked_callable(statistic))
+        joint = WithControlValues(checked_callable(statistic))
         estimand = Estimand(
             generator=WithControls(checked_generator(generator), self),
-            statistic=beside,
+            statistic=joint,
             seed=as_seed_sequence(seed),
-            stream=("pilot", "controls", *stream_of(condition, 0)),
+            stream=pilot_stream(stream_of(condition, 0), "controls"),
             condition=condition,
         )
         task = estimand.task(design, checked_batch_size(batch_size, design.n_points, count))
@@ -255,14 +257,14 @@ class Controls:
         moments, kept = tally.moments(), tally.kept()
         assert moments is not None
         assert kept is not None
-        assert beside.own_shape is not None
-        varies, k = varying(self, moments, task, facts), beside.n_components
-        if REPLICATES_A_CONTROL * int(varies.sum()) > count:
+        assert joint.own_shape is not None
+        varies, k = varying(self, moments, task, facts), joint.n_components
+        if REPLICATES_PER_CONTROL * int(varies.sum()) > count:
             raise too_many(self, int(varies.sum()), count, task)
         means, values = kept[0][:, :k], kept[0][:, k:][:, varies]
         coefficients, scale = np.zeros((len(self.mean), k)), values.std(axis=0)
         coefficients[varies] = least_squares(means, values / scale) / scale[:, None]
-        return FittedControls(self, coefficients, beside.own_shape, count * design.n_points, tuple(_bases_of(design)))
+        return FittedControls(self, coefficients, joint.own_shape, count * design.n_points, tuple(_bases_of(design)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -274,13 +276,13 @@ class FittedControls:
     controls : Controls
         The controls.
     coefficients : ndarray of shape (q, k)
-        Of each control, for each component of the statistic; 0 where a control did not vary.
+        Coefficients beta of each control for each component of the statistic; 0 for a control that did not vary.
     shape : tuple of int
-        Of the statistic's components.
+        Shape of the statistic's components.
     pilot_evaluations : int
-        What the coefficients cost.
+        Evaluations of the pilot.
     bases : tuple of Basis
-        Of the pilot's design.
+        Bases of the pilot's design.
     """
 
     controls: Controls
@@ -291,24 +293,24 @@ class FittedControls:
 
     @property
     def n_evaluations(self) -> int:
-        """What the controls and their coefficients cost, in evaluations of the generator."""
+        """The cost of the controls and their coefficients, in evaluations of the generator."""
         return self.pilot_evaluations + sum(basis.n_evaluations for basis in {*self.controls.bases, *self.bases})
 
     @property
     def needs_means(self) -> bool:
-        """Whether the correction is made from the replicate means themselves: with fixed coefficients it is not."""
+        """Whether the correction needs all replicate means: False, since the coefficients are fixed."""
         return False
 
     def begin(self, task: Task, n_replicates: int | None) -> ControlledRun:
-        """Return these controls in a run, with their coefficients."""
+        """Return these controls for a run, with their coefficients."""
         return ControlledRun(task, self.controls, n_replicates, (self.coefficients, self.shape, str(self)))
 
     def for_each(self, n: int) -> FittedControls:
-        """Return the same coefficients for n statistics of the same components, side by side: shape (n, ...)."""
+        """Return the same coefficients for n statistics of the same components at once, of shape (n, ...)."""
         return replace(self, coefficients=np.tile(self.coefficients, n), shape=(n, *self.shape))
 
     def n_evaluations_beside(self, design: Design) -> int:
-        """Return what they cost beside a design, whose bases are paid for."""
+        """Return the cost of the controls, without the bases that the design has paid for."""
         bases = {*self.controls.bases, *self.bases} - _bases_of(design)
         return self.pilot_evaluations + sum(basis.n_evaluations for basis in bases)
 
@@ -330,8 +332,8 @@ class _Centred:
 
 
 @dataclass(frozen=True)
-class _Joined(OfSpec):
-    """The values of two controls side by side."""
+class _Joined(NoiseSpecFunction):
+    """The values of two sets of controls in one array."""
 
     parts: tuple[Controls, Controls]
 
@@ -343,13 +345,13 @@ class _Joined(OfSpec):
         return np.concatenate([part.values(noise, spec) for part in self.parts], axis=1)
 
 
-def length_of(noise: Noise) -> int:
-    """Return the number of points."""
+def n_points_of(noise: Noise) -> int:
+    """Return the number of points of noise."""
     return len(noise if isinstance(noise, np.ndarray) else noise[next(iter(noise))])
 
 
 def _bases_of(design: Any) -> set[Basis]:
-    """Return the bases that a design, or one that it is made of, was paid for with."""
+    """Return the bases of a design and of the designs that it consists of."""
     if design is None:
         return set()
     own = getattr(design, "basis", None)
@@ -358,7 +360,10 @@ def _bases_of(design: Any) -> set[Basis]:
 
 
 def controls_text(controls: Any) -> str | None:
-    """Return what a store knows controls by: what they subtract; it has means without them, and any coefficients do."""
+    """Return the text by which a store recognizes controls, or None.
+
+    It has no coefficients: a store keeps the means of statistic and controls, which any coefficients can correct.
+    """
     if controls is None:
         return None
     own = own_controls(controls)
@@ -366,5 +371,5 @@ def controls_text(controls: Any) -> str | None:
 
 
 def own_controls(controls: Any) -> Any:
-    """Return controls without their coefficients."""
+    """Return the controls without their coefficients."""
     return controls.controls if isinstance(controls, FittedControls) else controls

@@ -1,7 +1,8 @@
-"""Runs whose replicate means are corrected by control variates; the mathematics is in `mcgen.controls`.
+"""Runs whose replicate means are corrected by control variates.
 
-The loop sees an ordinary task: a generator that returns its samples and the values of the controls, and a statistic of
-both. Controls act on replicate means, which least squares, and the interval, are made from.
+The loop runs an ordinary task: a generator that returns its samples and the values of the controls, and a statistic of
+both. Controls correct replicate means, from which least squares and the interval are made. The mathematics is in
+`mcgen.variance_reduction.controls`.
 """
 
 from __future__ import annotations
@@ -22,28 +23,29 @@ from mcgen.replicates.task import Facts, Task
 from mcgen.runs.corrections import Corrected
 from mcgen.statistics.joint import WithControlValues, as_they_are
 
-REPLICATES_A_CONTROL = 10
-"""The fewest replicates for each control."""
+REPLICATES_PER_CONTROL = 10
+"""Fewest replicates for each control that varies: the loss by estimated coefficients is then about 10 %."""
 FOLDS = 10
-"""Replicates r modulo so many are corrected by the coefficients of the others."""
+"""Number of folds: replicates r modulo 10 are corrected by the coefficients of the other folds."""
+# Replicates whose noise shows which controls a design makes constant. It needs no model, so that a few are cheap.
 _PROBED = 8
-# Singular values below this share of the largest, of controls of variance 1, are taken for linear dependence.
-_LEAST_SHARE = 1e-6
+# Least singular value of controls of variance 1, relative to the largest: below it they count as linearly dependent.
+_SMALLEST_SINGULAR_RATIO = 1e-6
 
 
 class ControlledRun:
-    """A task with controls, from its joint replicate means to corrected ones.
+    """A run with controls: it turns replicate means of statistic and controls into corrected means.
 
     Parameters
     ----------
     task : Task
-        Without the controls.
+        The task without the controls.
     controls : NoiseFunctions
         The controls.
     n_replicates : int or None
-        Of the run; not needed where the coefficients are fixed.
+        Number of replicates of the run; not needed with fixed coefficients.
     fitted : tuple of (ndarray of shape (q, k), tuple of int, str), or None
-        Coefficients that are fixed, the shape of the components, and what they are; None to cross-fit.
+        Fixed coefficients, the shape of the components, and the text for results; None for cross-fitting.
 
     Raises
     ------
@@ -59,31 +61,31 @@ class ControlledRun:
         fitted: tuple[Floats, tuple[int, ...], str] | None,
     ) -> None:
         self._controls, self._fitted = controls, fitted
-        beside = WithControlValues(task.statistic, None if fitted is None else fitted[1])
-        self._task = replace(task, generator=WithControls(task.generator, controls), statistic=beside)
+        joint = WithControlValues(task.statistic, None if fitted is None else fitted[1])
+        self._task = replace(task, generator=WithControls(task.generator, controls), statistic=joint)
         if fitted is None:
             assert n_replicates is not None
             require_few(controls, self._task, n_replicates)
 
     @property
     def task(self) -> Task:
-        """The task that returns the values of the controls beside those of the statistic."""
+        """The task that returns the values of the statistic and of the controls."""
         return self._task
 
     @property
     def n_controls(self) -> int:
-        """How many there are."""
+        """The number of controls."""
         return len(self._controls.mean)
 
     def rows(self, rows: Segment, facts: Facts) -> ReplicateMeans:
-        """Return what is to be tallied of some replicates: corrected and plain means where coefficients are fixed."""
-        # A run with controls asks its source for replicate means, never for the sums of a leaf.
+        """Return the rows to be tallied: corrected and plain means for fixed coefficients, else the rows unchanged."""
+        # A run with controls gets replicate means from its source, never sums of 256 replicates.
         assert isinstance(rows, ReplicateMeans)
         if self._fitted is None:
             return rows
         k = _n_components(facts)
         plain, corrected = rows.means[:, :k], rows.means[:, :k].copy()
-        # One control at a time: a matrix product has other last bits for other numbers of rows.
+        # One control at a time: a matrix product for all has other last bits for other numbers of rows.
         for control, coefficients in zip(rows.means[:, k:].T, self._fitted[0], strict=True):
             corrected -= control[:, None] * coefficients
         return _joined(rows, corrected, plain, rows.within[:, :k])
@@ -98,7 +100,7 @@ class ControlledRun:
         k, n, q = _n_components(facts), tally.count, len(self._controls.mean)
         plain, values = kept[0][:, :k], kept[0][:, k:]
         varies = varying(self._controls, moments, self.task, facts)
-        enough = REPLICATES_A_CONTROL * int(varies.sum()) <= n
+        enough = REPLICATES_PER_CONTROL * int(varies.sum()) <= n
         residuals, rank = cross_fitted(plain, values[:, varies]) if enough else (plain, 0)
         text = f"{self._controls.name}, cross-fitted" + (f" ({rank} of {q} vary)" if rank < q else "")
         warnings: tuple[str, ...] = ()
@@ -111,16 +113,18 @@ class ControlledRun:
 
 
 def cross_fitted(means: Floats, controls: Floats, folds: int = FOLDS) -> tuple[Floats, int]:
-    """Return replicate means, each corrected by the coefficients of other folds, and the rank of the controls.
+    r"""Return replicate means corrected by cross-fitting, and the rank of the controls.
+
+    They are :math:`e_r = Y_r - X_r'\, \hat\beta_{-f(r)}`, with the coefficients of the folds that r is not in.
 
     Parameters
     ----------
     means : ndarray of shape (R, k)
-        Of the statistic.
+        Replicate means Y of the statistic.
     controls : ndarray of shape (R, q)
-        Less their expectations; none of them constant.
+        Replicate means X of the controls less their expectations; none is constant.
     folds : int
-        Replicates r modulo this are one fold.
+        Number of folds; replicate r is in fold r modulo this.
 
     Examples
     --------
@@ -139,57 +143,65 @@ def cross_fitted(means: Floats, controls: Floats, folds: int = FOLDS) -> tuple[F
     for f in range(folds):
         others = fold != f
         residuals[~others] -= scaled[~others] @ least_squares(means[others], scaled[others])
-    return residuals, int((sizes > _LEAST_SHARE * sizes[0]).sum())
+    return residuals, int((sizes > _SMALLEST_SINGULAR_RATIO * sizes[0]).sum())
 
 
 def least_squares(means: Floats, controls: Floats) -> Floats:
-    """Return the coefficients (q, k) of controls of about variance 1, with an intercept; of least norm."""
+    r"""Return the least-squares coefficients of controls, with an intercept: shape (q, k).
+
+    With Y the means (R, k) and X the controls (R, q), each of about variance 1, they are
+
+    .. math:: \hat\beta = \arg\min_\beta \sum_r \bigl\| Y_r - \bar Y - (X_r - \bar X)' \beta \bigr\|^2,
+
+    the solution of least norm. Singular values below 1e-6 of the largest count as 0.
+    """
     x, y = controls - controls.mean(axis=0), means - means.mean(axis=0)
-    return np.asarray(np.linalg.lstsq(x, y, rcond=_LEAST_SHARE)[0])
+    return np.asarray(np.linalg.lstsq(x, y, rcond=_SMALLEST_SINGULAR_RATIO)[0])
 
 
 def varying(controls: NoiseFunctions, moments: Moments, task: Task, facts: Facts) -> NDArray[np.bool_]:
-    """Return which controls, the last components of a task with them, vary by more than rounding: shape (q,)."""
+    """Return which controls, the last q components of the moments, vary by more than rounding: shape (q,)."""
     last = moments.select(slice(len(moments.mean) - len(controls.mean), None))
     rounding = max(facts.rounding, float(np.finfo(task.generator.noise.dtype).eps))
-    # Less its expectation a constant may be 0 but for rounding; the size of both tells what that is.
+    # A constant less its expectation is 0 but for rounding. The size of both sets the size of these errors.
     size = np.abs(last.mean) + np.abs(controls.mean)
     return ~varies_by_rounding(size, last.variance, last.within, rounding)
 
 
 def _n_components(facts: Facts) -> int:
-    """Return k, the number of components beside which the controls stand."""
+    """Return k, the number of components of the statistic alone."""
     assert facts.own_shape is not None
     return math.prod(facts.own_shape)
 
 
 def require_few(controls: NoiseFunctions, task: Task, n_replicates: int) -> None:
-    """Refuse, before the model runs, more controls than a tenth of the replicates.
+    """Refuse more controls than a tenth of the replicates, before the model runs.
 
-    Which of them a design makes constant is seen in the noise of the first replicates.
+    Controls that the design makes constant do not count; the noise of the first 8 replicates shows which these are.
     """
-    if REPLICATES_A_CONTROL * len(controls.mean) <= n_replicates:
+    if REPLICATES_PER_CONTROL * len(controls.mean) <= n_replicates:
         return
     probe = replace(task, generator=ControlValues(controls, task.generator.noise), statistic=as_they_are)
     tally, facts = run_all(probe, min(n_replicates, _PROBED))
     moments = tally.moments()
     assert moments is not None
     found = int(varying(controls, moments, probe, facts).sum())
-    if REPLICATES_A_CONTROL * found > n_replicates:
+    if REPLICATES_PER_CONTROL * found > n_replicates:
         raise too_many(controls, found, n_replicates, task)
 
 
 def too_many(controls: NoiseFunctions, found: int, n_replicates: int, task: Task) -> ValueError:
-    """Return the error that says there are too many controls."""
+    """Return the error for more controls than a tenth of the replicates."""
     design: Design = task.design
-    fewest = REPLICATES_A_CONTROL * found
+    fewest = REPLICATES_PER_CONTROL * found
     return ValueError(
-        f"{found} controls that vary need {fewest} replicates, {REPLICATES_A_CONTROL} for each; got {n_replicates} of "
-        f"{design} for {controls.name}. Use n_evaluations of {fewest * design.n_points} or more, fewer controls (a "
+        f"{found} controls that vary need {fewest} replicates, {REPLICATES_PER_CONTROL} for each; got {n_replicates} "
+        f"of {design} for {controls.name}. Use n_evaluations of {fewest * design.n_points} or more, fewer controls (a "
         "basis of fewer directions, degree=1), or coefficients from a pilot of as many (controls.fit)"
     )
 
 
 def _joined(rows: ReplicateMeans, corrected: Floats, plain: Floats, within: Floats) -> ReplicateMeans:
+    """Return rows of corrected, then plain means, with the same deviations within replicates."""
     both = np.concatenate([corrected, plain], axis=1), np.concatenate([within, within], axis=1)
     return ReplicateMeans(rows.start, *both, None, rows.n_points)

@@ -12,20 +12,20 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
-from mcgen.variance_reduction.controls.control_variates import Controls, OfSpec, length_of
+from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction, n_points_of
 
 
 def quadratic(basis: Basis, degree: int = 2) -> Controls:
-    """Return the coordinates along some directions of the noise, their squares less 1 and their products.
+    """Return as controls the coordinates along directions of the noise, their squares less 1 and their products.
 
-    With a = B'z the coordinates are a_i, and for degree 2 a_i^2 - 1 and a_i a_j for i < j: of r directions
-    r + r (r + 1) / 2 controls, all of expectation 0. Of uniform blocks the z are normal scores. They take away what is
-    linear and quadratic in the directions; antithetic pairs have taken away the odd part already.
+    They remove what is linear and quadratic in the directions; antithetic pairs remove the odd part already. With
+    a = B'z the coordinates are a_i. For degree 2 the controls also include a_i^2 - 1, and a_i a_j for i < j. With r
+    directions these are r + r (r + 1) / 2 controls, all of expectation 0. For uniform blocks z is the normal score.
 
     Parameters
     ----------
     basis : Basis
-        Such as `mcgen.bases.active_subspace` or `mcgen.bases.dct_basis` make.
+        The directions, such as those of `mcgen.bases.active_subspace` or `mcgen.bases.dct_basis`.
     degree : {1, 2}
         1 for the coordinates alone.
 
@@ -48,8 +48,8 @@ def quadratic(basis: Basis, degree: int = 2) -> Controls:
 
 
 @dataclass(frozen=True)
-class _Quadratic(OfSpec):
-    """The coordinates along some directions, their squares less 1 and their products."""
+class _Quadratic(NoiseSpecFunction):
+    """The values of coordinates along directions, their squares less 1 and their products."""
 
     basis: Basis
     degree: int
@@ -57,16 +57,16 @@ class _Quadratic(OfSpec):
     def check(self, spec: NoiseSpec) -> None:
         if not self.basis.by_block(spec):
             raise ValueError(
-                f"{self.basis} is of blocks that are drawn independently for every point ({spec}); controls need "
-                "directions of the others"
+                f"{self.basis} has directions only in blocks that are drawn independently for every point ({spec}); "
+                "controls need directions in other blocks"
             )
 
     def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
-        blocks, a = dict(spec.blocks), np.zeros((length_of(noise), self.basis.n_directions))
+        blocks, a = dict(spec.blocks), np.zeros((n_points_of(noise), self.basis.n_directions))
         for name, matrix in self.basis.by_block(spec).items():
             block = noise if isinstance(noise, np.ndarray) else noise[name]
             z = np.asarray(block, np.float64).reshape(len(a), 1, len(matrix))
-            # A product for each point: one of all has other last bits for other numbers of points.
+            # One product for each point: a product for all has other last bits for other numbers of points.
             a += np.matmul(z if blocks[name].law == "normal" else ndtri(z), matrix)[:, 0]
         if self.degree == 1:
             return a

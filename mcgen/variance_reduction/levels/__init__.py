@@ -1,1 +1,1 @@
-"""Sums over levels: a coarse generator does most of the work, a finer one corrects it."""
+"""Multilevel Monte Carlo: most evaluations on a coarse generator, few on its difference to the fine one."""

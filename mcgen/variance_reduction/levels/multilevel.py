@@ -1,20 +1,16 @@
-r"""`multilevel`: most evaluations on a coarse generator, few on what it misses of the fine one.
+r"""`multilevel`: most evaluations on a coarse generator, few on the difference between it and the fine one.
 
 For generators G_0, ..., G_L from coarse to fine, on the same noise [1]_,
 
-.. math:: E\, S(G_L) = E\, S(G_0) + \sum_{l=1}^{L} E\,[S(G_l) - S(G_{l-1})],
+.. math:: E\, S(G_L) = E\, S(G_0) + \sum_{l=1}^{L} E\,[S(G_l) - S(G_{l-1})].
 
-so independent estimates of the terms add to an unbiased one of the fine generator's own expectation, however poor the
-coarse ones are; so too with coefficients before the coarser generators, see `sum_of_levels`. With V_l the variance of
-the weighted replicate mean of level l, C_l its cost and n_l replicates, the sum has variance sum V_l / n_l at cost
-sum n_l C_l = B. Their product is least for
+Independent estimates of the terms add up to an unbiased estimate for the fine generator, however poor the coarse ones
+are. This stays true with coefficients on the coarser generators (`sum_of_levels`). The numbers of replicates minimize
+the variance of the sum at a given cost (`levels.allocation`).
 
-.. math:: n_l = B\, \frac{\sqrt{V_l / C_l}}{\sum_m \sqrt{V_m C_m}},
-   \qquad \text{where it is } \Big(\sum_m \sqrt{V_m C_m}\Big)^2.
-
-Coefficients and V_l are from a pilot, whose replicates are then thrown away: numbers of replicates that depended on the
-replicates they count would bias the estimate. The interval is Student's with degrees of freedom by Welch-Satterthwaite
-[2]_.
+Coefficients and variances come from a pilot, whose replicates are then discarded: numbers of replicates that depend on
+the replicates they count would bias the estimate. The interval is Student's t, with degrees of freedom by
+Welch-Satterthwaite [2]_.
 
 .. rubric:: References
 
@@ -58,13 +54,14 @@ from mcgen.variance_reduction.levels.allocation import allocation
 from mcgen.variance_reduction.levels.sum_of_levels import (
     Level,
     SumOfLevels,
+    designs_cost,
     levels_of,
+    residual_variance,
     slopes,
-    spent_on_designs,
     weights_of,
 )
 
-# A variance and a slope of two generators.
+# Fewest replicates of a level in the pilot: a slope and a mean leave 2 degrees of freedom for the variance.
 _FEWEST_IN_PILOT = 4
 
 
@@ -91,9 +88,9 @@ def multilevel(
 ) -> Estimate:
     """Estimate E[statistic(fine(noise))] with the help of cheaper generators that take the same noise.
 
-    Cheaper generators are the same sampler with fewer steps (``generator.coarse(steps)``), a distilled or smaller
-    model, half precision, a consistency model. It pays where their samples follow the fine one's closely: the variance
-    of the difference, at the cost of both, must be well below that of the fine generator alone.
+    A cheaper generator is the same sampler with fewer steps (``generator.coarse(steps)``), a distilled or smaller
+    model, one in half precision, or a consistency model. Use `multilevel` where the cheaper samples are close to the
+    fine ones: variance x cost of the difference must be well below that of the fine generator alone.
 
     Parameters
     ----------
@@ -103,43 +100,45 @@ def multilevel(
     statistic : callable
         As for `estimate`.
     designs : Design or sequence of Design, optional
-        One for all levels, or one for each; ``Antithetic()`` by default.
+        One design for all levels, or one for each; ``Antithetic()`` by default.
     n_evaluations : int
-        What pilot and run cost at most together, in evaluations of the fine generator.
+        Upper limit of the cost of pilot and run together, in evaluations of the fine generator.
     seed, confidence_level, batch_size, keep_replicates, progress
         As for `estimate`.
     condition, weights : optional
         Passed to every generator. Several conditions give a sum for each and their average, as for `estimate`.
     interval : {"student-t", "normal", "skewness-adjusted-t"}
-        See `mcgen.intervals`; there are no replicate means of the sum to resample.
+        See `mcgen.intervals`. Bootstrap methods are refused: the sum has no replicate means to resample.
     simultaneous : bool or "bonferroni"
         Cover all components together.
     coefficients : float or sequence, optional
-        How much of the coarser generator each level but the first takes away, a number or one a component; a single
-        number is for all. By default those that take most of the variance away in the pilot.
+        The factor of the coarser generator in each level but the first: a number, or one for each component. A single
+        number is for all levels. By default the slopes that minimize the variance in the pilot.
     n_pilot : int
-        Replicates of each level that are spent to find coefficients and to share out the others, 4 or more. Every level
-        gets at least 25 of these: Student t needs as many where replicate means are skewed, as those of differences
-        tend to be.
+        Replicates of each level in the pilot, 4 or more. The pilot gives the coefficients and the numbers of replicates
+        of the run, at least 25 for each level: the replicate means of differences tend to be skewed, and Student's t
+        then needs that many.
     store, executor, range_timeout : optional
-        As for `estimate`; the pilot runs in this process, and again in a call that goes on.
+        As for `estimate`. The pilot runs in this process, and runs again when a call continues a stored run.
 
     Returns
     -------
     Estimate
-        Its ``levels`` are those of the sum. If interrupted while the last level ran, from what was finished.
+        Its ``levels`` are those of the sum. If the last level is interrupted, the estimate is made from its finished
+        replicates.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, a noise can't be made from the fine one's, or the budget is too small.
+        If an argument is not as described, if a coarser generator does not take blocks of the finer one's noise, or if
+        the budget is too small.
     RunError
-        As for `estimate`; there is a ``partial`` only from the last level on, since a sum without it is biased.
+        As for `estimate`. It has a ``partial`` only if the last level fails, since a sum without a level is biased.
 
     Warns
     -----
     CoverageWarning
-        As for `estimate`, for each level; and where by the pilot the fine generator alone would do better.
+        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone.
 
     Examples
     --------
@@ -193,20 +192,23 @@ def _planned(
     budget: float,
     batch_size: int | None,
 ) -> SumOfLevels:
-    """Run the pilot of one condition and return what is to run after it."""
+    """Run the pilot of one condition and return the sum of levels to run after it."""
     coefficients, variances, alone = _pilot(levels, estimand, given, n_pilot, batch_size)
     weighted = weights_of(coefficients) ** 2 * variances
     counts = allocation(weighted, np.array([level.replicate_cost for level in levels]), budget)
     pilot_cost = math.ceil(n_pilot * sum(level.replicate_cost for level in levels) - 1e-9)
     found = _worse_than_alone(levels[-1], estimand, weighted, counts, alone, budget + pilot_cost)
-    spent = pilot_cost + spent_on_designs([level.design for level in levels])
+    spent = pilot_cost + designs_cost([level.design for level in levels])
     return SumOfLevels(levels, coefficients, counts, spent, found)
 
 
 def _pilot(
     levels: list[Level], estimand: Estimand, given: list[Floats] | None, n_pilot: int, batch_size: int | None
 ) -> tuple[list[Floats], Floats, Floats]:
-    """Return coefficients, variances of replicate means (levels, k), and those of the finest generator alone (k,)."""
+    """Run a pilot and return coefficients, variances of replicate means and those of the finest generator alone.
+
+    Their shapes are (k,) for each level but the coarsest, (levels, k) and (k,).
+    """
     coefficients, variances, alone = [], [], np.zeros((0, 0))
     for level in levels:
         pair = [level.generator] if level.coarser is None else [level.generator, level.coarser]
@@ -215,17 +217,20 @@ def _pilot(
         if not coarse:
             variances.append(alone.var(axis=0, ddof=1))
             continue
-        b = slopes(alone, coarse[0]) if given is None else _fitting(given[level.number - 1], alone.shape[1])
+        b = slopes(alone, coarse[0]) if given is None else _for_components(given[level.number - 1], alone.shape[1])
         coefficients.append(b)
-        # A slope that was found from the same replicates takes one more degree of freedom.
-        variances.append((alone - b * coarse[0]).var(axis=0) * n_pilot / (n_pilot - 1 - (given is None)))
+        df = n_pilot - 2 if given is None else n_pilot - 1
+        variances.append(residual_variance(alone, coarse[0], b, df))
     return coefficients, np.stack(variances), alone.var(axis=0, ddof=1)
 
 
 def _worse_than_alone(
     fine: Level, estimand: Estimand, variances: Floats, counts: Sequence[int], alone: Floats, budget: float
 ) -> tuple[str, ...]:
-    """Warn where the fine generator alone, at the same cost, would have had the smaller variance."""
+    """Warn if the pilot predicts a smaller variance for the fine generator alone at the same cost.
+
+    The warning is returned as a tuple of one text; the tuple is empty if there is none.
+    """
     predicted = (variances / np.array(counts)[:, None]).sum(axis=0)
     single = alone * fine.design.n_points / budget
     vary = (predicted > 0) & (single > 0)
@@ -235,15 +240,15 @@ def _worse_than_alone(
     name, mean = name_of(estimand.generator), " (geometric mean over the components)" if len(alone) > 1 else ""
     text = (
         f"by the pilot the variance is {ratio:.2g} times that of {name!r} alone by {fine.design} at the same "
-        f"cost{mean}: the coarse levels follow it too little for what they cost, or the evaluations are few. Use "
-        "mcgen.estimate, levels that are closer or cheaper, or more evaluations"
+        f"cost{mean}: the coarse levels are correlated with it too weakly for their cost, or the evaluations are few. "
+        "Use mcgen.estimate, closer or cheaper levels, or more evaluations"
     )
     warn_user(text, CoverageWarning)
     return (text,)
 
 
 def checked_levels(levels: Any) -> list[tuple[Generator, float]]:
-    """Return generators and costs that go together."""
+    """Return the levels as a list of (generator, cost), or refuse levels that do not fit together."""
     try:
         found = [(generator, cost) for generator, cost in levels]
     except (TypeError, ValueError):
@@ -260,7 +265,7 @@ def checked_levels(levels: Any) -> list[tuple[Generator, float]]:
     costs = [float(cost) for _, cost in found]
     if any(fine <= coarse for coarse, fine in pairwise(costs)):
         raise ValueError(
-            f"levels go from coarse to fine, their costs up; got costs {', '.join(f'{cost:g}' for cost in costs)}. "
+            f"levels go from coarse to fine with rising costs; got costs {', '.join(f'{cost:g}' for cost in costs)}. "
             "Sort them, and leave out a coarse generator that costs as much as a finer one"
         )
     for number, ((coarse, _), (fine, _)) in enumerate(pairwise(found)):
@@ -268,7 +273,7 @@ def checked_levels(levels: Any) -> list[tuple[Generator, float]]:
             raise ValueError(
                 f"the generator of level {number}, {name_of(coarse)!r}, must take the noise of level {number + 1}, or "
                 f"some of its blocks by the same names, shapes, laws and dtype: {fine.noise}; got {coarse.noise}. "
-                "Wrap it in a generator that takes the finer one's noise and makes its own from that"
+                "Wrap it in a generator that makes its noise from the finer one's"
             )
     return [(generator, cost) for (generator, _), cost in zip(found, costs, strict=True)]
 
@@ -284,7 +289,7 @@ def _checked_designs(designs: Any, n_levels: int) -> list[Design]:
 
 
 def _checked_coefficients(coefficients: Any, n: int) -> list[Floats] | None:
-    """Return n coefficients, each a number or one a component; None for those of the pilot."""
+    """Return the coefficients of n levels as arrays, or None if the pilot is to find them."""
     if coefficients is None:
         return None
     several = isinstance(coefficients, list | tuple) or np.ndim(coefficients) > 0
@@ -295,13 +300,15 @@ def _checked_coefficients(coefficients: Any, n: int) -> list[Floats] | None:
         found = []
     if len(found) != n or not all(one.ndim == 1 and np.isfinite(one).all() for one in found):
         raise ValueError(
-            f"coefficients must be a number, or for each of the {n} levels above the coarsest a number or one a "
-            f"component, all finite; got {coefficients!r}. Leave them out to have them from the pilot"
+            f"coefficients must be a finite number, or a list with one entry for each of the {n} levels above the "
+            f"coarsest, each a finite number or one for each component; got {coefficients!r}. Leave them out to have "
+            "them from the pilot"
         )
     return found
 
 
-def _fitting(coefficients: Floats, k: int) -> Floats:
+def _for_components(coefficients: Floats, k: int) -> Floats:
+    """Return the coefficients of one level with one entry for each of k components, shape (k,)."""
     if len(coefficients) not in (1, k):
         raise ValueError(
             f"coefficients of a level must be a number or one for each of the {k} components; got {len(coefficients)}"
@@ -322,8 +329,8 @@ def _checked_budget(levels: list[Level], n_evaluations: int, n_pilot: int) -> tu
     needed = pilot_cost + math.ceil(FEWEST_WITHOUT_WARNING * round_cost - 1e-9)
     if budget < needed:
         raise ValueError(
-            f"{n_pilot} replicates of each of {len(levels)} levels for the pilot and {FEWEST_WITHOUT_WARNING} for the "
-            f"interval cost {needed} evaluations of {name_of(levels[-1].generator)!r}; got n_evaluations={budget}. Use "
-            f"{needed} or more, designs of fewer points, or mcgen.estimate"
+            f"each of {len(levels)} levels needs {n_pilot} replicates for the pilot and {FEWEST_WITHOUT_WARNING} for "
+            f"the interval, which cost {needed} evaluations of {name_of(levels[-1].generator)!r}; got n_evaluations="
+            f"{budget}. Use {needed} or more, designs of fewer points, or mcgen.estimate"
         )
     return budget, pilot_cost

@@ -1,13 +1,13 @@
-r"""Sums over levels: each its own run, what a coarser generator says of a finer one, and their sum.
+r"""Sums of levels: an estimate of the coarsest generator plus estimates of the differences between neighbours.
 
-With generators G_0, ..., G_L from coarse to fine on the same noise and coefficients b_l, one a component,
+With generators G_0, ..., G_L from coarse to fine on the same noise and coefficients b_l, one for each component,
 
 .. math:: E\, S(G_L) = E\,[S(G_L) - b_L S(G_{L-1})] + b_L E\,[S(G_{L-1}) - b_{L-1} S(G_{L-2})] + ... ,
 
-whatever the coefficients are: the terms are weighted by w_L = 1 and :math:`w_{l-1} = w_l b_l`. The variance of a
-replicate mean of a difference is least for b = Cov(fine, coarse) / Var(coarse) of the replicate means, where it is
-:math:`1 - \rho^2` of the fine one's [1]_. With b = 1 a coarse generator that follows the fine one badly does harm; with
-the best b it never does, but for what it costs.
+for all values of the coefficients. The terms have the weights w_L = 1 and :math:`w_{l-1} = w_l b_l`. The variance of a
+replicate mean of a difference is least for b = Cov(fine, coarse) / Var(coarse) of the replicate means. It is then
+:math:`1 - \rho^2` times that of the fine generator [1]_. With b = 1 a coarse generator that is poorly correlated with
+the fine one increases the variance; with the best b it does not, and loses only what it costs.
 
 .. rubric:: References
 
@@ -41,20 +41,20 @@ from mcgen.statistics.joint import Difference
 
 @dataclass(frozen=True)
 class Level:
-    """One generator of a sum, the next coarser one, and the design of their difference.
+    """One term of a sum of levels: a generator, the next coarser one, and the design of their difference.
 
     Attributes
     ----------
     number : int
-        From 0, the coarsest.
+        Position in the sum, from 0 for the coarsest.
     generator : Generator
-        The level's own.
+        The finer generator of the difference.
     coarser : Generator or None
-        That of the level below, on the noise of this one; None for the coarsest.
+        The generator of the next coarser level, on the noise of this one; None for the coarsest.
     design : Design
-        Of its replicates.
+        The design of the level's replicates.
     cost : float
-        Of one evaluation of both, in evaluations of the finest generator.
+        Cost of one evaluation of both generators, in evaluations of the finest generator.
     """
 
     number: int
@@ -65,16 +65,16 @@ class Level:
 
     @property
     def name(self) -> str:
-        """How results call it."""
+        """The name of the level in results."""
         return f"level {self.number}"
 
     @property
     def replicate_cost(self) -> float:
-        """What a replicate costs, in evaluations of the finest generator."""
+        """The cost of a replicate, in evaluations of the finest generator."""
         return self.design.n_points * self.cost
 
     def task(self, estimand: Estimand, coefficients: Floats | None, n_replicates: int, batch_size: int | None) -> Task:
-        """Return the level's own task, on random numbers of its own."""
+        """Return the task that runs the level, on random numbers that no other level uses."""
         changes: dict[str, Any] = {"generator": self.generator}
         if self.coarser is not None:
             assert coefficients is not None
@@ -87,7 +87,7 @@ class Level:
 
 
 def levels_of(generators: Sequence[tuple[Generator, float]], designs: Sequence[Design]) -> list[Level]:
-    """Return the levels of generators and their costs, from coarse to fine."""
+    """Return the levels that generators with their costs form, from coarse to fine."""
     (coarsest, least), unit = generators[0], generators[-1][1]
     levels = [Level(0, coarsest, None, designs[0], least / unit)]
     for number, ((coarse, below), (fine, cost)) in enumerate(pairwise(generators), start=1):
@@ -97,9 +97,11 @@ def levels_of(generators: Sequence[tuple[Generator, float]], designs: Sequence[D
 
 
 def slopes(fine: Floats, coarse: Floats) -> Floats:
-    """Return the coefficients (k,) that take most of the variance of the fine replicate means (R, k) away.
+    r"""Return the least-squares slopes of fine replicate means (R, k) on coarse ones, shape (k,).
 
-    They are 0 where the coarse means do not vary.
+    .. math:: b = \frac{\sum_r (f_r - \bar f)(c_r - \bar c)}{\sum_r (c_r - \bar c)^2},
+
+    and 0 where the coarse means do not vary.
     """
     d_fine, d_coarse = fine - fine.mean(axis=0), coarse - coarse.mean(axis=0)
     squares = (d_coarse**2).sum(axis=0)
@@ -107,8 +109,19 @@ def slopes(fine: Floats, coarse: Floats) -> Floats:
         return np.where(squares > 0, (d_fine * d_coarse).sum(axis=0) / squares, 0.0)
 
 
+def residual_variance(fine: Floats, coarse: Floats, b: Floats, degrees_of_freedom: int) -> Floats:
+    """Return the variance of fine - b coarse over replicate means (R, k), with the given degrees of freedom.
+
+    These are R - 1 for a fixed slope b, and R - 2 for one that was estimated from the same replicates.
+    """
+    return np.asarray((fine - b * coarse).var(axis=0) * len(fine) / degrees_of_freedom)
+
+
 def weights_of(coefficients: Sequence[Floats]) -> Floats:
-    """Return the weights (levels, k) of the levels in their sum, from the coefficients of all but the coarsest."""
+    """Return the weights of the levels in their sum, shape (levels, k), by w_L = 1 and w_{l-1} = w_l b_l.
+
+    The coefficients are those of every level but the coarsest.
+    """
     weights = [np.ones_like(coefficients[-1])]
     for b in reversed(coefficients):
         weights.append(weights[-1] * b)
@@ -117,20 +130,20 @@ def weights_of(coefficients: Sequence[Floats]) -> Floats:
 
 @dataclass(frozen=True)
 class SumOfLevels:
-    """Levels whose coefficients and numbers of replicates are fixed, which are to run on fresh random numbers.
+    """Levels with fixed coefficients and numbers of replicates, ready to run on fresh random numbers.
 
     Attributes
     ----------
     levels : sequence of Level
-        From coarse to fine.
+        The levels, from coarse to fine.
     coefficients : list of ndarray of shape (k,)
-        Of the coarser generator in each level but the coarsest.
+        The coefficient b_l of the coarser generator in each level but the coarsest.
     counts : sequence of int
-        Replicates of each level.
+        Number of replicates of each level.
     pilot_cost : int
-        What was spent before.
+        Evaluations that were spent on the pilot.
     warnings : tuple of str
-        What there was to say then.
+        Warnings of the pilot.
     """
 
     levels: Sequence[Level]
@@ -142,8 +155,8 @@ class SumOfLevels:
     def run(self, estimand: Estimand, options: RunOptions) -> Estimate:
         """Run the levels and return their sum.
 
-        If interrupted while the last level runs, it is of what was finished; an exception carries that as its
-        ``partial``. A sum that lacks a level is biased, and not given.
+        If the last level is interrupted from the keyboard, the sum is made from its finished replicates; an exception
+        carries that sum as its ``partial``. Before that there is none: a sum without a level is biased.
         """
         parts: list[Estimate] = []
         for level, b, count in zip(self.levels, [None, *self.coefficients], self.counts, strict=True):
@@ -152,7 +165,7 @@ class SumOfLevels:
                 made = run(level.task(estimand, b, count, options.batch_size), count, options)
             except Exception as error:
                 part: Estimate | None = getattr(error, "partial", None)
-                # What one level alone has is no estimate of the fine generator.
+                # A partial level before the last has no use: without the later levels the sum is biased.
                 with_partial(error, self._sum([*parts, part], estimand, options) if last and part else None)
                 raise
             if made.partial and not last:
@@ -161,6 +174,7 @@ class SumOfLevels:
         return self._sum(parts, estimand, options)
 
     def _sum(self, parts: list[Estimate], estimand: Estimand, options: RunOptions) -> Estimate:
+        """Return the weighted sum of the levels' estimates, with the cost of all of them in its provenance."""
         shown: list[tuple[float, ...] | None] = [None, *(tuple(b.tolist()) for b in self.coefficients)]
         parts = [
             replace(part, provenance=replace(part.provenance, level=level.name, cost=level.cost, coefficients=b))
@@ -188,7 +202,7 @@ class SumOfLevels:
         return weighted_sum(tuple(parts), weights, provenance, options.interval, warnings=notes)
 
 
-def spent_on_designs(designs: Sequence[Design]) -> int:
-    """Return what was spent to make the designs, once for each basis."""
+def designs_cost(designs: Sequence[Design]) -> int:
+    """Return the evaluations that the designs' bases cost, counting each basis once."""
     made = {getattr(design, "basis", design): int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}
     return sum(made.values())

@@ -1,1 +1,1 @@
-"""A pilot and the way of spending evaluations that it chooses."""
+"""Plans: a pilot measures what each design would give, and the best one runs."""

@@ -1,4 +1,4 @@
-"""`Auto`: a pilot chooses the design."""
+"""`Auto`: the design of a run that a pilot chooses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mcgen.runs.options import RunOptions
 class Auto:
     """Let a pilot choose the design; `mcgen.plan` makes the same choice and shows it before it runs.
 
-    Use it as ``design=Auto()`` of `mcgen.estimate`, for which ``"auto"`` is short. It takes `n_evaluations`, which
-    pilot and run share.
+    Pass it to `mcgen.estimate` as ``design=Auto()``, or ``"auto"`` for short, with `n_evaluations`, which pilot and run
+    share.
 
     Attributes
     ----------
@@ -25,9 +25,8 @@ class Auto:
         Cheaper generators on the same noise, each with its cost as a share of the model's. By default those that the
         model itself offers: a sampler with fewer steps.
     correlation : float or sequence of float, optional
-        Correlation of antithetic pair means of the first coarse generator with those of the model, where it is known
-        from before; one for all components, or one for each. It decides where there are too few evaluations for a
-        pilot.
+        Known correlation between antithetic pair means of the model and of the first coarse generator, for all
+        components or for each. It is used below 1,000 evaluations, which are too few for a pilot.
 
     Examples
     --------
@@ -46,13 +45,13 @@ class Auto:
 
     @property
     def generators(self) -> tuple[Generator, ...] | None:
-        """The coarse generators without their costs; None where there are none, or where the plan will refuse them."""
+        """The coarse generators without their costs; None if there are none, or if the plan will refuse them."""
         with suppress(TypeError, ValueError):
             return None if self.coarse is None else tuple(one for one, _ in self.coarse)
         return None
 
     def header(self, n_evaluations: int | None, options: RunOptions) -> dict[str, Any]:
-        """Return what a store knows a planned run by."""
+        """Return the arguments by which a store recognizes a planned run."""
         asked = options.interval
         return {
             "design": "auto",
@@ -67,10 +66,11 @@ class Auto:
         }
 
     def _texts(self) -> Any:
+        """Return the names and costs of the coarse generators."""
         try:
             return None if self.coarse is None else [[name_of(one), float(cost)] for one, cost in self.coarse]
         except (TypeError, ValueError):
-            # The plan says what is wrong with them.
+            # The plan will refuse this with a message.
             return repr(self.coarse)
 
 
@@ -81,28 +81,28 @@ def check_auto(
     common_random_numbers: bool,
     part: range,
 ) -> None:
-    """Refuse what does not go with a design that a pilot chooses."""
+    """Refuse arguments that do not go with a design that a pilot chooses."""
     if part or options.tolerance is not None:
         raise ValueError(
-            "design='auto' shares n_evaluations out between pilot and run. To be told how many are enough use "
-            "mcgen.plan(..., atol=...).estimate(); for atol and rtol here, or for a part of a run by replicates=..., "
-            "choose a design, such as mcgen.Antithetic()"
+            "design='auto' shares n_evaluations between pilot and run. For a half-width use mcgen.plan(..., "
+            "atol=...).estimate(); for atol, rtol or replicates=... here choose a design, such as mcgen.Antithetic()"
         )
     if n_replicates is not None or n_evaluations is None:
         raise ValueError(
             f"design='auto' takes n_evaluations, which pilot and run share; got n_evaluations={n_evaluations} and "
-            f"n_replicates={n_replicates}. Give n_evaluations, or ask mcgen.plan(..., atol=...) how many are enough"
+            f"n_replicates={n_replicates}. Give n_evaluations, or use mcgen.plan(..., atol=...) to find how many are "
+            "enough"
         )
     if options.controls is not None:
         raise ValueError("design='auto' chooses controls itself; leave them out, or choose a design")
     if common_random_numbers:
         raise ValueError(
-            "design='auto' plans each condition alone; with common_random_numbers=True choose a design, such as that "
-            "of mcgen.plan for one of the conditions"
+            "design='auto' plans each condition alone; with common_random_numbers=True choose a design, such as the "
+            "one that mcgen.plan chooses for one of the conditions"
         )
     if options.interval.is_sequential:
         raise ValueError(
-            f"design='auto' runs a number of evaluations that is fixed before; got "
-            f"interval={options.interval.method!r}. Use 'student-t' or 'skewness-adjusted-t', or choose a design"
+            f"design='auto' runs a fixed number of evaluations; got interval={options.interval.method!r}. Use "
+            "'student-t' or 'skewness-adjusted-t', or choose a design"
         )
     options.interval.require_no_resampling("design='auto' may choose a sum of levels, which", ", or choose a design")

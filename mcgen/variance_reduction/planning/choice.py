@@ -1,4 +1,4 @@
-"""The choice among candidates, with its reasons."""
+"""The choice of a candidate, and the reasons for it in words."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from mcgen.variance_reduction.planning.trials import Coarse, Pilot, odd_share
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
-    """Return the candidate of the greatest mean efficiency that leaves no component behind, and why.
+    """Return a candidate and the reasons for it, one text each.
 
-    Where each leaves some component behind the better of pairs and Monte Carlo, of those that leave none behind pairs.
-    Candidates are those of `Weighing.candidates`: Monte Carlo and pairs come first.
+    It has the greatest geometric mean of the efficiencies over pairs among the candidates that keep, for every
+    component, 0.975 of the efficiency of the better of pairs and Monte Carlo. If no candidate keeps that, the standard
+    is pairs alone, which pairs themselves meet.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Those of `Predictor.candidates`: Monte Carlo and pairs come first.
     """
     alone, pairs = candidates[:2]
     over_pairs = {one: efficiencies(one, pairs) for one in candidates}
     scores = {one: geometric_mean(own) for one, own in over_pairs.items()}
-    bars = [("the better of pairs and Monte Carlo", np.maximum(1.0, over_pairs[alone])), ("pairs", np.ones(1))]
+    standards = [("the better of pairs and Monte Carlo", np.maximum(1.0, over_pairs[alone])), ("pairs", np.ones(1))]
     while True:
-        name, bar = bars.pop(0)
-        least = {one: float((own / bar).min()) for one, own in over_pairs.items()}
+        name, standard = standards.pop(0)
+        least = {one: float((own / standard).min()) for one, own in over_pairs.items()}
         enough = [one for one in candidates if least[one] >= LEAST_EFFICIENCY]
         if enough:
             break
@@ -34,48 +40,52 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
         reasons[0] += f" (geometric mean; least {over_pairs[chosen].min():.2g})"
     if first is not chosen:
         reasons.append(
-            f"left: {first.name}, {scores[first]:.2g} in the mean, but {least[first]:.2g} of {name} for one component, "
-            f"where at least {LEAST_EFFICIENCY} is wanted (0.9 with the pilot's cost)"
+            f"not chosen: {first.name}, {scores[first]:.2g} times as efficient as pairs in the mean, but only "
+            f"{least[first]:.2g} times as {name} for one component; at least {LEAST_EFFICIENCY} is required (0.9 with "
+            "the pilot's cost)"
         )
     if scores[chosen] < 1.1 * max(scores[alone], scores[pairs]):
-        reasons.append("nothing helps much beyond pairs and Monte Carlo here; the shares below say why")
+        reasons.append("no candidate is much better than pairs and Monte Carlo here; the shares below say why")
     return chosen, reasons
 
 
-def _shares(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> list[str]:
-    """Return what the variance is made of, by the pilot."""
-    silent = [name for name, variance in zip(names, pilot.point_variance, strict=True) if variance == 0]
-    if silent:
-        several = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
-        return [
-            f"{silent[0]}{several} did not vary in {2 * len(pilot.pairs)} samples: constant, or a rare event; nothing "
-            "is predicted of it",
-            *_shares_of_what_varies(pilot, coarse),
-        ]
-    return _shares_of_what_varies(pilot, coarse)
+def variance_reasons(pilot: Pilot, coarse: Sequence[Coarse], names: tuple[str, ...]) -> list[str]:
+    """Return texts that say which part of the variance each method can remove, by the pilot."""
+    constant = [name for name, variance in zip(names, pilot.point_variance, strict=True) if variance == 0]
+    if not constant:
+        return _shares_of_variance(pilot, coarse)
+    several = f" and {len(constant) - 1} more" if len(constant) > 1 else ""
+    return [
+        f"{constant[0]}{several} did not vary in {2 * len(pilot.pairs)} samples: constant, or a rare event; nothing is "
+        "predicted of it",
+        *_shares_of_variance(pilot, coarse),
+    ]
 
 
-def _shares_of_what_varies(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
+def _shares_of_variance(pilot: Pilot, coarse: Sequence[Coarse]) -> list[str]:
+    """Return texts on the odd share, the leading directions and the coarse generators, for components that vary."""
     odd = odd_share(pilot.pairs, pilot.within)[pilot.point_variance > 0]
-    told = [f"odd in the noise, which pairs take away: {_range(odd)} of the variance"]
+    texts = [f"odd in the noise, which pairs take away: {range_text(odd)} of the variance"]
     if pilot.basis is not None and pilot.basis.importance is not None:
         r, share = pilot.basis.n_directions, sum(pilot.basis.importance)
-        told.append(f"{r} leading directions have {share:.2f} of the mean squared gradient")
+        texts.append(f"{r} leading directions have {share:.2f} of the mean squared gradient")
     for number, one in enumerate(coarse):
-        told.append(
+        texts.append(
             f"{name_of(one.generator)}, at {one.cost:.2g} of the cost, follows pair means with correlations "
-            f"{_range(pilot.correlation(number))}"
+            f"{range_text(pilot.correlation(number))}"
         )
-    return told
+    return texts
 
 
-def _range(values: Floats) -> str:
+def range_text(values: Floats) -> str:
+    """Return the least and the greatest value to three digits, or one value if these are the same."""
     if not len(values):
         return "nothing"
     low, high = values.min(), values.max()
     return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
 
 
-def _rounded(spent: int, budget: float) -> list[str]:
+def rounding_reason(spent: int, budget: float) -> list[str]:
+    """Return the text that says by how much the evaluations were rounded down, if they were."""
     rest = int(budget) - spent
     return [] if rest <= 0 else [f"n_evaluations rounded down by {rest} to whole replicates"]

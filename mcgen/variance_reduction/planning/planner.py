@@ -1,27 +1,27 @@
-r"""`plan`: a small pilot tells which way of spending the evaluations gives the narrowest intervals.
+r"""`plan`: a small pilot finds the design with the narrowest predicted intervals.
 
-For each candidate and component the pilot gives (variance of the estimate) x (its cost):
+For each candidate and component the pilot gives (variance of the estimate) x (cost):
 
-- Monte Carlo and antithetic pairs from the pilot's own pairs;
-- the designs of `trials.designs_to_try` from a trial on the cheapest generator there is, since a design that suits a
-  coarse sampler suits the fine one;
-- control variates from the regression of the pilot's pairs on the squares and products of leading coordinates;
-- two levels from the slopes and correlations of pair means, fine on coarse: with :math:`\rho` the correlation and s the
-  coarse one's cost, an allocation of least variance x cost has efficiency
+- for Monte Carlo and antithetic pairs, from the pilot's own pairs;
+- for the designs of `trials.designs_to_try`, from a trial on the cheapest generator: a design that suits a coarse
+  sampler suits the fine one;
+- for control variates, from the regression of the pilot's pairs on squares and products of leading coordinates;
+- for two levels, from the slopes and correlations of fine and coarse pair means. With :math:`\rho` the correlation and
+  s the cost of the coarse generator, the allocation of least variance x cost has the efficiency
 
 .. math:: \Bigl(\sqrt{(1 - \rho^2) (1 + s)} + \rho \sqrt{s / g}\Bigr)^{-2}
 
-over pairs, where g is that of the coarse level's own design [1]_.
+over pairs, where g is the efficiency over pairs of the coarse level's own design [1]_.
 
-One is chosen for all components: that of the greatest geometric mean of the efficiencies among those that leave no
-component under 0.9 of the better of pairs and Monte Carlo. The pilot is thrown away, and the run that follows is on
-fresh random numbers: its interval knows nothing of the choice.
+One candidate is chosen for all components: the one with the greatest geometric mean of the efficiencies, among those
+that keep for every component 0.9 of the efficiency of the better of pairs and Monte Carlo. The pilot is discarded and
+the run uses fresh random numbers, so that its interval does not depend on the choice.
 
-The half-width is predicted with an 80 % interval, from the errors of the pilot's variances and the scatter of the
-run's own on the log scale.
+The half-width is predicted with an 80 % interval, on the log scale, from the errors of the pilot's variances and the
+scatter of the variance that the run will estimate.
 
-Below 1,000 evaluations a pilot would cost more than it tells: antithetic pairs, or two levels where the correlation is
-known beforehand and pays by the formula above, with g = 1.
+Below 1,000 evaluations a pilot would cost more than it gains. The choice is then antithetic pairs, or two levels where
+the correlation is known beforehand and the formula above, with g = 1, gives a gain.
 
 .. rubric:: References
 
@@ -53,31 +53,35 @@ from mcgen.runs.arguments import RunArguments, checked_arguments, showing_argume
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
+from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.levels.multilevel import checked_levels
-from mcgen.variance_reduction.planning.choice import _range, _rounded, _shares, choose
+from mcgen.variance_reduction.planning.choice import choose, range_text, rounding_reason, variance_reasons
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.predictions import (
     Candidate,
-    Weighing,
+    Predictor,
+    design_text,
     geometric_mean,
-    in_words,
-    levels_in_words,
     net_size,
-    share_below,
+    two_levels_text,
 )
 from mcgen.variance_reduction.planning.trials import Coarse, affords_pairs, run_pilot
 
 FEWEST_FOR_PILOT = 1000
-"""Below so many evaluations there is no pilot."""
+"""Fewest evaluations for a pilot: its thirteenth of fewer would hold too few pairs to compare designs."""
 PILOT_SHARE = 1 / 13
-"""Of the evaluations, that the pilot may cost."""
+"""The pilot's part of the evaluations: a choice that keeps 0.975 of an efficiency keeps 0.975 x 12/13 = 0.9 of it."""
 
-# The share of the efficiency of pairs that two levels leave every component where there is no pilot to pay for.
-_LEAST_BY_RULE = 0.9
-# Evaluations by which the pilot is measured where it is to tell how many are needed.
+# Efficiency that two levels must keep for every component, relative to pairs, if they are chosen without a pilot.
+_LEAST_WITHOUT_PILOT = 0.9
+# Evaluations from which the size of the pilot follows if the number of evaluations is to be found from atol.
 _WITH_ATOL = 3200
+# Fewest steps of a sampler whose versions with fewer steps are tried.
 _FEWEST_STEPS = 4
+# Most evaluations that a plan from atol may have; more are never run.
 _MOST_EVALUATIONS = 1e12
+# Most attempts to find the number of evaluations from atol; each changes it by the squared ratio of half-widths.
+_ATTEMPTS = 20
 
 
 _REFUSED = dict.fromkeys(
@@ -104,27 +108,28 @@ def plan(
     Parameters
     ----------
     generator, statistic, seed, condition, confidence_level, interval, simultaneous, batch_size
-        As for `estimate`; one condition alone.
+        As for `estimate`, for one condition.
     n_evaluations : int, optional
-        What pilot and run may cost together, in evaluations of the generator. Rounded down to whole replicates.
+        Upper limit of the cost of pilot and run together, in evaluations of the generator. It is rounded down to whole
+        replicates.
     atol : float, optional
-        In place of it: the half-width that every component is to have. The run is as long as the pilot predicts; what
-        comes out may be somewhat wider.
+        Half-width that every component is to have, in place of n_evaluations. The run is as long as the pilot predicts;
+        its half-widths may be somewhat greater.
     coarse : sequence of (Generator, float), optional
         Cheaper generators on the same noise, or some of its blocks, each with its cost in evaluations of the generator.
-        By default the sampler itself with a tenth and a fifth of its steps, where it has ``coarse(steps)``; an empty
-        list for none.
+        By default the sampler itself with a tenth and a fifth of its steps, if it has ``coarse(steps)``. An empty list
+        stands for none.
     correlation : float or sequence of float, optional
-        Of antithetic pair means of the generator and of the first of `coarse`, of all components or each, where it is
-        known from before, such as from `Plan.correlations`. For runs below 1,000 evaluations, which have no pilot; it
-        is taken as the slope too, so both should vary alike.
+        Known correlation between antithetic pair means of the generator and of the first of `coarse`, for all
+        components or for each, such as `Plan.correlations` of an earlier plan. It is used below 1,000 evaluations,
+        where there is no pilot. It is also taken as the slope, so both generators should have similar variances.
     keep_replicates, progress
-        Of the run, as for `estimate`.
+        As for `estimate`, for the run.
 
     Returns
     -------
     Plan
-        ``print(plan)`` shows all candidates and why one was chosen; ``plan.estimate()`` runs it.
+        ``print(plan)`` shows all candidates and the reasons for the choice; ``plan.estimate()`` runs it.
 
     Raises
     ------
@@ -134,8 +139,8 @@ def plan(
     Warns
     -----
     GeneratorWarning
-        Where a generator with ``gradient`` has none for this statistic; directions are then from values, cosines, or
-        none.
+        If a generator with ``gradient`` has none for this statistic. Directions then come from values, are cosines, or
+        are not used.
 
     Examples
     --------
@@ -173,21 +178,21 @@ def planned(
     coarse: Sequence[tuple[Generator, float]] | None,
     correlation: float | Sequence[float] | None,
 ) -> Plan:
-    """Return the plan of an estimand; the arguments are those of `plan`."""
+    """Return the plan for an estimand; the arguments are those of `plan`."""
     budget, tolerance = _checked_goal(n_evaluations, atol)
-    below = _own_coarse(estimand.generator) if coarse is None else _checked_coarse(coarse, estimand.generator)
-    known = _checked_correlation(correlation, below)
+    generators = _own_coarse(estimand.generator) if coarse is None else _checked_coarse(coarse, estimand.generator)
+    known = _checked_correlation(correlation, generators)
     if tolerance is None and budget < FEWEST_FOR_PILOT:
-        return _by_rule(estimand, options, budget, below, known)
-    return _by_pilot(estimand, options, budget, tolerance, below)
+        return _by_rule(estimand, options, budget, generators, known)
+    return _by_pilot(estimand, options, budget, tolerance, generators)
 
 
 def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[Coarse], known: Floats | None) -> Plan:
-    """Return pairs, or two levels where the correlation that is known pays for them."""
+    """Return the plan without a pilot: pairs, or two levels if the known correlation gives a gain."""
     pairs = budget // 2
     if pairs < 2:
         raise ValueError(f"an interval needs at least 2 pairs; got n_evaluations={budget}. Use 50 or more")
-    candidates = [_unpredicted(in_words(Antithetic()), (Antithetic(),), (pairs,), 0)]
+    candidates = [_unpredicted(design_text(Antithetic()), (Antithetic(),), (pairs,), 0)]
     reasons = [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot: antithetic pairs"]
     if known is not None:
         two, reason = _two_levels_by_rule(coarse[0], known, budget)
@@ -195,33 +200,37 @@ def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[
     chosen = candidates[-1]
     counts = " + ".join(f"{n:,}" for n in chosen.n_replicates)
     reasons.append(f"chosen: {chosen.name}, {counts} replicates")
-    reasons += _rounded(chosen.n_evaluations, budget)
+    reasons += rounding_reason(chosen.n_evaluations, budget)
     return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), (), estimand, options)
 
 
 def _two_levels_by_rule(coarse: Coarse, known: Floats, budget: int) -> tuple[Candidate | None, str]:
-    """Return two levels of pairs at correlations that are known, if they pay, and the reason why or why not."""
+    """Return two levels of pairs for known correlations, or None, and the reason.
+
+    If pair means of both generators have variance 1, then w_0 = rho^2 s and w_1 = (1 - rho^2) (1 + s). The efficiency
+    over pairs is 1 / (w_0 / a + w_1 / (1 - a)), with a the coarse level's share of the evaluations.
+    """
     costs = np.array([coarse.cost, 1 + coarse.cost])
     least = 2 * FEWEST_WITHOUT_WARNING * costs / budget
     if least.sum() > 1:
         return None, f"two levels need {math.ceil(budget * least.sum() - 1e-9)} evaluations or more"
-    works, ones = np.stack([known**2, 1 - known**2]) * costs[:, None], np.ones(len(known))
-    below = float(np.clip(share_below(works, ones, ones), least[0], 1 - least[1]))
-    both = np.array([below, 1 - below])
-    gains = 1 / (works / both[:, None]).sum(axis=0)
-    told = f"{_range(gains)} times the efficiency of pairs"
-    if gains.min() < _LEAST_BY_RULE or geometric_mean(gains) <= 1:
-        return None, f"two levels would have {told} at the correlations that are known: not worth it"
-    n_below, n_above = np.floor(budget * both / (2 * costs) * (1 + 1e-12)).astype(int).tolist()
+    w, ones = np.stack([known**2, 1 - known**2]) * costs[:, None], np.ones(len(known))
+    share = float(np.clip(coarse_share(w, ones, ones), least[0], 1 - least[1]))
+    shares = np.array([share, 1 - share])
+    gains = 1 / (w / shares[:, None]).sum(axis=0)
+    gain_text = f"{range_text(gains)} times the efficiency of pairs"
+    if gains.min() < _LEAST_WITHOUT_PILOT or geometric_mean(gains) <= 1:
+        return None, f"two levels would have {gain_text} at the correlations that are known: not worth it"
+    n_coarse, n_fine = np.floor(budget * shares / (2 * costs) * (1 + 1e-12)).astype(int).tolist()
     designs = (Antithetic(), Antithetic())
-    made = _unpredicted(levels_in_words(coarse.cost, *designs), designs, (n_below, n_above), len(known))
+    made = _unpredicted(two_levels_text(coarse.cost, *designs), designs, (n_coarse, n_fine), len(known))
     return replace(
         made, coarse=coarse, coefficients=known
-    ), f"two levels have {told} at the correlations that are known"
+    ), f"two levels have {gain_text} at the correlations that are known"
 
 
 def _unpredicted(name: str, designs: tuple[Design, ...], counts: tuple[int, ...], k: int) -> Candidate:
-    """Return a candidate of a rule, of whose half-widths nothing is known."""
+    """Return a candidate without predictions, for a plan without a pilot."""
     unknown = np.full(k, math.nan)
     return Candidate(name, designs, counts, unknown, unknown, unknown, "a rule")
 
@@ -233,44 +242,54 @@ def _by_pilot(
     atol: float | None,
     coarse: list[Coarse],
 ) -> Plan:
+    """Return the plan that a pilot chooses."""
     share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
     coarse, reasons = _affordable(coarse, share)
     pilot = run_pilot(estimand, coarse, share, net_size((1 - PILOT_SHARE) * budget), options.batch_size)
     spent = math.ceil(pilot.spent - 1e-9)
     k = len(pilot.variance)
     names = component_names(estimand.statistic, () if k == 1 else (k,))
-    # Cross-fitting keeps replicate means, and has its own half-widths only by Student's t.
+    # Cross-fitted controls keep replicate means and have Student's t intervals only.
     plain = options.keep_replicates is False or options.interval != IntervalOptions(options.interval.confidence_level)
-    weighing = Weighing(pilot, coarse, partial(_quantile, options), not plain)
+    predictor = Predictor(pilot, coarse, partial(_quantile, options), not plain)
     if atol is not None:
-        budget = _enough_for(weighing, atol, spent, names)
-    candidates = weighing.candidates(budget - spent)
+        budget = _enough_for(predictor, atol, spent, names)
+    candidates = predictor.candidates(budget - spent)
     chosen, why = choose(candidates)
-    reasons = [*why, *reasons, *_shares(pilot, coarse, names), *_rounded(spent + chosen.n_evaluations, budget)]
+    reasons = [
+        *why,
+        *reasons,
+        *variance_reasons(pilot, coarse, names),
+        *rounding_reason(spent + chosen.n_evaluations, budget),
+    ]
     if 10 * spent > budget:
-        reasons.append("the pilot is more than a tenth of it all: how few evaluations are enough was not known before")
+        reasons.append("the pilot is more than a tenth of all evaluations: it could not know how few would be enough")
     correlations = tuple(pilot.correlation(number) for number in range(len(coarse)))
     return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, correlations, estimand, options)
 
 
 def _affordable(coarse: list[Coarse], budget: float) -> tuple[list[Coarse], list[str]]:
-    """Return as many of the cheapest coarse generators as the pilot has pairs for."""
-    kept, left = sorted(coarse, key=lambda one: one.cost), []
+    """Return the cheapest coarse generators that the pilot has enough pairs for, and texts on those left out."""
+    kept, reasons = sorted(coarse, key=lambda one: one.cost), []
     while kept and not affords_pairs(kept, budget):
-        left.append(f"{name_of(kept.pop().generator)} was left out: the pilot has too few evaluations to try it")
-    return [one for one in coarse if one in kept], left
+        reasons.append(f"{name_of(kept.pop().generator)} was left out: the pilot has too few evaluations to try it")
+    return [one for one in coarse if one in kept], reasons
 
 
-def _enough_for(weighing: Weighing, atol: float, spent: int, names: tuple[str, ...]) -> float:
-    """Return the evaluations, pilot included, at which the predicted half-widths are at most atol."""
+def _enough_for(predictor: Predictor, atol: float, spent: int, names: tuple[str, ...]) -> float:
+    """Return the evaluations, pilot included, for which the predicted half-widths are at most atol.
+
+    Half-widths fall about as the inverse square root of the evaluations, so that each attempt multiplies these by the
+    squared ratio of the half-width to atol, until the ratio is between 0.98 and 1.
+    """
     run, enough = float(_WITH_ATOL), math.inf
-    for _ in range(20):
-        half = choose(weighing.candidates(run))[0].half_width
+    for _ in range(_ATTEMPTS):
+        half = choose(predictor.candidates(run))[0].half_width
         if np.isnan(half).any():
-            silent = names[int(np.isnan(half).argmax())]
+            constant = names[int(np.isnan(half).argmax())]
             raise ValueError(
-                f"{silent} did not vary in the pilot: it is constant, or too rare an event to be planned for; give "
-                "n_evaluations instead of atol, or leave it out"
+                f"{constant} did not vary in the pilot: it is constant, or too rare an event for a plan from atol. "
+                "Give n_evaluations instead, or leave this component out"
             )
         ratio = float((half / atol).max()) ** 2
         enough = min(enough, run) if ratio <= 1 else enough
@@ -279,18 +298,19 @@ def _enough_for(weighing: Weighing, atol: float, spent: int, names: tuple[str, .
         run = max(run * ratio * 1.005, FEWEST_FOR_PILOT)
     run = min(enough, run)
     if run > _MOST_EVALUATIONS:
-        raise ValueError(f"atol={atol:g} would take some {run:.1g} evaluations; ask for a wider half-width")
+        raise ValueError(f"atol={atol:g} would take about {run:.1g} evaluations; choose a larger atol")
     return run + spent
 
 
 def _quantile(options: RunOptions, degrees_of_freedom: Floats) -> Floats:
+    """Return the Student t quantile of the interval's half-width, by Bonferroni for simultaneous intervals."""
     asked = options.interval
     tail = (1 - asked.confidence_level) / 2 / (len(degrees_of_freedom) if asked.simultaneous else 1)
     return student_t_quantile(1 - tail, degrees_of_freedom)
 
 
 def _own_coarse(generator: Generator) -> list[Coarse]:
-    """Return the sampler with a tenth and a fifth of its steps, where it can be had."""
+    """Return the sampler with a tenth and a fifth of its steps, if it has ``coarse(steps)``."""
     steps, coarse = getattr(generator, "steps", None), getattr(generator, "coarse", None)
     if not callable(coarse) or not isinstance(steps, int) or steps < _FEWEST_STEPS:
         return []
@@ -301,12 +321,13 @@ def _own_coarse(generator: Generator) -> list[Coarse]:
             made = coarse(fewer)
             found += _checked_coarse([(made, getattr(made, "network_evaluations", fewer) / own)], generator)
         except (TypeError, ValueError):
-            # A method of another meaning, or noise of its own: nobody asked for levels, so there are none.
+            # `coarse` means something else here, or takes other noise. The user did not ask for levels: skip it.
             continue
     return found
 
 
 def _checked_coarse(coarse: Any, generator: Generator) -> list[Coarse]:
+    """Return the coarse generators with their costs, or refuse those that do not fit the generator."""
     try:
         pairs = [(one, cost) for one, cost in coarse]
     except (TypeError, ValueError):
@@ -324,12 +345,13 @@ def _checked_coarse(coarse: Any, generator: Generator) -> list[Coarse]:
 
 
 def _checked_correlation(correlation: Any, coarse: list[Coarse]) -> Floats | None:
+    """Return the correlations as an array of one entry or one for each component, or None."""
     if correlation is None:
         return None
     if not coarse:
         raise ValueError(
-            f"correlation is that of the first of coarse; got correlation={correlation!r} without. Pass "
-            "coarse=[(generator, cost)] with it"
+            f"correlation belongs to the first coarse generator, and there is none; got correlation={correlation!r}. "
+            "Pass coarse=[(generator, cost)] with it"
         )
     try:
         found = np.atleast_1d(np.asarray(correlation, np.float64))
@@ -337,14 +359,14 @@ def _checked_correlation(correlation: Any, coarse: list[Coarse]) -> Floats | Non
         found = np.zeros((0, 0))
     if found.ndim != 1 or not len(found) or not (np.abs(found) <= 1).all():
         raise ValueError(
-            f"correlation must be a number in [-1, 1], or one for each component; got {correlation!r}. It is that of "
-            "antithetic pair means of both generators, such as the `correlations` of a plan with a pilot"
+            f"correlation must be a number in [-1, 1], or one for each component; got {correlation!r}. Pass the "
+            "correlation of antithetic pair means of both generators, such as `correlations` of a plan with a pilot"
         )
     return found
 
 
 def _checked_goal(n_evaluations: Any, atol: Any) -> tuple[int, float | None]:
-    """Return the evaluations, or those that the pilot is measured by, and the half-width that is wanted."""
+    """Return the number of evaluations, which sets the size of the pilot, and atol."""
     if (n_evaluations is None) == (atol is None):
         raise ValueError(f"give either n_evaluations or atol; got n_evaluations={n_evaluations}, atol={atol}")
     if atol is None:

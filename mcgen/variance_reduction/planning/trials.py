@@ -1,18 +1,13 @@
-r"""What a pilot tells of designs before the run: variances, slopes and shares, each with its error.
+r"""What a pilot measures before the run: variances, slopes, correlations and log efficiencies, each with its error.
 
-Variances are compared on the log scale. With s^2 the variance of R replicate means, nearly normal,
+All comparisons are of w, the variance of a replicate mean times the number of points of a replicate: the variance of an
+estimate is w / n after n evaluations. Logarithms of variances are corrected for their bias. With s^2 the variance of
+R nearly normal replicate means,
 
 .. math:: E \log s^2 = \log \sigma^2 + \psi(\nu / 2) - \log(\nu / 2), \qquad
    \operatorname{Var} \log s^2 = \psi'(\nu / 2), \qquad \nu = R - 1.
 
-A trial of few replicates says little of one component, but more of all together: log ratios of the components are
-shrunk to their mean by the share of their scatter that is more than error [1]_, and the mean is weighed against what
-was found of the same design in other models (`FOUND`, from the tables of the documentation's page on efficiency).
-
-.. rubric:: References
-
-.. [1] B. Efron, C. Morris (1975). Data analysis using Stein's estimator and its generalizations. J. Amer. Statist.
-   Assoc. 70(350), 311-319.
+Log efficiencies from few replicates are then shrunk, see `shrinkage`.
 """
 
 from __future__ import annotations
@@ -32,7 +27,7 @@ from mcgen.generators.joint import OnSomeBlocks
 from mcgen.inference.log_ratios import LogRatio, log_variance_of, skew
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.noise.directions import Basis
-from mcgen.replicates.pilot import pilot_means
+from mcgen.replicates.pilot import pilot_means, pilot_stream
 from mcgen.replicates.task import Estimand
 from mcgen.statistics import Combined, Statistic
 from mcgen.variance_reduction.bases.cosines import dct_basis
@@ -41,238 +36,301 @@ from mcgen.variance_reduction.bases.pilot import NoGradientError
 from mcgen.variance_reduction.bases.regression import regression_basis
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.controls.quadratic import quadratic
-from mcgen.variance_reduction.levels.sum_of_levels import slopes
+from mcgen.variance_reduction.levels.sum_of_levels import residual_variance, slopes
+from mcgen.variance_reduction.planning.shrinkage import (
+    LEAST_SCATTER,
+    PRIOR_OF_DOUBLING,
+    PRIORS,
+    doubling_gain,
+    shrunk,
+)
 
-FEWEST_REPLICATES = 4
-"""Below so many replicates a trial is not worth what it costs."""
-_WANTED_REPLICATES, _MOST_REPLICATES = 6, 100
+# Fewest replicates of a trial: with fewer the standard deviation of its log variance is above 1 (with 4 it is 0.97).
+_FEWEST_REPLICATES = 4
+# Fewest replicates for which a larger net is tried: the standard deviation of the log variance is 0.70.
+_WANTED_REPLICATES = 6
+# Most replicates of a trial: with 100 the standard deviation of the log variance is 0.14, below that of the priors.
+_MOST_REPLICATES = 100
+# Fewest Sobol' points that are tried on the leading directions.
 _SMALLEST_NET = 8
-_FEWEST_PAIRS = 8
-# The net's share of what is left for trials.
-_OF_NETS = 0.6
-
-MOST_DIRECTIONS = 32
-_MOST_GRADIENTS = 64
-# Components whose gradients are taken one by one; of more, so many random combinations.
-_MOST_COMPONENTS = 8
-# Shares of what a pilot may spend; what is left is for the trials of designs.
-_SHARES = {"gradients": 0.2, "pairs": 0.35, "controls": 0.1}
-_MOST_CONTROLLED, _FEWEST_TO_CONTROL = 8, 100
-# The number of values per dimension for a direction that is found from them.
-_VALUES_A_DIMENSION = 8
-
-
-# Log efficiency over pairs that designs had on the components of other models' statistics: mean and standard deviation.
-FOUND = {
-    "OrthogonalAntithetic": (math.log(1.35), 0.3),
-    "Subspace": (math.log(2.0), 0.5),
-    "controls": (math.log(1.5), 0.5),
-}
-# What a net of 16 points on the directions takes off the variance of a difference of levels, below pairs.
-FOUND_ABOVE = (math.log(1.15), 0.15)
-# What each doubling of a net's points brings.
-FOUND_DOUBLING = (math.log(1.15), 0.2)
+# Fewest points of a net that is also tried with a quarter of its points, so that the smaller net has 4 or more.
 _FEWEST_TO_QUARTER = 16
-_SCATTER = 0.1
+# Fewest pairs to measure a correlation with a coarse generator: its Fisher transform has a standard error of 0.45.
+_FEWEST_PAIRS = 8
+# Part of the remaining budget for the trial of Sobol' points; the rest is for orthogonal frames.
+_NET_SHARE = 0.6
+# Parts of the pilot's budget; the remaining 0.35 are for trials of designs.
+_SHARES = {"gradients": 0.2, "pairs": 0.35, "controls": 0.1}
+
+# Most leading directions that are looked for, as many as on the documentation's page on efficiency.
+_MOST_DIRECTIONS = 32
+# Most points at which gradients are taken: 64 gradients span twice as many directions as are looked for.
+_MOST_GRADIENTS = 64
+# Most components whose gradients are taken: 8 cost up to 24 evaluations a point. More components are replaced by 8
+# random combinations of them.
+_MOST_COMPONENTS = 8
+# Most leading directions that make controls: 8 have 36 squares and products.
+_MOST_CONTROLLED = 8
+# Fewest pairs for a trial of controls: fewer do not show how skewed the residuals are, on which coverage depends most.
+_FEWEST_TO_CONTROL = 100
+# A regression basis needs 8 evaluations per noise dimension: with fewer the directions are mostly noise.
+_VALUES_PER_DIMENSION = 8
 
 
 @dataclass(frozen=True)
 class Coarse:
-    """A cheaper generator on the noise of the one that is estimated, and what an evaluation of it costs in its."""
+    """A cheaper generator on the same noise, with the cost of one evaluation in evaluations of the generator."""
 
     generator: Generator
     cost: float
 
     def on(self, noise: NoiseSpec) -> Generator:
-        """Return it as a generator that takes all of a noise."""
+        """Return the generator as one that takes the given noise, of which it may use some blocks only."""
         return self.generator if self.generator.noise == noise else OnSomeBlocks(self.generator, noise)
 
 
 @dataclass
 class Pilot:
-    """What a pilot measured; all variances are of means over antithetic pairs, of each component.
+    """What a pilot measured; variances are of means of antithetic pairs, one for each of k components.
 
     Attributes
     ----------
     pairs : ndarray of shape (n_pairs, k)
-        Of the generator.
+        Pair means of the generator.
     within : ndarray of shape (n_pairs, k)
-        Mean squared deviations inside them.
-    below : list of ndarray of shape (n_pairs, k)
-        The same pairs of each coarse generator.
+        Mean squared deviations inside the pairs.
+    coarse_pairs : list of ndarray of shape (n_pairs, k)
+        Pair means of each coarse generator on the same noise.
     odd_differences : list of ndarray of shape (k,)
-        Of the variance of the difference to each coarse generator the share that is odd in the noise.
+        For each coarse generator the odd share of the variance of its difference to the generator, see `odd_share`.
     basis : Basis or None
         Leading directions.
     gains : dict of LogRatio
-        The log efficiency over pairs of each design that was tried, or is known from other models.
+        Log efficiency over pairs of each design, from a trial or from other models.
     tried : dict of int
-        Replicates of its trial.
+        Number of replicates of each design's trial; designs known from other models are not in it.
     doubling : tuple of float
-        The log gain of each doubling of a net's points, and its error.
+        Log efficiency that a doubling of the number of Sobol' points adds, and its error.
+    controls : Controls or None
+        Squares and products of leading coordinates, if they were tried.
+    controls_gain : LogRatio or None
+        Log efficiency of pairs with these controls over pairs.
+    residual_skewness : float
+        Largest absolute skewness of what these controls leave of pair means.
     spent : float
-        In evaluations of the generator.
+        Cost of the pilot so far, in evaluations of the generator.
     """
 
     pairs: Floats
     within: Floats
-    below: list[Floats]
+    coarse_pairs: list[Floats]
     odd_differences: list[Floats] = field(default_factory=list)
     basis: Basis | None = None
     gains: dict[Design, LogRatio] = field(default_factory=dict)
     tried: dict[Design, int] = field(default_factory=dict)
-    doubling: tuple[float, float] = FOUND_DOUBLING
+    doubling: tuple[float, float] = PRIOR_OF_DOUBLING
     controls: Controls | None = None
-    skewness_left: float = 0.0
-    controlled: LogRatio | None = None
+    controls_gain: LogRatio | None = None
+    residual_skewness: float = 0.0
     spent: float = 0.0
 
     @property
     def variance(self) -> Floats:
-        """Of a pair mean, shape (k,)."""
+        """The variance of a pair mean, shape (k,)."""
         return np.asarray(self.pairs.var(axis=0, ddof=1))
 
     @property
     def point_variance(self) -> Floats:
-        """Of one value, shape (k,)."""
+        """The variance of one value, shape (k,)."""
         return np.asarray(self.within.mean(axis=0) + self.variance)
 
     def correlation(self, number: int) -> Floats:
-        """Return the correlation of pair means of the generator and of a coarse one, shape (k,)."""
-        fine, coarse = (part - part.mean(axis=0) for part in (self.pairs, self.below[number]))
+        """Return the correlation of pair means of the generator and of a coarse one, shape (k,).
+
+        It is 0 where either does not vary.
+        """
+        fine, coarse = (part - part.mean(axis=0) for part in (self.pairs, self.coarse_pairs[number]))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(
                 np.nan_to_num((fine * coarse).sum(axis=0) / np.sqrt((fine**2).sum(axis=0) * (coarse**2).sum(axis=0)))
             )
 
     def correction(self, number: int) -> tuple[Floats, LogRatio]:
-        """Return the slopes by a coarse generator's pair means, and the log variance of what they leave."""
-        b = slopes(self.pairs, self.below[number])
-        left = (self.pairs - b * self.below[number]).var(axis=0) * len(self.pairs)
-        return b, log_variance_of(left / (len(self.pairs) - 2), len(self.pairs) - 2)
+        """Return the slopes b on a coarse generator's pair means, and the log of Var(fine - b coarse)."""
+        coarse, df = self.coarse_pairs[number], len(self.pairs) - 2
+        b = slopes(self.pairs, coarse)
+        return b, log_variance_of(residual_variance(self.pairs, coarse, b, df), df)
 
 
 def run_pilot(
     estimand: Estimand, coarse: Sequence[Coarse], budget: float, points: int, batch_size: int | None
 ) -> Pilot:
-    """Spend at most a budget, in evaluations of the estimand's generator, on what tells designs apart.
+    """Run a pilot of at most `budget` evaluations and return what it measured.
 
     Parameters
     ----------
     estimand : Estimand
-        What will be estimated.
+        The estimand of the run.
     coarse : sequence of Coarse
-        Generators that may stand below it; gradients and trials are on the cheapest.
+        Generators for a coarse level. Gradients and trials of designs use the cheapest one.
     budget : float
-        In evaluations of the estimand's generator.
+        Upper limit of the cost, in evaluations of the estimand's generator.
     points : int
-        Of a replicate of the designs that are tried.
+        Upper limit of the points of a replicate in trials of designs.
     batch_size : int or None
         As for `mcgen.estimate`.
     """
     noise = estimand.generator.noise
     cheapest = min(coarse, key=lambda one: one.cost, default=Coarse(estimand.generator, 1.0))
-    each = 2 * (1 + sum(one.cost for one in coarse))
-    n_pairs = max(FEWEST_REPLICATES, int(_SHARES["pairs"] * budget / each))
-    generators = [estimand.generator, *(one.on(noise) for one in coarse)]
-    rows = pilot_means(estimand, Antithetic(), generators, n_pairs, batch_size, "plan")
-    below = [means for means, _ in rows[1 : 1 + len(coarse)]]
-    pilot = Pilot(rows[0][0], rows[0][1], below, spent=n_pairs * each)
-    pilot.odd_differences = [odd_share(*rows_of) for rows_of in rows[1 + len(coarse) :]]
+    pilot = _measured_pairs(estimand, coarse, budget, batch_size)
     pilot.basis = _basis(estimand, cheapest, pilot, _SHARES["gradients"] * budget)
     source = replace(estimand, generator=cheapest.on(noise))
     _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
-    reference = _reference(estimand, coarse, cheapest, pilot)
+    reference = _pairs_of(cheapest, coarse, pilot)
     for design in designs_to_try(noise, pilot.basis, points, (budget - pilot.spent) / cheapest.cost):
-        prior, smaller = FOUND[type(design).__name__], _quarter(design)
-        size = design.n_points + (0 if smaller is None else smaller.n_points)
-        # Frames come last, with what is left; nothing can go far wrong with them, and they need not be tried.
-        room = (budget - pilot.spent) / cheapest.cost * (1 if isinstance(design, OrthogonalAntithetic) else _OF_NETS)
-        n = min(_MOST_REPLICATES, int(room / size))
-        if n < FEWEST_REPLICATES:
-            if isinstance(design, OrthogonalAntithetic):
-                error = math.hypot(prior[1], math.sqrt(_SCATTER))
-                pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.variance))
-            continue
-        work = _log_work(source, design, n, batch_size)
-        pilot.spent += n * size * cheapest.cost
-        pilot.gains[design], pilot.tried[design] = _shrunk(reference.minus(work), *prior), n
-        if smaller is not None:
-            pilot.doubling = _doubling(_log_work(source, smaller, n, batch_size).minus(work))
+        _try_design(design, source, pilot, reference, budget, cheapest.cost, batch_size)
     return pilot
 
 
+def _measured_pairs(estimand: Estimand, coarse: Sequence[Coarse], budget: float, batch_size: int | None) -> Pilot:
+    """Return a pilot with antithetic pairs of the generator and of all coarse ones on the same noise."""
+    pair_cost = 2 * (1 + sum(one.cost for one in coarse))
+    n_pairs = max(_FEWEST_REPLICATES, int(_SHARES["pairs"] * budget / pair_cost))
+    generators = [estimand.generator, *(one.on(estimand.generator.noise) for one in coarse)]
+    rows = pilot_means(estimand, Antithetic(), generators, n_pairs, batch_size, "plan")
+    own, of_coarse, differences = rows[0], rows[1 : 1 + len(coarse)], rows[1 + len(coarse) :]
+    pilot = Pilot(*own, [means for means, _ in of_coarse], spent=n_pairs * pair_cost)
+    pilot.odd_differences = [odd_share(means, within) for means, within in differences]
+    return pilot
+
+
+def _pairs_of(cheapest: Coarse, coarse: Sequence[Coarse], pilot: Pilot) -> LogRatio:
+    """Return log w of antithetic pairs of the generator that trials use."""
+    for one, means in zip(coarse, pilot.coarse_pairs, strict=True):
+        if one is cheapest:
+            return log_w(means, 2)
+    return log_w(pilot.pairs, 2)
+
+
+def _try_design(
+    design: Design,
+    source: Estimand,
+    pilot: Pilot,
+    reference: LogRatio,
+    budget: float,
+    cost: float,
+    batch_size: int | None,
+) -> None:
+    """Measure a design's log efficiency over pairs and add it to the pilot, if there are evaluations for a trial.
+
+    As many replicates of a quarter of the Sobol' points show how fast w falls with the number of points. Orthogonal
+    frames are tried last, with all remaining evaluations. Without a trial they keep their prior, since they are known
+    to lose at most a few per cent to pairs.
+    """
+    prior, smaller = PRIORS[type(design).__name__], _quarter(design)
+    are_frames = isinstance(design, OrthogonalAntithetic)
+    points = design.n_points + (0 if smaller is None else smaller.n_points)
+    n = min(_MOST_REPLICATES, int((budget - pilot.spent) / cost * (1 if are_frames else _NET_SHARE) / points))
+    if n < _FEWEST_REPLICATES:
+        if are_frames:
+            error = math.hypot(prior[1], math.sqrt(LEAST_SCATTER))
+            pilot.gains[design] = LogRatio.of((prior[0], error), len(pilot.variance))
+        return
+    tried = _trial(source, design, n, batch_size)
+    pilot.spent += n * points * cost
+    pilot.gains[design], pilot.tried[design] = shrunk(reference.minus(tried), prior), n
+    if smaller is not None:
+        pilot.doubling = doubling_gain(_trial(source, smaller, n, batch_size).minus(tried))
+
+
 def odd_share(means: Floats, within: Floats) -> Floats:
-    """Return of the variance of one value the share that pairs take away, from their means and deviations (R, k)."""
+    r"""Return the odd share of the variance of one value, which antithetic pairs remove: shape (k,).
+
+    The half difference of a pair is the odd part of the statistic, the pair mean the even part. The share is
+    odd / (even + odd), with even the variance of the pair means and odd the mean of `within`; 0 where neither varies.
+
+    Parameters
+    ----------
+    means, within : ndarray of shape (R, k)
+        Pair means, and mean squared deviations from them.
+    """
     even, odd = means.var(axis=0, ddof=1), within.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.nan_to_num(odd / (even + odd)))
 
 
 def affords_pairs(coarse: Sequence[Coarse], budget: float) -> bool:
-    """Tell whether a pilot has enough pairs of the generator and all these coarse ones."""
+    """Return whether a pilot of this budget has enough pairs of the generator and of all these coarse ones."""
     return _SHARES["pairs"] * budget >= 2 * _FEWEST_PAIRS * (1 + sum(one.cost for one in coarse))
 
 
 def _try_controls(source: Estimand, pilot: Pilot, n_pairs: int, cost: float, batch_size: int | None) -> None:
-    """Regress pair means on the squares and products of as many leading coordinates as there are pairs for."""
+    """Regress pair means on the squares and products of leading coordinates and add their efficiency to the pilot.
+
+    There are three pairs or more for each control; nothing is done where the pairs or the directions are too few.
+    """
     noise = source.generator.noise
     r = max((r for r in range(1, _MOST_CONTROLLED + 1) if r * (r + 1) / 2 <= n_pairs / 3), default=0)
-    # Few pairs do not show how skewed the rest is, on which the interval of controlled means depends most.
     if pilot.basis is None or r == 0 or n_pairs < _FEWEST_TO_CONTROL or not pilot.basis.by_block(noise):
         return
     controls = quadratic(pilot.basis.leading(min(r, pilot.basis.n_directions)))
     means, _ = pilot_means(source, Antithetic(), [source.generator], n_pairs, batch_size, "plan", "controls")[0]
     pilot.spent += 2 * n_pairs * cost
-    stream = ("pilot", "plan", "controls", *source.stream)
+    residuals, df = _residuals(means, _even_controls(controls, source, n_pairs))
+    varies = residuals.std(axis=0) > 0
+    pilot.residual_skewness = float(np.abs(skew(residuals[:, varies])).max(initial=0.0))
+    log_variance = log_variance_of(means.var(axis=0, ddof=1), n_pairs - 1)
+    # Both variances come from the same pairs, so that only that of the residuals counts as uncertain.
+    exact = LogRatio(log_variance.value, np.zeros(len(log_variance.value)))
+    gain = exact.minus(log_variance_of((residuals**2).sum(axis=0) / df, df))
+    pilot.controls, pilot.controls_gain = controls, shrunk(gain, PRIORS["controls"])
+
+
+def _even_controls(controls: Controls, source: Estimand, n_pairs: int) -> Floats:
+    """Return the pair means of quadratic controls on the pilot's noise, without the odd ones, which are 0.
+
+    The even ones have the same value at both points of a pair, so the first points are enough.
+    """
+    noise, stream = source.generator.noise, pilot_stream(source.stream, "plan", "controls")
     first = as_rows(Antithetic().draw(noise, n_pairs, source.seed, stream=stream, points=range(1)))
-    # With pairs the odd ones, which come first, are zero.
-    x = controls.function(first, noise)[:, controls.bases[0].n_directions :]
-    x = np.column_stack([np.ones(n_pairs), x])
-    left = means - x @ np.linalg.lstsq(x, means, rcond=None)[0]
-    df = n_pairs - x.shape[1]
-    varies = left.std(axis=0) > 0
-    pilot.skewness_left = float(np.abs(skew(left[:, varies])).max(initial=0.0))
-    alone = log_variance_of(means.var(axis=0, ddof=1), n_pairs - 1)
-    # Both are of the same pairs, so that only what was left has an error of its own.
-    gain = LogRatio(alone.value, np.zeros(len(alone.value))).minus(log_variance_of((left**2).sum(axis=0) / df, df))
-    pilot.controls, pilot.controlled = controls, _shrunk(gain, *FOUND["controls"])
+    values: Floats = controls.function(first, noise)
+    return values[:, controls.bases[0].n_directions :]
 
 
-def _log_work(source: Estimand, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
-    """Return the log of (variance of a replicate mean) x (points of a replicate), from a trial."""
+def _residuals(means: Floats, controls: Floats) -> tuple[Floats, int]:
+    """Return the least-squares residuals of means on controls with an intercept, and their degrees of freedom."""
+    x = np.column_stack([np.ones(len(means)), controls])
+    return means - x @ np.linalg.lstsq(x, means, rcond=None)[0], len(means) - x.shape[1]
+
+
+def log_w(means: Floats, n_points: int) -> LogRatio:
+    """Return the log of w = n_points x variance of the replicate means (R, k), with its error."""
+    return log_variance_of(n_points * means.var(axis=0, ddof=1), len(means) - 1)
+
+
+def _trial(source: Estimand, design: Design, n_replicates: int, batch_size: int | None) -> LogRatio:
+    """Run some replicates of a design and return its log w."""
     means, _ = pilot_means(source, design, [source.generator], n_replicates, batch_size, "plan", "trial")[0]
-    return log_variance_of(design.n_points * means.var(axis=0, ddof=1), n_replicates - 1)
+    return log_w(means, design.n_points)
 
 
 def _quarter(design: Design) -> Design | None:
-    """Return the same with a net of a quarter of the points, which tells what larger nets bring."""
+    """Return this design with a quarter of its Sobol' points, or None where there are none or too few."""
     if not isinstance(design, Subspace) or design.n_points < _FEWEST_TO_QUARTER:
         return None
     return replace(design, leading=Sobol(design.n_points // 4))
 
 
-def _doubling(by_four: LogRatio) -> tuple[float, float]:
-    """Return the log gain of a doubling of a net's points, and its error, from that of four times as many."""
-    found = by_four.value[np.isfinite(by_four.value)] / 2
-    if not len(found):
-        return FOUND_DOUBLING
-    # Half of the components' errors are taken to be shared.
-    error = float(by_four.variance.mean()) / 4 * (1 + 1 / len(found)) / 2
-    precision = np.array([1 / error, 1 / FOUND_DOUBLING[1] ** 2])
-    mean = float(precision @ [found.mean(), FOUND_DOUBLING[0]] / precision.sum())
-    return max(0.0, mean), float(precision.sum() ** -0.5)
+def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, evaluations: float) -> list[Design]:
+    """Return Sobol' points on the leading directions, and orthogonal frames, of at most `points` points each.
 
-
-def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, room: float) -> list[Design]:
-    """Return a net on leading directions, as large as so many evaluations can try, and orthogonal frames.
-
-    Of at most `points` points; no net where there is not even room for one of 8.
+    The net is as large as the evaluations allow for 6 replicates of it and of a quarter of it, and has 8 points or
+    more. It is left out without a basis, and frames are left out for noise of one dimension.
     """
     found: list[Design] = []
     if basis is not None:
         size = points
-        while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > room * _OF_NETS:
+        while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > evaluations * _NET_SHARE:
             size //= 2
         found.append(Subspace(basis, Sobol(size)))
     steered = [block.size for _, block in noise.blocks if not block.iid]
@@ -281,55 +339,31 @@ def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, room: flo
     return [*found, OrthogonalAntithetic(frame)] if frame > 2 else found
 
 
-def _reference(estimand: Estimand, coarse: Sequence[Coarse], cheapest: Coarse, pilot: Pilot) -> LogRatio:
-    """Return the log of (variance of a pair mean) x 2 of the generator that trials are on."""
-    means = next((means for one, means in zip(coarse, pilot.below, strict=True) if one is cheapest), pilot.pairs)
-    return log_variance_of(2 * means.var(axis=0, ddof=1), len(means) - 1)
-
-
-def _shrunk(ratio: LogRatio, prior: float, prior_sd: float) -> LogRatio:
-    """Return log ratios shrunk to their mean, and that to the prior's."""
-    known = np.isfinite(ratio.value)
-    if not known.any():
-        return LogRatio(np.full(len(known), prior), np.full(len(known), prior_sd**2))
-    x, v = ratio.value[known], float(ratio.variance[known].mean())
-    scatter = max(_SCATTER, float(x.var(ddof=1)) - v) if len(x) > 1 else _SCATTER
-    # Components share their noise: their mean is taken to be as uncertain as one of them.
-    precision = np.array([1 / (v + scatter / len(x)), 1 / prior_sd**2])
-    centre = float(precision @ [x.mean(), prior] / precision.sum())
-    own = scatter / (scatter + v)
-    value = np.full(len(known), centre)
-    value[known] = centre + own * (x - x.mean()) if len(x) > 1 else centre
-    error = (1 - own) / precision.sum() + own * v + (scatter if len(x) == 1 else 0.0) * (1 - own)
-    return LogRatio(value, np.full(len(known), error))
-
-
 def _basis(estimand: Estimand, source: Coarse, pilot: Pilot, budget: float) -> Basis | None:
-    """Return leading directions from as many gradients as the budget has.
+    """Return leading directions from at most `budget` evaluations, or None.
 
-    Where there are none: from values, if these are many for the dimensions, or cosines, if the noise has axes.
+    They are from gradients where the generator has them, else from values where these are many for the dimension, else
+    cosines where the noise has axes.
     """
     noise = source.generator.noise
     dimension = sum(block.size for _, block in noise.blocks if not block.iid)
     if dimension == 0:
         return None
-    r, statistic = min(MOST_DIRECTIONS, dimension), _combined(estimand.statistic, pilot)
-    k = min(len(pilot.variance), _MOST_COMPONENTS)
-    each = 1 + 2 * k if hasattr(source.generator, "jacobian") else 3 * k
-    n = min(_MOST_GRADIENTS, int(budget / (source.cost * each)))
+    r, statistic = min(_MOST_DIRECTIONS, dimension), _few_components(estimand.statistic, pilot)
     options: dict[str, Any] = {"seed": estimand.seed, "condition": estimand.condition, "coarse": source.generator}
     options["cost"] = source.cost
+    n = _gradients_for(source, pilot, budget)
     if n >= 2 and hasattr(source.generator, "gradient"):
         try:
             found = active_subspace(estimand.generator, statistic, r, n_gradients=n, at_most=True, **options)
         except NoGradientError as error:
-            warn_user(f"{error}; the plan does without the directions of gradients", GeneratorWarning)
+            warn_user(f"{error}; the plan uses no gradients", GeneratorWarning)
             pilot.spent += error.n_evaluations
         else:
             pilot.spent += found.n_evaluations
             return found
     evaluations = int(budget / source.cost)
-    if evaluations >= _VALUES_A_DIMENSION * dimension and (pilot.point_variance > 0).any():
+    if evaluations >= _VALUES_PER_DIMENSION * dimension and (pilot.point_variance > 0).any():
         found = regression_basis(estimand.generator, statistic, r, n_evaluations=evaluations, **options)
         pilot.spent += found.n_evaluations
         return found
@@ -337,8 +371,18 @@ def _basis(estimand: Estimand, source: Coarse, pilot: Pilot, budget: float) -> B
     return dct_basis(noise, r) if axes > 1 else None
 
 
-def _combined(statistic: Statistic, pilot: Pilot) -> Statistic:
-    """Return a statistic of few components: itself, or random combinations of many."""
+def _gradients_for(source: Coarse, pilot: Pilot, budget: float) -> int:
+    """Return the number of points at which the budget pays for gradients of all components.
+
+    At each point a Jacobian costs 1 + 2 k evaluations, and k gradients one by one cost 3 k.
+    """
+    k = min(len(pilot.variance), _MOST_COMPONENTS)
+    each = 1 + 2 * k if hasattr(source.generator, "jacobian") else 3 * k
+    return min(_MOST_GRADIENTS, int(budget / (source.cost * each)))
+
+
+def _few_components(statistic: Statistic, pilot: Pilot) -> Statistic:
+    """Return the statistic, or random combinations of its components, scaled to variance 1, if there are many."""
     k, scale = len(pilot.variance), np.sqrt(pilot.point_variance)
     if k <= _MOST_COMPONENTS:
         return statistic
