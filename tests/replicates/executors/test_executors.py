@@ -233,7 +233,9 @@ def test_ranges_begin_with_a_group_and_grow() -> None:
 
 def test_known_seconds_make_the_first_range() -> None:
     executor = Inline()
-    run(executor, dataclasses.replace(task_of(), components=(4,)), 100_000, keep=False, seconds_each=1e-2)
+    task = task_of()
+    findings = Findings(task, components=(4,))
+    run(executor, task, 100_000, keep=False, seconds_each=1e-2, findings=findings)
     assert len(executor.ranges[0]) == 96
 
 
