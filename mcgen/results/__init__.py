@@ -1,1 +1,1 @@
-"""What came out, and how it shows: estimates, their words, figures and reports."""
+"""Results of runs, and their texts, tables, figures and reports."""

@@ -26,15 +26,12 @@ if TYPE_CHECKING:
 
 
 FEW_FOR_EFFICIENCY = 100
-"""Below so many replicates the interval of an efficiency covers markedly less than it says."""
+"""Replicates below which the interval of an efficiency covers markedly less than it says, in simulations."""
 
-
+# The most components in a printed table, so that it fits a page.
 _MOST_COMPONENTS = 12
 
-
 _EFFICIENCY = ("relative_efficiency", "efficiency_low", "efficiency_high")
-
-
 _PER_SECOND = ("efficiency_per_second", "per_second_low", "per_second_high")
 
 
@@ -45,25 +42,31 @@ class Comparison:
     Attributes
     ----------
     estimates : tuple of Estimate
-        One a design, on independent random numbers.
+        The estimate of each design, on independent random numbers.
     baseline : int
-        Which of them the efficiencies are relative to.
+        Number of the estimate that the efficiencies are relative to.
     """
 
     estimates: tuple[Estimate, ...]
     baseline: int
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with a row a design and component.
+        """Return a table with a row for each design and component.
 
-        Columns beside those of `Estimate.to_frame`: ``pilot_evaluations`` (what was spent before the run to make the
-        design); ``relative_efficiency`` (the ratio of variance times evaluations, the pilot's included) with its
-        interval ``efficiency_low``, ``efficiency_high``; ``relative_efficiency_width`` (the same of the squared widths
-        of the intervals, in which the t quantile of few replicates counts); ``seconds_per_evaluation``;
-        ``efficiency_per_second`` (the ratio of variance times seconds, the pilot's evaluations taken to last as long as
-        others) with its interval ``per_second_low``, ``per_second_high``. Efficiencies are NaN where the replicate
-        means do not vary but by rounding. They are the jackknife's, free of the bias that a ratio of few replicates'
-        variances has, and so differ a little from the ratio of the printed standard errors.
+        It has these columns beside those of `Estimate.to_frame`:
+
+        - ``pilot_evaluations``: the evaluations before the run that made the design;
+        - ``relative_efficiency``: the ratio of variance times evaluations, baseline over design, pilots included; with
+          its interval ``efficiency_low``, ``efficiency_high``;
+        - ``relative_efficiency_width``: the same ratio with the squared widths of the intervals in place of the
+          variances, so that the t quantile of few replicates counts;
+        - ``seconds_per_evaluation``;
+        - ``efficiency_per_second``: the ratio of variance times seconds, a pilot's evaluations taken to last as long
+          as others; with its interval ``per_second_low``, ``per_second_high``.
+
+        Efficiencies are NaN where the replicate means vary by rounding alone. They are jackknife estimates, which
+        remove the bias of a ratio of variances of few replicates; so they differ a little from the ratio of the printed
+        standard errors.
         """
         import pandas as pd
 
@@ -148,7 +151,7 @@ class Comparison:
         return frame_html(self.readable()) + "".join(f"<p>{note}</p>" for note in self.notes())
 
     def notes(self) -> list[str]:
-        """Return what a reader of the table should know."""
+        """Return the notes that belong below the table."""
         found = []
         few = min(one.n_replicates for one in self.estimates)
         if few < FEW_FOR_EFFICIENCY:

@@ -1,4 +1,4 @@
-"""The result of a run: an estimate with its interval, frozen, that says all that was done."""
+"""The result of a run: an estimate with its interval, and a record of what was done."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 
 CROSS_FITTED = (
-    "replicate means that cross-fitted controls have corrected share coefficients, and are not to be resampled; use "
+    "replicate means corrected by cross-fitted controls share coefficients, and are not to be resampled; use "
     "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or fixed coefficients from a pilot: "
     "controls=controls.fit(...)"
 )
 
 
 STOPPED_BY_ITSELF = (
-    "an interval for a number of replicates that was fixed beforehand is made of a run that stopped by what they gave, "
-    "where it covers less than it says: 0.92 for 0.95 in simulations, and far less of skewed replicate means; keep "
-    "interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had"
+    "this run stopped by its own numbers, and the interval is one for a number of replicates that was fixed "
+    "beforehand: it covers less than it says (0.92 for 0.95 in simulations, and far less for skewed replicate means); "
+    "keep interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had"
 )
 
 
@@ -50,8 +50,8 @@ STOPPED_BY_ITSELF = (
 class Estimate:
     """E[statistic(generator(noise))] with a confidence interval.
 
-    Prints in one line; `summary` is the long form. Two estimates are equal when all their numbers and all that was
-    done are equal; seconds and versions do not count.
+    It prints in one line; `summary` is the long form. Two estimates are equal when all their numbers and their
+    provenance are equal; seconds and versions do not count.
 
     Attributes
     ----------
@@ -67,26 +67,27 @@ class Estimate:
     confidence_level : float
         Such as 0.95.
     method : str
-        What made the interval.
+        The method that made the interval.
     names : tuple of str
         Names of the components.
     provenance : Provenance
         What was done.
     moments : Moments or None
-        Of the replicate means; None for an average over independent conditions and a sum of levels.
+        Moments of the replicate means; None for an average over independent conditions and a sum of levels.
     replicate_means, within : ndarray of shape (R, k), or None
-        The replicate means and the mean squared deviations inside each replicate, where they were kept. With controls,
-        the corrected means; `within` then makes up what these lack to the variance of one value.
+        The replicate means and the mean squared deviations inside each replicate, where they were kept. With controls
+        the means are the corrected ones, and `within` is adjusted so that both still add up to the variance of one
+        value.
     parts : tuple of Estimate
         The estimates that it is made of: those of its `conditions`, or of its `levels`; empty for a single run.
     warnings : tuple of str
         What the run warned of.
     skewness : float or ndarray, or None
-        Of the estimate: its third central moment over the cubed standard error, from the replicate means. None in what
-        older versions saved.
+        Skewness of the estimate: its third central moment over the cubed standard error, from the replicate means. None
+        in files of older versions.
     stopping : Stopping or None
-        Of a run that was to stop by its own numbers, or may be: what was reached, and what its interval is made from.
-        Of an average over independent conditions: whether all reached it, and how each ended.
+        How a run that stops by its own numbers ended, and what its interval is made from. For an average over
+        independent conditions: whether all reached their tolerance, and how each ended.
     """
 
     mean: float | Floats
@@ -122,11 +123,11 @@ class Estimate:
 
     @property
     def executed_evaluations(self) -> int:
-        """Number of rows that the model runs for the estimate: `n_evaluations`, and those that fill its batches.
+        """Number of rows that the model ran for the estimate: `n_evaluations`, and those that fill its batches.
 
-        Over several conditions it is the sum of theirs; over levels too, in evaluations of the finest generator. It
-        follows from the batch size and the replicates, however the run was cut. Pilots, the few rows by which laws are
-        tried, and what interruptions had to repeat are not in it.
+        For several conditions it is the sum of theirs; for levels too, in evaluations of the finest generator. It
+        follows from the batch size and the replicates alone. Pilots, the few rows that test the laws of a generator,
+        and rows that an interruption repeated are not in it.
         """
         if self.parts:
             costs = (part.executed_evaluations * part.provenance.cost for part in self.parts)
@@ -192,7 +193,7 @@ class Estimate:
 
     @property
     def partial(self) -> bool:
-        """Whether the run ended before its time."""
+        """Whether the run was interrupted."""
         return self.provenance.partial
 
     @property
@@ -207,22 +208,22 @@ class Estimate:
         interval: Method | None = None,
         simultaneous: bool | SimultaneousMethod | None = None,
     ) -> Estimate:
-        """Return the same estimate, and those of its conditions, with another interval; nothing is run again.
+        """Return the same estimate, and those of its conditions, with another interval, without another run.
 
         Parameters
         ----------
         confidence_level : float, optional
-            By default as it is.
+            The new level; by default the present one.
         interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
-            For each component alone; bootstrap-t needs kept replicate means.
+            The method for each component alone; bootstrap-t needs kept replicate means.
         simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
-            Cover all components together; see `mcgen.intervals.make_interval`. With neither this nor `interval` the
-            method stays as it is.
+            Whether the interval covers all components together, and by which method; see
+            `mcgen.intervals.make_interval`. With neither this nor `interval` the method stays the present one.
 
         Warns
         -----
         CoverageWarning
-            If the run stopped by what its replicates gave, and the interval is for a number that was fixed before.
+            If the run stopped by its own numbers, and the interval is for a number of replicates that was fixed before.
 
         Examples
         --------
@@ -253,7 +254,7 @@ class Estimate:
             confidence_level=level,
             method=method,
             parts=tuple(
-                # Parts that stopped by themselves keep the intervals that know of it.
+                # Parts that stopped by themselves keep the kind of interval that allows for it.
                 part.with_interval(confidence_level=level)
                 if part.stopping is not None
                 else part.with_interval(
@@ -264,7 +265,7 @@ class Estimate:
         )
 
     def relative_efficiency(self, confidence_level: float | None = None) -> tuple[float | Floats, Interval]:
-        """Return the efficiency over Monte Carlo that this design's own run shows, with its interval.
+        """Return the efficiency of the design over Monte Carlo, estimated from this run alone, with its interval.
 
         See `mcgen.inference.efficiency.over_monte_carlo`; needs kept replicate means of one run.
         """
@@ -279,9 +280,9 @@ class Estimate:
         return shaped(value, self.shape), shaped_interval(made, self.shape)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with a row a component; with a row a condition and component, and their average, if several.
+        """Return a table with a row for each component; of each condition or level first, where there are several.
 
-        Columns: level and condition (where there are), component, mean, standard_error, low, high, half_width,
+        Columns: level and condition (where there are any), component, mean, standard_error, low, high, half_width,
         degrees_of_freedom, n_replicates, n_evaluations.
         """
         import pandas as pd
@@ -357,13 +358,13 @@ class Estimate:
         return hash((self.provenance.design, self.provenance.seed_text, self.n_replicates, self.names))
 
     def _stopped_by_itself(self) -> bool:
-        """Tell whether the number of replicates hangs on what they gave, as far as is known."""
-        # The average of several runs has an interval that allows for how they ended.
+        """Return whether the replicate means decided, or may have decided, how many replicates there are."""
+        # An average of several runs has no moments; its interval allows for how each run ended.
         stopping = None if self.moments is None else self.stopping
         return stopping is not None and (self.partial or stopping.atol is not None or stopping.rtol is not None)
 
     def _dependent(self) -> bool:
-        """Tell whether the replicate means share coefficients that were made from them."""
+        """Return whether the replicate means share coefficients that were estimated from them."""
         kept = self.replicate_means
         return kept is not None and bool(np.any(np.ravel(self.degrees_of_freedom) < len(kept) - 1))
 

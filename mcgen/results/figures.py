@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# Colours that readers with colour blindness can tell apart, after Okabe and Ito.
 COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+# The most panels of a figure, so that each stays readable.
 _LARGEST_PANELS = 6
 
 
 def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """Return a figure outside pyplot's register, and its axes (n_rows, n_columns).
+    """Return a figure that pyplot does not keep, and its axes (n_rows, n_columns).
 
     Raises
     ------
@@ -148,12 +150,12 @@ def plot_rows(
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Tell whether components of this shape are pixels of an image."""
+    """Return whether components of this shape are pixels of an image."""
     return (len(shape) == 2 and min(shape) > 1) or (len(shape) == 3 and shape[0] in (1, 3))
 
 
 def as_picture(image: Floats) -> Floats:
-    """Return an image (H, W), (1, H, W) or (3, H, W) with its channels where matplotlib wants them."""
+    """Return an image (H, W), (1, H, W) or (3, H, W) in matplotlib's shape: (H, W) or (H, W, 3)."""
     if image.ndim == 3:
         return image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, 2)
     return image
@@ -167,7 +169,7 @@ def _plot_maps(estimate: Shown, ax: Axes | None) -> Figure:
     if mean.min() >= 0 and mean.max() <= 1:
         axes[0, 0].imshow(as_picture(mean), cmap="gray", vmin=0, vmax=1)
     else:
-        # No picture: a difference, or samples of another range. Colours say the sign, the bar the scale.
+        # Values outside [0, 1] are a difference, or samples of another range: colours show the sign, the bar the scale.
         flat = mean.mean(axis=0) if mean.ndim == 3 else mean
         limit = float(np.abs(flat).max())
         signed = axes[0, 0].imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -184,7 +186,7 @@ def _plot_maps(estimate: Shown, ax: Axes | None) -> Figure:
 
 def _plot_running(ax: Axes, means: Floats, estimate: Shown) -> None:
     n = np.unique(np.geomspace(2, len(means), 200).astype(int))
-    # Shifted by the final mean, the sums of squares lose nothing that a picture shows.
+    # Values are shifted by the final mean, so that the sums of squares lose no digits that a picture shows.
     d = means - means.mean()
     mean = np.cumsum(d)[n - 1] / n
     variance = np.maximum(np.cumsum(d**2)[n - 1] - n * mean**2, 0) / (n - 1)
@@ -194,7 +196,7 @@ def _plot_running(ax: Axes, means: Floats, estimate: Shown) -> None:
     ax.fill_between(evaluations, centre - half, centre + half, color=COLOURS[1], alpha=0.25, lw=0)
     ax.plot(evaluations, centre, color=COLOURS[1])
     ax.set_xscale("log")
-    # The first replicates' intervals would hide the rest.
+    # The intervals of the first replicates are so wide that they would hide the rest.
     spread = 4 * half[len(half) // 3]
     ax.set_ylim(centre[-1] - spread, centre[-1] + spread) if spread > 0 else None
     ax.grid(alpha=0.3)

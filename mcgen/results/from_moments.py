@@ -1,4 +1,4 @@
-"""The one way from the moments of replicate means to an estimate with its interval."""
+"""The estimate, with its interval, from the moments of replicate means."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def estimate_from_moments(
     names : tuple of str
         Names of the components.
     options : IntervalOptions
-        Which interval is wanted.
+        The interval that is asked for.
     stopping : Stopping, optional
-        How a run that stopped by itself came to its end.
+        How a run that stopped by itself ended.
     rank : int
-        Degrees of freedom that the coefficients of control variates took.
+        Degrees of freedom that the coefficients of control variates use up.
     warnings : tuple of str
-        Warnings of the run so far; those of the interval's coverage are added.
+        Warnings of the run so far; warnings of the interval's coverage are added.
     """
     means, within = (None, None) if kept is None else kept
     sampled = IntervalInput.of(moments, None if rank else means, provenance.seed)
@@ -81,16 +81,16 @@ def estimate_from_sampled(
     warnings: tuple[str, ...] = (),
     **parts: Any,
 ) -> Estimate:
-    """Return an estimate from what its interval is made from, with the interval that was asked for.
+    """Return an estimate from the input of its interval.
 
-    A run that was cut short gets an interval that does not resample, or Student's with a warning. Where replicates are
-    too few for the interval that was asked for, the error carries the estimate with Student's interval as its
+    A run that was interrupted gets an interval that does not resample, or Student's with a warning. Where replicates
+    are too few for the interval that was asked for, the error carries the estimate with Student's interval as its
     ``partial``.
 
     Parameters
     ----------
     sampled : IntervalInput
-        Mean, standard error and the rest.
+        Mean, standard error and the other input of the interval.
     provenance, shape, names, options, stopping, warnings
         As for `estimate_from_moments`.
     **parts

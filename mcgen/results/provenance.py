@@ -14,12 +14,13 @@ def expectation_text(provenance: Provenance) -> str:
     return f"E[{provenance.statistic}({provenance.generator}(noise))]"
 
 
-def _drawn(p: Provenance) -> str:
-    return f"{p.design}, {p.n_replicates:,} replicates of {_points(p.n_points)}"
+def drawn_text(p: Provenance) -> str:
+    """Return which design drew how many replicates."""
+    return f"{p.design}, {p.n_replicates:,} replicates of {points_text(p.n_points)}"
 
 
-def _taken(level: Provenance) -> str:
-    """Return how much of the coarser generator a level takes away, if not simply all."""
+def taken_text(level: Provenance) -> str:
+    """Return how many times a level subtracts the coarser generator; nothing where that is once."""
     if level.coefficients is None or set(level.coefficients) == {1.0}:
         return ""
     low, high = min(level.coefficients), max(level.coefficients)
@@ -30,7 +31,8 @@ def _taken(level: Provenance) -> str:
     )
 
 
-def _points(n: int) -> str:
+def points_text(n: int) -> str:
+    """Return ``1 point``, ``2 points`` and so on."""
     return "1 point" if n == 1 else f"{n} points"
 
 
@@ -54,43 +56,43 @@ class Provenance:
     dimension : int
         Entries of the noise of one sample.
     n_points, n_replicates, n_evaluations : int
-        Points in a replicate, replicates, and their product: the runs of the model that count in the estimate. Under
-        conditions: for each.
+        Points in a replicate, replicates, and their product: the samples that count in the estimate. For an average
+        over conditions they are those of each condition.
     seed : SeedSequence
-        What all randomness came from.
+        The seed of all random numbers.
     condition : str or None
-        Text form of the condition; of all of them for an average.
+        Name or text form of the condition; for an average, those of all conditions.
     batch_size : int
-        Rows that the model saw at a time, at most: whole replicates, or a part of one.
+        The most rows that the model saw at a time: whole replicates, or a part of one.
     first_replicate : int
-        Number of the first replicate; not 0 for parts of a run only.
+        Number of the first replicate; not 0 only for a part of a run.
     pilot_evaluations : int
-        What was spent before the run to make the design and the controls, once for all conditions, or by plans and
-        levels, for all conditions together; not in `n_evaluations`.
+        Evaluations before the run that made the design and the controls (once for all conditions), or that plans and
+        levels needed (for all conditions together). They are not in `n_evaluations`.
     partial : bool
-        Whether the run ended before its time.
+        Whether the run was interrupted.
     common_random_numbers : bool
         Whether several conditions shared their noise.
     rounding : float
         Relative rounding error of the samples' type.
     seconds : float
-        Wall time of the run; no part of equality.
+        Wall time of the run; it does not count for equality.
     seconds_per_evaluation, timing_error : float
-        Of a row that the model ran, whether it counts or fills a batch; from the batches but the first, in which models
-        warm up, with the relative standard error; no part of equality.
+        Seconds of a row that the model ran, whether it counts or fills a batch, and their relative standard error. The
+        first batch, in which models warm up, is left out. They do not count for equality.
     versions : dict of str
-        Of Python and the libraries; no part of equality.
+        Versions of Python and the libraries; they do not count for equality.
     level : str or None
-        Which level of `mcgen.multilevel`, or that it is their sum: its `n_evaluations` are those of all levels by their
-        cost, its `n_points` and `n_replicates` those of the finest.
+        Name of the level of `mcgen.multilevel`, or of the sum. The `n_evaluations` of a sum are those of all levels,
+        weighted by their cost; its `n_points` and `n_replicates` are those of the finest level.
     cost : float
-        Of an evaluation, in evaluations of the generator whose expectation is estimated; not 1 for levels only.
+        Cost of an evaluation, in evaluations of the generator whose expectation is estimated; not 1 only for levels.
     coefficients : tuple of float or None
-        How much of the coarser generator's components a level takes away.
+        The factors, one a component, by which a level multiplies the coarser generator before it subtracts it.
     plan : str or None
         What `mcgen.plan` chose, and why.
     controls : str or None
-        Which control variates, and where their coefficients are from.
+        The control variates, and where their coefficients are from.
     """
 
     generator: str

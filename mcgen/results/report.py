@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing beside it: text, tables, and figures as embedded pictures."""
+"""A report as one HTML file without further files: text, tables, and figures as embedded pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ figure { margin: 0; } figcaption, .small { font-size: .88rem; opacity: .8; }
 
 
 class Report:
-    """Sections in the order they are added.
+    """An HTML report; its sections stand in the order in which they are added.
 
     Parameters
     ----------

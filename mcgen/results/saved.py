@@ -44,11 +44,12 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# Entries of the provenance that differ from run to run and do not count for equality.
 _CIRCUMSTANCES = ("seconds", "seconds_per_evaluation", "timing_error", "versions")
 
 
 def compared(estimate: Any) -> Any:
-    """Return all that two equal estimates share."""
+    """Return what counts when two estimates are compared: all but times and versions."""
 
     def without_circumstances(record: dict[str, Any]) -> dict[str, Any]:
         provenance = {k: v for k, v in record["provenance"].items() if k not in _CIRCUMSTANCES}

@@ -27,19 +27,19 @@ def weighted_sum(
 
     With weights :math:`w_i` and standard errors :math:`s_i` the variance is :math:`\sum_i w_i^2 s_i^2`, and the third
     central moment is :math:`\sum_i w_i^3 s_i^3 \lambda_i` for skewnesses :math:`\lambda_i`. Degrees of freedom are
-    those of Welch and Satterthwaite. The standard error of a part that stopped by itself is the one by which Student's
-    interval would be as wide as its own.
+    those of Welch and Satterthwaite. A part that stopped by itself enters with a larger standard error: the one with
+    which Student's interval would be as wide as the part's own.
 
     Parameters
     ----------
     parts : tuple of Estimate
-        The estimates.
+        The estimates, on independent random numbers.
     weights : ndarray of shape (parts,) or (parts, k)
-        One for each part, or one for each part and component.
+        A weight for each part, or for each part and component.
     provenance : Provenance
-        What was done in all.
+        What was done for the sum.
     options : IntervalOptions
-        Which interval is wanted.
+        The interval that is asked for.
     stopping : Stopping, optional
         How the parts ended, where they stopped by themselves.
     warnings : tuple of str

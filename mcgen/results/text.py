@@ -1,4 +1,4 @@
-"""Estimates in words: one readable line, a summary, a small HTML table."""
+"""Texts of estimates: one line, a summary, a small HTML table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mcgen.results.provenance import _drawn, _points, _taken, expectation_text
+from mcgen.results.provenance import drawn_text, expectation_text, points_text, taken_text
 from mcgen.results.shown import Shown
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ METHOD_NAMES = {
     "bonferroni-anytime": "simultaneous, Bonferroni anytime",
     "bonferroni-asymptotic-anytime": "simultaneous, Bonferroni asymptotic anytime",
 }
+# The most components that the one line shows one by one.
 _IN_LINE = 6
+# The most components that summaries and tables show: of more, the first and the last 10.
 _IN_SUMMARY = 20
 
 
@@ -119,19 +121,18 @@ def counted_evaluations(estimate: Shown) -> int:
 def _draws(estimate: Shown) -> dict[str, str]:
     """Return which designs drew how many replicates."""
     p = estimate.provenance
-    if len({_drawn(part.provenance) for part in estimate.conditions}) > 1:
-        # Planned one by one, conditions have their own designs.
+    if len({drawn_text(part.provenance) for part in estimate.conditions}) > 1:
+        # Conditions that were planned one by one have their own designs.
         parts = [part.provenance for part in estimate.conditions]
-        return {f"condition {one.condition}": f"{_drawn(one)}, {one.n_evaluations:,} evaluations" for one in parts}
+        return {f"condition {one.condition}": f"{drawn_text(one)}, {one.n_evaluations:,} evaluations" for one in parts}
     if not estimate.levels:
         return {
-            "design": _drawn(p),
+            "design": drawn_text(p),
             "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.conditions else ""),
         }
     levels = [part.provenance for part in estimate.levels]
     return {
-        f"level {i}": f"{one.generator} by {one.design}, {one.n_replicates:,} replicates of {_points(one.n_points)}, "
-        f"each at {one.cost:.3g} evaluations{_taken(one)}"
+        f"level {i}": f"{one.generator} by {drawn_text(one)}, each at {one.cost:.3g} evaluations{taken_text(one)}"
         for i, one in enumerate(levels)
     } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
 
@@ -151,7 +152,7 @@ def _how(estimate: Shown) -> str:
         f"{percent_text(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
         " + ".join(str(part.n_replicates) for part in estimate.levels) + " replicates"
         if estimate.levels
-        else f"{p.n_replicates} replicates of {_points(p.n_points)}",
+        else f"{p.n_replicates} replicates of {points_text(p.n_points)}",
         p.design,
         f"seed {p.seed_text}",
     ]
