@@ -1,4 +1,4 @@
-"""BibTeX for the methods that a result used."""
+"""BibTeX entries for the methods that a result used."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ _ENTRIES = {
 }""",
 }
 
-_OF_DESIGN = {
+_DESIGN_KEYS = {
     "Antithetic": ("jia2025antithetic", "hammersley1956antithetic"),
     "KAntithetic": ("jia2025antithetic",),
     "LatinHypercube": ("mckay1979comparison", "stein1987large"),
@@ -220,11 +220,11 @@ _OF_DESIGN = {
     "Subspace": ("caflisch1997valuation", "imai2006general"),
     "Sobol": ("joe2008sobol", "matousek1998discrepancy", "lecuyer2023confidence"),
 }
-_OF_PILOT = {
+_PILOT_KEYS = {
     "active subspace": ("constantine2014active",),
     "regression": ("stein1981estimation", "li1992principal"),
 }
-_OF_METHOD = {
+_METHOD_KEYS = {
     "skewness-adjusted-t": ("hall1992removal",),
     "bootstrap-t": ("hall1988theoretical",),
     "bootstrap-max-t": ("hall1988theoretical",),
@@ -237,7 +237,7 @@ _OF_METHOD = {
 
 
 def citation(result: Estimate | Comparison) -> str:
-    """Return BibTeX entries for the methods that made a result: its designs, its intervals, mcgen itself.
+    """Return BibTeX entries for the methods of a result: its designs, controls, levels, intervals, and mcgen itself.
 
     Examples
     --------
@@ -254,25 +254,29 @@ def citation(result: Estimate | Comparison) -> str:
     keys = ["mcgen", "salmon2011parallel"]
     for estimate in result.estimates if isinstance(result, Comparison) else (result,):
         for part in estimate.levels or (estimate,):
-            keys += _of_design(part.provenance.design)
+            keys += _design_keys(part.provenance.design)
         keys += ["giles2008multilevel"] if estimate.levels else []
         keys += ["nelson1990control", "avramidis1993splitting"] if estimate.provenance.controls else []
-        # "bonferroni-anytime" is both.
-        keys += [key for name in (estimate.method, *estimate.method.split("-", 1)) for key in _OF_METHOD.get(name, ())]
+        # A name such as "bonferroni-anytime" stands for two methods.
+        keys += [
+            key for name in (estimate.method, *estimate.method.split("-", 1)) for key in _METHOD_KEYS.get(name, ())
+        ]
         keys += ["owen1998supercube"] if _is_supercube(estimate) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
     return "\n\n".join(_ENTRIES[key] for key in dict.fromkeys(keys))
 
 
-def _of_design(text: str) -> list[str]:
-    """Return what a design's text form names: itself, the designs inside it, and how its directions were found."""
-    names = [name for name in re.findall(r"(\w+)\(", text) if name in _OF_DESIGN]
-    pilots = [pilot for pilot in _OF_PILOT if f", {pilot}, " in text]
-    return [key for name in names for key in _OF_DESIGN[name]] + [key for pilot in pilots for key in _OF_PILOT[pilot]]
+def _design_keys(text: str) -> list[str]:
+    """Return the entries for a design's text: for the design, those inside it, and the way its basis was found."""
+    names = [name for name in re.findall(r"(\w+)\(", text) if name in _DESIGN_KEYS]
+    pilots = [pilot for pilot in _PILOT_KEYS if f", {pilot}, " in text]
+    return [key for name in names for key in _DESIGN_KEYS[name]] + [
+        key for pilot in pilots for key in _PILOT_KEYS[pilot]
+    ]
 
 
 def _is_supercube(estimate: Estimate) -> bool:
-    """Tell whether a net was cut into pieces: several blocks, or more dimensions than a Sobol' sequence has."""
+    """Return whether Latin supercube sampling joined nets: for several blocks, or more dimensions than one has."""
     p = estimate.provenance
     return p.design.startswith("Sobol") and (": " in p.noise or p.dimension > MAX_DIMENSION)

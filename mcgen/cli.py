@@ -28,7 +28,7 @@ from mcgen.results.estimate import Estimate
 from mcgen.runs.export import EXPORTS, export
 from mcgen.runs.stored import status
 
-# Named as a user's own generator is, so that the core knows no adapter.
+# Named as a user names a generator, so that the core imports no adapter and no validation.
 _DEMO = "mcgen.validation.pages.demo:run_demo"
 _VALIDATE = "mcgen.validation.studies.promises:validate"
 
@@ -40,16 +40,17 @@ _DESIGNS: dict[str, Callable[[int], Design]] = {
 }
 _FIXED_DESIGNS: dict[str, Design] = {"monte-carlo": MonteCarlo(), "antithetic": Antithetic()}
 STATISTICS = ("pixel_mean", "brightness", "contrast", "centroid", "identity")
-"""Statistics that have a name."""
+"""Names of the statistics that the command line knows."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0; 1 for a run that broke, or a promise that does not hold; 2 for arguments that can't be used.
+    The status is 0 for success, 1 for a run that failed or a promise that does not hold, 2 for arguments that can't be
+    used, and 130 for an interruption from the keyboard.
     """
     options = _parser().parse_args(arguments)
-    # A generator is looked up from the folder one stands in, as `python -m` does.
+    # A generator is imported from the current folder, as `python -m` does.
     sys.path.insert(0, os.getcwd())
     output = getattr(options, "output", None)
     try:
@@ -77,22 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _kept(options: argparse.Namespace) -> str:
-    """Return where the finished replicates of an interrupted run are; nothing where they are nowhere."""
+    """Return the text that says where an interrupted run keeps its finished replicates; empty without a store."""
     store = getattr(options, "store", None) if options.command is _estimate else None
-    return f"what is finished is kept in {store}; the same command goes on" if store else ""
+    return f"finished replicates are kept in {store}; the same command continues the run" if store else ""
 
 
 def _failed(error: Exception, output: str | None) -> int:
-    """Say what went wrong, save what was finished, and return the exit status."""
+    """Print the error, save the finished part, and return the exit status."""
     expected = isinstance(error, ValueError | TypeError | OSError | ImportError)
     if isinstance(error, RunError | StoreError | WorkerError) or (expected and not getattr(error, "__notes__", None)):
         print(f"mcgen: {error}", file=sys.stderr)
     else:
-        # Out of the user's own code: the traceback says where.
+        # An error in the user's own code: the traceback shows where.
         traceback.print_exception(error)
     partial = getattr(error, "partial", None)
     if partial is not None:
-        print(f"finished before it: {partial}", file=sys.stderr)
+        print(f"finished before the error: {partial}", file=sys.stderr)
         _save(partial, output)
     return 2 if partial is None and not isinstance(error, RunError) else 1
 
@@ -139,7 +140,7 @@ def _merge(options: argparse.Namespace) -> None:
 
 def _estimate(options: argparse.Namespace) -> Estimate:
     if options.replicates is not None and options.store is None:
-        raise ValueError("--replicates makes a part of a run, to be merged: it needs a --store of its own")
+        raise ValueError("--replicates runs a part of a run, to be merged later: it needs a --store of its own")
     names = ("atol", "rtol", "components", "max_evaluations", "min_replicates", "store", "range_timeout")
     chosen = {name: getattr(options, name) for name in names}
     if options.components is not None:
@@ -149,7 +150,7 @@ def _estimate(options: argparse.Namespace) -> Estimate:
         if options.workers is not None:
             if options.workers < 1:
                 raise ValueError(f"--workers must be at least 1; got {options.workers}")
-            # Each makes the generator itself, by importing it: models need not be pickled.
+            # Each worker imports the generator itself, so that no model is pickled.
             generator = from_factory(load, options.generator, name=name_of(generator))
             chosen["executor"] = stack.enter_context(ProcessPoolExecutor(options.workers, get_context("spawn")))
         return estimate(
@@ -225,7 +226,7 @@ def _public(module: Any) -> list[str]:
 
 
 def design_named(text: str, n_points: int | None) -> Design:
-    """Return the design of a name such as ``antithetic``, ``sobol:64``, or ``sobol`` with its points beside it."""
+    """Return the design that a text names: ``antithetic``, ``sobol:64``, or ``sobol`` with ``n_points=64``."""
     name, _, number = text.strip().partition(":")
     if number.isdigit() and n_points not in (None, int(number)):
         raise ValueError(f"the design {text!r} and --n-points {n_points} disagree; leave out one of them")
@@ -236,8 +237,8 @@ def design_named(text: str, n_points: int | None) -> Design:
         return _DESIGNS[name](points)
     if name == "subspace":
         raise ValueError(
-            "a Subspace is made in Python, from the directions of its basis: mcgen.Subspace(mcgen.bases.dct_basis("
-            "generator.noise, 32)); on the command line mcgen estimate --design auto finds directions itself"
+            "make a Subspace in Python from a basis: mcgen.Subspace(mcgen.bases.dct_basis(generator.noise, 32)); on "
+            "the command line mcgen estimate --design auto finds directions itself"
         )
     raise ValueError(
         f"a design is one of {', '.join(_FIXED_DESIGNS)}, k-antithetic:K, sobol:N (N a power of two), "
@@ -247,7 +248,7 @@ def design_named(text: str, n_points: int | None) -> Design:
 
 
 def statistic_named(text: str) -> statistics.Statistic:
-    """Return the statistic of a name, of ``package.module:name``, or several stacked, separated by commas."""
+    """Return the statistic that a text names, a stack of several for names separated by commas."""
     chosen = [_one_statistic(part.strip()) for part in text.split(",")]
     return chosen[0] if len(chosen) == 1 else statistics.stack(*chosen)
 
@@ -268,8 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="compare the designs on a trained diffusion model; writes a report")
     demo.set_defaults(command=_demo)
-    demo.add_argument("--folder", default="demo", help="where report.html goes (default: demo)")
-    demo.add_argument("--n-evaluations", type=int, default=3200, help="samples a design (default: 3200)")
+    demo.add_argument("--folder", default="demo", help="folder for report.html (default: demo)")
+    demo.add_argument("--n-evaluations", type=int, default=3200, help="samples for each design (default: 3200)")
     one = commands.add_parser("estimate", help="estimate a statistic of your own generator")
     one.set_defaults(command=_estimate)
     one.add_argument(
@@ -277,16 +278,20 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="auto (by a pilot), monte-carlo, antithetic, k-antithetic:K, sobol:N, latin-hypercube:N, orthogonal:N",
     )
-    one.add_argument("--n-points", type=int, help="points of the design, where its name does not say them")
+    one.add_argument("--n-points", type=int, help="points of the design, if its name does not give them")
     several = commands.add_parser("compare", help="compare designs on your own generator")
     several.set_defaults(command=_compare)
-    several.add_argument("--designs", default="monte-carlo,antithetic,k-antithetic:8,sobol:64", help="with commas")
-    promises = commands.add_parser("validate", help="judge all that mcgen promises, by simulation")
+    several.add_argument(
+        "--designs", default="monte-carlo,antithetic,k-antithetic:8,sobol:64", help="separated by commas"
+    )
+    promises = commands.add_parser("validate", help="check all promises of mcgen by simulation")
     promises.set_defaults(command=_validate)
-    promises.add_argument("--full", action="store_true", help="the whole, up to an hour, instead of a minute or two")
-    promises.add_argument("--only", default="", help="studies whose title contains this")
+    promises.add_argument(
+        "--full", action="store_true", help="all replicates, up to an hour, instead of a minute or two"
+    )
+    promises.add_argument("--only", default="", help="only studies whose title contains this")
     promises.add_argument("--seed", type=int, default=0, help="of all studies, at least 0 (default: 0)")
-    promises.add_argument("--page", type=Path, help="a page in Markdown, with marks, to write the table into")
+    promises.add_argument("--page", type=Path, help="a Markdown page with marks to write the table into")
     _add_store_commands(commands)
     for command in (one, several):
         _add_run_arguments(command, required=command is several)
@@ -295,22 +300,22 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--seed", type=int, required=command is not demo, default=0, help="the same seed gives the same numbers"
         )
-        command.add_argument("--no-progress", dest="progress", action="store_false", help="without the bar")
+        command.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
     return parser
 
 
 def _add_store_commands(commands: Any) -> None:
-    how_far = commands.add_parser("status", help="how far the run of a store is: progress, interval, seconds left")
+    how_far = commands.add_parser("status", help="show a stored run: replicates, interval, seconds left")
     how_far.set_defaults(command=_status)
-    table = commands.add_parser("export", help="what a store holds: its replicates as a table, its estimate as JSON")
+    table = commands.add_parser("export", help="write the replicates of a store as a table, or its estimate as JSON")
     table.set_defaults(command=_export)
-    how_far.add_argument("--verbose", action="store_true", help="what the store belongs to, too")
+    how_far.add_argument("--verbose", action="store_true", help="also show the run that the store belongs to")
     for command in (how_far, table):
-        command.add_argument("store", help="the file of a run with --store")
+        command.add_argument("store", help="the file that --store named")
     formats = table.add_mutually_exclusive_group(required=True)
     for kind, what in EXPORTS.items():
         formats.add_argument(f"--{kind}", metavar="FILE", help=what)
-    together = commands.add_parser("merge", help="one store of those of the parts of a run")
+    together = commands.add_parser("merge", help="make one store from the stores of the parts of a run")
     together.set_defaults(command=_merge)
     together.add_argument("parts", nargs="+", help="the stores of runs with --replicates")
     together.add_argument("-o", "--output", required=True, metavar="FILE", help="the store to make")
@@ -319,22 +324,26 @@ def _add_store_commands(commands: Any) -> None:
 def _add_long_run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--atol", type=float, help="run until every half-width is at most this")
     command.add_argument("--rtol", type=float, help="or this share of the estimate")
-    command.add_argument("--components", help="the components that count for these; with commas (default: all)")
-    command.add_argument("--max-evaluations", type=int, help="with these: the most samples")
-    command.add_argument("--min-replicates", type=int, help="with these: the fewest replicates")
-    command.add_argument("--replicates", metavar="FIRST:STOP", help="only this part of a longer run, to be merged")
+    command.add_argument("--components", help="the components that these apply to, separated by commas (default: all)")
+    command.add_argument("--max-evaluations", type=int, help="with --atol or --rtol: the most samples")
+    command.add_argument("--min-replicates", type=int, help="with --atol or --rtol: the fewest replicates")
+    command.add_argument("--replicates", metavar="FIRST:STOP", help="run only this part of a longer run, to be merged")
     command.add_argument(
-        "--store", metavar="FILE", help="keep what is finished, and go on where an earlier run stopped"
+        "--store", metavar="FILE", help="keep finished replicates in this file, and continue a run that stopped"
     )
-    command.add_argument("--workers", type=int, help="processes, each of which imports the generator")
-    command.add_argument("--range-timeout", type=float, help="seconds after which a worker is taken to hang")
+    command.add_argument("--workers", type=int, help="number of worker processes; each imports the generator")
+    command.add_argument("--range-timeout", type=float, help="seconds after which a worker counts as hanging")
 
 
 def _add_run_arguments(command: argparse.ArgumentParser, required: bool) -> None:
     command.add_argument("generator", metavar="package.module:generator", help="an mcgen generator")
-    command.add_argument("--statistic", required=True, help=f"{', '.join(STATISTICS)} or package.module:name; commas")
+    command.add_argument(
+        "--statistic",
+        required=True,
+        help=f"{', '.join(STATISTICS)} or package.module:name; several separated by commas",
+    )
     command.add_argument("--n-evaluations", type=int, required=required, help="how many samples (of each design)")
-    command.add_argument("--condition", action="append", help="a class (number) or prompt; again for several")
+    command.add_argument("--condition", action="append", help="a class (number) or prompt; repeat it for several")
     command.add_argument("--common-random-numbers", action="store_true", help="the same noise for all conditions")
     command.add_argument("--confidence-level", type=float, default=0.95, help="of the intervals (default: 0.95)")
     command.add_argument(
@@ -342,6 +351,6 @@ def _add_run_arguments(command: argparse.ArgumentParser, required: bool) -> None
         default="student-t",
         help="student-t, normal, skewness-adjusted-t, bootstrap-t, anytime or asymptotic-anytime",
     )
-    command.add_argument("--simultaneous", action="store_true", help="cover all components together")
-    command.add_argument("--batch-size", type=int, help="rows that the model sees at a time (default: about 64)")
+    command.add_argument("--simultaneous", action="store_true", help="intervals that cover all components together")
+    command.add_argument("--batch-size", type=int, help="samples in a batch (default: about 64)")
     command.add_argument("--output", metavar="FILE", help="save the result as JSON")

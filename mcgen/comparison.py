@@ -1,4 +1,4 @@
-"""`compare`: several designs on the same work, with the efficiency of each and how sure that is."""
+"""`compare`: the same quantity by several designs, with the relative efficiency of each and its interval."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def compare(
 ) -> Comparison:
     """Estimate the same quantity by several designs at equal numbers of evaluations.
 
-    What finding a design cost (``n_pilot_evaluations``, as a `Subspace` has them) is beside the run, and counts in the
-    efficiencies: they are per evaluation spent, pilots included.
+    Use it to choose a design. Efficiencies are per evaluation spent: evaluations of a design's pilot
+    (``n_pilot_evaluations``, as a `Subspace` has them) come on top of the run and count.
 
     Parameters
     ----------
     generator, statistic
         As for `estimate`.
     designs : sequence of Design
-        All different; their random numbers are independent. Each needs 5 replicates or more for its efficiency.
+        Different designs; their random numbers are independent. Each needs 5 replicates or more for its efficiency.
     n_evaluations : int
-        For each design; a multiple of the points of each.
+        Evaluations of each design; a multiple of the points of each.
     seed : int or SeedSequence
         As for `estimate`.
     baseline : Design or int, optional
@@ -60,8 +60,8 @@ def compare(
     Returns
     -------
     Comparison
-        If interrupted from the keyboard, that of the designs that are finished; an exception carries it as its
-        ``partial``.
+        If the run is interrupted from the keyboard, the comparison of the finished designs. An exception carries that
+        comparison as its ``partial``.
 
     Raises
     ------
@@ -93,14 +93,14 @@ def compare(
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
     if isinstance(conditions_of(asked["condition"]), Conditions) and not asked["common_random_numbers"]:
         raise ValueError(
-            "the average over independent conditions has no replicate means to compare designs by; pass "
-            "common_random_numbers=True, or compare one condition at a time"
+            "an average over independent conditions has no replicate means to compare designs by; pass "
+            "common_random_numbers=True, or compare the designs for one condition at a time"
         )
     return _run_all(generator, statistic, chosen, number, {**run, "keep_replicates": True})
 
 
 def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -> tuple[tuple[Design, ...], int]:
-    """Return the designs, all different, and the number of the baseline."""
+    """Return the designs and the position of the baseline, or refuse designs that repeat."""
     chosen = (designs,) if isinstance(designs, Design) else tuple(designs)
     for design in chosen:
         checked_protocol(
@@ -114,7 +114,7 @@ def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -
         return chosen, chosen.index(baseline)
     if isinstance(baseline, Design) or not 0 <= checked_integer("baseline", baseline) < len(chosen):
         raise ValueError(
-            f"baseline must be one of the designs, or its number from 0 to {len(chosen) - 1}; got {baseline}"
+            f"baseline must be one of the designs, or its position from 0 to {len(chosen) - 1}; got {baseline}"
         )
     return chosen, checked_integer("baseline", baseline)
 
@@ -122,7 +122,7 @@ def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -
 def _run_all(
     generator: Generator, statistic: Statistic, designs: tuple[Design, ...], baseline: int, run: Any
 ) -> Comparison:
-    """Run the designs, the baseline first, so that a comparison cut short still has it."""
+    """Return the comparison after running the designs, the baseline first: an interrupted comparison needs it."""
     done: list[Estimate] = []
     order = [baseline, *(number for number in range(len(designs)) if number != baseline)]
     try:
@@ -144,5 +144,6 @@ def _run_all(
 
 
 def _compared(order: list[int], done: list[Estimate], baseline: int) -> Comparison:
+    """Return the comparison of the finished designs, in the order in which the user gave them."""
     finished = sorted(zip(order, done, strict=False), key=lambda pair: pair[0])
     return Comparison(tuple(one for _, one in finished), [number for number, _ in finished].index(baseline))

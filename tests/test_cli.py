@@ -119,7 +119,7 @@ def test_module_runs_as_a_command() -> None:
         (["estimate", "nomodel:generator", "--statistic", "brightness", "--design", "antithetic", *RUN], "No module named 'nomodel'"),
         (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol", *RUN], "sobol:N .* got 'sobol'"),
         (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol:48", *RUN], "got 48. Near it: 32 and 64"),
-        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "subspace:64", *RUN], "a Subspace is made in Python"),
+        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "subspace:64", *RUN], "make a Subspace in Python"),
         (["estimate", "mymodel:decode", "--statistic", "brightness", "--design", "antithetic", *RUN], "generator must satisfy mcgen.Generator"),
     ],
 )  # fmt: skip
