@@ -110,7 +110,12 @@ def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figu
 
 
 def plot_rows(
-    labels: Sequence[str], names: Sequence[str], rows: Floats, colours: Sequence[str], ax: Axes | None = None
+    labels: Sequence[str],
+    names: Sequence[str],
+    rows: Floats,
+    colours: Sequence[str],
+    ax: Axes | None = None,
+    x_label: str = "",
 ) -> Figure:
     """Draw points with their intervals, one below the other, a panel a component (up to six).
 
@@ -126,6 +131,8 @@ def plot_rows(
         Colours of the rows.
     ax : matplotlib Axes, optional
         Where to draw a single component.
+    x_label : str
+        What the points are.
 
     Raises
     ------
@@ -145,6 +152,7 @@ def plot_rows(
         panel.set_yticks([-row for row in range(len(labels))], labels if j % 2 == 0 else [])
         panel.set_ylim(0.6 - len(labels), 0.4)
         panel.set_title(names[j], fontsize=10)
+        panel.set_xlabel(x_label)
         panel.grid(axis="x", alpha=0.3)
     return figure
 

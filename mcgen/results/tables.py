@@ -31,7 +31,11 @@ _IN_LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
+    # The sign of a number, and the mark of a plan's choice.
+    "-": "$-$",
+    "->": r"$\to$",
 }
+_TO_LATEX = re.compile(r"->|(?<![\w.])-(?=\d)|[\\&%$#_{}~^<>|±]")
 # An underscore between two letters or digits is no emphasis in Markdown.
 _IN_MARKDOWN = re.compile(r"[\\|`*<]|(?<![^\W_])_|_(?![^\W_])")
 
@@ -65,7 +69,9 @@ class Table(NamedTuple):
 
     def latex(self) -> str:
         """Return the table as a LaTeX ``tabular``, its special characters escaped."""
-        first, *rest = [" & ".join(map(_latex, row)) + r" \\" for row in (self.header, *self.rows)]
+        # The empty group keeps LaTeX from reading a cell that begins with [ or * as an option of the line before.
+        rows = [" & ".join(map(_latex, row)) + r" \\" for row in (self.header, *self.rows)]
+        first, *rest = [f"{{}}{row}" if row.startswith(("[", "*")) else row for row in rows]
         begin = rf"\begin{{tabular}}{{{'l' * len(self.header)}}}"
         return "\n".join([begin, r"\hline", first, r"\hline", *rest, r"\hline", r"\end{tabular}"])
 
@@ -106,4 +112,4 @@ def _markdown(text: str) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(_IN_LATEX.get(character, character) for character in " ".join(text.split()))
+    return _TO_LATEX.sub(lambda match: _IN_LATEX[match[0]], " ".join(text.split()))

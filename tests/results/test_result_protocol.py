@@ -162,6 +162,17 @@ def test_special_characters_are_escaped() -> None:
     ]
 
 
+def test_latex_has_minus_signs_and_rows_that_begin_with_brackets() -> None:
+    table = Table(["", "a"], [["->", "-0.5 ± 1e-09"], ["[x]", "mnist-2"], ["*", "[-1, 2]"]])
+    assert table.latex().splitlines()[2:-2] == [
+        r" & a \\",
+        r"\hline",
+        r"$\to$ & $-$0.5 $\pm$ 1e-09 \\",
+        r"{}[x] & mnist-2 \\",
+        r"{}* & [$-$1, 2] \\",
+    ]
+
+
 def test_a_comparison_warns_once_and_tells_of_its_baseline() -> None:
     model = mcgen.as_generator(lambda z: np.exp(2 * z), noise=(1,), name="skewed")
     with pytest.warns(mcgen.CoverageWarning):

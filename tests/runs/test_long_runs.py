@@ -396,7 +396,7 @@ class TestTolerance:
         made = mcgen.estimate(counted, mean, design=Antithetic(), n_evaluations=3200, seed=SEED, interval="anytime")
         assert made.partial
         assert made.method == "anytime"
-        with pytest.warns(mcgen.CoverageWarning, match="stopped by what they gave"):
+        with pytest.warns(mcgen.CoverageWarning, match="this run stopped by its own numbers"):
             plain = made.with_interval(interval="student-t")
         assert 1.3 * plain.half_width < made.half_width < 2.5 * plain.half_width
 
@@ -415,7 +415,7 @@ class TestTolerance:
 
     def test_intervals_of_fixed_numbers_are_warned_of(self) -> None:
         for made in (_tolerance(), _anytime()):
-            with pytest.warns(mcgen.CoverageWarning, match="stopped by what they gave"):
+            with pytest.warns(mcgen.CoverageWarning, match="this run stopped by its own numbers"):
                 made.with_interval(interval="student-t")
             made.with_interval(confidence_level=0.9)
 

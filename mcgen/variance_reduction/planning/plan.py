@@ -236,7 +236,8 @@ class Plan:
             for one, spread in zip(self.candidates, spreads, strict=True)
         ]
         colours = [COLOURS[2] if one is self.chosen else COLOURS[0] for one in self.candidates]
-        return plot_rows([one.name for one in self.candidates], self.names, np.stack(rows), colours, ax)
+        labels = [one.name for one in self.candidates]
+        return plot_rows(labels, self.names, np.stack(rows), colours, ax, "predicted half-width")
 
     def save(self, path: str | Path) -> None:
         """Write the plan as JSON: its numbers and texts, from which `load` makes a plan that shows the same.
