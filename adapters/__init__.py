@@ -1,6 +1,6 @@
-"""From a model to a generator: thin, one family a file, and the only part of mcgen that knows torch.
+"""Models of every kind as generators. Each folder holds one family, and no other part of mcgen imports torch.
 
-Families are imported when they are used, so that those without torch (`mcgen.adapters.onnx`) need none.
+A family is imported when it is used, so that ONNX graphs (`mcgen.adapters.onnx`) work without torch.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'mcgen.adapters' has no attribute {name!r}; it has {', '.join(__all__)}")
     family = _HOME.get(name, name)
     if family != "onnx":
-        # First, since its error says what to install where torch is missing.
+        # Imported first, since its error says what to install where torch is missing.
         import_module("mcgen.adapters.tensors.torch_generator")
     module = import_module(f"mcgen.adapters.{family}")
     return module if name == family else getattr(module, name)

@@ -26,12 +26,16 @@ from mcgen.estimation import difference, estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
 from mcgen.inference.interval_input import Interval
+from mcgen.loading import load
 from mcgen.noise import Block, NoiseSpec
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.result import Result
 from mcgen.runs.export import export
 from mcgen.runs.stored import read_store, status
+from mcgen.sampling import sample
+from mcgen.statistics import as_statistic
 from mcgen.variance_reduction.levels.multilevel import multilevel
 from mcgen.variance_reduction.planning.auto import Auto
 from mcgen.variance_reduction.planning.plan import Plan
@@ -55,6 +59,7 @@ __all__ = [
     "NonFiniteError",
     "OrthogonalAntithetic",
     "Plan",
+    "Result",
     "RunError",
     "Sobol",
     "StoreError",
@@ -62,6 +67,7 @@ __all__ = [
     "WorkerError",
     "__version__",
     "as_generator",
+    "as_statistic",
     "bases",
     "citation",
     "compare",
@@ -71,10 +77,12 @@ __all__ = [
     "export",
     "from_factory",
     "intervals",
+    "load",
     "merge_stores",
     "multilevel",
     "plan",
     "read_store",
+    "sample",
     "statistics",
     "status",
 ]

@@ -253,10 +253,9 @@ def citation(result: Estimate | Comparison) -> str:
     compared = isinstance(result, Comparison)
     keys = ["mcgen", "salmon2011parallel"]
     for estimate in result.estimates if isinstance(result, Comparison) else (result,):
-        levels = estimate.strata if estimate.provenance.level is not None else ()
-        for part in levels or (estimate,):
+        for part in estimate.levels or (estimate,):
             keys += _design_keys(part.provenance.design)
-        keys += ["giles2008multilevel"] if levels else []
+        keys += ["giles2008multilevel"] if estimate.levels else []
         keys += ["nelson1990control", "avramidis1993splitting"] if estimate.provenance.controls else []
         # A name such as "bonferroni-anytime" stands for two methods.
         keys += [

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, MonteCarlo
+from mcgen.errors import with_partial
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE
-from mcgen.noise.random import Seed
 from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.statistics import Statistic
 
+_REFUSED = dict.fromkeys(
+    ("store", "replicates", "atol", "rtol"),
+    "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for each "
+    "design, with a store for each",
+)
+"""Arguments of a run that do not go with a comparison, and why."""
 
+
+@showing_arguments(without=[*_REFUSED, "n_replicates", "components", "max_evaluations", "min_replicates"])
 def compare(
     generator: Generator,
     statistic: Statistic,
     *,
     designs: Sequence[Design],
-    n_evaluations: int,
-    seed: Seed,
     baseline: int | Design | None = None,
-    **options: Any,
+    **run: Unpack[RunArguments],
 ) -> Comparison:
     """Estimate the same quantity by several designs at equal numbers of evaluations.
 
@@ -46,7 +53,7 @@ def compare(
     baseline : Design or int, optional
         The design that the efficiencies are relative to, or its position; by default ``MonteCarlo()`` if it is one of
         the designs, else the first.
-    **options
+    **run
         Other arguments of `estimate`. Several conditions need ``common_random_numbers=True``. Replicate means are
         always kept.
 
@@ -73,28 +80,23 @@ def compare(
     """
     chosen, number = _checked_designs(designs, baseline)
     checked_generator(generator)
+    asked = checked_arguments("compare", run, _REFUSED)
     for design in chosen:
-        count = checked_replicates(design, n_evaluations, None)
+        count = checked_replicates(design, asked["n_evaluations"], None)
         if count < FEWEST_FOR_JACKKNIFE:
             raise ValueError(
                 f"an efficiency needs at least {FEWEST_FOR_JACKKNIFE} replicates; got {count} of {design} in "
-                f"{n_evaluations} evaluations. Use {FEWEST_FOR_JACKKNIFE * design.n_points} or more evaluations, or "
-                "fewer points"
+                f"{asked['n_evaluations']} evaluations. Use {FEWEST_FOR_JACKKNIFE * design.n_points} or more "
+                "evaluations, or fewer points"
             )
-    for name in ("store", "replicates", "atol", "rtol"):
-        if options.get(name) is not None:
-            raise ValueError(
-                f"compare runs all designs on the same number of evaluations in one call; got {name}="
-                f"{options[name]!r}. Leave it out, or use mcgen.estimate for each design, with a store for each"
-            )
-    if options.setdefault("keep_replicates", True) is False:
+    if asked["keep_replicates"] is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
-    if isinstance(conditions_of(options.get("condition")), Conditions) and not options.get("common_random_numbers"):
+    if isinstance(conditions_of(asked["condition"]), Conditions) and not asked["common_random_numbers"]:
         raise ValueError(
             "an average over independent conditions has no replicate means to compare designs by; pass "
             "common_random_numbers=True, or compare the designs for one condition at a time"
         )
-    return _run_all(generator, statistic, chosen, number, n_evaluations=n_evaluations, seed=seed, **options)
+    return _run_all(generator, statistic, chosen, number, {**run, "keep_replicates": True})
 
 
 def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -> tuple[tuple[Design, ...], int]:
@@ -118,14 +120,14 @@ def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -
 
 
 def _run_all(
-    generator: Generator, statistic: Statistic, designs: tuple[Design, ...], baseline: int, **options: Any
+    generator: Generator, statistic: Statistic, designs: tuple[Design, ...], baseline: int, run: Any
 ) -> Comparison:
     """Return the comparison after running the designs, the baseline first: an interrupted comparison needs it."""
     done: list[Estimate] = []
     order = [baseline, *(number for number in range(len(designs)) if number != baseline)]
     try:
         for number in order:
-            made = estimate(generator, statistic, design=designs[number], **options)
+            made = estimate(generator, statistic, design=designs[number], **run)
             if made.partial and done:
                 break
             done.append(made)
@@ -136,7 +138,7 @@ def _run_all(
             raise
     except Exception as error:
         if done:
-            error.partial = _compared(order, done, baseline)  # type: ignore[attr-defined]
+            with_partial(error, _compared(order, done, baseline))
         raise
     return _compared(order, done, baseline)
 

@@ -1,4 +1,4 @@
-"""What mcgen raises and warns with. Every message says what was got, what is allowed, and what to do."""
+"""Errors and warnings of mcgen. Each message says what was given, what is allowed, and what to do."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class RunError(ValueError):
-    """A run that can't go on: the generator or the statistic broke one of its laws.
+    """A run cannot go on because the generator or the statistic broke one of its laws.
 
     Attributes
     ----------
     partial : Estimate, Comparison or None
-        What the finished replicates (for `compare`: the finished designs) give, where there are enough.
+        Result of the finished replicates (for `compare`: of the finished designs), where there are enough.
     """
 
     partial: Any = None
@@ -25,24 +25,24 @@ class NonFiniteError(RunError):
 
 
 class StoreError(RuntimeError):
-    """A store that can't be used: damaged, of another run, in use, or on a disk that takes no more.
+    """A store cannot be used: it is damaged, in use, belongs to another run, or its disk is full.
 
     Attributes
     ----------
     partial : Estimate or None
-        What the finished replicates give, where a run was under way.
+        Result of the finished replicates, where a run had begun.
     """
 
     partial: Any = None
 
 
 class WorkerError(RuntimeError):
-    """An executor that can't go on: it is shut down, its workers died, hang, or lack what they need.
+    """An executor cannot go on: it is shut down, or its workers died, hang, or lack a module or a file.
 
     Attributes
     ----------
     partial : Estimate or None
-        What the finished replicates give, where there are enough.
+        Result of the finished replicates, where there are enough.
     """
 
     partial: Any = None
@@ -53,7 +53,7 @@ class CoverageWarning(UserWarning):
 
 
 class GeneratorWarning(UserWarning):
-    """The generator seems to break a law that the interval needs, such as drawing noise of its own."""
+    """The generator seems to break a law that the interval needs; for example, it draws random numbers itself."""
 
 
 def with_partial(error: BaseException, made: Any) -> None:
@@ -63,7 +63,7 @@ def with_partial(error: BaseException, made: Any) -> None:
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
-    """Warn at the line outside mcgen that led here."""
+    """Warn, and report the user's line: the nearest caller outside mcgen."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mcgen."):
         frame, level = frame.f_back, level + 1

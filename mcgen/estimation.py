@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Unpack
@@ -30,8 +30,8 @@ from mcgen.replicates.sizes import (
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.results.estimate import CROSS_FITTED, Estimate
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
-from mcgen.runs.conditions import checked_weights, common_noise_average, run_each
-from mcgen.runs.execution import run_single
+from mcgen.runs.conditions import RunOne, checked_weights, common_noise_average, run_each
+from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
@@ -76,8 +76,8 @@ def estimate(
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components of a vector statistic together instead of each alone.
     condition : object, or a list, range, dict or pandas Series of them, optional
-        Passed to the generator. Several give an estimate for each (`Estimate.strata`) and their average; each has its
-        own random numbers unless `common_random_numbers`. Results call them by the keys of a dict or the index of a
+        Passed to the generator. Several give an estimate for each (`Estimate.conditions`) and their average; each has
+        its own random numbers unless `common_random_numbers`. Results call them by the keys of a dict or the index of a
         Series. An array or a tuple is one condition.
     weights : sequence of float or dict, optional
         Of the conditions in the average, summing to 1, in their order or by their names; equal by default.
@@ -106,9 +106,10 @@ def estimate(
     store : str or Path, optional
         A file that gets what is finished about once a second. The same call with the same store goes on where it
         stopped, one with more evaluations extends it, and a finished one returns at once.
-    executor : concurrent.futures.Executor, optional
-        Runs ranges of replicates: of threads, processes, Dask's ``client.get_executor()``, mpi4py's, loky's. The
-        numbers are the same to the last bit. A generator that can't be pickled comes as `mcgen.from_factory`.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        Runs ranges of replicates: on threads, on processes (also those of mpi4py and loky), or on the workers of a
+        Dask client. The numbers are the same to the last bit. A generator that can't be pickled comes as
+        `mcgen.from_factory`.
     range_timeout : float, optional
         Seconds after which a range of `executor`, which takes about one, is run elsewhere; never by default.
     progress : bool
@@ -162,49 +163,46 @@ def estimate(
             "Use common_random_numbers=True, or estimate the conditions one by one"
         )
     if isinstance(chosen, Auto):
-        header, start = _planned(chosen, asked, options, part)
+        check_auto(options, asked["n_evaluations"], asked["n_replicates"], asked["common_random_numbers"], part)
+        header = chosen.header(asked["n_evaluations"], options)
+        run_one: RunOne = partial(_run_plan, design=chosen, n_evaluations=asked["n_evaluations"])
     else:
-        header, start = _by_design(chosen, asked, options, part, estimand)
+        count = _checked_count(chosen, asked["n_evaluations"], len(part) or asked["n_replicates"], options)
+        batch_size = _batch_size(chosen, estimand.generator.noise.dimension, options, count, part)
+        header = {"design": str(chosen), "controls": controls_text(asked["controls"])}
+        common = shares if asked["common_random_numbers"] else None
+        run_one = partial(_run_design, design=chosen, batch_size=batch_size, n_replicates=count, weights=common)
     header |= {"common_random_numbers": shares if asked["common_random_numbers"] else None}
     header |= {"replicates": [part.start, part.stop] if part else None}
     belongs_to = partial(header_of, "estimate", estimand, header)
     with opened(asked["store"], belongs_to, asked["executor"], asked["range_timeout"]) as resources:
-        return start(estimand, replace(options, resources=resources), shares)
-
-
-Start = Callable[[Estimand, RunOptions, "Floats | None"], Estimate]
-"""Runs an estimand; the third argument are the weights of several conditions."""
-
-
-def _planned(design: Auto, asked: RunArguments, options: RunOptions, part: range) -> tuple[dict[str, Any], Start]:
-    """Return what a store knows a run by whose design a pilot chooses, and what starts it."""
-    n_evaluations = asked["n_evaluations"]
-    check_auto(options, n_evaluations, asked["n_replicates"], asked["common_random_numbers"], part)
-
-    def start(estimand: Estimand, options: RunOptions, shares: Floats | None) -> Estimate:
-        def run_one(one: Estimand) -> Estimate:
-            coarse = None if design.coarse is None else [*design.coarse]
-            made = planned(one, options, n_evaluations, None, coarse=coarse, correlation=design.correlation)
-            return made.estimate()
-
+        options = replace(options, resources=resources)
+        if asked["common_random_numbers"]:
+            return run_one(estimand, options)
         return run_each(estimand, options, shares, run_one)
 
-    return design.header(n_evaluations, options), start
+
+def _run_design(
+    estimand: Estimand,
+    options: RunOptions,
+    *,
+    design: Design,
+    batch_size: int,
+    n_replicates: int | None,
+    weights: Floats | None,
+) -> Estimate:
+    """Run a design under one condition, or with weights under several on the same noise."""
+    task = estimand.task(design, batch_size)
+    if weights is not None:
+        return common_noise_average(task, n_replicates, options, weights)
+    return run(task, n_replicates, options)
 
 
-def _by_design(
-    design: Design, asked: RunArguments, options: RunOptions, part: range, estimand: Estimand
-) -> tuple[dict[str, Any], Start]:
-    """Return what a store knows a run of a given design by, and what starts it."""
-    count = _checked_count(design, asked["n_evaluations"], len(part) or asked["n_replicates"], options)
-    batch_size = _batch_size(design, estimand.generator.noise.dimension, options, count, part)
-
-    def start(estimand: Estimand, options: RunOptions, shares: Floats | None) -> Estimate:
-        if asked["common_random_numbers"] and shares is not None:
-            return common_noise_average(estimand.task(design, batch_size), count, options, shares)
-        return run_each(estimand, options, shares, lambda one: run_single(one.task(design, batch_size), options, count))
-
-    return {"design": str(design), "controls": controls_text(asked["controls"])}, start
+def _run_plan(estimand: Estimand, options: RunOptions, *, design: Auto, n_evaluations: int | None) -> Estimate:
+    """Run what a pilot chooses under one condition."""
+    coarse = None if design.coarse is None else [*design.coarse]
+    made = planned(estimand, options, n_evaluations, None, coarse=coarse, correlation=design.correlation)
+    return made.estimate()
 
 
 def _with_auto(design: Design | Auto | Literal["auto"], run: Mapping[str, Any]) -> tuple[Design | Auto, dict[str, Any]]:

@@ -218,7 +218,7 @@ def test_a_condition_that_fails_leaves_the_others() -> None:
 
     with pytest.raises(mcgen.NonFiniteError) as caught:
         run(fails, condition=[0, 1, 2])
-    assert len(caught.value.partial.strata) == 2
+    assert len(caught.value.partial.conditions) == 2
 
 
 @pytest.mark.parametrize("n_replicates", [2, 10, 24])

@@ -168,7 +168,7 @@ def test_demo_compares_the_designs_and_writes_a_report(tmp_path: Path, capsys) -
 def test_conditions_folders_and_failures(capsys) -> None:
     run = ["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN]
     assert main([*run, "--condition", "1", "--condition", "2", "--output", "two.json"]) == 0
-    assert len(mcgen.Estimate.load("two.json").strata) == 2
+    assert len(mcgen.Estimate.load("two.json").conditions) == 2
     assert main([*run, "--output", "missing/run.json"]) == 2
     assert "the folder of --output missing/run.json does not exist" in capsys.readouterr().err
     assert main([*run[:5], "sobol:32", "--n-points", "64", *RUN]) == 2

@@ -24,7 +24,7 @@ import mcgen
 from mcgen import controls, statistics
 from mcgen._lib.serialization import from_plain, to_plain
 from mcgen.replicates.stores.store import Store
-from mcgen.results.estimate import estimate_to_plain
+from mcgen.results.saved import estimate_to_plain
 
 pytestmark = pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,87 +18,49 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"mcgen": ROOT / "mcgen", "mcgen.adapters": ROOT / "adapters", "mcgen.validation": ROOT / "validation"}
 in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs the checkout")
 
-# From the lowest layer to the highest; a module imports from its own layer's predecessors only.
-LAYERS = [
-    [
-        "_version",
-        "_lib",
-        "inference",
-        "variance_reduction",
-        "variance_reduction.levels",
-        "variance_reduction.bases",
-        "variance_reduction.controls",
-        "variance_reduction.planning",
-        "results",
-        "runs",
-        "replicates",
-        "replicates.executors",
-        "replicates.stores",
-        "_lib.checks",
-        "_lib.names",
-        "errors",
-        "noise.spec",
-    ],
-    ["noise"],
-    ["noise.random", "noise.numbers", "_lib.arrays", "noise.directions"],
-    ["_lib.fingerprints.origins", "_lib.fingerprints.bytecode", "_lib.fingerprints.files", "_lib.fingerprints.arrays"],
-    ["_lib.fingerprints.places"],
-    ["_lib.fingerprints.code"],
-    ["_lib.fingerprints.modules"],
-    ["_lib.fingerprints.walk"],
-    ["_lib.fingerprints.comparison"],
-    ["_lib.fingerprints", "_lib.condition_keys"],
-    ["designs._base"],
-    [
-        "designs.monte_carlo",
-        "designs.antithetic",
-        "designs.k_antithetic",
-        "designs.latin_hypercube",
-        "designs.orthogonal",
-        "designs.sobol",
-    ],
-    ["designs.subspace"],
-    ["designs"],
-    ["generators.base"],
-    ["generators"],
-    ["generators.factories"],
-    ["inference.moments", "statistics.images"],
-    ["statistics"],
-    ["replicates.laws", "replicates.tally", "inference.sequences", "inference.tolerance"],
-    ["replicates.first_batch"],
-    ["replicates.loop", "inference.intervals"],
-    ["replicates.ranges"],
-    ["replicates.executors.worker"],
-    ["replicates.executors.coordinator"],
-    ["inference.efficiency", "inference.coverage", "_lib.serialization", "results.text"],
-    ["replicates.stores.encoding"],
-    ["replicates.stores.database"],
-    ["replicates.stores.store"],
-    ["replicates.stores.merging"],
-    ["inference.stopping"],
-    ["results.figures", "runs.progress", "replicates.sizes"],
-    ["variance_reduction.bases.gradients", "variance_reduction.controls.correction"],
-    ["variance_reduction.controls.control_variates"],
-    ["variance_reduction.controls.surrogate"],
-    ["results.estimate", "results.report"],
-    ["replicates.source", "results.sums"],
-    ["runs.outcome"],
-    ["runs.bookkeeping", "runs.stored"],
-    ["runs.execution"],
-    ["runs.conditions"],
-    ["runs.differences"],
-    ["variance_reduction.levels.sum_of_levels"],
-    ["variance_reduction.levels.multilevel", "variance_reduction.planning.trials"],
-    ["variance_reduction.planning.predictions"],
-    ["variance_reduction.planning.plan"],
-    ["variance_reduction.planning.planner"],
-    ["estimation"],
-    ["comparison"],
-    ["citations"],
-    ["bases", "controls", "intervals"],
-    [""],
-    ["cli"],
-    ["__main__"],
+# The rooms and their floors: a module imports its own room and rooms on lower floors, types included.
+FLOORS: list[set[str]] = [
+    {"_lib", "errors", "_version"},
+    {"noise", "statistics"},
+    {"designs", "generators", "inference"},
+    {"replicates", "results"},
+    {"runs"},
+    {"variance_reduction.bases", "variance_reduction.controls", "variance_reduction.levels"},
+    {"variance_reduction.planning"},
+    # The face: what users call.
+    {"bases", "controls", "intervals", "estimation", "sampling"},
+    {"comparison"},
+    {"citations"},
+    {""},
+    {"cli"},
+    {"__main__"},
+    {"adapters.tensors", "adapters.onnx"},
+    {"adapters.capturing", "adapters.decoders"},
+    {"adapters.samplers"},
+    {"adapters.inverse", "adapters.composed"},
+    {"adapters.models"},
+    {"adapters"},
+    {"validation.problems", "validation.conformance", "validation.writing"},
+    {"validation.studies", "validation.measurements"},
+    {"validation.pages"},
+    {"validation"},
+    {"validation.__main__"},
+]
+FACE = {"bases", "controls", "intervals", "estimation", "sampling", "comparison", "citations", "", "cli", "__main__"}
+CORE = set().union(*FLOORS[: FLOORS.index({"__main__"}) + 1])
+
+# What the floors alone would allow, and is not allowed: rooms that must not know of each other, by prefixes.
+FORBIDDEN = [
+    ("inference", "designs"),
+    ("replicates", "results"),
+    ("adapters", "inference"),
+    ("adapters", "replicates"),
+    ("adapters", "results"),
+    ("adapters", "runs"),
+    ("adapters", "variance_reduction"),
+    ("validation.problems", "adapters"),
+    ("validation.studies", "adapters"),
+    ("validation.conformance", "adapters"),
 ]
 
 
@@ -112,30 +76,67 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
-def is_module(path: Path) -> bool:
-    return path.with_suffix(".py").exists() or path.is_dir()
+@functools.cache
+def room_of(module: str) -> str:
+    """Return the room of a module: "inference" for mcgen.inference.moments, "adapters.models" for its modules."""
+    parts = module.split(".")[1:]
+    rooms = set().union(*FLOORS)
+    return next((room for n in (2, 1, 0) if (room := ".".join(parts[:n])) in rooms and n <= len(parts)), "?")
 
 
-def runtime_imports(path: Path) -> set[str]:
-    """Names of the mcgen modules, and of the top-level packages, that a file imports outside TYPE_CHECKING."""
+def imports(text: str, known: set[str]) -> set[str]:
+    """Return the modules that a file imports anywhere, under TYPE_CHECKING and in functions too."""
     found: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            return
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        if isinstance(node, ast.ImportFrom) and node.module == "mcgen":
-            found.update(
-                f"mcgen.{alias.name}" if is_module(ROOT / "mcgen" / alias.name) else "mcgen" for alias in node.names
-            )
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom):
+            parts = {f"{node.module}.{alias.name}": alias.name for alias in node.names}
+            found.update(name if name in known else node.module or "" for name in parts)
     return found
+
+
+@functools.cache
+def edges() -> dict[str, frozenset[str]]:
+    """Return which modules of mcgen each module imports."""
+    found = texts()
+    known = set(found)
+    return {name: frozenset(imports(text, known) & known - {name}) for name, text in found.items()}
+
+
+def planted(module: str, line: str) -> dict[str, frozenset[str]]:
+    """Return the imports as they would be with one more line in a module."""
+    known = set(edges())
+    return edges() | {module: edges()[module] | imports(line, known) & known - {module}}
+
+
+def wrong_imports(edges: dict[str, frozenset[str]]) -> list[str]:
+    """Return the imports that go upwards, to the face, or between rooms that must not know of each other."""
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    found = []
+    for module, others in edges.items():
+        room = room_of(module)
+        for other in others:
+            to = room_of(other)
+            up = to != room and floor[to] >= floor[room]
+            to_face = to in FACE and room in CORE - FACE
+            apart = any(room.startswith(one) and to.startswith(two) for one, two in FORBIDDEN)
+            if up or to_face or apart:
+                found.append(f"{module} imports {other}")
+    return found
+
+
+def circles(edges: dict[str, frozenset[str]]) -> list[str]:
+    """Return a circle of imports among modules, where there is one."""
+    try:
+        [*TopologicalSorter(edges).static_order()]
+    except CycleError as error:
+        return [*error.args[1]]
+    return []
+
+
+def texts() -> dict[str, str]:
+    return {name: path.read_text() for name, path in modules()}
 
 
 @in_checkout
@@ -163,23 +164,59 @@ def test_folders_refuse_to_be_top_level_packages(name: str) -> None:
 
 
 @in_checkout
-def test_imports_go_one_way() -> None:
-    level = {f"mcgen.{name}".rstrip("."): i for i, layer in enumerate(LAYERS) for name in layer}
-    core = [(name, path) for name, path in modules() if not name.startswith(("mcgen.adapters", "mcgen.validation"))]
-    assert {name for name, _ in core} == set(level)
-    wrong = [
-        f"{name} imports {other}"
-        for name, path in core
-        for other in runtime_imports(path)
-        if other.split(".")[0] == "mcgen" and level.get(other, 99) >= level[name]
-    ]
-    assert wrong == []
+def test_every_module_is_in_a_room() -> None:
+    rooms = {room_of(name) for name, _ in modules()}
+    empty = {"variance_reduction"}
+    assert "?" not in rooms
+    assert {name for name, _ in modules() if room_of(name) == "" and name != "mcgen"} <= {
+        f"mcgen.{name}" for name in empty
+    }
+
+
+@in_checkout
+def test_imports_go_down() -> None:
+    assert wrong_imports(edges()) == []
+
+
+@in_checkout
+def test_imports_have_no_circle() -> None:
+    assert circles(edges()) == []
+
+
+@in_checkout
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("mcgen.inference.moments", "from mcgen.designs import Design"),
+        ("mcgen.inference.moments", "if TYPE_CHECKING:\n    from mcgen.results.estimate import Estimate"),
+        ("mcgen.runs.execution", "def f():\n    from mcgen.variance_reduction.controls.quadratic import quadratic"),
+        ("mcgen.runs.execution", "from mcgen.estimation import estimate"),
+        ("mcgen.replicates.loop", "import mcgen.results.estimate"),
+        ("mcgen.results.estimate", "from mcgen.replicates import loop"),
+        ("mcgen.variance_reduction.planning.planner", "import mcgen"),
+        ("mcgen.designs.sobol", "from mcgen.adapters import models"),
+        ("mcgen.variance_reduction.levels.multilevel", "from mcgen.variance_reduction.controls import quadratic"),
+        ("mcgen.adapters.tensors.floats", "from mcgen.adapters.samplers import diffusion"),
+        ("mcgen.adapters.samplers.diffusion", "from mcgen.runs.execution import run"),
+        ("mcgen.validation.problems.basic", "from mcgen.validation.studies import coverage"),
+        ("mcgen.validation.studies.coverage", "from mcgen.adapters import models"),
+    ],
+)
+def test_planted_imports_are_found(module: str, line: str) -> None:
+    assert len(wrong_imports(planted(module, line))) > len(wrong_imports(edges()))
+
+
+@in_checkout
+def test_a_planted_circle_is_found() -> None:
+    line = "if TYPE_CHECKING:\n    import mcgen.inference.intervals"
+    assert "mcgen.inference.moments" in circles(planted("mcgen.inference.moments", line))
 
 
 @in_checkout
 def test_only_adapters_and_validation_know_torch() -> None:
-    outside = [name for name, path in modules() if "torch" in {i.split(".")[0] for i in runtime_imports(path)}]
+    outside = [name for name, text in texts().items() if "torch" in {i.split(".")[0] for i in imports(text, set())}]
     assert [name for name in outside if not name.startswith(("mcgen.adapters", "mcgen.validation"))] == []
+    assert [name for name in outside if name.startswith(("mcgen.validation.conformance", "mcgen.adapters.onnx"))] == []
 
 
 @in_checkout

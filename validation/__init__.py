@@ -1,10 +1,10 @@
-"""What mcgen promises, shown: problems with known truth, coverage, speed; and its laws, to be tried on yours.
+"""Checks of what mcgen promises: its laws, its coverage on problems with known truth, its speed.
 
-- `check_generator`, `check_design`, `check_statistic`, `parametrize_with_checks`: the laws, tried on yours;
-- `coverage_study`, `Problem`, `PROBLEMS`: how often intervals hold a truth, of a problem of yours or of the package's;
-- `validate`: all that is promised, judged, as ``mcgen validate`` prints it.
+- `check_generator`, `check_design`, `check_statistic`, `parametrize_with_checks`: check the laws on objects of yours;
+- `coverage_study`, `Problem`, `PROBLEMS`: how often intervals cover, on a problem of yours or of the package;
+- `validate`: run all studies of what the package promises, as ``mcgen validate`` does.
 
-All are imported when they are used.
+Each name is imported when it is first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m mcgen.validation KIND``: makes tables of the documentation."""
+"""``python -m mcgen.validation KIND``: measures, prints tables, and writes those of the documentation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from mcgen.validation.writing.markdown import chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the tables of one kind and return the exit status: 0, or 2 for arguments or pages that can't be used."""
-    parser = argparse.ArgumentParser(prog="python -m mcgen.validation", description="What mcgen promises, shown.")
+    """Measure one kind and return the exit status: 0, or 2 for arguments or pages that can't be used."""
+    description = "Measure what mcgen promises, and write the tables of its documentation."
+    parser = argparse.ArgumentParser(prog="python -m mcgen.validation", description=description)
     parser.add_argument("kind", choices=[*_KINDS])
     parser.add_argument("--only", default="", help="only those whose name contains this")
     parser.add_argument("--folder", type=Path, default=Path("docs"), help="where the pages are (default: docs)")
     parser.add_argument("--names", action="store_true", help="journeys: the modules and frames by name")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes for the coverage")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="coverage: number of processes")
     options = parser.parse_args(arguments)
     print(f"mcgen {mcgen.__version__}, numpy {np.__version__}, scipy {scipy.__version__}")
     try:
@@ -78,7 +79,7 @@ def _truths(options: argparse.Namespace) -> None:
     from mcgen.validation.problems.mixtures import unknown
 
     chosen([problem.name for problem in unknown()], options.only, "simulated problem")
-    # Names of problems have no capitals.
+    # `simulate_truths` is case-sensitive, and names of problems have no capitals.
     simulate_truths(options.only.casefold())
 
 

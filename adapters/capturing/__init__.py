@@ -1,1 +1,1 @@
-"""Any torch sampler, unmodified: its draws found, tried, and supplied by mcgen."""
+"""Unmodified torch samplers as generators: their random draws are found, tested and replaced by mcgen's noise."""

@@ -1,11 +1,11 @@
-"""Any torch sampler, unmodified, as a generator: its noise is taken from inside.
+"""Any torch sampler that draws its own noise as a generator, without a change to its source.
 
-A sampler that draws its own noise is run once to see what it draws; from then on mcgen's noise is put in place of every
-draw, so that negation and nets reach the initial noise and every step's noise, with no change to the sampler's source.
+The sampler is first run to record its draws. In later runs mcgen's noise replaces the outcome of every draw. So designs
+act on the initial noise and on the noise of every step.
 
-A dispatch mode of torch watches every operation, which costs some microseconds each. Networks in which the first run
-saw no draw are therefore run without it; the state of torch's random numbers before and after tells that they still
-draw nothing.
+A dispatch mode of torch inspects every operation, which costs some microseconds each. Networks that drew nothing in the
+recorded run are therefore run outside the mode. The state of torch's random generators before and after shows whether
+they still draw nothing.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ Sampler = Callable[[int, Any], Any]
 
 PIPELINE_ADVICE = (
     "mcgen.adapters.capture takes any pipeline as it is: capture(lambda n, prompt: pipe([prompt] * n, "
-    'num_inference_steps=50, output_type="pt").images, condition="a cat", modules=[pipe.unet, pipe.vae]); of one '
+    'num_inference_steps=50, output_type="pt").images, condition="a cat", modules=[pipe.unet, pipe.vae]); for one '
     "without prompts capture(lambda n, condition: pipe(batch_size=n, num_inference_steps=50, "
     'output_type="pt").images, modules=pipe.unet)'
 )
 
-# Torch's random state and the forward of the networks are of the process, not of the thread.
+# All threads share torch's random state and the networks, which a run changes. So one captured sampler runs at a time.
 _ONE_AT_A_TIME = threading.RLock()
 
 
 class CapturedGenerator(TorchGenerator):
-    """A sampler whose draws mcgen supplies; made by `capture`.
+    """A sampler whose random draws are made from mcgen's noise; made by `capture`.
 
     Attributes
     ----------
     draws : tuple of Draw
-        What the sampler draws, in order.
+        The draws of the sampler, in order.
     """
 
-    # Dropout in training is a draw like any other, and coupled samples are refused when it is captured.
+    # Networks may be in training mode: dropout is a draw like any other, and `capture` refuses coupled samples.
     steers_its_networks = True
 
     def __init__(
@@ -65,11 +65,11 @@ class CapturedGenerator(TorchGenerator):
         blocks = tuple((_name(i, draw), draw.block) for i, draw in enumerate(draws) if draw.same is None)
         double = any(draw.dtype in (torch.float64, torch.complex128) for draw in draws)
         super().__init__(self._sample, NoiseSpec(blocks, "float64" if double else "float32"), **options)
-        # Every draw is given in its own type: the networks' half precision must not round what is drawn in single.
+        # Each draw is made in its own type. The networks' half precision must not round a draw in single precision.
         self.dtype = None
 
     def _sample(self, noise: TensorNoise, condition: object = None) -> Any:
-        # Lazy blocks are drawn at each access: the first, which tells n, and those that are used again are kept.
+        # A lazy block is drawn anew at each access, so a block is kept until its last use. The first block has n rows.
         kept = {self.block_of(0): noise if isinstance(noise, torch.Tensor) else noise[self.block_of(0)]}
         n = len(kept[self.block_of(0)])
         last_uses = {self.block_of(i): i for i in range(len(self.draws))}
@@ -94,19 +94,19 @@ class CapturedGenerator(TorchGenerator):
         return samples
 
     def block_of(self, number: int) -> str:
-        """Return the name of the block of noise of a draw: its own, or that of the draw whose numbers it uses."""
+        """Return the name of a draw's block of noise: its own, or the block of the draw whose numbers it uses."""
         same = self.draws[number].same
         return _name(number, self.draws[number]) if same is None else self.block_of(same)
 
     def describe(self, *, effects: bool = False, condition: object = None) -> str:
-        """Return what the sampler draws, a line each: operation, shape for one sample, law, and how it is used.
+        """Return the list of draws as text, one per line: operation, law and shape for one sample, and its use.
 
         Parameters
         ----------
         effects : bool
-            Also try which draws have an effect, by a few runs of the sampler for every 64 draws.
+            Also test which draws have an effect, by a few runs of the sampler for every 64 draws.
         condition : object, optional
-            For those runs.
+            The condition in these runs.
         """
         inert = without_effect(self, condition) if effects else set()
         lines = [f"{self.name}: {len(self.draws)} draws, {self.noise.dimension:,} numbers a sample"]
@@ -129,44 +129,47 @@ def capture(
     modules: torch.nn.Module | Iterable[torch.nn.Module] = (),
     name: str | None = None,
 ) -> CapturedGenerator:
-    """Take a sampler that draws its own noise as a generator, unmodified.
+    """Return an unmodified sampler that draws its own noise as a generator.
 
-    The sampler is run six times, for 2 or 3 samples: to see what it draws, that it draws nothing else, and that a
-    sample depends on its own noise alone. Where a draw has several rows a sample, some ten more runs of a few samples
-    find the order of the rows. While it runs, torch's random state is its own and is set back afterwards. That state is
-    the process's: let no other thread draw by torch meanwhile, as its numbers would come again. Draws that the sampler
-    makes in threads of its own are not seen, and are refused where they change the samples.
+    The sampler is run six times, for 2 or 3 samples. These runs record its draws, and test that it draws nothing else
+    and that a sample depends on its own noise alone. If a draw has several rows per sample, about ten more runs of a
+    few samples find the order of the rows.
+
+    Each run sets torch's random state and restores it afterwards. The whole process shares this state: do not draw by
+    torch in another thread meanwhile, since its numbers would repeat. Draws that the sampler makes in threads of its
+    own are not seen, and are refused if they change the samples.
 
     Parameters
     ----------
     sampler : callable
-        ``sampler(n, condition)`` to n samples, drawing by torch.
+        ``sampler(n, condition)`` returns n samples and draws its noise by torch.
     condition : object, optional
-        One to try it with.
+        A condition for the first runs.
     device : torch.device or str, optional
-        Where the noise goes; draws elsewhere get theirs there.
+        The device of the noise. Draws on other devices get their noise there.
     modules : torch.nn.Module or iterable of them
-        The networks that the sampler runs; they must be in evaluation mode. Those that draw nothing then run unwatched,
-        at their own speed.
+        The networks that the sampler runs; they must be in evaluation mode. Networks that draw nothing then run at full
+        speed.
     name : str, optional
-        How results call it.
+        The generator's name in results.
 
     Returns
     -------
     CapturedGenerator
-        Its noise has a block for every draw, in order. Normal and uniform draws, and those that increase with a uniform
-        number (gamma, beta, Poisson, ...), are steered by designs. Integers, masks and categories become uniform blocks
-        that are independent whatever the design. A draw that uses the random numbers of an earlier one, because the
-        sampler seeds a random generator again, shares its block. `describe` tells what was found.
+        Its noise has a block for every draw, in order. Designs act on normal and uniform draws, and on draws that
+        increase with a uniform number (gamma, beta, Poisson, ...). Integers, masks and categories become uniform blocks
+        that are independent whatever the design. If the sampler seeds a random generator again, a draw may use the
+        random numbers of an earlier one; it then shares its block. `describe` lists the draws.
 
     Raises
     ------
     TypeError
-        If it can't be called as ``sampler(n, condition)``, or returns no samples.
+        If the sampler can't be called as ``sampler(n, condition)``, or returns no samples.
     ValueError
-        If it draws nothing; draws what can't be steered (permutations, ...); makes draws that are not for each sample;
-        uses random numbers again in another way; draws otherwise from call to call, outside torch, or in another
-        thread; or if a sample depends on the noise of another, its place or their number.
+        If the sampler draws nothing, or a draw can't be made from given noise (permutations, ...) or is not made for
+        each sample. If it turns the same random numbers into different values. If its draws change from call to call,
+        or it draws outside torch or in another thread. If a sample depends on the noise of another sample, on its place
+        in the batch or on the size of the batch.
 
     Examples
     --------
@@ -193,9 +196,10 @@ def capture(
     draws = tuple(matched(fewer, more, name))
     if not draws:
         raise ValueError(
-            f"{name!r} draws no random numbers by torch: there is nothing to steer; use from_torch. Those of numpy and "
-            "jax are not seen: take them as an argument, mcgen.as_generator(function, noise=shape). Those in other "
-            "threads are not seen either: draw in the thread that calls the sampler"
+            f"{name!r} draws no random numbers by torch, so that designs have nothing to act on; use from_torch for a "
+            "function of noise. Draws of numpy and jax are not seen: pass them as an argument, "
+            "mcgen.as_generator(function, noise=shape). Draws in other threads are not seen either: draw in the thread "
+            "that calls the sampler"
         )
     quiet = dict.fromkeys(more.quiet(modules))
 
@@ -242,7 +246,7 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
         return out.copy_(outcome())
 
     def _expected(self, i: int, operation: str, main: torch.Tensor, same: int | None) -> Draw:
-        """Return the draw that came as number i when the sampler was captured, or refuse another one."""
+        """Return draw number i of the captured sampler, or refuse a draw that differs from it."""
         expected = self._draws[i] if i < len(self._draws) else None
         shape = None if expected is None else expected.shape_for(self._n)
         if expected is None or operation != expected.operation or tuple(main.shape) != shape:
@@ -274,7 +278,7 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
             )
 
     def unwatched(self, module: torch.nn.Module, forward: Forward) -> Forward:
-        """Return the forward of a module that draws nothing, run outside the mode and refused if it does draw."""
+        """Return the forward of a module, wrapped to run outside the mode and to raise an error if it draws."""
 
         @wraps(forward)
         def call(*arguments: Any, **options: Any) -> Any:
@@ -283,7 +287,7 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
             with _pop_mode_temporarily():
                 before = random_states()
                 outputs = forward(*arguments, **options)
-                # The state is the process's: it may have been another thread that drew.
+                # All threads share the state, so another thread may have drawn. A repetition shows who did.
                 drew = random_states() != before and _draws_itself(forward, arguments, options)
             if drew:
                 raise ValueError(
@@ -296,7 +300,7 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
         return call
 
     def require_all_used(self) -> None:
-        """Refuse a run that drew less than was captured."""
+        """Refuse a run that made fewer draws than the captured one."""
         if self.made < len(self._draws):
             raise ValueError(
                 f"{self._name!r} made {self.made} draws, where {len(self._draws)} came when it was captured: what it "
@@ -305,7 +309,10 @@ class _Supply(Watch):  # type: ignore[no-untyped-call]
 
 
 class _Follow(TorchFunctionMode):
-    """Lets gradients through the draws: a dispatch mode works below autograd, a function mode above it."""
+    """A function mode that applies each replaced draw again, above autograd, so that gradients reach its noise.
+
+    A dispatch mode works below autograd, where gradients can't follow.
+    """
 
     def __init__(self, supply: _Supply) -> None:
         super().__init__()
@@ -327,7 +334,7 @@ class _Follow(TorchFunctionMode):
 
 
 def _draws_itself(forward: Forward, arguments: tuple[Any, ...], options: dict[str, Any]) -> bool:
-    """Tell whether a forward draws, by a repetition that leaves what it was given alone."""
+    """Return whether a forward draws, by running it again on copies of its arguments."""
     arguments, options = tree_map_only(torch.Tensor, torch.clone, (arguments, options))
     with torch.no_grad(), watching(Record("")) as record:
         forward(*arguments, **options)
@@ -338,7 +345,7 @@ def _draws_itself(forward: Forward, arguments: tuple[Any, ...], options: dict[st
 def _forwards_wrapped(
     modules: Iterable[torch.nn.Module], wrapped: Callable[[torch.nn.Module, Forward], Forward]
 ) -> Iterator[None]:
-    """Replace the forward of modules for a while; whatever happens, they are as they were afterwards."""
+    """Replace the forward of modules inside the context, and restore it afterwards, also after an error."""
     own = {module: module.__dict__.get("forward") for module in modules}
     try:
         for module in own:
@@ -406,7 +413,7 @@ def _require_samples(samples: Any, n: int, name: str) -> None:
         ) from None
     if isinstance(samples, list) and samples and type(samples[0]).__module__.startswith("PIL"):
         raise TypeError(
-            f"{name!r} returned a list of pictures of PIL; return one tensor (n, ...), of a pipeline by output_type="
+            f"{name!r} returned a list of pictures of PIL; return one tensor (n, ...). For a pipeline give output_type="
             '"pt"'
         )
     if found != n:

@@ -1,7 +1,8 @@
-"""Random draws of torch: what a sampler draws, for which samples, and how mcgen's noise is put in their place.
+"""Random draws of torch: recording the draws of a sampler, and making their outcomes from mcgen's noise.
 
-A dispatch mode sees every operation below Python; torch tags those that draw (`torch.Tag.nondeterministic_seeded`).
-`_laws` says what becomes of each operation, `_repeats` which draws use the random numbers of an earlier one.
+A dispatch mode of torch sees every operation below Python. Torch tags the random ones with
+`torch.Tag.nondeterministic_seeded`. `capturing.laws` has the functions that make each operation's outcome from noise.
+`capturing.repeats` finds draws that use the random numbers of an earlier draw.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mcgen.adapters.capturing.repeats import Repeats
 from mcgen.noise import Block, Shape
 
 PROBES = (2, 3)
-"""The numbers of samples for which a sampler is run to see what it draws."""
+"""The numbers of samples for which a sampler is run to record its draws."""
 
 Forward = Callable[..., Any]
 
@@ -34,22 +35,22 @@ class Draw:
     Attributes
     ----------
     operation : str
-        Such as ``randn``.
+        The operation of torch, such as ``randn``.
     shape : tuple of int
-        For one sample and one row, without the batch axis.
+        The shape for one sample and one row, without the batch axis.
     rows : int
-        Rows a sample along the batch axis: 2 where guidance runs a sample twice.
+        The number of rows per sample along the batch axis: 2 where guidance runs each sample twice.
     kind : Kind
-        How it is made from noise.
+        The kind of the draw, which makes its outcome from noise.
     dtype : torch.dtype
-        Of its outcome.
+        The type of the outcome.
     axis : int
         The batch axis.
     rounds : int, optional
-        How many times all samples come along the batch axis: `rows` where all samples are followed by all again, 1
-        where all rows of one sample are followed by those of the next.
+        The order of the rows along the batch axis, which holds so many rounds of all samples. In one round all rows of
+        a sample are followed by those of the next sample. In `rows` rounds each round has one row of every sample.
     same : int, optional
-        The number of the earlier draw whose random numbers it uses.
+        The number of the earlier draw whose random numbers this draw uses.
     """
 
     operation: str
@@ -63,7 +64,7 @@ class Draw:
 
     @property
     def block(self) -> Block:
-        """The noise that one sample needs; of a complex number two real ones."""
+        """The noise of one sample. A complex number takes two real ones."""
         shape = (self.rows, *self.shape) if self.rows > 1 else self.shape
         return Block((*shape, 2) if self.dtype.is_complex else shape, self.kind.law, self.kind.iid)
 
@@ -72,23 +73,23 @@ class Draw:
         return (*self.shape[: self.axis], self.rows * n, *self.shape[self.axis :])
 
     def outcome(self, noise: torch.Tensor, arguments: Arguments) -> Any:
-        """Return what the operation gives for a block's noise (n, ...)."""
+        """Return the outcome of the operation for a block's noise (n, ...)."""
         if self.rows > 1:
-            # From (sample, round, row in the round, ...) to the order of the draw's rows.
+            # Reorders (sample, round, row in the round, ...) to the order of the draw's rows.
             parts = noise.reshape(len(noise), self.rounds, -1, *noise.shape[2:])
             noise = parts.transpose(0, 1).flatten(0, 2)
         if self.dtype.is_complex:
             noise = torch.view_as_complex(noise.contiguous())
-            # A complex normal number has variance 1 in all.
+            # The real and the imaginary part of a complex normal number have variance 1 in sum.
             noise = noise * math.sqrt(0.5) if self.kind.law == "normal" else noise
         elif self.dtype in (torch.float16, torch.bfloat16) and self.kind.family == "uniform":
-            # Rounding would reach 1, which no uniform noise is.
+            # Rounding to half precision can give 1, but uniform noise is below 1.
             noise = noise.clamp(max=1 - torch.finfo(self.dtype).eps / 2)
         return self.kind.outcome(noise.movedim(0, self.axis) if self.axis else noise, arguments)
 
 
 class Seen(NamedTuple):
-    """A draw as a sampler made it."""
+    """A draw as it was recorded."""
 
     operation: str
     shape: Shape
@@ -97,7 +98,7 @@ class Seen(NamedTuple):
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Calls `self.drawn` at every random draw and passes everything else on."""
+    """A dispatch mode that calls `self.drawn` for every random draw and leaves other operations as they are."""
 
     def __init__(self, name: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -112,8 +113,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
         if _is_made_of_others(func):
-            # Layers come here whole under torch.inference_mode. Their kernel shows the draws within; func.decompose
-            # has versions in Python of some, which hide them.
+            # Under torch.inference_mode composite operations arrive undivided. Their composite kernel calls the basic
+            # operations, draws included. func.decompose may use a Python version that hides the draws.
             with self:
                 return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         operation, arguments = func.overloadpacket.__name__, _bound(func, args, kwargs)
@@ -134,7 +135,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.drawn(operation, out, arguments, same)
 
     def drawn(self, operation: str, out: Any, arguments: Arguments, same: int | None) -> Any:
-        """Take note of a draw, or change its outcome."""
+        """Record a draw or replace its outcome; return the outcome that the sampler gets."""
         raise NotImplementedError
 
 
@@ -143,7 +144,7 @@ _AWatch = TypeVar("_AWatch", bound=Watch)
 
 @contextmanager
 def watching(watch: _AWatch) -> Iterator[_AWatch]:
-    """Watch for a while; afterwards random generators of the user are as they were."""
+    """Enter the mode inside the context, and restore the states of the user's random generators afterwards."""
     try:
         with watch:
             yield watch
@@ -153,7 +154,7 @@ def watching(watch: _AWatch) -> Iterator[_AWatch]:
 
 
 class Record(Watch):  # type: ignore[no-untyped-call]
-    """Notes what is drawn, and in which modules."""
+    """A mode that records every draw and the modules in which it is made."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -163,7 +164,7 @@ class Record(Watch):  # type: ignore[no-untyped-call]
         self._drawing: set[torch.nn.Module] = set()
 
     def drawn(self, operation: str, out: Any, arguments: Arguments, same: int | None) -> Any:
-        """Note a draw, and the modules in which it is made."""
+        """Record a draw and the modules in which it is made; return its outcome unchanged."""
         main = main_output(out)
         known = isinstance(main, torch.Tensor)
         shape, dtype = (tuple(main.shape), main.dtype) if known else ((), torch.float32)
@@ -172,7 +173,7 @@ class Record(Watch):  # type: ignore[no-untyped-call]
         return out
 
     def noted(self, module: torch.nn.Module, forward: Forward) -> Forward:
-        """Return a module's forward that notes which modules run, and what is drawn within."""
+        """Return a module's forward, wrapped so that its draws are recorded as made in the module."""
 
         @wraps(forward)
         def call(*arguments: Any, **options: Any) -> Any:
@@ -195,17 +196,17 @@ class Record(Watch):  # type: ignore[no-untyped-call]
 
 
 def main_output(out: Any) -> Any:
-    """Return what an operation drew, of several outputs the first."""
+    """Return the drawn tensor of an operation's output: the first of several."""
     return out[0] if isinstance(out, tuple) and out else out
 
 
 def matched(fewer: Record, more: Record, name: str) -> Iterator[Draw]:
-    """Yield the draws of one sample, from what was drawn for each of `PROBES` samples.
+    """Yield the draws of one sample, found by comparing the records of two runs with `PROBES` samples.
 
     Raises
     ------
     ValueError
-        If the draws are others for another number of samples, can't be steered, or are not for each sample.
+        If the two runs made different draws, or a draw can't be made from noise or is not made for each sample.
     """
     if [seen.operation for seen in fewer.seen] != [seen.operation for seen in more.seen]:
         raise ValueError(
@@ -245,7 +246,7 @@ def _loop_advice(fewer: Record, more: Record) -> str:
 
 
 def _batch_axis(i: int, few: Seen, many: Seen, name: str) -> int:
-    """Return along which axis a draw grows with the number of samples."""
+    """Return the axis along which a draw grows with the number of samples."""
     found = (
         f"{name!r} draws {few.operation} of shape {few.shape} for {PROBES[0]} samples and {many.shape} for "
         f"{PROBES[1]} (as number {i})"

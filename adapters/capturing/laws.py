@@ -1,11 +1,12 @@
-"""How the outcome of each random operation of torch is made from given noise.
+"""The functions that turn given noise into the outcome of each random operation of torch.
 
-Each operation is one of three:
+There are three kinds of operations:
 
-- steered: normal noise, and what increases with uniform noise u, by the inverse of its distribution function;
-- replayed: integers, masks and categories, made from uniform noise that is independent whatever the design, since a
-  negated mask or a stratified category means nothing;
-- refused by name: everything that is not listed in `KINDS`.
+- Steered: designs act on the noise. The outcome is normal noise, or the inverse distribution function at uniform noise
+  u, which increases with u.
+- Replayed: integers, masks and categories. They are made from uniform noise that is independent whatever the design,
+  since a negated mask or a stratified category means nothing.
+- Refused by name: every operation that is not listed in `KINDS`.
 """
 
 from __future__ import annotations
@@ -21,35 +22,36 @@ from scipy import special
 
 from mcgen.noise import Law
 
-# The most values that noise in single precision, which has 23 bits, makes without a bias that shows.
+# Most values of an integer or a category. Noise in single precision has 23 bits, so that the probability of each of
+# 2**16 values is right to 1 %.
 _WIDEST_RANGE = 2**16
-# Below this a gamma quantile is computed from the leading term of its distribution function, as float64 ends at 1e-308.
+# Below this gamma quantile the leading term of the distribution function is used, since float64 ends at 1e-308.
 _TINY = 1e-200
 
 Arguments = Mapping[str, Any]
-"""The arguments of an operation by the names of its schema, with defaults."""
+"""The arguments of an operation by their names in its schema, defaults included."""
 Outcome = Callable[[torch.Tensor, Arguments], Any]
-"""From noise shaped like the draw, and the operation's arguments, to what the operation returns."""
+"""Maps noise shaped like the draw, and the operation's arguments, to what the operation returns."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a draw is made from noise.
+    """A kind of draw: the law of its noise and the function that makes the outcome from it.
 
     Attributes
     ----------
     law : {"normal", "uniform"}
-        Law of the noise.
+        The law of the noise.
     iid : bool
-        Whether designs leave the noise independent.
+        Whether the noise is independent whatever the design.
     outcome : callable
         See `Outcome`.
     family : str
-        Operations of one family make the same standard numbers from one state of the random generator.
+        Operations of one family make the same standard numbers from the same state of the random generator.
     settings : tuple of str
-        Arguments that must be equal too, for two operations to make the same standard numbers.
+        Names of arguments that must be equal too for two operations to make the same standard numbers.
     smooth : bool
-        Whether gradients by the noise can be computed.
+        Whether gradients with respect to the noise can be computed.
     """
 
     law: Law
@@ -61,7 +63,7 @@ class Kind:
 
 
 def draws_nothing(operation: str, a: Arguments) -> bool:
-    """Tell whether an operation that could draw does not: attention without dropout, layers in evaluation mode."""
+    """Return True for a random operation that draws nothing: attention without dropout, layers in evaluation mode."""
     if operation in _NEVER_DRAW:
         return True
     if "dropout_p" in a:
@@ -70,11 +72,11 @@ def draws_nothing(operation: str, a: Arguments) -> bool:
         return not a["training"]
     if operation in _RECURRENT:
         return not a["train"] or a["dropout"] == 0.0
-    # Without a word on training it drops.
+    # Where train is None, torch drops too.
     return operation == "native_dropout" and a["train"] is False
 
 
-# Torch tags these as random, though they take no random number.
+# Torch tags these operations as random, but they use no random number.
 _NEVER_DRAW = frozenset(
     ["_fused_sdp_choice", "_flash_attention_forward_no_dropout_inplace", "_nested_tensor_softmax_with_shape"]
 )
@@ -103,7 +105,7 @@ def _numbers(u: torch.Tensor, a: Arguments) -> torch.Tensor:
     if low is None or high is None or high - low > _WIDEST_RANGE:
         raise ValueError(
             f"an integer draw is made from noise of 23 bits, between two bounds at most {_WIDEST_RANGE:,} apart; got "
-            f"the bounds {low} and {high}. Give both, nearer to each other, or draw it outside the sampler"
+            f"the bounds {low} and {high}. Give both bounds, closer to each other, or draw it outside the sampler"
         )
     values: torch.Tensor = low + (u.double() * (high - low)).floor()
     return values
@@ -142,9 +144,9 @@ def _multinomial(u: torch.Tensor, a: Arguments) -> torch.Tensor:
     weights, number, replacement = a["self"], a["num_samples"], a["replacement"]
     if number > 1 and not replacement:
         raise ValueError(
-            f"multinomial with num_samples={number} and replacement=False draws categories that exclude each other, "
-            "which is no fixed function of a uniform number each; got such a draw. Draw one a row, draw with "
-            "replacement=True, or draw it outside the sampler"
+            f"the sampler draws multinomial with num_samples={number} and replacement=False; the categories exclude "
+            "each other, so that none is a fixed function of one uniform number. Draw one category a row, draw with "
+            "replacement=True, or draw outside the sampler"
         )
     if weights.shape[-1] > _WIDEST_RANGE:
         raise ValueError(
@@ -152,12 +154,12 @@ def _multinomial(u: torch.Tensor, a: Arguments) -> torch.Tensor:
             f"{weights.shape[-1]:,}. Draw it outside the sampler"
         )
     reached = weights.double().cumsum(-1)
-    # From the right: categories of weight 0 are never taken.
+    # The search from the right never returns a category of weight 0.
     return torch.searchsorted(reached, (u.double() * reached[..., -1:]).contiguous(), right=True)
 
 
 def _inverse(function: Callable[..., Any], u: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-    """Return function(u, *parameters), which works on float64 arrays of numpy, as a tensor beside u."""
+    """Return function(u, *parameters), computed by numpy in float64, as a tensor on the device of u."""
     arrays = [tensor.detach().to(device="cpu", dtype=torch.float64).numpy() for tensor in (u, *parameters)]
     return torch.from_numpy(np.asarray(function(*arrays))).to(u.device)
 
@@ -165,7 +167,7 @@ def _inverse(function: Callable[..., Any], u: torch.Tensor, *parameters: torch.T
 def _gamma(u: torch.Tensor, a: Arguments) -> torch.Tensor:
     shape = a["self"]
     values = _inverse(lambda p, k: special.gammaincinv(k, p), u, shape)
-    # As torch does: no gamma number is 0.
+    # As in torch, no gamma number is 0.
     return values.clamp(min=torch.finfo(shape.dtype).tiny)
 
 
@@ -182,15 +184,15 @@ def _dirichlet(u: torch.Tensor, a: Arguments) -> torch.Tensor:
         first = _inverse(lambda p, k, m: special.betaincinv(k, m, p), u[..., 0], shapes[..., 0], shapes[..., 1])
         values = torch.stack([first, 1 - first], dim=-1)
     else:
-        # Independent gamma numbers over their sum.
+        # Dirichlet shares are independent gamma numbers divided by their sum.
         values = _inverse(_log_gamma_quantile, u, shapes).softmax(dim=-1)
-    # As torch does: no share is 0 or 1.
+    # As in torch, no share is 0 or 1.
     limits = torch.finfo(shapes.dtype)
     return values.clamp(min=limits.tiny, max=1 - limits.eps / 2)
 
 
 def _least(quantile: Any, distribution: Callable[[Any], Any], p: Any) -> Any:
-    """Return the least integer at which a distribution function reaches p, near a quantile of real numbers."""
+    """Return the least integer at which a distribution function reaches p, given its real-valued quantile."""
     upper = np.ceil(np.nan_to_num(quantile))
     lower = np.maximum(upper - 1, 0)
     return np.where(distribution(lower) >= p, lower, upper)
@@ -207,7 +209,7 @@ def _binomial(u: torch.Tensor, a: Arguments) -> torch.Tensor:
     def quantile(p: Any, count: Any, share: Any) -> Any:
         whole = count.astype(np.int64)
         found = _least(special.bdtrik(p, count, share), lambda k: special.bdtr(k, whole, share), p)
-        # The quantile of a constant is not a number.
+        # For shares of 0 and 1, where the number is constant, scipy's quantile is NaN.
         return np.where(share <= 0, 0, np.where(share >= 1, count, np.minimum(found, count)))
 
     return _inverse(quantile, u, a["count"], a["prob"])
@@ -239,10 +241,10 @@ KINDS: dict[str, Kind] = {
     "bernoulli_": Kind("uniform", True, _bernoulli, "bernoulli_", ("p",)),
     "multinomial": Kind("uniform", True, _multinomial, "multinomial", ("self", "num_samples", "replacement")),
 }
-"""By the name of the operation."""
+"""The kind of each operation by the operation's name."""
 
 
 def kind_of(operation: str) -> Kind | None:
-    """Return how an operation's outcome is made from noise, None where it can't be."""
-    # exponential and its like do out of place what exponential_ does.
+    """Return the kind of an operation; None where its outcome can't be made from noise."""
+    # exponential, for example, is exponential_ out of place.
     return KINDS.get(operation, KINDS.get(f"{operation}_"))

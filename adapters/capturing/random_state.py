@@ -1,4 +1,4 @@
-"""Torch's random generators: their states, and states of a run's own."""
+"""States of torch's random generators: reading them, and running a sampler on fixed states of its own."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextvars import ContextVar
 
 import torch
 
-# Seeds that no sampler is likely to use itself, so that its own seeds make other numbers.
+# Arbitrary large seeds. A sampler is unlikely to use one of them, so that its own seeds give other random numbers.
 _SEED, _OTHER_SEED = 2_714_915_363, 3_318_084_907
 _seed: ContextVar[int] = ContextVar("seed", default=_SEED)
 
 
 @contextmanager
 def own_random_state() -> Iterator[None]:
-    """Give the process's random generators states of their own for a while, and set them back afterwards.
+    """Set the process's random generators to fixed states inside the context, and restore them afterwards.
 
-    The states are the same each time, whatever the user seeded before: random numbers that come again do so because
-    the sampler seeds or restores a state itself.
+    The states are the same each time, whatever the user seeded before. So random numbers can only repeat because the
+    sampler itself seeds a random generator or restores its state.
     """
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
@@ -29,7 +29,7 @@ def own_random_state() -> Iterator[None]:
 
 @contextmanager
 def another_seed() -> Iterator[None]:
-    """Let `own_random_state` begin at other states for a while: draws that it doesn't see become others."""
+    """Let `own_random_state` use another seed inside the context, so that draws that are not replaced change."""
     token = _seed.set(_OTHER_SEED)
     try:
         yield
@@ -48,7 +48,7 @@ def state_of(generator: torch.Generator) -> bytes:
 
 
 def state_on(device: torch.device) -> bytes:
-    """Return the state of the process's random generator for a device, nothing of a device that has none."""
+    """Return the state of the process's random generator for a device; empty for a device that has none."""
     if device.type == "cpu":
         return state_of(torch.default_generator)
     if device.type == "cuda":

@@ -1,11 +1,12 @@
-"""Which random numbers a run uses more than once.
+"""Detection of draws that use the same random numbers as an earlier draw of the run.
 
-A sampler that seeds a random generator twice with one number, or restores a state, draws the same numbers again. Two
-draws use the same numbers where they begin at equal states of their random generators, whichever these are. The state
-is what is compared, and not the numbers: two masks may be equal by chance.
+A sampler that seeds a random generator twice with the same number, or restores a state, draws the same numbers again.
+Two draws use the same numbers if they begin at equal states of their random generators, even of different generators.
+The states are compared and not the numbers, since two masks may be equal by chance.
 
-The states of the CPU's generator (a Mersenne twister) are places in arrays of 624 numbers, those of CUDA's are places
-in the stream of a seed. A draw that begins amid the numbers of another one is seen where both touch the same array.
+A state of the CPU's generator (a Mersenne twister) is a position in an array of 624 numbers. A state of CUDA's
+generator is a position in the stream of a seed. A draw that begins in the middle of another draw's numbers is detected
+if both use numbers of the same array or stream.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import torch
 
 from mcgen.adapters.capturing.laws import Arguments, kind_of
 
-# Bytes of the states, and where they hold what: at::CPUGeneratorImplState and at::CUDAGeneratorImpl of torch.
+# Sizes of the states in bytes and positions of their fields: at::CPUGeneratorImplState and at::CUDAGeneratorImpl of
+# torch.
 _CPU_BYTES, _CPU_LEFT, _CPU_ARRAY, _ARRAY_LENGTH = 5056, slice(8, 12), slice(24, 5016), 624
 _CUDA_BYTES, _CUDA_SEED, _CUDA_OFFSET = 16, slice(0, 8), slice(8, 16)
 
 _Place = tuple[Hashable, int, int]
-"""Random numbers: an array's name, the first place, and the place after the last."""
+"""A range of random numbers: the name of the array, the first position and the position after the last."""
 
 
 class _Begun(NamedTuple):
@@ -33,7 +35,7 @@ class _Begun(NamedTuple):
 
 
 class Repeats:
-    """The states at which the draws of one run began, and the numbers that they took."""
+    """The states at which the draws of one run began, and the random numbers that they used."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -43,15 +45,15 @@ class Repeats:
     def earlier(
         self, number: int, operation: str, out: torch.Tensor, a: Arguments, before: bytes, after: bytes
     ) -> int | None:
-        """Return the number of the earlier draw whose random numbers this one uses, None where they are fresh.
+        """Return the number of the earlier draw whose random numbers this draw uses; None where they are fresh.
 
         Raises
         ------
         ValueError
-            If it uses them for something else, or only a part of them.
+            If the draw turns these numbers into other values than the earlier draw, or uses only a part of them.
         """
         if before == after:
-            # Some operations take no random number for some arguments, such as Poisson numbers of rate 0.
+            # Some operations use no random number for some arguments, such as Poisson numbers of rate 0.
             return None
         draw = _Begun(number, f"{operation} of shape {tuple(out.shape)}", _made(operation, out, a))
         first = self._begun.setdefault(before, draw)
@@ -79,11 +81,11 @@ class Repeats:
 
 
 def _made(operation: str, out: torch.Tensor, a: Arguments) -> tuple[Hashable, ...]:
-    """Return what, beside the state, determines the standard numbers of a draw."""
+    """Return everything that determines the standard numbers of a draw, besides the state."""
     kind = kind_of(operation)
     family, settings = (operation, ()) if kind is None else (kind.family, kind.settings)
     values = [_hashable(a.get(name)) for name in settings]
-    # The stride of an axis of length 1 says nothing.
+    # The stride of an axis of length 1 has no effect.
     layout = tuple(stride for stride, length in zip(out.stride(), out.shape, strict=True) if length > 1)
     return family, tuple(out.shape), layout, out.dtype, out.device.type, *values
 
@@ -97,18 +99,18 @@ def _hashable(value: Any) -> Hashable:
 
 
 def _places(before: bytes, after: bytes) -> Iterator[_Place]:
-    """Yield the random numbers between two states."""
+    """Yield the ranges of random numbers between two states."""
     (first, low), (last, high) = _place(before), _place(after)
     if first == last:
         yield first, low, high
     elif len(before) == _CPU_BYTES:
-        # Arrays between the two are not known.
+        # The arrays in between can't be named by the two states.
         yield first, low, _ARRAY_LENGTH
         yield last, 0, high
 
 
 def _place(state: bytes) -> tuple[Hashable, int]:
-    """Return which array of random numbers comes next, and how many of it are used."""
+    """Return the array of random numbers that a state is in, and how many of its numbers are used."""
     if len(state) == _CPU_BYTES:
         left = int.from_bytes(state[_CPU_LEFT], sys.byteorder)
         return hash(state[_CPU_ARRAY]), _ARRAY_LENGTH + 1 - left

@@ -1,7 +1,7 @@
-"""Trials of a captured sampler: whose noise reaches which samples.
+"""Tests of a captured sampler: each sample must depend on its own noise alone.
 
-The noise of one sample is replaced and the samples are compared with those before. In one batch of the same kernels
-the samples of the others must be the same.
+The noise of one sample is changed, and the samples are compared with those before the change. The batch has the same
+size, so that the same kernels run and the other samples must stay the same up to rounding.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from mcgen.noise import Law, NoiseSpec
 Draws = tuple[Draw, ...]
 Rows = list[NDArray[np.float64]]
 
-# Draws whose effect is tried in one batch, each on a sample of its own.
+# Most draws that are tested in one batch, each by a sample of its own; it bounds the memory of a test.
 _MOST_TRIED = 64
-# Largest change, as a share of the greatest value, that rounding makes between two batches of the same kernels.
+# Largest change that counts as rounding between two batches of the same size, relative to the largest value.
 _SAME = 1e-4
-# Largest number of samples for which the order of a draw's rows is tried.
+# Most samples of a test of the order of a draw's rows.
 _MOST_SAMPLES = 64
 
 _MOVES: dict[Law, tuple[Callable[[Any], Any], ...]] = {
     "normal": (lambda z: -3 * z, lambda z: 8 + np.abs(z), lambda z: -8 - np.abs(z)),
     "uniform": (lambda u: (u + 0.5) % 1, lambda u: 1 - (u + 1) / 1024, lambda u: (u + 1) / 1024),
 }
-"""Other noise of the same law, or louder: the first changes integers and masks, the others pass most thresholds."""
+"""Changes of noise. The first changes integers and masks; the others are extreme, to pass most thresholds."""
 
 
 class Captured(Protocol):
-    """A captured sampler, such as `CapturedGenerator`: samples from noise that has a block for every draw."""
+    """The part of a `CapturedGenerator` that the tests use."""
 
     name: str
     noise: NoiseSpec
@@ -47,7 +47,7 @@ class Captured(Protocol):
     modules: tuple[torch.nn.Module, ...]
 
     def __call__(self, noise: Any, condition: object = None) -> Any:
-        """Return the samples of `noise`."""
+        """Return the samples that `noise` makes."""
 
     def block_of(self, number: int) -> str:
         """Return the name of the block of noise that a draw uses."""
@@ -65,7 +65,7 @@ def arranged(make: Callable[[Draws], Captured], draws: Draws, condition: object)
     for i, draw in enumerate(draws):
         if draw.rows > 1 and draw.same is None:
             alike.setdefault((draw.rows, draw.shape, draw.axis), []).append(i)
-    # Draws of one shape mostly have one order: a loop draws them.
+    # Draws of one shape often come from one loop and have the same order, so that one test serves all of them.
     for numbers in alike.values():
         found = _in_order(make, draws, numbers, condition)
         for number in numbers if found is None else ():
@@ -75,10 +75,10 @@ def arranged(make: Callable[[Draws], Captured], draws: Draws, condition: object)
 
 
 def _in_order(make: Callable[[Draws], Captured], draws: Draws, numbers: list[int], condition: object) -> Draws | None:
-    """Return some draws in the order that keeps the samples apart, None if there is none."""
+    """Return the draws in the order of rows that keeps the samples independent; None if there is no such order."""
     rows = draws[numbers[0]].rows
     divisors = [rounds for rounds in range(1, rows + 1) if rows % rounds == 0]
-    # With this many samples no order is another one by chance, even if a sample uses only a part of its rows.
+    # With this number of samples a wrong order can't pass as the right one, even if a sample uses only some rows.
     n = next((n for n in range(3, _MOST_SAMPLES) if all(d % n != 1 for d in divisors[1:])), _MOST_SAMPLES)
     for rounds in sorted(divisors, key=lambda rounds: (rounds not in (1, rows), -rounds)):
         tried = _changed(draws, numbers, partial(replace, rounds=rounds))
@@ -86,18 +86,18 @@ def _in_order(make: Callable[[Draws], Captured], draws: Draws, numbers: list[int
         if apart and seen:
             return tried
         if apart:
-            # The order can't be seen. Independent noise has the right law in every order, whatever the design.
+            # No change of rows shows in the samples. Independent noise has the right law in every order.
             return _changed(draws, numbers, lambda draw: replace(draw, kind=replace(draw.kind, iid=True)))
     return None
 
 
 def _changed(draws: Draws, numbers: list[int], change: Callable[[Draw], Draw]) -> Draws:
-    """Return draws of which some, and those that use their numbers, are changed."""
+    """Return all draws, with a change of the given ones and of those that share their random numbers."""
     return tuple(change(draw) if i in numbers or draw.same in numbers else draw for i, draw in enumerate(draws))
 
 
 def _tried(captured: Captured, numbers: list[int], n: int, condition: object) -> tuple[bool, bool]:
-    """Return whether other noise for a sample leaves the others alone, and whether each sample's changes it."""
+    """Return whether a sample's noise leaves the other samples unchanged, and whether it changes each sample itself."""
     noise = _probe(captured, n)
     before = _rows(_given(captured, noise, condition))
     seen = set()
@@ -119,7 +119,7 @@ def _after(
     way: int,
     condition: Any,
 ) -> Rows:
-    """Return the samples after a move of the noise; those before it, where the noise is louder than a sampler takes."""
+    """Return the samples after a change of the noise; the samples before it, if the sampler fails at extreme noise."""
     try:
         return _rows(_given(captured, _moved(captured, noise, moves, way), condition))
     except Exception:
@@ -139,7 +139,7 @@ def _refuse_order(captured: Captured, number: int) -> Draws:
 
 
 def without_effect(captured: Captured, condition: object) -> set[int]:
-    """Return which draws have no effect: of n samples, sample i gets another draw i, and must change."""
+    """Return the draws that have no effect: changing draw i in sample i of a batch does not change the sample."""
     left = [i for i, draw in enumerate(captured.draws) if draw.same is None]
     for way in range(len(_MOVES["normal"])):
         still: list[int] = []
@@ -155,7 +155,7 @@ def without_effect(captured: Captured, condition: object) -> set[int]:
 
 
 def require_rows_apart(captured: Captured, condition: object) -> None:
-    """Refuse a sampler that draws unseen, or in which a sample depends on the batch that it is in."""
+    """Refuse a sampler with draws that capture does not see, or whose samples depend on other samples of the batch."""
     noise = _probe(captured, 3)
     first = _rows(_given(captured, noise, condition))
     with another_seed():
@@ -186,7 +186,7 @@ def require_rows_apart(captured: Captured, condition: object) -> None:
 
 
 def _same_in_other_batch(captured: Captured) -> float:
-    """Return the change that other kernels for another number of samples make, which round elsewhere step by step."""
+    """Return the largest change of a sample in a batch of another size, where other kernels round in another way."""
     types = {draw.dtype for draw in captured.draws}
     types |= {parameter.dtype for module in captured.modules for parameter in module.parameters()}
     return max([0.01, *(16 * torch.finfo(t).eps for t in types if t.is_floating_point or t.is_complex)])
@@ -205,7 +205,7 @@ def _given(captured: Captured, noise: dict[str, NDArray[Any]], condition: object
 def _moved(
     captured: Captured, noise: dict[str, NDArray[Any]], moves: Mapping[int, Iterable[int]], way: int
 ) -> dict[str, NDArray[Any]]:
-    """Return noise in which some samples, the keys of `moves`, have other noise for some draws."""
+    """Return the noise with changes: `moves` maps samples to the draws that are changed in them."""
     found = {name: block.copy() for name, block in noise.items()}
     for sample, numbers in moves.items():
         for number in numbers:
@@ -215,7 +215,7 @@ def _moved(
 
 
 def _rows(samples: Any) -> Rows:
-    """Return samples, of each array of nested tuples, as rows of real numbers."""
+    """Return each array of nested tuples of samples as rows of real numbers."""
     if isinstance(samples, tuple):
         return [rows for part in samples for rows in _rows(part)]
     array = as_numpy(samples)
@@ -232,7 +232,7 @@ def _equal(before: Rows, after: Rows) -> bool:
 
 
 def gap(before: Rows, after: Rows) -> float:
-    """Return the greatest change, as a share of the greatest value of its part."""
+    """Return the largest change, relative to the largest value of the same array."""
     gaps = [0.0]
     for b, a in zip(map(np.nan_to_num, before), map(np.nan_to_num, after), strict=True):
         gaps.append(float(np.abs(a - b).max(initial=0.0)) / (float(np.abs(b).max(initial=0.0)) or 1.0))

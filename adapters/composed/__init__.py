@@ -1,1 +1,1 @@
-"""Generators made of generators, and edits of images."""
+"""Generators that are built from other generators, and editing by a flow model."""

@@ -1,15 +1,16 @@
-r"""Generators made of generators: their noise is that of all the parts.
+r"""Generators that are built from other generators; their noise has the blocks of all parts.
 
-A diffusion model can start in the middle. From a sample :math:`x_0`, given or made by another generator, the state at
-time t is
+A diffusion model can start at a later time t. From a sample :math:`x_0`, given or made by another generator, the state
+at time t is
 
 .. math:: x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, z,
 
-and the sampler goes back from there. With a given sample this is SDEdit [1]_ (`Partial`); with another generator's it
-is a truncated diffusion [2]_ [3]_ (`Truncate`), which saves the earlier steps. More generally a second generator may
-take the first one's samples as its condition (`Chain`), such as a diffusion that regenerates a prediction [4]_.
+and the sampler goes back from there. With a given sample this is SDEdit [1]_ (`Partial`). With a sample of another
+generator it is a truncated diffusion [2]_ [3]_ (`Truncate`), which saves the earlier steps. More generally, a second
+generator takes the samples of a first one as its condition (`Chain`), such as a diffusion model that improves a
+prediction [4]_.
 
-The blocks of a part's noise are named after it, "first/noise", "second/mix", and handed on as they are asked for.
+The names of the blocks begin with the part: "first/noise", "second/mix". A block is made when the part accesses it.
 
 .. rubric:: References
 
@@ -45,14 +46,14 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Start(NamedTuple):
-    """What `Partial` starts from, where the diffusion model has a condition of its own.
+    """The condition of `Partial` where the diffusion model has a condition of its own.
 
     Attributes
     ----------
     sample : array
-        One sample, or one for each row.
+        The sample to start from, or one sample for each row.
     condition : object
-        That of the diffusion model.
+        The condition of the diffusion model.
     """
 
     sample: Any
@@ -60,27 +61,27 @@ class Start(NamedTuple):
 
 
 class Partial(TorchGenerator):
-    """A diffusion model that starts in the middle, from a given sample: the sample with noise mixed in, then reversed.
+    """A diffusion model that starts at a later step, from a given sample with noise mixed in.
 
-    Its condition is the sample, an array of floats like those that the diffusion model returns, or
-    `Start(sample, condition)`; one for all rows, or an array of n for n rows.
+    The condition is the sample, an array of floats like the samples of the diffusion model, or
+    `Start(sample, condition)`. It is one sample for all rows, or an array of n samples for n rows.
 
     Parameters
     ----------
     diffusion : Diffusion
-        Such as `DDIM` or `Heun`.
+        The diffusion model, such as a `DDIM` or `Heun`.
     step : int
         Number of the step to start at: 0 is the sampler's own start, `diffusion.steps` - 1 its last step.
     encode : callable, optional
-        From samples (n, ...) back to the sampler's states (n, ...), the way back of the model's `decode`; needed
-        where it has one. It receives what `decode` does: the type of the networks. One sample for all rows is encoded
-        once, n = 1.
+        Maps samples (n, ...) back to the sampler's states (n, ...), the inverse of the model's `decode`. It is needed
+        if the model has a `decode`, and receives the type of the networks as `decode` does. One sample for all rows is
+        encoded once, with n = 1.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
 
     Notes
     -----
-    The noise is a block "mix" and, for a stochastic sampler, those of the steps that remain.
+    The noise has a block "mix" and, for a stochastic sampler, the blocks of the remaining steps.
 
     Examples
     --------
@@ -104,11 +105,11 @@ class Partial(TorchGenerator):
             raise TypeError(f"encode must be a callable from samples to states, or None; got {encode!r}")
         if encode is None and diffusion.decode is not None:
             raise ValueError(
-                f"{diffusion.name!r} decodes its states, so that a sample is not on their scale: say by encode= how to "
-                "get back, such as encode=lambda x: 2 * x - 1 for images in [0, 1] made from [-1, 1]"
+                f"{diffusion.name!r} decodes its states, so that a sample is not on their scale: give the inverse by "
+                "encode=, such as encode=lambda x: 2 * x - 1 for images in [0, 1] made from [-1, 1]"
             )
         self.diffusion, self.start, self.encode = diffusion, step, encode
-        # One block is the start's; then comes one for each later step of a stochastic sampler.
+        # The first block of a sampler is its start. In a stochastic sampler one block for each step follows.
         blocks = (("mix", Block(diffusion.shape)), *diffusion.noise.blocks[step + 1 :])
         super().__init__(
             self.sample,
@@ -120,7 +121,7 @@ class Partial(TorchGenerator):
         )
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
-        """Return the samples (n, ...) that `noise` makes of the given one."""
+        """Return the samples (n, ...) that `noise` makes from the given sample."""
         if condition is None:
             raise ValueError(f"{self.name!r} starts from a sample: give it as the condition")
         given = condition if isinstance(condition, Start) else Start(condition)
@@ -139,17 +140,17 @@ class Chain(TorchGenerator):
     Parameters
     ----------
     first, second : Generator
-        Of torch or numpy. The condition goes to the first.
+        The two generators, of torch or numpy. The first one receives the condition.
     join : callable, optional
-        ``join(samples, condition)`` to the condition of the second; by default the samples alone.
+        ``join(samples, condition)`` returns the condition of the second generator. By default it is the samples alone.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
 
     Notes
     -----
-    Each generator receives arrays of its own library, also inside of tuples, lists and dicts: numpy arrays, or tensors
-    on its device and, where they hold floats, in its type. `join` works on the samples as the first made
-    them. Gradients need both to be of torch.
+    Each generator receives arrays of its own library, also inside tuples, lists and dicts. These are numpy arrays, or
+    tensors on its device; tensors of floats have its type. `join` receives the samples as the first generator made
+    them. Gradients need two generators of torch.
 
     Examples
     --------
@@ -177,7 +178,7 @@ class Chain(TorchGenerator):
         dtypes = {first.noise.dtype, second.noise.dtype}
         if len(dtypes) > 1:
             raise ValueError(
-                f"the noise of {name_of(first)!r} is {first.noise.dtype}, that of {name_of(second)!r} "
+                f"the noise of {name_of(first)!r} is {first.noise.dtype}, that of {name_of(second)!r} is "
                 f"{second.noise.dtype}; declare both in one type"
             )
         parts = {"first": first, "second": second}
@@ -201,16 +202,16 @@ class Chain(TorchGenerator):
 
 
 class Truncate(Chain):
-    """A diffusion model that starts in the middle, from the samples of another generator.
+    """A diffusion model that starts at a later step, from the samples of another generator with noise mixed in.
 
     Parameters
     ----------
     first : Generator
-        Of samples like those that the diffusion model returns.
+        The other generator. Its samples are like those of the diffusion model.
     diffusion, step, encode
-        See `Partial`. The condition goes to both generators.
+        See `Partial`. Both generators receive the condition.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
     """
 
     def __init__(
@@ -226,7 +227,10 @@ class Truncate(Chain):
 
 
 def rows_of(sample: Any, noise: torch.Tensor, encode: Encode | None = None) -> torch.Tensor:
-    """Return a sample, or one for each row, as encoded rows shaped like the noise, whose rank tells which it is."""
+    """Return one sample, or one for each row, as encoded rows with the shape of the noise (n, ...).
+
+    An array with one axis less than the noise is one sample.
+    """
     require_floats(sample, "the given sample")
     x = sample if isinstance(sample, torch.Tensor) else torch.tensor(as_numpy(sample))
     x = x.to(device=noise.device, dtype=noise.dtype)
@@ -249,25 +253,25 @@ def rows_of(sample: Any, noise: torch.Tensor, encode: Encode | None = None) -> t
 
 
 def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:
-    """Run a part on its own blocks, in its own library."""
+    """Return the samples of a part, run on its own blocks of noise and in its own library."""
     condition = _in_library_of(part, condition)
     require_condition_taken(getattr(part, "function", part), condition, name_of(part))
     own = _PartNoise(part, prefix, noise)
     lone = len(own) == 1
     if isinstance(part, TorchGenerator):
         given = own[next(iter(own))] if lone else own
-        # The chain has seen to evaluation mode, and is differentiated as a whole.
+        # The function is called directly: the chain has checked evaluation mode, and gradients go through both parts.
         return part.function(given) if condition is None else part.function(given, condition)
 
     def array(name: str) -> Any:
-        # Not detached, so that a gradient stops with an error here instead of leaving out the part.
+        # Without detach, so that a gradient raises an error here instead of ignoring the part.
         return own[name].cpu().numpy()
 
     return part(array(next(iter(own))) if lone else BlockNoise(array, tuple(own)), condition)
 
 
 def _in_library_of(part: Generator, thing: Any) -> Any:
-    """Return what a part is given with its arrays, however deep, in the part's library."""
+    """Return a condition with all arrays in it, also nested ones, converted to the library of a part."""
     if isinstance(thing, tuple) and hasattr(thing, "_fields"):
         return type(thing)(*(_in_library_of(part, one) for one in thing))
     if type(thing) in (tuple, list):
@@ -287,7 +291,7 @@ def _in_library_of(part: Generator, thing: Any) -> Any:
 
 
 class _PartNoise(Mapping[str, torch.Tensor]):
-    """The blocks of one part under its own names, made when they are asked for, where and as the part wants them."""
+    """The noise of one part by its own names of blocks, as tensors on the part's device and in its type."""
 
     def __init__(self, part: Generator, prefix: str, noise: Mapping[str, torch.Tensor]) -> None:
         self._blocks = dict(part.noise.blocks)
@@ -296,7 +300,7 @@ class _PartNoise(Mapping[str, torch.Tensor]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         tensor = self._noise[f"{self._prefix}/{name}"].to(device=self._device, dtype=self._dtype)
-        # Rounding to half precision would reach 1, which no uniform noise is.
+        # Rounding to half precision can give 1, but uniform noise is below 1.
         uniform = self._blocks[name].law == "uniform"
         return tensor.clamp(max=1 - torch.finfo(tensor.dtype).eps / 2) if uniform else tensor
 

@@ -1,7 +1,7 @@
-r"""Editing by a flow model, without inversion: from a sample under one condition to a sample under another.
+r"""Editing by a flow model without inversion: a sample under one condition is moved to a sample under another.
 
-FlowEdit, Algorithm 1 of [1]_, moves an edit x, first the source :math:`x_{\mathrm{src}}`, along the difference of two
-velocities at points with the same noise. In the time of `Flow`, 0 at the noise and 1 at the sample,
+FlowEdit, Algorithm 1 of [1]_, starts with x equal to the source :math:`x_{\mathrm{src}}`. It moves x along the
+difference of two velocities at points with the same noise. In the time of `Flow`, 0 at the noise and 1 at the sample,
 
 .. math::
 
@@ -9,8 +9,8 @@ velocities at points with the same noise. In the time of `Flow`, 0 at the noise 
     \frac{dx}{dt} = \frac{1}{m} \sum_{z} \bigl[ v_{\mathrm{tar}}(x + y - x_{\mathrm{src}}, t)
     - v_{\mathrm{src}}(y, t) \bigr],
 
-averaged over m fresh noises z at every step. Here the m noises are m / 2 pairs z and -z: what is odd in z cancels, so
-that the average varies less at the same number of evaluations.
+averaged over m fresh noises z at every step. Here the m noises are m / 2 pairs z and -z. Terms that are odd in z cancel
+in a pair, so that the average varies less at the same number of evaluations.
 
 .. rubric:: References
 
@@ -33,14 +33,14 @@ from mcgen.noise import Block, NoiseSpec
 
 
 class Edit(NamedTuple):
-    """What is edited and how: the condition of `FlowEdit`.
+    """The condition of `FlowEdit`: a source, and the conditions that describe the source and its edit.
 
     Attributes
     ----------
     source : array
         One sample on the scale of the flow's states, or one for each row.
     source_condition, target_condition : object
-        Conditions of the velocity, such as prompts or classes, that describe the source and the edit.
+        Conditions of the velocity, such as prompts or classes. The first describes the source, the second the edit.
     """
 
     source: Any
@@ -49,41 +49,42 @@ class Edit(NamedTuple):
 
 
 class FlowEdit(LoopGenerator):
-    """The edit of a source by a flow model, over the noises that the algorithm averages at every step.
+    """The edits of a source by a flow model. The noise is that which the algorithm averages over at every step.
 
     Parameters
     ----------
     velocity : callable
-        ``velocity(x, time, condition)`` with x of shape (n, ...) and time of shape (n,), from 0 at the noise to 1 at
-        the sample, to dx/dt (n, ...).
+        ``velocity(x, time, condition)`` returns dx/dt (n, ...), for x of shape (n, ...) and time of shape (n,). The
+        time is 0 at the noise and 1 at the sample.
     shape : tuple of int
         Shape of one sample's state.
     steps : int or sequence of float
-        Number of steps of the same length; or the times themselves, increasing from 0 to 1.
+        Number of steps of equal length, or the times themselves, increasing from 0 to 1.
     skip : int
-        Leave out so many of the first, noisiest steps: the more, the closer the edit stays to its source.
+        Number of steps that are left out at the start, where the noise is largest. With more of them the edit stays
+        closer to its source.
     n_average : int
-        Noises a step, m; an edit costs 2 m evaluations of the velocity a step.
+        Number m of noises per step. A step of an edit costs 2 m evaluations of the velocity.
     pairs : bool
         Whether the noises are m / 2 pairs z and -z, or m independent ones.
     source_velocity : callable, optional
-        The velocity under the source's condition, where it is another one, such as one of a smaller guidance scale.
+        The velocity under the source's condition, if it differs, for example by a smaller guidance scale.
     decode : callable, optional
-        From the last state to samples.
+        Maps the last state to samples.
     modules : torch.nn.Module or iterable of them
-        Networks that the velocities, where they are no modules themselves, and `decode` run: they must be in evaluation
+        Networks that `decode` runs, and the velocities if they are not modules themselves. They must be in evaluation
         mode.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
     device : torch.device or str, optional
-        By default that of the modules.
+        The device of the noise, by default the device of the modules.
     dtype : torch.dtype, optional
-        What the velocities receive, by default the type of the modules; states are in float32 or better.
+        The type that the velocities receive, by default the type of the modules. States are in float32 or better.
 
     Notes
     -----
-    Each step's noises are a block, "step i". With pairs inside, the edit is the same for z and -z: antithetic noise
-    around it would do the same edit twice. Take `MonteCarlo` or `Sobol` there.
+    The noises of a step are one block, "step i". With `pairs` an edit is the same for z and -z, so that antithetic
+    noise would make each edit twice. Use `MonteCarlo` or `Sobol` then.
 
     Examples
     --------
@@ -116,7 +117,7 @@ class FlowEdit(LoopGenerator):
         if checked_integer("n_average", n_average) < 1 or (pairs and n_average % 2):
             raise ValueError(
                 f"n_average must be {'even, for pairs of noise' if pairs else 'at least 1'}; got {n_average}"
-                + (". Otherwise say pairs=False" if pairs else "")
+                + (". For another number give pairs=False" if pairs else "")
             )
         self.velocity, self.source_velocity = velocity, velocity if source_velocity is None else source_velocity
         self.signs = (1, -1) if pairs else (1,)
@@ -135,7 +136,7 @@ class FlowEdit(LoopGenerator):
         )
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
-        """Return the edits (n, ...) that `noise` makes of the source."""
+        """Return the edits (n, ...) of the source that `noise` makes."""
         if not isinstance(condition, Edit):
             raise TypeError(
                 f"{self.name!r} takes as condition an Edit(source, source_condition, target_condition); got "
@@ -152,7 +153,7 @@ class FlowEdit(LoopGenerator):
         return self.finish(x)
 
     def _direction(self, x: torch.Tensor, edit: Edit, t: float, z: torch.Tensor) -> torch.Tensor:
-        """Return the difference of the velocities, averaged over the noises (n, m or m / 2, ...) of a step."""
+        """Return the difference of the velocities, averaged over the noises z of a step, (n, m or m / 2, ...)."""
         total = torch.zeros_like(x)
         for k in range(z.shape[1]):
             for sign in self.signs:

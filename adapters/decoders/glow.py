@@ -1,12 +1,13 @@
-r"""Multiscale normalizing flows (Glow) as generators: the base noise of every level in standardized form.
+r"""Multiscale normalizing flows (Glow) as generators; their noise is standard normal at every level.
 
-A flow maps latent variables :math:`z_0, \dots, z_{L-1}`, one for each level of resolution, to an image [1]_; normflows
-[2]_ gives each a diagonal Gaussian whose mean and scale are learnt, and may depend on a class y. Here
+A flow maps latent variables :math:`z_0, \dots, z_{L-1}`, one for each level of resolution, to an image [1]_. In
+normflows [2]_ each of them has a diagonal Gaussian law, whose mean and scale are learnt and may depend on a class y.
+Here
 
 .. math:: z_i = \mu_i(y) + \tau\, \sigma_i(y)\, \varepsilon_i, \qquad \varepsilon_i \sim N(0, I),
 
-and the generator's noise is :math:`\varepsilon`: the model's law is symmetric in it, as designs need, while -z would be
-no point of the same law where :math:`\mu_i` is not 0. The temperature :math:`\tau` is that of section 6 of [1]_.
+and the noise of the generator is :math:`\varepsilon`, since :math:`-\varepsilon` has the same law. A latent variable
+:math:`-z_i` has another law where :math:`\mu_i` is not 0. The temperature :math:`\tau` is that of section 6 of [1]_.
 
 .. rubric:: References
 
@@ -27,37 +28,38 @@ from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, 
 from mcgen.noise import Block, NoiseSpec
 
 Moments = tuple[torch.Tensor, torch.Tensor]
-"""Mean and log standard deviation of a base distribution, with a leading axis for the classes asked for."""
+"""Mean and log standard deviation of a base distribution, with a leading axis for the classes."""
 
 
 class Glow(TorchGenerator):
     """A flow of normflows as a generator.
 
-    The noise has a normal block for every level, "level 0" being the lowest resolution. A class-conditional flow has a
-    uniform block "class" before them, which designs leave independent: without a condition it draws the class.
+    The noise has a normal block for every level; "level 0" has the lowest resolution. In a class-conditional flow a
+    uniform block "class" comes first. It is independent whatever the design, and chooses the class of each sample if
+    there is no condition.
 
     Parameters
     ----------
     flow : normflows.MultiscaleFlow
-        Trained, in evaluation mode. Its bases are `DiagGaussian`, `ClassCondDiagGaussian` or `GlowBase`.
+        A trained flow in evaluation mode. Its bases are `DiagGaussian`, `ClassCondDiagGaussian` or `GlowBase`.
     temperature : float
-        What the noise of every level is multiplied by; 1 is the law that the flow was trained for.
+        The factor tau of the noise at every level. At 1 the samples have the law that the flow was trained for.
     decode : callable, optional
-        From the flow's outputs (n, ...) to samples, such as images in [0, 1].
+        Maps the flow's outputs (n, ...) to samples, such as images in [0, 1].
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
 
     Notes
     -----
-    The condition of a class-conditional flow is a class (int), or None for a class that is drawn for each sample.
+    The condition of a class-conditional flow is a class (int), or None for a random class of each sample.
 
     Raises
     ------
     TypeError
-        If `flow` is no multiscale flow.
+        If `flow` is not a multiscale flow.
     ValueError
-        If a base has another law or a temperature of its own, a layer was never initialized or couples the samples of a
-        batch, or the temperature is not positive and finite.
+        If a base has another law or a temperature of its own. If a layer was never initialized or couples the samples
+        of a batch. If the temperature is not positive and finite.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Glow(TorchGenerator):
             if type(base).__name__ not in _MOMENTS:
                 raise ValueError(
                     f"level {level} of the flow has a base {type(base).__name__}; only {', '.join(_MOMENTS)} can be "
-                    "written as standard normal noise here. Write another as a function of such noise, for from_torch"
+                    "written as standard normal noise here. Write the flow as a function of such noise for from_torch"
                 )
             if getattr(base, "temperature", None) not in (None, 1):
                 raise ValueError(
@@ -92,12 +94,12 @@ class Glow(TorchGenerator):
         super().__init__(self.sample, NoiseSpec(tuple(blocks.items())), modules=flow, name=name or type(flow).__name__)
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
-        """Return the samples (n, ...) of standard normal noise."""
+        """Return the samples (n, ...) for standard normal noise."""
         x: torch.Tensor = self.flow.forward_and_log_det(self.latents(noise, condition))[0]
         return x if self.decode is None else self.decode(x)
 
     def latents(self, noise: TensorNoise, condition: object = None) -> list[torch.Tensor]:
-        """Return the latent variables z of every level, each (n, ...), that belong to standard normal noise."""
+        """Return the latent variables z of every level, each (n, ...), for standard normal noise."""
         noise = {"level 0": noise} if isinstance(noise, torch.Tensor) else noise
         classes = self._classes(noise, condition)
         latents = []
@@ -110,7 +112,7 @@ class Glow(TorchGenerator):
         if condition is None:
             if not self.n_classes:
                 return torch.zeros(1, dtype=torch.int64, device=self.device)
-            # u is at most the last number below 1, and then the rounded product stays below the number of classes.
+            # u is below 1, and even for the largest such u the rounded product is below the number of classes.
             u: torch.Tensor = noise["class"]
             return (u * self.n_classes).long()
         return torch.tensor([checked_class(condition, self.n_classes)], device=self.device)
@@ -145,7 +147,7 @@ def _require_fixed_layers(flow: torch.nn.Module) -> None:
     for name, layer in flow.named_modules():
         if not bool(getattr(layer, "data_dep_init_done", True)):
             raise ValueError(
-                f"{name} ({type(layer).__name__}) takes its scales from the first batch that it meets, and has met "
+                f"{name} ({type(layer).__name__}) takes its scales from the first batch that it sees, and has seen "
                 "none: load trained weights, or pass data through the flow first"
             )
         if type(layer).__module__.startswith("normflows") and type(layer).__name__ == "BatchNorm":

@@ -1,12 +1,12 @@
-r"""Variational autoencoders as generators: decode the prior's noise, or reconstruct a given image.
+r"""Variational autoencoders as generators: they decode noise from the prior, or reconstruct a given image.
 
 A decoder maps a latent vector with the prior :math:`z \sim N(0, I)` to the mean of :math:`p(x | z)` [1]_, which is the
-sample here. An encoder gives the mean and the log variance of a Gaussian :math:`q(z | x)` near the posterior; a
-reconstruction decodes
+sample here. An encoder returns the mean and the log variance of a Gaussian :math:`q(z | x)` that approximates the
+posterior. A reconstruction decodes
 
 .. math:: z = \mu(x) + \sigma(x)\, \varepsilon, \qquad \varepsilon \sim N(0, I),
 
-equation (10) of [1]_, so that the noise stays standard normal and -eps is a point of the same law.
+equation (10) of [1]_. So the noise is standard normal, and :math:`-\varepsilon` has the same law.
 
 .. rubric:: References
 
@@ -25,30 +25,31 @@ from mcgen.adapters.tensors.torch_generator import TorchGenerator, owners_of
 from mcgen.noise import Shape
 
 Encoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""From images (1, ...) to the mean and the log variance (1, *latent_shape) of their latent vectors."""
+"""Maps images (1, ...) to the mean and the log variance (1, *latent_shape) of their latent vectors."""
 
 
 class VAE(TorchGenerator):
-    """The decoder of a VAE, fed by its prior's noise.
+    """The decoder of a VAE as a generator; its noise is the latent vector.
 
     Parameters
     ----------
     decoder : callable
-        ``decoder(z)``, or ``decoder(z, condition)`` where one is given, from latent vectors (n, ...) to n
-        samples: a module, a module's method, or a function around them.
+        ``decoder(z)``, or ``decoder(z, condition)`` if a condition is given, returns n samples for latent vectors
+        (n, ...). A module, a method of a module, or a function that runs them.
     latent_shape : tuple of int
         Shape of one latent vector.
     encoder : callable, optional
-        See `Encoder`; for `reconstruction`.
+        See `Encoder`. It is needed for `reconstruction`.
     modules : torch.nn.Module or iterable of them, optional
-        The networks that decoder and encoder run. By default the modules that these are, or are methods of.
+        The networks that decoder and encoder run. By default the decoder and the encoder if they are modules, or the
+        modules whose methods they are.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
 
     Raises
     ------
     TypeError
-        If decoder or encoder can't be called; later, if the decoder takes no condition and one is given.
+        If the decoder or the encoder is not callable. In a call, if a condition is given and the decoder takes none.
 
     Examples
     --------
@@ -77,15 +78,15 @@ class VAE(TorchGenerator):
         super().__init__(decoder, latent_shape, modules=modules, name=name)
 
     def reconstruction(self) -> TorchGenerator:
-        """Return the generator of reconstructions of one image, which is its condition (without a leading axis).
+        """Return the generator of reconstructions of one image. The image, without a leading axis, is the condition.
 
         Raises
         ------
         TypeError
-            Later, if the condition is no array of floats or the encoder returns no pair of tensors.
+            In a call, if the condition is not an array of floats, or the encoder does not return two tensors.
         ValueError
-            If the VAE was made without an encoder; later, if the condition is None or the encoder's latent vector is
-            not of the decoder's shape.
+            If the VAE has no encoder. In a call, if the condition is None, or the mean and the log variance do not have
+            the shape of the decoder's latent vectors.
         """
         if self.encoder is None:
             raise ValueError(f"{self.name!r} has no encoder to reconstruct by; make the VAE with encoder=")
@@ -101,7 +102,7 @@ class VAE(TorchGenerator):
     def _reconstruct(self, noise: torch.Tensor, condition: Any = None) -> torch.Tensor:
         if condition is None or self.encoder is None:
             raise ValueError(f"{self.name!r} reconstructs an image: pass it as condition")
-        # One encoded image serves the batch.
+        # The image is encoded once for the whole batch.
         x = as_floats(condition).to(noise)[None]
         encoded = self.encoder(x)
         if not isinstance(encoded, tuple | list) or [isinstance(part, torch.Tensor) for part in encoded] != [True] * 2:

@@ -1,1 +1,1 @@
-"""Linear measurements, and samplers of what they leave open."""
+"""Inverse problems: linear measurement operators and posterior samplers."""

@@ -1,18 +1,18 @@
-r"""What an inverse problem measures: linear operators on images, each with its adjoint.
+r"""Linear measurement operators of inverse problems on images, each with its adjoint.
 
 A measurement of an image x is
 
 .. math:: y = A x + \sigma n, \qquad n \sim N(0, I).
 
 The adjoint :math:`A^\top` is the map with :math:`\langle A x, y \rangle = \langle x, A^\top y \rangle` for all x and y.
-Where A is an orthogonal projection (inpainting) or is cut out of an orthonormal transform (masked Fourier),
-:math:`A^\top y` is the image in which all that was not measured is zero. Both maps work on a batch, row by row, in the
-dtype and on the device of what they are given.
+Where A is an orthogonal projection (inpainting) or a part of an orthonormal transform (masked Fourier),
+:math:`A^\top y` is the image with zeros for all that was not measured. Both maps work on a batch, row by row, in the
+dtype and on the device of their argument.
 
 Blurring and averaging are separable: with one matrix for the rows and one for the columns,
-:math:`A x = K_h x K_w^\top` and :math:`A^\top y = K_h^\top y K_w`. The masked Fourier operator is that of magnetic
-resonance imaging with a single coil and whole lines of the Fourier plane, the middle ones always [1]_; the transform is
-orthonormal and the measurement holds its real parts and its imaginary parts.
+:math:`A x = K_h x K_w^\top` and :math:`A^\top y = K_h^\top y K_w`. The masked Fourier operator describes magnetic
+resonance imaging with a single coil [1]_. It measures whole lines of the Fourier plane, always including the middle
+ones. The transform is orthonormal, and a measurement holds its real and its imaginary parts.
 
 .. rubric:: References
 
@@ -36,9 +36,11 @@ from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters.tensors.floats import as_floats
 from mcgen.noise import Shape
 
+# Range of the share of hidden pixels in random inpainting. With fewer the problem is easy, with more the measurement
+# says little; any other mask can be given as an array.
 _LEAST_HIDDEN, _MOST_HIDDEN = 0.3, 0.7
 
-# A Gaussian is below 4e-6 of its peak there.
+# Radius of the blur in standard deviations. There a Gaussian is below 4e-6 of its peak.
 _REACH = 5.0
 
 
@@ -48,9 +50,9 @@ class Operator(ABC):
     Attributes
     ----------
     shape : tuple of int
-        Of one image.
+        Shape of one image.
     measurement_shape : tuple of int
-        Of one measurement.
+        Shape of one measurement.
     """
 
     shape: Shape
@@ -74,11 +76,11 @@ class Operator(ABC):
         Parameters
         ----------
         image : array of shape `shape`
-            Of floats, of any library.
+            An array of floats, of any library.
         noise_sd : float
             Standard deviation of the measurement's noise.
         noise : array of shape `measurement_shape`, optional
-            Standard normal numbers; needed where `noise_sd` is above 0.
+            Standard normal numbers; needed if `noise_sd` is above 0.
 
         Returns
         -------
@@ -89,7 +91,7 @@ class Operator(ABC):
         ValueError
             If a shape does not fit, `noise_sd` is below 0 or not finite, or the noise is missing or not finite.
         TypeError
-            If the image or the noise is no array of floats.
+            If the image or the noise is not an array of floats.
         """
         x = as_floats(image, "image")
         noise_sd = checked_real("noise_sd", noise_sd)
@@ -114,19 +116,20 @@ class Operator(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Inpainting(Operator):
-    """The pixels that a mask leaves visible, one after another.
+    """The operator that returns the visible pixels of a masked image, as one vector.
 
     Parameters
     ----------
     shape : tuple of int
-        Of one image, such as (3, 32, 32).
+        Shape of one image, such as (3, 32, 32).
     mask : array of bool
-        True where a pixel is seen; of the image's shape or of its last axes, such as (32, 32) for all channels alike.
+        True where a pixel is visible. It has the image's shape or that of its last axes, such as (32, 32) for the same
+        mask in all channels.
 
     Raises
     ------
     ValueError
-        If the mask does not fit, or hides everything.
+        If the mask does not fit, or hides all pixels.
 
     Examples
     --------
@@ -150,16 +153,16 @@ class Inpainting(Operator):
         Parameters
         ----------
         shape : tuple of int
-            Of one image; its last two axes are rows and columns.
+            Shape of one image; its last two axes are rows and columns.
         hidden : float
-            Share of the pixels, from 0.3 to 0.7; met to the nearest pixel.
+            Share of the pixels that are hidden, from 0.3 to 0.7, rounded to the nearest pixel.
         seed : int
-            Of the mask.
+            Seed of the mask.
 
         Raises
         ------
         ValueError
-            If the share lies outside: with fewer hidden there is little to do, with more little to go by.
+            If the share is outside this range.
         """
         if not _LEAST_HIDDEN <= hidden <= _MOST_HIDDEN:
             raise ValueError(
@@ -173,7 +176,7 @@ class Inpainting(Operator):
 
     @property
     def measurement_shape(self) -> Shape:
-        """One number for each pixel that is seen."""
+        """Shape of one measurement: one number for each visible pixel."""
         return (int(self.mask.sum()),)
 
     @cached_property
@@ -185,12 +188,12 @@ class Inpainting(Operator):
         return x.flatten(1)[:, self._places.to(x.device)]
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """Return images that are zero where nothing was seen."""
+        """Return images with zeros at the hidden pixels."""
         return _placed(y, self._places, math.prod(self.shape)).reshape(-1, *self.shape)
 
 
 class _Separable(Operator):
-    """An operator of one matrix for the rows and one for the columns."""
+    """A separable operator: one matrix for the rows and one for the columns."""
 
     @property
     @abstractmethod
@@ -199,29 +202,29 @@ class _Separable(Operator):
 
     @property
     def measurement_shape(self) -> Shape:
-        """That of the image, with as many rows and columns as the matrices give."""
+        """Shape of one measurement: that of the image, with as many rows and columns as the matrices have rows."""
         rows, columns = self.matrices
         return (*self.shape[:-2], len(rows), len(columns))
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the measured images."""
+        """Return the measured images :math:`K_h x K_w^T`."""
         rows, columns = (matrix.to(x) for matrix in self.matrices)
         return rows @ x @ columns.T
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """Return what the transposed matrices make of measured images."""
+        """Return the images :math:`K_h^T y K_w` for measured images y."""
         rows, columns = (matrix.to(y) for matrix in self.matrices)
         return rows.T @ y @ columns
 
 
 @dataclass(frozen=True)
 class GaussianBlur(_Separable):
-    """A Gaussian blur, whose weights at the border are shared among the pixels that exist.
+    """A Gaussian blur. At the border the weights are normalized over the pixels inside the image.
 
     Parameters
     ----------
     shape : tuple of int
-        Of one image; its last two axes are rows and columns.
+        Shape of one image; its last two axes are rows and columns.
     sd : float
         Standard deviation of the Gaussian in pixels.
 
@@ -241,7 +244,7 @@ class GaussianBlur(_Separable):
 
     @cached_property
     def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gaussian weights, each row of which sums to 1."""
+        """The matrices of Gaussian weights; each row sums to 1."""
         rows, columns = (self._weights(side) for side in self.shape[-2:])
         return rows, columns
 
@@ -254,19 +257,19 @@ class GaussianBlur(_Separable):
 
 @dataclass(frozen=True)
 class SuperResolution(_Separable):
-    """Averages over squares of pixels: the small image from which a large one is to be made.
+    """Averages over squares of pixels. The measurement is a small image, from which a large one is to be recovered.
 
     Parameters
     ----------
     shape : tuple of int
-        Of one large image; its last two axes are rows and columns.
+        Shape of one large image; its last two axes are rows and columns.
     factor : int
-        Side of a square.
+        Side of a square in pixels.
 
     Raises
     ------
     ValueError
-        If the squares do not fill the image.
+        If `factor` does not divide the numbers of rows and columns.
     """
 
     shape: Shape
@@ -282,7 +285,7 @@ class SuperResolution(_Separable):
 
     @cached_property
     def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each row the average of `factor` neighbours."""
+        """The matrices whose rows each average `factor` neighbours."""
         rows, columns = (self._averages(side) for side in self.shape[-2:])
         return rows, columns
 
@@ -298,14 +301,14 @@ class MaskedFourier(Operator):
     Parameters
     ----------
     shape : tuple of int
-        Of one image; its last two axes are rows and columns.
-    mask : array of bool, the shape of rows and columns
-        True where the Fourier plane is measured, with the zero frequency in the middle, at (rows // 2, columns // 2).
+        Shape of one image; its last two axes are rows and columns.
+    mask : array of bool, shape (rows, columns)
+        True where the Fourier plane is measured. The zero frequency is in the middle, at (rows // 2, columns // 2).
 
     Raises
     ------
     ValueError
-        If the mask does not fit, or hides everything.
+        If the mask does not fit, or hides all frequencies.
     """
 
     shape: Shape
@@ -317,23 +320,23 @@ class MaskedFourier(Operator):
 
     @classmethod
     def random_lines(cls, shape: Shape, *, measured: float = 0.5, centre: float = 0.2, seed: int = 0) -> MaskedFourier:
-        """Return the operator that measures whole columns of the Fourier plane: the middle ones and others at random.
+        """Return the operator that measures whole columns of the Fourier plane: the middle ones and random others.
 
         Parameters
         ----------
         shape : tuple of int
-            Of one image.
+            Shape of one image.
         measured : float
-            Share of the columns that are measured, in (0, 1]; met to the nearest column.
+            Share of the columns that are measured, in (0, 1], rounded to the nearest column.
         centre : float
-            Share of the columns, around the zero frequency, that are always measured; at most `measured`.
+            Share of the columns around the zero frequency that are always measured, at most `measured`.
         seed : int
-            Of the mask.
+            Seed of the mask.
 
         Raises
         ------
         ValueError
-            If the shares do not fit together.
+            If a share is out of range, or `centre` is above `measured`.
         """
         _require_plane(shape)
         columns = shape[-1]
@@ -351,7 +354,7 @@ class MaskedFourier(Operator):
 
     @property
     def measurement_shape(self) -> Shape:
-        """Real parts and imaginary parts of what is measured, shape (2, ..., number of frequencies)."""
+        """Shape of one measurement, (2, ..., number of frequencies): the real and the imaginary parts."""
         return (2, *self.shape[:-2], int(self.mask.sum()))
 
     @cached_property
@@ -359,12 +362,12 @@ class MaskedFourier(Operator):
         return torch.from_numpy(np.flatnonzero(np.fft.ifftshift(self.mask)))
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the measured frequencies' real and imaginary parts."""
+        """Return the real and the imaginary parts of the measured frequencies."""
         plane = torch.fft.fft2(x, norm="ortho").flatten(-2)[..., self._places.to(x.device)]
         return torch.stack([plane.real, plane.imag], dim=1)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """Return the real part of the images whose other frequencies are zero."""
+        """Return the real part of the images with zeros at the other frequencies."""
         plane = _placed(torch.complex(y[:, 0], y[:, 1]), self._places, self.mask.size)
         x: torch.Tensor = torch.fft.ifft2(plane.reshape(-1, *self.shape), norm="ortho").real
         return x
@@ -377,16 +380,16 @@ def _placed(values: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tens
 
 
 def _checked_mask(mask: ArrayLike, shape: Shape, most_axes: int) -> NDArray[np.bool_]:
-    """Return a copy of a mask that fits the last axes of a shape, at most so many and at least two of them."""
+    """Return a read-only copy of a mask that has the shape of the last axes, 2 to `most_axes` of them."""
     seen = np.array(mask)
     axes = seen.ndim
     if seen.dtype != bool or not min(2, most_axes) <= axes <= most_axes or seen.shape != shape[len(shape) - axes :]:
         raise ValueError(
-            f"the mask must be an array of bool, True where something is measured, of the last axes of {shape}; got "
-            f"shape {seen.shape} and type {seen.dtype}"
+            f"the mask must be an array of bool, True where something is measured, with the shape of the last axes of "
+            f"{shape}; got shape {seen.shape} and type {seen.dtype}"
         )
     if not seen.any():
-        raise ValueError("the mask hides everything, and there is nothing to go by; measure at least one place")
+        raise ValueError("the mask hides everything; it must be True at one place at least")
     seen.flags.writeable = False
     return seen
 

@@ -1,18 +1,18 @@
 r"""Posterior samplers for inverse problems: a diffusion prior, an operator, and the measurement as condition.
 
 Given a measurement :math:`y = A x_0 + \sigma n` of an unknown sample :math:`x_0`, the samplers follow a DDIM prior and
-bend each of its steps, t to s, towards y. With :math:`\hat x_0` and :math:`\hat\varepsilon` the prior's prediction at
-:math:`x_t` and D its step from these (equation (12) of DDIM, with the prior's eta):
+correct each of its steps, t to s, towards y. Let :math:`\hat x_0` and :math:`\hat\varepsilon` be the prior's prediction
+at :math:`x_t`, and D its step from these (equation (12) of DDIM, with the prior's eta).
 
-Diffusion posterior sampling, DPS [1]_, goes down the misfit of the prediction,
+Diffusion posterior sampling, DPS [1]_, adds a gradient step on the misfit of the prediction,
 
 .. math:: x_s = D(\hat x_0, \hat\varepsilon) - \zeta\, \nabla_{x_t} \lVert y - A \hat x_0(x_t) \rVert,
 
 which is the step :math:`\zeta_t \nabla \lVert \cdot \rVert^2` of its Algorithm 1 with
-:math:`\zeta_t = \zeta / (2 \lVert \cdot \rVert)`. A state of d numbers has length :math:`\sqrt d` or so, which N steps
-must be able to cross: :math:`\zeta = \lambda \sqrt d / N`, with the strength :math:`\lambda` of the same use for every
-size and number of steps. The authors' settings, 0.3 to 1 for 3 x 256 x 256 numbers and 1,000 steps, are strengths from
-0.7 to 2.3.
+:math:`\zeta_t = \zeta / (2 \lVert \cdot \rVert)`. A state of d numbers has a length of about :math:`\sqrt d`, and N
+steps must be able to cover it. So :math:`\zeta = \lambda \sqrt d / N`, where the strength :math:`\lambda` has the same
+effect for every size and number of steps. The authors' settings, 0.3 to 1 for 3 x 256 x 256 numbers and 1,000 steps,
+are strengths from 0.7 to 2.3.
 
 Decomposed diffusion sampling, DDS [2]_, moves the prediction itself,
 
@@ -21,18 +21,22 @@ Decomposed diffusion sampling, DDS [2]_, moves the prediction itself,
     x_s = D(\hat x_0', \hat\varepsilon), \qquad
     \hat x_0' = \arg\min_x \frac{\gamma}{2} \lVert y - A x \rVert^2 + \frac{1}{2} \lVert x - \hat x_0 \rVert^2,
 
-by a few conjugate gradients on :math:`(I + \gamma A^\top A)\, x = \hat x_0 + \gamma A^\top y` from
-:math:`\hat x_0`. Its fixed :math:`\gamma` knows nothing of the noise: many steps fit y, noise and all. Where
-:math:`\sigma` is known, :math:`\gamma_t = r_t^2 / \sigma^2` with :math:`r_t^2 = 1 - \bar\alpha_t`, the variance of
-:math:`x_0` given :math:`x_t` for data of variance 1 [3]_, makes :math:`\hat x_0'` the mean given :math:`x_t` and y;
-the noise that belongs to it, :math:`(x_t - \sqrt{\bar\alpha_t}\, \hat x_0') / \sqrt{1 - \bar\alpha_t}`, takes the
-place of :math:`\hat\varepsilon` [4]_. For data :math:`N(m, I)` this is the posterior itself, but for the length of the
-steps.
+by a few iterations of conjugate gradients on :math:`(I + \gamma A^\top A)\, x = \hat x_0 + \gamma A^\top y` from
+:math:`\hat x_0`. The fixed :math:`\gamma` ignores the size of the noise, so that many steps fit y together with its
+noise.
 
-The norm of DPS and the inner products of the conjugate gradients are each sample's own, and the number of iterations is
-fixed: a norm over the batch, or a stop for the whole batch, would let samples depend on each other.
+If :math:`\sigma` is known, the weight is :math:`\gamma_t = r_t^2 / \sigma^2` with :math:`r_t^2 = 1 - \bar\alpha_t`, the
+variance of :math:`x_0` given :math:`x_t` for data of variance 1 [3]_. Then :math:`\hat x_0'` is the mean given
+:math:`x_t` and y. The noise of :math:`\hat x_0'`, :math:`(x_t - \sqrt{\bar\alpha_t}\, \hat x_0') /
+\sqrt{1 - \bar\alpha_t}`, replaces :math:`\hat\varepsilon` [4]_. For data :math:`N(m, I)` the sampler then follows the
+posterior, up to the error of finite steps.
 
-On other data all of these are approximate: an interval is for the mean of what the sampler makes, not of the posterior.
+The norm of DPS and the inner products of the conjugate gradients are computed for each sample alone, and the number of
+iterations is fixed. A norm over the batch, or a stopping rule for the whole batch, would make samples depend on each
+other.
+
+On other data all of these samplers are approximate. An interval is for the mean of the sampler's samples, not of the
+posterior.
 
 .. rubric:: References
 
@@ -60,31 +64,33 @@ from mcgen.adapters.samplers.diffusion import DDIM, Diffusion
 from mcgen.adapters.tensors.floats import as_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 
-# Relative; a decoder in bfloat16 rounds by 0.004.
+# Largest deviation of a decoder from a scale and a shift, relative to the scale. A decoder in bfloat16 rounds by 0.004.
 _AFFINE = 0.01
 
 
 class PosteriorSampler(Diffusion):
-    """A DDIM prior whose steps are bent towards a measurement, its condition; base of the samplers.
+    """Base class of the posterior samplers: a DDIM prior whose steps are corrected towards a measurement.
+
+    The measurement is the condition of the generator.
 
     Parameters
     ----------
     prior : DDIM
-        Its noise is the sampler's: the start's and, for eta > 0, every step's.
+        The prior. Its noise is the noise of the sampler: that of the start and, for eta > 0, that of every step.
     operator : Operator
-        What is measured of the prior's samples as the prior returns them: images in [0, 1] where it decodes to these.
+        The measurement of the prior's samples in the form in which the prior returns them, such as images in [0, 1].
     prior_condition : object, optional
-        The prior's own condition, such as a class.
+        The condition of the prior, such as a class.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
 
     Raises
     ------
     TypeError
-        If the prior is no `DDIM` or the operator no `Operator`.
+        If the prior is not a `DDIM`, or the operator not an `Operator`.
     ValueError
-        If the operator's shape is not that of the prior's states; or if the prior decodes these by more than a scale
-        and a shift (and a clamp), such as a network that decodes latents, through which the operator is not linear.
+        If the operator's shape is not that of the prior's states. If the prior decodes its states by more than a scale,
+        a shift and a clamp, such as a network that decodes latents; the operator is then not linear in the states.
     """
 
     def __init__(
@@ -92,13 +98,13 @@ class PosteriorSampler(Diffusion):
     ) -> None:
         if not isinstance(prior, DDIM):
             raise TypeError(
-                f"a posterior sampler bends the steps of a mcgen.adapters.DDIM; got {type(prior).__name__}. Make one "
-                "from the model's denoiser and schedule: DDIM(denoiser, schedule, shape)"
+                f"the prior must be a mcgen.adapters.DDIM; got {type(prior).__name__}. Make one from the model's "
+                "denoiser and schedule: DDIM(denoiser, schedule, shape)"
             )
         if not isinstance(operator, Operator):
             raise TypeError(
                 f"the operator must be a mcgen.adapters.Operator, such as Inpainting; got {type(operator).__name__}. "
-                "For another linear map make a subclass with apply and adjoint"
+                "For another linear map write a subclass with apply and adjoint"
             )
         if operator.shape != prior.shape:
             raise ValueError(
@@ -131,22 +137,22 @@ class PosteriorSampler(Diffusion):
     def reverse(
         self, x: torch.Tensor, noise: TensorNoise, condition: object = None, *, first: int = 0
     ) -> Iterator[torch.Tensor]:
-        """Yield the states from `x`, as `Diffusion.reverse` does; the condition is the measurement.
+        """Yield the states from `x` to the last one, as `Diffusion.reverse` does. The condition is the measurement.
 
         Raises
         ------
         TypeError
-            If the condition is no array of floats.
+            If the condition is not an array of floats.
         ValueError
-            If it has not the shape of a measurement, or is not finite.
+            If the condition has not the shape of a measurement, or is not finite.
         """
-        # Half precision would lose the misfit, a small difference of large numbers.
+        # The misfit is a small difference of large numbers, which half precision would lose.
         wide = torch.promote_types(x.dtype, torch.float32)
         measurement = self._measurement(condition).to(device=x.device, dtype=wide)
         return super().reverse(x, noise, measurement, first=first)
 
     def image(self, x_0: torch.Tensor, measurement: torch.Tensor) -> torch.Tensor:
-        """Return predicted samples on the scale of what the operator measures, in the measurement's dtype."""
+        """Return predicted samples on the scale of the prior's images, in the measurement's dtype."""
         return self._scale * x_0.to(measurement.dtype) + self._shift
 
     def _measurement(self, condition: object) -> torch.Tensor:
@@ -166,24 +172,25 @@ class PosteriorSampler(Diffusion):
 
 
 class DPS(PosteriorSampler):
-    """Diffusion posterior sampling: each step also goes down the misfit of its prediction, reference 1 of the module.
+    """Diffusion posterior sampling: each step adds a gradient step on the misfit, reference 1 of the module.
 
-    A step costs an evaluation of the denoiser and its gradient.
+    Each step costs one evaluation of the denoiser and of its gradient.
 
     Parameters
     ----------
     prior, operator, prior_condition, name
         See `PosteriorSampler`. The authors' prior is ancestral, eta = 1.
     strength : float
-        How far the misfit's gradient can take the state over all steps, in lengths of a state. Less leaves the misfit
-        above the measurement's noise, more fits the noise and narrows the samples.
+        The largest distance that the gradient steps can move the state in all, relative to the length of a state. A
+        smaller strength leaves the misfit above the measurement's noise. A larger one fits the noise and makes the
+        samples too similar to each other.
 
     Raises
     ------
     TypeError
-        If the strength is no number.
+        If the strength is not a number.
     ValueError
-        If it is below 0 or not finite.
+        If the strength is below 0 or not finite.
     """
 
     def __init__(
@@ -204,8 +211,8 @@ class DPS(PosteriorSampler):
         return {"strength": self.strength}
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: Any) -> torch.Tensor:
-        """Return the state at step i + 1 from that at step i."""
-        # Inside `gradient` the states carry a graph, which this step's own gradient must become a part of.
+        """Return the state at step i + 1 from the state at step i."""
+        # Inside `gradient` the states carry a graph, and the gradient of this step must become a part of it.
         differentiable = x.requires_grad
         with torch.enable_grad():
             x = x if differentiable else x.detach().requires_grad_()
@@ -225,24 +232,24 @@ class DPS(PosteriorSampler):
 
 
 class DDS(PosteriorSampler):
-    """Decomposed diffusion sampling: each prediction is moved by conjugate gradients, reference 2 of the module.
+    """Decomposed diffusion sampling: each prediction is corrected by conjugate gradients, reference 2 of the module.
 
     Parameters
     ----------
     prior, operator, prior_condition, name
         See `PosteriorSampler`.
     noise_sd : float, optional
-        Standard deviation of the measurement's noise, on the measurement's scale. Where it is given the weight of the
-        measurement follows it, references 3 and 4; by default the weight is fixed, as in reference 2.
+        Standard deviation of the measurement's noise, on the measurement's scale. If it is given, the weight is the
+        gamma_t of references 3 and 4. By default the weight is fixed, as in reference 2.
     weight : float
-        The weight gamma itself; with `noise_sd` a factor of gamma_t, 1 for the formula above.
+        The weight gamma. With `noise_sd`, a factor of gamma_t; 1 gives the formula of the module.
     n_iterations : int
-        Conjugate gradients a step.
+        Number of iterations of conjugate gradients per step.
 
     Raises
     ------
     TypeError
-        If `noise_sd` or `weight` is no number, or `n_iterations` no whole one.
+        If `noise_sd` or `weight` is not a number, or `n_iterations` is not a whole number.
     ValueError
         If one of them is not above 0, or not finite.
     """
@@ -276,7 +283,7 @@ class DDS(PosteriorSampler):
         return {"noise_sd": self.noise_sd, "weight": self.weight, "n_iterations": self.n_iterations}
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: Any) -> torch.Tensor:
-        """Return the state at step i + 1 from that at step i."""
+        """Return the state at step i + 1 from the state at step i."""
         x_0, epsilon = self.prior.denoise(x, i, self.prior_condition)
         x_0 = ((self.consistent(self.image(x_0, condition), condition, i) - self._shift) / self._scale).to(x.dtype)
         if self.noise_sd is not None:
@@ -285,7 +292,7 @@ class DDS(PosteriorSampler):
         return self.prior.advance(x_0, epsilon, i, noise)
 
     def consistent(self, image: torch.Tensor, measurement: torch.Tensor, i: int) -> torch.Tensor:
-        """Return predicted images (n, ...) of step i moved towards the measurement."""
+        """Return the predicted images (n, ...) of step i, corrected towards the measurement."""
         gamma, operator = self.weight, self.operator
         if self.noise_sd is not None:
             gamma *= (1 - float(self.signals[i])) * (self._scale / self.noise_sd) ** 2
@@ -307,9 +314,9 @@ def conjugate_gradients(
     matrix : callable
         A symmetric positive definite linear map of each row.
     b, x : tensors of shape (n, ...)
-        Right sides and starts.
+        The right sides, and the starts of the iterations.
     n_iterations : int
-        The same for all rows, whenever each has converged.
+        Number of iterations, the same for all rows, even where a row has converged.
     """
     residual = b - matrix(x)
     direction, square = residual, _inner(residual, residual)
@@ -329,12 +336,12 @@ def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _divisor(square: torch.Tensor) -> torch.Tensor:
-    """Return squares with 1 for 0: a row that has converged stays where it is."""
+    """Return the squares with 1 in place of 0, so that a row that has converged does not change."""
     return torch.where(square > 0, square, 1.0)
 
 
 def _affine_decoding(prior: DDIM) -> tuple[float, torch.Tensor]:
-    """Return the scale and the shift (1, ...) by which a prior decodes its states inside [-1/2, 1/2]."""
+    """Return the scale and the shift (1, ...) by which a prior decodes states in [-1/2, 1/2], or refuse the prior."""
     size = math.prod(prior.shape)
     ramp = torch.linspace(-0.5, 0.5, size, device=prior.device, dtype=prior.dtype)
     states = torch.stack([0 * ramp, ramp, 0 * ramp + 0.5]).reshape(3, *prior.shape)

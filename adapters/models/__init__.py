@@ -1,6 +1,6 @@
-"""Trained models that ship with the package, each a generator: `load` one of `list()`.
+"""Trained models that ship with the package, as generators. `list()` names them, and `load(name)` loads one.
 
-Each comes as a weight file and a log with its hash, size, licence, data and quality; the scripts that made them are
+A model has a weight file and a log with the hash, size, licence, training data and quality. The training scripts are in
 `mcgen.adapters.models.training`.
 """
 
@@ -8,5 +8,5 @@ from mcgen.adapters.models.loading import list, load, log
 
 __all__ = ["list", "load", "log"]
 
-# Stores and pickled factories know `load` by this place.
+# Stores and pickled factories refer to `load` by this module.
 load.__module__ = __name__

@@ -1,4 +1,4 @@
-"""The networks of the shipped models that decode in one pass: a convolutional VAE and a multiscale Glow."""
+"""The networks of the shipped models that decode noise in one pass: a convolutional VAE and a multiscale Glow."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ConvolutionalVAE(nn.Module):
     size : int
         Length of the latent vector.
     width : int
-        Channels at half size; two and three times as many below.
+        Number of channels at half the image's resolution. The two lower resolutions have two and three times as many.
     dropout : float
-        Share of channels that training drops, so that few examples are not learnt by heart.
+        Share of channels that training drops, against overfitting to few examples.
     """
 
     def __init__(self, size: int, width: int, dropout: float = 0.0) -> None:
@@ -68,26 +68,28 @@ class ConvolutionalVAE(nn.Module):
         return self.logits(z).sigmoid()
 
 
+# Width in pixels of the border that extends images of 28 x 28 to 32 x 32, which can be halved often enough.
 _BORDER = 2
+# Number of grey levels. Dequantization noise is uniform on one level.
 _LEVELS = 16
 
 
 def multiscale_glow(side: int, blocks: tuple[int, ...], widths: tuple[int, ...], n_classes: int) -> Any:
-    """Return a class-conditional Glow of square grey images, as normflows builds it, untrained.
+    """Return an untrained class-conditional Glow of square grey images, built by normflows.
 
     Parameters
     ----------
     side : int
-        Of the image; divisible by 2 as often as there are levels.
+        Side of the image in pixels, divisible by 2 once for each level.
     blocks, widths : tuple of int
-        Glow blocks and hidden channels of each level, the lowest resolution first.
+        Numbers of Glow blocks and of hidden channels at each level, the lowest resolution first.
     n_classes : int
-        Each has a Gaussian of its own at every level.
+        Number of classes. Each class has its own Gaussian at every level.
 
     Returns
     -------
     normflows.MultiscaleFlow
-        From latent variables to images in [0, 1] by a logit transform.
+        A flow from latent variables to images in [0, 1], with a logit transform at its end.
     """
     try:
         import normflows
@@ -99,27 +101,28 @@ def multiscale_glow(side: int, blocks: tuple[int, ...], widths: tuple[int, ...],
     for level in range(levels):
         channels, resolution = 2 ** (levels + 1 - level), side >> (levels - level)
         with warnings.catch_warnings():
-            # normflows factors its first weights by a function that torch has renamed.
+            # normflows initializes its weights by torch.lu, which torch has renamed.
             warnings.filterwarnings("ignore", "torch.lu is deprecated", UserWarning)
             steps = [normflows.flows.GlowBlock(channels, widths[level]) for _ in range(blocks[level])]
         flows.append([*steps, normflows.flows.Squeeze()])
         merges += [normflows.flows.Merge()] if level else []
-        # Above the lowest level half of the channels come from below.
+        # Above the lowest level, half of the channels come from the level below.
         shape = (channels // 2 if level else channels, resolution, resolution)
         bases.append(normflows.distributions.ClassCondDiagGaussian(shape, n_classes))
     return normflows.MultiscaleFlow(bases, flows, merges, normflows.transforms.Logit(0.05))
 
 
 def dequantized(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Return what the flow models, (n, 1, 32, 32) in (0, 1): images (n, 1, 28, 28) with a border and uniform noise u.
+    """Return the training data of the flow, (n, 1, 32, 32) in (0, 1), from images (n, 1, 28, 28) and uniform noise u.
 
-    Noise of a sixteenth keeps the flow from putting its capacity into the exact black of the background.
+    A border is added to the images x, and the data are (15 x + u) / 16. Without the noise the flow would use its
+    capacity for the exact black of the background.
     """
     bordered = nn.functional.pad(x, (_BORDER, _BORDER, _BORDER, _BORDER))
     return ((_LEVELS - 1) * bordered + u) / _LEVELS
 
 
 def cropped(x: torch.Tensor) -> torch.Tensor:
-    """Return images (n, 1, 28, 28) in [0, 1] from the flow's, less the mean of the noise."""
+    """Return images (n, 1, 28, 28) in [0, 1] from the flow's, without the border and the mean of the noise."""
     inner = x[..., _BORDER:-_BORDER, _BORDER:-_BORDER]
     return ((_LEVELS * inner - 0.5) / (_LEVELS - 1)).clamp(0, 1)

@@ -11,9 +11,9 @@ from mcgen.adapters.tensors.torch_generator import checked_class
 
 
 class _Embedding(nn.Module):
-    """The time and a class as one vector, which the blocks of a denoiser are modulated by.
+    """One vector for the time and the class, by which the blocks of a denoiser are scaled and shifted.
 
-    The condition is a class, one for all rows (int) or one a row (tensor of shape (n,)); None is any class.
+    The condition is one class for all rows (int), one class for each row (tensor of shape (n,)), or None for any class.
     """
 
     def __init__(self, width: int, n_classes: int) -> None:
@@ -28,14 +28,15 @@ class _Embedding(nn.Module):
             classes = condition
             if classes.shape != (len(x),) or not bool(((classes >= 0) & (classes <= self.n_classes)).all()):
                 raise ValueError(
-                    f"a tensor of classes must have shape ({len(x)},), one a row, from 0 to {self.n_classes}, which "
-                    f"stands for any; got shape {tuple(classes.shape)} from {classes.min()} to {classes.max()}"
+                    f"a tensor of classes must have shape ({len(x)},), one a row, from 0 to {self.n_classes}, where "
+                    f"{self.n_classes} means any class; got shape {tuple(classes.shape)} from {classes.min()} to "
+                    f"{classes.max()}"
                 )
         else:
-            # The last embedding stands for any class.
+            # The last embedding means any class.
             one = self.n_classes if condition is None else checked_class(condition, self.n_classes)
             classes = torch.full((1,), one, device=x.device)
-            # In sampling all rows share time and class: one row of embeddings serves the whole batch.
+            # A sampler gives all rows the same time and class, so that one embedding serves the whole batch.
             if bool((time == time[0]).all()):
                 time = time[:1]
         return nn.functional.silu(self.time(self._waves(time).to(x.dtype)) + self.classes(classes))
@@ -47,7 +48,7 @@ class _Embedding(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """A denoiser of small vectors: residual blocks that the time and a class shift and scale.
+    """A denoiser of small vectors: residual blocks that are shifted and scaled by the time and the class.
 
     Parameters
     ----------
@@ -56,9 +57,9 @@ class ResidualMLP(nn.Module):
     width, depth : int
         Width and number of the residual blocks.
     n_classes : int
-        Number of classes; one more embedding stands for "any class".
+        Number of classes. A further embedding means "any class".
     dropout : float
-        Share of a block's units that training drops, so that few examples are not learnt by heart.
+        Share of a block's units that training drops, against overfitting to few examples.
     """
 
     def __init__(self, size: int, width: int, depth: int, n_classes: int, dropout: float = 0.0) -> None:
@@ -72,7 +73,7 @@ class ResidualMLP(nn.Module):
     def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
         """Return the prediction (n, ...) at x (n, ...) and time (n,).
 
-        The condition is a class, one for all rows (int) or one a row (tensor of shape (n,)); None is any class.
+        The condition is one class for all rows (int), one class for each row (tensor of shape (n,)), or None for any.
         """
         embedding = self.embed(x, time, condition)
         h = self.enter(x.flatten(1))
@@ -101,18 +102,20 @@ class _Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """A denoiser of images: two levels of residual convolutions, attention at the lower, on 2 x 2 blocks of pixels.
+    """A denoiser of images: residual convolutions at two resolutions, on 2 x 2 blocks of pixels.
+
+    The lower resolution has a layer of attention.
 
     Parameters
     ----------
     channels : int
-        Of the image.
+        Number of channels of the image.
     width : int
-        Channels of the upper level; the lower has twice as many.
+        Number of channels at the upper resolution; the lower one has twice as many.
     depth : int
-        Residual blocks at each level, on the way down and on the way up.
+        Number of residual blocks at each resolution, both on the way down and on the way up.
     n_classes : int
-        Number of classes; one more embedding stands for "any class".
+        Number of classes. A further embedding means "any class".
     dropout : float
         As in `ResidualMLP`.
     """
@@ -179,7 +182,7 @@ class _Convolutions(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Self-attention over the positions of an image, added to it."""
+    """A residual layer of self-attention over the positions of an image."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -210,18 +213,20 @@ class _Heads(nn.Module):
 
 
 class DiT(nn.Module):
-    """A transformer denoiser of square images, whose blocks time and class scale, shift and gate (Peebles, Xie 2023).
+    """A transformer denoiser of square images: its blocks are scaled, shifted and gated by the time and the class.
+
+    W. Peebles, S. Xie (2023). Scalable diffusion models with transformers. ICCV.
 
     Parameters
     ----------
     channels, side : int
-        Of the image.
+        Number of channels and side of the image.
     patch : int
-        Side of the pixel blocks that are its tokens.
+        Side of the pixel blocks that are the tokens.
     width, depth, heads : int
-        Of the transformer.
+        Width, number of blocks and number of attention heads of the transformer.
     n_classes : int
-        Number of classes; one more embedding stands for "any class".
+        Number of classes. A further embedding means "any class".
     dropout : float
         As in `ResidualMLP`.
     """

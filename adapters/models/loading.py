@@ -39,7 +39,8 @@ _NETWORKS: dict[str, Callable[[float], nn.Module]] = {
     "mnist-vae": lambda dropout: ConvolutionalVAE(16, 32, dropout),
     "mnist-glow": lambda dropout: multiscale_glow(32, (16, 12, 6), (128, 96, 48), n_classes=10),
 }
-# Noise-to-signal ratios of 80, the start of its training, and of 0.84, which is 0.82 in the paper (section 6.1).
+# Training steps at which the consistency model is evaluated, by number of steps. Their noise-to-signal ratios are 80,
+# where its training starts, and 0.84 (0.82 in section 6.1 of the paper).
 _CONSISTENCY_STEPS = {1: [991], 2: [991, 438]}
 _SHAPES = {
     "digits-diffusion": (1, 8, 8),
@@ -57,9 +58,9 @@ def _diffusion(
     Parameters
     ----------
     name : str
-        Its name.
+        The name of the model.
     steps, eta
-        Of the sampler, see `mcgen.adapters.DDIM`.
+        Options of the sampler, see `mcgen.adapters.DDIM`.
     guidance_scale : float
         Scale of classifier-free guidance, at least 1; 1 means no guidance. See `mcgen.adapters.Guided`.
     sampler : {"ddim", "heun"}
@@ -91,7 +92,7 @@ def _diffusion(
 
 
 def _consistency(name: str, *, steps: int = 1) -> Consistency:
-    """Return the consistency model, of one or two steps."""
+    """Return the consistency model with one or two steps."""
     if steps not in _CONSISTENCY_STEPS:
         raise ValueError(f"{name} takes steps=1 or 2; got {steps!r}")
     return Consistency.from_schedule(
@@ -106,7 +107,7 @@ def _consistency(name: str, *, steps: int = 1) -> Consistency:
 
 
 def _flow(name: str, *, steps: int = 20) -> Flow:
-    """Return the flow on the plane, integrated by so many midpoint steps."""
+    """Return the flow on the plane, integrated by a number of midpoint steps."""
     return Flow(trained(name), (2,), steps=steps, name=f"{name}-{steps}")
 
 
@@ -131,12 +132,12 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 
 
 def load(name: str, **options: Any) -> TorchGenerator:
-    """Return the model of that name, ready to be estimated.
+    """Return a shipped model as a generator.
 
     Parameters
     ----------
     name : str
-        One of `list()`.
+        One of the names in `list()`.
     **options
         Diffusion models take ``steps=50``, ``eta=0.0``, ``guidance_scale=1.0`` (no guidance) and ``sampler="ddim"`` or
         ``"heun"``. The consistency model takes ``steps=1`` or 2, the flow ``steps=20``, Glow ``temperature=0.7``. The
@@ -144,16 +145,17 @@ def load(name: str, **options: Any) -> TorchGenerator:
 
     Notes
     -----
-    The condition of a model with classes is one of them, 0 to 9, or None for any; under guidance it is one of them.
+    The condition of a model with classes is a class, 0 to 9, or None for any class. With guidance it must be a class.
 
     Raises
     ------
     ValueError
-        If there is no such model, or the weight file is not the one that its log describes.
+        If there is no model of this name, an option is out of range, or the hash of the weight file is not that in its
+        log.
     TypeError
-        If the model takes no such option.
+        If the model does not take an option, or an option is of another type.
     ImportError
-        If the model's network is another library's, which is not installed.
+        If the model needs another library that is not installed.
     """
     make = _MODELS[_checked_name(name)]
     known = [key for key in inspect.signature(make).parameters if key != "name"]
@@ -167,12 +169,12 @@ def load(name: str, **options: Any) -> TorchGenerator:
 
 
 def list() -> builtins.list[str]:
-    """Return the names that `load` knows."""
+    """Return the names of the shipped models."""
     return [*_MODELS]
 
 
 def log(name: str) -> dict[str, Any]:
-    """Return how a model was made and how good it is: command, settings, versions, hash, loss, quality."""
+    """Return the log of a model: its command, settings, versions, hash, loss and quality."""
     record: dict[str, Any] = json.loads(weights_path(_checked_name(name)).with_suffix(".json").read_text())
     return record
 
@@ -184,12 +186,12 @@ def _checked_name(name: str) -> str:
 
 
 def network(name: str, dropout: float = 0.0) -> nn.Module:
-    """Return a model's network, untrained."""
+    """Return the untrained network of a model."""
     return _NETWORKS[name](dropout)
 
 
 def trained(name: str) -> nn.Module:
-    """Return a model's network with its weights, in evaluation mode; each call gives one of its own."""
+    """Return the trained network of a model in evaluation mode; each call returns a new one."""
     found = network(name)
     found.load_state_dict(_weights(name))
     return found.eval().requires_grad_(False)
@@ -206,12 +208,12 @@ def to_images(x: torch.Tensor) -> torch.Tensor:
 
 
 def weights_path(name: str) -> Path:
-    """Return where a model's weights lie; its log lies beside them."""
+    """Return the path of a model's weight file; the log is next to it."""
     return _FOLDER / f"{name}.safetensors"
 
 
 def checked_weights(name: str) -> Path:
-    """Return the path of a model's weight file, once its SHA-256 was compared with the log's."""
+    """Return the path of a model's weight file, or refuse a file whose SHA-256 is not that in its log."""
     path = weights_path(name)
     expected = log(name)["sha256"]
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""ONNX graphs as generators; the one family that needs no torch."""
+"""ONNX graphs as generators; they need no torch."""
 
 from mcgen.adapters.onnx.generator import OnnxGenerator, from_onnx, noise_inputs
 

@@ -1,12 +1,12 @@
-r"""ONNX graphs as generators, run by onnxruntime: noise in, samples out, in numpy; no torch.
+r"""ONNX graphs as generators, run by onnxruntime on numpy arrays, without torch.
 
-A graph is a generator where all its noise are inputs. The operators of ONNX [1]_ that draw have no input for it:
+A graph is a generator if all its noise comes from inputs. The random operators of ONNX [1]_ have no input for noise:
 
     RandomNormal, RandomNormalLike      x = mean + scale z,         z ~ N(0, 1)
     RandomUniform, RandomUniformLike    x = low + (high - low) u,   u ~ U(0, 1)
 
-so `noise_inputs` puts these formulas in their place, with z and u as inputs of the graph that designs can act on. The
-others (Multinomial, Bernoulli, Dropout in training mode) are no fixed functions of such noise here, and are refused.
+so `noise_inputs` replaces them by these formulas. Then z and u are inputs of the graph, and designs can act on them.
+The other random operators (Multinomial, Bernoulli, Dropout in training mode) are refused.
 
 .. rubric:: References
 
@@ -47,21 +47,21 @@ Array = NDArray[Any]
 
 
 class OnnxGenerator:
-    """A graph whose noise are its inputs; made by `from_onnx`.
+    """An ONNX graph as a generator; its inputs are the noise. Made by `from_onnx`.
 
     Attributes
     ----------
     noise : NoiseSpec
-        One block for each noise input, in the graph's order and by its name.
+        One block for each noise input, in the order of the graph and by the input's name.
     batch_size : int or None
-        Rows that the graph takes at a time, None for any number. Noise of other lengths is cut into slices, the last
-        one filled.
+        Number of rows that the graph takes at a time; None for any number. Other noise is cut into slices, and the last
+        slice is filled with repeated rows.
 
     Notes
     -----
-    A generator can be pickled, with its graph or the path of it; of the options their attributes are kept, not the
-    entries that were added by name. Stores know it by its graph, or the content of the files when they were loaded; a
-    process in which these are others refuses to load them.
+    A generator can be pickled, with its graph or the path of the graph. Session options are kept by their attributes,
+    without the entries that were added by name. A store recognizes the generator by its graph, or by the content of the
+    files when they were loaded. A process in which the files have other content refuses to load them.
     """
 
     def __init__(
@@ -86,20 +86,21 @@ class OnnxGenerator:
         self._inputs, self._condition_input, self._outputs = inputs, condition_input, [*outputs]
 
     def __call__(self, noise: Noise, condition: Any = None) -> Array | tuple[Array, ...]:
-        """Return the samples of `noise`, a tuple where the graph has several outputs; float16 becomes float32.
+        """Return the samples of `noise`, in float32 or better; a tuple of arrays if the graph has several outputs.
 
         Parameters
         ----------
         noise : ndarray of shape (n, ...), or a mapping of such arrays
             As drawn by a design.
         condition : array_like, optional
-            For the condition's input: the value of one sample, which all rows get.
+            The condition of one sample. All rows get it as the value of the condition's input.
 
         Raises
         ------
         ValueError
-            If there is a condition and no input for it, or the reverse, or it is of another shape; if the outputs'
-            leading axis is not that of the noise; or if rows of a fixed batch depend on each other.
+            If there is a condition and no input for it, or the reverse, or the condition has another shape than the
+            input. If the outputs have another number of rows than the noise. If rows of a fixed batch depend on each
+            other.
         TypeError
             If the condition is not of its input's type.
         """
@@ -115,7 +116,7 @@ class OnnxGenerator:
         return samples if len(samples) > 1 else samples[0]
 
     def _run(self, blocks: dict[str, Array], rows: range, size: int, condition: Any) -> list[Array]:
-        """Return the outputs for some rows, which the first of them fill up to the graph's batch size."""
+        """Return the outputs for some rows; the rows are repeated up to the graph's batch size."""
         taken = np.resize(np.arange(rows.start, rows.stop), size)
         feeds = {name: block if len(block) == size else block[taken] for name, block in blocks.items()}
         if self._condition_input is not None:
@@ -138,11 +139,11 @@ class OnnxGenerator:
         return ((one, laws[one.name]) for one in self._inputs)
 
     def _checked_condition(self, condition: Any) -> Any:
-        """Return a condition as its input takes it, or refuse what would have to be changed for that."""
+        """Return a condition in its input's type, or refuse one whose shape or values would have to change."""
         wanted = self._condition_input
         if wanted is None and condition is not None:
             raise ValueError(
-                f"{self.name!r} has no input for a condition; got condition={condition!r}. Say which it is by "
+                f"{self.name!r} has no input for a condition; got condition={condition!r}. Name the input by "
                 "from_onnx(..., condition_input=name)"
             )
         if wanted is None:
@@ -165,7 +166,7 @@ class OnnxGenerator:
         return cast
 
     def _require_rows_apart(self, blocks: dict[str, Array], size: int, condition: Any) -> None:
-        """Refuse, once, a fixed batch in which one row's noise reaches other rows: its axis would be no batch axis."""
+        """Refuse a graph of fixed batch size if the noise of one row changes other rows. The test runs once."""
         rows = range(min(size, len(next(iter(blocks.values())))))
         if len(rows) < 2:
             return
@@ -177,8 +178,8 @@ class OnnxGenerator:
                 if gap_between(a[1:], b[1:]) > tolerance_of(a):
                     raise ValueError(
                         f"{self.name!r} takes batches of {size}, by the leading axis of its input {name!r}, but one "
-                        "row's noise there changes other rows: the axis is none of samples. Export the model with a "
-                        "batch axis in all noise, or a leading axis of 1"
+                        "row's noise there changes other rows, so that the axis is not a batch axis. Export the model "
+                        "with a batch axis in all noise, or a leading axis of 1"
                     )
         self._rows_are_apart = True
 
@@ -202,8 +203,8 @@ class OnnxGenerator:
         for file, content in self._files.items():
             if content_of_file(file) != content:
                 raise RuntimeError(
-                    f"{file} is not what it was when {self.name!r} was made of it; call from_onnx again after a "
-                    "change, and give all processes the same file"
+                    f"{file} has changed since {self.name!r} was made of it; call from_onnx again after a change, and "
+                    "give all processes the same file"
                 )
         runtime = imported("onnxruntime")
         options = None if self._options is None else runtime.SessionOptions()
@@ -226,36 +227,37 @@ def from_onnx(
     options: Any = None,
     name: str | None = None,
 ) -> OnnxGenerator:
-    """Take an ONNX graph as a generator: each of its inputs, but that of the condition, is a block of noise.
+    """Return an ONNX graph as a generator. Each of its inputs, except that of the condition, is a block of noise.
 
     Parameters
     ----------
     model : path or onnx.ModelProto
-        The graph. Where it draws inside, give ``noise_inputs(model)``.
+        The graph. If it draws random numbers inside, give ``noise_inputs(model)``.
     condition_input : str, optional
-        The input that takes the condition: its value for one sample, given to all rows.
+        The name of the input that takes the condition.
     outputs : sequence of str, optional
-        Those that are samples; by default all.
+        The names of the outputs that are samples. By default all outputs.
     shapes : mapping of str to tuple of int, optional
-        Shapes for one sample, without the batch axis, of inputs for which the graph leaves sides open.
+        Shapes of inputs for one sample, without the batch axis. They are needed for inputs with axes of open length.
     laws : mapping of str to {"normal", "uniform"}, optional
-        Of the noise inputs; by default what `noise_inputs` wrote down, else normal.
+        The laws of noise inputs. By default the law that `noise_inputs` has stored in the graph, else normal.
     providers : sequence of str
-        Of onnxruntime, such as ``("CUDAExecutionProvider",)``.
+        Execution providers of onnxruntime, such as ``("CUDAExecutionProvider",)``.
     options : onnxruntime.SessionOptions, optional
-        Such as the number of threads, ``options.intra_op_num_threads = 1``.
+        Options of the session, such as the number of threads: ``options.intra_op_num_threads = 1``.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
 
     Raises
     ------
     ImportError
         If onnx or onnxruntime is not installed.
     TypeError
-        If `model` is neither a path nor a ModelProto, or a sequence of names is one text.
+        If `model` is neither a path nor a ModelProto, or a text is given where a sequence of names is needed.
     ValueError
-        If the graph draws inside; if a provider is not there; if an input is no floating-point array with a batch
-        axis, has sides that are not known, or another batch size than the others; if a name is not among the graph's.
+        If the graph draws random numbers inside. If a provider is not available. If an input is not a floating-point
+        array with a batch axis, has an axis of unknown length, or another batch size than the others. If the graph has
+        no input or output of a given name.
 
     Examples
     --------
@@ -302,24 +304,24 @@ def from_onnx(
 
 
 def noise_inputs(model: str | PathLike[str] | Any) -> Any:
-    """Return the model with the noise that its graph draws as inputs: z or u, standard, and named "noise_0", ...
+    """Return a model whose random operators are replaced by inputs "noise_0", "noise_1", ... for standard noise.
 
     Parameters
     ----------
     model : path or onnx.ModelProto
-        Not changed.
+        The model. It is not changed.
 
     Returns
     -------
     onnx.ModelProto
-        Whose new inputs have the shapes of the draws as far as shape inference finds them, and their laws written down
-        for `from_onnx`. An input that told a draw its shape and nothing else is gone.
+        The changed model. The new inputs have the shapes of the draws as far as shape inference finds them, and their
+        laws are stored for `from_onnx`. An input that only gave a draw its shape is removed.
 
     Raises
     ------
     ValueError
-        If the graph draws nothing that can become an input, or draws inside a loop or a branch, where the number of
-        draws is not known.
+        If the graph has no random operator that can become an input. If it draws inside a loop or a branch, where the
+        number of draws is not known.
 
     Examples
     --------
@@ -335,7 +337,7 @@ def noise_inputs(model: str | PathLike[str] | Any) -> Any:
     OnnxGenerator(vae, noise=normal(4) float32)
     """
     onnx = imported("onnx")
-    # Exporters put draws into functions of the model; inlined they are nodes like any other.
+    # Exporters put random operators into functions of the model. Inlining makes them nodes of the graph.
     proto = imported("onnx.inliner").inline_local_functions(loaded(model, weights=True))
     graph = proto.graph
     for node in inner_nodes(graph):
@@ -367,19 +369,19 @@ def noise_inputs(model: str | PathLike[str] | Any) -> Any:
 
 
 def _as_input(node: Any, name: str, types: Mapping[str, Any], onnx: ModuleType) -> tuple[Any, list[Any]]:
-    """Return a graph input for a draw's standard noise, and the nodes that make the draw's outcome from it."""
-    told = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    """Return a graph input for the noise of a random node, and the nodes that compute the node's output from it."""
+    given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     found = types.get(node.output[0])
     like = types.get(node.input[0]) if node.input else None
     default = like.tensor_type.elem_type if like is not None else onnx.TensorProto.FLOAT
-    element = told.get("dtype") or (found.tensor_type.elem_type if found is not None else 0) or default
+    element = given.get("dtype") or (found.tensor_type.elem_type if found is not None else 0) or default
     law = "normal" if "Normal" in node.op_type else "uniform"
     if law == "normal":
-        shift, factor = told.get("mean", 0.0), told.get("scale", 1.0)
+        shift, factor = given.get("mean", 0.0), given.get("scale", 1.0)
     else:
-        shift, factor = told.get("low", 0.0), told.get("high", 1.0) - told.get("low", 0.0)
-    value = onnx.helper.make_tensor_value_info(name, element, told.get("shape"), doc_string=NOTE + law)
-    if "shape" not in told and found is not None and found.tensor_type.HasField("shape"):
+        shift, factor = given.get("low", 0.0), given.get("high", 1.0) - given.get("low", 0.0)
+    value = onnx.helper.make_tensor_value_info(name, element, given.get("shape"), doc_string=NOTE + law)
+    if "shape" not in given and found is not None and found.tensor_type.HasField("shape"):
         value.type.tensor_type.shape.CopyFrom(found.tensor_type.shape)
     constant, operator = onnx.helper.make_tensor, onnx.helper.make_node
     numbers = {f"{name}_factor": factor, f"{name}_shift": shift}
@@ -413,13 +415,13 @@ def _require_providers(providers: Sequence[Any]) -> None:
         require_known("providers", names, there)
     except ValueError:
         raise ValueError(
-            f"providers names {', '.join(names)}; this onnxruntime has {', '.join(there)}. Install the package that "
-            "brings it, such as onnxruntime-gpu"
+            f"providers names {', '.join(names)}; this onnxruntime has {', '.join(there)}. Install the package with "
+            "this provider, such as onnxruntime-gpu"
         ) from None
 
 
 def _values_of(options: Any) -> dict[str, Any] | None:
-    """Return the attributes of session options, which can't be pickled themselves."""
+    """Return the attributes of session options as a dict, which can be pickled."""
     if options is None:
         return None
     values = {name: getattr(options, name) for name in dir(options) if not name.startswith("_")}
@@ -427,6 +429,6 @@ def _values_of(options: Any) -> dict[str, Any] | None:
 
 
 def _cast(noise: Any, dtype: np.dtype[Any] | None, law: Law) -> Array:
-    """Return noise in an input's type; rounding would reach 1, which no uniform noise is."""
+    """Return noise in an input's type. Uniform noise is kept below 1, which rounding to the type could give."""
     block: Array = np.asarray(noise, dtype)
     return np.minimum(block, np.nextafter(block.dtype.type(1), block.dtype.type(0))) if law == "uniform" else block

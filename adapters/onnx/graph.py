@@ -1,4 +1,4 @@
-"""ONNX graphs: what their inputs are, what draws inside them, and what can't be a generator."""
+"""Inspection of ONNX graphs: their inputs, their random operators, and reasons why they can't be generators."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import numpy as np
 
 from mcgen.noise import Law, Shape
 
+# Documentation text of an input by which `noise_inputs` tells `from_onnx` the law of the input.
 NOTE = "noise of law "
 
+# Random operators that are refused, since their outcome is no fixed function of normal or uniform noise here.
 _REFUSED = ("Multinomial", "Bernoulli")
 
+# Random operators that `noise_inputs` replaces by inputs.
 STEERED = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 
@@ -28,13 +31,13 @@ class Input:
     Attributes
     ----------
     name : str
-        As in the graph.
+        The input's name in the graph.
     dtype : numpy.dtype or None
-        None for what is no array of numbers.
+        The type of the numbers; None if the input is not an array of numbers.
     sides : tuple of int and None, or None
-        The batch axis first, None for open sides; None for an unknown rank.
+        The lengths of the axes, the batch axis first, with None for axes of open length. None for an unknown rank.
     law : {"normal", "uniform"}
-        As `noise_inputs` wrote it down, else normal.
+        The law that `noise_inputs` has stored, else normal.
     """
 
     name: str
@@ -44,13 +47,13 @@ class Input:
 
 
 def external_files(proto: Any, path: str) -> list[str]:
-    """Return the files beside a graph's own that hold its weights, sorted."""
+    """Return the files that hold the weights of a graph outside its own file, sorted."""
     entries = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
     return sorted({os.path.join(os.path.dirname(path), entry.value) for entry in entries if entry.key == "location"})
 
 
 def require_no_draws(proto: Any) -> None:
-    """Refuse a graph that draws its own noise."""
+    """Refuse a graph that has random operators."""
     functions = [node for function in proto.functions for node in function.node]
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     constants |= {n.output[0]: n.attribute[0].t for n in proto.graph.node if n.op_type == "Constant"}
@@ -71,7 +74,7 @@ def require_no_draws(proto: Any) -> None:
 
 
 def _drops(node: Any, constants: Mapping[str, Any]) -> bool:
-    """Tell whether a node is Dropout in training mode, or may be."""
+    """Return True if a node is Dropout in training mode, or in a mode that is not constant."""
     if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
         return False
     training = constants.get(node.input[2])
@@ -88,12 +91,12 @@ def inner_nodes(graph: Any) -> Iterator[Any]:
 
 
 def label(node: Any) -> str:
-    """Return how messages call a node."""
+    """Return the name of a node in messages."""
     return f"{node.op_type} (node {node.name or node.output[0]!r})"
 
 
 def loaded(model: str | PathLike[str] | Any, *, weights: bool) -> Any:
-    """Return a model as a ModelProto, with or without weights that lie in other files."""
+    """Return a model as a ModelProto, with or without its weights in other files."""
     onnx = imported("onnx")
     if not isinstance(model, str | PathLike | onnx.ModelProto):
         advice = {
@@ -113,7 +116,7 @@ def require_known(argument: str, names: Iterable[str], known: Iterable[str]) -> 
 
 
 def inputs_of(proto: Any) -> Iterator[Input]:
-    """Yield the inputs of a graph, without weights that stand among them."""
+    """Yield the inputs of a graph, without weights that are listed as inputs."""
     onnx = imported("onnx")
     weights = {tensor.name for tensor in proto.graph.initializer}
     for value in proto.graph.input:
@@ -127,13 +130,13 @@ def inputs_of(proto: Any) -> Iterator[Input]:
 
 
 def sample_shape(given: Input, shape: Shape | None) -> Shape:
-    """Return the shape of a noise input for one sample, or refuse what can't be noise."""
+    """Return the shape of a noise input for one sample, or refuse an input that can't be noise."""
     name, sides = given.name, given.sides
     if given.dtype not in (np.float16, np.float32, np.float64) or sides == ():
         what = "a single number" if sides == () else f"of type {given.dtype}"
         raise ValueError(
             f"input {name!r} is {what}, where noise must be an array of float16, float32 or float64 with a batch axis "
-            f"first; where it takes the condition, say condition_input={name!r}, else make it a constant of the graph"
+            f"first; if it takes the condition, give condition_input={name!r}, else make it a constant of the graph"
         )
     inner = (None,) if sides is None else sides[1:]
     if shape is not None and (sides is None or fits(tuple(shape), inner)):
@@ -151,14 +154,14 @@ def sample_shape(given: Input, shape: Shape | None) -> Shape:
 
 
 def fits(shape: Shape, sides: Sequence[int | None]) -> bool:
-    """Tell whether a shape goes with the sides of an input, of which some are open."""
+    """Return True if a shape has the lengths `sides` of an input's axes, where None allows any length."""
     return len(shape) == len(sides) and all(b in (None, a) for a, b in zip(shape, sides, strict=True))
 
 
 def batch_size_of(inputs: Sequence[Input]) -> int | None:
-    """Return the rows that the graph takes at a time, None for any number."""
+    """Return the number of rows that the graph takes at a time; None for any number."""
     if not inputs:
-        raise ValueError("the graph has no input for noise, and its samples would all be equal; give it one")
+        raise ValueError("the graph has no input for noise, so that its samples would all be equal; give it one")
     sizes = {one.name: one.sides[0] for one in inputs if one.sides}
     fixed = {size for size in sizes.values() if size is not None}
     if len(fixed) > 1:
@@ -170,7 +173,7 @@ def batch_size_of(inputs: Sequence[Input]) -> int | None:
 
 
 def imported(module: str) -> ModuleType:
-    """Return a module, or say which extra installs it."""
+    """Return a module that is imported, or raise an error that names the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,1 +1,1 @@
-"""Samplers that go step by step: diffusion, consistency models, flows, and pipelines that are read."""
+"""Samplers that go step by step: diffusion models, consistency models, flows, and pipelines of diffusers."""

@@ -1,15 +1,19 @@
-r"""Consistency models as generators: a sample in one step, or in a few with fresh noise before each.
+r"""Consistency models as generators: they sample in one step, or in a few steps with fresh noise before each.
 
-A consistency function :math:`f(x_t, t)` leads from any point of a probability flow's path to its end, the sample [1]_.
-Multistep sampling, Algorithm 1 of [1]_, starts from noise and mixes noise into the sample at ever lower levels,
+A consistency function :math:`f(x_t, t)` maps any point of a probability flow's path to its end, the sample [1]_.
+Multistep sampling, Algorithm 1 of [1]_, starts from noise and mixes fresh noise into the sample at decreasing levels,
 
 .. math:: x \leftarrow f(s_0 z_0, t_0), \qquad x \leftarrow f(\alpha_n x + s_n z_n, t_n), \quad n = 1, 2, \ldots
 
-A level is a time :math:`t_n`, the scale :math:`\alpha_n` of the signal and that :math:`s_n` of the noise. In the
-variance-exploding form of [1]_ the time is :math:`\sigma_n`, :math:`\alpha_n = 1`, :math:`s_0 = \sigma_{\max}` and
-:math:`s_n = \sqrt{\sigma_n^2 - \sigma_{\min}^2}`, since f leads to :math:`\sigma_{\min}`. In the variance-preserving
-form of models distilled from a diffusion model [2]_, :math:`\alpha_n = \sqrt{\bar\alpha}`,
-:math:`s_n = \sqrt{1 - \bar\alpha}` and :math:`s_0 = 1`. Guidance is a part of f.
+A level has a time :math:`t_n`, a scale :math:`\alpha_n` of the signal and a scale :math:`s_n` of the noise. There are
+two forms:
+
+- Variance-exploding [1]_: the time is :math:`\sigma_n`, :math:`\alpha_n = 1`, :math:`s_0 = \sigma_{\max}` and
+  :math:`s_n = \sqrt{\sigma_n^2 - \sigma_{\min}^2}`, since the samples of f keep noise of :math:`\sigma_{\min}`.
+- Variance-preserving, for models distilled from a diffusion model [2]_: :math:`\alpha_n = \sqrt{\bar\alpha}`,
+  :math:`s_n = \sqrt{1 - \bar\alpha}` and :math:`s_0 = 1`.
+
+If the model uses guidance, it is part of f.
 
 .. rubric:: References
 
@@ -38,14 +42,14 @@ from mcgen.noise import Block, NoiseSpec
 
 @dataclass(frozen=True)
 class Level:
-    """Where a consistency function is asked.
+    """A level at which a consistency function is evaluated.
 
     Attributes
     ----------
     time : float
-        What the function receives.
+        The time that the function receives.
     signal, noise : float
-        Scales of the sample and of the standard normal noise that are mixed; at the first level there is noise alone.
+        The scales of the sample and of the standard normal noise that are mixed. The first level has noise alone.
     """
 
     time: float
@@ -58,37 +62,38 @@ class Level:
 
 
 class Consistency(PathGenerator):
-    """A consistency function and the levels at which it is asked, one a step.
+    """A consistency function and the levels at which it is evaluated, one for each step.
 
-    Made by `from_sigmas` (variance-exploding) or `from_schedule` (variance-preserving).
+    Make one by `from_sigmas` (variance-exploding) or `from_schedule` (variance-preserving).
 
     Parameters
     ----------
     function : callable
-        ``function(x, time, condition)`` with x of shape (n, ...) and time of shape (n,) to the predicted samples.
+        ``function(x, time, condition)`` returns the predicted samples, for x of shape (n, ...) and time of shape (n,).
     levels : sequence of Level
-        From the start on. With several, the noise has a block for every step, "start", "step 1", ..., and designs act
-        on all of them.
+        The levels, from the start on. With several levels the noise has a block for every step, "start", "step 1", ...,
+        and designs act on all of them.
     shape : tuple of int
-        Shape of one sample's state, hence of its noise.
+        Shape of one sample's state, which is also the shape of its noise.
     prediction : {"sample", "noise", "velocity"}
-        What the function returns: the sample itself, or, in the variance-preserving form, what it is made of.
+        The output of the function: the sample itself or, in the variance-preserving form, a noise or a velocity from
+        which the sample is computed.
     clip : float, optional
         Keep each predicted sample within [-clip, clip].
     decode : callable, optional
-        From the last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
+        Maps the last state to samples: from [-1, 1] to images in [0, 1], or a decoder of latents.
     modules : torch.nn.Module or iterable of them
-        Networks that `function`, if it is no module itself, and `decode` run: they must be in evaluation mode.
+        Networks that `decode` runs, and `function` if it is not a module itself. They must be in evaluation mode.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
     device : torch.device or str, optional
-        By default that of the modules.
+        The device of the noise, by default the device of the modules.
     dtype : torch.dtype, optional
-        What the function receives, by default the type of the modules; states are in float32 or better.
+        The type that the function receives, by default the type of the modules. States are in float32 or better.
 
     Examples
     --------
-    The function of data N(0, 1), in two steps:
+    The consistency function of data N(0, 1), sampled in two steps:
 
     >>> from mcgen.adapters import Consistency
     >>> def function(x, sigma, condition):
@@ -116,8 +121,8 @@ class Consistency(PathGenerator):
         self.levels = _checked_levels(levels)
         if prediction != "sample" and any(level.signal >= 1 for level in self.levels):
             raise ValueError(
-                f"prediction={prediction!r} is defined where signal and noise are mixed with preserved variance; a "
-                "function of sigma must return the sample itself"
+                f"prediction={prediction!r} is defined where signal and noise are mixed with preserved variance, not "
+                "for a function of sigma; let the function return the sample and leave prediction out"
             )
         self.consistency, self.prediction, self.clip = function, prediction, checked_clip(clip)
         self.steps = len(self.levels)
@@ -144,18 +149,18 @@ class Consistency(PathGenerator):
         sigma_min: float = 0.002,
         **options: Any,
     ) -> Self:
-        """Return the model asked at noise levels sigma: reference 1, variance-exploding.
+        """Return the model that is evaluated at noise levels sigma: the variance-exploding form of reference 1.
 
         Parameters
         ----------
         function : callable
             ``function(x, sigma, condition)``.
         sigmas : sequence of float
-            Decreasing from the largest, the start, 80 in reference 1; each at least `sigma_min`.
+            Decreasing noise levels, each at least `sigma_min`. The first one is the start, 80 in reference 1.
         shape, **options
             See the class.
         sigma_min : float
-            The level to which the function leads.
+            The noise level of the function's samples.
         """
         sigmas = [checked_real("each sigma", sigma) for sigma in np.ravel(sigmas).tolist()]
         checked_real("sigma_min", sigma_min)
@@ -176,23 +181,23 @@ class Consistency(PathGenerator):
         steps: int | Sequence[int] = 1,
         **options: Any,
     ) -> Self:
-        """Return the model asked at steps of a diffusion's schedule: variance-preserving, as distilled from one.
+        """Return the model that is evaluated at training steps of a diffusion model: the variance-preserving form.
 
         Parameters
         ----------
         function : callable
-            ``function(x, time, condition)`` with the time as a denoiser of `Diffusion` gets it: the training step over
-            their number.
+            ``function(x, time, condition)``. The time is that of a denoiser of `Diffusion`: the training step divided
+            by the number of training steps.
         schedule : Schedule
-            That of the diffusion model.
+            The schedule of the diffusion model.
         shape, **options
             See the class.
         steps : int or sequence of int
-            Evenly spaced training steps; or the decreasing training steps themselves.
+            A number of evenly spaced training steps, or a decreasing sequence of training steps.
         """
         times = [int(t) for t in checked_schedule(schedule).times(steps)[:-1]]
         signals = [schedule.signal(t) for t in times]
-        # The start is the noise itself, as in the samplers of diffusion models.
+        # The start is noise of scale 1, as in the samplers of diffusion models.
         scales = [1.0, *(math.sqrt(1 - signal) for signal in signals[1:])]
         levels = [
             Level(t / len(schedule.alpha_bar), math.sqrt(signal), scale)
@@ -201,13 +206,13 @@ class Consistency(PathGenerator):
         return cls(function, levels, shape, **options)
 
     def with_steps(self, steps: int) -> Self:
-        """Return the same model stopped after its first steps; it has no more than its own."""
+        """Return the same model, stopped after the given number of its steps."""
         own = {"prediction": self.prediction, "clip": self.clip, "name": self._name_with(steps)}
         levels = self.levels[: self._fewer(steps)]
         return type(self)(self.consistency, levels, self.shape, **(self._options() | own))
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
-        """Yield the noise of the first level and the samples (n, ...) that are predicted at each: steps + 1 in all."""
+        """Yield the noise of the first level and the predicted samples (n, ...) of each level, steps + 1 in all."""
         x = self.levels[0].noise * start_of(noise)
         yield x
         for i, level in enumerate(self.levels):
@@ -231,7 +236,7 @@ def _checked_levels(levels: Iterable[Level]) -> tuple[Level, ...]:
     for level in found:
         if not isinstance(level, Level):
             raise TypeError(
-                f"levels must be of type Level(time, signal, noise); got {level!r}. For noise levels sigma take "
+                f"levels must be of type Level(time, signal, noise); got {level!r}. For noise levels sigma write "
                 "Consistency.from_sigmas(function, sigmas, shape)"
             )
     return found

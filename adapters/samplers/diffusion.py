@@ -1,36 +1,37 @@
-r"""Diffusion models as generators: a denoiser, a schedule and a sampler whose noise is an argument.
+r"""Diffusion models as generators: a denoiser and its schedule, sampled by DDIM, DDPM or Heun's method.
 
 The forward process mixes a sample :math:`x_0` with standard normal noise :math:`\varepsilon`,
 
 .. math:: x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon,
 
-and a network predicts the noise, the sample, or the velocity [3]_
+and a network predicts the noise, the sample, or the velocity [2]_
 :math:`v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0` from :math:`x_t`. The sampler DDIM [1]_ goes
-back from :math:`x_T \sim N(0, I)` to a sample, with fresh noise :math:`z` at every step t to s,
+back from :math:`x_T \sim N(0, I)` to a sample. Each step from t to s adds fresh noise :math:`z`,
 
 .. math::
 
     x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \hat\varepsilon + \sigma z,
-    \qquad \sigma = \eta \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}:
+    \qquad \sigma = \eta \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}.
 
-deterministic for eta = 0, and the ancestral sampler DDPM [4]_ for eta = 1; a last step to :math:`\bar\alpha_s = 1` has
-no fresh noise. With the predicted sample held fixed a state passes on by the factor
-:math:`k = \sqrt{(1 - \bar\alpha_s - \sigma^2) / (1 - \bar\alpha_t)}`, so over several steps fresh noises add up to
-:math:`\sum_j \sigma_j (\prod_{l > j} k_l) z_j`. A coarse sampler takes this sum over the fine steps inside each of its
-own, divided by the root of its variance, which for eta = 1 is the coarse step's own :math:`\sigma^2`.
+For eta = 0 the sampler is deterministic, for eta = 1 it is the ancestral sampler DDPM [3]_. A last step to
+:math:`\bar\alpha_s = 1` has no fresh noise.
+
+A coarse sampler uses the noise of the fine one. With the predicted sample held fixed, a step multiplies the noise in
+the state by :math:`k = \sqrt{(1 - \bar\alpha_s - \sigma^2) / (1 - \bar\alpha_t)}`. So over several steps the fresh
+noises add up to :math:`\sum_j \sigma_j (\prod_{l > j} k_l) z_j`. The fresh noise of a coarse step is this sum over the
+fine steps inside it, divided by the root of its variance. For eta = 1 that variance is the coarse step's own
+:math:`\sigma^2`.
 
 With :math:`y = x / \sqrt{\bar\alpha}` and :math:`\sigma^2 = (1 - \bar\alpha) / \bar\alpha` the deterministic limit is
-the probability flow :math:`dy / d\sigma = \hat\varepsilon`, which Heun's second-order steps follow in few evaluations
-[6]_.
+the probability flow :math:`dy / d\sigma = \hat\varepsilon`. Heun's method, of second order, follows it in few
+evaluations [4]_.
 
 .. rubric:: References
 
 .. [1] J. Song, C. Meng, S. Ermon (2021). Denoising diffusion implicit models. ICLR. Equations (12) and (16).
-.. [2] A. Nichol, P. Dhariwal (2021). Improved denoising diffusion probabilistic models. ICML. Equation (17).
-.. [3] T. Salimans, J. Ho (2022). Progressive distillation for fast sampling of diffusion models. ICLR. Appendix D.
-.. [4] J. Ho, A. Jain, P. Abbeel (2020). Denoising diffusion probabilistic models. NeurIPS. Algorithm 2.
-.. [5] J. Ho, T. Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598. Equation (6).
-.. [6] T. Karras, M. Aittala, T. Aila, S. Laine (2022). Elucidating the design space of diffusion-based generative
+.. [2] T. Salimans, J. Ho (2022). Progressive distillation for fast sampling of diffusion models. ICLR. Appendix D.
+.. [3] J. Ho, A. Jain, P. Abbeel (2020). Denoising diffusion probabilistic models. NeurIPS. Algorithm 2.
+.. [4] T. Karras, M. Aittala, T. Aila, S. Laine (2022). Elucidating the design space of diffusion-based generative
    models. NeurIPS. Algorithm 1 and equation (5).
 """
 
@@ -64,8 +65,10 @@ from mcgen.noise import Block, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]
 
-# Beyond this the noise drowns all signal, reference 6; the cosine schedule goes on to 20,000.
+# Largest noise-to-signal ratio at which Heun's method starts, from reference 4. There the noise hides the signal; the
+# cosine schedule goes up to 20,000.
 _LARGEST_SIGMA = 80.0
+# Exponent rho of the spacing of Heun's steps, from reference 4.
 _RHO = 7.0
 
 _OPTION_ADVICE = {
@@ -77,40 +80,41 @@ _OPTION_ADVICE = {
 
 
 class Diffusion(PathGenerator):
-    """A denoiser and the grid of times along which a sampler goes back from noise to a sample; base of the samplers.
+    """Base class of the samplers: a denoiser and the times at which it is evaluated, from noise to a sample.
 
     Parameters
     ----------
     denoiser : callable
-        ``denoiser(x, time, condition)`` with x of shape (n, ...) and time of shape (n,), the training step over
-        their number, in [0, 1), to a tensor of the shape of x: a module, or a function with its `modules`.
+        ``denoiser(x, time, condition)`` returns a tensor of the shape of x. x has shape (n, ...) and time has shape
+        (n,). The time is the training step divided by the number of training steps, in [0, 1). A module, or a function
+        with its `modules`.
     schedule : Schedule
-        The one that the denoiser was trained with.
+        The schedule with which the denoiser was trained.
     shape : tuple of int
-        Shape of one sample's state, hence of its noise.
+        Shape of one sample's state, which is also the shape of its noise.
     prediction : {"noise", "sample", "velocity"}
-        What the denoiser predicts.
+        The quantity that the denoiser predicts.
     clip : float, optional
-        Keep each predicted sample within [-clip, clip], and take the predicted noise that belongs to it.
+        Keep each predicted sample within [-clip, clip], and compute the predicted noise from the clipped sample.
     keep_noise : bool
-        Keep the noise that was predicted where the sample is clipped, as the DDIM of diffusers does.
+        Where the sample is clipped, keep the predicted noise unchanged, as the DDIM of diffusers does.
     decode : callable, optional
-        From the sampler's last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
+        Maps the sampler's last state to samples: from [-1, 1] to images in [0, 1], or a decoder of latents.
     modules : torch.nn.Module or iterable of them
-        Networks beside the denoiser that must be in evaluation mode, such as the decoder, or that it runs.
+        Further networks that the denoiser or `decode` runs. They must be in evaluation mode.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
     device : torch.device or str, optional
-        By default that of the modules.
+        The device of the noise, by default the device of the modules.
     dtype : torch.dtype, optional
-        What the denoiser receives, by default the type of the modules; states are in float32 or better.
+        The type that the denoiser receives, by default the type of the modules. States are in float32 or better.
 
     Attributes
     ----------
     times : ndarray of float
-        From the start down to -1, steps + 1 of them.
+        Training steps from the start down to -1, steps + 1 of them.
     signals : ndarray of float
-        The signal's share at each.
+        The signal's share at each of them.
     """
 
     _label = "diffusion"
@@ -155,19 +159,19 @@ class Diffusion(PathGenerator):
 
     @property
     def network_evaluations(self) -> int:
-        """Evaluations of the network that a sample costs: one a step, two under guidance."""
+        """Evaluations of the network per sample: one for each step, two under guidance."""
         return self.steps * (2 if isinstance(self.denoiser, Guided) else 1)
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
-        """Yield the sampler's states (n, ...) from its noise to its end, steps + 1 in all."""
+        """Yield the sampler's states (n, ...) from the noise to the last one, steps + 1 in all."""
         yield from self.reverse(start_of(noise), noise, condition)
 
     def reverse(
         self, x: torch.Tensor, noise: TensorNoise, condition: object = None, *, first: int = 0
     ) -> Iterator[torch.Tensor]:
-        """Yield the states from `x`, taken as that at step number `first`, to the end.
+        """Yield the states from `x`, the state at step number `first`, to the last one.
 
-        Of `noise` only the blocks of these steps' fresh noise are used.
+        Only the blocks of fresh noise of these steps are read from `noise`.
         """
         yield x
         for i in range(first, self.steps):
@@ -176,7 +180,7 @@ class Diffusion(PathGenerator):
 
     @abstractmethod
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
-        """Return the state at step i + 1 from that at step i."""
+        """Return the state at step i + 1 from the state `x` at step i."""
 
     def denoise(self, x: torch.Tensor, i: int, condition: object = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the predicted sample and the predicted noise for states `x` (n, ...) at step i."""
@@ -191,7 +195,7 @@ class Diffusion(PathGenerator):
         return x_0, epsilon
 
     def mix(self, x_0: torch.Tensor, noise: torch.Tensor, i: int) -> torch.Tensor:
-        """Return the forward process at step i: samples (n, ...) mixed with standard normal noise."""
+        r"""Return :math:`\sqrt{\bar\alpha} x_0 + \sqrt{1 - \bar\alpha}\, \varepsilon` at step i, the noised samples."""
         signal = float(self.signals[i])
         return math.sqrt(signal) * x_0 + math.sqrt(1 - signal) * noise
 
@@ -208,15 +212,17 @@ class DDIM(Diffusion):
     denoiser, schedule, shape, **options
         See `Diffusion`.
     steps : int or sequence of int
-        Denoiser evaluations a sample costs, at most the steps of the schedule; or the training steps themselves.
+        The number of steps, each with one evaluation of the denoiser, at most the training steps of the schedule; or a
+        decreasing sequence of training steps.
     eta : float
-        Share of fresh noise, in [0, 1]. For eta > 0 the noise has a block for every step (but the last, where the
-        schedule ends at 1) beside that of the start, and designs act on all of them.
+        Share of fresh noise, in [0, 1]. For eta > 0 the noise has a block for the start and a block for every step, and
+        designs act on all of them. Where the schedule ends at 1, the last step has no block.
 
     Attributes
     ----------
     fresh : list of dict
-        Of each step: weights of the blocks that add up to its fresh noise; its own block alone, but where `coarse`.
+        For each step the weights of the blocks of noise whose sum is its fresh noise. A step has a block of its own,
+        except in a sampler made by `coarse`.
     """
 
     _label = "DDIM"
@@ -236,7 +242,7 @@ class DDIM(Diffusion):
         self.eta = eta
         times = checked_schedule(schedule).times(steps)
         signals = np.asarray([schedule.signal(t) for t in times.tolist()])
-        # The last step has noise of its own only where it ends below 1, and above where it starts.
+        # The last step has fresh noise only if the schedule ends below 1, and above the step's own signal share.
         has_noise = (eta > 0) & (signals[1:] < 1) & (signals[1:] > signals[:-1])
         self.fresh = [{f"step {i + 1}": 1.0} if has else {} for i, has in enumerate(has_noise)]
         names = ["start", *(name for blocks in self.fresh for name in blocks)]
@@ -249,7 +255,7 @@ class DDIM(Diffusion):
         return type(self)(self.denoiser, self.schedule, self.shape, steps=steps, **options)
 
     def coarse(self, steps: int) -> Self:
-        """Return the same model with fewer steps, on this one's noise, of which its fresh noises are sums."""
+        """Return the same model with fewer steps on the same noise: its fresh noises are sums of this sampler's."""
         made = self.with_steps(self._fewer(steps))
         own, wanted = (sum(map(bool, sampler.fresh)) for sampler in (self, made))
         if wanted > own:
@@ -264,7 +270,7 @@ class DDIM(Diffusion):
         return made
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
-        """Return the state at step i + 1 from that at step i, equation (12) of reference 1."""
+        """Return the state at step i + 1 from the state at step i, equation (12) of reference 1."""
         x_0, epsilon = self.denoise(x, i, condition)
         return self.advance(x_0, epsilon, i, noise)
 
@@ -278,24 +284,24 @@ class DDIM(Diffusion):
         return x
 
     def _variance(self, i: int) -> float:
-        """Return that of the fresh noise of step i."""
+        r"""Return the variance :math:`\sigma^2` of the fresh noise of step i."""
         signal_t, signal_s = float(self.signals[i]), float(self.signals[i + 1])
         return self.eta**2 * (1 - signal_s) / (1 - signal_t) * (1 - signal_t / signal_s)
 
 
 class Heun(Diffusion):
-    """Heun's second-order steps along the probability flow: deterministic, accurate with few steps.
+    """Heun's second-order steps along the probability flow: a deterministic sampler that is accurate with few steps.
 
-    The steps are spaced as in equation (5) of reference 6, from
-    a noise-to-signal ratio of at most 80 down to that of the schedule's first training step, then 0; the denoiser is
-    asked at fractions of training steps.
+    The steps are spaced as in equation (5) of reference 4. They go from a noise-to-signal ratio of at most 80 down to
+    the ratio at the schedule's first training step, and then to 0. The denoiser is evaluated at fractions of training
+    steps.
 
     Parameters
     ----------
     denoiser, schedule, shape, **options
         See `Diffusion`.
     steps : int
-        At least 2.
+        Number of steps, at least 2.
     """
 
     _label = "Heun"
@@ -324,11 +330,11 @@ class Heun(Diffusion):
 
     @property
     def network_evaluations(self) -> int:
-        """Evaluations of the network that a sample costs: 2 steps - 1, twice as many under guidance."""
+        """Evaluations of the network per sample: 2 steps - 1, and twice as many under guidance."""
         return super().network_evaluations * (2 * self.steps - 1) // self.steps
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
-        """Return the state at step i + 1 from that at step i: Algorithm 1 of reference 6 without its churn."""
+        """Return the state at step i + 1 from the state at step i: Algorithm 1 of reference 4 without its churn."""
         signal_t, signal_s = float(self.signals[i]), float(self.signals[i + 1])
         step = math.sqrt((1 - signal_s) / signal_s) - math.sqrt((1 - signal_t) / signal_t)
         y = x / math.sqrt(signal_t)
@@ -342,7 +348,12 @@ class Heun(Diffusion):
 def split_prediction(
     prediction: Prediction, x: torch.Tensor, output: torch.Tensor, alpha_bar: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the predicted sample and noise that a network's output stands for, reference 3 of the module."""
+    r"""Return the predicted sample and noise for a network's output, reference 2 of the module.
+
+    With :math:`a = \sqrt{\bar\alpha}` and :math:`b = \sqrt{1 - \bar\alpha}` they solve
+    :math:`x = a\, x_0 + b\, \varepsilon`. For a velocity v they are :math:`x_0 = a x - b v` and
+    :math:`\varepsilon = b x + a v`.
+    """
     signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
     if prediction == "noise":
         return (x - noise * output) / signal, output

@@ -1,10 +1,10 @@
-r"""Flows as generators: an ordinary differential equation in time, or the inverse of a normalizing flow.
+r"""Flows as generators: velocity fields that are integrated in time, and normalizing flows that are inverted.
 
-A velocity field carries noise :math:`x(0) = z \sim N(0, I)` to a sample :math:`x(1)`, equation (1) of [1]_,
+A velocity field moves noise :math:`x(0) = z \sim N(0, I)` to a sample :math:`x(1)`, equation (1) of [1]_,
 
 .. math:: \frac{dx}{dt} = v(x, t),
 
-where :math:`v` was trained by flow matching [1]_ or as a rectified flow [2]_: it predicts :math:`x_1 - z` from
+where :math:`v` was trained by flow matching [1]_ or as a rectified flow [2]_ to predict :math:`x_1 - z` from
 :math:`x_t = (1 - t) z + t x_1`. `Flow` integrates it by a fixed number of explicit Runge-Kutta steps [3]_ of length h,
 
 .. math:: k_i = v\Bigl(x + h \sum_{j < i} a_{ij} k_j,\; t + h \sum_{j < i} a_{ij}\Bigr), \qquad
@@ -36,7 +36,7 @@ from mcgen.noise import NoiseSpec
 
 Method = Literal["euler", "midpoint", "heun", "rk4"]
 
-# The rows a and the weights b of each method.
+# The coefficients a (rows) and b (weights) of each method, in the notation of the module.
 _TABLEAUS: dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
     "euler": (((),), (1.0,)),
     "midpoint": (((), (1 / 2,)), (0.0, 1.0)),
@@ -46,39 +46,40 @@ _TABLEAUS: dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]] = 
 
 
 class Flow(PathGenerator):
-    """A velocity field integrated from noise at time 0 to a sample at time 1, by steps of fixed length.
+    """A velocity field that is integrated from noise at time 0 to a sample at time 1, by fixed steps.
 
     Parameters
     ----------
     velocity : callable
-        ``velocity(x, time, condition)`` with x of shape (n, ...) and time of shape (n,), in [0, 1], to dx/dt (n, ...).
+        ``velocity(x, time, condition)`` returns dx/dt (n, ...), for x of shape (n, ...) and time of shape (n,) in
+        [0, 1].
     shape : tuple of int
-        Shape of one sample's state, hence of its noise.
+        Shape of one sample's state, which is also the shape of its noise.
     steps : int or sequence of float
-        Number of steps of the same length; or the times themselves, increasing from 0 to 1.
+        Number of steps of equal length, or the times themselves, increasing from 0 to 1.
     method : {"euler", "midpoint", "heun", "rk4"}
-        Of order 1, 2, 2 and 4, at 1, 2, 2 and 4 evaluations of the velocity a step.
+        The Runge-Kutta method. The orders are 1, 2, 2 and 4, the evaluations of the velocity per step 1, 2, 2 and 4.
     decode : callable, optional
-        From the last state to samples, such as from [-1, 1] to images in [0, 1], or a decoder of latents.
+        Maps the last state to samples: from [-1, 1] to images in [0, 1], or a decoder of latents.
     modules : torch.nn.Module or iterable of them
-        Networks that `velocity`, if it is no module itself, and `decode` run: they must be in evaluation mode.
+        Networks that `decode` runs, and `velocity` if it is not a module itself. They must be in evaluation mode.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
     device : torch.device or str, optional
-        By default that of the modules.
+        The device of the noise, by default the device of the modules.
     dtype : torch.dtype, optional
-        What the velocity receives, by default the type of the modules; states are in float32 or better.
+        The type that the velocity receives, by default the type of the modules. States are in float32 or better.
 
     Attributes
     ----------
     times : ndarray of float
-        From 0 to 1, steps + 1 of them.
+        The times from 0 to 1, steps + 1 of them.
 
     Raises
     ------
     ValueError
-        If the method is none of these. Adaptive ones take their step from an error over the whole batch, which makes
-        a sample depend on the others of its batch, and an interval would not cover.
+        If the method is not one of these. Adaptive methods choose a step by the error over the whole batch. A sample
+        would then depend on the other samples of its batch, and intervals would not cover.
 
     Examples
     --------
@@ -123,7 +124,7 @@ class Flow(PathGenerator):
 
     @property
     def network_evaluations(self) -> int:
-        """Evaluations of the velocity that a sample costs: 1, 2, 2 or 4 a step, by the method."""
+        """Evaluations of the velocity per sample: 1, 2, 2 or 4 for each step, depending on the method."""
         return self.steps * len(_TABLEAUS[self.method][1])
 
     def with_steps(self, steps: int) -> Self:
@@ -132,7 +133,7 @@ class Flow(PathGenerator):
         return type(self)(self.velocity, self.shape, steps=steps, **options)
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
-        """Yield the states (n, ...) from the noise to the end, steps + 1 in all."""
+        """Yield the states (n, ...) from the noise to the last one, steps + 1 in all."""
         assert isinstance(noise, torch.Tensor)
         x = noise
         yield x
@@ -152,21 +153,22 @@ class Flow(PathGenerator):
 def from_zuko(
     flow: Any, *, context: Callable[[Any], torch.Tensor] | None = None, name: str | None = None
 ) -> TorchGenerator:
-    """Take a normalizing flow of zuko as a generator, whose noise is that of the flow's normal base, standardized.
+    """Return a normalizing flow of zuko as a generator; its noise is the flow's normal base in standardized form.
 
     Parameters
     ----------
     flow : zuko.lazy.Flow
-        With a base of independent normals; their means and scales may be learnt.
+        A flow whose base is made of independent normals; their means and scales may be learnt.
     context : callable, optional
-        From the condition to the flow's context, a tensor of shape (k,) or (n, k). By default the condition itself.
+        Maps the condition to the flow's context, a tensor of shape (k,) or (n, k). By default the context is the
+        condition.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
 
     Raises
     ------
     TypeError
-        If it is no flow of zuko.
+        If it is not a flow of zuko.
     ValueError
         If its base is not normal, or if it is integrated by adaptive steps (zuko.flows.CNF).
 
@@ -188,7 +190,7 @@ def from_zuko(
 
     def sample(noise: torch.Tensor, condition: object = None) -> torch.Tensor:
         given = condition if context is None or condition is None else context(condition)
-        # A context of another type, such as a numpy array, becomes a tensor beside the noise.
+        # A context of another type, such as a numpy array, becomes a tensor on the device of the noise.
         c = None if given is None else torch.as_tensor(given, device=noise.device, dtype=noise.dtype)
         base = _normal_base(flow)
         x: torch.Tensor = flow.transform(c).inv(base.loc + base.scale * noise)
@@ -204,7 +206,7 @@ def _moved(x: torch.Tensor, h: float, weights: tuple[float, ...], slopes: list[t
 
 
 def _normal_base(flow: Any) -> torch.distributions.Normal:
-    """Return the independent normals that a flow of zuko starts from."""
+    """Return the independent normals that are the base of a flow of zuko."""
     base = flow.base(None)
     law = base
     while isinstance(law, torch.distributions.Independent):
@@ -212,7 +214,7 @@ def _normal_base(flow: Any) -> torch.distributions.Normal:
     if not isinstance(law, torch.distributions.Normal):
         raise ValueError(
             f"the base of {type(flow).__name__} is {type(base).__name__}; only normal bases (zuko.distributions."
-            "DiagNormal), which are standard normal noise scaled and shifted, are taken. Write the map from noise "
-            "yourself and give it to from_torch"
+            "DiagNormal) are allowed, which are standard normal noise scaled and shifted. For another base write the "
+            "map from noise yourself and give it to from_torch"
         )
     return law

@@ -44,7 +44,7 @@ class Guided(torch.nn.Module):
     Raises
     ------
     TypeError
-        If the denoiser is not callable, or the scale is missing, is no number or is given without its name.
+        If the denoiser is not callable, or the scale is missing, not a number, or given without its name.
     ValueError
         If the scale is below 1 or not finite.
     """
@@ -90,11 +90,11 @@ class Guided(torch.nn.Module):
                 "guidance needs a condition; with None there is nothing to guide: give a class, or take the denoiser "
                 "itself, without Guided"
             )
-        free, there = (
+        unconditional, conditional = (
             checked_output(self.denoiser(x, time, c), x, "the guided denoiser", OUTPUT_ADVICE)
             for c in (None, condition)
         )
-        return free + self.guidance_scale * (there - free)
+        return unconditional + self.guidance_scale * (conditional - unconditional)
 
 
 def checked_guidance_scale(scale: Any) -> float:
@@ -103,7 +103,7 @@ def checked_guidance_scale(scale: Any) -> float:
     Raises
     ------
     TypeError
-        If it is no number.
+        If it is not a number.
     ValueError
         If it is below 1 or not finite.
     """
@@ -117,14 +117,14 @@ def checked_guidance_scale(scale: Any) -> float:
 
 
 def scale_of_old_word(word: str, value: float, scale: float, guidance_scale: float | None) -> float:
-    """Return the guidance scale that a deprecated argument stands for, and warn at the line of the caller's caller.
+    """Return the guidance scale for a deprecated argument, with a warning that points at the line of the user's call.
 
     Parameters
     ----------
     word, value
         The deprecated argument.
     scale : float
-        The guidance scale that it stands for.
+        The guidance scale that has the same effect.
     guidance_scale : float, optional
         The new argument, which must not be given too.
     """
@@ -133,6 +133,7 @@ def scale_of_old_word(word: str, value: float, scale: float, guidance_scale: flo
             f"guidance_scale={guidance_scale} and {word}={value} say the same thing; got both. Leave {word} out, which "
             "is deprecated"
         )
+    scale = checked_guidance_scale(scale)
     warnings.warn(
         f"{word}={value} is deprecated and will be removed in the next release; write guidance_scale={scale!r}",
         DeprecationWarning,

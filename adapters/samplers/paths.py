@@ -1,7 +1,7 @@
-"""Loops around networks that go from noise to a sample step by step: what samplers of diffusion models and flows share.
+"""Base classes of samplers that go from noise to a sample step by step, by a network: diffusion models and flows.
 
-A state that were rounded to half precision at every step would lose steps shorter than its rounding, and bias the
-samples. So states and noise are in float32 or better, whatever the networks compute in.
+States and noise are in float32 or better, whatever type the networks compute in. Rounding a state to half precision at
+every step would lose steps shorter than the rounding error, and bias the samples.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, 
 from mcgen.noise import Noise, NoiseSpec, Shape
 
 Network = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
-"""From states (n, ...), their time (n,) and the condition to a tensor (n, ...): a module, its method, or a function."""
+"""Maps states (n, ...), their time (n,) and the condition to a tensor (n, ...): a module, its method, or a function."""
 Decode = Callable[[torch.Tensor], torch.Tensor]
-"""From last states (n, ...) to samples."""
+"""Maps last states (n, ...) to samples."""
 Modules = torch.nn.Module | Iterable[torch.nn.Module]
 
 OUTPUT_ADVICE = (
-    ". Of a diffusers network return network(x, t).sample; of one that predicts a variance too, the first half of the "
-    "channels"
+    ". For a network of diffusers return network(x, t).sample; if it predicts a variance too, return the first half of "
+    "the channels"
 )
 
 
 class LoopGenerator(TorchGenerator, ABC):
-    """A loop of steps, each of which asks networks.
+    """A loop of steps that evaluate networks.
 
     Parameters
     ----------
     networks : mapping of str to callable
-        By the names that messages call them.
+        The networks by the names that messages use.
     noise : NoiseSpec
-        What the loop wants for one sample.
+        The noise of one sample.
     label : str
-        How results call the generator where the user gave no `name`.
+        The generator's name in results where the user gave no `name`.
     decode : callable, optional
-        From the last state to samples.
+        Maps the last state to samples.
     device, name
         See `TorchGenerator`.
     dtype : torch.dtype, optional
-        What the networks receive, by default the type of their parameters; states are in this or float32, whichever
-        is wider.
+        The type that the networks receive, by default the type of their parameters. States are in this type or float32,
+        whichever is wider.
     modules : torch.nn.Module or iterable of them
-        Beside those that the networks and `decode` are, or are methods of.
+        Further modules that the networks and `decode` run. Those that are modules themselves, or methods of modules,
+        are found without it.
 
     Attributes
     ----------
     network_dtype : torch.dtype or None
-        What the networks and `decode` receive; None for that of the states.
+        The type that the networks and `decode` receive; None for the type of the states.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class LoopGenerator(TorchGenerator, ABC):
 
     @property
     def decode(self) -> Decode | None:
-        """From the last state to samples, or None."""
+        """The function from the last state to samples, or None."""
         return None if self._decode is None else self._decoded
 
     def finish(self, x: torch.Tensor) -> torch.Tensor:
@@ -95,19 +96,19 @@ class LoopGenerator(TorchGenerator, ABC):
         return x if self._decode is None else self._decoded(x)
 
     def narrowed(self, x: torch.Tensor) -> torch.Tensor:
-        """Return states in the type that the networks receive."""
+        """Return states converted to the type that the networks receive."""
         return x if self.network_dtype is None else x.to(self.network_dtype)
 
     def ask(
         self, role: str, network: Network, x: torch.Tensor, t: float, condition: object, advice: str = ""
     ) -> torch.Tensor:
-        """Return what a network gives for states (n, ...), all at time t: of their shape and dtype, or an error."""
+        """Return a network's output for states (n, ...) at time t, in their dtype; refuse one of another shape."""
         given = self.narrowed(x)
         output = network(given, times_of(given, t), condition)
         return checked_output(output, x, f"the {role} of {self.name!r}", advice).to(x.dtype)
 
     def _options(self) -> dict[str, Any]:
-        """Return what the same loop with other steps is made with."""
+        """Return the arguments for the same loop with another number of steps."""
         dtype = self.network_dtype or self.dtype
         return {"decode": self._decode, "device": self.device, "dtype": dtype, "modules": self.modules}
 
@@ -117,7 +118,7 @@ class LoopGenerator(TorchGenerator, ABC):
 
 
 class PathGenerator(LoopGenerator):
-    """A path of states from noise to a sample.
+    """A sampler that makes a path of states from noise to a sample.
 
     Attributes
     ----------
@@ -129,7 +130,7 @@ class PathGenerator(LoopGenerator):
 
     @property
     def network_evaluations(self) -> int:
-        """Evaluations of the network that a sample costs: what it is worth among the levels of `mcgen.multilevel`."""
+        """Evaluations of the network per sample: the cost of a sample in `mcgen.multilevel`."""
         return self.steps
 
     @property
@@ -139,7 +140,7 @@ class PathGenerator(LoopGenerator):
 
     @abstractmethod
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
-        """Yield the states (n, ...) from the noise to the end, steps + 1 in all."""
+        """Yield the states (n, ...) from the noise to the last one, steps + 1 in all."""
 
     @abstractmethod
     def with_steps(self, steps: int) -> Self:
@@ -154,11 +155,11 @@ class PathGenerator(LoopGenerator):
         return self.finished(self.states(noise, condition))
 
     def finished(self, states: Iterator[torch.Tensor]) -> torch.Tensor:
-        """Return the last of the states, decoded."""
+        """Return the samples: the last of the states, decoded."""
         return self.finish(deque(states, maxlen=1)[0])
 
     def trajectory(self, noise: Noise, condition: object = None) -> torch.Tensor:
-        """Return all states, shape (n, steps + 1, ...), not decoded: for correlations along the sampler's time."""
+        """Return all states, shape (n, steps + 1, ...), without decoding. They show correlations along time."""
         self.require_evaluation_mode()
         with torch.no_grad():
             path = torch.stack([*self.states(self.tensors_of(noise), condition)], dim=1)
@@ -170,31 +171,34 @@ class PathGenerator(LoopGenerator):
         return steps
 
     def _name_with(self, steps: int) -> str | None:
-        """Return the name that the user gave, if any, with another number of steps at its end."""
+        """Return the user's name with another number of steps at its end; None if the user gave no name."""
         return self._given_name and f"{self._given_name.removesuffix(f'-{self.steps}')}-{steps}"
 
 
 def start_of(noise: TensorNoise) -> torch.Tensor:
-    """Return the block that a path starts from, of noise that may have one for each step too."""
+    """Return the block of noise that a path starts from; the noise may have a block for each step too."""
     return noise if isinstance(noise, torch.Tensor) else noise["start"]
 
 
 def fresh_shares(
     signals: NDArray[np.float64], variances: NDArray[np.float64], coarse: NDArray[np.float64]
 ) -> list[dict[int, float]]:
-    """Return, for each coarse step, the weights of the fine steps whose fresh noises add up to its own, of variance 1.
+    r"""Return, for each coarse step, the weights of the fine steps whose fresh noises add up to its fresh noise.
 
-    Weights are as what each fine noise is in the state at the coarse step's end, with the predicted sample held fixed.
-    A fine step belongs to the coarse one in which it starts; but each coarse step has one at least.
+    With the predicted sample held fixed, the fine noises :math:`z_j` of one coarse step add up to
+    :math:`\sum_j \sigma_j (\prod_{l > j} k_l) z_j` at its end, where
+    :math:`k_l = \sqrt{(1 - \bar\alpha_{l+1} - \sigma_l^2) / (1 - \bar\alpha_l)}`. The weights are these factors,
+    divided by the root of their sum of squares so that the sum has variance 1. A fine step belongs to the coarse step
+    in which it starts, and each coarse step has at least one.
 
     Parameters
     ----------
     signals : ndarray of shape (n + 1,)
-        The signal's shares at the n fine steps that have fresh noise, and after them.
+        The signal's shares at the n fine steps that have fresh noise, and after the last of them.
     variances : ndarray of shape (n,)
-        Of their fresh noises.
+        The variances :math:`\sigma_j^2` of their fresh noises.
     coarse : ndarray
-        The shares at the coarse steps that have fresh noise, at most n, and after them.
+        The signal's shares at the coarse steps that have fresh noise, at most n, and after the last of them.
     """
     n, numbers = len(variances), np.arange(len(coarse))
     firsts = np.minimum(np.searchsorted(signals[:n], coarse), n + 1 - len(coarse) + numbers)
@@ -215,7 +219,7 @@ def times_of(x: torch.Tensor, t: float) -> torch.Tensor:
 
 
 def time_grid(steps: int | Sequence[float]) -> NDArray[np.float64]:
-    """Return times from 0 to 1: so many steps of the same length, or those that are given."""
+    """Return times from 0 to 1: a number of steps of equal length, or the given times."""
     if np.ndim(steps) == 0:
         n_steps = checked_integer("steps", steps)
         if n_steps < 1:
@@ -228,7 +232,7 @@ def time_grid(steps: int | Sequence[float]) -> NDArray[np.float64]:
 
 
 def checked_clip(clip: float | None) -> float | None:
-    """Return a bound of predicted samples, or None for none."""
+    """Return a bound of predicted samples that is positive, or None for no bound."""
     if clip is not None and checked_real("clip", clip) <= 0:
         raise ValueError(f"clip must be a positive bound, or None; got {clip}")
     return clip

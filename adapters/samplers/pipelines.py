@@ -1,15 +1,16 @@
-r"""A diffusers pipeline read into our own sampler: its network, scheduler and decoder, and the noise as an argument.
+r"""Diffusers pipelines as `DDIM` or `Heun` samplers: their network, scheduler and decoder are read.
 
-`mcgen.adapters.capture` runs any pipeline as it is and takes the noise from inside. Where the pipeline's loop is DDIM
-[1]_ or DDPM [2]_ its parts are enough: the same samples to rounding, without a dispatch mode, with `coarse`,
-`trajectory` and gradients, and without the draws that a pipeline throws away. Three things differ between the two:
+`mcgen.adapters.capture` runs any pipeline as it is and replaces the noise that it draws. If the loop of a pipeline is
+DDIM [1]_ or DDPM [2]_, its network, scheduler and decoder are enough for a sampler of this package. The samples are the
+same up to rounding. The sampler needs no dispatch mode, has `coarse`, `trajectory` and gradients, and makes no draws
+that are thrown away. Conventions of diffusers and of this package:
 
 - The guidance scale is that of diffusers, :math:`g = 1 + w` for the weight w of reference [3]_. `Guided` has the
   formula. Diffusers takes a scale below 1 as no guidance; here it is refused.
-- The ancestral step of DDPM with its smaller variance, :math:`\tilde\beta_t` of reference [2]_ (section 3.2), is
-  DDIM's for eta = 1 (reference [1]_, section 4.1).
-- Where a predicted sample is clipped, the DDPM scheduler takes the noise that belongs to the clipped sample, the DDIM
-  scheduler keeps what was predicted.
+- The ancestral step of DDPM with its smaller variance, :math:`\tilde\beta_t` of reference [2]_ (section 3.2), is the
+  step of DDIM for eta = 1 (reference [1]_, section 4.1).
+- Where a predicted sample is clipped, the DDPM scheduler computes the noise from the clipped sample. The DDIM scheduler
+  keeps the predicted noise.
 
 .. rubric:: References
 
@@ -43,22 +44,23 @@ Predict = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 
 _LABELS = {"ddim": "DDIM", "heun": "Heun"}
 _PREDICTIONS: dict[str, Prediction] = {"epsilon": "noise", "sample": "sample", "v_prediction": "velocity"}
-# The same up to rounding; the others have another variance than DDIM's for eta = 1.
+# Variance types of the DDPM scheduler that are DDIM's for eta = 1, up to rounding. The others differ from it.
 _ANCESTRAL_VARIANCES = ("fixed_small", "fixed_small_log")
+# Most prompts whose embeddings are kept in memory. An embedding of Stable Diffusion takes about 0.2 MB.
 _PROMPTS_KEPT = 64
 
 
 class PipelineDenoiser(torch.nn.Module):
-    """A pipeline's network behind the call that our samplers make.
+    """The network of a pipeline as a denoiser of `Diffusion`.
 
     Parameters
     ----------
     network : torch.nn.Module
-        The one that predicts; the wrapper is in its mode.
+        The network that predicts. The denoiser is in training mode if the network is.
     n_training : int
-        Training steps of its scheduler.
+        The number of training steps of the scheduler.
     predict : callable
-        ``predict(x, t, condition)`` with x of shape (n, ...) and training steps t of shape (n,) to the prediction.
+        ``predict(x, t, condition)`` returns the prediction, for x of shape (n, ...) and training steps t of shape (n,).
     """
 
     def __init__(self, network: torch.nn.Module, n_training: int, predict: Predict) -> None:
@@ -69,7 +71,7 @@ class PipelineDenoiser(torch.nn.Module):
     def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
         """Return the prediction for states x (n, ...) at a time (n,) in [0, 1)."""
         t = time * self.n_training
-        # A fraction in float32 is off by some 1e-7: whole training steps are meant whole.
+        # A time in float32 has a relative error of about 1e-7. A step this close to a whole number is that number.
         whole = t.round()
         t = torch.where((t - whole).abs() < 1e-6 * self.n_training, whole, t)
         return self.predict(x, t, condition)
@@ -93,7 +95,7 @@ def from_pipeline(
     name: str | None = None,
     guidance: float | None = None,
 ) -> DDIM | Heun:
-    """Read a diffusers pipeline into a sampler of ours, whose noise is an argument and whose images lie in [0, 1].
+    """Return a diffusers pipeline as a `DDIM` or `Heun` sampler whose images are in [0, 1].
 
     Parameters
     ----------
@@ -101,15 +103,16 @@ def from_pipeline(
         A DDIM, DDPM, DiT or StableDiffusion pipeline with a DDIM or DDPM scheduler; or its name on the hub, or its
         folder.
     steps : int
-        Steps of the sampler, at the training steps at which the pipeline's scheduler puts them.
+        Number of steps of the sampler. The pipeline's scheduler places them at training steps.
     eta : float, optional
-        Share of fresh noise. By default the scheduler's own: 0 (DDIM), 1 (DDPM).
+        Share of fresh noise. By default that of the scheduler: 0 for DDIM, 1 for DDPM.
     guidance_scale : float, optional
         The pipeline's ``guidance_scale``, at least 1; 1 means no guidance. By default the pipeline's own.
     sampler : {"ddim", "heun"}
-        The pipeline's own, or Heun's second-order steps on the same network, which space their steps themselves.
+        The pipeline's own sampler, or Heun's second-order steps with the same network. Heun's steps have a spacing of
+        their own.
     name : str, optional
-        How results call it.
+        The generator's name in results.
     guidance : float, optional
         Deprecated; write `guidance_scale`.
 
@@ -122,16 +125,17 @@ def from_pipeline(
     Raises
     ------
     ValueError
-        If the pipeline, its scheduler or an option of theirs is none that is known here: `capture` takes them. If a
-        network of the pipeline is in training mode, or a number out of its range.
+        If the pipeline, its scheduler or one of their options is not supported here; use `capture` then. If a network
+        of the pipeline is in training mode, or a number is out of range.
     TypeError
-        If `steps` is no whole number, `eta` or `guidance_scale` no number.
+        If `steps` is not a whole number, or `eta` or `guidance_scale` is not a number.
     OSError
         If there is no pipeline of that name on this machine, and the hub can't be reached.
 
     Notes
     -----
-    A safety checker is not run. `coarse` spaces its steps evenly; for the scheduler's spacing read the pipeline again.
+    The safety checker of a pipeline is not run. `coarse` spaces its steps evenly; for the spacing of the scheduler call
+    `from_pipeline` again with other steps.
     """
     if sampler not in get_args(Sampler):
         raise ValueError(f"sampler must be one of {get_args(Sampler)}; got {sampler!r}")
@@ -185,10 +189,10 @@ def _loaded(name: str) -> Any:
         return DiffusionPipeline.from_pretrained(name)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise OSError(
-            f"no pipeline {name!r} was found on this machine or on the hub. See that the name is right and that the "
-            "hub can be reached; without a network, download it where there is one (hf download NAME --local-dir "
-            "FOLDER) and give the folder, copied here, in the name's place; or copy the hub's cache, and say where it "
-            "lies by HF_HOME, with HF_HUB_OFFLINE=1"
+            f"no pipeline {name!r} was found on this machine or on the hub. Check the name and the connection to the "
+            "hub. Without a connection, download the pipeline on another machine (hf download NAME --local-dir "
+            "FOLDER), copy the folder here and give the folder instead of the name. Or copy the cache of the hub here, "
+            "and set HF_HOME to it and HF_HUB_OFFLINE=1"
         ) from error
 
 
@@ -204,15 +208,15 @@ def _require_evaluation_mode(pipe: Any, networks: tuple[torch.nn.Module, ...]) -
         if any(part is network for network in networks) and any(module.training for module in part.modules())
     ]
     if training:
-        raise ValueError(f"networks of a pipeline are run in evaluation mode; set it first, of {', '.join(training)}")
+        raise ValueError(f"networks of a pipeline are run in evaluation mode; set it first, for {', '.join(training)}")
 
 
 def _schedule(scheduler: Any) -> tuple[Schedule, bool]:
-    """Return a scheduler's schedule, and whether it is the ancestral one."""
+    """Return the schedule of a scheduler, and whether the scheduler is DDPM's, the ancestral one."""
     kind, config = type(scheduler).__name__, scheduler.config
     if kind not in ("DDIMScheduler", "DDPMScheduler"):
         raise ValueError(
-            f"from_pipeline knows the schedulers DDIMScheduler and DDPMScheduler; got {kind}. Where DDIM will do, set "
+            f"from_pipeline knows the schedulers DDIMScheduler and DDPMScheduler; got {kind}. If DDIM is enough, set "
             f"pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config). {PIPELINE_ADVICE}"
         )
     ancestral = kind == "DDPMScheduler"
@@ -233,12 +237,12 @@ def _schedule(scheduler: Any) -> tuple[Schedule, bool]:
 
 
 def _times(scheduler: Any, steps: int, ancestral: bool) -> list[int]:
-    """Return the training steps at which a scheduler puts its steps, and that its own `step` goes through."""
+    """Return the training steps at which a scheduler places its steps, or refuse steps that do not meet."""
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps)
     times: list[int] = scheduler.timesteps.tolist()
     stride = scheduler.config.num_train_timesteps // steps
-    # The DDIM scheduler goes to t - stride, wherever its next step starts.
+    # A step of the DDIM scheduler ends at t - stride, even if the next step starts elsewhere.
     arrivals = np.maximum(np.asarray(times) - stride, -1)
     if not ancestral and not np.array_equal(arrivals, [*times[1:], -1]):
         raise ValueError(
@@ -285,7 +289,7 @@ class _OfClass:
         n_classes = self.transformer.config.num_embeds_ada_norm
         label = n_classes if condition is None else checked_class(condition, n_classes)
         labels = torch.full((len(x),), label, device=x.device)
-        # Beside the noise such a network may predict variances, which DDIM has no use for.
+        # Such a network may predict variances too, which DDIM does not use.
         return self.transformer(x, timestep=t, class_labels=labels).sample[:, : self.n_channels]  # type: ignore[no-any-return]
 
 
@@ -308,7 +312,7 @@ class _OfPrompt:
 
     @torch.no_grad()
     def embedding(self, prompt: str) -> torch.Tensor:
-        """Return a prompt's states, of which the last ones are kept."""
+        """Return the embedding of a prompt; those of the latest prompts are kept."""
         key = (prompt, self.unet.device, self.unet.dtype)
         if key not in self.kept:
             if len(self.kept) >= _PROMPTS_KEPT:

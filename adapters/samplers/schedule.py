@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer, checked_real
 
-# Above this the last training step still shows its sample; the product of the usual alphas ends far below.
+# Largest signal share at the last training step. Above 0.5 a state is more sample than noise, which a usual schedule
+# never reaches there: it ends below 0.01. A sequence of alphas instead of their product ends above.
 _LARGEST_LAST_SHARE = 0.5
 
 
@@ -34,15 +35,16 @@ class Schedule:
     Attributes
     ----------
     alpha_bar : tuple of float
-        Decreasing, in (0, 1): the product of all alphas up to each step. Made from any array or sequence.
+        The signal's shares, decreasing in (0, 1): the product of all alphas up to each step. Any array or sequence is
+        accepted.
     end : float
-        The signal's share of a finished sample; below 1 in models that leave a trace of noise.
+        The signal's share in a finished sample. It is below 1 in models that leave a trace of noise.
 
     Raises
     ------
     ValueError
-        If the values don't decrease in (0, 1), or end where a sample still shows, as alphas instead of their product
-        do.
+        If the values do not decrease in (0, 1), or the last one is above 0.5. The latter happens if alphas are given
+        instead of their products.
 
     Examples
     --------
@@ -70,8 +72,9 @@ class Schedule:
             raise ValueError(f"end must lie between the first alpha_bar, {values[0]}, and 1; got {self.end}")
         if values[-1] > _LARGEST_LAST_SHARE:
             raise ValueError(
-                f"alpha_bar ends at {values[-1]:.2g}, where a sample is hardly noised; of alphas take "
-                "Schedule(np.cumprod(alphas)), of betas Schedule.from_betas(betas)"
+                f"alpha_bar must end below {_LARGEST_LAST_SHARE}, where the state is mostly noise; got "
+                f"{values[-1]:.2g} at the end. For alphas write Schedule(np.cumprod(alphas)), for betas "
+                "Schedule.from_betas(betas)"
             )
         object.__setattr__(self, "alpha_bar", tuple(values.tolist()))
 
@@ -82,7 +85,7 @@ class Schedule:
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | NDArray[Any], end: float = 1.0) -> Schedule:
-        """Return the schedule of betas: the noise's share that each training step adds, each in (0, 1)."""
+        r"""Return the schedule :math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)` of betas in (0, 1)."""
         values = np.asarray(as_numpy(betas), dtype=np.float64)
         if not ((values > 0) & (values < 1)).all():
             raise ValueError(f"betas must lie inside (0, 1); got values from {values.min()} to {values.max()}")
@@ -90,19 +93,19 @@ class Schedule:
 
     @classmethod
     def cosine(cls, n_steps: int = 1000) -> Schedule:
-        """Return the cosine schedule, reference 1 of the module, whose steps' beta is at most 0.999."""
+        """Return the cosine schedule, reference 1 of the module, with every beta at most 0.999."""
         checked_integer("n_steps", n_steps)
         edges = np.cos((np.arange(n_steps + 1) / n_steps + 0.008) / 1.008 * math.pi / 2) ** 2
         return cls(tuple(np.cumprod(np.maximum(edges[1:] / edges[:-1], 1e-3)).tolist()))
 
     def signal(self, t: int) -> float:
-        """Return the signal's share at a training step; that of the finished sample for -1."""
+        """Return the signal's share at a training step; step -1 is the finished sample."""
         return self.alpha_bar[t] if t >= 0 else self.end
 
     def times(self, steps: int | Sequence[int]) -> NDArray[np.int64]:
-        """Return training steps from T - 1 down to -1, which stands for the finished sample: steps + 1 of them.
+        """Return the training steps of a sampler: steps + 1 of them, from T - 1 down to -1, the finished sample.
 
-        Training steps that are given as a decreasing sequence are taken as they are, with -1 at their end.
+        A number of steps is spaced evenly. A decreasing sequence of training steps is used as it is, with -1 appended.
         """
         n_training = len(self.alpha_bar)
         if np.ndim(steps) > 0:
@@ -126,10 +129,10 @@ class Schedule:
 
 
 def checked_schedule(schedule: Any) -> Schedule:
-    """Return a schedule, or refuse what is none, such as a scheduler of diffusers."""
+    """Return a schedule, or refuse anything else, such as a scheduler of diffusers."""
     if not isinstance(schedule, Schedule):
         raise TypeError(
-            f"schedule must be a mcgen.adapters.Schedule; got {type(schedule).__name__}. Of a scheduler of diffusers "
-            "take Schedule(scheduler.alphas_cumprod.tolist()), of an array Schedule(array)"
+            f"schedule must be a mcgen.adapters.Schedule; got {type(schedule).__name__}. For a scheduler of diffusers "
+            "write Schedule(scheduler.alphas_cumprod.tolist()), for an array Schedule(array)"
         )
     return schedule

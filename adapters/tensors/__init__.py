@@ -1,1 +1,1 @@
-"""The border between numpy and torch."""
+"""Noise from numpy as torch tensors: device, dtype, evaluation mode, gradients."""

@@ -1,4 +1,4 @@
-"""Arrays of floats, of any library, as tensors: measurements, images and samples that a user gives."""
+"""Measurements, images and samples that a user gives: arrays of floats of any library, as tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def as_floats(array: Any, what: str = "condition") -> torch.Tensor:
     Raises
     ------
     TypeError
-        If it is no array of floats.
+        If it is not an array of floats.
     """
     require_floats(array, what)
     values = as_numpy(array)
@@ -24,7 +24,7 @@ def as_floats(array: Any, what: str = "condition") -> torch.Tensor:
 
 
 def require_floats(array: Any, what: str = "condition") -> None:
-    """Refuse what is no array of real numbers in floats: bytes of a picture would be off their scale in silence."""
+    """Refuse anything but an array of real floats. Images in bytes (0 to 255) would be on the wrong scale unnoticed."""
     dtype = getattr(array, "dtype", None)
     if dtype is None or not hasattr(array, "shape"):
         found = "none" if array is None else type(array).__name__

@@ -1,8 +1,8 @@
-"""The border between numpy and torch, and the only place that crosses it.
+"""Torch modules and functions as generators. Only this module turns noise from numpy arrays into tensors.
 
-Noise is drawn by mcgen as numpy arrays, so that its numbers do not depend on a device. Here it becomes
-tensors of the device and dtype that the model wants, the model runs without gradients and in evaluation
-mode, and its samples stay tensors: the statistics of `mcgen.statistics` work on them where they lie.
+Designs draw the noise as numpy arrays, so that its numbers do not depend on a device. `TorchGenerator` moves it to the
+device and dtype of the model and runs the model in evaluation mode, without gradients. The samples stay tensors on
+their device, where the statistics of `mcgen.statistics` are computed.
 """
 
 from __future__ import annotations
@@ -31,36 +31,37 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 class TorchGenerator:
-    """A torch callable taken as a generator: `mcgen.Generator` in, tensors inside, tensors out.
+    """A torch callable as a generator: it takes noise as numpy arrays and returns samples as tensors.
 
     Parameters
     ----------
     function : callable
-        ``function(noise)`` or, where a condition is given, ``function(noise, condition)``, with `noise` a
-        tensor of shape ``(n, ...)`` (a mapping of such tensors when the noise has several blocks), to
-        samples whose leading axis is n.
+        ``function(noise)`` or, where a condition is given, ``function(noise, condition)``. `noise` is a tensor of
+        shape ``(n, ...)``, or a mapping of such tensors when the noise has several blocks. It returns samples whose
+        leading axis is n.
     noise : tuple of int or NoiseSpec
-        What the function wants for one sample.
+        The noise of one sample.
     device : torch.device or str, optional
-        Where the noise goes. By default where the parameters of `modules` are, else the CPU.
+        The device of the noise. By default the device of the parameters of `modules`, else the CPU.
     dtype : torch.dtype, optional
-        The type of the noise that the function receives. By default that of the parameters of `modules`, else that of
-        the spec (float32). Samples in float16 or bfloat16 are returned in float32, in which statistics are computed.
+        The type of the noise that the function receives. By default the type of the parameters of `modules`, else the
+        type of the spec (float32). Samples in float16 or bfloat16 are returned in float32, in which statistics are
+        computed.
     modules : torch.nn.Module or iterable of them, optional
         The networks that `function` runs. By default `function` itself where it is a module, or the module that
         it is a method of. They must be in evaluation mode.
     name : str, optional
-        How results call the generator.
+        The generator's name in results.
     fingerprint : str, optional
-        A text that changes with weights and settings, by which a store knows the generator; by default it looks into
-        the function and the networks.
+        A text that changes with weights and settings. A store recognizes the generator by it. By default a store
+        compares the function and the networks themselves.
 
     Raises
     ------
     ValueError
-        If one of the modules is in training mode, where batch normalization would couple the samples of a
-        batch and dropout would draw noise that mcgen doesn't see; if the modules lie on several devices and `device`
-        does not say where the noise goes; or if float64 noise is to go to a device without it.
+        If one of the modules is in training mode. Batch normalization would then couple the samples of a batch, and
+        dropout would draw noise that mcgen does not control. If the modules are on several devices and `device` is not
+        given. If the noise is float64 and the device has no double precision.
     """
 
     def __init__(
@@ -99,20 +100,20 @@ class TorchGenerator:
         noise : ndarray of shape (n, ...), or a mapping of such arrays
             As drawn by a design.
         condition : object, optional
-            Passed on as second argument where it is not None.
+            Passed to the function as its second argument where it is not None.
         """
         with torch.no_grad():
             return self._run(self.tensors_of(noise), condition)
 
     def tensors_of(self, noise: Noise) -> TensorNoise:
-        """Return noise as the function receives it; a mapping makes, and checks, each block when it is asked for.
+        """Return noise as the function receives it. Several blocks are made and checked one by one, at their access.
 
         Raises
         ------
         TypeError
-            If it is not one array, or a mapping where there are several blocks.
+            If it is not one array, or not a mapping where there are several blocks.
         ValueError
-            If a block is missing or not of its shape, with a leading axis of the same length in all.
+            If a block is missing or has another shape, or the leading axes of the blocks differ in length.
         """
         blocks = self.noise.blocks
         if len(blocks) > 1 and isinstance(noise, Mapping) and {*noise} == {name for name, _ in blocks}:
@@ -124,9 +125,9 @@ class TorchGenerator:
         return self.tensor_of(blocks[0][0], noise)
 
     def tensor_of(self, name: str, array: np.ndarray[Any, np.dtype[Any]]) -> torch.Tensor:
-        """Return one block's noise (n, ...) on the device and in the type that the function wants.
+        """Return one block's noise (n, ...) as a tensor, on the generator's device and in its type.
 
-        On the CPU and without a change of type the tensor shares the array's memory.
+        On the CPU, where the type is the same, the tensor shares the array's memory.
         """
         block = dict(self.noise.blocks)[name]
         if np.shape(array)[1:] != block.shape or np.ndim(array) != 1 + len(block.shape):
@@ -136,7 +137,7 @@ class TorchGenerator:
             )
         tensor = torch.from_numpy(array).to(device=self.device, dtype=self.dtype)
         if block.law == "uniform" and tensor.dtype in _HALF:
-            # Rounding would reach 1, which no uniform noise is.
+            # Rounding to half precision can give 1, but uniform noise is below 1.
             tensor = tensor.clamp(max=1 - torch.finfo(tensor.dtype).eps / 2)
         return tensor
 
@@ -148,37 +149,37 @@ class TorchGenerator:
         noise : ndarray of shape (n, ...), or a mapping of such arrays
             As drawn by a design.
         statistic : callable
-            From n samples to a tensor of n values.
+            Maps n samples to a tensor of n values.
         condition : object, optional
             As in a call.
 
         Returns
         -------
         ndarray of shape (n, ...), or a mapping of such arrays
-            Row i is the gradient of value i by noise i; blocks that have no effect get zeros.
+            Row i is the gradient of value i with respect to noise i; blocks that have no effect get zeros.
 
         Raises
         ------
         ValueError
-            If the statistic gives no tensor of n values, or the samples carry no gradient.
+            If the statistic does not return a tensor of n values, or the samples carry no gradient.
         """
         found = self._slopes(noise, statistic, condition, vector=False)
         return found[:, 0] if isinstance(found, np.ndarray) else {name: block[:, 0] for name, block in found.items()}
 
     def jacobian(self, noise: Noise, statistic: Callable[[Any], Any], condition: object = None) -> Noise:
-        """Return the gradients of all components of a statistic, by backpropagation of one set of samples.
+        """Return the gradients of all components of a statistic, by backpropagation through one batch of samples.
 
         Parameters
         ----------
         noise, condition
             As for `gradient`.
         statistic : callable
-            From n samples to a tensor of shape (n,) or (n, ...), k numbers a sample.
+            Maps n samples to a tensor of shape (n,) or (n, ...) with k numbers per sample.
 
         Returns
         -------
         ndarray of shape (n, k, ...), or a mapping of such arrays
-            Entry (i, j) is the gradient of component j of value i, components in C order, by noise i.
+            Entry (i, j) is the gradient of component j of value i with respect to noise i; components are in C order.
 
         Raises
         ------
@@ -219,8 +220,8 @@ class TorchGenerator:
             samples = self.function(*arguments)
         except RuntimeError as error:
             error.add_note(
-                f"{self.name!r} was given noise of {self.noise}, as its spec says, on {self.device}; see that the "
-                "model takes these shapes there"
+                f"{self.name!r} was given noise of {self.noise}, as its spec says, on {self.device}; check that the "
+                "model takes these shapes on this device"
             )
             raise
         return _widened(samples)
@@ -239,7 +240,7 @@ class TorchGenerator:
 
 
 def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options: Any) -> TorchGenerator:
-    """Take a torch module or function as a generator; the options are those of `TorchGenerator`.
+    """Return a torch module or function as a generator; the options are those of `TorchGenerator`.
 
     Examples
     --------
@@ -253,7 +254,7 @@ def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options
 
 
 class _LazyTensors(Mapping[str, torch.Tensor]):
-    """Tensors made block by block, so that a long sampler's noise is never in memory as a whole."""
+    """Noise as tensors, one block at a time, so that the noise of a long sampler is never in memory as a whole."""
 
     def __init__(self, noise: Mapping[str, Any], generator: TorchGenerator) -> None:
         self._noise, self._generator = noise, generator
@@ -277,7 +278,7 @@ class _LazyTensors(Mapping[str, torch.Tensor]):
 
 
 def require_condition_taken(function: Callable[..., Any], condition: Any, name: str) -> None:
-    """Refuse a condition where a function's signature has no place for it after the noise."""
+    """Refuse a condition if the function takes no second argument."""
     if condition is None:
         return
     try:
@@ -291,21 +292,21 @@ def require_condition_taken(function: Callable[..., Any], condition: Any, name: 
 
 
 def modules_of(modules: torch.nn.Module | Iterable[torch.nn.Module]) -> tuple[torch.nn.Module, ...]:
-    """Return one module or several as a tuple, or refuse what is no module."""
+    """Return one module or several as a tuple, or refuse anything that is not a module."""
     found = (modules,) if isinstance(modules, torch.nn.Module) or not isinstance(modules, Iterable) else tuple(modules)
     if not all(isinstance(module, torch.nn.Module) for module in found):
-        raise TypeError(f"modules must be torch modules; got {modules!r}. Of a pipeline give its networks: pipe.unet")
+        raise TypeError(f"modules must be torch modules; got {modules!r}. For a pipeline give its networks: pipe.unet")
     return found
 
 
 def owners_of(*functions: Any) -> tuple[torch.nn.Module, ...]:
-    """Return the modules that functions are, or are methods of."""
+    """Return the modules among the functions, and the modules whose methods the functions are."""
     owners = [getattr(function, "__self__", function) for function in functions]
     return tuple(dict.fromkeys(owner for owner in owners if isinstance(owner, torch.nn.Module)))
 
 
 def checked_output(output: Any, x: torch.Tensor, culprit: str, advice: str = "") -> torch.Tensor:
-    """Return what a network gave for states x, or refuse what is no tensor of their shape: it would broadcast."""
+    """Return a network's output for states x if it has their shape, or refuse it: another shape would broadcast."""
     if isinstance(output, torch.Tensor) and output.shape == x.shape:
         return output
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
@@ -315,7 +316,7 @@ def checked_output(output: Any, x: torch.Tensor, culprit: str, advice: str = "")
 
 
 def checked_class(condition: Any, n_classes: int) -> int:
-    """Return a condition that is a class, of Python, numpy or torch, or refuse it."""
+    """Return a condition as an int if it is a class (an integer of Python, numpy or torch), or refuse it."""
     if n_classes == 0:
         raise ValueError(f"this model was trained without classes and takes no condition; got {condition!r}")
     lone = condition.item() if hasattr(condition, "item") and np.ndim(condition) == 0 else condition
@@ -340,7 +341,7 @@ def _slopes_of(total: torch.Tensor, tensors: list[torch.Tensor], last: bool) -> 
 
 
 def _widened(samples: Any) -> Any:
-    """Return half-precision samples in float32: a mean over their pixels would round to three digits."""
+    """Return half-precision samples in float32. In half precision a mean over pixels would keep three digits only."""
     if isinstance(samples, tuple):
         return tuple(map(_widened, samples))
     half = isinstance(samples, torch.Tensor) and samples.dtype in _HALF

@@ -1,1 +1,1 @@
-"""The ground of every room: checks of numbers, arrays of any library, the content of values, JSON."""
+"""Helpers for all packages: checks of arguments, arrays of any library, the content of values, JSON files."""

@@ -1,11 +1,12 @@
-"""Looking at samples without knowing their library: numpy, torch, jax or a plain list.
+"""Operations on samples of any library: numpy, torch, jax or a plain list.
 
-Samples stay in the library that made them until the statistic has turned them into a few numbers; only those
-become numpy arrays here. Nothing is imported: an object says by its methods what it is.
+Samples stay in the library that made them until a statistic has turned them into a few numbers. Only these numbers
+become numpy arrays. No library but numpy is imported; the attributes of an object show what it is.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def plain(array: Any) -> Any:
 
 
 def without_padding(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array with zeros in the bytes that pad its numbers of 80 bits, which hold whatever the memory held."""
+    """Return an array of 80-bit numbers with zeros in the padding bytes, whose content is random; others unchanged."""
     if array.dtype.type not in (np.longdouble, np.clongdouble) or np.finfo(array.dtype).nmant != 63:
         return array
     octets = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, 16).copy()
@@ -45,18 +46,18 @@ def without_padding(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def as_values(result: Any) -> NDArray[np.float64]:
-    """Return what a statistic gave as numbers.
+    """Return the values of a statistic as float64.
 
     Raises
     ------
     TypeError
-        If they are no real numbers: complex, masked, text, dates, ragged.
+        If they are not real numbers, but complex, masked, text, dates or ragged.
     """
     if isinstance(result, np.ma.MaskedArray):
         raise TypeError("a masked array, whose mask would be lost; fill it or average what is not masked")
     array = as_numpy(result)
     if array.dtype.name.startswith(("bfloat16", "float8")):
-        # Types that JAX adds to numpy, which takes them for bytes.
+        # Types that JAX adds to numpy; to numpy they have the kind of raw bytes.
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"values of type {array.dtype}, which are no real numbers")
@@ -64,7 +65,7 @@ def as_values(result: Any) -> NDArray[np.float64]:
 
 
 def rounding_of(array: Any) -> float:
-    """Return the relative rounding error of an array's type, that of float64 for what is no floating-point array."""
+    """Return the relative rounding error of an array's type; that of float64 where it is no floating-point array."""
     if isinstance(array, tuple):
         return max(map(rounding_of, array), default=0.0)
     text = str(getattr(array, "dtype", "float64")).rpartition(".")[2]
@@ -72,19 +73,34 @@ def rounding_of(array: Any) -> float:
 
 
 def take_rows(samples: Any, rows: slice) -> Any:
-    """Return some rows of the samples, of each array of a tuple."""
+    """Return some rows of the samples; where samples are a tuple, the rows of each array."""
     if isinstance(samples, tuple):
         return tuple(take_rows(part, rows) for part in samples)
     return samples[rows]
 
 
+def concatenated(parts: list[Any]) -> Any:
+    """Return samples, or tuples of samples, one after the other along their leading axis, in their own library."""
+    first = parts[0]
+    if isinstance(first, tuple):
+        return tuple(concatenated([*column]) for column in zip(*parts, strict=True))
+    if isinstance(first, list):
+        return [item for part in parts for item in part]
+    library = type(first).__module__.partition(".")[0]
+    if hasattr(first, "detach"):
+        return sys.modules["torch"].cat(parts)
+    if library in ("jax", "jaxlib"):
+        return sys.modules["jax"].numpy.concatenate(parts)
+    return np.concatenate(parts)
+
+
 def leading_length(samples: Any) -> int:
-    """Return the length of the leading axis; a tuple stands for several arrays that share it.
+    """Return the length of the leading axis, which the arrays of a tuple must share.
 
     Raises
     ------
     TypeError
-        If there is no such axis, or the arrays of a tuple disagree.
+        If there is no leading axis, or the arrays of a tuple have different ones.
     """
     if isinstance(samples, dict | str):
         raise TypeError(f"a {type(samples).__name__} has none; return the array itself, or a tuple of arrays")
@@ -97,12 +113,12 @@ def leading_length(samples: Any) -> int:
 
 
 def non_finite_rows(samples: Any, n_rows: int) -> NDArray[np.intp]:
-    """Return which of the first `n_rows` rows hold a NaN or an infinity; what isn't numeric is taken as finite."""
+    """Return which of the first `n_rows` rows have a NaN or an infinity; samples other than numbers are finite."""
     if isinstance(samples, tuple):
         found = [non_finite_rows(part, n_rows) for part in samples]
         return np.unique(np.concatenate(found))
     samples = samples.detach() if hasattr(samples, "detach") else samples
-    # A sum is finite only if all its terms are, and costs a single pass in the samples' own library.
+    # If the sum is finite, so are all its terms; it takes a single pass in the samples' own library.
     with np.errstate(invalid="ignore", over="ignore"):
         try:
             if np.isfinite(complex(samples[:n_rows].sum())):
@@ -110,21 +126,22 @@ def non_finite_rows(samples: Any, n_rows: int) -> NDArray[np.intp]:
             rows = as_numpy(samples[:n_rows]).reshape(n_rows, -1)
             return np.flatnonzero(~np.isfinite(rows).all(axis=1))
         except NotImplementedError:
-            # Torch can't add up numbers of 8 bits.
+            # Torch has no sum of 8-bit floating-point numbers.
             return non_finite_rows(samples.float(), n_rows)
         except (AttributeError, TypeError, ValueError):
             return np.empty(0, np.intp)
 
 
 Floats = NDArray[np.float64]
+"""Arrays of double precision numbers."""
 
-
-# Relative to the largest sample: what matrix products of another batch size do, by bytes of the type.
+# Allowed difference between the same samples from batches of different sizes, relative to the largest sample, by the
+# bytes of the type. Matrix products round differently; the limits are far above what deep networks were seen to do.
 _TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-8}
 
 
 def tolerance_of(array: NDArray[Any]) -> float:
-    """Return what matrix products of another batch size may do to samples of this type, relative to the largest."""
+    """Return the allowed difference of samples between batch sizes, relative to the largest; 0 for integers."""
     return _TOLERANCE.get(np.finfo(array.dtype).dtype.itemsize, 0.0) if array.dtype.kind in "fc" else 0.0
 
 
@@ -136,7 +153,7 @@ def gap_between(a: NDArray[Any], b: NDArray[Any]) -> float:
         return 0.0 if bool((a == b).all()) else np.inf
     wide = np.result_type(a, np.float64)
     x, y = a.astype(wide), b.astype(wide)
-    # What is infinite or NaN in both is another law's concern.
+    # Entries that are infinite or NaN in both are refused elsewhere, and not compared here.
     one_finite = np.isfinite(x) | np.isfinite(y)
     with np.errstate(invalid="ignore"):
         difference = float(np.abs(x - y)[one_finite].max(initial=0.0))

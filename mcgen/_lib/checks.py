@@ -1,4 +1,4 @@
-"""Numbers as arguments."""
+"""Checks of arguments: integers, real numbers, and objects that must satisfy a protocol."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 
 def checked_integer(name: str, value: Any) -> int:
-    """Return an argument that must be a whole number.
+    """Return an integer argument as an int.
 
     Raises
     ------
     TypeError
-        If it is of another type; a float is not rounded in silence.
+        If it has another type; a float is refused, and never rounded.
     """
     try:
         if isinstance(value, bool):
@@ -27,12 +27,12 @@ def checked_integer(name: str, value: Any) -> int:
 
 
 def checked_real(name: str, value: Any) -> float:
-    """Return an argument that must be a finite number.
+    """Return a finite real argument as a float.
 
     Raises
     ------
     TypeError
-        If it is of another type; a text is not read, nor a boolean counted, in silence.
+        If it has another type; texts and booleans are refused, and never converted.
     ValueError
         If it is not finite.
     """
@@ -44,7 +44,7 @@ def checked_real(name: str, value: Any) -> float:
 
 
 def checked_protocol(value: Any, protocol: Any, name: str, advice: str) -> Any:
-    """Return a value that satisfies a protocol, or refuse it with advice."""
+    """Return the value if it satisfies the protocol; otherwise refuse it, with advice how to get one."""
     if not isinstance(value, protocol) or isinstance(value, type):
         raise TypeError(f"{name} must satisfy mcgen.{protocol.__name__}; got {value!r}. To get one, {advice}")
     return value

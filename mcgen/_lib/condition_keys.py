@@ -1,7 +1,8 @@
-"""The key of a condition: a text that is the same for equal content, in every process.
+"""Keys of conditions: texts that are equal for equal content, in every process.
 
-The key names the condition's random numbers, and a store knows the condition again by it. It never holds a memory
-address or the order of a set: the same seed and condition would give other numbers in another process.
+The key is part of the path of the condition's random numbers, and a store finds the condition's replicates by it. It
+contains no memory address and does not depend on the order of a set. Otherwise the same seed and condition would give
+other random numbers in another process.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import as_numpy, plain, without_padding
 
-# A list that holds itself would be followed for ever.
+# Deepest nesting that gets a key; a list that contains itself would have no end.
 _DEEPEST = 20
 _NUMBERS_AND_TEXTS = (bool, int, float, complex, str, bytes)
+# Further types whose repr is the same in every process.
 _WITH_STABLE_TEXT = (bytearray, range, Decimal, Fraction, UUID, timedelta)
 
 
 def key_of_condition(condition: Any) -> str | None:
-    """Return the key of a condition; None for what can't be known by its content.
+    """Return the key of a condition; None where its content can't be compared between processes.
 
-    Known are numbers, texts, dates, paths, enumerations, arrays of any library, and tuples, lists, dictionaries, sets
-    and dataclasses of these. A part that is not known makes the whole unknown.
+    There are keys for numbers, texts, dates, paths, enumerations, arrays of any library, and for tuples, lists,
+    dictionaries, sets and dataclasses of these. A condition with any other part has no key.
 
     Examples
     --------
@@ -48,7 +50,7 @@ def key_of_condition(condition: Any) -> str | None:
 
 
 def _content(thing: Any, depth: int) -> str | None:
-    """Return the text of a thing that is so deep inside the condition."""
+    """Return the key of a part of the condition; depth is the number of containers around it."""
     if depth > _DEEPEST:
         return None
     if isinstance(thing, np.generic):
@@ -83,7 +85,7 @@ def _content(thing: Any, depth: int) -> str | None:
 
 
 def _stable_text(thing: Any) -> str:
-    """Return the text of a number or a text, by its base type where its own text holds its address."""
+    """Return the repr of a number or a text; that of its base type where a subclass shows its address."""
     text = repr(thing)
     if f"{id(thing):x}" not in text.lower():
         return text
@@ -92,7 +94,7 @@ def _stable_text(thing: Any) -> str:
 
 
 def _of_date(thing: date | time | datetime) -> str:
-    # Zones of a class of their own may show an address; what counts is the offset, which the ISO form has.
+    # The ISO form has the offset of the time zone. The repr of a zone's class may show an address.
     return f"{type(thing).__name__} {thing.isoformat()} {getattr(thing, 'fold', 0)}"
 
 
@@ -106,7 +108,7 @@ def _of_dict(thing: dict[Any, Any], depth: int) -> str | None:
 
 def _of_dataclass(thing: Any, depth: int) -> str | None:
     fields = [field.name for field in dataclasses.fields(thing)]
-    # Others are equal by identity alone, or hold more than their fields.
+    # A dataclass without equality is equal by identity alone; one with other attributes has more than its fields.
     own = vars(type(thing)).get("__dataclass_params__")
     if own is None or not own.eq or not set(getattr(thing, "__dict__", ())) <= set(fields):
         return None
@@ -115,13 +117,13 @@ def _of_dataclass(thing: Any, depth: int) -> str | None:
 
 
 def _missing(thing: Any) -> str | None:
-    """Return the text of the value by which pandas marks what is missing."""
+    """Return the key of pandas' missing value, NA; None for other values."""
     of_pandas = type(thing).__module__.startswith("pandas.") and type(thing).__name__ == "NAType"
     return "NA" if of_pandas else None
 
 
 def _joined(form: str, parts: Iterable[str | None], in_order: bool = True) -> str | None:
-    """Return the form around the parts, None if one of them is unknown."""
+    """Return the joined parts inside the form; None if a part has no key."""
     found = [*parts]
     known = [part for part in found if part is not None]
     if len(known) < len(found):
@@ -130,19 +132,22 @@ def _joined(form: str, parts: Iterable[str | None], in_order: bool = True) -> st
 
 
 def _of_array(thing: Any, depth: int) -> str | None:
-    """Return type, shape and a hash of an array's bytes, or its elements where bytes hold addresses."""
+    """Return an array's type, shape and a hash of its bytes, or of its elements' keys for arrays of objects.
+
+    The bytes of such arrays are addresses.
+    """
     try:
         masked = isinstance(thing, np.ma.MaskedArray) and bool(np.ma.getmaskarray(thing).any())
         array = np.ma.getdata(thing) if masked else _values(thing)
     except Exception:
-        # Arrays that no CPU can see, or that have no values: meta tensors, keys of a random generator.
+        # Arrays without values on the CPU, such as torch's meta tensors and JAX's random keys.
         return None
     label = f"{array.dtype} {array.shape}"
     if masked:
         mask = np.ma.getmaskarray(thing)
         if mask.dtype.names:
             return None
-        # What lies under the mask is no part of the content.
+        # Masked numbers are no part of the content.
         array = np.where(mask, np.zeros((), array.dtype), array)
         label = f"masked {_hash(np.packbits(mask).tobytes())} {label}"
     if array.dtype.hasobject or array.dtype.kind == "T":
@@ -152,13 +157,13 @@ def _of_array(thing: Any, depth: int) -> str | None:
 
 
 def _values(thing: Any) -> NDArray[Any]:
-    """Return an array of any library as numpy's; of a quantized tensor the numbers that it stands for."""
+    """Return an array of any library as a numpy array; a quantized tensor counts by the numbers that it stands for."""
     thing = thing.dequantize() if getattr(thing, "is_quantized", False) else thing
     return np.ascontiguousarray(as_numpy(plain(thing)))
 
 
 def _value_bytes(array: NDArray[Any]) -> bytes:
-    """Return the bytes of an array's values, without those that pad them: these are whatever the memory held."""
+    """Return the bytes of an array's values, without padding bytes, whose content is random."""
     if array.dtype.names:
         fields: Any = array.dtype.fields
         if sum(fields[name][0].itemsize for name in array.dtype.names) < array.dtype.itemsize:

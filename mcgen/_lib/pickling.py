@@ -1,4 +1,4 @@
-"""Pickling by cloudpickle where it is installed."""
+"""Pickling, by cloudpickle where it is installed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def has_cloudpickle() -> bool:
-    """Tell whether functions without a module can be pickled."""
+    """Tell whether cloudpickle is installed, which pickles lambdas and functions of a notebook."""
     return importlib.util.find_spec("cloudpickle") is not None
 
 
 def pickled(value: Any) -> bytes:
-    """Return a value pickled by cloudpickle, which takes lambdas and functions of a notebook too, or by pickle.
+    """Return the pickled value, by cloudpickle where it is installed and by pickle elsewhere.
 
     Examples
     --------

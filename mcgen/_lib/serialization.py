@@ -1,4 +1,4 @@
-"""Results as JSON and back, exactly: floats by their shortest exact decimal form, large arrays by their bytes."""
+"""JSON files of results that keep every bit: floats as their shortest exact decimal, large arrays as their bytes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ import numpy as np
 from numpy.random import SeedSequence
 
 SCHEMA = 2
+"""Version of the file format; raised when the format changes."""
+# Most numbers of an array that is written as a readable list; larger ones are written as base64.
 _LARGEST_LIST = 256
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value made of what JSON knows; arrays of more than 256 numbers as base64 of their little-endian bytes.
+    """Return the value in types that JSON has; `from_plain` is the inverse.
+
+    Arrays of more than 256 numbers become base64 of their little-endian bytes.
 
     Raises
     ------
     TypeError
-        If it is of a type that `from_plain` would not give back.
+        If the value has a type that `from_plain` could not restore.
     """
     if isinstance(value, np.ndarray):
         kind = {"f": "<f8", "i": "<i8"}[value.dtype.kind]
@@ -45,7 +49,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """Return what `to_plain` was given, but lists for tuples."""
+    """Return the value that `to_plain` was given, with lists in place of tuples."""
     if isinstance(value, list):
         return [from_plain(item) for item in value]
     if not isinstance(value, dict):
@@ -61,7 +65,7 @@ def from_plain(value: Any) -> Any:
 
 
 def require_no_store(path: str | Path) -> None:
-    """Refuse to write over a store, which has what can't be made again.
+    """Refuse to overwrite a store, whose results cannot be restored.
 
     Raises
     ------
@@ -77,29 +81,37 @@ def require_no_store(path: str | Path) -> None:
 
 
 def write_json(kind: str, content: dict[str, Any], path: str | Path) -> None:
-    """Write content with its kind and the schema's number."""
+    """Write content as JSON, with its kind and the number of the schema."""
     text = json.dumps({"mcgen": kind, "schema": SCHEMA, **to_plain(content)}, indent=1, allow_nan=False)
     require_no_store(path)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(kind: str, path: str | Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+def kind_of(path: str | Path) -> Any:
+    """Return the kind of what a file holds; None where mcgen did not write it.
 
     Raises
     ------
     ValueError
-        If the file is no JSON, holds something else, or was written by a newer schema.
+        If the file is no JSON.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a file that mcgen saved: {error}") from error
-    found = content.get("mcgen") if isinstance(content, dict) else None
+    return _content(path).get("mcgen")
+
+
+def read_json(kind: str, path: str | Path) -> dict[str, Any]:
+    """Return the content of a file that `write_json` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is no JSON, has content of another kind, or was written with a newer schema.
+    """
+    content = _content(path)
+    found = content.get("mcgen")
     if found != kind:
         raise ValueError(f"{path} holds {found or 'something mcgen did not save'}; an mcgen {kind} is needed")
     if not isinstance(content.get("schema"), int):
-        raise ValueError(f"{path} says no schema; it is incomplete or was changed by hand")
+        raise ValueError(f"{path} has no schema number; it is incomplete or was changed by hand")
     if content["schema"] > SCHEMA:
         raise ValueError(
             f"{path} was saved with schema {content['schema']}, this version of mcgen reads up to {SCHEMA}; "
@@ -107,3 +119,12 @@ def read_json(kind: str, path: str | Path) -> dict[str, Any]:
         )
     plain: dict[str, Any] = from_plain({k: v for k, v in content.items() if k not in ("mcgen", "schema")})
     return plain
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing where that is no object."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a file that mcgen saved: {error}") from error
+    return content if isinstance(content, dict) else {}

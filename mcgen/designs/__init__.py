@@ -1,4 +1,4 @@
-"""Designs: ways to draw independent replicates of dependent noise, each point of which has exactly its law."""
+"""Designs: ways to draw independent replicates of dependent points of noise, where each point has exactly its law."""
 
 from mcgen.designs._base import Design, PointsDesign, Replicates
 from mcgen.designs.antithetic import Antithetic

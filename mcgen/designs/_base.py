@@ -1,10 +1,11 @@
-"""What every design is: a frozen value that draws the noise of any range of replicates.
+"""The protocol of designs, and the base class of the designs of this package.
 
-Laws, for every design and every replicate r:
+A design is a frozen value that draws the noise of any range of replicates. Laws, for every design and every replicate
+r:
 
-- each point alone has exactly the declared law, N(0, I) or U(0, 1); never an inf, a NaN, a 0 or a 1 of U(0, 1);
+- each point alone has exactly the declared law, N(0, I) or U(0, 1); it is finite, and uniform noise is never 0 or 1;
 - the noise of replicate r is a pure function of (design, seed, stream, r, block), bit for bit;
-- different replicates are independent, and so are different designs, streams and seeds.
+- different replicates are independent, and so is the noise of different designs, streams and seeds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Replicates = int | range
 
 @runtime_checkable
 class Design(Protocol):
-    """A way to draw independent replicates, each of `n_points` noise vectors. Values: frozen, hashable, picklable."""
+    """A way to draw independent replicates of `n_points` noise vectors; a frozen, hashable and picklable value."""
 
     @property
     def n_points(self) -> int:
@@ -46,16 +47,16 @@ class Design(Protocol):
 
 
 class PointsDesign(ABC):
-    """What the designs of this package share: checks, iid blocks and lazy blocks. Subclasses draw one block.
+    """Base class of the designs of this package: it checks arguments, draws i.i.d. blocks, and draws blocks lazily.
 
-    Not needed by a design of your own: `estimate` asks only for the `Design` protocol.
+    A subclass draws one block. Your own design need not be a subclass: `estimate` needs only the `Design` protocol.
     """
 
     n_points: int
 
     @abstractmethod
     def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
-        """Return one block of the given points, shape (len(replicates), len(points), size)."""
+        """Return one block of noise for these points, shape (len(replicates), len(points), size)."""
 
     def draw(
         self,
@@ -66,26 +67,26 @@ class PointsDesign(ABC):
         stream: Path = (),
         points: range | None = None,
     ) -> Noise:
-        """Return the noise of some replicates, for loops of your own.
+        """Return the noise of a range of replicates.
 
         Parameters
         ----------
         spec : NoiseSpec or tuple of int
-            The noise of one sample; a shape is one block of standard normal noise.
+            Noise of one sample; a shape means one block of standard normal noise.
         replicates : int or range
-            Which replicates; an int is that many from 0.
+            Indices of the replicates; an int n means the first n, range(n).
         seed : int or SeedSequence
             The same seed gives the same noise.
         stream : tuple of str and int, optional
-            Separates what must be independent under one seed. `estimate` uses the empty path for a run
-            without conditions.
+            Name of the purpose. Different streams are independent under one seed. `estimate` uses the empty stream for
+            a run without conditions.
         points : range, optional
-            Only these points of each replicate, for replicates that are large.
+            Points to draw of each replicate, for replicates too large to draw at once; by default all.
 
         Returns
         -------
         ndarray of shape (n_replicates, n_points, ...)
-            Or, for a spec of several blocks, a mapping that draws each block's array when it is asked for.
+            The noise. For a spec of several blocks, a mapping that draws each block's array when it is asked for.
 
         Raises
         ------
@@ -101,7 +102,7 @@ class PointsDesign(ABC):
         """
         if type(self).__repr__ is object.__repr__:
             raise TypeError(
-                f"{type(self).__name__} has no text form of its own, by which its random numbers are known; make it a "
+                f"{type(self).__name__} has no text form of its own, from which its random numbers are made; make it a "
                 "frozen dataclass"
             )
         spec = as_noise_spec(spec)
@@ -125,7 +126,7 @@ class PointsDesign(ABC):
 
 
 class _Pieces:
-    """What a design needs to draw one block: its size, law and dtype, and its random numbers."""
+    """The size, law and dtype of one block of noise, with its random numbers."""
 
     def __init__(self, block: Block, dtype: DType, several: bool, seed: Seed, path: Path) -> None:
         self.size, self.shape, self.law, self.iid = block.size, block.shape, block.law, block.iid
@@ -133,7 +134,7 @@ class _Pieces:
         self._seed, self._path = seed, path
 
     def stream(self, *purpose: str | int) -> Stream:
-        """Return random numbers for one purpose inside the block."""
+        """Return the random numbers of one purpose inside the block."""
         return Stream(self._seed, *self._path, *purpose)
 
     def independent(self, replicates: range, n_points: int) -> Array:
@@ -146,7 +147,7 @@ class _Pieces:
         return flat.reshape(len(replicates), n_points, self.size)
 
     def tiles(self, replicates: range) -> Iterator[tuple[slice, Array]]:
-        """Yield (rows, numbers of shape (rows, size)) of one i.i.d. point a replicate, in pieces that fit a cache."""
+        """Yield (rows, numbers of shape (rows, size)): one i.i.d. point per replicate, in parts that fit a cache."""
         if self.law == "normal":
             yield from self.stream().normal_tiles(replicates, self.size, self.dtype)
         else:
@@ -163,7 +164,7 @@ def _checked_range(name: str, value: Replicates, limit: int | None) -> range:
 
 
 def checked_design(design: Any) -> Design:
-    """Return a design."""
+    """Return the design, or refuse what does not satisfy the protocol."""
     found: Design = checked_protocol(
         design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too"
     )

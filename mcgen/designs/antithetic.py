@@ -12,11 +12,11 @@ from mcgen.noise import Array
 
 @dataclass(frozen=True)
 class Antithetic(PointsDesign):
-    r"""Pairs of noise z, -z; of uniform noise u, 1 - u [1]_ [2]_.
+    r"""Antithetic pairs z, -z of normal noise and u, 1 - u of uniform noise [1]_ [2]_.
 
     With rho the correlation of the statistic between the two points of a pair, the mean over a pair has variance
-    :math:`\sigma^2 (1 + \rho) / 2`: the efficiency relative to Monte Carlo is 1 / (1 + rho). The part of the
-    statistic that is odd in the noise goes away entirely, of the even part nothing does.
+    :math:`\sigma^2 (1 + \rho) / 2`, so the efficiency relative to Monte Carlo is 1 / (1 + rho). The part of the
+    statistic that is odd in the noise cancels entirely; the variance of the even part stays.
 
     References
     ----------

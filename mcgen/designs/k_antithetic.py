@@ -1,4 +1,4 @@
-"""Batches of k points with the most negative correlation that k points can share."""
+"""k-antithetic points: k points of which every pair has the most negative correlation that is possible."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class KAntithetic(PointsDesign):
 
     From x_1, ..., x_k i.i.d. N(0, I) with mean :math:`\bar x`,
 
-    .. math:: z_i = \sqrt{k / (k - 1)}\, (x_i - \bar x),
+    .. math:: z_i = \sqrt{k / (k - 1)}\, (x_i - \bar x) .
 
-    so that each z_i is N(0, I), the z_i sum to zero, and for k = 2 they are a pair z, -z. Uniform blocks are the
-    normal distribution function of such points. With :math:`w_j` the share of the statistic's variance in the
-    Hermite polynomials of degree j, k times the variance of a batch mean is
-    :math:`\sigma^2 \sum_j w_j (1 + (-1)^j (k - 1)^{1-j})`; hence the efficiency is at most twice that of pairs.
+    Each z_i is N(0, I), the z_i sum to zero, and for k = 2 they are a pair z, -z. Uniform blocks are the normal
+    distribution function of such points. With :math:`w_j` the share of the statistic's variance in the Hermite
+    polynomials of degree j, k times the variance of a replicate mean is
+    :math:`\sigma^2 \sum_j w_j (1 + (-1)^j (k - 1)^{1-j})`. Hence the efficiency is at most twice that of pairs.
 
     Parameters
     ----------
     k : int
-        Points in a batch, at least 2.
+        Points in a replicate, at least 2.
 
     References
     ----------
@@ -48,7 +48,7 @@ class KAntithetic(PointsDesign):
 
     def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
         out = np.empty((len(replicates), len(points), pieces.size), pieces.dtype)
-        # Uniform blocks go through float64, so that the distribution function keeps its tails.
+        # Uniform blocks are computed in float64, since the distribution function loses its upper tail in float32.
         dtype = pieces.dtype if pieces.law == "normal" else "float64"
         scale = np.sqrt(self.k / (self.k - 1))
         for rows, numbers in pieces.stream().normal_tiles(replicates, self.k * pieces.size, dtype):

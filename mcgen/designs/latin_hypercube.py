@@ -1,20 +1,22 @@
-r"""Latin hypercube samples: n points of which every coordinate has one in each n-th of (0, 1).
+r"""Latin hypercube samples: n points with one point in each of n equal intervals of every coordinate.
 
-With, for each coordinate j by itself, a uniform permutation :math:`\pi_j` of 0, ..., n - 1 and uniform places
-:math:`v_{ij}` [1]_,
+Each coordinate j has a uniform random permutation :math:`\pi_j` of 0, ..., n - 1 and uniform numbers :math:`v_{ij}`.
+All are independent [1]_, and
 
-.. math:: u_{ij} = (\pi_j(i) + v_{ij}) / n,
+.. math:: u_{ij} = (\pi_j(i) + v_{ij}) / n .
 
-so that each point alone is uniform, and each coordinate has one point in every stratum [p/n, (p + 1)/n). For a
-statistic of variance :math:`\sigma^2`, of which the best additive approximation :math:`\sum_j f_j(u_j)` leaves
-:math:`\sigma^2_{\mathrm{rest}}`, the mean over the points has variance :math:`\sigma^2_{\mathrm{rest}} / n + o(1/n)`
-[2]_, and never more than :math:`\sigma^2 / (n - 1)` [3]_. A linear statistic :math:`\sum_j a_j u_j` has
-:math:`\sum_j a_j^2 / (12 n^3)`: a Monte Carlo mean of n points has :math:`n^2` times as much.
+So each point alone is uniform, and each coordinate has one point in every stratum [p/n, (p + 1)/n). Let the statistic
+have variance :math:`\sigma^2`, and the residual of its best additive approximation :math:`\sum_j f_j(u_j)` variance
+:math:`\sigma^2_{\mathrm{rest}}`. Then the mean over the points has variance
+:math:`\sigma^2_{\mathrm{rest}} / n + o(1/n)` [2]_, and never more than :math:`\sigma^2 / (n - 1)` [3]_. For a linear
+statistic :math:`\sum_j a_j u_j` it is :math:`\sum_j a_j^2 / (12 n^3)`, and :math:`n^2` times as large for a Monte Carlo
+mean of n points.
 
-A permutation is the order of n random words of 64 bits. Their lowest bits are overwritten by their numbers, so that
-no two are equal and the order is the same whatever sorts them; the others tie with probability 2^-47 at n = 64.
+A permutation is the order of n random words of 64 bits. The index of each word replaces its lowest bits, so no two
+words are equal and every sorting algorithm gives the same order. At n = 64 the other bits of some two words are equal
+with probability 2^-47; then the index decides.
 
-Coordinates are permuted each by itself, so the hypercubes of several blocks side by side are one hypercube.
+Coordinates are permuted independently, so the hypercubes of several blocks side by side are one hypercube.
 
 .. rubric:: References
 
@@ -39,16 +41,17 @@ from mcgen.noise import Array
 from mcgen.noise.numbers import number_in_stratum
 
 MAX_POINTS = 2**22
-# Numbers made at a time: their words and middles stay in a core's second-level cache until they are stored.
+"""Most points in a replicate: with more, a stratum of uniform float32 numbers has fewer than two cells."""
+# Numbers made at a time: their words and middles (512 KB) stay in a core's second-level cache until they are stored.
 _CHUNK = 2**15
 
 
 @dataclass(frozen=True)
 class LatinHypercube(PointsDesign):
-    """Latin hypercube samples, `n_points` a replicate, in any dimension; each replicate has its own permutations.
+    """Latin hypercube samples of `n_points` points per replicate, in any dimension.
 
-    What is additive in the coordinates of the noise is integrated almost exactly; of their interactions nothing is
-    gained, and no more than a factor n / (n - 1) lost.
+    Each replicate has its own permutations. The part of a statistic that is additive in the coordinates of the noise is
+    integrated almost exactly. Interactions of coordinates gain nothing, and lose at most a factor n / (n - 1).
 
     Parameters
     ----------
@@ -81,9 +84,10 @@ class LatinHypercube(PointsDesign):
 
 
 class _Slabs:
-    """Hypercubes a slab of coordinates at a time, and of each a run of points at a time.
+    """Hypercubes made in slabs: some coordinates at a time, and some consecutive points (a run) of them at a time.
 
-    A row of the stream of permutations is a slab of a replicate, one of places a run of that. All rows are of one size.
+    Each row of the permutation stream belongs to a slab of one replicate, and each row of the stream of places (the
+    v_ij) to a run of a slab. All rows of a stream have the same length.
     """
 
     def __init__(self, pieces: _Pieces, n: int) -> None:
@@ -93,7 +97,7 @@ class _Slabs:
         self._n_runs, self._length = _cut(n, _CHUNK)
 
     def into(self, rows: Array, replicates: range, slab: int, points: range) -> None:
-        """Store some coordinates of these points: of several replicates where there is one slab, else of one."""
+        """Store one slab of coordinates of these points; several replicates at once only where there is one slab."""
         n, width, length = self._n, self._width, self._length
         out = rows[:, :, slab * width : (slab + 1) * width]
         first, last = replicates.start * self.n_slabs + slab, (replicates.stop - 1) * self.n_slabs + slab
@@ -113,23 +117,24 @@ class _Slabs:
 
 
 def permutations(words: NDArray[np.uint32], n: int) -> NDArray[np.uint64]:
-    """Return the permutations of 0, ..., n - 1 that sort random words, two for each number; the words are used up.
+    """Return the permutations of 0, ..., n - 1 that sort random 64-bit words.
 
     Parameters
     ----------
     words : ndarray of uint32, shape (m, 2 * w * n)
-        Random.
+        Random digits, two for each number to permute; they are overwritten.
     n : int
         Length of a permutation.
 
     Returns
     -------
     ndarray of uint64, shape (m, w, n)
+        w permutations for each of the m rows.
     """
     keys = words.view(np.uint64).reshape(len(words), -1, n)
     mask = np.uint64((1 << (n - 1).bit_length()) - 1)
     keys &= ~mask
-    # In pieces, so that the numbers of many points take no memory of their own.
+    # In parts, so that no array of n indices is made for many points.
     for start in range(0, n, _CHUNK):
         keys[:, :, start : start + _CHUNK] |= np.arange(start, min(start + _CHUNK, n), dtype=np.uint64)
     keys.sort(axis=-1)
@@ -138,13 +143,13 @@ def permutations(words: NDArray[np.uint32], n: int) -> NDArray[np.uint64]:
 
 
 def _cut(size: int, most: int) -> tuple[int, int]:
-    """Return into how many parts of at most so many a size is cut, and how large they are."""
+    """Return the number of equal parts, each of at most `most` elements, that a size is cut into, and their size."""
     n_parts = -(-size // most)
     return n_parts, -(-size // n_parts)
 
 
 def _aligned(replicates: range, most: int) -> Iterator[range]:
-    """Yield ranges of 2^i <= most replicates, counted from 0, so that whole tiles of random numbers are used."""
+    """Yield ranges of 2^i <= most replicates that start at multiples of 2^i, so that whole random tiles are used."""
     at_once = 1 << (most.bit_length() - 1)
     start = replicates.start
     while start < replicates.stop:

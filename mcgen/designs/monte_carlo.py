@@ -10,7 +10,7 @@ from mcgen.noise import Array
 
 @dataclass(frozen=True)
 class MonteCarlo(PointsDesign):
-    """Independent noise, one point a replicate: the baseline of every comparison."""
+    """Independent noise with one point per replicate: the baseline of every comparison."""
 
     n_points: int = field(default=1, init=False, repr=False)
 

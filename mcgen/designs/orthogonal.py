@@ -1,35 +1,37 @@
-r"""Orthogonal antithetic points: orthogonal directions, each with its negation, of lengths of their own.
+r"""Orthogonal antithetic points: vectors in orthogonal directions, each with its own length, and their negations.
 
-From m = n/2 <= d vectors :math:`a_1, ..., a_m` i.i.d. N(0, I) of d numbers, the rows of A, and :math:`A = L Q` with
-L lower triangular of positive diagonal and the rows :math:`q_i` of Q orthonormal,
+Let the m = n/2 <= d rows :math:`a_1, ..., a_m` of A be i.i.d. N(0, I) vectors of d numbers, and :math:`A = L Q` with L
+lower triangular, of positive diagonal, and the rows :math:`q_i` of Q orthonormal. The points are
 
 .. math:: z_i = \|a_i\|\, q_i, \qquad -z_i.
 
-For V orthogonal, A V has the law of A, hence (L, Q V) that of (L, Q): Q is Haar-distributed and independent of L [1]_.
-The lengths :math:`\|a_i\|`, those of the rows of L, are independent chi variables of d degrees. So they are
-independent of the directions, and each :math:`\pm z_i` alone is exactly N(0, I): the points of a randomly rotated
-cross-polytope [2]_ [3]_ [4]_, each pair of them with its own radius.
+For V orthogonal, A V has the law of A, hence (L, Q V) has that of (L, Q): Q is Haar-distributed and independent of L
+[1]_. The lengths :math:`\|a_i\|` are the lengths of the rows of L: independent chi variables with d degrees of freedom.
+So they are independent of the directions, and each :math:`\pm z_i` alone is exactly N(0, I). These are the corners of a
+randomly rotated cross-polytope [2]_ [3]_ [4]_, with an own radius for each pair.
 
-What is odd in the noise goes away entirely, as with pairs. Of the even part, a quadratic form z'Bz has a mean over the
-points of variance
+The part of a statistic that is odd in the noise cancels entirely, as with pairs. For the even part consider a quadratic
+form z'Bz. Its mean over the points has variance
 
 .. math:: \frac{2}{m} \Bigl(\mathrm{tr} B^2 - \frac{(m - 1)\, d}{(d - 1)(d + 2)}\, \mathrm{tr} B_0^2 \Bigr),
    \qquad B_0 = B - \frac{\mathrm{tr} B}{d} I,
 
-since over a whole frame :math:`\sum_i q_i' B q_i = \mathrm{tr} B` is constant, so that two of its terms have -1/(d - 1)
-times their variance :math:`2\, \mathrm{tr} B_0^2 / (d (d + 2))` as covariance, and the radii bring :math:`d^2`. As many
-pairs have :math:`2\, \mathrm{tr} B^2 / m`: of a form without trace 2/(d + 2) of that is left at m = d, and the squared
-length :math:`|z|^2` neither gains nor loses. In general, by the Funk-Hecke formula, the values of a spherical harmonic
-of even degree k in two orthogonal directions of uniform law have the correlation
+since over a whole frame of d directions :math:`\sum_i q_i' B q_i = \mathrm{tr} B` is constant. So two of its terms,
+each of variance :math:`2\, \mathrm{tr} B_0^2 / (d (d + 2))`, have a covariance of -1/(d - 1) times that variance; the
+radii multiply by :math:`d^2`. The same number of antithetic pairs has variance :math:`2\, \mathrm{tr} B^2 / m`. For a
+form without trace the ratio of the two is 2/(d + 2) at m = d; for the squared length :math:`|z|^2` it is 1. In general,
+by the Funk-Hecke formula, the values of a spherical harmonic of even degree k in two orthogonal directions of uniform
+law have the correlation
 
-.. math:: P_k(0) = (-1)^{k/2} \frac{1 \cdot 3 \cdots (k - 1)}{(d - 1)(d + 1) \cdots (d + k - 3)}:
+.. math:: P_k(0) = (-1)^{k/2} \frac{1 \cdot 3 \cdots (k - 1)}{(d - 1)(d + 1) \cdots (d + k - 3)} .
 
-degree 2 gains, and what is purely of degree 4 may lose a factor of up to 1 + 3/(d + 1) at m = d.
+It is negative for degree 2, which gains. It is positive for degree 4: the variance of a statistic purely of that degree
+may grow by a factor of up to 1 + 3/(d + 1) at m = d.
 
-Q is computed from the Gram matrix :math:`A A' = L L'` [5]_, some d n^2 operations, all of them products of matrices, in
-the type of the noise; sums over pieces of the coordinates are in double precision. Its error grows as the square of the
-condition of A, so it is for d >= 2 m + 16, where that is about 6 at most. For fewer dimensions there are Householder's
-reflections, in double precision. Either is done a whole replicate at a time.
+Q is computed from the Gram matrix :math:`A A' = L L'` [5]_, in about d n^2 operations. All are matrix products in the
+type of the noise; sums over parts of the coordinates are in double precision. The rounding error grows as the square of
+the condition number of A, which is at most about 6 for d >= 2 m + 16. In fewer
+dimensions Householder's reflections are used, in double precision. Both are computed for a whole replicate at a time.
 
 .. rubric:: References
 
@@ -55,24 +57,24 @@ from mcgen.designs._base import PointsDesign, _Pieces
 from mcgen.noise import Array, Law
 from mcgen.noise.numbers import uniform_from_normal
 
-# Coordinates at a time: short sums in single precision, and results that are stored while they are in cache.
+# Coordinates in a matrix product: few enough for sums in single precision, and for results that stay in cache.
 _COORDINATES = 4096
-# Dimensions beyond 2 m, that there are enough of them where m is small.
+# Dimensions beyond 2 m that the Gram matrix needs, so that its condition number is small where m is small too.
 _SURPLUS = 16
 
 
 @dataclass(frozen=True)
 class OrthogonalAntithetic(PointsDesign):
-    """Random orthogonal directions with independent lengths, each with its negation: points 2i and 2i + 1 are a pair.
+    """Random orthogonal directions with independent lengths, and their negations; points 2i and 2i + 1 are a pair.
 
-    Beyond the odd part of a statistic, which pairs z, -z remove, this integrates quadratic forms without trace the
-    better the nearer n_points / 2 is to the dimension. Uniform blocks are the normal distribution function of such
-    points.
+    As with antithetic pairs, the odd part of a statistic cancels. Quadratic forms without trace are integrated better
+    too, the more so the nearer n_points / 2 is to the dimension. Uniform blocks are the normal distribution function of
+    such points.
 
     Parameters
     ----------
     n_points : int
-        Even, from 2 to twice the numbers of the smallest block.
+        Number of points in a replicate: even, from 2 to twice the size of the smallest block.
 
     Notes
     -----
@@ -96,7 +98,7 @@ class OrthogonalAntithetic(PointsDesign):
                 f"got n_points = {self.n_points}. Take at most {2 * d}, with more replicates, or mark the block iid"
             )
         out = np.empty((len(replicates), len(points), d), pieces.dtype)
-        # Uniform blocks go through float64, so that the distribution function keeps its tails.
+        # Uniform blocks are computed in float64, since the distribution function loses its upper tail in float32.
         dtype = pieces.dtype if pieces.law == "normal" else "float64"
         for rows, numbers in pieces.stream().normal_tiles(replicates, m * d, dtype):
             for coordinates, z in orthogonalized(numbers.reshape(-1, m, d)):
@@ -106,12 +108,12 @@ class OrthogonalAntithetic(PointsDesign):
 
 
 def orthogonalized(a: Array) -> Iterator[tuple[slice, Array]]:
-    """Yield (coordinates, these of the z_i): the rows of A made orthogonal in their order, at their lengths.
+    """Yield (coordinates, values of z_i there): the rows of A, made orthogonal in order with their lengths kept.
 
     Parameters
     ----------
     a : ndarray, shape (replicates, m, d)
-        With m <= d.
+        The matrices A, with m <= d.
     """
     m, d = a.shape[1:]
     if d < 2 * m + _SURPLUS:
@@ -128,7 +130,7 @@ def orthogonalized(a: Array) -> Iterator[tuple[slice, Array]]:
 
 
 def _by_reflections(a: Array) -> Array:
-    """Return the same by A' = Q R, with the diagonal of R turned positive; its columns are as long as A's rows."""
+    """Return the z_i by A' = Q R, with signs for a positive diagonal of R; R's columns are as long as A's rows."""
     q, r = np.linalg.qr(a.astype(np.float64, copy=False).swapaxes(1, 2))
     lengths = np.sqrt((r * r).sum(axis=1))
     q *= np.copysign(lengths, np.diagonal(r, axis1=1, axis2=2))[:, None, :]
@@ -136,7 +138,7 @@ def _by_reflections(a: Array) -> Array:
 
 
 def _store_pairs(z: Array, law: Law, points: range, out: Array) -> None:
-    """Store z_i as point 2i and its negation as point 2i + 1, those that are among the points asked for."""
+    """Store z_i as point 2i and its negation as point 2i + 1, for the points in the range."""
     for side in (0, 1):
         first = points.start + (points.start + side) % 2
         values, place = z[:, first // 2 : (points.stop + 1 - side) // 2], out[:, first - points.start :: 2]

@@ -1,16 +1,16 @@
 r"""Scrambled Sobol' points: digital nets in base 2 with a linear matrix scramble and a digital shift.
 
-The n = 2^k points of a net are, coordinate by coordinate, x_i = C i over the bits of i: a 32 x 32 matrix C over
-the field of two elements takes the digits of i to the digits of x_i. A linear matrix scramble [1]_ replaces C by L C
-with L random, lower triangular, with ones on its diagonal; a digital shift adds one random word to all points. Every
-point alone is then uniform on the grid of 32 digits, and the points together keep the net's quality parameter t.
+In each coordinate, the n = 2^k points of a net are x_i = C i: a 32 x 32 matrix C over the field of two elements maps
+the binary digits of i to those of x_i. A linear matrix scramble [1]_ replaces C by L C, with L random, lower
+triangular, and ones on its diagonal. A digital shift adds one random word to all points. Then every point alone is
+uniform on the grid of 32 digits, and the points together keep the net's quality parameter t.
 
-Since i < 2^k, only the first k columns of C count; they are upper triangular, so only the first k columns of L do.
-Each is a 32-bit word: k random words a coordinate are the whole scramble. With the scrambled columns S_0, ...,
-S_{k-1} as words, the points are made by doubling: the second half of 2^{j+1} points is the first half XOR S_j.
+Since i < 2^k, only the first k columns of C matter. These are upper triangular, so only the first k columns of L do.
+Each column is a 32-bit word, so k random words per coordinate are the whole scramble. With the scrambled columns S_0,
+..., S_{k-1} as words, the points are made by doubling: the second half of 2^{j+1} points is the first half XOR S_j.
 
-A Sobol' sequence has 21,201 dimensions here [2]_. Larger blocks, and specs of several blocks, are cut into pieces,
-each with its own randomization and its points in random order: Latin supercube sampling [3]_.
+Sobol' sequences have up to 21,201 dimensions here [2]_. Larger blocks, and specs of several blocks, are cut into parts,
+each with its own randomization and with its points in random order. This is Latin supercube sampling [3]_.
 
 .. rubric:: References
 
@@ -36,8 +36,10 @@ from mcgen.noise import Array
 from mcgen.noise.numbers import number_from_digits
 
 MAX_DIMENSION = 21_201
+"""Most dimensions of one Sobol' sequence: those for which direction numbers were published [2]_."""
 MAX_POINTS = 2**24
-# Numbers made at a time: their float64 middles stay in a core's second-level cache until they are stored.
+"""Most points in a replicate; each still has 8 of its 32 random digits below the net's own."""
+# Numbers made at a time: their float64 middles (256 KB) stay in a core's second-level cache until they are stored.
 _CHUNK = 2**15
 
 Words = NDArray[np.uint32]
@@ -45,15 +47,15 @@ Words = NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Sobol(PointsDesign):
-    """Scrambled Sobol' points, `n_points` a replicate, each replicate with its own scramble and shift.
+    """Scrambled Sobol' points, `n_points` per replicate; each replicate has its own scramble and shift.
 
-    Several replicates of fewer points give an interval, one large replicate gives none: choose `n_points` so that
-    at least 25 replicates fit the budget.
+    An interval needs several replicates, and one large replicate gives none. Choose `n_points` so that there are at
+    least 25 replicates.
 
     Parameters
     ----------
     n_points : int
-        A power of two from 2 to 2^24.
+        Number of points in a replicate: a power of two from 2 to 2^24.
 
     Notes
     -----
@@ -101,17 +103,17 @@ class Sobol(PointsDesign):
 
 
 class _Net:
-    """The points of some replicates' nets, from scrambled columns S (m, k, d) and shifts (m, d)."""
+    """The nets of m replicates, made from their scrambled columns S, shape (m, k, d), and shifts, shape (m, d)."""
 
     def __init__(self, columns: Words, shift: Words) -> None:
         self._columns, self._shift = columns, shift
-        # Chunks are 2^j points by some dimensions, all replicates at once.
+        # A chunk has 2^j points and some dimensions, of all replicates.
         m, k, d = columns.shape
         self._width = min(d, max(16, _CHUNK // (m << k)))
         self._log2_length = min(k, max(0, (_CHUNK // (m * self._width)).bit_length() - 1))
 
     def consecutive(self, points: range) -> Iterator[tuple[tuple[slice, slice, slice], Words]]:
-        """Yield (place in the output, digits) of the points of that range, in the net's order."""
+        """Yield (place in the output, digits) for a range of points in the net's order."""
         length = 1 << self._log2_length
         for dimensions in self._dimensions():
             for start in range(points.start - points.start % length, points.stop, length):
@@ -121,7 +123,7 @@ class _Net:
                 yield (slice(None), place, dimensions), digits[:, low - start : high - start]
 
     def select(self, indices: NDArray[np.int64]) -> Iterator[tuple[tuple[slice, slice, slice], Words]]:
-        """Yield (place in the output, digits) of the points of those numbers, shape (m, n)."""
+        """Yield (place in the output, digits) for the points with these indices, shape (m, n)."""
         n, length = indices.shape[1], 1 << self._log2_length
         for dimensions in self._dimensions():
             for start in range(0, n, length):
@@ -152,18 +154,19 @@ class _Net:
 
 
 def scramble(columns: Words, random: Words) -> Words:
-    """Return the columns of L C as words, L the lower triangular matrices that the random words stand for.
+    """Return the first k columns of L C as words, for lower triangular matrices L made from random words.
 
     Parameters
     ----------
     columns : ndarray of uint32, shape (k, d)
-        The first k columns of the generator matrices, the most significant bit in row 0.
+        The first k columns of the generator matrices C, with row 0 in the most significant bit.
     random : ndarray of uint32, shape (m, k, d)
-        Column i of L has a one in row i and random bits below: of each word the bits under 2^(31 - i) count.
+        Random words. Column i of L has a one in row i, and below it the bits of word i that are lower than 2^(31 - i).
 
     Returns
     -------
     ndarray of uint32, shape (m, k, d)
+        The scrambled columns S of m replicates.
     """
     k = len(columns)
     lower = np.empty_like(random)
@@ -171,7 +174,7 @@ def scramble(columns: Words, random: Words) -> Words:
     for i in range(k):
         diagonal = np.uint32(1 << (31 - i))
         lower[:, i] = random[:, i] & (diagonal - np.uint32(1)) | diagonal
-        # Column i of C is upper triangular with a one in row i: L_i itself, and L_j where C has a one in row j < i.
+        # C is upper triangular with ones on its diagonal: L C_i is L_i plus each L_j where C_i has a one in row j < i.
         scrambled[:, i] = lower[:, i]
         for j in range(i):
             bit = columns[i] >> np.uint32(31 - j) & np.uint32(1)
@@ -183,10 +186,10 @@ def scramble(columns: Words, random: Words) -> Words:
 def generator_columns(d: int, k: int) -> Words:
     """Return the first k columns of the Sobol' generator matrices of d dimensions as words, shape (k, d).
 
-    They are read off scipy's unscrambled sequence through its public interface. Its points come in Gray code
-    order, in which point 2^j is point 2^j - 1 XOR column j.
+    They are computed from scipy's unscrambled sequence by its public interface. Scipy's points come in Gray code order,
+    in which point 2^j is point 2^j - 1 XOR column j.
     """
-    # Imported here: scipy.stats takes most of a second, and most runs draw no Sobol' points.
+    # Imported here, since importing scipy.stats takes most of a second and most runs draw no Sobol' points.
     from scipy.stats import qmc
 
     engine = qmc.Sobol(d, scramble=False, bits=32)

@@ -1,20 +1,20 @@
-r"""A leading design on the most important directions, another on the rest.
+r"""Subspace designs: one design on the most important directions of the noise, another on the rest.
 
-With the r orthonormal directions B of a basis, the leading design's points a of r dimensions and the other's points w
-of all d,
+Let the columns of B be the r orthonormal directions of a basis. The leading design draws points a in r dimensions, and
+the other design points w in all d dimensions. The points of the subspace design are
 
 .. math:: z = w + B (a - B'w) = B a + (I - B B') w.
 
-For a ~ N(0, I) and w ~ N(0, I) independent of it, the covariance of z is B B' + (I - B B') = I: every point has exactly
-its law whatever B is, and B'z = a. What the statistic owes to the r directions meets the leading design in r
-dimensions, where nets are good, however many the noise has [1]_ [2]_. A poor basis costs efficiency, never the
-interval.
+For a ~ N(0, I) and w ~ N(0, I) independent of it, the covariance of z is B B' + (I - B B') = I. So every point has
+exactly its law, whatever B is, and B'z = a. The leading design integrates the part of the statistic that
+depends on the r directions alone. In few dimensions nets are good, however many dimensions the noise has [1]_ [2]_.
+A poor basis costs efficiency; the interval stays valid.
 
-B is taken by the blocks of the noise, :math:`B'w = \sum_b B_b' w_b`, so that no d x d matrix is ever made, and of
-several blocks no more than one is in memory: the r numbers a - B'w of each point are found first, once, and then each
-block is drawn again as it is asked for. There is one joint draw of the leading points for all blocks, not one a block:
-their directions may reach over blocks, and a net over all directions is better than several in random order. Uniform
-blocks that directions reach are the normal distribution function of such z.
+B is used block by block, :math:`B'w = \sum_b B_b' w_b`, so no d x d matrix is made and at most one block is in memory.
+First the r numbers a - B'w of each point are computed, once; then each block is drawn again when it is asked for. The
+leading points are drawn once for all blocks together. A direction may extend over several blocks, and one net over all
+directions is better than several nets in random order. Uniform blocks that have directions are the normal distribution
+function of such z.
 
 .. rubric:: References
 
@@ -40,25 +40,27 @@ from mcgen.noise.directions import Basis, Matrix
 from mcgen.noise.numbers import uniform_from_normal
 from mcgen.noise.random import Seed
 
-# Noise of the other design is drawn for several replicates at once, up to this many numbers.
+# Most numbers of the other design that are drawn at once: 8 to 16 MB.
 _AT_ONCE = 2**21
+# Default designs: nets of 64 points leave many replicates, and pairs cancel what is odd in the remaining directions.
 _LEADING, _REST = Sobol(64), Antithetic()
 
 
 @dataclass(frozen=True)
 class Subspace:
-    """The leading design on the directions of a basis, the other design on what is orthogonal to them.
+    """A design that uses one design along the directions of a basis, and another orthogonal to them.
 
-    Blocks that no direction reaches, and i.i.d. ones, are the other design's alone.
+    The other design draws blocks without directions, and i.i.d. blocks, alone.
 
     Parameters
     ----------
     basis : Basis
-        Such as `mcgen.bases.active_subspace` or `mcgen.bases.dct_basis` make.
+        The directions, such as those of `mcgen.bases.active_subspace` or `mcgen.bases.dct_basis`.
     leading : Design
-        Draws the coordinates along the directions; its points are those of a replicate.
+        Design of the coordinates along the directions; a replicate has as many points as one of this design.
     rest : Design
-        Draws everything else. Its points divide those of `leading`: several of its replicates, side by side, are one.
+        Design of everything else. Its number of points must divide that of `leading`; several of its replicates
+        together have the points of one.
 
     Notes
     -----
@@ -80,7 +82,7 @@ class Subspace:
     def __post_init__(self) -> None:
         if not isinstance(self.basis, Basis):
             raise TypeError(
-                f"basis must be an mcgen.bases.Basis; got {type(self.basis).__name__}. Of a matrix: Basis(matrix)"
+                f"basis must be an mcgen.bases.Basis; got {type(self.basis).__name__}. For a matrix write Basis(matrix)"
             )
         for name in ("leading", "rest"):
             design = getattr(self, name)
@@ -96,7 +98,7 @@ class Subspace:
 
     @property
     def n_pilot_evaluations(self) -> int:
-        """What finding the basis cost, beside the run."""
+        """Cost of finding the basis, in evaluations of the generator, which the run itself does not include."""
         return self.basis.n_evaluations
 
     def draw(
@@ -124,7 +126,7 @@ class Subspace:
 
 
 class _Joined:
-    """The noise of some replicates, block by block: whole replicates, of which only some points are given out."""
+    """The noise of some replicates, block by block. Replicates are drawn whole, even for a few of their points."""
 
     def __init__(
         self, design: Subspace, spec: NoiseSpec, replicates: range, points: range, seed: Seed, path: Path
@@ -136,14 +138,14 @@ class _Joined:
         matrices = design.basis.by_block(spec)
         steered = {name: replace(b, law="normal") if name in matrices else b for name, b in spec.blocks}
         uniform = any(block.law == "uniform" for name, block in spec.blocks if name in matrices)
-        # Through float64, so that the distribution function keeps its tails.
+        # Uniform blocks are computed in float64, since the distribution function loses its upper tail in float32.
         dtype: DType = "float64" if uniform else spec.dtype
         self._normal = NoiseSpec(tuple(steered.items()), dtype)
-        # In the type of the noise: float32 products of float32 noise take half the time.
+        # The matrices have the type of the noise: products in float32 take half the time.
         self._matrices = {name: matrix.astype(dtype) for name, matrix in matrices.items()}
 
     def block(self, name: str) -> Array:
-        """Return one block of the given points."""
+        """Return one block of noise for the points that were asked for."""
         spec, points = dict(self._spec.blocks)[name], self._points
         out = np.empty((len(self._replicates), len(points), spec.size), self._spec.dtype)
         if name not in self._matrices:
@@ -151,10 +153,10 @@ class _Joined:
                 out[rows] = w[:, points.start : points.stop]
         else:
             matrix = self._matrices[name]
-            # A single block is drawn whole, once; with several the steps must be known first.
+            # A single block is drawn once; with several blocks, a - B'w needs all of them first.
             steps = self._coordinates if len(self._matrices) == 1 else self._steps
             for rows, w in self._others(name, self._normal):
-                # Matrix products give other last bits for other sizes: always of a whole replicate.
+                # One product per whole replicate, since the last bits of matrix products depend on their sizes.
                 for i, r in enumerate(range(rows.start, rows.stop)):
                     step = steps[r] - w[i] @ matrix if len(self._matrices) == 1 else steps[r]
                     w[i] += step.astype(matrix.dtype) @ matrix.T
@@ -164,14 +166,14 @@ class _Joined:
 
     @cached_property
     def _coordinates(self) -> Matrix:
-        """The leading design's r coordinates of every point, shape (replicates, n_points, r)."""
+        """Coordinates a of every point along the r directions, shape (replicates, n_points, r)."""
         directions = NoiseSpec.normal((self._directions,), "float64")
         path = (*self._path, "leading")
         return np.array(self._leading.draw(directions, self._replicates, self._seed, stream=path), np.float64)
 
     @cached_property
     def _steps(self) -> Matrix:
-        """The r coordinates a - B'w of every point, by which w moves along the directions of several blocks."""
+        """Steps a - B'w of every point along the r directions, shape (replicates, n_points, r)."""
         steps = self._coordinates.copy()
         for name, matrix in self._matrices.items():
             for rows, w in self._others(name, self._normal):
@@ -180,7 +182,7 @@ class _Joined:
         return steps
 
     def _others(self, name: str, spec: NoiseSpec) -> Iterator[tuple[slice, Array]]:
-        """Yield (rows, w of shape (rows, n_points, size)) of one block, some replicates at a time."""
+        """Yield (rows, w of shape (rows, n_points, size)) for one block of the other design, group by group."""
         size, each = dict(spec.blocks)[name].size, self._n // self._rest.n_points
         at_once = max(1, _AT_ONCE // (self._n * size))
         for first in range(0, len(self._replicates), at_once):

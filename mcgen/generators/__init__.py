@@ -1,4 +1,4 @@
-"""What makes samples: the contract, plain functions as generators, and models that are loaded where they run."""
+"""Generators: the protocol, plain functions as generators, and models that each process loads for itself."""
 
 from mcgen.generators.base import CallableGenerator, Generator, as_generator, checked_fingerprint
 

@@ -1,8 +1,11 @@
-"""What can be estimated: any model that turns noise into samples.
+"""The protocol of generators (models that turn noise into samples), and functions taken as generators.
 
-Laws of a generator: the same noise gives the same samples; it draws nothing itself and leaves the global random
-states of numpy and torch alone; it does not write into its input; row i of its output belongs to row i of the noise
-and depends on no other row.
+Laws of a generator:
+
+- the same noise gives the same samples;
+- it draws no random numbers itself, and does not change the global random states of numpy and torch;
+- it does not write into its input;
+- row i of its output belongs to row i of the noise, and depends on no other row.
 """
 
 from __future__ import annotations
@@ -18,15 +21,15 @@ from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 @runtime_checkable
 class Generator(Protocol):
-    """A model that turns noise into samples. Anything with these two members is one; no base class is needed.
+    """A model that turns noise into samples: any object with these two members; no base class is needed.
 
-    It may also have a ``name``, by which results call it, and a ``fingerprint``, a text that says which weights and
-    settings it has: a store then knows it by this text alone, instead of looking into it.
+    It may also have a ``name``, which results show, and a ``fingerprint``: a text that identifies its weights and
+    settings. A store then compares this text, instead of the content of the model.
     """
 
     @property
     def noise(self) -> NoiseSpec:
-        """The noise that one sample needs."""
+        """Declaration of the noise that one sample needs."""
         ...
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
@@ -39,7 +42,7 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class CallableGenerator:
-    """A plain function taken as a generator; made by `as_generator`."""
+    """A generator that calls a plain function; made by `as_generator`."""
 
     function: Callable[..., Any]
     noise: NoiseSpec
@@ -53,7 +56,7 @@ class CallableGenerator:
         return self.function
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
-        """Call the function with the noise, and with the condition where there is one."""
+        """Return the samples of the function, called with the noise and, where there is one, the condition."""
         return self.function(noise) if condition is None else self.function(noise, condition)
 
 
@@ -64,21 +67,20 @@ def as_generator(
     name: str | None = None,
     fingerprint: str | None = None,
 ) -> Generator:
-    """Take any callable as a generator.
+    """Return a generator that calls a function.
 
     Parameters
     ----------
     function : callable
-        ``function(noise)``, with noise a numpy array of shape (n, ...), to n samples of any library; called as
-        ``function(noise, condition)`` where a condition is estimated. For torch models see
-        `mcgen.adapters.from_torch`.
+        ``function(noise)`` takes a numpy array of shape (n, ...) and returns n samples of any library. It is called as
+        ``function(noise, condition)`` where there is a condition. For torch models see `mcgen.adapters.from_torch`.
     noise : tuple of int, NoiseSpec, Block or mapping of Block
-        The noise of one sample; a shape means standard normal noise in float32.
+        Noise of one sample; a shape means standard normal noise in float32.
     name : str, optional
-        How results call the generator.
+        Name of the generator in results.
     fingerprint : str, optional
-        A text that changes with the weights and settings of `function`. A store then knows the generator by this text;
-        by default it looks into the function: its code, and all values that it uses.
+        Text that changes with the weights and settings of `function`. A store then identifies the generator by this
+        text; by default it compares the function's code and all values that the function uses.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def as_generator(
 
 
 def checked_fingerprint(fingerprint: Any) -> str | None:
-    """Return a text by which a store is to know a generator, or None, and refuse anything else."""
+    """Return the fingerprint if it is a non-empty text or None, and refuse anything else."""
     if fingerprint is None or (isinstance(fingerprint, str) and fingerprint):
         return fingerprint
     raise TypeError(
@@ -118,7 +120,7 @@ def checked_fingerprint(fingerprint: Any) -> str | None:
 
 
 def checked_generator(generator: Any, name: str = "generator") -> Generator:
-    """Return a generator whose noise is declared."""
+    """Return the generator, or refuse what does not satisfy the protocol or has no `NoiseSpec`."""
     found: Generator = checked_protocol(
         generator, Generator, name, "wrap a function by mcgen.as_generator(f, noise=shape)"
     )

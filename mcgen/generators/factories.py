@@ -1,11 +1,11 @@
-"""Generators that are made where they run: a call that loads the model, instead of the model itself.
+"""Factories: generators that each process loads for itself, by a call of a function.
 
-A factory is pickled as its call alone, so that a model that can't be pickled, or is too large to travel, still runs in
-other processes. Each process loads it once, when it first needs it, whatever the number of factories for the same
-call and the same content; it is let go of with the last of them.
+A factory is pickled as its call alone. So a model that cannot be pickled, or is too large to send, can still run in
+other processes. Each process loads the model once, when it first needs it, even for several factories with the same
+call and content. It frees the model with the last of these factories.
 
-The content of a call is that of the function, its arguments, and the files that these name, when the factory was made.
-A process in which it is another, since a file was overwritten or is not the same there, refuses to load.
+The content of a call is that of the function, of its arguments, and of the files that they name, at the time when the
+factory was made. A process where the content differs, such as a file that was overwritten, refuses to load.
 """
 
 from __future__ import annotations
@@ -34,29 +34,33 @@ def from_factory(
     fingerprint: str | None = None,
     **kwargs: Any,
 ) -> Factory:
-    """Take a call that loads a generator as that generator.
+    """Return a generator that loads its model by a call, in each process that needs it.
+
+    Use it with an ``executor``, for models that cannot be pickled or are large.
 
     Parameters
     ----------
     load : callable
-        ``load(*args, **kwargs)`` returns the generator. It is called once in each process that needs the model, and
-        pickled in its place: a function at the top level of a module, or, where cloudpickle is installed, any other.
+        ``load(*args, **kwargs)`` returns the generator. It is called once in each process that needs the model, and is
+        pickled instead of it. It must be a function at the top level of a module; where cloudpickle is installed, any
+        function will do.
     *args, **kwargs
-        Of `load`; small, such as a path. The files, and files in folders, that they name are part of what the model is
-        known by; after a change make a new factory. For arguments of `load` that are called noise, name or fingerprint
-        use `functools.partial`.
+        Arguments of `load`; small, such as a path. The content of files and folders that they name is part of the
+        model's identity, so make a new factory after a change. Where `load` has arguments that are called noise, name
+        or fingerprint, use `functools.partial`.
     noise : NoiseSpec, tuple of int, Block or mapping of Block, optional
-        The noise of one sample, where it is known, so that the process that starts the run need not load the model;
-        by default the loaded generator says it.
+        Noise of one sample. Where it is given, the process that starts the run need not load the model; by default it
+        is taken from the loaded generator.
     name : str, optional
-        How results call the generator; by default the name of `load`.
+        Name of the generator in results; by default that of `load`.
     fingerprint : str, optional
-        A text that changes with what is loaded. The model is then known by this text; no file is looked into.
+        Text that changes with the model that is loaded. The model is then identified by this text, and no file is read
+        to compare it.
 
     Returns
     -------
     Factory
-        A generator, for `mcgen.estimate` with an ``executor`` above all.
+        The generator.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def from_factory(
 
 
 def _content_of_call(load: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Content:
-    """Return the content of a function and its arguments, with the files that they name."""
+    """Return the content of a function, its arguments, and the files that they name."""
     arguments = (*enumerate(args), *kwargs.items())
     found = [content_of(load), *(content_of(value, f"argument `{key}`", folders=True) for key, value in arguments)]
     return Content(dict(ChainMap(*(one.parts for one in found))), dict(ChainMap(*(one.unknown for one in found))))
@@ -117,12 +121,12 @@ def _content_of_call(load: Callable[..., Any], args: tuple[Any, ...], kwargs: di
 class Factory:
     """A generator that is loaded in each process that needs it; made by `from_factory`.
 
-    What else the loaded generator has, such as ``gradient`` or ``coarse``, the factory has too.
+    It also has the other attributes of the loaded generator, such as ``gradient`` or ``coarse``.
 
     Attributes
     ----------
     name : str
-        How results call the generator.
+        Name of the generator in results.
     """
 
     def __init__(self, call: bytes, noise: NoiseSpec | None, name: str, content: Content) -> None:
@@ -138,28 +142,28 @@ class Factory:
 
     @property
     def noise(self) -> NoiseSpec:
-        """The noise that one sample needs: what was given, or what the loaded generator says."""
+        """Noise that one sample needs: the declaration that was given, or that of the loaded generator."""
         return self._loaded().noise if self._noise is None else self._noise
 
     def __mcgen_content__(self, load: bool) -> Any:
-        # Where the noise was given, nothing need be loaded.
+        # The model is not loaded where its noise was given, so that a process can start a run without it.
         if self._noise is not None or not load or FINGERPRINT in self._content.parts:
             return self._content
         content = content_of(self._loaded())
         return self._content if content.unknown else content
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
-        """Call the loaded generator."""
+        """Return the samples of the loaded generator."""
         return self._loaded()(noise, condition)
 
     def __getattr__(self, attribute: str) -> Any:
-        # Copying and unpickling ask for private names before there is anything to load.
+        # Copying and unpickling ask for private names before the instance has a model to load.
         if attribute.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
         return getattr(self._loaded(), attribute)
 
     def _loaded(self) -> Generator:
-        """Return the generator, loaded where this process has not yet."""
+        """Return the generator; this process loads it at the first call."""
         generator = self._model.load(self.name)
         if self._noise is not None and generator.noise != self._noise:
             raise ValueError(
@@ -170,43 +174,43 @@ class Factory:
 
 
 def _factory(call: bytes, noise: NoiseSpec | None, name: str, content: Content, code: dict[str, str]) -> Factory:
-    """Return a factory that comes from another process, in which its generator has some code."""
+    """Return a factory that was pickled in another process, with the code that its generator has there."""
     made = Factory(call, noise, name, content)
     made._model.expect(code, name)
     return made
 
 
 class _Model:
-    """What a call loads in this process."""
+    """The generator that a call loads in this process."""
 
     def __init__(self, call: bytes, content: Content) -> None:
         self._call, self._content, self._lock = call, content, threading.RLock()
         self.generator: Generator | None = None
-        # The code of the loaded generator where the factory comes from, as far as it is known.
+        # Code of the generator in the process that pickled the factory, by place; empty where it was not loaded there.
         self.expected: dict[str, str] = {}
 
     def expect(self, code: dict[str, str], name: str) -> None:
-        """Take note of the code that the generator has elsewhere, and refuse to be another where it is loaded."""
+        """Store the code that the generator has in another process, and refuse other code if it is loaded here."""
         with self._lock:
             self.expected = code or self.expected
             if self.generator is not None:
                 self._require_same_code(name)
 
     def code(self) -> dict[str, str]:
-        """Return the code of the loaded generator, by its places; nothing where it is not loaded."""
+        """Return the code of the generator by place: of the loaded one, or as another process reported it."""
         if self.generator is None:
             return self.expected
         parts = content_of(self.generator, quick=True).parts
         return {place: text for place, text in parts.items() if place.rpartition(": ")[2] == "code"}
 
     def load(self, name: str) -> Generator:
-        """Return the generator, loaded the first time."""
+        """Return the generator; the first call loads it."""
         with self._lock:
             if self.generator is None:
                 try:
                     function, args, kwargs = pickle.loads(self._call)
                     self._require_same(function, args, kwargs, name)
-                    # A cache of what it returned may be older than the files.
+                    # Called without a cache of the function, which may hold a model older than the files.
                     found = _uncached(function)(*args, **kwargs)
                     self._require_same(function, args, kwargs, name, files_alone=True)
                 except Exception as error:
@@ -217,7 +221,7 @@ class _Model:
             return self.generator
 
     def _require_same_code(self, name: str) -> None:
-        """Refuse a model whose code is another than in the process that the factory comes from."""
+        """Refuse a model whose code differs from that in the process that pickled the factory."""
         here = self.code()
         found = [one for one in differences(self.expected, here) if one.before is not None] if self.expected else []
         if found:
@@ -230,12 +234,12 @@ class _Model:
     def _require_same(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, files_alone: bool = False
     ) -> None:
-        """Refuse to load where the call has another content than where the factory was made."""
+        """Refuse to load where the content of the call differs from that when the factory was made."""
         if FINGERPRINT in self._content.parts:
             return
         now = _content_of_call(function, args, kwargs)
         found = differences(self._content.parts, now.parts, changes_of_globals())
-        # Loading may write into a folder, such as a cache, and import modules, whose variables are then seen too.
+        # New parts are allowed: loading may write files into a folder, such as a cache, and import modules.
         found = [one for one in found if one.before is not None and (is_file(one.place) or not files_alone)]
         if found:
             raise RuntimeError(
@@ -251,7 +255,7 @@ _models_lock = threading.Lock()
 
 
 def _model_of(call: bytes, content: Content) -> _Model:
-    """Return the one model that a call of some content has in this process."""
+    """Return the model of a call and its content; there is one for each pair in this process."""
     key = call, content.fingerprint
     with _models_lock:
         model = _models.get(key)

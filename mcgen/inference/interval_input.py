@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -12,14 +13,24 @@ from mcgen.inference.moments import Moments
 from mcgen.noise.random import Seed
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval, or one for each component.
+class Interval(NamedTuple):
+    """A confidence interval, or one for each component; ``low, high = interval`` unpacks its ends.
+
+    It equals, and hashes, as the tuple of its ends. Ends that are arrays have no hash, and ``==`` raises a ValueError
+    for them, as it does for all tuples of arrays: compare the ends by ``numpy.array_equal``.
 
     Attributes
     ----------
     low, high : float or ndarray
         Lower and upper end.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> interval = mcgen.Interval(1.0, 2.0)
+    >>> low, high = interval
+    >>> low, high, interval.half_width, 1.5 in interval
+    (1.0, 2.0, 0.5, True)
     """
 
     low: float | Floats
@@ -30,9 +41,10 @@ class Interval:
         """Half the distance between the ends."""
         return (self.high - self.low) / 2
 
-    def __contains__(self, value: float | Floats) -> bool:
-        """Whether the value, with all its components, lies in the interval."""
-        return bool(np.all((self.low <= np.asarray(value)) & (np.asarray(value) <= self.high)))
+    def __contains__(self, value: object) -> bool:
+        """Return whether the value, with all its components, lies in the interval."""
+        inside = np.asarray(value)
+        return bool(np.all((self.low <= inside) & (inside <= self.high)))
 
 
 @dataclass(frozen=True)

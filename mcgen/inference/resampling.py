@@ -55,8 +55,8 @@ def _gaussian_multiplier(sampled: IntervalInput, level: float) -> Floats:
 def _studentized_resamples(sampled: IntervalInput, purpose: str) -> list[Floats]:
     """Return the studentized means (B*bar - Bbar) / se* of all resamples, as arrays of shape (resamples, k).
 
-    Where a component's resampled replicates are all equal, se* is 0 and the studentized mean is infinite, with the sign
-    of the difference, or 0 where there is no difference. So the quantiles count it in the tail on its side.
+    Where a component's resampled replicates are all equal, se* is 0. The studentized mean is then infinite with the
+    sign of the difference, or 0 where there is no difference. So the quantiles count it in the tail on its side.
     """
     means = _required_means(sampled, purpose)
     n = len(means)

@@ -28,10 +28,10 @@ The **asymptotic sequence** [3]_ needs no normal law, but holds only in the limi
 .. math:: \sqrt{\frac{2 (n \rho^2 + 1)}{n \rho^2} \log\frac{\sqrt{n \rho^2 + 1}}{\alpha}} .
 
 Choice of phi and rho: with known variance and x = 1 / rho^2 = phi, both half-widths are the square root of
-(1 + x / n) (log(1 + n / x) + 2 log(1 / alpha)). The minimum over x is where y = 1 + n / x solves
-y - log y = 1 + 2 log(1 / alpha), so y = -W(-alpha^2 / e) with the lower branch of Lambert's function W. At alpha = 0.05
-then n / x = y - 1 = 8.21, and the half-width at the planned n is sqrt(y) = 3.03 standard errors, 1.55 times that of the
-normal interval.
+(1 + x / n) (log(1 + n / x) + 2 log(1 / alpha)). Their minimum over x is where y = 1 + n / x solves
+y - log y = 1 + 2 log(1 / alpha). So y = -W(-alpha^2 / e), with the lower branch of Lambert's function W. At
+alpha = 0.05 this gives n / x = y - 1 = 8.21. The half-width at the planned n is then sqrt(y) = 3.03 standard errors,
+1.55 times that of the normal interval.
 
 .. rubric:: References
 

@@ -2,8 +2,8 @@ r"""Stopping rules: they end a run when its intervals are narrow enough, and kee
 
 A rule gives one number of replicates after another to run to. Each number follows from the moments of the replicates
 before it alone, so a run that was killed goes on to the same end. The run stops when the half-width h of every
-component that counts is at most the larger of atol and rtol times the absolute mean, or when its limit is reached; the
-result says which. A plain Student interval that is watched until it is narrow enough covers too little, because such a
+component that counts is at most the larger of atol and rtol times the absolute mean, or when its limit is reached. The
+result gives the reason. A plain Student interval that is watched until it is narrow enough covers too little: such a
 run stops where s happens to be too small. There are two remedies:
 
 **Two stages** [1]_, `TwoStage`. A first stage of R_0 = 32 replicates with standard deviation s_0 gives the number
@@ -26,12 +26,12 @@ numbers of replicates together, whatever the stopping rule. The rule looks at nu
 - Events: a run of an indicator statistic has at least 20 events and 20 non-events.
 - Skewness: replicate means are skewed where R < 50 g^2, with g their estimated skewness. If they are skewed at 32
   replicates, the first stage has 64, and the run has at least 100. No run stops while R < 50 g^2, with g estimated anew
-  each time. At R = 50 g^2 Student's t covers half a percentage point too little (see `coverage`). In simulations of
-  lognormal replicate means, 95 % intervals covered the truth in 90 % to 94 % of the runs with a factor of 25, and in
-  92.5 % to 95.5 % with 50. Indicators have the guard on events in place of this one.
-- No variation: while a component's replicate means do not vary, the run has at least 1,000 replicates, and its reason
-  names the component, since a constant cannot be told from an event too rare to be seen. Where the values vary inside
-  replicates, the design integrates the component exactly as far as can be seen, and 1,000 replicates are enough.
+  each time. At R = 50 g^2 Student's t covers half a percentage point too little (see `coverage`). With lognormal
+  replicate means, simulated 95 % intervals covered the truth in 92.5 % to 95.5 % of the runs. With a factor of 25 in
+  place of 50 it was 90 % to 94 %. Indicators have the guard on events in place of this one.
+- No variation: while a component's replicate means do not vary, the run does not stop before 1,000 replicates. The
+  reason of the result names the component: a constant looks like an event too rare to be seen. Where the values vary
+  inside replicates, the design integrates the component exactly as far as can be seen, and 1,000 replicates are enough.
 
 .. rubric:: References
 
@@ -203,8 +203,8 @@ class Rule(ABC):
         if most < first:
             raise ValueError(
                 f"max_evaluations={self.tolerance.max_evaluations} has room for {most} replicates in whole batches of "
-                f"{group}, where {first} come first. Allow {math.ceil(first / group) * group} replicates or more, or "
-                "smaller batches (a store keeps those of its first call)"
+                f"{group}, but a run needs at least {first}. Allow {math.ceil(first / group) * group} replicates or "
+                "more, or smaller batches (a store keeps those of its first call)"
             )
         self._most = most
 

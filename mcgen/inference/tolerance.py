@@ -103,13 +103,14 @@ def checked_tolerance(
         given = [f"{name}={value!r}" for name, value in others.items() if value is not None]
         if given:
             raise ValueError(
-                f"{' and '.join(given)} say how a run may stop by itself, which needs atol (of the half-width) or rtol "
-                "(of the half-width over the absolute mean); got neither. Give one, such as rtol=0.01"
+                f"{' and '.join(given)} are for a run that stops by itself, which needs atol (for the "
+                "half-width) or rtol (for the half-width over the absolute mean); got neither. Give one, such as "
+                "rtol=0.01"
             )
         return None
     for name, value in (("atol", atol), ("rtol", rtol)):
         if value is not None and checked_real(name, value) <= 0:
-            raise ValueError(f"{name} must be above 0, such as 0.01; got {value}. No run makes an interval a point")
+            raise ValueError(f"{name} must be above 0, such as 0.01; got {value}. No run reaches a half-width of 0")
     if rtol is not None and rtol >= 1:
         hint = f"; for {rtol:g} % write {rtol / 100:g}" if rtol < 100 else ""
         raise ValueError(f"rtol must be below 1, such as 0.05; got {rtol}{hint}")

@@ -1,4 +1,4 @@
-"""What a model is fed: the declaration of its noise, random numbers as pure functions, directions."""
+"""Noise: its declaration, random numbers as pure functions of seed and replicate, and directions in it."""
 
 from mcgen.noise.spec import (
     Array,

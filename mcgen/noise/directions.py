@@ -1,9 +1,10 @@
-r"""An orthonormal basis of the most important directions of some noise.
+r"""Orthonormal bases of the directions of noise that matter most to a statistic.
 
-Noise z of dimension d, all its blocks end to end, and r directions, the columns of B with B'B = I. B is kept by blocks,
-its rows of each block a matrix B_b of shape (size, r): :math:`B'z = \sum_b B_b' z_b`, and no array is larger than a
-block. A direction may reach over several blocks: what matters most of a sampler that draws noise at every step is often
-one direction over all steps, for which directions of single blocks would need as many as there are steps.
+The noise z has dimension d, with all blocks one after the other. The r directions are the columns of B, with B'B = I.
+B is kept block by block: its rows for block b are a matrix B_b of shape (size, r), so that
+:math:`B'z = \sum_b B_b' z_b` and no array is larger than a block. A direction may extend over several blocks. In a
+sampler that draws noise at every step, the most important direction often extends over all steps. If each direction lay
+in a single block, one for each step would be needed instead.
 """
 
 from __future__ import annotations
@@ -25,33 +26,34 @@ from mcgen.noise import Array, NoiseSpec
 Matrix = NDArray[np.float64]
 
 LARGEST_DEVIATION = 1e-9
-"""How far an entry of B'B may be from that of I: far below what float32 noise resolves."""
+"""Largest allowed deviation of an entry of B'B from I: far below the resolution of float32 noise, 6e-8."""
+# Version of the format of saved bases; raised when the format changes.
 _SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Basis:
-    """r orthonormal directions of noise, with where they come from.
+    """r orthonormal directions of noise, and how they were found.
 
-    Two bases are equal when all their numbers, to nine decimals, and texts are.
+    Two bases are equal when all their numbers, to nine decimals, and their texts are equal.
 
     Attributes
     ----------
     matrices : mapping of str to ndarray of shape (size, r), or such an array
-        By the names of the noise's blocks, their entries in C order. Blocks that no direction reaches may be left out.
-        One matrix fits a lone block of its size whatever its name.
+        The matrix B_b for the name of each block, with the block's entries in C order. Blocks that are zero in all
+        directions may be left out. One matrix fits a single block of its size, whatever the block's name.
     importance : tuple of float or None
-        The share of each direction in the mean squared gradient, as the pilot saw it, where it is known.
+        Share of each direction in the mean squared gradient, measured in the pilot; None where it is not known.
     made : str
-        How, in a few words.
+        Method by which the basis was found, in a few words.
     n_evaluations : int
-        What finding it cost, in evaluations of the generator.
+        Cost of finding the basis, in evaluations of the generator.
 
     Raises
     ------
     TypeError, ValueError
-        If the matrices have not the same columns, these are not orthonormal or more than their dimensions, or a number
-        is not finite.
+        If the matrices have different numbers of columns, the columns are not orthonormal or more than their
+        dimensions, or a number is not finite.
 
     Examples
     --------
@@ -91,12 +93,12 @@ class Basis:
 
     @classmethod
     def orthonormal(cls, matrices: Mapping[str, Array] | Array, **options: Any) -> Self:
-        """Return the basis of what some linearly independent columns span, the first ones first (by QR).
+        """Return an orthonormal basis of the span of linearly independent columns, made from left to right by QR.
 
         Parameters
         ----------
         matrices, **options
-            As the attributes of a basis, the columns not yet orthonormal.
+            Attributes of the basis, with columns that need not be orthonormal.
 
         Raises
         ------
@@ -111,13 +113,13 @@ class Basis:
                 f"column {int(own.argmin())} is a combination of those before it; give linearly independent directions"
             )
         ends = np.cumsum([len(matrix) for matrix in given.values()])[:-1]
-        # Twice is enough: the second time the columns are orthonormal but for rounding.
+        # A second decomposition removes the error of the first: its input is orthonormal up to rounding.
         again, s = np.linalg.qr(q)
         parts = np.split(again * (np.sign(np.diag(s)) * np.sign(np.diag(r))), ends)
         return cls(dict(zip(given, parts, strict=True)), **options)
 
     def leading(self, n_directions: int) -> Self:
-        """Return the basis of the first few directions, at the cost of all."""
+        """Return the basis of the first directions; its cost stays that of finding all of them."""
         if not 1 <= checked_integer("n_directions", n_directions) <= self.n_directions:
             raise ValueError(f"n_directions must be from 1 to the {self.n_directions} of {self}; got {n_directions}")
         importance = None if self.importance is None else self.importance[:n_directions]
@@ -131,24 +133,24 @@ class Basis:
 
     @property
     def dimension(self) -> int:
-        """Number of dimensions of the blocks that it reaches."""
+        """Total size of the blocks that have a matrix."""
         return sum(map(len, self.matrices.values()))
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of its numbers, to nine decimals, and texts: what it is known by."""
+        """SHA-256 of the numbers, to nine decimals, and of the texts; bases are compared by it."""
         importance = None if self.importance is None else [f"{share:.9f}" for share in self.importance]
         digest = hashlib.sha256(repr((self.made, self.n_evaluations, importance)).encode())
         for name, matrix in self.matrices.items():
             digest.update(repr((name, matrix.shape)).encode())
-            # Cosines of another processor differ in their last bits, and are to give the same random numbers.
+            # Rounded: the last bits of cosines differ between processors, and all must give the same random numbers.
             digest.update(np.rint(matrix * 2.0**30).astype("<i8").tobytes())
         return digest.hexdigest()
 
     def by_block(self, spec: NoiseSpec) -> dict[str, Matrix]:
         """Return the matrices by the names of a spec's blocks, or refuse noise that they do not fit.
 
-        Blocks that are i.i.d. are not steered: a basis of such blocks alone has nothing to do there.
+        A design does not control i.i.d. blocks: where the basis has only such blocks, there is no matrix to return.
         """
         blocks = dict(spec.blocks)
         found = dict(self.matrices)
@@ -216,7 +218,7 @@ class Basis:
         )
         if found.digest != digest:
             raise ValueError(
-                f"{path} has not the SHA-256 that it says: it was changed or damaged; save the basis again"
+                f"the content of {path} does not match its SHA-256: it was changed or damaged; save the basis again"
             )
         return found
 
@@ -244,7 +246,7 @@ def _restored(
 
 
 def _checked_matrices(given: Any) -> dict[str, Matrix]:
-    """Return copies of the matrices in double precision, or refuse what no basis is made of."""
+    """Return copies of the matrices in double precision, or refuse input that is no basis."""
     items = given if isinstance(given, Mapping) else {"noise": given}
     try:
         matrices = {str(name): np.array(matrix, np.float64, order="C") for name, matrix in items.items()}
@@ -254,8 +256,8 @@ def _checked_matrices(given: Any) -> dict[str, Matrix]:
     if len(columns) != 1 or not all(matrix.ndim == 2 for matrix in matrices.values()):
         found = ", ".join(_described(items))
         raise ValueError(
-            f"a basis is a matrix of shape (size, n_directions), or one a block of noise; got {found or 'none'}. A "
-            "direction of shape (3, 32, 32) is a column of 3072 numbers: direction.reshape(-1, 1)"
+            f"a basis is a matrix of shape (size, n_directions), or one such matrix per block; got {found or 'none'}. "
+            "A direction of shape (3, 32, 32) is a column of 3072 numbers: direction.reshape(-1, 1)"
         )
     (r,), dimension = columns, sum(map(len, matrices.values()))
     if not 1 <= r <= dimension:

@@ -1,10 +1,10 @@
-"""Random numbers that are a pure function of (seed, path, replicate): counter-based, with no cursor.
+"""Random numbers as a pure function of (seed, path, replicate), from a counter-based generator.
 
-A `Stream` stands for the randomness of one purpose, named by a path such as (design, condition, block). Its key
-is a hash of the seed and the path; Philox [1]_ makes from a key and a counter as many random numbers as wanted.
-Replicates are dealt out in tiles of 2^i replicates, one counter a tile: where a replicate needs few numbers,
-setting the counter for each would cost more than drawing. Any range of replicates can thus be drawn at any time,
-in any order, in any process, with the same numbers.
+A `Stream` has the random numbers of one purpose, which a path such as (design, condition, block) names. Its key is a
+hash of the seed and the path. From a key and a counter, Philox [1]_ makes as many random numbers as are needed.
+Replicates are grouped in tiles of 2^i replicates, with one counter value for each tile: where a replicate needs few
+numbers, setting the counter for every replicate would take longer than drawing them. So any range of replicates can be
+drawn at any time, in any order, in any process, with the same numbers.
 
 .. rubric:: References
 
@@ -26,7 +26,9 @@ from mcgen.noise import Array, DType
 
 Seed = int | SeedSequence
 
+# Most random numbers in a tile of several replicates: 64 to 128 KB, which stay in a core's second-level cache.
 _TILE_VALUES = 2**14
+# Most replicates in a tile; drawing one replicate alone then wastes the numbers of at most 255 others.
 _TILE_REPLICATES = 256
 
 
@@ -53,14 +55,14 @@ def as_seed_sequence(seed: Seed) -> SeedSequence:
 
 
 class Stream:
-    """The random numbers of one purpose: arrays whose row r belongs to replicate r.
+    """The random numbers of one purpose, as arrays with one row for each replicate.
 
     Parameters
     ----------
     seed : int or SeedSequence
-        The user's.
+        Seed that the user gave.
     *path : str or int
-        What the numbers are for; other paths give independent numbers.
+        Name of the purpose; different paths give independent numbers.
     """
 
     def __init__(self, seed: Seed, *path: str | int) -> None:
@@ -83,9 +85,10 @@ class Stream:
     def normal_tiles(
         self, replicates: range, size: int, dtype: DType, out: Array | None = None
     ) -> Iterator[tuple[slice, Array]]:
-        """Yield (rows, numbers) a tile at a time, for callers who transform them while they are in cache.
+        """Yield (rows, numbers) tile by tile, so that callers can transform the numbers while they are in cache.
 
-        Whole tiles are drawn into their rows of `out` where it is given, the others into memory of their own.
+        Where `out` is given, tiles that are needed from their first replicate on are drawn into their rows of it.
+        Other tiles are drawn into new memory.
         """
         for rows, skip in self._tiles(replicates, size):
             n_rows = rows.stop - rows.start
@@ -102,7 +105,7 @@ class Stream:
         tiles = self._digit_tiles(replicates, size)
         rows, part = next(tiles)
         if len(part) == len(replicates):
-            # A copy would take as much memory again.
+            # Returned without a copy, which would take the same memory a second time.
             return part
         out = np.empty((len(replicates), size), np.uint32)
         out[rows] = part
@@ -111,7 +114,7 @@ class Stream:
         return out
 
     def generator(self, index: int) -> NumpyGenerator:
-        """Return numpy's generator set to the numbers of one index; valid until the stream is used again."""
+        """Return numpy's generator, set to the start of one index's numbers; valid until the stream is used again."""
         self._seek(index)
         return self._generator
 
@@ -122,7 +125,7 @@ class Stream:
             yield rows, words[first:last].reshape(-1, size).astype(np.uint32, copy=False)
 
     def _tiles(self, replicates: range, size: int) -> Iterator[tuple[slice, int]]:
-        """Set the counter to each tile in turn; yield its rows in the output and how many replicates to skip."""
+        """Set the counter to one tile after another; yield its rows in the output and the replicates to skip."""
         per_tile = replicates_per_tile(size)
         start = replicates.start
         while start < replicates.stop:
@@ -133,7 +136,7 @@ class Stream:
             start = stop
 
     def _seek(self, index: int) -> None:
-        # The low words of the counter run while numbers are drawn; the index has the high ones for itself.
+        # Drawing numbers increases the two low words of the counter; the index is in a higher word.
         self._state["state"]["counter"][:] = (0, 0, index, 0)
         self._state["buffer_pos"] = 4
         self._state["has_uint32"] = 0
@@ -141,5 +144,5 @@ class Stream:
 
 
 def replicates_per_tile(size: int) -> int:
-    """Return how many replicates of `size` numbers share a counter: a power of two, fixed by the size alone."""
+    """Return the number of replicates in a tile: a power of two that depends only on the numbers per replicate."""
     return min(_TILE_REPLICATES, 1 << max(0, (_TILE_VALUES // max(1, size)).bit_length() - 1))

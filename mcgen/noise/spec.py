@@ -1,9 +1,9 @@
-"""What a generator wants to be fed: named blocks of noise, each a shape and a law.
+"""Declaration of the noise that a generator needs: named blocks, each with a shape and a law.
 
-Most generators want one block of standard normal noise; a sampler that injects noise at every step wants one
-more a step, and hidden draws (a dropout mask, a random integer) become uniform blocks. A design draws the
-blocks of a spec for its points; with several blocks the noise is a mapping that draws a block when it is
-asked for, so that a thousand steps of large images never lie in memory together.
+Most generators need one block of standard normal noise. A sampler that adds noise at every step needs one more block
+for each step. Hidden draws, such as a dropout mask or a random integer, become uniform blocks. A design draws the
+blocks of a spec for its points. With several blocks the noise is a mapping that draws each block when it is asked for.
+So the noise of a thousand steps of large images is never in memory at once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 Law = Literal["normal", "uniform"]
 DType = Literal["float32", "float64"]
+# Most blocks that the text of a spec lists one by one: they fit on a line.
 _MOST_SHOWN = 6
 Noise = Array | Mapping[str, Array]
-"""The noise of one block as an array; of several as a mapping from the block's name to its array."""
+"""Noise: an array for one block, a mapping from block names to arrays for several."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Block:
     law : {"normal", "uniform"}
         N(0, 1) or U(0, 1), independently for every entry.
     iid : bool
-        Draw this block independently for every point, whatever the design: for what must not be steered.
+        Whether this block is drawn independently for every point, whatever the design; for noise that a design must
+        not control.
     """
 
     shape: Shape
@@ -51,7 +53,7 @@ class Block:
 
     @property
     def size(self) -> int:
-        """Number of entries for one sample: its dimension."""
+        """Number of entries for one sample: the dimension of the block."""
         return math.prod(self.shape)
 
     def __str__(self) -> str:
@@ -66,8 +68,8 @@ class NoiseSpec:
     Attributes
     ----------
     blocks : tuple of (str, Block)
-        In the order the generator uses them; a mapping is taken too. The generator gets a lone block as an array,
-        several as a mapping.
+        Blocks in the order in which the generator uses them; a mapping is accepted too. The generator gets one block as
+        an array, several as a mapping.
     dtype : {"float32", "float64"}
         Type of all blocks.
 
@@ -122,13 +124,13 @@ class NoiseSpec:
             return f"{self.blocks[0][1]} {self.dtype}"
         texts = [f"{name}: {block}" for name, block in self.blocks]
         if len(texts) > _MOST_SHOWN:
-            # A long sampler has a block for every step.
+            # Samplers of many steps have a block for every step.
             texts = [*texts[:2], f"... ({len(texts) - 3} more)", texts[-1]]
         return ", ".join(texts) + f" {self.dtype}"
 
 
 def as_noise_spec(noise: Shape | NoiseSpec | Block | Mapping[str, Block]) -> NoiseSpec:
-    """Return `noise` if it is a spec, else the spec of one normal block of that shape, of a block, or of a mapping."""
+    """Return the spec that `noise` stands for; a shape stands for one block of standard normal noise."""
     if isinstance(noise, NoiseSpec):
         return noise
     if isinstance(noise, Block):
@@ -139,14 +141,14 @@ def as_noise_spec(noise: Shape | NoiseSpec | Block | Mapping[str, Block]) -> Noi
 
 
 class BlockNoise(Mapping[str, Array]):
-    """Noise of several blocks, each drawn when it is asked for and not kept.
+    """Noise of several blocks; each block is drawn when it is asked for, and not kept.
 
     Parameters
     ----------
     draw : callable
         ``draw(name)`` returns the block's array; a pure function.
     names : tuple of str
-        The blocks.
+        Names of the blocks.
     """
 
     def __init__(self, draw: Callable[[str], Array], names: tuple[str, ...]) -> None:
@@ -169,12 +171,12 @@ class BlockNoise(Mapping[str, Array]):
 
 
 def change_noise(noise: Noise, change: Callable[[Array], Array]) -> Noise:
-    """Apply `change` to the array, or lazily to every block."""
+    """Return the noise with `change` applied to the array, or to every block when it is drawn."""
     return noise.map(change) if isinstance(noise, BlockNoise) else change(np.asarray(noise))
 
 
 def as_rows(noise: Noise) -> Noise:
-    """Return noise (replicates, points, ...), as designs draw it, with one leading axis, as generators take it.
+    """Return noise of shape (replicates, points, ...) in the shape (replicates * points, ...) that generators take.
 
     Examples
     --------
@@ -188,7 +190,7 @@ def as_rows(noise: Noise) -> Noise:
 
 def _checked_shape(shape: Shape) -> Shape:
     try:
-        # One number is a shape of one side, as in numpy.
+        # A single number means a shape with one axis, as in numpy.
         given = (shape,) if isinstance(shape, int | np.integer) and not isinstance(shape, bool) else shape
         sides = tuple(operator.index(side) for side in given)
     except TypeError:
@@ -199,7 +201,7 @@ def _checked_shape(shape: Shape) -> Shape:
 
 
 def noise_of(spec: NoiseSpec, noise: Noise) -> Noise:
-    """Return of noise of several blocks those of a spec, lazily: an array where that has one."""
+    """Return the blocks of a spec, taken from noise that has more blocks; an array where the spec has one block."""
     assert not isinstance(noise, np.ndarray)
     names = tuple(name for name, _ in spec.blocks)
     return noise[names[0]] if len(names) == 1 else BlockNoise(noise.__getitem__, names)

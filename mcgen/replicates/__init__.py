@@ -1,1 +1,1 @@
-"""From a task to finished replicates: the loop, the laws it checks, sums in a fixed order, stores and executors."""
+"""Replicates: the loop that computes them, the laws that it checks, sums in a fixed order, stores and executors."""

@@ -1,4 +1,4 @@
-"""How long a run takes, and an evaluation."""
+"""Measurement of the seconds that a run and an evaluation take."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 
 
 class Clock:
-    """How long a run takes, and an evaluation: from its groups but the first, in which models warm up.
+    """Stopwatch of a run: total seconds, and seconds per evaluation.
 
-    Evaluations are the rows that the model ran, also those that fill a group.
+    The first group is left out of the seconds per evaluation, because models warm up in it. Evaluations are all rows
+    that the model ran, including those that fill up a group.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class Clock:
         self._count, self._mean, self._m2 = 0, 0.0, 0.0
 
     def tick(self, n_evaluations: int, seconds: float | None = None) -> None:
-        """Take note of a finished group, or range of another process that took so many seconds there."""
+        """Add a finished group; `seconds` is given for a range of replicates that another process has run."""
         now = time.perf_counter()
         passed, self._last = now - self._last, now
         self.seconds += passed
@@ -35,12 +36,12 @@ class Clock:
         self._m2 += step * (each - self._mean)
 
     def add_stored(self, seconds: float, n_evaluations: int) -> None:
-        """Take note of what earlier calls took."""
+        """Add the seconds of earlier calls of the same run, which its store has kept."""
         self.seconds += seconds
         self._before = seconds / n_evaluations
 
     def seconds_per_evaluation(self) -> tuple[float, float]:
-        """Return seconds an evaluation and their relative standard error, 0 where there are too few groups."""
+        """Return the seconds per evaluation and their relative standard error (0 if it is not known)."""
         if self._count == 0:
             return self._first or self._before, 0.0
         if self._count == 1:

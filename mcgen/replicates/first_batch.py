@@ -1,8 +1,8 @@
-"""What a run tries on its first batch: laws that cost more rows of the model or the statistic.
+"""Checks of laws that a run makes on its first batch alone, since they need more calls of the model or the statistic.
 
-The generator runs two rows again, in both orders and without the others; the statistic some 17 rows, in small parts.
-What a statistic breaks is refused, since its values would be no expectation of one sample's; what a generator seems to
-break is warned of.
+The generator runs two rows again, in both orders and without the others. The statistic runs about 17 rows again, in
+small parts. A statistic that breaks a law is refused, since its mean is then no expectation of one sample's value. A
+generator that seems to break a law causes a warning.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ from mcgen.replicates.laws import Batch, values_gap
 from mcgen.statistics.values import Seen, values_of, watched
 
 OTHER_POINTS = 8
-"""How many more points of noise are run where all samples of the first batch are the same."""
+"""Further points of noise that are run where all samples of the first batch are equal.
 
-# Rounding errors of samples: values below so many, relative to the largest sample, may be nothing else.
+A discrete sample that differs in every second point shows it among them with probability 0.996.
+"""
+
+# Values below so many rounding errors of the largest sample may be nothing but rounding errors.
 _ROUNDINGS = 8
 
 
 class _IncomparableError(Exception):
-    """Samples that are no arrays."""
+    """The samples are no arrays that numpy can compare."""
 
 
 def _comparing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let what arrays can't be made of, or compared by, raise an error that no generator raises."""
+    """Return the function with its TypeError and ValueError turned into an error that no generator raises."""
 
     @wraps(function)
     def compare(*arguments: Any) -> Any:
@@ -64,19 +67,19 @@ def require_evaluation_mode(generator: Generator, statistic: object) -> None:
 
 
 def tried_values(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
-    """Return a statistic's values of n samples, or refuse it where parts of these samples have other values."""
+    """Return a statistic's values of n samples; refuse it where some of these samples alone have other values."""
     with watched(_copied_parts) as seen:
         values = values_of(statistic, samples, n)
-    # Values without components are refused as such.
+    # Values without components are refused later, by `require_components`.
     if seen[0].values[:1].size:
         _require_rows_apart(seen[0])
     return values
 
 
 def _copied_parts(samples: Any, n: int) -> list[tuple[slice, Any]]:
-    """Return copies of the rows to try a statistic on; the first two parts are the same rows.
+    """Return copies of the rows on which a statistic is tried; the first two parts are the same rows.
 
-    They lie across the pairs of antithetic noise. Rows that come alone show best what depends on other rows.
+    The parts split the pairs of antithetic noise. Single rows show best that a value depends on other rows.
     """
     several = slice(1, min(5, n)) if n > 2 else slice(0, n)
     alone = [slice(row, row + 1) for row in dict.fromkeys((0, 1, n - 1)) if row < n]
@@ -85,7 +88,7 @@ def _copied_parts(samples: Any, n: int) -> list[tuple[slice, Any]]:
 
 
 def _copied(samples: Any) -> Any:
-    """Return a copy of some samples in their own library; what can't be copied is returned as it is."""
+    """Return a copy of some samples in their own library; samples that can't be copied are returned themselves."""
     if isinstance(samples, tuple):
         return tuple(map(_copied, samples))
     try:
@@ -95,7 +98,7 @@ def _copied(samples: Any) -> Any:
 
 
 def _require_rows_apart(seen: Seen) -> None:
-    """Refuse a statistic whose values of some rows are not the same again, or not those among all rows."""
+    """Refuse a statistic whose values of some rows change in a second call, or without the other rows."""
     name, allowed = name_of(seen.statistic), _tolerance(seen)
     more = _extreme_rows(seen)
     (rows, first), (_, second), *others = seen.parts
@@ -110,7 +113,7 @@ def _require_rows_apart(seen: Seen) -> None:
     for rows, values in found:
         if _gap(seen, seen.values[rows], values) > allowed:
             raise RunError(
-                f"statistic {name!r} gives other values for the same samples when fewer come with them ({_told(rows)} "
+                f"statistic {name!r} gives other values for the same samples when fewer come with them ({_text(rows)} "
                 f"of {len(seen.values)}): it depends on the other rows of the batch, their number or its place among "
                 "them, so that its mean is no expectation of one sample's value and changes with batch_size. Name the "
                 "axes of each mean, and use networks in evaluation mode. Scores of a whole set, such as Frechet "
@@ -119,9 +122,10 @@ def _require_rows_apart(seen: Seen) -> None:
 
 
 def _extreme_rows(seen: Seen) -> list[tuple[slice, Any]]:
-    """Return the rows of the largest and the smallest value, each alone: a threshold over the batch shows by them.
+    """Return the rows of the largest and the smallest value as parts of one row each.
 
-    None where the statistic has worked in the memory of its samples, which are not there any more.
+    Thresholds that depend on the batch show in these rows. The list is empty where the statistic has overwritten its
+    samples, which are then lost.
     """
     rows, before = seen.parts[0]
     try:
@@ -136,32 +140,33 @@ def _extreme_rows(seen: Seen) -> list[tuple[slice, Any]]:
 
 
 def _values_of_part(seen: Seen, rows: slice, samples: Any) -> Floats:
-    """Return the statistic's values of some rows alone, or refuse it where it has none."""
+    """Return the statistic's values of some rows alone, or refuse it where it fails on them."""
     n, name = rows.stop - rows.start, name_of(seen.statistic)
     try:
         values = values_of(seen.statistic, samples, n)
     except Exception as error:
         raise RunError(
-            f"statistic {name!r} fails where {_told(rows)} of the first batch comes alone ({error}); a value must not "
+            f"statistic {name!r} fails where {_text(rows)} of the first batch comes alone ({error}); a value must not "
             "need other samples. Name the axes of each mean, and never squeeze the leading one"
         ) from error
     if values.shape[1:] != seen.values.shape[1:]:
         raise RunError(
-            f"statistic {name!r} returned components of shape {values.shape[1:]} for {_told(rows)} of the first batch, "
+            f"statistic {name!r} returned components of shape {values.shape[1:]} for {_text(rows)} of the first batch, "
             f"and {seen.values.shape[1:]} for all; every sample must give the same number of values"
         )
     return values
 
 
-def _told(rows: slice) -> str:
+def _text(rows: slice) -> str:
     n = rows.stop - rows.start
     return f"sample {rows.start}" if n == 1 else f"samples {rows.start} to {rows.stop - 1}"
 
 
 def _tolerance(seen: Seen) -> float:
-    """Return what rounding may do to a value, relative to the largest: by the types on the way to it.
+    """Return the largest difference that rounding may cause, relative to the largest value.
 
-    A statistic may compute in float32 whatever comes in and goes out; of float64 alone is it known that it does not.
+    It depends on the types of the samples and of the values. A statistic may compute in float32 inside: only where
+    samples are float64 and some value is no float32 number is it known that it does not.
     """
     samples, values = seen.parts[0][1], seen.values
     types = [rounding_of(part) for part in (samples, seen.result)]
@@ -178,13 +183,13 @@ def _is_double(samples: Any) -> bool:
 
 
 def _gap(seen: Seen, expected: Floats, found: Floats) -> float:
-    """Return how far values are apart, in units of each component's largest; 0 where all are rounding errors."""
+    """Return the largest difference relative to each component's largest value; 0 where all are rounding errors."""
     gap = values_gap(expected, found, seen.values)
     if gap == 0:
         return gap
     size = _largest(seen.parts[0][1])
     rounding = _ROUNDINGS * rounding_of(seen.parts[0][1]) * size
-    # Values of all rows may cancel where those of some rows alone don't: under antithetic noise a batch's mean does.
+    # Values of some rows alone count too: those of all rows may cancel, as a batch mean does under antithetic noise.
     sizes = [np.abs(np.nan_to_num(part, nan=np.inf)).reshape(len(part), -1) for part in (seen.values, expected, found)]
     significant = np.concatenate(sizes).max(axis=0) > rounding
     columns = [part.reshape(len(part), -1)[:, significant] for part in (expected, found, seen.values)]
@@ -192,7 +197,7 @@ def _gap(seen: Seen, expected: Floats, found: Floats) -> float:
 
 
 def _largest(samples: Any) -> float:
-    """Return the largest size of floating-point samples; 0 where they are something else."""
+    """Return the largest absolute value of floating-point samples; 0 for other types."""
     if isinstance(samples, tuple):
         return max(map(_largest, samples), default=0.0)
     try:
@@ -207,17 +212,18 @@ def _largest(samples: Any) -> float:
 def repeatability_problem(
     generator: Generator, samples: Any, batch: Batch, condition: Any, others: Callable[[int], Noise]
 ) -> str | None:
-    """Run the last and the first point of a batch again, in this order and in the other; say what is wrong.
+    """Return a warning where a generator gives other samples for the last and the first point of a batch; else None.
 
-    The two points of one pair, in their own places, would not show a mean that is taken off over the batch, nor random
-    numbers from a fixed seed. The second order shows samples that are those of the call before.
+    It runs these two points again, in reversed order and then in their own. In their own places, the two points of a
+    pair would show neither a batch mean that the generator subtracts nor random numbers from a fixed seed. The second
+    order shows samples that are left over from the previous call.
 
     Parameters
     ----------
     generator, samples, batch, condition
-        What was run, and its samples.
+        The generator, and the samples that it gave for a batch and a condition.
     others : callable
-        From a number to the noise of so many other points.
+        Function from a number n to the noise of n other points.
     """
     name, ends = name_of(generator), [batch.n_rows - 1, 0][: batch.n_rows]
 
@@ -247,7 +253,7 @@ def _staleness_problem(
     condition: Any,
     others: Callable[[int], Noise],
 ) -> str | None:
-    """Say what is wrong where samples stay as they are when the noise changes; `again` is of rows n - 1 and 0."""
+    """Return a warning where samples do not change with the noise; `again` has the samples of rows n - 1 and 0."""
     name, own = name_of(generator), samples_apart(generator, samples)
     unlike = [_row_unlike_first(part, n) for part in own]
     for row in dict.fromkeys(row for row in unlike if row is not None):
@@ -271,7 +277,7 @@ def _staleness_problem(
 
 
 def _row_unlike_first(samples: Any, n: int) -> int | None:
-    """Return a row whose sample is not that of row 0, the last one where it will do; None where all are the same."""
+    """Return a row whose sample differs from that of row 0, if possible the last; None where all are equal."""
     if n > 1 and not _all_like(samples, take_rows(samples, slice(n - 1, n)), 1):
         return n - 1
     return next(
@@ -281,7 +287,7 @@ def _row_unlike_first(samples: Any, n: int) -> int | None:
 
 @_comparing
 def _all_like(samples: Any, others: Any, n: int) -> bool:
-    """Tell whether the first n of other samples are the first of these, bit for bit."""
+    """Tell whether each of the first n of other samples equals the first of these, bit for bit."""
     if isinstance(samples, tuple):
         return all(_all_like(*parts, n) for parts in zip(samples, others, strict=True))
     first = as_numpy(samples[0:1])
@@ -290,17 +296,17 @@ def _all_like(samples: Any, others: Any, n: int) -> bool:
 
 def _stale(name: str) -> str:
     return (
-        f"the samples of generator {name!r} do not change with the noise: for other noise came those of the call "
-        "before. That is legitimate for discrete samples alone; a cache, or compiled code that holds its first noise, "
-        "does it too, and the interval may not cover. Compute each sample from the noise that is given"
+        f"the samples of generator {name!r} do not change with the noise: other noise gave the samples of the previous "
+        "call. That is legitimate for discrete samples alone; a cache, or compiled code that keeps its first noise, "
+        "does it too, and then the interval may not cover. Compute each sample from the noise that is given"
     )
 
 
 def _constant(name: str, n: int) -> str:
     return (
         f"the samples of generator {name!r} do not change with the noise: those of the first batch ({n}) and "
-        f"{OTHER_POINTS} more are all the same. That is legitimate for discrete samples that seldom differ; a cache, "
-        "or compiled code that holds its first noise, does it too, and the interval may not cover"
+        f"{OTHER_POINTS} more are all equal. That is legitimate for discrete samples that seldom differ; a cache, or "
+        "compiled code that keeps its first noise, does it too, and then the interval may not cover"
     )
 
 
@@ -314,33 +320,33 @@ def _coupled(name: str) -> str:
 
 def _random(name: str) -> str:
     return (
-        f"generator {name!r} gives other samples for the same noise: it draws random numbers of its own, which the "
-        "design can't steer and the seed does not fix. Declare them as blocks of its NoiseSpec and use the noise that "
+        f"generator {name!r} gives other samples for the same noise: it draws random numbers of its own, which "
+        "neither the design nor the seed controls. Declare them as blocks of its NoiseSpec and use the noise that "
         "it is given"
     )
 
 
 @_comparing
 def _at(samples: Any, rows: list[int]) -> Any:
-    """Return some rows of samples of any library, in numpy."""
+    """Return some rows of samples of any library, as numpy arrays."""
     if isinstance(samples, tuple):
         return tuple(_at(part, rows) for part in samples)
     return np.concatenate([as_numpy(samples[row : row + 1]) for row in rows])
 
 
 def _agree(a: Any, b: Any) -> bool:
-    """Tell whether samples are equal but for rounding."""
+    """Tell whether samples differ only by rounding."""
     return bool(_compared(a, b, lambda x, y: 0.0 if gap_between(x, y) <= tolerance_of(x) else np.inf) == 0)
 
 
 def _gap_of_samples(a: Any, b: Any) -> float:
-    """Return how far samples are apart, relative to the largest of `a`."""
+    """Return the largest difference of samples, relative to the largest entry of `a`."""
     return float(_compared(a, b, gap_between))
 
 
 @_comparing
 def _compared(a: Any, b: Any, gap: Callable[[NDArray[Any], NDArray[Any]], float]) -> float:
-    """Return the largest gap of the arrays that samples are made of."""
+    """Return the largest gap over the arrays that the samples consist of."""
     if isinstance(a, tuple):
         return max((_compared(x, y, gap) for x, y in zip(a, b, strict=True)), default=0.0)
     return gap(as_numpy(a), as_numpy(b))

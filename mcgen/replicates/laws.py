@@ -1,6 +1,6 @@
-"""The laws of generators and statistics that a run checks in every batch; what breaks one is refused.
+"""Checks of the laws of generators and statistics that a run makes in every batch; a breach raises `RunError`.
 
-What it tries on the first batch alone is in `mcgen.replicates.first_batch`.
+The checks of the first batch alone are in `mcgen.replicates.first_batch`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from mcgen.errors import NonFiniteError, RunError
 from mcgen.generators import Generator
 from mcgen.noise import Noise
 
-# How small a component may be beside the others before its values may be what rounding left of them.
+# Smallest unit of a component's gaps, relative to the largest component: smaller values may be nothing but rounding
+# errors of the others.
 _LEAST_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that the model sees together: some points of some replicates."""
+    """A batch of noise that the model gets at once: some points of some replicates."""
 
     replicates: range
     points: range
@@ -35,7 +36,7 @@ class Batch:
         return len(self.replicates) * len(self.points)
 
     def place_of(self, row: int) -> tuple[int, int]:
-        """Return the replicate and the point that a row belongs to."""
+        """Return the indices of the replicate and the point of a row."""
         replicate, point = divmod(row, len(self.points))
         return self.replicates[replicate], self.points[point]
 
@@ -68,20 +69,20 @@ def require_components(statistic: object, values: Floats, batch: Batch, componen
 
 
 def require_finite(culprit: str, found: Any, batch: Batch) -> None:
-    """Refuse a NaN or an infinity in the rows that are asked for."""
+    """Refuse a NaN or an infinity in the rows of the batch."""
     places = [batch.place_of(row) for row in non_finite_rows(found, batch.n_rows).tolist()]
     if places:
         replicates = sorted({replicate for replicate, _ in places})
         raise NonFiniteError(
             f"{culprit} returned NaN or infinity for {len(places)} of the {batch.n_rows} points of a batch, in "
             f"{len(replicates)} replicates; the first is replicate {places[0][0]}, point {places[0][1]}. Every value "
-            "must be finite. See its noise by design.draw(generator.noise, range(r, r + 1), seed) and mend the model "
-            "or the statistic; the estimate from the batches before is this error's .partial"
+            "must be finite. Look at the noise of replicate r, design.draw(generator.noise, range(r, r + 1), seed), "
+            "and correct the model or the statistic; this error's .partial is the estimate from the batches before"
         )
 
 
 def copied(noise: Noise) -> dict[str, NDArray[Any]]:
-    """Return copies of the blocks of some noise."""
+    """Return copies of the blocks of the noise."""
     return {name: block.copy() for name, block in _blocks(noise)}
 
 
@@ -99,10 +100,11 @@ def _blocks(noise: Noise) -> list[tuple[str, NDArray[Any]]]:
 
 
 def values_gap(expected: Floats, found: Floats, among: Floats) -> float:
-    """Return the largest difference of values, in units of their component's largest value among some.
+    """Return the largest difference of two sets of values, relative to the size of their component.
 
-    A component far smaller than the others may be what rounding left of them: its unit is a thousandth of theirs at
-    least. Where one value alone is finite, the gap is infinite.
+    The size of a component is its largest absolute value in `among`, and at least a thousandth of the largest
+    component's: a much smaller component may be nothing but rounding errors. Where only one of two values is finite,
+    the gap is infinite.
     """
     x, y, every = (part.reshape(len(part), -1) for part in (expected, found, among))
     one_finite = np.isfinite(x) | np.isfinite(y)

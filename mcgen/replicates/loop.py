@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
@@ -61,7 +62,8 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
             kept = range(max(group.start, replicates.start), min(group.stop, replicates.stop))
             reduction = Reduction()
             for batch in _batches(task, group, noise):
-                values = _values(task, batch, kept, findings)
+                samples, own = _samples(task, batch, kept, findings)
+                values = _values(task, samples, own, findings)
                 reduction.add(values.reshape(len(kept), len(batch.points), -1))
             if watched is not None and first:
                 watched.look()
@@ -70,6 +72,16 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
     finally:
         if watched is not None:
             watched.look()
+
+
+def samples_of(task: Task, replicates: range) -> Iterator[Any]:
+    """Yield the samples of a range of replicates, batch by batch, in order; the task's statistic is not called."""
+    findings = Findings(task)
+    for group, noise in _groups(task, replicates):
+        kept = range(max(group.start, replicates.start), min(group.stop, replicates.stop))
+        for batch in _batches(task, group, noise):
+            yield _samples(task, batch, kept, findings)[0]
+            findings.tried = True
 
 
 def run_all(task: Task, n_replicates: int) -> tuple[Tally, Facts]:
@@ -124,17 +136,18 @@ def _batches(task: Task, group: range, noise: Noise | None) -> Iterator[Batch]:
             yield Batch(group, points, change_noise(part, partial(_rows_of, points, first)))
 
 
-def _values(task: Task, batch: Batch, kept: range, findings: Findings) -> Floats:
-    """Return the statistic's values of the kept replicates, shape (rows, ...), once all laws were checked.
+def _samples(task: Task, batch: Batch, kept: range, findings: Findings) -> tuple[Any, Batch]:
+    """Return the samples of the kept replicates, once the generator's laws were checked, and the batch without others.
 
     The other rows only fill the batch: their samples are not looked at, whatever they are.
     """
-    first_batch, trying = findings.components is None, not findings.tried
+    trying = not findings.tried
     if trying:
         require_evaluation_mode(task.generator, task.statistic)
     small = batch.n_rows * task.generator.noise.dimension <= _USUAL_DRAW
-    before = copied(batch.noise) if (first_batch or trying) and small else None
-    samples = _call(task.generator, batch, task.generator, batch.noise, task.condition)
+    before = copied(batch.noise) if (findings.components is None or trying) and small else None
+    with _located(task.generator, batch):
+        samples = task.generator(batch.noise, task.condition)
     if before is not None:
         require_input_kept(task.generator, batch, before)
     require_samples(task.generator, samples, batch)
@@ -147,8 +160,14 @@ def _values(task: Task, batch: Batch, kept: range, findings: Findings) -> Floats
         samples = take_rows(samples, slice((kept.start - start) * n, (kept.stop - start) * n))
         batch = replace(batch, replicates=kept)
     require_finite(f"generator {name_of(task.generator)!r}", samples, batch)
-    function = tried_values if trying else values_of
-    values: Floats = _call(task.statistic, batch, function, task.statistic, samples, batch.n_rows)
+    return samples, batch
+
+
+def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> Floats:
+    """Return the statistic's values of the samples of a batch, shape (rows, ...), once its laws were checked."""
+    function = values_of if findings.tried else tried_values
+    with _located(task.statistic, batch):
+        values: Floats = function(task.statistic, samples, batch.n_rows)
     require_components(task.statistic, values, batch, findings.components)
     require_finite(f"statistic {name_of(task.statistic)!r}", values, batch)
     findings.note_batch(samples, values)
@@ -183,12 +202,13 @@ def _one_ahead(draw: Callable[[range], Noise], parts: Iterable[range], several: 
             yield ahead[0], ahead[1].result()
 
 
-def _call(culprit: object, batch: Batch, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call the user's code; what it raises gets a note that says where it was."""
+@contextmanager
+def _located(culprit: object, batch: Batch) -> Iterator[None]:
+    """Give what the user's code raises a note that says where it was."""
     first, last = batch.replicates[0], batch.replicates[-1]
     note = f"raised by {name_of(culprit)!r} at replicates {first} to {last}"
     try:
-        return function(*arguments)
+        yield
     except RunError:
         raise
     except StopIteration as error:

@@ -1,4 +1,4 @@
-"""Finished ranges of replicates: what a process that ran some hands on, and a store keeps."""
+"""Ranges of replicates, and what a finished one gives: a worker sends it, and a store keeps it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mcgen.replicates.task import Facts, Findings, Task
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """A finished range of replicates.
+class FinishedRange:
+    """The replicate means or moments of a finished range of replicates.
 
     Attributes
     ----------
     segments : sequence of Segment
         Consecutive, each inside one leaf: rows, or a whole leaf's moments.
     facts : Facts
-        What the first batch told.
+        What the first batch showed of the generator and the statistic.
     seconds : float
-        How long it took.
+        The time that the range took.
     """
 
     segments: Sequence[Segment]
@@ -31,26 +31,26 @@ class Piece:
 
     @property
     def replicates(self) -> range:
-        """The range."""
+        """The range of replicate numbers."""
         last = self.segments[-1]
         return range(self.segments[0].start, last.start + len(last))
 
 
-def piece_of(
+def run_range(
     task: Task, replicates: range, keep: bool | None, n_replicates: int, findings: Findings | None = None
-) -> Piece:
-    """Run a range of a task's replicates.
+) -> FinishedRange:
+    """Run a range of a task's replicates and return it finished.
 
     Parameters
     ----------
     task : Task
         The run.
     replicates : range
-        Of whole groups best: the rest of a group is run and dropped.
+        The range, best of whole groups: the rest of a group is run and dropped.
     keep : bool or None
-        Hand replicate means on, or whole leaves' moments; None goes by their number in all.
+        Whether replicate means are returned, or moments of whole leaves; None goes by `n_replicates`.
     n_replicates : int
-        In all.
+        The number of replicates of the whole run.
     findings : Findings, optional
         Collects what the batches show of the task.
     """
@@ -58,16 +58,16 @@ def piece_of(
     findings = Findings(task) if findings is None else findings
     rows = list(replicate_means(task, replicates, findings))
     keeps = keeps_rows(keep, n_replicates, rows[0].means.shape[1])
-    return Piece(segments_of(rows, keeps), findings.facts, time.perf_counter() - start)
+    return FinishedRange(segments_of(rows, keeps), findings.facts, time.perf_counter() - start)
 
 
-def named(replicates: range) -> str:
+def range_text(replicates: range) -> str:
     """Return a range of replicates in words."""
     return f"replicates {replicates.start} to {replicates.stop - 1}"
 
 
 def gaps_between(parts: Iterable[range], whole: range) -> list[range]:
-    """Return what of a range some ascending parts of it leave."""
+    """Return the gaps that ascending parts of a range leave in it."""
     edges = [whole.start, *(edge for part in parts for edge in (part.start, part.stop)), whole.stop]
     gaps = [range(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
     return [gap for gap in gaps if len(gap)]

@@ -1,4 +1,4 @@
-"""Arguments of runs, checked: what was got, what is allowed, what to do."""
+"""Checks of the arguments of runs: numbers of replicates and evaluations, batch sizes, and conditions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 
 DEFAULT_BATCH = 64
+"""Default number of rows in a batch: enough to use most processors well, and small enough for large models."""
 LARGEST_BATCH = 2**16
-"""Rows of a batch at most where the number of rows is not known: the first look at the results costs a whole batch."""
+"""Most rows in a batch of a run that stops by itself, since its first look needs at least one whole batch."""
 LARGEST_NOISE = 2**24
-"""Numbers of noise of such a batch at most, 64 MB in float32."""
+"""Most numbers of noise in such a batch: 64 MB in float32."""
 
-# Sizes of groups that are tried for one that uses up a limit.
+# Group sizes that are compared for the one that leaves the least of `max_evaluations` unused.
 _TRIED = 64
 
 
 def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: int | None) -> int:
-    """Return the number of replicates that is asked for.
+    """Return the number of replicates that `n_replicates` or `n_evaluations` asks for.
 
     Raises
     ------
     TypeError, ValueError
-        If not exactly one number is given, it is below 2 replicates, or the evaluations are no whole replicates.
+        If not exactly one of the two is given, there are fewer than 2 replicates, or the evaluations are no multiple of
+        the design's points.
     """
     checked_design(design)
     if (n_evaluations is None) == (n_replicates is None):
@@ -51,23 +53,23 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
     if count < 2:
         raise ValueError(
             f"an interval needs at least 2 replicates; got {count} of {n} points ({design}). Use n_evaluations of "
-            f"{2 * n} or more (25 replicates are {25 * n}), or fewer points a replicate"
+            f"{2 * n} or more (25 replicates are {25 * n}), or fewer points per replicate"
         )
     return count
 
 
 def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int | None) -> int:
-    """Return the rows that the model sees at a time, no more than there are.
+    """Return the number of rows in a batch, at most those of the whole run.
 
-    By default about 64, in groups of the same size; for an unknown number of replicates, None, whole replicates of 64
-    rows at most.
+    The default is about 64, so that all batches have the same size. Where the number of replicates is not known (None),
+    it is as many whole replicates as 64 rows hold.
     """
     if batch_size is None:
         if n_points >= DEFAULT_BATCH:
             return DEFAULT_BATCH
         if n_replicates is None:
             return DEFAULT_BATCH - DEFAULT_BATCH % n_points
-        # Groups of the same size, so that the last is not half empty.
+        # All groups have the same size, so that the last is not half empty.
         n_groups = math.ceil(n_replicates * n_points / DEFAULT_BATCH)
         return math.ceil(n_replicates / n_groups) * n_points
     size = checked_integer("batch_size", batch_size)
@@ -77,7 +79,7 @@ def checked_batch_size(batch_size: int | None, n_points: int, n_replicates: int 
 
 
 def checked_batch_of_part(batch_size: int | None, n_points: int, part: range) -> int:
-    """Return the rows that the model sees at a time in a part of a run, which all parts must share."""
+    """Return the number of rows in a batch of a part of a run; it must be the same in all parts."""
     size, rows = checked_batch_size(batch_size, n_points, None), len(part) * n_points
     if batch_size is not None and size > rows:
         raise ValueError(
@@ -88,19 +90,19 @@ def checked_batch_of_part(batch_size: int | None, n_points: int, part: range) ->
 
 
 def batch_until_sure(batch_size: int | None, n_points: int, dimension: int, most: int | None, fewest: int) -> int:
-    """Return the rows that the model sees at a time in a run whose number of replicates its own results decide.
+    """Return the number of rows in a batch of a run that stops by itself.
 
     Parameters
     ----------
     batch_size, n_points
         As for `checked_batch_size`.
     dimension : int
-        Of the noise of one row.
+        Dimension of the noise of one row.
     most : int or None
-        Replicates that `max_evaluations` allows. Whole groups must not exceed it, and should use it up: among groups of
-        between half and all of the batch size those that do best are taken.
+        Most replicates that `max_evaluations` allows. Only whole groups are run. So among group sizes between half the
+        batch size and all of it, the one that leaves the fewest replicates unused is taken.
     fewest : int
-        Replicates that the limit must have room for in whole groups.
+        Replicates before the first look, which must fit into `most` in whole groups.
     """
     size = min(checked_batch_size(batch_size, n_points, None), LARGEST_BATCH)
     size = min(size, max(DEFAULT_BATCH, LARGEST_NOISE // dimension))
@@ -117,12 +119,12 @@ def batch_until_sure(batch_size: int | None, n_points: int, dimension: int, most
 
 
 class Conditions(list[Any]):
-    """Several conditions, in order, and what results call each of them.
+    """Several conditions, in order, with their names in results.
 
     Attributes
     ----------
     names : tuple of str or None
-        The keys of a dictionary, or the index of a Series; None where each is shown as it is.
+        Keys of a dictionary, or index of a Series; None where results show the conditions themselves.
     """
 
     def __init__(self, values: Iterable[Any], names: tuple[str, ...] | None = None) -> None:
@@ -131,14 +133,15 @@ class Conditions(list[Any]):
 
 
 def conditions_of(condition: Any) -> Any:
-    """Return several conditions as `Conditions`, and a single one as it is.
+    """Return several conditions as `Conditions`, and a single condition itself.
 
-    A list, a range, a dictionary from names to values and a pandas Series are several; arrays and tuples are one.
+    A list, a range, a dictionary from names to values and a pandas Series are several conditions. An array or a tuple
+    is one.
 
     Raises
     ------
     ValueError
-        If there are none, or their names repeat.
+        If the list is empty, or names repeat.
     """
     if isinstance(condition, Conditions) or not (isinstance(condition, list | range) or is_named(condition)):
         return condition
@@ -151,20 +154,20 @@ def conditions_of(condition: Any) -> Any:
 
 
 def require_single(condition: Any, refusal: str) -> None:
-    """Refuse several conditions where one is wanted; the refusal says why and what to do."""
+    """Refuse several conditions where one is needed; `refusal` is the message, with {} for the conditions."""
     if isinstance(conditions_of(condition), Conditions):
         kind = type(condition).__name__.replace("Conditions", "list")
         raise ValueError(refusal.format(f"the {kind} {condition!r}"))
 
 
 def is_named(thing: Any) -> bool:
-    """Tell whether a thing is a dictionary or a pandas Series; who has a Series has imported pandas."""
+    """Tell whether a value is a dictionary or a pandas Series; pandas is not imported for that."""
     series = getattr(sys.modules.get("pandas"), "Series", None)
     return isinstance(thing, dict) or (series is not None and isinstance(thing, series))
 
 
 def named_conditions(thing: Any) -> Conditions:
-    """Return the values of a dictionary or a Series with their names; the default index of a Series names nothing."""
+    """Return the values of a dictionary or a Series with their names; a Series' default index gives no names."""
     if isinstance(thing, dict):
         keys, values = [*thing], [*thing.values()]
     else:

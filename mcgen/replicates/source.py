@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from mcgen._lib.batches import executed_rows
 from mcgen.inference.moments import ReplicateMeans
 from mcgen.replicates.clock import Clock
-from mcgen.replicates.executors.coordinator import pieces
+from mcgen.replicates.executors.coordinator import finished_ranges
 from mcgen.replicates.loop import replicate_means
-from mcgen.replicates.ranges import Piece, gaps_between
+from mcgen.replicates.ranges import FinishedRange, gaps_between
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Segment, keeps_rows, segments_of
 from mcgen.replicates.task import Findings, Task
 
-# So often a store gets what is finished.
+# Seconds between two writes to the store: a kill loses at most about a second of work.
 _SECONDS_BETWEEN = 1.0
 
 
@@ -82,6 +82,9 @@ class Source:
         there = [part for part in there if len(part)]
         gaps = gaps_between(there, replicates)
         with closing(self._fresh(gaps, n_replicates)) as fresh:
+            if not there:
+                yield from fresh
+                return
             for part in sorted([*there, *gaps], key=lambda one: one.start):
                 if part not in there:
                     yield from _up_to(fresh, part)
@@ -90,36 +93,36 @@ class Source:
                 yield from self._stored.segments(part)
 
     def _fresh(self, gaps: list[range], n_replicates: int) -> Generator[Segment]:
-        """Yield what is not in the store, gap by gap, in order."""
-        if self._resources.executor is not None and gaps:
-            yield from self._by_executor(self._resources.executor, gaps, n_replicates)
-            return
+        """Return what runs the gaps, one after the other, and yields their replicates in order."""
+        executor = self._resources.executor
+        if executor is not None and gaps:
+            return self._by_executor(executor, gaps, n_replicates)
+        return self._here(gaps, n_replicates)
+
+    def _here(self, gaps: list[range], n_replicates: int) -> Generator[Segment]:
+        """Run gaps in this process; the store gets about once a second what is finished, and the rest in the end."""
         for gap in gaps:
-            yield from self._here(gap, n_replicates)
+            finished: list[ReplicateMeans] = []
+            since = time.perf_counter()
+            try:
+                for rows in replicate_means(self._task, gap, self.findings):
+                    finished.append(rows)
+                    self.clock.tick(self._rows_of(range(rows.start, rows.start + len(rows))))
+                    now = time.perf_counter()
+                    if now - since > _SECONDS_BETWEEN:
+                        # First out of the list: an interrupt may come once they are stored.
+                        ready, finished = finished, []
+                        self._store_rows(ready, n_replicates, now - since)
+                        since = now
+                    yield rows
+            finally:
+                self._store_rows(finished, n_replicates, time.perf_counter() - since)
 
-    def _here(self, gap: range, n_replicates: int) -> Iterator[Segment]:
-        """Run a gap in this process; the store gets about once a second what is finished, and the rest in the end."""
-        finished: list[ReplicateMeans] = []
-        since = time.perf_counter()
-        try:
-            for rows in replicate_means(self._task, gap, self.findings):
-                finished.append(rows)
-                self.clock.tick(self._rows_of(range(rows.start, rows.start + len(rows))))
-                now = time.perf_counter()
-                if now - since > _SECONDS_BETWEEN:
-                    # First out of the list: an interrupt may come once they are stored.
-                    ready, finished = finished, []
-                    self._store_rows(ready, n_replicates, now - since)
-                    since = now
-                yield rows
-        finally:
-            self._store_rows(finished, n_replicates, time.perf_counter() - since)
-
-    def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Iterator[Segment]:
-        """Yield the pieces of an executor in order; the store gets each as it comes."""
-        waiting: dict[int, Piece] = {}
+    def _by_executor(self, executor: Executor, gaps: list[range], n_replicates: int) -> Generator[Segment]:
+        """Yield the finished ranges of an executor in order; the store gets each as it comes."""
+        waiting: dict[int, FinishedRange] = {}
         each = self.clock.seconds_per_evaluation()[0] * self._task.design.n_points
-        coming = pieces(
+        coming = finished_ranges(
             executor, self._task, gaps, self._keep, n_replicates, self._resources.timeout, each or None, self.findings
         )
         with closing(coming):
@@ -127,26 +130,26 @@ class Source:
                 place = gap.start
                 while place < gap.stop:
                     while place not in waiting:
-                        piece = next(coming)
-                        self._take(piece, n_replicates)
-                        waiting[piece.replicates.start] = piece
-                    piece = waiting.pop(place)
-                    place = piece.replicates.stop
-                    yield from piece.segments
+                        finished = next(coming)
+                        self._take(finished, n_replicates)
+                        waiting[finished.replicates.start] = finished
+                    finished = waiting.pop(place)
+                    place = finished.replicates.stop
+                    yield from finished.segments
 
     def _store_rows(self, rows: list[ReplicateMeans], n_replicates: int, seconds: float) -> None:
         if rows and self._stored is not None:
             keep = keeps_rows(self._keep, n_replicates, rows[0].means.shape[1])
-            self._stored.add(Piece(segments_of(rows, keep), self.findings.facts, seconds), keep)
+            self._stored.add(FinishedRange(segments_of(rows, keep), self.findings.facts, seconds), keep)
 
     def _rows_of(self, replicates: range) -> int:
         """Return how many rows the model ran for some replicates."""
         return executed_rows(replicates, self._task.batch_size, self._task.design.n_points)
 
-    def _take(self, piece: Piece, n_replicates: int) -> None:
-        self.clock.tick(self._rows_of(piece.replicates), piece.seconds)
+    def _take(self, finished: FinishedRange, n_replicates: int) -> None:
+        self.clock.tick(self._rows_of(finished.replicates), finished.seconds)
         if self._stored is not None:
-            self._stored.add(piece, keeps_rows(self._keep, n_replicates, math.prod(piece.facts.components)))
+            self._stored.add(finished, keeps_rows(self._keep, n_replicates, math.prod(finished.facts.components)))
 
 
 def _common(a: range, b: range) -> range:

@@ -1,4 +1,4 @@
-"""How random numbers and results name a condition."""
+"""Names of conditions: the path of their random numbers, and their texts in results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from mcgen.replicates.task import Task
 
 
 def stream_of(condition: Any, number: int) -> tuple[str, ...]:
-    """Return what sets a condition's random numbers apart: its own content, the same in every list and alone.
+    """Return the path of a condition's random numbers.
 
-    What `mcgen._lib.condition_keys.key_of_condition` does not know is known by its place in the list.
+    It is made of the condition's content, so that a condition has the same numbers alone and in every list. A condition
+    for which `mcgen._lib.condition_keys.key_of_condition` has no key is named by its number in the list.
     """
     return () if condition is None else ("condition", key_of_condition(condition) or f"number {number}")
 
@@ -26,7 +27,7 @@ def condition_text(condition: Any) -> str:
 
 
 def label_of(task: Task) -> str | None:
-    """Return what results call the task's condition: its name, or a short text; None where there is no condition."""
+    """Return the text of the task's condition in results: its name or a short text; None without a condition."""
     if task.label is not None or task.condition is None:
         return task.label
     return condition_text(task.condition)

@@ -1,4 +1,4 @@
-"""Sums whose order is fixed, so that their bits do not depend on batches."""
+"""Sums over the points of a replicate in a fixed order, so that their bits do not depend on the batch size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mcgen._lib.arrays import Floats
 from mcgen.inference.moments import ReplicateMeans
 
 LEAF = 256
-"""Points of a replicate, or replicates, that are summed at a time."""
+"""Points of a replicate, or replicates, that are summed at a time: enough that merging the sums takes little time."""
 
 
 class Reduction:
-    """Means and mean squared deviations over the points of some replicates, whose values come slice by slice."""
+    """Means and mean squared deviations over the points of some replicates, from values that are added in slices."""
 
     def __init__(self) -> None:
         self._left: list[Floats] = []
@@ -25,7 +25,7 @@ class Reduction:
         self._ones: NDArray[np.int64] | None = np.zeros((), np.int64)
 
     def add(self, values: Floats) -> None:
-        """Take the values of the next points, shape (replicates, points, k)."""
+        """Add the values of the next points, shape (replicates, points, k)."""
         self._left.append(values)
         if sum(part.shape[1] for part in self._left) < LEAF:
             return
@@ -36,7 +36,7 @@ class Reduction:
         self._left = [values[:, whole:]] if whole < values.shape[1] else []
 
     def finish(self, start: int) -> ReplicateMeans:
-        """Return the rows of the replicates, the first of which is `start`."""
+        """Return the means of the replicates, of which the first has index `start`."""
         if self._left:
             self._merge(self._joined())
         return ReplicateMeans(start, self._mean, self._m2 / self._n, self._ones, self._n)
@@ -45,7 +45,7 @@ class Reduction:
         return np.concatenate(self._left, axis=1) if len(self._left) > 1 else self._left[0]
 
     def _merge(self, values: Floats) -> None:
-        # One memory layout whatever the slices were, so that numpy sums in one order.
+        # One memory layout for all slices, so that numpy always sums in the same order.
         values = np.ascontiguousarray(values)
         n, total = values.shape[1], self._n + values.shape[1]
         mean = values.mean(axis=1)

@@ -1,7 +1,7 @@
-"""Sums whose order is fixed: the same bits whatever the batch size, and however the work was cut.
+"""Moments of finished replicates, summed in a fixed order: the same bits for every batch size and division of work.
 
-The values of a replicate are summed in aligned chunks of 256 points, merged in order; replicate means are summed in
-aligned leaves of 256 replicates, merged in order.
+The values of a replicate are summed in aligned chunks of 256 points (see `summation`), and replicate means in aligned
+leaves of 256 replicates. Chunks and leaves are merged in order.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.replicates.summation import LEAF
 
 KEPT_VALUES = 2**20
-"""Replicate means are kept up to so many numbers, where nobody said whether they are to be."""
+"""Most replicate means (replicates times components) that are kept by default: 16 MB, with their deviations."""
 
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """The moments of a whole leaf, which is all that a long run keeps of it.
+    """Moments of a whole leaf of 256 replicates; a run that does not keep replicate means keeps only these.
 
     Attributes
     ----------
     start : int
-        Number of its first replicate, a multiple of `LEAF`.
+        Index of the first replicate, a multiple of `LEAF`.
     moments : Moments
-        Of its `LEAF` replicates.
+        Moments of the `LEAF` replicates.
     """
 
     start: int
@@ -39,7 +39,7 @@ class Leaf:
 
 
 Segment = ReplicateMeans | Leaf
-"""Finished replicates: some rows, or a whole leaf."""
+"""Finished replicates: the means of some, or the moments of a whole leaf."""
 
 
 def keeps_rows(keep: bool | None, n_replicates: int, k: int) -> bool:
@@ -48,7 +48,7 @@ def keeps_rows(keep: bool | None, n_replicates: int, k: int) -> bool:
 
 
 def segments_of(rows: Iterable[ReplicateMeans], keep: bool) -> list[Segment]:
-    """Return consecutive rows, cut at leaves and joined inside them; whole leaves as their moments unless kept."""
+    """Return consecutive rows as one segment per leaf; whole leaves become their moments unless `keep`."""
     found: list[Segment] = []
     pending: list[ReplicateMeans] = []
     for part in rows:
@@ -68,12 +68,12 @@ def _segment(parts: list[ReplicateMeans], keep: bool) -> Segment:
 
 
 class Tally:
-    """Finished replicates coming in, in order: moments by leaves, and the means themselves where they are kept.
+    """Accumulator of finished replicates, added in order: moments by leaves, and replicate means if they are kept.
 
     Parameters
     ----------
     keep : bool or None
-        Keep the replicate means; None keeps them up to `KEPT_VALUES` numbers.
+        Whether replicate means are kept; None keeps them up to `KEPT_VALUES` numbers.
     """
 
     def __init__(self, keep: bool | None) -> None:
@@ -84,7 +84,7 @@ class Tally:
         self.count = 0
 
     def add(self, segment: Segment) -> None:
-        """Take the next replicates; a whole leaf comes where one begins."""
+        """Add the next replicates; moments of a whole leaf must start at a multiple of `LEAF`."""
         self.count += len(segment)
         if isinstance(segment, Leaf):
             assert not self._pending
@@ -103,14 +103,14 @@ class Tally:
             segment = segment[room:]
 
     def moments(self) -> Moments | None:
-        """Return the moments of all that came; None where nothing did."""
+        """Return the moments of all replicates that were added; None where there are none."""
         if not self._pending:
             return self._merged
         leaf = Moments.of(joined(self._pending))
         return leaf if self._merged is None else self._merged.merge(leaf)
 
     def kept(self) -> tuple[Floats, Floats] | None:
-        """Return the replicate means and the mean squared deviations within, each (R, k), where they are kept."""
+        """Return the replicate means and the mean squared deviations inside replicates, each (R, k), if kept."""
         if not self._kept:
             return None
         if len(self._kept) > 1:
@@ -120,7 +120,7 @@ class Tally:
 
 
 def joined(parts: list[ReplicateMeans]) -> ReplicateMeans:
-    """Return consecutive rows as one."""
+    """Return consecutive rows joined to one object."""
     indicators = [part.ones for part in parts if part.ones is not None]
     return ReplicateMeans(
         parts[0].start,

@@ -12,13 +12,16 @@ import numpy as np
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.inference.efficiency import log_variance
 from mcgen.inference.log_ratios import LogRatio
-from mcgen.results.estimate import Estimate, estimate_from_plain, estimate_to_plain
+from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
-from mcgen.results.provenance import expectation_text
-from mcgen.results.text import component_text, frame_html
+from mcgen.results.provenance import Provenance, expectation_text
+from mcgen.results.saved import estimate_to_plain
+from mcgen.results.tables import Table
+from mcgen.results.text import component_text, fact_lines, frame_html
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -74,16 +77,61 @@ class Comparison:
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
-        """Read a comparison that `save` wrote; ValueError for another file or a newer schema."""
-        content = read_json("comparison", path)
-        return cls(tuple(estimate_from_plain(part) for part in content["estimates"]), content["baseline"])
+        """Read a comparison that `save` wrote.
 
-    def plot(self) -> Figure:
-        """Draw each design's interval; needs matplotlib (the extra ``[plot]``)."""
-        return plot_comparison(self)
+        Raises
+        ------
+        ValueError
+            If the file holds something else, is incomplete, or was written by a newer schema.
+        """
+        content = read_json("comparison", path)
+        parts, baseline = content.get("estimates"), content.get("baseline")
+        if not (isinstance(parts, list) and isinstance(baseline, int) and 0 <= baseline < len(parts)):
+            raise ValueError(
+                "the saved comparison is incomplete, or was changed by hand: it needs estimates, and the number of one "
+                f"of them as baseline; got baseline {baseline!r}. Save it again"
+            )
+        return cls(tuple(estimate_from_plain(part) for part in parts), baseline)
+
+    def to_markdown(self) -> str:
+        """Return the table for reading (`readable`) as Markdown."""
+        return Table.of_frame(self.readable()).markdown()
+
+    def to_latex(self) -> str:
+        """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
+        return Table.of_frame(self.readable()).latex()
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """Draw each design's interval, a panel a component (up to six); needs matplotlib (the extra ``[plot]``).
+
+        Onto `ax` for a single component.
+        """
+        return plot_comparison(self, ax)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What was done to get the estimate of the baseline."""
+        return self.estimates[self.baseline].provenance
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the runs warned of, each warning once."""
+        return tuple(dict.fromkeys(text for one in self.estimates for text in one.warnings))
+
+    def summary(self) -> str:
+        """Return the long form: the table, what all runs share, and the warnings."""
+        p = self.provenance
+        facts = {
+            "noise": p.noise,
+            "condition": p.condition,
+            "controls": p.controls,
+            "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
+        }
+        partial = [f"PARTIAL: the run of {one.provenance.design} ended early" for one in self.estimates if one.partial]
+        return "\n".join([str(self), *fact_lines(facts), *partial, *(f"warning: {text}" for text in self.warnings)])
 
     def __str__(self) -> str:
-        p = self.estimates[self.baseline].provenance
+        p = self.provenance
         lines = [
             f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
             f"efficiency: evaluations of {p.design} that one evaluation is worth, with its "
@@ -142,7 +190,7 @@ class Comparison:
 
 
 def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
-    frame = one.to_frame() if not one.strata else one.to_frame().tail(len(one.names)).reset_index(drop=True)
+    frame = one.to_frame() if not one.conditions else one.to_frame().tail(len(one.names)).reset_index(drop=True)
     frame.insert(0, "design", one.provenance.design)
     frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
     frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
@@ -180,7 +228,7 @@ def _log_work(one: Estimate) -> LogRatio:
 
 def _spent(one: Estimate) -> float:
     """Return the evaluations spent, a pilot's included, over those of the run, under all its conditions."""
-    evaluations = one.n_evaluations * max(1, len(one.strata))
+    evaluations = one.n_evaluations * max(1, len(one.conditions))
     return (evaluations + one.provenance.pilot_evaluations) / evaluations
 
 

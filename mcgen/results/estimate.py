@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.batches import executed_rows
-from mcgen._lib.serialization import read_json, to_plain, write_json
+from mcgen._lib.serialization import read_json, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
 from mcgen.inference.interval_input import Interval, IntervalInput
@@ -21,10 +22,13 @@ from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
 from mcgen.results.provenance import Provenance
+from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain
+from mcgen.results.tables import estimate_table
 from mcgen.results.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -73,8 +77,8 @@ class Estimate:
     replicate_means, within : ndarray of shape (R, k), or None
         The replicate means and the mean squared deviations inside each replicate, where they were kept. With controls,
         the corrected means; `within` then makes up what these lack to the variance of one value.
-    strata : tuple of Estimate
-        For an average over conditions, the estimate of each; for a sum of levels, that of each.
+    parts : tuple of Estimate
+        The estimates that it is made of: those of its `conditions`, or of its `levels`; empty for a single run.
     warnings : tuple of str
         What the run warned of.
     skewness : float or ndarray, or None
@@ -96,7 +100,7 @@ class Estimate:
     moments: Moments | None = None
     replicate_means: Floats | None = None
     within: Floats | None = None
-    strata: tuple[Estimate, ...] = ()
+    parts: tuple[Estimate, ...] = ()
     warnings: tuple[str, ...] = ()
     skewness: float | Floats | None = None
     stopping: Stopping | None = None
@@ -124,12 +128,67 @@ class Estimate:
         follows from the batch size and the replicates, however the run was cut. Pilots, the few rows by which laws are
         tried, and what interruptions had to repeat are not in it.
         """
-        if self.strata:
-            costs = (part.executed_evaluations * part.provenance.cost for part in self.strata)
+        if self.parts:
+            costs = (part.executed_evaluations * part.provenance.cost for part in self.parts)
             return math.ceil(sum(costs) - 1e-9)
         p = self.provenance
         replicates = range(p.first_replicate, p.first_replicate + p.n_replicates)
         return executed_rows(replicates, p.batch_size, p.n_points)
+
+    @property
+    def conditions(self) -> tuple[Estimate, ...]:
+        """The estimate of each condition, for an average over conditions; empty for any other estimate."""
+        return self.parts if self.provenance.level is None else ()
+
+    @property
+    def levels(self) -> tuple[Estimate, ...]:
+        """The estimate of each level, from coarse to fine, for a sum of levels; empty for any other estimate.
+
+        An average over conditions has none of its own: ``result.conditions[i].levels`` are those of a condition.
+        """
+        return () if self.provenance.level is None else self.parts
+
+    @property
+    def strata(self) -> tuple[Estimate, ...]:
+        """The old name of `conditions` and `levels`."""
+        warnings.warn(
+            "Estimate.strata is now Estimate.conditions, for an average over conditions, and Estimate.levels, for a "
+            "sum of levels; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.parts
+
+    def __getitem__(self, name: Any) -> Estimate:
+        """Return the estimate of a condition by its name, or by the condition itself where it has none.
+
+        Raises
+        ------
+        KeyError
+            If there is no such condition, or there are several; the message lists the names.
+
+        Examples
+        --------
+        >>> import mcgen
+        >>> model = mcgen.as_generator(lambda z, shift: z + shift, noise=(4,), name="model")
+        >>> options = dict(design=mcgen.Sobol(16), n_evaluations=640, seed=0, condition={"low": 0, "high": 2})
+        >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+        >>> result["high"].mean > result["low"].mean
+        True
+        """
+        texts = [str(part.provenance.condition) for part in self.conditions]
+        found = [i for i, text in enumerate(texts) if text == name] or [
+            i for i, text in enumerate(texts) if text == repr(name)
+        ]
+        if len(found) == 1:
+            return self.conditions[found[0]]
+        if not texts:
+            raise KeyError(f"this estimate has no conditions; got {name!r}. Levels of a sum are in .levels")
+        problem = "several conditions are" if found else "no condition is"
+        raise KeyError(f"{problem} called {name!r}; the names are {', '.join(texts)}, in the order of .conditions")
+
+    # Python would otherwise iterate by result[0], result[1] and so on.
+    __iter__ = None
 
     @property
     def partial(self) -> bool:
@@ -193,14 +252,14 @@ class Estimate:
             interval=shaped_interval(made, self.shape),
             confidence_level=level,
             method=method,
-            strata=tuple(
+            parts=tuple(
                 # Parts that stopped by themselves keep the intervals that know of it.
                 part.with_interval(confidence_level=level)
                 if part.stopping is not None
                 else part.with_interval(
                     confidence_level=level, interval=options.method, simultaneous=options.simultaneous
                 )
-                for part in self.strata
+                for part in self.parts
             ),
         )
 
@@ -212,7 +271,7 @@ class Estimate:
         if self.replicate_means is None or self.within is None:
             raise ValueError(
                 "relative_efficiency needs the replicate means of one run, which this estimate does not have; run it "
-                "with keep_replicates=True (for an average over conditions ask its .strata)"
+                "with keep_replicates=True (for an average over conditions ask its .conditions)"
             )
         level = self.confidence_level if confidence_level is None else confidence_level
         p = self.provenance
@@ -227,8 +286,8 @@ class Estimate:
         """
         import pandas as pd
 
-        if self.strata:
-            return pd.concat([part.to_frame() for part in (*self.strata, replace(self, strata=()))], ignore_index=True)
+        if self.parts:
+            return pd.concat([part.to_frame() for part in (*self.parts, replace(self, parts=()))], ignore_index=True)
         columns: dict[str, Any] = {
             "component": list(self.names),
             "mean": np.ravel(self.mean),
@@ -265,12 +324,21 @@ class Estimate:
         """
         return estimate_from_plain(read_json("estimate", path))
 
-    def plot(self) -> Figure:
+    def to_markdown(self) -> str:
+        """Return a table for reading as Markdown: a row for each component, of each condition or level before all."""
+        return estimate_table(self).markdown()
+
+    def to_latex(self) -> str:
+        """Return the same table as a LaTeX ``tabular``."""
+        return estimate_table(self).latex()
+
+    def plot(self, ax: Axes | None = None) -> Figure:
         """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
 
-        See `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra ``[plot]``).
+        Onto `ax` for a single component. See `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra
+        ``[plot]``).
         """
-        return plot_estimate(self)
+        return plot_estimate(self, ax)
 
     def __str__(self) -> str:
         return estimate_line(self)
@@ -283,7 +351,7 @@ class Estimate:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Estimate):
             return NotImplemented
-        return bool(_compared(self) == _compared(other))
+        return bool(compared(self) == compared(other))
 
     def __hash__(self) -> int:
         return hash((self.provenance.design, self.provenance.seed_text, self.n_replicates, self.names))
@@ -322,56 +390,12 @@ def shaped_interval(interval: Interval, shape: tuple[int, ...]) -> Interval:
     return Interval(shaped(interval.low, shape), shaped(interval.high, shape))
 
 
-def estimate_to_plain(record: Any) -> dict[str, Any]:
-    """Return the fields of an estimate, and of the records inside it, as dictionaries."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
-
-    return {f.name: plain(getattr(record, f.name)) for f in fields(record)}
-
-
 def estimate_from_plain(content: dict[str, Any]) -> Estimate:
     """Return the estimate whose fields `estimate_to_plain` gave; ValueError where they are others."""
     try:
-        return _from_plain(content)
+        parts = tuple(estimate_from_plain(part) for part in content["strata"])
+        return Estimate(**attributes_from_plain(content), parts=parts)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"the saved estimate is incomplete, or was changed by hand or by another version ({error!r}); save it again"
         ) from error
-
-
-def _from_plain(content: dict[str, Any]) -> Estimate:
-    moments, provenance, stopping = content["moments"], content["provenance"], content.get("stopping")
-    if provenance.get("coefficients") is not None:
-        provenance = provenance | {"coefficients": tuple(provenance["coefficients"])}
-    return Estimate(
-        **content
-        | {
-            "interval": Interval(**content["interval"]),
-            "provenance": Provenance(**provenance),
-            "moments": None if moments is None else Moments(**moments),
-            "stopping": None if stopping is None else Stopping(**stopping),
-            "names": tuple(content["names"]),
-            "warnings": tuple(content["warnings"]),
-            "strata": tuple(estimate_from_plain(part) for part in content["strata"]),
-        }
-    )
-
-
-_CIRCUMSTANCES = ("seconds", "seconds_per_evaluation", "timing_error", "versions")
-
-
-def _compared(estimate: Estimate) -> Any:
-    """Return all that two equal estimates share."""
-
-    def without_circumstances(record: dict[str, Any]) -> dict[str, Any]:
-        provenance = {k: v for k, v in record["provenance"].items() if k not in _CIRCUMSTANCES}
-        return record | {
-            "provenance": provenance,
-            "strata": [without_circumstances(part) for part in record["strata"]],
-        }
-
-    return to_plain(without_circumstances(estimate_to_plain(estimate)))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import student_t_quantile
+from mcgen.results.shown import Shown, ShownComparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mcgen.results.comparison import Comparison
-    from mcgen.results.estimate import Estimate
 
 COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 _LARGEST_PANELS = 6
@@ -39,7 +39,32 @@ def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tupl
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 
-def plot_estimate(estimate: Estimate) -> Figure:
+def panels_on(ax: Axes | None, n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """Return a new figure and its axes (n_rows, n_columns), or that of `ax` where one panel is to be drawn onto it.
+
+    Raises
+    ------
+    TypeError
+        If `ax` is no Axes of matplotlib.
+    ValueError
+        If `ax` is given for several panels.
+    """
+    if ax is None:
+        return new_figure(n_rows, n_columns, width, height)
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be one Axes of matplotlib; got {ax!r}. Leave it out for a new figure")
+    if n_rows * n_columns > 1:
+        raise ValueError(
+            f"this figure has {n_rows * n_columns} panels, and ax has room for one; leave ax out for a new figure, and "
+            "take its axes from figure.axes"
+        )
+    # The figure of a subfigure is the whole figure.
+    return ax.figure.figure, np.array([[ax]])
+
+
+def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
     """Draw an estimate: maps of mean and half-width for images, else the interval against the evaluations.
 
     Parameters
@@ -47,49 +72,78 @@ def plot_estimate(estimate: Estimate) -> Figure:
     estimate : Estimate
         Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps. The interval against evaluations is
         Student's t from the kept replicate means, for up to six components.
+    ax : matplotlib Axes, optional
+        Where to draw the interval of a single component.
 
     Raises
     ------
     ValueError
-        If there are no replicate means to draw the interval from.
+        If there are no replicate means to draw the interval from, or several panels for `ax`.
     """
     if is_image(estimate.shape):
-        return _plot_maps(estimate)
+        return _plot_maps(estimate, ax)
     if estimate.replicate_means is None:
         raise ValueError(
             "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
-            "run it with keep_replicates=True (of an average over conditions plot its .strata)"
+            "run it with keep_replicates=True (for an average over conditions plot one of its .conditions)"
         )
     means = estimate.replicate_means[:, :_LARGEST_PANELS]
     k = means.shape[1]
-    figure, axes = new_figure(k, 1, 6.4, 1.2 + 1.8 * k)
-    for j, ax in enumerate(axes[:, 0]):
-        _plot_running(ax, means[:, j], estimate)
-        ax.set_ylabel(estimate.names[j])
+    figure, axes = panels_on(ax, k, 1, 6.4, 1.2 + 1.8 * k)
+    for j, panel in enumerate(axes[:, 0]):
+        _plot_running(panel, means[:, j], estimate)
+        panel.set_ylabel(estimate.names[j])
     axes[-1, 0].set_xlabel("evaluations")
-    figure.suptitle(f"{estimate.provenance.design}: {100 * estimate.confidence_level:g} % Student t interval")
+    title = f"{estimate.provenance.design}: {100 * estimate.confidence_level:g} % Student t interval"
+    figure.suptitle(title) if ax is None else ax.set_title(title)
     return figure
 
 
-def plot_comparison(comparison: Comparison) -> Figure:
-    """Draw each design's interval, a panel a component (up to six)."""
-    first = comparison.estimates[0]
-    k = min(len(first.names), _LARGEST_PANELS)
-    n_rows = math.ceil(k / 2)
+def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figure:
+    """Draw each design's interval, a panel a component (up to six); onto `ax` where there is one component."""
     designs = [estimate.provenance.design for estimate in comparison.estimates]
-    figure, axes = new_figure(n_rows, min(k, 2), 4.6 * min(k, 2), (0.7 + 0.35 * len(designs)) * n_rows + 0.4)
-    for j, ax in enumerate(axes.flat):
-        ax.set_visible(j < k)
+    rows = [np.stack([np.ravel(estimate.mean), *map(np.ravel, estimate.interval)]) for estimate in comparison.estimates]
+    colours = [COLOURS[row % len(COLOURS)] for row in range(len(designs))]
+    return plot_rows(designs, comparison.estimates[0].names, np.stack(rows), colours, ax)
+
+
+def plot_rows(
+    labels: Sequence[str], names: Sequence[str], rows: Floats, colours: Sequence[str], ax: Axes | None = None
+) -> Figure:
+    """Draw points with their intervals, one below the other, a panel a component (up to six).
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Texts of the rows.
+    names : sequence of str
+        Names of the components.
+    rows : ndarray of shape (rows, 3, k)
+        Middle, lower and upper end of each row, by component.
+    colours : sequence of str
+        Colours of the rows.
+    ax : matplotlib Axes, optional
+        Where to draw a single component.
+
+    Raises
+    ------
+    ValueError
+        If `ax` is given for several components.
+    """
+    k = min(len(names), _LARGEST_PANELS)
+    n_rows = math.ceil(k / 2)
+    figure, axes = panels_on(ax, n_rows, min(k, 2), 4.6 * min(k, 2), (0.7 + 0.35 * len(labels)) * n_rows + 0.4)
+    for j, panel in enumerate(axes.flat):
+        panel.set_visible(j < k)
         if j >= k:
             continue
-        for row, estimate in enumerate(comparison.estimates):
-            mean = np.ravel(estimate.mean)[j]
-            below, above = mean - np.ravel(estimate.interval.low)[j], np.ravel(estimate.interval.high)[j] - mean
-            ax.errorbar(mean, -row, xerr=[[below], [above]], fmt="o", capsize=4, color=COLOURS[row % len(COLOURS)])
-        ax.set_yticks([-row for row in range(len(designs))], designs if j % 2 == 0 else [])
-        ax.set_ylim(0.6 - len(designs), 0.4)
-        ax.set_title(first.names[j], fontsize=10)
-        ax.grid(axis="x", alpha=0.3)
+        for row, (middle, low, high) in enumerate(rows[:, :, j]):
+            ends = [[middle - low], [high - middle]]
+            panel.errorbar(middle, -row, xerr=ends, fmt="o", capsize=4, color=colours[row])
+        panel.set_yticks([-row for row in range(len(labels))], labels if j % 2 == 0 else [])
+        panel.set_ylim(0.6 - len(labels), 0.4)
+        panel.set_title(names[j], fontsize=10)
+        panel.grid(axis="x", alpha=0.3)
     return figure
 
 
@@ -105,8 +159,8 @@ def as_picture(image: Floats) -> Floats:
     return image
 
 
-def _plot_maps(estimate: Estimate) -> Figure:
-    figure, axes = new_figure(1, 2, 7.2, 3.4)
+def _plot_maps(estimate: Shown, ax: Axes | None) -> Figure:
+    figure, axes = panels_on(ax, 1, 2, 7.2, 3.4)
     mean = np.asarray(estimate.mean)
     half = np.asarray(estimate.half_width)
     half = half.mean(axis=0) if half.ndim == 3 else half
@@ -122,13 +176,13 @@ def _plot_maps(estimate: Estimate) -> Figure:
     shown = axes[0, 1].imshow(half, cmap="magma", vmin=0)
     axes[0, 1].set_title(f"half-width ({100 * estimate.confidence_level:g} %)")
     figure.colorbar(shown, ax=axes[0, 1], shrink=0.85)
-    for ax in axes.flat:
-        ax.set_xticks([])
-        ax.set_yticks([])
+    for panel in axes.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
     return figure
 
 
-def _plot_running(ax: Axes, means: Floats, estimate: Estimate) -> None:
+def _plot_running(ax: Axes, means: Floats, estimate: Shown) -> None:
     n = np.unique(np.geomspace(2, len(means), 200).astype(int))
     # Shifted by the final mean, the sums of squares lose nothing that a picture shows.
     d = means - means.mean()

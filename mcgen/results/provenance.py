@@ -34,6 +34,13 @@ def _points(n: int) -> str:
     return "1 point" if n == 1 else f"{n} points"
 
 
+def text_of_seed(seed: SeedSequence) -> str:
+    """Return a seed as one would pass it again."""
+    if not seed.spawn_key:
+        return str(seed.entropy)
+    return f"SeedSequence({seed.entropy}, spawn_key={seed.spawn_key})"
+
+
 @dataclass(frozen=True, eq=False)
 class Provenance:
     """What was done to get an estimate.
@@ -115,6 +122,4 @@ class Provenance:
     @property
     def seed_text(self) -> str:
         """The seed as one would pass it again."""
-        if not self.seed.spawn_key:
-            return str(self.seed.entropy)
-        return f"SeedSequence({self.seed.entropy}, spawn_key={self.seed.spawn_key})"
+        return text_of_seed(self.seed)

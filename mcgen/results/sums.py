@@ -57,7 +57,7 @@ def weighted_sum(
     sampled = IntervalInput(mean, standard_error, df, None, provenance.seed, skewness)
     shape, names = parts[0].shape, parts[0].names
     return estimate_from_sampled(
-        sampled, provenance, shape, names, options, stopping=stopping, warnings=warnings, strata=parts
+        sampled, provenance, shape, names, options, stopping=stopping, warnings=warnings, parts=parts
     )
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcgen.results.provenance import _drawn, _points, _taken, expectation_text
+from mcgen.results.shown import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mcgen._lib.arrays import Floats
-    from mcgen.results.estimate import Estimate
 
 METHOD_NAMES = {
     "student-t": "Student t",
@@ -53,7 +53,7 @@ def component_text(mean: float, low: float, high: float) -> str:
     return f"{middle} [{number_pair(low, (high - low) / 2)[0]}, {number_pair(high, (high - low) / 2)[0]}]"
 
 
-def estimate_line(estimate: Estimate) -> str:
+def estimate_line(estimate: Shown) -> str:
     """Return the estimate in one line."""
     numbers = _component_texts(estimate)
     if estimate.shape == ():
@@ -69,13 +69,13 @@ def estimate_line(estimate: Estimate) -> str:
     return f"{values} ({_how(estimate)})"
 
 
-def summary_text(estimate: Estimate) -> str:
+def summary_text(estimate: Shown) -> str:
     """Return the long form of an estimate."""
     p = estimate.provenance
     lines = [expectation_text(p)]
     lines += [f"  {line}" for line in _table_lines(estimate)]
     facts = {
-        "interval": f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        "interval": f"{percent_text(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
         **_draws(estimate),
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "plan": p.plan,
@@ -89,41 +89,46 @@ def summary_text(estimate: Estimate) -> str:
         "seconds": f"{p.seconds:.3g} ({p.seconds_per_evaluation:.2g} a row that the model ran)",
         "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
     }
-    lines += [f"{name:<12} {text}" for name, text in facts.items() if text is not None]
+    lines += fact_lines(facts)
     if p.partial:
         lines.append("PARTIAL: the run ended before its time; these are its finished replicates.")
     lines += [f"warning: {text}" for text in estimate.warnings]
     return "\n".join(lines)
 
 
-def _executed(estimate: Estimate) -> str | None:
+def fact_lines(facts: dict[str, str | None]) -> list[str]:
+    """Return a line for each fact that is known, in columns."""
+    return [f"{name:<12} {text}" for name, text in facts.items() if text is not None]
+
+
+def _executed(estimate: Shown) -> str | None:
     """Return how many rows the model ran, where they are more than those of the estimate."""
-    more = estimate.executed_evaluations - _counted(estimate)
+    more = estimate.executed_evaluations - counted_evaluations(estimate)
     if not more:
         return None
     return f"{estimate.executed_evaluations:,} evaluations, {more:,} of them to fill batches and in no estimate"
 
 
-def _counted(estimate: Estimate) -> int:
-    """Return the evaluations of an estimate, those of all its conditions together."""
-    if estimate.strata and estimate.provenance.level is None:
-        return sum(map(_counted, estimate.strata))
+def counted_evaluations(estimate: Shown) -> int:
+    """Return the number of evaluations in an estimate, those of all its conditions together."""
+    if estimate.conditions:
+        return sum(map(counted_evaluations, estimate.conditions))
     return estimate.n_evaluations
 
 
-def _draws(estimate: Estimate) -> dict[str, str]:
+def _draws(estimate: Shown) -> dict[str, str]:
     """Return which designs drew how many replicates."""
     p = estimate.provenance
-    if p.level is None and len({_drawn(part.provenance) for part in estimate.strata}) > 1:
+    if len({_drawn(part.provenance) for part in estimate.conditions}) > 1:
         # Planned one by one, conditions have their own designs.
-        parts = [part.provenance for part in estimate.strata]
+        parts = [part.provenance for part in estimate.conditions]
         return {f"condition {one.condition}": f"{_drawn(one)}, {one.n_evaluations:,} evaluations" for one in parts}
-    if p.level is None or not estimate.strata:
+    if not estimate.levels:
         return {
             "design": _drawn(p),
-            "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.strata else ""),
+            "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.conditions else ""),
         }
-    levels = [part.provenance for part in estimate.strata]
+    levels = [part.provenance for part in estimate.levels]
     return {
         f"level {i}": f"{one.generator} by {one.design}, {one.n_replicates:,} replicates of {_points(one.n_points)}, "
         f"each at {one.cost:.3g} evaluations{_taken(one)}"
@@ -131,7 +136,7 @@ def _draws(estimate: Estimate) -> dict[str, str]:
     } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
 
 
-def estimate_html(estimate: Estimate) -> str:
+def estimate_html(estimate: Shown) -> str:
     """Return the estimate as an HTML table with a caption."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
@@ -140,13 +145,12 @@ def estimate_html(estimate: Estimate) -> str:
     return f"<table><caption>{html.escape(_how(estimate))}</caption>{rows}</table>"
 
 
-def _how(estimate: Estimate) -> str:
+def _how(estimate: Shown) -> str:
     p = estimate.provenance
-    of_levels = p.level is not None and estimate.strata
     parts = [
-        f"{_percent(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
-        " + ".join(str(part.n_replicates) for part in estimate.strata) + " replicates"
-        if of_levels
+        f"{percent_text(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        " + ".join(str(part.n_replicates) for part in estimate.levels) + " replicates"
+        if estimate.levels
         else f"{p.n_replicates} replicates of {_points(p.n_points)}",
         p.design,
         f"seed {p.seed_text}",
@@ -155,8 +159,8 @@ def _how(estimate: Estimate) -> str:
         parts.append("controls")
     if p.level is not None:
         parts.append(p.level)
-    if estimate.strata and not of_levels:
-        parts.append(f"average over {len(estimate.strata)} conditions")
+    if estimate.conditions:
+        parts.append(f"average over {len(estimate.conditions)} conditions")
     elif p.condition is not None:
         parts.append(f"condition {p.condition}")
     if p.partial:
@@ -164,34 +168,48 @@ def _how(estimate: Estimate) -> str:
     return ", ".join(parts)
 
 
-def _table_lines(estimate: Estimate) -> list[str]:
+def _table_lines(estimate: Shown) -> list[str]:
     named = _named_texts(estimate)
     width = max(len(name) for name, _ in named)
     return [f"{name:<{width}}  {text}" for name, text in named]
 
 
-def _named_texts(estimate: Estimate) -> list[tuple[str, str]]:
+def _named_texts(estimate: Shown) -> list[tuple[str, str]]:
     named: list[tuple[str, str]] = []
-    for part in (*estimate.strata, estimate):
-        names, texts = list(part.names), _component_texts(part)
-        if len(names) > _IN_SUMMARY:
-            half = _IN_SUMMARY // 2
-            names = [*names[:half], "...", *names[-half:]]
-            texts = [*texts[:half], f"{len(texts) - 2 * half} more", *texts[-half:]]
+    for part in (*estimate.parts, estimate):
+        texts = _component_texts(part)
+        rows = [
+            ("...", more_text(len(part.names))) if number is None else (part.names[number], texts[number])
+            for number in shown_components(len(part.names))
+        ]
         label = f"condition {part.provenance.condition}: " if part is not estimate else ""
-        label = "average: " if part is estimate and estimate.strata else label
-        if estimate.strata and estimate.provenance.level is not None:
+        label = "average: " if part is estimate and estimate.conditions else label
+        if estimate.levels:
             label = f"{part.provenance.level}: "
-        named += [(label + name, text) for name, text in zip(names, texts, strict=True)]
+        named += [(label + name, text) for name, text in rows]
     return named
 
 
-def _component_texts(estimate: Estimate) -> list[str]:
+def shown_components(k: int) -> list[int | None]:
+    """Return the numbers of the components that long forms show; None stands for those that they leave out."""
+    if k <= _IN_SUMMARY:
+        return [*range(k)]
+    half = _IN_SUMMARY // 2
+    return [*range(half), None, *range(k - half, k)]
+
+
+def more_text(k: int) -> str:
+    """Return how many of k components long forms leave out."""
+    return f"{k - _IN_SUMMARY} more"
+
+
+def _component_texts(estimate: Shown) -> list[str]:
     columns: list[Floats] = [np.ravel(c) for c in (estimate.mean, estimate.interval.low, estimate.interval.high)]
     return [component_text(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
-def _percent(estimate: Estimate) -> str:
+def percent_text(estimate: Shown) -> str:
+    """Return the confidence level, such as ``95 %``."""
     return f"{100 * estimate.confidence_level:g} %"
 
 

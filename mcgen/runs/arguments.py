@@ -45,14 +45,16 @@ class RunArguments(TypedDict, total=False):
     progress: bool
 
 
-DEFAULTS: Mapping[str, Any] = dict.fromkeys(RunArguments.__optional_keys__) | {
+NAMES = tuple(RunArguments.__annotations__)
+"""The names of the shared arguments, in their order."""
+DEFAULTS: Mapping[str, Any] = dict.fromkeys(name for name in NAMES if name != "seed") | {
     "confidence_level": 0.95,
     "interval": "student-t",
     "simultaneous": False,
     "common_random_numbers": False,
     "progress": False,
 }
-"""What an argument is where it is left out; None but for these."""
+"""The value of an argument that is left out; the seed has none."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -77,12 +79,11 @@ def checked_arguments(verb: str, given: Mapping[str, Any], refused: Mapping[str,
     ValueError
         If a refused argument is given.
     """
-    known = RunArguments.__required_keys__ | RunArguments.__optional_keys__
-    allowed = [name for name in RunArguments.__annotations__ if name not in (refused or {})]
+    allowed = [name for name in NAMES if name not in (refused or {})]
     for name in given:
-        if name not in known:
+        if name not in NAMES:
             near = difflib.get_close_matches(name, allowed, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "."
             raise TypeError(f"mcgen.{verb} has no argument {name!r}{hint} It takes {', '.join(allowed)}")
     for name, reason in (refused or {}).items():
         if given.get(name) is not None and given[name] is not False:

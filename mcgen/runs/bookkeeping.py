@@ -12,7 +12,7 @@ from mcgen.replicates.stores.states import About, Asked, Begun, RuleState, remem
 from mcgen.replicates.stores.store import StoredRun
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.task import Task
-from mcgen.results.estimate import estimate_to_plain
+from mcgen.results.saved import estimate_to_plain
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, provenance_of
 
@@ -125,9 +125,9 @@ def _begin(stored: StoredRun, task: Task, asked: Asked) -> tuple[Begun, Asked]:
         there, here = getattr(begun, field), getattr(own, field)
         if there != here:
             raise StoreError(
-                f"store {stored.store.path}: {name} is {there!r} in the store{stored.told} and {here!r} here; a pilot "
-                "that chose it gave something else this time, on another machine or by other options. Give another "
-                "path, or call as the store was called"
+                f"store {stored.store.path}: {name} is {there!r} in the store{stored.of_run} and {here!r} here; a "
+                "pilot that chose it gave something else this time, on another machine or by other options. Give "
+                "another path, or call as the store was called"
             )
     return begun, first
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,19 +31,18 @@ from mcgen.runs.outcome import Outcome, estimate_of_columns, provenance_of
 from mcgen.statistics.joint import EachAndAverage
 from mcgen.statistics.values import component_names
 
+RunOne = Callable[[Estimand, RunOptions], Estimate]
+"""Runs an estimand under one condition."""
 
-def run_each(
-    estimand: Estimand, options: RunOptions, weights: Floats | None, run_one: Callable[[Estimand], Estimate]
-) -> Estimate:
+
+def run_each(estimand: Estimand, options: RunOptions, weights: Floats | None, run_one: RunOne) -> Estimate:
     """Estimate one condition by `run_one`, or several and their weighted average; weights are None for one."""
     if weights is None:
-        return run_one(replace(estimand, stream=stream_of(estimand.condition, 0)))
+        return run_one(replace(estimand, stream=stream_of(estimand.condition, 0)), options)
     return stratified_average(estimand, options, weights, run_one)
 
 
-def stratified_average(
-    estimand: Estimand, options: RunOptions, weights: Floats, run_one: Callable[[Estimand], Estimate]
-) -> Estimate:
+def stratified_average(estimand: Estimand, options: RunOptions, weights: Floats, run_one: RunOne) -> Estimate:
     """Estimate each condition on its own random numbers by `run_one`, and return their weighted average.
 
     Variances add; degrees of freedom are those of Welch and Satterthwaite. If interrupted, the average is over the
@@ -56,7 +54,7 @@ def stratified_average(
         for number, condition in enumerate(estimand.condition):
             label = None if estimand.condition.names is None else estimand.condition.names[number]
             stream = stream_of(condition, number)
-            strata.append(run_one(replace(estimand, stream=stream, condition=condition, label=label)))
+            strata.append(run_one(replace(estimand, stream=stream, condition=condition, label=label), options))
             _require_same_shape(strata, estimand)
             if strata[-1].partial:
                 break
@@ -136,7 +134,7 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
     if options.controls is not None:
         # The average of the same coefficients is themselves: weights sum to 1.
         options = replace(options, controls=options.controls.for_each(len(task.condition) + 1))
-    return run(joint, n_replicates, options, partial(_split, options=options))
+    return run(joint, n_replicates, options, _split)
 
 
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
@@ -151,7 +149,7 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
         provenance = replace(provenance, condition=text, common_random_numbers=True)
         columns = slice(number * k, (number + 1) * k)
         parts.append(estimate_of_columns(outcome, columns, shape, names, provenance, options))
-    return replace(parts[-1], strata=tuple(parts[:-1]))
+    return replace(parts[-1], parts=tuple(parts[:-1]))
 
 
 def checked_weights(conditions: Conditions, weights: Any) -> Floats:

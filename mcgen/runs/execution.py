@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import CoverageWarning, warn_user, with_partial
@@ -25,16 +24,12 @@ from mcgen.runs.outcome import Outcome, single_estimate
 from mcgen.runs.progress import Progress
 from mcgen.statistics.values import component_names
 
-
-def run_single(task: Task, options: RunOptions, n_replicates: int | None) -> Estimate:
-    """Run one task and return the estimate of all its components."""
-    return run(task, n_replicates, options, partial(single_estimate, options=options))
+Finish = Callable[[Task, Outcome, RunOptions], Estimate]
+"""Makes an estimate of the outcome of a run."""
 
 
-def run(
-    task: Task, n_replicates: int | None, options: RunOptions, finish: Callable[[Task, Outcome], Estimate]
-) -> Estimate:
-    """Run one task and return what `finish` makes of its outcome.
+def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finish = single_estimate) -> Estimate:
+    """Run one task and return its estimate.
 
     A run that is interrupted from the keyboard returns the estimate of the finished replicates; an exception carries
     it as its ``partial``. Fewer than two replicates give no estimate.
@@ -48,7 +43,7 @@ def run(
     options : RunOptions
         What else is asked for.
     finish : callable
-        From the task and its outcome to the estimate.
+        Makes an estimate of the task, its outcome and the options; by default that of all components.
     """
     under_way, interrupted = _Run(task, n_replicates, options), False
     try:
@@ -60,12 +55,12 @@ def run(
         interrupted = True
     except Exception as error:
         if under_way.tally.count >= 2:
-            with_partial(error, finish(under_way.task, under_way.outcome(partial=True)))
+            with_partial(error, finish(under_way.task, under_way.outcome(partial=True), options))
         raise
     outcome = under_way.outcome(partial=interrupted)
-    made = finish(under_way.task, outcome)
+    made = finish(under_way.task, outcome, options)
     known = outcome.facts.warnings
-    new = [text for part in (made, *made.strata) for text in part.warnings if text not in known]
+    new = [text for part in (made, *made.parts) for text in part.warnings if text not in known]
     for text in dict.fromkeys(new):
         warn_user(text, CoverageWarning)
     return made

@@ -1,6 +1,7 @@
-"""Statistics of the field: what is averaged over the samples; see `mcgen.statistics.images`."""
+"""Statistics: functions of samples whose expectation is estimated; see `mcgen.statistics.images`."""
 
 from mcgen.statistics.images import LUMA, brightness, centroid, contrast, identity, luminance, pixel_mean
+from mcgen.statistics.plain import NamedStatistic, as_statistic
 from mcgen.statistics.references import L1, PSNR
 from mcgen.statistics.stacks import Combined, Stack, stack
 from mcgen.statistics.values import Statistic
@@ -10,8 +11,10 @@ __all__ = [
     "LUMA",
     "PSNR",
     "Combined",
+    "NamedStatistic",
     "Stack",
     "Statistic",
+    "as_statistic",
     "brightness",
     "centroid",
     "contrast",

@@ -1,4 +1,4 @@
-"""Operations on samples in their own library: numpy, torch or another."""
+"""Conversions of samples inside their own library: numpy, torch or another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcgen._lib.arrays import as_numpy
 
 
 def _real(samples: Any) -> Any:
-    """Return samples as floating-point numbers: means and differences of integers and booleans would overflow."""
+    """Return samples as floating-point numbers, since sums and differences of small integers would overflow."""
     if not hasattr(samples, "dtype") or not hasattr(samples, "reshape"):
         raise TypeError(
             f"this statistic takes an array of samples; got a {type(samples).__name__}. Let the generator return an "

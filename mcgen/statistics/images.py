@@ -1,11 +1,11 @@
-"""Statistics of the field: what is averaged over the samples.
+"""Statistics of images.
 
-A statistic is any callable from n samples to an array of shape (n,) or (n, ...), in the samples' own
-library: torch samples give a torch tensor with its gradient. Those here are for images in [0, 1] of shape (n, H, W)
-or (n, C, H, W) with one channel (grey) or three (red, green, blue).
+A statistic is any callable that takes n samples and returns an array of shape (n,) or (n, ...), in the samples' own
+library: torch samples give a torch tensor with its gradient. The statistics here take images in [0, 1], of shape
+(n, H, W) or (n, C, H, W) with one channel (grey) or three (red, green, blue).
 
-The brightness of a pixel is its relative luminance, Y = 0.2126 R + 0.7152 G + 0.0722 B, the weights of CIE 1931 for
-the primaries of ITU-R BT.709; of a grey pixel it is the value itself.
+The brightness of a pixel is its relative luminance, Y = 0.2126 R + 0.7152 G + 0.0722 B, with the weights of CIE 1931
+for the primaries of ITU-R BT.709. The brightness of a grey pixel is its value.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mcgen._lib.arrays import as_numpy
 from mcgen.statistics._libraries import _like, _real
 
 LUMA = (0.2126, 0.7152, 0.0722)
+"""Weights of red, green and blue in the luminance, by ITU-R BT.709."""
 
 
 def pixel_mean(samples: Any) -> Any:
@@ -39,7 +40,7 @@ def brightness(samples: Any) -> Any:
 def contrast(samples: Any) -> Any:
     """Return the mean luminance of the top half minus that of the bottom half, shape (n,).
 
-    The middle row of an odd number of rows belongs to neither half.
+    Where the number of rows is odd, the middle row belongs to neither half.
     """
     y = luminance(samples)
     half = y.shape[1] // 2
@@ -55,7 +56,7 @@ def centroid(samples: Any) -> Any:
     Raises
     ------
     ValueError
-        If an image has no brightness at all, where there is no centre, or negative values.
+        If an image has negative values, or is black, where the centre is not defined.
     """
     y = luminance(samples)
     least = float(as_numpy(y.min()))

@@ -13,12 +13,12 @@ from mcgen.statistics._libraries import _like, _real
 
 @dataclass(frozen=True, eq=False)
 class L1:
-    """The mean absolute difference to a reference, the mean of abs(x - reference), shape (n,).
+    """Mean absolute difference to a reference, mean abs(x - reference), shape (n,).
 
     Parameters
     ----------
     reference : array of the shape of one sample
-        Such as the image that an inverse problem hides.
+        Reference, such as the true image of an inverse problem.
     """
 
     reference: Any
@@ -31,14 +31,14 @@ class L1:
 
 @dataclass(frozen=True, eq=False)
 class PSNR:
-    """The peak signal-to-noise ratio, 10 log10(data_range^2 / mean (x - reference)^2) in decibels, shape (n,).
+    """Peak signal-to-noise ratio, 10 log10(data_range^2 / mean (x - reference)^2) in decibels, shape (n,).
 
     Parameters
     ----------
     reference : array of the shape of one sample
-        Such as the image that an inverse problem hides.
+        Reference, such as the true image of an inverse problem.
     data_range : float
-        The largest possible value minus the least: 1 for images in [0, 1].
+        Largest possible value minus the smallest: 1 for images in [0, 1].
     """
 
     reference: Any
@@ -51,12 +51,12 @@ class PSNR:
         Raises
         ------
         ValueError
-            If a sample equals the reference, where the ratio is infinite.
+            If a sample equals the reference, so that the ratio is infinite.
         """
         squared = (_difference(samples, self.reference) ** 2).mean(1)
         if (as_numpy(squared) == 0).any():
             raise ValueError("PSNR: a sample equals the reference, and the ratio is infinite; use L1 instead")
-        # log10 by way of the samples' own library: torch tensors have the method, numpy arrays the function.
+        # Torch tensors have a method log10; numpy arrays need the function.
         ratio = self.data_range**2 / squared
         return 10 * (ratio.log10() if hasattr(ratio, "log10") else np.log10(ratio))
 

@@ -1,4 +1,4 @@
-"""Several statistics as one."""
+"""Stacks of several statistics as the components of one, and linear combinations of components."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mcgen.statistics.values import Statistic
 
 @dataclass(frozen=True)
 class Stack:
-    """Several statistics of one number each as one of k components; made by `stack`."""
+    """A statistic with k components, each of which is a statistic of one number; made by `stack`."""
 
     statistics: tuple[Statistic, ...]
     names: tuple[str, ...]
@@ -44,19 +44,19 @@ class Stack:
 
 
 def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = None) -> Stack:
-    """Estimate several statistics in one run, component by component.
+    """Return a statistic whose components are several statistics, to estimate them in one run.
 
     Parameters
     ----------
     *statistics : callables
-        Each from n samples to an array of shape (n,).
+        Statistics that return one number per sample, shape (n,).
     names : sequence of str, optional
-        How results call the components; by default the statistics' own names.
+        Names of the components in results; by default the statistics' own names.
 
     Raises
     ------
     ValueError
-        If there is none, or not as many different names as statistics.
+        If there is no statistic, or not a different name for each.
 
     Examples
     --------
@@ -85,23 +85,23 @@ class Combined:
     Parameters
     ----------
     statistic : callable
-        Of k components.
+        Statistic with k components.
     matrix : ndarray of shape (k, m)
-        The combinations.
+        Coefficients; column j has those of combination j.
     """
 
     statistic: Statistic
     matrix: NDArray[np.float64]
 
     def __call__(self, samples: Any) -> Any:
-        """Return the combinations, shape (n, m)."""
+        """Return the combinations of n samples, values @ matrix, shape (n, m)."""
         values = self.statistic(samples)
         return values.reshape(len(values), -1) @ _like(values, self.matrix)
 
 
 def _column(values: Any) -> Any:
-    """Return one statistic's values in a type that all can be joined in: double precision, in torch's own."""
+    """Return a statistic's values in double precision, as a torch tensor or numpy array, so that all can be joined."""
     if hasattr(values, "new_tensor"):
-        # Apple's devices have no double precision.
+        # Torch has no double precision on Apple's devices.
         return values.float() if getattr(values.device, "type", "") == "mps" else values.double()
     return as_numpy(values)

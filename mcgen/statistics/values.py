@@ -1,4 +1,4 @@
-"""The values of a statistic, as float64 of shape (n, ...), and what calls of it are watched by."""
+"""Calls of statistics: their values as float64 of shape (n, ...), with checks, names, and a record of the calls."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from mcgen.errors import RunError
 Statistic = Callable[[Any], Any]
 
 LARGEST_VALUE = 1e75
-"""The fourth power of larger values overflows, and with it the moments."""
+"""Largest allowed absolute value: with larger ones the sums of fourth powers overflow in double precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One call of a statistic: some of its samples as they were before, and what it returned.
+    """Record of one call of a statistic.
 
     Attributes
     ----------
     statistic : callable
-        The one that a user gave, without what mcgen puts around it.
+        Statistic that the user gave, without mcgen's wrappers.
     samples : object
-        What it was given.
+        Samples that it was called with.
     parts : list of (slice, samples)
-        Copies of some rows.
+        Copies of some rows of the samples, made before the call.
     result : object
-        In the statistic's own library.
+        Returned values, in the statistic's own library.
     values : ndarray of shape (n, ...)
-        The same in float64.
+        Returned values in float64.
     """
 
     statistic: Callable[[Any], Any]
@@ -53,10 +53,10 @@ _watch: ContextVar[tuple[Callable[[Any, int], list[tuple[slice, Any]]], list[See
 
 @contextmanager
 def watched(copied_parts: Callable[[Any, int], list[tuple[slice, Any]]]) -> Iterator[list[Seen]]:
-    """Collect the calls of statistics by `values_of`, the innermost first, with copies of some of their samples.
+    """Record the call of a statistic by `values_of`, with copies of some of its samples.
 
-    A difference, or the values under several conditions, calls the user's statistic inside its own: only there can the
-    statistic's laws be tried without what is made of its values.
+    Some statistics of mcgen, such as that of a difference, call the user's statistic inside. The innermost call is
+    first in the list. Only there can the statistic's laws be checked on its own values.
     """
     found: list[Seen] = []
     token = _watch.set((copied_parts, found))
@@ -67,9 +67,9 @@ def watched(copied_parts: Callable[[Any, int], list[tuple[slice, Any]]]) -> Iter
 
 
 def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
-    """Return the statistic's values of n samples as float64, shape (n, ...), or refuse what is no such array."""
+    """Return the statistic's values of n samples as float64, shape (n, ...), or refuse any other result."""
     watch = _watch.get()
-    # Copied before the call, since a statistic may work in the memory of its samples.
+    # Copied before the call, since a statistic may overwrite its samples.
     parts = [] if watch is None or watch[1] else watch[0](samples, n)
     result, name = statistic(samples), name_of(statistic)
     wanted = f"it must return one number or one vector a sample: shape ({n},) or ({n}, k)"
@@ -79,7 +79,7 @@ def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
         raise RunError(f"statistic {name!r} returned {error}; {wanted}, of real numbers") from error
     if values.ndim == 0 or len(values) != n:
         raise RunError(f"statistic {name!r} returned an array of shape {values.shape} for {n} samples; {wanted}")
-    # A NaN compares false and an infinity is another law's concern.
+    # NaN and infinity pass here; `mcgen.replicates.laws.require_finite` refuses them.
     if LARGEST_VALUE < max(values.max(initial=0.0), -values.min(initial=0.0)) < np.inf:
         raise RunError(
             f"statistic {name!r} returned values beyond {LARGEST_VALUE:g}, whose powers overflow; divide them by a "
@@ -91,7 +91,7 @@ def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
 
 
 def values_of_each(statistic: Statistic, samples: tuple[Any, ...], where: str) -> list[Floats]:
-    """Return the statistic's values of several samples made from the same noise, or refuse those of other shapes."""
+    """Return the statistic's values of several samples made from the same noise, or refuse different shapes."""
     n = leading_length(samples)
     columns = [values_of(statistic, part, n) for part in samples]
     if len({column.shape for column in columns}) > 1:
@@ -103,7 +103,7 @@ def values_of_each(statistic: Statistic, samples: tuple[Any, ...], where: str) -
 
 
 def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of a statistic's components: its own, or its name with their indices."""
+    """Return the names of a statistic's components: those it declares, or its name with the components' indices."""
     if hasattr(statistic, "component_names"):
         return tuple(statistic.component_names(shape))
     inner = getattr(statistic, "statistic", statistic)
@@ -117,7 +117,7 @@ def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, 
 
 
 def checked_callable(statistic: Any) -> Statistic:
-    """Return a statistic that can be called."""
+    """Return the statistic, or refuse what can't be called."""
     if not callable(statistic):
         raise TypeError(
             f"statistic must be a callable from n samples to n values; got {statistic!r}. For several use "

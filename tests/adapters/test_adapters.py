@@ -185,6 +185,8 @@ def test_old_words_of_guidance_give_the_same_samples_and_name_the_scale() -> Non
         assert guided.weight == pytest.approx(0.7)
     with pytest.raises(TypeError, match=r"guidance_scale=2.0 and weight=1.0 say the same thing; got both"):
         Guided(lambda x, time, condition: x, guidance_scale=2.0, weight=1.0)
+    with pytest.raises(ValueError, match="guidance_scale must be at least 1, .*; got 0.5"):
+        Guided(lambda x, time, condition: x, weight=-0.5)
     for wrong in ({"guidance": "1"}, {"guidance": 1.0, "guidance_scale": 2.0}):
         with pytest.raises(TypeError, match="guidance must be a number|say the same thing"):
             models.load("mnist-dit", **wrong)
@@ -378,7 +380,7 @@ def test_outputs_that_would_broadcast_are_refused() -> None:
         (lambda x, t, c: {"sample": x}, "dict"),
     ):
         message = (
-            rf"the denoiser of 'net' must return a tensor .*, \(3, 4\); got {found}. Of a diffusers network return"
+            rf"the denoiser of 'net' must return a tensor .*, \(3, 4\); got {found}. For a network of diffusers return"
         )
         for sampler in (DDIM, Heun):
             with pytest.raises(ValueError, match=message):
@@ -421,14 +423,14 @@ def test_schedules_are_values() -> None:
     assert repr(schedule) == "Schedule(1000 steps, alpha_bar from 0.9999 to 4e-05)"
     assert repr(Schedule.cosine()) == "Schedule(1000 steps, alpha_bar from 1 to 2.4e-09)"
     assert repr(Schedule((0.9, 0.1), end=0.95)) == "Schedule(2 steps, alpha_bar from 0.9 to 0.1, end 0.95)"
-    with pytest.raises(ValueError, match=r"alpha_bar ends at 0.98, where a sample is hardly noised; of alphas take"):
+    with pytest.raises(ValueError, match=r"alpha_bar must end below 0.5, .*; got 0.98 at the end. For alphas write"):
         Schedule(1 - betas)
     with pytest.raises(ValueError, match=r"inside \(0, 1\); got nan after 0.9 at step 1"):
         Schedule((0.9, math.nan, 0.1))
     with pytest.raises(ValueError, match=r"betas must lie inside \(0, 1\); got values from 0.0 to 0.5"):
         Schedule.from_betas([0.0, 0.5])
     for sampler in (DDIM, Heun):
-        with pytest.raises(TypeError, match="schedule must be a mcgen.adapters.Schedule; got ndarray. Of a scheduler"):
+        with pytest.raises(TypeError, match="schedule must be a mcgen.adapters.Schedule; got ndarray. For a scheduler"):
             sampler(torch.nn.Identity().eval(), betas, (1,))
 
 

@@ -545,7 +545,7 @@ def in_another_thread(n: int, condition: object) -> torch.Tensor:
     [
         (one_generator_each, r"one for each sample, such as the list generator=\[\.\.\.\] of diffusers. Give one gener"),
         (in_another_thread, "or in another thread, where capture sees no draw. Draw them by torch in the thread that"),
-        (lambda n, c: in_another_thread(n, 1), "Those in other threads are not seen either: draw in the thread that"),
+        (lambda n, c: in_another_thread(n, 1), "Draws in other threads are not seen either: draw in the thread that"),
         (lambda n, c: torch.randn(n, 4) + torch.randint(9, ()), "all samples of a batch would share .* a seed of a rand"),
         (lambda n, c: torch.randn(n, n).sum(1), "grows along 2 axes, .* Exactly one axis may grow with n"),
         (lambda n, c: torch.randn(n * n).view(n, n).sum(1), "axis 0 does not grow in proportion to the samples"),
@@ -553,7 +553,7 @@ def in_another_thread(n: int, condition: object) -> torch.Tensor:
         (lambda n, c: torch.randn((n,) if n == 2 else (n, 1)), "its number of axes changes"),
         (lambda n, c: torch.randn(2 * n, 4).flip(0)[:n] * torch.randn(n, 4), "reaches others: draw 0, randn, has 2 rows"),
         (lambda n, c: torch.randn(5, n, 4).sum(0).flip(0), "depends on its place in the batch"),
-        (lambda n, c: torch.multinomial(torch.ones(n, 5), 2), "num_samples=2 and replacement=False .* Draw one a row"),
+        (lambda n, c: torch.multinomial(torch.ones(n, 5), 2), "num_samples=2 and replacement=False; .* Draw one category a row"),
         (lambda n, c: torch.multinomial(torch.ones(n, 2**16 + 1), 1), "at most 65,536 categories; got 65,537"),
         (lambda n, c: distributions.VonMises(torch.zeros(n, 9), 3.0).sample(), "changes from call to call"),
     ],

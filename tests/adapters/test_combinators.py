@@ -103,7 +103,9 @@ def test_partial_is_the_forward_process_and_the_rest_of_the_sampler() -> None:
 
 def test_encode_is_the_way_back_of_decode() -> None:
     model = DDIM(GaussianDenoiser().eval(), SCHEDULE, (1,), steps=10, decode=lambda x: (x + 1) / 2)
-    with pytest.raises(ValueError, match="decodes its states, so that a sample is not on their scale: say by encode="):
+    with pytest.raises(
+        ValueError, match="decodes its states, so that a sample is not on their scale: give the inverse by encode="
+    ):
         Partial(model, 4)
     z, sample = np.linspace(-2, 2, 5)[:, None].astype(np.float32), np.float32([0.3])
     plain = DDIM(GaussianDenoiser().eval(), SCHEDULE, (1,), steps=10)

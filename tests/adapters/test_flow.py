@@ -281,7 +281,7 @@ def test_negation_around_pairs_changes_nothing() -> None:
 
 def test_edits_refuse() -> None:
     with pytest.raises(
-        ValueError, match="n_average must be even, for pairs of noise; got 3. Otherwise say pairs=False"
+        ValueError, match="n_average must be even, for pairs of noise; got 3. For another number give pairs=False"
     ):
         FlowEdit(mixture_velocity, (2,), n_average=3)
     with pytest.raises(ValueError, match="skip must leave at least one of the 5 steps; got 5"):

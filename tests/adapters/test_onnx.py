@@ -127,11 +127,11 @@ def test_conditions_and_outputs() -> None:
     check_generator(generator, condition=5, seed=SEED).require()
     with pytest.raises(ValueError, match="'model' has an input 'label' for a condition: give condition= to estimate"):
         generator(z)
-    with pytest.raises(ValueError, match="has no input for a condition; got condition=1. Say which it is by"):
+    with pytest.raises(ValueError, match="has no input for a condition; got condition=1. Name the input by"):
         from_onnx(network("n"))({"z": np.zeros((1, 8)), "u": np.zeros((1, 3))}, 1)
     with pytest.raises(ValueError, match=r"output 'total' .* has shape \(\) for 3 rows of noise, .* by .*outputs="):
         from_onnx(model, condition_input="label")(z, 5)
-    with pytest.raises(ValueError, match="input 'label' is of type int64, .* say condition_input='label'"):
+    with pytest.raises(ValueError, match="input 'label' is of type int64, .* give condition_input='label'"):
         from_onnx(model)
 
 

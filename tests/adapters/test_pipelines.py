@@ -368,7 +368,7 @@ def test_conditions_and_pipelines_that_do_not_fit() -> None:
     training.pipe.unet.train()
     with pytest.raises(ValueError, match="UNet2DModel is in training mode"):
         read(z)
-    with pytest.raises(ValueError, match=r"evaluation mode; set it first, of UNet2DModel: pipe.unet.eval\(\)"):
+    with pytest.raises(ValueError, match=r"evaluation mode; set it first, for UNet2DModel: pipe.unet.eval\(\)"):
         from_pipeline(training.pipe, steps=2)
 
 

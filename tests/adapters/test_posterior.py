@@ -437,9 +437,7 @@ def test_a_priors_condition_is_fixed_by_an_option(rng: np.random.Generator) -> N
 
 def test_samplers_refuse() -> None:
     prior, operator = decoded(), OPERATORS[0]
-    with pytest.raises(
-        TypeError, match="bends the steps of a mcgen.adapters.DDIM; got Heun. Make one from the model's"
-    ):
+    with pytest.raises(TypeError, match="the prior must be a mcgen.adapters.DDIM; got Heun. Make one from the model's"):
         DPS(Heun(prior.denoiser, prior.schedule, SHAPE), operator)
     with pytest.raises(TypeError, match="must be a mcgen.adapters.Operator, such as Inpainting; got function"):
         DDS(prior, lambda x: x)

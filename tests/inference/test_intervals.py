@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -161,6 +162,20 @@ def test_interval_holds_values() -> None:
     assert 1.5 in Interval(1.0, 2.0)
     assert 2.5 not in Interval(1.0, 2.0)
     assert Interval(1.0, 2.0).half_width == 0.5
+    assert np.ones(2) in Interval(np.zeros(2), np.full(2, 2.0))
+    assert np.array([1.0, 3.0]) not in Interval(np.zeros(2), np.full(2, 2.0))
+
+
+def test_interval_is_the_tuple_of_its_ends() -> None:
+    low, high = interval = Interval(1.0, 2.0)
+    assert (low, high) == (1.0, 2.0) == interval
+    assert hash(interval) == hash((1.0, 2.0))
+    assert pickle.loads(pickle.dumps(interval)) == interval
+    arrays = Interval(np.zeros(2), np.ones(2))
+    with pytest.raises(ValueError, match="ambiguous"):
+        arrays == Interval(np.zeros(2), np.ones(2))  # noqa: B015
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(arrays)
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1.1, 1e9 / 7])
@@ -268,8 +283,8 @@ def test_intervals_of_runs_that_stop_refuse(s: IntervalInput, options: tuple, me
 
 
 def test_the_old_name_of_the_input_works_and_names_the_new_one() -> None:
-    with pytest.warns(DeprecationWarning, match="IntervalInput is now mcgen.intervals.IntervalInput") as caught:
-        old = mcgen.intervals.IntervalInput
+    with pytest.warns(DeprecationWarning, match="Sampled is now mcgen.intervals.IntervalInput") as caught:
+        old = mcgen.intervals.Sampled
     assert old is IntervalInput
     assert caught[0].filename == __file__
     with pytest.raises(AttributeError, match="no attribute 'Sample'"):

@@ -357,7 +357,7 @@ def test_tolerances_are_what_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"atol": 0}, ValueError, "atol must be above 0, such as 0.01; got 0. No run makes an interval a point"),
+        ({"atol": 0}, ValueError, "atol must be above 0, such as 0.01; got 0. No run reaches a half-width of 0"),
         ({"atol": -0.1}, ValueError, "atol must be above 0"),
         ({"atol": float("nan")}, ValueError, "atol must be finite; got nan"),
         ({"atol": "0.1"}, TypeError, "atol must be a number; got '0.1'"),
@@ -379,7 +379,7 @@ def test_tolerances_are_what_was_asked_for() -> None:
         (
             {"atol": None, "max_evaluations": 100, "components": ["a"]},
             ValueError,
-            r"max_evaluations=100 and components=\['a'\] say how .* needs atol .* or rtol .*; got neither. Give one",
+            r"max_evaluations=100 and components=\['a'\] are for a run .* needs atol .* or rtol .*; got neither. Give one",
         ),
     ],
 )

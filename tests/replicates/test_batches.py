@@ -141,7 +141,7 @@ def test_parts_are_merged_with_their_batches(tmp_path: Path) -> None:
 def test_sums_and_averages_add_up() -> None:
     model = Counting()
     made = run(model, condition=[0.0, 1.0, 2.0], n_evaluations=200, batch_size=150)
-    assert made.executed_evaluations == 900 == sum(part.executed_evaluations for part in made.strata)
+    assert made.executed_evaluations == 900 == sum(part.executed_evaluations for part in made.conditions)
     assert model.rows == 900 + 3 * TRIED
     assert "executed     900 evaluations, 300 of them" in made.summary()
     model = Counting()
@@ -149,7 +149,7 @@ def test_sums_and_averages_add_up() -> None:
     assert common.executed_evaluations == 600 == model.rows - 2 * TRIED
     coarse, fine = Counting(), Counting()
     levels = mcgen.multilevel([(coarse, 1), (fine, 19)], pixel_mean, n_evaluations=800, seed=SEED, batch_size=48)
-    below, above = levels.strata
+    below, above = levels.levels
     assert levels.executed_evaluations == pytest.approx(
         below.executed_evaluations / 19 + above.executed_evaluations * 20 / 19, abs=1
     )
@@ -202,7 +202,9 @@ class TestStores:
         run(model, n_evaluations=300, batch_size=300, store=store)
         made = run(model, atol=1e-9, max_evaluations=200, store=store)
         assert made.n_evaluations == 200
-        with pytest.raises(ValueError, match="room for 150 replicates in whole batches of 150, where 190 come first"):
+        with pytest.raises(
+            ValueError, match="room for 150 replicates in whole batches of 150, but a run needs at least 190"
+        ):
             run(model, atol=1e-9, max_evaluations=400, min_replicates=190, store=store)
 
 

@@ -219,7 +219,7 @@ def test_interrupted_comparison_keeps_the_finished_designs(generator) -> None:
         ({"designs": [Sobol(256)], "n_evaluations": 1024}, "an efficiency needs at least 5 replicates; got 4 of .* Use 1280"),
         ({"designs": [KAntithetic(3)]}, "multiple of the 3 points"),
         ({"designs": [Antithetic()], "baseline": 3}, "baseline must be one of the designs, or its position from 0 to 0; got 3"),
-        ({"designs": [Antithetic()], "condition": [1, 2]}, "pass common_random_numbers=True, or compare one condition at a time"),
+        ({"designs": [Antithetic()], "condition": [1, 2]}, "pass common_random_numbers=True, or compare the designs for one condition at a time"),
     ],
 )  # fmt: skip
 def test_comparisons_refused_before_anything_runs(options: dict, message: str) -> None:
@@ -406,7 +406,7 @@ def test_incomplete_files_are_refused(estimate, tmp_path) -> None:
         with pytest.raises(ValueError, match="the saved estimate is incomplete"):
             mcgen.Estimate.load(path)
     path.write_text(json.dumps({"mcgen": "estimate"}))
-    with pytest.raises(ValueError, match="says no schema"):
+    with pytest.raises(ValueError, match="has no schema number"):
         mcgen.Estimate.load(path)
 
 

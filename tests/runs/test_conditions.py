@@ -260,16 +260,16 @@ NAMES = {
 def test_several_conditions_have_the_numbers_of_a_list(name: str, common: bool) -> None:
     plain, made = (run(c, common_random_numbers=common) for c in ([1, 2, 3], SEVERAL[name]()))
     assert (made.mean, made.interval) == (plain.mean, plain.interval)
-    assert [part.interval for part in made.strata] == [part.interval for part in plain.strata]
+    assert [part.interval for part in made.conditions] == [part.interval for part in plain.conditions]
     shown = NAMES.get(name, ["1", "2", "3"])
-    assert [part.provenance.condition for part in made.strata] == shown
+    assert [part.provenance.condition for part in made.conditions] == shown
     assert made.to_frame()["condition"].tolist() == [*shown, ", ".join(shown)]
 
 
 def test_arrays_and_tuples_are_one_condition() -> None:
     generator = mcgen.as_generator(lambda z, b: shifted(z, np.sum(b)), noise=(4,), name="sum")
     for condition in (np.array([1, 2, 3]), (1, 2, 3), pd.Index([1, 2, 3])):
-        assert run(condition, generator).strata == ()
+        assert run(condition, generator).conditions == ()
 
 
 def test_names_in_multilevel_comparisons_and_stores(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_names_in_multilevel_comparisons_and_stores(tmp_path: Path) -> None:
         )
 
     assert levels(named).interval == levels(plain).interval
-    assert [part.provenance.condition for part in levels(named).strata] == ["low", "high"]
+    assert [part.provenance.condition for part in levels(named).conditions] == ["low", "high"]
     options = OPTIONS | {"designs": [Antithetic()], "common_random_numbers": True}
     options.pop("design")
     tables = [mcgen.compare(NUMBERS, pixel_mean, condition=c, **options) for c in (named, plain)]

@@ -21,7 +21,7 @@ def test_common_noise_that_breaks_keeps_every_condition() -> None:
             condition=[0, 1], common_random_numbers=True,
         )  # fmt: skip
     partial = caught.value.partial
-    assert [part.provenance.condition for part in partial.strata] == ["0", "1"]
+    assert [part.provenance.condition for part in partial.conditions] == ["0", "1"]
     assert partial.shape == ()
 
 
@@ -69,7 +69,7 @@ def test_interrupted_conditions_keep_the_finished_ones() -> None:
         generator, pixel_mean, design=Antithetic(), n_evaluations=640, seed=SEED, condition=[0, 1, 2]
     )
     assert result.partial
-    assert len(result.strata) == 2
+    assert len(result.conditions) == 2
     assert "the average is over the first 2 of 3 conditions only" in result.summary()
 
 

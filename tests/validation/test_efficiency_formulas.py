@@ -66,6 +66,7 @@ def test_net_variance_of_two_points_by_hand() -> None:
     assert net_variance(2, 2) == pytest.approx(((1 + w_0) ** 2 + (low * high) ** 2) / 2 - 1)
 
 
+@pytest.mark.study
 def test_few_replicates_cover_the_efficiency_less_as_documented() -> None:
     """Negative control: with 10 pairs the interval of the efficiency covers 0.8, and the rule of the study sees it."""
     made = efficiency_coverage(

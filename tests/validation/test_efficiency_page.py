@@ -169,10 +169,10 @@ def test_whole_runs_count_their_pilots() -> None:
 def test_the_error_of_a_sum_of_levels_is_that_of_its_parts() -> None:
     case = small()
     one = two_levels(case, 3200, seed=0)
-    weight = np.array(one.strata[1].provenance.coefficients)
-    squares = np.stack([(weight * one.strata[0].standard_error) ** 2, np.ravel(one.strata[1].standard_error) ** 2])
+    weight = np.array(one.levels[1].provenance.coefficients)
+    squares = np.stack([(weight * one.levels[0].standard_error) ** 2, np.ravel(one.levels[1].standard_error) ** 2])
     np.testing.assert_allclose(squares.sum(axis=0), np.ravel(one.standard_error) ** 2)
-    found, parts = log_squared_error(one), [log_squared_error(part) for part in one.strata]
+    found, parts = log_squared_error(one), [log_squared_error(part) for part in one.levels]
     expected = sum((squares[i] / squares.sum(axis=0)) ** 2 * parts[i].variance for i in (0, 1))
     np.testing.assert_allclose(found.variance, expected)
     with_mean = over_runs(np.ravel(one.half_width)[None] ** 2, [one], case.counted)

@@ -279,9 +279,9 @@ def test_a_truth_of_another_problem_is_refused(tmp_path: Path) -> None:
         with_truth(replace(problem, name="nameless"))
     with pytest.raises(RuntimeError, match="not stored"):
         with_truth(problem, tmp_path / "none.json")
-    with pytest.raises(RuntimeError, match="'mixture-16-mean' stored in .* is that of another one; simulate it by"):
+    with pytest.raises(RuntimeError, match="'mixture-16-mean' in .* is for another definition of it; simulate it by"):
         with_truth(replace(problem, generator=mixtures.image_generator(4, n_steps=11)))
-    with pytest.raises(RuntimeError, match="is that of another one"):
+    with pytest.raises(RuntimeError, match="is for another definition of it"):
         with_truth(replace(problem, statistic=mixtures.maximum))
     assert with_truth(problem).truth == problem.truth
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -114,17 +115,9 @@ def test_rules_refuse_what_they_cannot_judge(judge: Callable[[], object], error:
         judge()
 
 
-@pytest.mark.parametrize("title", promises.STUDIES)
-@pytest.mark.filterwarnings("ignore:the replicate means")
-def test_study_holds_and_has_a_control(title: str) -> None:
-    """In its short form; whether few replicates look skewed is chance, and another seed may bring the warning."""
-    judged = promises.STUDIES[title](False, SEED)
-    assert [verdict for verdict in judged if not verdict.holds] == []
-    assert any(verdict.is_control for verdict in judged)
-    assert not all(verdict.is_control for verdict in judged)
-
-
-def test_means_are_judged_from_thousands_of_replicates_of_every_design(monkeypatch: pytest.MonkeyPatch) -> None:
+@functools.cache
+def studied(title: str) -> tuple[list[Verdict], list[int]]:
+    """Verdicts of a study in its short form, and how many replicates of each mean it judged directly."""
     counts = []
     simulate = promises.simulate
 
@@ -132,14 +125,33 @@ def test_means_are_judged_from_thousands_of_replicates_of_every_design(monkeypat
         counts.append(n)
         return simulate(problem, design, n, seed)
 
-    monkeypatch.setattr(promises, "simulate", counted)
-    judged = promises.unbiased(False, SEED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(promises, "simulate", counted)
+        return promises.STUDIES[title](False, SEED), counts
+
+
+@pytest.mark.parametrize("title", promises.STUDIES)
+@pytest.mark.filterwarnings("ignore:the replicate means")
+@pytest.mark.study
+def test_study_holds_and_has_a_control(title: str) -> None:
+    """In its short form; whether few replicates look skewed is chance, and another seed may bring the warning."""
+    judged, _ = studied(title)
+    assert [verdict for verdict in judged if not verdict.holds] == []
+    assert any(verdict.is_control for verdict in judged)
+    assert not all(verdict.is_control for verdict in judged)
+
+
+@pytest.mark.study
+def test_means_are_judged_from_thousands_of_replicates_of_every_design() -> None:
+    judged, counts = studied("unbiased")
     assert min(counts) >= 4000
     assert any("integrated exactly" in verdict.promise for verdict in judged if not verdict.is_control)
 
 
+@pytest.mark.study
 def test_laws_have_a_control_of_every_kind() -> None:
-    controls = [verdict for verdict in promises.laws(False, SEED) if verdict.is_control]
+    judged, _ = studied("laws of designs, statistics and generators")
+    controls = [verdict for verdict in judged if verdict.is_control]
     assert [verdict.promise.partition("laws of ")[2] for verdict in controls] == [
         "noise cut off at 2",
         "a statistic of the batch",
@@ -181,8 +193,8 @@ def test_one_study_can_be_run_and_failing_it_is_told(
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     monkeypatch.setattr(promises, "STUDIES", promises.STUDIES | {"a | b": failing})
-    assert main(["validate", "--only", "Averages over conditions"]) == 0
-    assert "2 of 2 promises hold" in capsys.readouterr().out
+    assert main(["validate", "--only", "The intervals that studies count"]) == 0
+    assert "5 of 5 promises hold" in capsys.readouterr().out
     assert main(["validate", "--only", "a | b", "--page", str(page)]) == 1
     assert "1 of 2 promises hold\nFAILS the error" in capsys.readouterr().out
     written = page.read_text()

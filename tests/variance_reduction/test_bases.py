@@ -88,7 +88,7 @@ def test_files_that_are_not_what_they_say_are_refused(tmp_path) -> None:
     with np.load(path) as file:
         content = dict(file)
     for change, message in (
-        ({"matrix 0": np.eye(4)[:, 1:3]}, "has not the SHA-256 that it says"),
+        ({"matrix 0": np.eye(4)[:, 1:3]}, "does not match its SHA-256"),
         ({"schema": 99}, "saved with schema 99, this version of mcgen reads up to 1; upgrade"),
     ):
         np.savez(path, **content | change)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,19 +65,27 @@ def fitted(generator: mcgen.Generator = NOISY, statistic: Any = identity, **chan
     return controls.fit(generator, statistic, **{"design": MonteCarlo(), "n_evaluations": 400, "seed": SEED} | changes)
 
 
-@functools.cache
-def simulated(n: int, q: int, runs: int = 4000) -> tuple[np.ndarray, ...]:
-    """Student's t of the residuals by cross-fitting, and of those of one regression on all: normal means of 0."""
+Residuals = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def by_cross_fitting(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return cross_fitted(y[:, None], x)[0][:, 0]
+
+
+def by_one_regression(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    a = np.column_stack([np.ones(len(x)), x])
+    return y - x @ np.linalg.lstsq(a, y, rcond=None)[0][1:]
+
+
+def simulated(n: int, q: int, runs: int, residuals: Residuals) -> np.ndarray:
+    """Student's t of the residuals of normal means of 0, shape (runs,); the same means for every kind of residuals."""
     rng = np.random.default_rng(SEED)
-    cross, all_in_one = np.empty(runs), np.empty(runs)
+    t = np.empty(runs)
     for i in range(runs):
         x = rng.normal(size=(n, q))
-        y = x.sum(axis=1) + rng.normal(size=n)
-        a = np.column_stack([np.ones(n), x])
-        in_sample = y - x @ np.linalg.lstsq(a, y, rcond=None)[0][1:]
-        for t, e in ((cross, cross_fitted(y[:, None], x)[0][:, 0]), (all_in_one, in_sample)):
-            t[i] = e.mean() / (e.std(ddof=1) / np.sqrt(n))
-    return cross, all_in_one
+        e = residuals(x.sum(axis=1) + rng.normal(size=n), x)
+        t[i] = e.mean() / (e.std(ddof=1) / np.sqrt(n))
+    return t
 
 
 def covered(t: np.ndarray, df: int) -> float:
@@ -85,19 +93,22 @@ def covered(t: np.ndarray, df: int) -> float:
 
 
 @pytest.mark.parametrize(("n", "q"), [(30, 3), (100, 10)])
+@pytest.mark.study
 def test_cross_fitted_intervals_cover_as_often_as_they_say(n: int, q: int) -> None:
-    cross, _ = simulated(n, q)
+    cross = simulated(n, q, 4000, by_cross_fitting)
     low, high = acceptance_band(len(cross))
     assert low <= covered(cross, n - 1 - q) <= high
 
 
+@pytest.mark.study
 def test_residuals_of_their_own_regression_do_not_cover() -> None:
     """A control: in-sample residuals, R - 1 degrees of freedom, a control for every three replicates."""
-    cross, all_in_one = simulated(30, 10, 2000)
+    cross, all_in_one = (simulated(30, 10, 2000, how) for how in (by_cross_fitting, by_one_regression))
     assert covered(all_in_one, 29) < acceptance_band(2000)[0]
     assert covered(cross, 19) > covered(all_in_one, 29)
 
 
+@pytest.mark.study
 def test_cross_fitting_is_unbiased_and_one_regression_is_not() -> None:
     """Y = X^2 - 1 of expectation 0: coefficients from the same replicates have a bias of about -2 / R."""
     rng = np.random.default_rng(SEED)
@@ -281,17 +292,17 @@ def test_conditions_on_their_own_and_on_the_same_noise() -> None:
         options = {"condition": [0, 1, 2], "design": Antithetic(), "controls": controls}
         result = run(LOGISTIC, two, **options)
         alone = run(LOGISTIC, two, **options | {"condition": 1})
-        assert result.strata[1] == alone
-        assert result.mean == pytest.approx(np.mean([part.mean for part in result.strata]))
+        assert result.conditions[1] == alone
+        assert result.mean == pytest.approx(np.mean([part.mean for part in result.conditions]))
         assert result.degrees_of_freedom > alone.degrees_of_freedom
         together = run(LOGISTIC, two, common_random_numbers=True, weights=[0.5, 0.3, 0.2], **options)
-        parts = [part.mean for part in together.strata]
+        parts = [part.mean for part in together.conditions]
         assert together.mean == pytest.approx(np.dot([0.5, 0.3, 0.2], parts), rel=1e-12)
         assert together.degrees_of_freedom == alone.degrees_of_freedom
         plain = run(LOGISTIC, two, common_random_numbers=True, **options | {"controls": None})
-        assert together.strata[2].mean != plain.strata[2].mean
-        assert together.strata[2].standard_error < 0.6 * plain.strata[2].standard_error
-        assert together.provenance.controls == together.strata[0].provenance.controls
+        assert together.conditions[2].mean != plain.conditions[2].mean
+        assert together.conditions[2].standard_error < 0.6 * plain.conditions[2].standard_error
+        assert together.provenance.controls == together.conditions[0].provenance.controls
 
 
 def test_differences() -> None:

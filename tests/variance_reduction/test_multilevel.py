@@ -54,15 +54,15 @@ def test_unbiased_for_the_fine_sampler_only() -> None:
     """In standard errors: the sum is near the truth of 20 steps; the coarse level alone is not, and is rejected."""
     result = run([(line(5), 5), (line(20), 20)], energy, n_evaluations=20000)
     assert abs(result.mean - line_truth(20)) < Z_LIMIT * result.standard_error
-    coarse = result.strata[0]
+    coarse = result.levels[0]
     assert abs(coarse.mean - line_truth(20)) > 2 * Z_LIMIT * coarse.standard_error
     assert abs(coarse.mean - line_truth(5)) < Z_LIMIT * coarse.standard_error
 
 
 def test_three_levels_telescope() -> None:
     result = run([(line(2), 2), (line(5), 5), (line(20), 20)], energy, n_evaluations=10000)
-    assert [part.provenance.generator for part in result.strata] == ["line-2", "line-5 - line-2", "line-20 - line-5"]
-    assert [part.provenance.cost for part in result.strata] == pytest.approx([0.1, 0.35, 1.25])
+    assert [part.provenance.generator for part in result.levels] == ["line-2", "line-5 - line-2", "line-20 - line-5"]
+    assert [part.provenance.cost for part in result.levels] == pytest.approx([0.1, 0.35, 1.25])
     assert abs(result.mean - line_truth(20)) < Z_LIMIT * result.standard_error
 
 
@@ -100,9 +100,9 @@ def test_coefficients_protect_what_the_coarse_generator_does_not_follow() -> Non
         first, second = found.standard_error**2
         # The fine generator alone has 1 over the evaluations, in all or of the last level.
         assert first < 0.5 / 4000
-        times = second * found.strata[1].n_evaluations
+        times = second * found.levels[1].n_evaluations
         assert times > 6 if given == 1.0 else times < 2
-        assert found.strata[1].provenance.coefficients == pytest.approx((1, 1 if given == 1.0 else 0), abs=0.3)
+        assert found.levels[1].provenance.coefficients == pytest.approx((1, 1 if given == 1.0 else 0), abs=0.3)
         assert (abs(found.mean - 1) < Z_LIMIT * found.standard_error).all()
 
 
@@ -113,7 +113,7 @@ def test_given_coefficients_are_used_exactly() -> None:
     twice = mcgen.as_generator(lambda z: 2 * z + 1, (4,), name="twice")
     options = {"designs": MonteCarlo(), "n_evaluations": 400, "coefficients": [[0.5, -1.0, 2.0]]}
     result = run([(whole, 1), (twice, 5)], lambda x: np.stack([x.mean(axis=1)] * 3, axis=1), **options)
-    base, last = result.strata
+    base, last = result.levels
     assert base.provenance.coefficients is None
     assert last.provenance.coefficients == (0.5, -1.0, 2.0)
     z = (last.replicate_means[:, 0] - 0.5) / 1.5
@@ -133,8 +133,8 @@ def test_unbiased_whatever_the_coefficients(b: float) -> None:
     """In standard errors; a sum of the levels without their weights, the control, is rejected."""
     result = run(coefficients=b, n_evaluations=2000)
     assert abs(result.mean - TRUTH) < Z_LIMIT * result.standard_error
-    unweighted = sum(part.mean for part in result.strata)
-    assert abs(unweighted - TRUTH) > 2 * Z_LIMIT * np.sqrt(sum(part.standard_error**2 for part in result.strata))
+    unweighted = sum(part.mean for part in result.levels)
+    assert abs(unweighted - TRUTH) > 2 * Z_LIMIT * np.sqrt(sum(part.standard_error**2 for part in result.levels))
 
 
 @pytest.mark.filterwarnings("ignore:by the pilot")
@@ -142,13 +142,13 @@ def test_coefficients_of_three_levels_telescope() -> None:
     middle = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32 + z**3 / 384, noise=(16,), name="middle")
     levels = [(COARSE, 1), (middle, 4), (FINE, 20)]
     result = run(levels, lambda x: x[:, :2], coefficients=[0.5, [2.0, -1.0]], n_evaluations=4000)
-    assert [part.provenance.coefficients for part in result.strata] == [None, (0.5, 0.5), (2.0, -1.0)]
+    assert [part.provenance.coefficients for part in result.levels] == [None, (0.5, 0.5), (2.0, -1.0)]
     weights = np.array([[1.0, -0.5], [2.0, -1.0], [1.0, 1.0]])
     assert weights_of([np.array([0.5, 0.5]), np.array([2.0, -1.0])]).tolist() == weights.tolist()
-    assert result.mean == pytest.approx(sum(w * part.mean for w, part in zip(weights, result.strata, strict=True)))
+    assert result.mean == pytest.approx(sum(w * part.mean for w, part in zip(weights, result.levels, strict=True)))
     assert (abs(result.mean - TRUTH) < Z_LIMIT * result.standard_error).all()
     found = run(levels, lambda x: x[:, :2], n_evaluations=4000)
-    assert found.strata[2].provenance.coefficients == pytest.approx((1, 1), abs=0.2)
+    assert found.levels[2].provenance.coefficients == pytest.approx((1, 1), abs=0.2)
     assert (found.standard_error < result.standard_error).all()
 
 
@@ -158,10 +158,10 @@ def test_statistics_of_several_axes() -> None:
 
     for coefficients in (None, [np.arange(6) / 4]):
         result = run(statistic=table, n_evaluations=4000, coefficients=coefficients)
-        assert result.shape == result.strata[1].shape == result.mean.shape == (2, 3)
+        assert result.shape == result.levels[1].shape == result.mean.shape == (2, 3)
         assert (abs(result.mean - TRUTH * np.array([[1], [2]])) < Z_LIMIT * result.standard_error).all()
-        b = np.array(result.strata[1].provenance.coefficients).reshape(2, 3)
-        assert result.mean == pytest.approx(result.strata[1].mean + b * result.strata[0].mean)
+        b = np.array(result.levels[1].provenance.coefficients).reshape(2, 3)
+        assert result.mean == pytest.approx(result.levels[1].mean + b * result.levels[0].mean)
     assert b.ravel() == pytest.approx(np.arange(6) / 4)
 
 
@@ -219,16 +219,16 @@ def test_allocation_weighs_components_alike() -> None:
 
 def test_variances_add_and_degrees_of_freedom_are_welchs() -> None:
     result = run()
-    errors = np.array([part.standard_error for part in result.strata])
-    df = np.array([part.degrees_of_freedom for part in result.strata])
-    (b,) = result.strata[1].provenance.coefficients
+    errors = np.array([part.standard_error for part in result.levels])
+    df = np.array([part.degrees_of_freedom for part in result.levels])
+    (b,) = result.levels[1].provenance.coefficients
     weights = np.array([b, 1.0])
     assert b == pytest.approx(1, abs=0.2)
-    assert result.mean == pytest.approx(weights @ [part.mean for part in result.strata])
+    assert result.mean == pytest.approx(weights @ [part.mean for part in result.levels])
     errors *= weights
     assert result.standard_error == pytest.approx(np.sqrt((errors**2).sum()))
     assert result.degrees_of_freedom == pytest.approx(welch_satterthwaite(errors[:, None] ** 2, df[:, None])[0])
-    third = errors**3 @ [part.skewness for part in result.strata]
+    third = errors**3 @ [part.skewness for part in result.levels]
     assert result.skewness == pytest.approx(third / result.standard_error**3)
     adjusted = run(interval="skewness-adjusted-t")
     assert adjusted.interval == result.with_interval(interval="skewness-adjusted-t").interval
@@ -250,7 +250,7 @@ def test_levels_and_pilot_have_their_own_numbers() -> None:
     # Two rows of every first batch are run again.
     rows = np.concatenate([block for block in seen if len(block) > 2])
     assert len(np.unique(rows, axis=0)) == len(rows)
-    means = run([(first, 1), (coarse, 2), (fine, 3)], designs=MonteCarlo(), n_evaluations=9000).strata
+    means = run([(first, 1), (coarse, 2), (fine, 3)], designs=MonteCarlo(), n_evaluations=9000).levels
     n = min(part.n_replicates for part in means)
     table = np.corrcoef([part.replicate_means[:n, 0] for part in means])
     assert np.abs(table[np.triu_indices(3, 1)]).max() < Z_LIMIT / np.sqrt(n)
@@ -281,7 +281,7 @@ def test_budget_holds_pilot_and_run() -> None:
 
 def test_a_level_each_has_its_design() -> None:
     result = run(designs=[mcgen.Sobol(16), Antithetic()], n_evaluations=2000)
-    assert [part.provenance.design for part in result.strata] == ["Sobol(n_points=16)", "Antithetic()"]
+    assert [part.provenance.design for part in result.levels] == ["Sobol(n_points=16)", "Antithetic()"]
     assert result.provenance.design == "Sobol(n_points=16) + Antithetic()"
     assert {"giles2008multilevel", "joe2008sobol", "welch1947generalization"} <= {
         entry.split("{")[1].split(",")[0] for entry in mcgen.citation(result).split("\n\n")
@@ -295,7 +295,7 @@ def test_a_coarse_generator_may_take_some_of_the_blocks() -> None:
     spec = NoiseSpec({name: blocks[name] for name in ("middle", "start")})
     two = mcgen.as_generator(lambda z: z["start"] + z["middle"] / 4, spec, name="two blocks")
     result = run([(one, 1), (two, 2), (fine, 10)], designs=MonteCarlo(), n_evaluations=2000)
-    last = result.strata[-1]
+    last = result.levels[-1]
     # What is left of one replicate of the last level is its fresh noise alone.
     assert last.standard_error * np.sqrt(last.n_replicates) == pytest.approx(0.1 / 2, rel=0.5)
     assert abs(result.mean) < Z_LIMIT * result.standard_error
@@ -304,7 +304,7 @@ def test_a_coarse_generator_may_take_some_of_the_blocks() -> None:
 def test_shown_saved_and_framed(tmp_path) -> None:
     result = run(statistic=mcgen.statistics.stack(pixel_mean, lambda x: x[:, 0]))
     assert "sum of 2 levels" in str(result)
-    assert f"{result.strata[0].n_replicates} + {result.strata[1].n_replicates} replicates" in str(result)
+    assert f"{result.levels[0].n_replicates} + {result.levels[1].n_replicates} replicates" in str(result)
     text = result.summary()
     for part in (
         "level 0: pixel_mean",
@@ -318,7 +318,7 @@ def test_shown_saved_and_framed(tmp_path) -> None:
     result.save(tmp_path / "sum.json")
     loaded = mcgen.Estimate.load(tmp_path / "sum.json")
     assert loaded == result
-    assert [*loaded.strata[1].provenance.coefficients] == [*result.strata[1].provenance.coefficients]
+    assert [*loaded.levels[1].provenance.coefficients] == [*result.levels[1].provenance.coefficients]
     assert loaded != run(statistic=mcgen.statistics.stack(pixel_mean, lambda x: x[:, 0]), coefficients=1.0)
     assert loaded.with_interval(simultaneous=True) == result.with_interval(simultaneous=True)
     assert result.with_interval(simultaneous=True).method == "bonferroni"
@@ -339,11 +339,11 @@ def test_conditions_reach_every_level() -> None:
 def test_several_conditions_give_a_sum_each_and_their_average(tmp_path) -> None:
     options = {"n_evaluations": 2000}
     result = run(SHIFTED, condition=[1.0, 4.0], weights=[0.25, 0.75], **options)
-    assert [len(part.strata) for part in result.strata] == [2, 2]
-    assert [part.provenance.level for part in result.strata] == ["sum of 2 levels"] * 2
-    assert result.strata[1] == run(SHIFTED, condition=4.0, **options)
+    assert [len(part.levels) for part in result.conditions] == [2, 2]
+    assert [part.provenance.level for part in result.conditions] == ["sum of 2 levels"] * 2
+    assert result.conditions[1] == run(SHIFTED, condition=4.0, **options)
     means, errors, df = (
-        np.array([getattr(part, name) for part in result.strata])
+        np.array([getattr(part, name) for part in result.conditions])
         for name in ("mean", "standard_error", "degrees_of_freedom")
     )
     errors *= [0.25, 0.75]
@@ -371,7 +371,7 @@ def test_what_breaks_in_the_last_level_leaves_the_sum() -> None:
                 run([(near, 1), (fine, 20)], **options)
             partial = caught.value.partial
         assert partial.partial
-        assert len(partial.strata) == 2
+        assert len(partial.levels) == 2
     for error in (RuntimeError("out of memory"), KeyboardInterrupt()):
         coarse = mcgen.as_generator(logistic_until(15, error), (16,), name="coarse")
         with pytest.raises(type(error)) as stopped:
@@ -443,7 +443,7 @@ def test_the_least_budget_is_enough() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = run(n_evaluations=91)
-    assert [part.n_replicates for part in result.strata] == [25, 25]
+    assert [part.n_replicates for part in result.levels] == [25, 25]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "the replicate means")

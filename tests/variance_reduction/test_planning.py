@@ -102,7 +102,7 @@ def test_two_levels_with_a_net_below_are_chosen_and_better() -> None:
     value, error = truth()
     assert (abs(made.mean - value) < Z_LIMIT * np.hypot(made.standard_error, error)).all()
     # A control: the coarse level alone is not near the fine sampler's expectation.
-    alone = made.strata[0]
+    alone = made.levels[0]
     assert (abs(alone.mean - value) > Z_LIMIT * alone.standard_error).any()
 
 
@@ -146,6 +146,7 @@ def test_the_run_shares_no_noise_with_its_pilot() -> None:
     assert not pilot & set(seen)
 
 
+@pytest.mark.study
 def test_predictions_hold_about_eight_times_in_ten() -> None:
     hits, low = [], []
     for seed in range(60):
@@ -158,17 +159,20 @@ def test_predictions_hold_about_eight_times_in_ten() -> None:
     assert np.mean(low) < 0.1
 
 
-def test_intervals_of_auto_cover() -> None:
-    """At 400 evaluations with a known correlation and at 1,200 with a pilot."""
+@pytest.mark.parametrize(
+    ("n", "design", "runs"),
+    [(400, mcgen.Auto(coarse=[(Steps(10), 0.2)], correlation=0.99), 1000), (1200, mcgen.Auto(), 250)],
+    ids=["a known correlation", "a pilot"],
+)
+@pytest.mark.study
+def test_intervals_of_auto_cover(n: int, design: mcgen.Auto, runs: int) -> None:
     value, _ = truth()
-    known = mcgen.Auto(coarse=[(Steps(10), 0.2)], correlation=0.99)
-    for n, design, runs in ((400, known, 1000), (1200, "auto", 250)):
-        hits = 0
-        for seed in range(runs):
-            made = mcgen.estimate(Steps(), BOTH, design=design, n_evaluations=n, seed=seed, batch_size=1024)
-            hits += int(((made.interval.low <= value) & (value <= made.interval.high)).sum())
-        low, high = acceptance_band(2 * runs)
-        assert low <= hits / (2 * runs) <= high
+    hits = 0
+    for seed in range(runs):
+        made = mcgen.estimate(Steps(), BOTH, design=design, n_evaluations=n, seed=seed, batch_size=1024)
+        hits += int(((made.interval.low <= value) & (value <= made.interval.high)).sum())
+    low, high = acceptance_band(2 * runs)
+    assert low <= hits / (2 * runs) <= high
 
 
 def test_without_gradients_or_coarse_generators_it_says_what_there_is() -> None:
@@ -235,8 +239,8 @@ def test_conditions_are_planned_each() -> None:
         Steep(), BOTH, design="auto", n_evaluations=1600, seed=SEED, condition=[0, 1], batch_size=1024
     )
     one = mcgen.estimate(Steep(), BOTH, design="auto", n_evaluations=1600, seed=SEED, condition=1, batch_size=1024)
-    assert made.strata[1] == one
-    assert np.allclose(made.mean, (made.strata[0].mean + made.strata[1].mean) / 2)
+    assert made.conditions[1] == one
+    assert np.allclose(made.mean, (made.conditions[0].mean + made.conditions[1].mean) / 2)
     assert "condition 0" in made.summary()
     assert "average" in made.summary()
 

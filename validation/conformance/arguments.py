@@ -20,7 +20,7 @@ def checked_tolerance(tolerance: float | None) -> float | None:
         return None
     found = checked_real("tolerance", tolerance)
     if found < 0:
-        raise ValueError(f"tolerance must be at least 0; got {found:g}. Leave it out for what rounding may do")
+        raise ValueError(f"tolerance must be at least 0; got {found:g}. Leave it out to allow what rounding explains")
     return found
 
 

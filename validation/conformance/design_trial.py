@@ -17,7 +17,7 @@ from mcgen.validation.conformance.random_states import changed_since, read_state
 from mcgen.validation.conformance.reports import NotJudgedError, raised
 from mcgen.validation.conformance.scores import Scores
 
-# Numbers of each noise spec in the statistical tests (16 MB in float64), as far as the limits below allow it.
+# Numbers of each noise spec in the statistical tests, 8 MB, as far as the limits below allow it.
 _NUMBERS = {"float32": 2**21, "float64": 2**20}
 # Fewest and most replicates in the statistical tests.
 _FEWEST, _MOST = 1024, 2**15

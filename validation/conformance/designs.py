@@ -373,14 +373,14 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
     MeasuredLaw(
         "signature",
         _signature,
-        "draw takes spec, replicates, seed, stream and points, and raises no TypeError for noise that it lacks",
+        "draw takes spec, replicates, seed, stream and points, and raises no TypeError for noise that it can't draw",
         "write draw(self, spec, replicates, seed, *, stream=(), points=None), and refuse noise by a ValueError",
     ),
     MeasuredLaw(
         "shape and type",
         _shape,
         "noise has the shape (n_replicates, n_points, ...) and the type asked for",
-        "return an array of the spec's dtype, a point a row of axis 1",
+        "return an array of the spec's dtype, with the points along axis 1",
     ),
     MeasuredLaw(
         "inside",
@@ -392,13 +392,13 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
         "margins",
         _margins,
         "every point alone has its law, N(0, 1) or U(0, 1) (gap in standard errors)",
-        "mend the mean, the scale or the randomization of that point: every estimate is biased",
+        "correct the mean, the scale or the randomization of that point: every estimate is biased",
     ),
     MeasuredLaw(
         "coordinates",
         _coordinates,
         "the coordinates of one point are uncorrelated (gap in standard errors)",
-        "draw every coordinate's randomization for itself: every estimate is biased",
+        "randomize each coordinate by itself: every estimate is biased",
     ),
     MeasuredLaw(
         "repeats",
@@ -422,7 +422,7 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
     MeasuredLaw(
         "noise kept",
         _kept,
-        "noise that was drawn and noise to be drawn leave each other alone",
+        "noise does not change when other noise is drawn, and writing into it changes no later noise",
         "return a new array at every call",
     ),
     MeasuredLaw(
@@ -447,7 +447,7 @@ LAWS: tuple[MeasuredLaw[DesignTrial], ...] = (
         "replicates",
         _replicates,
         "replicates are different and independent (gap in standard errors)",
-        "randomize each for itself: intervals do not cover",
+        "randomize each replicate by itself: intervals do not cover",
     ),
     MeasuredLaw(
         "streams",

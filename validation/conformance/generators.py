@@ -210,7 +210,7 @@ LAWS: tuple[MeasuredLaw[_Trial], ...] = (
         "finite",
         _finite,
         "every sample is finite",
-        "mend the model, an estimate would stop there; float16 overflows at 65,504: work in a wider type",
+        "correct the model, because an estimate would stop there; float16 overflows at 65,504: use a wider type",
     ),
     MeasuredLaw(
         "deterministic",
@@ -229,7 +229,7 @@ LAWS: tuple[MeasuredLaw[_Trial], ...] = (
         "batch size",
         _batch_size,
         "a sample does not depend on how many others are made with it",
-        "it normalizes over the batch or divides by its size; use evaluation mode, and means for each sample",
+        "it normalizes over the batch or divides by its size; use evaluation mode, and a mean for each sample",
     ),
     MeasuredLaw(
         "rows apart",

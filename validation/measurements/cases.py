@@ -1,7 +1,7 @@
-"""What efficiencies are measured on: mixture diffusions with the exact score, and every model that ships with mcgen.
+"""The cases of the efficiency measurements: mixture diffusions with exact score, and every model that ships with mcgen.
 
-A statistic that equals another one on a case's samples is not counted twice in geometric means: of grey images the
-brightness is the mean.
+A statistic that equals another one on the samples of a case counts once in geometric means: on grey images brightness
+is the mean.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from mcgen.statistics import Stack
 from mcgen.validation.measurements.image_mixtures import MIXTURES, NAMES
 
 PILOT_SEED = 1
+# Gradients for an active subspace: of a sampler with a tenth of the steps, or, if there is none, of the generator.
 N_GRADIENTS, N_DEAR_GRADIENTS = 64, 16
+# Most directions of a subspace that Sobol' points are on.
 MOST_DIRECTIONS = 32
+# The class that is asked for, and whose probability is a statistic.
 _CLASS = 3
 PLANE_NAMES = ("x", "y", "x² + y²", "class")
 
@@ -40,21 +43,21 @@ class Case:
     Attributes
     ----------
     name : str
-        How the page calls it.
+        The name on the page.
     load : callable
         Returns the generator.
     state : callable
         Returns the statistic.
     names : tuple of str
-        Of its components.
+        Names of the statistic's components.
     evaluations : int
-        Of the run that a single design's variance is from, at least.
+        Evaluations, at least, of the run that gives the variance of a design.
     runs : mapping of int to int
-        From n to the number of whole runs of n evaluations, for what is measured by these.
+        The number of whole runs by their evaluations n, for contenders that are measured by whole runs.
     condition : object
-        Of the generator.
+        Condition of the generator.
     batch_size : int
-        Rows at a time.
+        Rows that the generator sees at a time.
     repeated : tuple of str
         Components that equal another one.
     """
@@ -71,12 +74,12 @@ class Case:
 
     @cached_property
     def generator(self) -> Any:
-        """The model."""
+        """The generator, loaded at the first access."""
         return self.load()
 
     @cached_property
     def statistic(self) -> Stack:
-        """The components."""
+        """The statistic, made at the first access."""
         return self.state()
 
     @property
@@ -86,12 +89,12 @@ class Case:
 
     @property
     def dimension(self) -> int:
-        """Of the noise that directions can reach."""
+        """Dimension of the noise without blocks marked iid, which directions don't reach."""
         return sum(self._sizes)
 
     @property
     def smallest_block(self) -> int:
-        """The least size of a block that directions can reach."""
+        """Size of the smallest block that is not marked iid."""
         return min(self._sizes)
 
     @property
@@ -99,14 +102,14 @@ class Case:
         return [block.size for _, block in self.generator.noise.blocks if not block.iid]
 
     def coarse(self, part: int) -> tuple[Any, int, int] | None:
-        """Return the sampler with a part of its steps, their number and that of all; None where there is none."""
+        """Return the sampler with 1 / part of its steps, their number and the number of all; None if there is none."""
         steps = getattr(self.generator, "steps", 1)
         if not hasattr(self.generator, "coarse") or steps < 2 * part:
             return None
         return self.generator.coarse(steps // part), steps // part, steps
 
     def correlation(self) -> list[float]:
-        """Return the correlations of pair means with those of a fifth of the steps, from pairs that are not charged."""
+        """Return the correlations of pair means with those of a fifth of the steps; their pairs don't count as cost."""
         coarse = self.coarse(5)
         assert coarse is not None
         if self.name not in _CORRELATIONS:
@@ -119,7 +122,7 @@ class Case:
         return _CORRELATIONS[self.name]
 
     def active_subspace(self, n_directions: int) -> Basis:
-        """Return the leading directions from 64 gradients of a tenth of the steps, or 16 of the generator itself."""
+        """Return the leading directions, from 64 gradients with a tenth of the steps or 16 of the generator itself."""
         coarse = self.coarse(10)
         options: dict[str, Any] = {"n_gradients": N_DEAR_GRADIENTS}
         if coarse is not None:
@@ -138,7 +141,7 @@ class Case:
         return _FOUND[self.name, r]
 
     def cosines(self) -> Basis:
-        """Return the lowest frequencies."""
+        """Return the basis of the lowest frequencies, up to 32."""
         return bases.dct_basis(self.generator.noise, min(MOST_DIRECTIONS, self.dimension))
 
 
@@ -148,7 +151,7 @@ _CORRELATIONS: dict[str, list[float]] = {}
 
 @cache
 def classifier(images: str) -> Callable[[Any], Any]:
-    """Return the probability of class 3 (photograph 0 of patches) by a small classifier of real images, trained now."""
+    """Return the probability of class 3 (photograph 0 for patches), by a small classifier trained on real images."""
     network = Judge(getattr(data, images)()).classifier.requires_grad_(False)
     number = 0 if images == "patches" else _CLASS
     return lambda x: torch.softmax(network(x), 1)[:, number]
@@ -183,13 +186,13 @@ def _loaded(model: str, options: dict[str, Any]) -> Any:
     generator = models.load(model, **options)
     if model != "moons-flow":
         for module in generator.modules:
-            # A tenth to a quarter faster on processors.
+            # This memory format is 10 to 25 % faster on processors.
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return generator
 
 
 def _model(model: str, evaluations: int, runs: Mapping[int, int], **options: Any) -> Case:
-    """Return the case of a shipped model: seven statistics of images, of which grey ones have six."""
+    """Return the case of a shipped model; its statistics are seven of images or four of points in the plane."""
     condition, batch_size = options.pop("condition", None), options.pop("batch_size", 64)
     images, plane = model.partition("-")[0], model == "moons-flow"
     words = [model, *(f"{value} step{'s' * (value > 1)}" for value in options.values())]
@@ -222,6 +225,7 @@ def _mixture(name: str) -> Case:
     )
 
 
+# Whole runs by their evaluations, for models whose evaluation costs up to 0.13 s.
 _FEW = {3200: 1, 200: 8}
 CASES = {
     case.name: case
@@ -232,7 +236,6 @@ CASES = {
         _model("mnist-vae", 25_600, {3200: 10, 200: 40}, batch_size=512),
         _model("mnist-glow", 12_800, {3200: 4, 200: 40}, condition=_CLASS),
         _model("moons-flow", 102_400, {3200: 40, 200: 200}, steps=20, batch_size=2048),
-        # An evaluation of these costs up to 0.13 s.
         _model("mnist-ddpm", 1600, _FEW, steps=50),
         _model("mnist-dit", 800, _FEW, steps=25, condition=_CLASS),
         _model("patches-diffusion", 1600, _FEW, steps=25),

@@ -1,24 +1,24 @@
-r"""Diffusions of Gaussian mixtures with image-like spectra, whose score is known: what efficiencies are measured on.
+r"""Diffusions of Gaussian mixtures with image-like spectra and known score, for the efficiency measurements.
 
-Images of side s have, in the orthonormal cosine basis (DCT II), eight components c of weight :math:`w_c`, each normal
-with mean :math:`\mu_c` and independent coefficients of variance :math:`v_c`. With frequencies f = (i, j), the decay
-:math:`q_f = 1 / (1 + i^2 + j^2)` and the scale a = 0.35 s / sqrt(sum q), for which a pixel has a standard deviation of
-0.35,
+The law of images of side s has eight normal components c with weights :math:`w_c`. In the orthonormal cosine basis
+(DCT II) the coefficients of a component are independent, with means :math:`\mu_{cf}` and variances :math:`v_{cf}`. With
+frequencies f = (i, j), the decay :math:`q_f = 1 / (1 + i^2 + j^2)`, and the scale a = 0.35 s / sqrt(sum q), which gives
+a pixel a standard deviation of 0.35,
 
 .. math:: \mu_{cf} = \text{separation} \cdot a \sqrt{q_f}\, g_{cf}, \qquad v_{cf} = a^2 b_c q_f,
 
-with g standard normal numbers of ``numpy.random.default_rng(21)`` in the order (component, i, j), and b evenly spaced
-from the first of `sizes` to the last. Where components are to overlap their sizes are closer too: in many dimensions a
-variance alone tells them apart.
+where g are standard normal numbers of ``numpy.random.default_rng(21)`` in the order (component, i, j), and b is evenly
+spaced from the first to the last of `sizes`. Overlapping mixtures have sizes closer to each other: in many dimensions
+the variances alone can identify the component of an image.
 
-The forward process mixes, so that a state at signal share t has, under component c, coefficients of mean
-:math:`\sqrt t \mu_c` and variance :math:`s_c = t v_c + 1 - t`. With :math:`p_c(y)` the posterior probability of the
-component, the posterior mean of the sample is
+At signal share t the coefficients of a state have, under component c, mean :math:`\sqrt t \mu_c` and variance
+:math:`s_c = t v_c + 1 - t`. With :math:`p_c(y)` the posterior probability of the component, the posterior mean of the
+sample is
 
 .. math:: E[x | y] = \sum_c p_c(y) \Big(\mu_c + \frac{\sqrt t\, v_c}{s_c} (y - \sqrt t \mu_c)\Big),
 
-the denoiser that a network would learn. DDIM takes 50 steps of the cosine schedule of 1,000 with it. Its samples are
-not quite the mixture's, and the estimand is the sampler's own expectation.
+the denoiser that a network would learn. With it DDIM takes 50 steps of the cosine schedule of 1,000. Its samples do not
+follow the mixture exactly; what is estimated is the sampler's own expectation.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class ImageMixture:
     Attributes
     ----------
     side : int
-        Of an image, in pixels.
+        Side of an image, in pixels.
     separation : float
         Scale of the means, in standard deviations of a component of size 1.
     sizes : tuple of float
-        The least and the largest of the components' variances, evenly spaced between.
+        The smallest and the largest factor b of the components' variances; the others are evenly spaced between them.
     """
 
     side: int
@@ -71,7 +71,7 @@ class ImageMixture:
 
     @property
     def scale(self) -> float:
-        """What makes a pixel's standard deviation 0.35 in a component of size 1."""
+        """The factor a, which makes a pixel's standard deviation 0.35 in a component of size 1."""
         return PIXEL_SD * self.side / math.sqrt(float(self.decay.sum()))
 
     def parameters(self) -> tuple[Floats, Floats, Floats]:
@@ -83,7 +83,7 @@ class ImageMixture:
         return np.array(WEIGHTS), means, self.scale**2 * sizes[:, None] * self.decay
 
     def distances(self) -> tuple[float, float]:
-        """Return the least and the largest distance of two means, in standard deviations of a component of size 1."""
+        """Return the smallest and largest distance of two means, in standard deviations of a component of size 1."""
         _, means, _ = self.parameters()
         scaled = means / (self.scale * np.sqrt(self.decay))
         found = [float(np.linalg.norm(a - b)) for a, b in combinations(scaled, 2)]
@@ -101,7 +101,7 @@ class ImageMixture:
         return DDIM(denoiser, schedule, shape, steps=steps, prediction="sample", name=f"mixture-{self.side**2}")
 
     def statistic(self) -> Stack:
-        """Return the seven statistics; those of brightness are of sigmoid(2 x), which lies in (0, 1)."""
+        """Return the seven statistics; brightness, contrast and centroid are those of sigmoid(2 x), in (0, 1)."""
         denoiser = ExactDenoiser(self, Schedule.cosine(N_TRAINING_STEPS)).eval()
         return statistics.stack(
             statistics.pixel_mean,
@@ -116,14 +116,14 @@ class ImageMixture:
 
 
 class ExactDenoiser(torch.nn.Module):
-    """The posterior mean of a mixture's image given a noised one: a denoiser that predicts the sample.
+    """The posterior mean of an image given a noised one: a denoiser that predicts the sample.
 
     Parameters
     ----------
     mixture : ImageMixture
-        Whose.
+        The law of the images.
     schedule : Schedule
-        By which a fraction of its training steps is a share of signal.
+        Gives the share of signal at a fraction of its training steps.
     """
 
     cosines: torch.Tensor
@@ -161,7 +161,7 @@ class ExactDenoiser(torch.nn.Module):
 def log_joint(
     y: torch.Tensor, log_weights: torch.Tensor, means: torch.Tensor, variances: torch.Tensor, t: float
 ) -> torch.Tensor:
-    """Return log(w_c p_c(y)) but for a constant, of coefficients y (n, d) at a share of signal t, shape (n, 8)."""
+    """Return log(w_c p_c(y)) up to a constant, for coefficients y (n, d) at a share of signal t, shape (n, 8)."""
     root, spread = math.sqrt(t), t * variances + 1 - t
     squares = y**2 @ (1 / spread).T - 2 * root * y @ (means / spread).T + (t * means**2 / spread).sum(1)
     return log_weights - 0.5 * torch.log(spread).sum(1) - 0.5 * squares

@@ -1,4 +1,4 @@
-"""What stores and executors cost: a run with a store over one without, what a store reads, processes, a coordinator."""
+"""Benchmarks of stores and executors: runs with a store, what a store reads of a model, processes, a coordinator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import mcgen
 from mcgen._version import __version__
 from mcgen.inference.moments import Moments
 from mcgen.replicates.executors.worker import Reply
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import FinishedRange
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf
 from mcgen.replicates.task import Facts
@@ -39,7 +39,7 @@ class Waits:
     name = "waits"
 
     def __call__(self, noise: Any, condition: Any = None) -> Any:
-        """Return the samples, after a while."""
+        """Return the samples, after a pause."""
         time.sleep(0.0005 * len(noise))
         return 1 / (1 + np.exp(-noise - 1))
 
@@ -65,7 +65,7 @@ class Computes:
 
 
 def store_table(n_replicates: int = 10_000) -> pd.DataFrame:
-    """Time runs of 1,000 replicates a second with a store over those without, in turn."""
+    """Return the time of runs with a store relative to runs without, at 1,000 replicates a second, run in turn."""
     rows = []
     for keep in (False, True):
         seconds: dict[bool, list[float]] = {True: [], False: []}
@@ -111,7 +111,7 @@ print(time.perf_counter() - start)
 
 
 def _bare(n_batches: int, processes: int) -> float:
-    """Return the seconds that processes of a bare loop take side by side, each for so many batches."""
+    """Return the seconds that processes take which run a bare loop side by side, each over n_batches batches."""
     code = _BARE.format(n=n_batches)
     made = [
         subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -124,11 +124,11 @@ def _bare(n_batches: int, processes: int) -> float:
 
 
 def processes_table(n_batches: int = 200, rounds: int = 2) -> pd.DataFrame:
-    """Time a run on two processes against one, and two bare loops side by side against one: what the machine has."""
+    """Return the throughput of two processes over one, and that of two bare loops over one, the machine's own limit."""
 
     def run(workers: int) -> float:
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            # What is imported and started once is not of a run.
+            # Imports and the start of processes happen once, and are left out of the time of a run.
             list(pool.map(_warm, range(4 * workers)))
             start = time.perf_counter()
             mcgen.estimate(
@@ -166,7 +166,7 @@ def _warm(_: int) -> None:
 
 
 class _Instant(Executor):
-    """An executor whose workers have answered already: one leaf's moments for every range."""
+    """An executor that answers at once, with the same moments for every leaf of a range."""
 
     _max_workers = 64
 
@@ -185,14 +185,17 @@ class _Instant(Executor):
             return done
         replicates = arguments[-1]
         leaves = [Leaf(start, self._moments) for start in range(replicates.start, replicates.stop, LEAF)]
-        # A worker took a second for each.
-        done.set_result(Reply(Piece(leaves, self._facts, float(len(leaves))), {}))
+        # Each leaf reports one second of work.
+        done.set_result(Reply(FinishedRange(leaves, self._facts, float(len(leaves))), {}))
         self.n_ranges += 1
         return done
 
 
 def content_table(layers: int = 100, width: int = 512, rounds: int = 5) -> pd.DataFrame:
-    """Time what a store reads of a network of 100 MB, beside one reading of its weights, and a look without a store."""
+    """Return the seconds that a run with a store needs to read a network of 100 MB, beyond one reading of its weights.
+
+    The last column has the seconds of a look: what a run without a store does to notice that a model changed.
+    """
     import torch
 
     from mcgen._lib.fingerprints import content_of
@@ -226,7 +229,7 @@ def content_table(layers: int = 100, width: int = 512, rounds: int = 5) -> pd.Da
 
 
 def coordinator_table(n_ranges: int = 20_000, k: int = 4) -> pd.DataFrame:
-    """Measure how many ranges a second a coordinator submits, merges and stores, whose workers take no time."""
+    """Return how many ranges a second a coordinator submits, merges and stores, if workers take no time."""
     rows = []
     for stored in (False, True):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,8 @@
-"""What noise and its negation do in every shipped model: the numbers and pictures of ``docs/models.md``.
+"""The numbers and pictures of ``docs/models.md``: correlations and efficiencies of noise and its negation, by model.
 
-``python -m mcgen.validation models`` makes them again, model by model (``--only NAME`` for one), keeps them in
-``docs/models.json`` and writes the tables into the page. The Pearson correlation of a pair is that over the pixels of
-its two samples; the centralized one is taken after the mean image (of its class, where there are classes) was
-subtracted [1]_.
+``python -m mcgen.validation models`` measures them again, model by model (``--only NAME`` for some), keeps them in
+``docs/models.json`` and writes the tables into the page. The Pearson correlation of a pair is taken over the pixels of
+its two samples. For the centralized one the mean image (of the class, if there are classes) is subtracted first [1]_.
 
 .. rubric:: References
 
@@ -42,7 +41,7 @@ Numbers = dict[str, Any]
 N_PAIRS = 1600
 PLANE = statistics.stack(lambda x: x[:, 0], lambda x: x[:, 1], lambda x: (x**2).sum(1), names=("x", "y", "x^2 + y^2"))
 FOUR = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)
-# Below 100 replicates the interval of an efficiency covers less than it says.
+# The designs have 100 replicates or more in 2 N_PAIRS evaluations; with fewer, intervals of efficiencies undercover.
 DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.Sobol(32))
 _BATCH = 200
 
@@ -54,15 +53,15 @@ class Shown:
     Attributes
     ----------
     model : str
-        For `models.load`.
+        Name for `models.load`.
     options : dict
-        For it too.
+        Options for `models.load`.
     takes_class : bool
-        Whether its pictures have a column a class.
+        Whether the pictures have a column for each class.
     by_class : bool
-        Whether the pairs are spread over the ten classes, and the efficiencies are those under one of them.
+        Whether pairs are spread over the ten classes, and efficiencies are measured under one class.
     paper : str
-        The correlations that reference 1 found for its kind, standard and centralized.
+        The correlations that reference 1 found for this kind of model, standard and centralized.
     """
 
     model: str
@@ -96,7 +95,7 @@ METHODS: Numbers = {"DPS": {}, "DDS": {"noise_sd": NOISE_SD}}
 
 
 class Remembering:
-    """A generator that keeps its samples, so that those of one run serve several tables."""
+    """A generator that keeps its samples, so that several tables share those of one run."""
 
     def __init__(self, generator: mcgen.Generator) -> None:
         self.generator, self.noise = generator, generator.noise
@@ -104,7 +103,7 @@ class Remembering:
         self._known: dict[bytes, Any] = {}
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
-        """Return samples, from memory where all rows are known."""
+        """Return samples; if all rows are known, from memory."""
         blocks = [noise] if isinstance(noise, np.ndarray) else [*noise.values()]
         keys = [_key(condition, [block[i] for block in blocks]) for i in range(len(blocks[0]))]
         if not all(key in self._known for key in keys):
@@ -120,7 +119,7 @@ def _key(condition: Any, rows: list[Any]) -> bytes:
 
 
 def pairs_of(generator: mcgen.Generator, design: mcgen.Design, n_pairs: int, condition: Any, seed: int) -> Floats:
-    """Return the samples of pairs, shape (n_pairs, 2, pixels): the points of pairs, or two replicates of one point."""
+    """Return samples (n_pairs, 2, pixels): of antithetic pairs, or of two replicates where these have one point."""
     parts = []
     for start in range(0, 2 * n_pairs, _BATCH):
         replicates = range(start // design.n_points, (start + min(_BATCH, 2 * n_pairs - start)) // design.n_points)
@@ -131,18 +130,18 @@ def pairs_of(generator: mcgen.Generator, design: mcgen.Design, n_pairs: int, con
 
 
 def pearson(pairs: Floats) -> Floats:
-    """Return the Pearson correlation over pixels of each pair (n, 2, pixels).
+    """Return the Pearson correlation over pixels of each pair (n, 2, pixels), shape (n,).
 
     Raises
     ------
     ValueError
-        If an image is constant, for which it is not defined.
+        If an image is constant, so that the correlation is not defined.
     """
     deviations = pairs - pairs.mean(axis=2, keepdims=True)
     a, b = deviations[:, 0], deviations[:, 1]
     squared: Floats = (a**2).sum(1) * (b**2).sum(1)
     if (squared == 0).any():
-        raise ValueError(f"{int((squared == 0).sum())} of {len(pairs)} pairs have a constant image, and no correlation")
+        raise ValueError(f"{int((squared == 0).sum())} of {len(pairs)} pairs have a constant image: no correlation")
     correlation: Floats = (a * b).sum(1) / np.sqrt(squared)
     return correlation
 
@@ -150,7 +149,7 @@ def pearson(pairs: Floats) -> Floats:
 def correlations(
     generator: mcgen.Generator, classes: bool, n_pairs: int = N_PAIRS, seed: int = 0, independent: bool = True
 ) -> Numbers:
-    """Return mean and sd of the correlation of pairs z / -z and of independent pairs, standard and centralized."""
+    """Return mean and sd of the standard and centralized correlations of pairs z, -z and of independent pairs."""
     conditions = [*range(N_COLUMNS)] if classes else [None]
     found: dict[str, list[Floats]] = {}
     for condition in conditions:
@@ -186,7 +185,7 @@ def efficiencies(generator: mcgen.Generator, statistic: Any, condition: Any, see
 
 
 def measure(label: str, pictures: Path) -> Numbers:
-    """Measure one shipped model and write its pictures."""
+    """Return the numbers of one shipped model, and write its pictures."""
     shown = SHOWN[label]
     generator = models.load(shown.model, **shown.options)
     condition = _CLASS if shown.by_class else None
@@ -204,7 +203,7 @@ def measure(label: str, pictures: Path) -> Numbers:
 
 
 def measure_plane(pictures: Path) -> Numbers:
-    """Measure the flow on the plane and write its picture; correlations are those of a coordinate over the pairs."""
+    """Return the numbers of the flow on the plane, with correlations of each coordinate; write its picture."""
     flow = models.load("moons-flow")
     plane_figure(flow, data.moons().x_new).savefig(pictures / "moons-flow.png")
     pairs = pairs_of(flow, mcgen.Antithetic(), N_PAIRS, None, seed=0)
@@ -216,13 +215,13 @@ def measure_plane(pictures: Path) -> Numbers:
 
 
 def with_start_negated_only(generator: mcgen.Generator) -> mcgen.Generator:
-    """Return a sampler whose fresh noise is independent, whatever the design, but for that of its start."""
+    """Return the sampler with all noise but that of the start marked iid, so that designs don't change it."""
     blocks = {name: replace(block, iid=name != "start") for name, block in generator.noise.blocks}
     return mcgen.as_generator(generator, NoiseSpec(tuple(blocks.items())), name="only the start negated")
 
 
 def measure_ddpm(steps: int, n_pairs: int, pictures: Path) -> Numbers:
-    """Return the correlations of DDPM's pairs with all noise negated, and with only the initial noise negated."""
+    """Return the correlations of DDPM's pairs with all noise negated, and with the initial noise alone negated."""
     model = models.load("mnist-ddpm", steps=steps, eta=1.0)
     only = with_start_negated_only(model)
     return {
@@ -233,7 +232,7 @@ def measure_ddpm(steps: int, n_pairs: int, pictures: Path) -> Numbers:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Posterior samples of several measured images, each beside its truth; the condition is the image's number."""
+    """A generator of posterior samples of measured images, with their truths; the condition is the image's number."""
 
     sampler: mcgen.Generator
     measurements: list[NDArray[Any]]
@@ -242,7 +241,7 @@ class Reconstructions:
 
     @property
     def noise(self) -> NoiseSpec:
-        """That of the posterior sampler."""
+        """The noise of the posterior sampler."""
         return self.sampler.noise
 
     def __call__(self, noise: Noise, condition: Any = 0) -> tuple[Any, Any]:
@@ -252,7 +251,7 @@ class Reconstructions:
 
 
 def distances(samples: tuple[Any, Any]) -> Any:
-    """Return the L1 distance and the PSNR of each sample to the truth, shape (n, 2)."""
+    """Return the L1 distance of each sample to the truth, and its PSNR, shape (n, 2)."""
     difference = (samples[0] - samples[1]).flatten(1)
     return torch.stack([difference.abs().mean(1), -10 * difference.square().mean(1).log10()], dim=1)
 
@@ -287,12 +286,12 @@ def measure_problem(problem: str, method: str, pictures: Path, n_images: int = 1
 
 
 def log_variance_of_average(one: mcgen.Estimate, n_points: int) -> LogRatio:
-    """Return the log of the summed variances of the conditions of an average, times the points of a replicate.
+    """Return log(n_points sum_c V_c), where V_c is the variance of a replicate mean under condition c of an average.
 
-    Each variance's own error is the jackknife's, carried to the sum by the delta method.
+    The error of each variance is the jackknife's; the delta method gives that of the sum.
     """
     parts = []
-    for stratum in one.strata:
+    for stratum in one.conditions:
         assert stratum.replicate_means is not None
         assert stratum.within is not None
         parts.append(log_variance(stratum.replicate_means, stratum.within, stratum.provenance.rounding))

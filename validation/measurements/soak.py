@@ -1,7 +1,7 @@
-"""Runs that are killed, damaged and starved at random moments, and go on: `make soak`, and in short in the tests.
+"""Faults at random moments: runs are killed, stores are damaged, disks are full; `make soak`, in short in the tests.
 
-Every fault ends in one of two ways: the run that goes on gives the estimate of an undisturbed one, bit for bit, or an
-error says what is wrong.
+A fault may end in two ways. Either the run goes on and gives the estimate of an undisturbed run, bit for bit, or an
+exception says what is wrong.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ import mcgen
 from mcgen.replicates.stores.store import Store
 from mcgen.validation.writing.markdown import fill_page, made_by, markdown_table, require_marks
 
+# Replicates of a batch.
 _GROUP = 32
 
 
 @dataclass(frozen=True)
 class Busy:
-    """A generator that takes a while, and notes in a file how many samples it was asked for.
+    """A generator that waits, and writes into a file how many samples it was asked for.
 
     Attributes
     ----------
     seconds : float
-        Of a batch of 64.
+        Time for a batch of 64.
     log : str
-        The file; a line a batch.
+        The file, with one line for each batch.
     """
 
     seconds: float
@@ -65,14 +66,14 @@ class Busy:
 
 
 def components(samples: Any) -> Any:
-    """Return four numbers a sample."""
+    """Return mean, maximum, standard deviation and an event of each sample, shape (n, 4)."""
     return np.stack([samples.mean(axis=1), samples.max(axis=1), samples.std(axis=1), samples[:, 0] > 0.8], axis=1)
 
 
 def run(
     folder: str | Path, n_replicates: int, seconds: float = 0.0, store: str | None = "run.sqlite", **options: Any
 ) -> mcgen.Estimate:
-    """Run the same work as ever, with a store and the log of the generator in the folder."""
+    """Return the estimate of the run that all faults hit; its store and its generator's log are in the folder."""
     return mcgen.estimate(
         Busy(seconds, str(Path(folder) / "log")),
         components,
@@ -86,23 +87,23 @@ def run(
 
 
 def undisturbed(n_replicates: int) -> mcgen.Estimate:
-    """Return what comes out where nothing goes wrong, without a store."""
+    """Return the estimate of the same run without a store and without faults."""
     with tempfile.TemporaryDirectory() as folder:
         return run(folder, n_replicates, store=None)
 
 
 @dataclass
 class Report:
-    """What a fault was, and how it ended.
+    """A fault and how it ended.
 
     Attributes
     ----------
     fault : str
-        In words.
+        The fault in words.
     times : int
-        How often it came.
+        How often it was tried.
     outcome : str
-        In words.
+        How it ended, in words.
     holds : bool
         Whether it ended as it should.
     """
@@ -122,23 +123,23 @@ soak.run(folder, int(n), float(seconds)).save(folder + "/done.json")
 
 
 def killed_and_resumed(folder: Path, kills: int, seed: int, seconds: float = 0.02, longest: float = 2.0) -> Report:
-    """Kill a run with SIGKILL at random moments, go on each time, and compare what comes out in the end.
+    """Kill a run with SIGKILL at random moments, start it again each time, and report whether its bits are the same.
 
     Parameters
     ----------
     folder : Path
-        Empty.
+        An empty folder.
     kills : int
-        How often.
+        How often the run is killed.
     seed : int
-        Of the moments.
+        Seed of the moments.
     seconds : float
-        That a batch of 64 takes.
+        Time for a batch of 64.
     longest : float
-        Seconds that a process lives at most once the store is there; one in five is killed while it starts.
+        Most seconds that a process lives after its first batch; one process in five is killed while it starts.
     """
     rng, done = random.Random(seed), 0
-    # So much work that no process can be through before the last is killed.
+    # So much work that no process can finish before the last one is killed.
     n_replicates = int(kills * longest / seconds) * _GROUP
     generator = Busy(seconds, str(folder / "log"))
     while done < kills:
@@ -162,25 +163,25 @@ def killed_and_resumed(folder: Path, kills: int, seed: int, seconds: float = 0.0
 
 
 def damaged(folder: Path, times: int, seed: int, fault: str) -> Report:
-    """Damage the store of a run that was cut off, at random places, and go on.
+    """Damage the store of an unfinished run at random places and start the run again; report how often it goes on.
 
     Parameters
     ----------
     folder : Path
-        Empty.
+        An empty folder.
     times : int
-        How often, each from an undamaged copy.
+        How often, each time with an undamaged copy.
     seed : int
-        Of the places.
+        Seed of the places.
     fault : {"truncated", "flipped", "log truncated", "log flipped"}
-        What is done to the file, or to the log of what it does not have yet.
+        What happens to the store's file, or to the write-ahead log beside it.
     """
     rng, n_replicates = random.Random(seed), 2048
     wanted = undisturbed(n_replicates)
     whole = folder / "whole"
     whole.mkdir()
     if fault.startswith("log"):
-        # Killed, so that it leaves a log beside its file.
+        # A process that is killed leaves the log beside its file.
         child = subprocess.Popen([sys.executable, "-c", _CHILD, str(whole), str(n_replicates), "0.05"])
         _wait_for(lambda: _stored(whole / "run.sqlite") >= n_replicates // 4, child)
         child.send_signal(signal.SIGKILL)
@@ -212,7 +213,7 @@ def damaged(folder: Path, times: int, seed: int, fault: str) -> Report:
 
 
 def disk_full(folder: Path, times: int, seed: int) -> Report:
-    """Run out of space at random sizes of the file, make room, and go on."""
+    """Limit the file to random sizes, then start the run again without the limit; report how it ends."""
     rng, n_replicates, wrong, full = random.Random(seed), 2048, 0, 0
     wanted = undisturbed(n_replicates)
     for number in range(times):
@@ -232,7 +233,7 @@ def disk_full(folder: Path, times: int, seed: int) -> Report:
 
 
 def tmpfs_full(folder: Path, times: int, seed: int) -> Report:
-    """Fill a small disk in memory, make it larger, and go on; nothing is tried where mounting is not permitted."""
+    """Fill a small disk in memory, make it larger and start the run again; not tried where mounting is forbidden."""
     rng, n_replicates, wrong, full = random.Random(seed), 2048, 0, 0
     wanted, fault = undisturbed(n_replicates), "a full disk (tmpfs), later made larger"
     for number in range(times):
@@ -256,8 +257,8 @@ def tmpfs_full(folder: Path, times: int, seed: int) -> Report:
 
 
 def workers_killed(folder: Path, kills: int, seed: int) -> Report:
-    """Kill a Dask worker process now and then during a run."""
-    # Dask has no types.
+    """Kill Dask worker processes at random moments during a run; report whether it ends with the same bits."""
+    # Dask has no type annotations.
     distributed: Any = importlib.import_module("distributed")
     rng, n_replicates = random.Random(seed), 64 * _GROUP * kills
     with (
@@ -265,7 +266,7 @@ def workers_killed(folder: Path, kills: int, seed: int) -> Report:
         distributed.Client(cluster) as client,
         ThreadPoolExecutor(1) as other,
     ):
-        done = other.submit(run, folder, n_replicates, 0.05, executor=client.get_executor())
+        done = other.submit(run, folder, n_replicates, 0.05, executor=client)
         killed = 0
         while killed < kills and not done.done():
             time.sleep(rng.uniform(0.5, 2.0))
@@ -278,12 +279,12 @@ def workers_killed(folder: Path, kills: int, seed: int) -> Report:
 
 
 def coordinator_killed(folder: Path, kills: int, seed: int) -> Report:
-    """Kill the process whose run is on a pool of processes, and go on without the pool."""
+    """Kill a run on a pool of processes, pool included, and go on without one; report whether it has the same bits."""
     rng, done, seconds = random.Random(seed), 0, 0.02
     n_replicates = 256 * _GROUP * kills
     while done < kills:
         arguments = [sys.executable, "-c", _WITH_POOL, str(folder), str(n_replicates), str(seconds)]
-        # Its workers are killed with it, as by a scheduler that ends a job.
+        # The whole session is killed, workers included, as by a scheduler that ends a job.
         child = subprocess.Popen(arguments, start_new_session=True)
         _wait_for(lambda: (folder / "run.sqlite").exists(), child)
         time.sleep(rng.uniform(0.5, 2.5))
@@ -317,16 +318,16 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
 def soak(seed: int = 0, kills: int = 100, damages: int = 200) -> Iterator[Report]:
-    """Yield how all faults ended, each as it is tried; about ten minutes.
+    """Yield the report of each fault as it is tried; takes about ten minutes.
 
     Parameters
     ----------
     seed : int
-        Of moments and places.
+        Seed of moments and places.
     kills : int
-        Of the run as a whole.
+        How often the run is killed.
     damages : int
-        Of each kind.
+        How often the store is damaged in each way.
     """
     work: list[Callable[[Path], Report]] = [
         partial(killed_and_resumed, kills=kills, seed=seed),
@@ -349,7 +350,7 @@ def write_page(folder: Path, seed: int = 0) -> None:
     FileNotFoundError, ValueError
         If there is no page with its marks.
     RuntimeError
-        If a fault ended otherwise than it should; the page says which.
+        If a fault did not end as it should; the page says which.
     """
     page = folder / "validation" / "soak.md"
     require_marks(page, _MARKS)
@@ -382,7 +383,7 @@ def _bits(same: bool) -> str:
 
 
 def _again_at_most(kills: int, seconds: float) -> int:
-    """Return how many samples may be run again: of a second, of a group, and the two that a first batch tries twice."""
+    """Return how many samples may run again: for each kill a second of them, two batches, two of a check."""
     return kills * (math.ceil(1.0 / seconds) * 64 + 2 * 64 + 2)
 
 

@@ -1,7 +1,7 @@
-"""Speed, as ratios in one process: noise against scipy, torch and QMCPy; the loop against a bare one; memory.
+"""Benchmarks, mostly as ratios in one process: noise against scipy, torch and QMCPy, the loop, memory, the import.
 
-Machines are shared and noisy, so each ratio is that of the fastest of several rounds of both sides, run in turn.
-Nothing here asserts: tables are printed, people judge.
+Machines are shared and noisy, so both sides of a ratio run in turn for several rounds, and the fastest round of each
+counts. Nothing here asserts: tables are printed for people to judge.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Job = Callable[[], object]
 
 
 def ratio(job: Job, reference: Job, rounds: int = 5) -> float:
-    """Return the time of a job over that of a reference, the fastest of some rounds of each, in turn."""
+    """Return the time of a job divided by that of a reference, from the fastest of some rounds of each, run in turn."""
     best = [float("inf"), float("inf")]
     for _ in range(rounds):
         for side, one in enumerate((job, reference)):
@@ -38,7 +38,7 @@ def ratio(job: Job, reference: Job, rounds: int = 5) -> float:
 
 
 def scipy_noise(n: int, d: int, replicates: int) -> None:
-    """Build a scrambled scipy engine a replicate and map its points to normal noise."""
+    """Draw normal noise with one scrambled engine of scipy for each replicate."""
     from scipy.special import ndtri
     from scipy.stats import qmc
 
@@ -48,7 +48,7 @@ def scipy_noise(n: int, d: int, replicates: int) -> None:
 
 
 def torch_noise(n: int, d: int, replicates: int) -> None:
-    """Build a scrambled torch engine a replicate and map its points to normal noise."""
+    """Draw normal noise with one scrambled engine of torch for each replicate."""
     import torch
 
     for seed in range(replicates):
@@ -57,7 +57,7 @@ def torch_noise(n: int, d: int, replicates: int) -> None:
 
 
 def qmcpy_noise(n: int, d: int, replicates: int) -> None:
-    """Build a scrambled QMCPy sequence a replicate and map its points to normal noise."""
+    """Draw normal noise with one scrambled sequence of QMCPy for each replicate."""
     import qmcpy
     from scipy.special import ndtri
 
@@ -74,12 +74,12 @@ PEERS: dict[str, Callable[[int, int, int], None]] = {
 
 
 def standard_normal(n: int, d: int) -> Job:
-    """Return a job that draws as much by numpy's own standard_normal."""
+    """Return a job that draws n x d numbers by numpy's standard_normal."""
     return lambda: np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
 
 
 def noise_table() -> pd.DataFrame:
-    """Time Sobol' noise against peers and against numpy's standard_normal of the same size."""
+    """Return the time of Sobol' noise relative to other libraries and to numpy's standard_normal of the same size."""
     return pd.DataFrame([_noise_row(64, 3072, 50, 4), _noise_row(64, 16384, 50, 2), _noise_row(2**20, 8, 1, 1)])
 
 
@@ -89,7 +89,7 @@ def _noise_row(n: int, d: int, replicates: int, peer_replicates: int) -> dict[st
     row: dict[str, Any] = {"noise": f"{replicates} x ({n}, {d})"}
     row["times numpy standard_normal"] = ratio(partial(draw, replicates), standard_normal(replicates * n, d))
     for name, peer in PEERS.items():
-        # A few replicates are enough: each costs a peer the same.
+        # A few replicates are enough, because each costs the other library the same.
         row[f"faster than {name}"] = _faster(partial(draw, peer_replicates), partial(peer, n, d, peer_replicates))
     return row
 
@@ -105,7 +105,7 @@ def _faster(job: Job, peer: Job) -> float:
 
 
 def plain_table(n: int = 3200) -> pd.DataFrame:
-    """Time the other designs against bare standard_normal calls, of as many numbers as come out."""
+    """Return the time of other designs relative to standard_normal calls for as many numbers as they return."""
     designs = (
         mcgen.MonteCarlo(),
         mcgen.Antithetic(),
@@ -128,7 +128,7 @@ def _plain_row(design: Design, n: int, d: int) -> dict[str, Any]:
 
 
 def memory_table() -> pd.DataFrame:
-    """Measure the peak memory of drawing noise over the size of the noise."""
+    """Return the peak memory of drawing noise, divided by the size of the noise."""
     rows = []
     cases: tuple[tuple[Design, int, int], ...] = (
         (mcgen.MonteCarlo(), 3072, 3200),
@@ -154,7 +154,7 @@ def memory_table() -> pd.DataFrame:
 
 
 def overhead_table(n_batches: int = 200, seconds: float = 0.02) -> pd.DataFrame:
-    """Time `estimate` over the bare loop, for generators that take about 20 ms a batch of 64."""
+    """Return the overhead of `estimate` over a bare loop, for generators that take about 20 ms a batch of 64."""
     rows = []
     generators = {
         "numpy, waiting 20 ms": _waiting(seconds),
@@ -169,7 +169,7 @@ def overhead_table(n_batches: int = 200, seconds: float = 0.02) -> pd.DataFrame:
 
 
 class _Sampler:
-    """50 steps that take 20 ms a batch of 64, as on a device; fewer steps take their share, gradients 3 evaluations."""
+    """A sampler that only waits: 20 ms for 50 steps on a batch of 64; a gradient waits like 3 evaluations."""
 
     def __init__(self, d: int, steps: int = 50) -> None:
         self.steps, self.noise, self.name = steps, mcgen.NoiseSpec.normal((d,)), f"sampler-{steps}"
@@ -199,9 +199,9 @@ class _Sampler:
 
 
 def auto_table(n_evaluations: int = 12_800) -> pd.DataFrame:
-    """Time `estimate` by a planner's choice beyond the sampler's own time, pilot included."""
+    """Return the time of `estimate` with design="auto", pilot included, beyond the sampler's own time."""
     rows = []
-    # What is imported and cached once is not of a run.
+    # Imports and caches are filled once, and are left out of the time of a run.
     mcgen.Sobol(64).draw((32,), 1, 0)
     for d in (64, 784, 3072):
         row: dict[str, Any] = {"dimensions": d}
@@ -222,7 +222,7 @@ def auto_table(n_evaluations: int = 12_800) -> pd.DataFrame:
 
 
 def _overhead(generator: Any, design: Design, n_batches: int, rounds: int = 2) -> float:
-    """Return the overhead in percent: the whole run over the bare loop, in turn, the faster round of each."""
+    """Return the overhead of a whole run over a bare loop in percent, from the fastest round of each, run in turn."""
     shape = (64, *generator.noise.blocks[0][1].shape)
 
     def ours() -> object:
@@ -281,7 +281,7 @@ def _torch(seconds: float) -> Any:
 
 
 def capture_table(steps: int = 50, operations: int = 20) -> pd.DataFrame:
-    """Time a captured sampler over the sampler itself, whose operations take longer with more samples."""
+    """Return the overhead of a captured sampler over the sampler itself, by the number of samples in a batch."""
     import torch
 
     from mcgen.adapters import capture
@@ -313,7 +313,7 @@ def capture_table(steps: int = 50, operations: int = 20) -> pd.DataFrame:
 
 
 def _steps_for(seconds: float, steps: int, work: Job) -> int:
-    """Return how many steps take so long, from the fastest of a few runs of some."""
+    """Return how many steps take so many seconds, from the fastest of five runs of `work`, which has `steps` steps."""
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -334,15 +334,15 @@ print(peak(10_000), peak(1_000_000))
 
 
 def growth_table() -> pd.DataFrame:
-    """Measure how far a process grows from 10^4 to 10^6 replicates of a 64-dimensional generator (Linux)."""
-    # The kernel's high-water mark of the process itself; getrusage would count the parent's memory at the fork.
+    """Return how much a process grows from 10^4 to 10^6 replicates of a 64-dimensional generator (Linux only)."""
+    # The kernel's largest resident size of this process; getrusage would count the parent's memory at the fork.
     printed = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True).stdout
     small, large = map(float, printed.split())
     return pd.DataFrame([{"MB after 10^4": small, "MB after 10^6": large, "growth in MB": large - small}])
 
 
 def import_table(rounds: int = 5) -> pd.DataFrame:
-    """Time `import mcgen` in a fresh interpreter, with the interpreter's own start taken off."""
+    """Return the seconds of `import mcgen` in a fresh interpreter, less those of the interpreter's own start."""
 
     def seconds(code: str) -> float:
         start = time.perf_counter()

@@ -1,18 +1,18 @@
-r"""How narrow the intervals of each design are at equal cost, on mixtures with the exact score and on shipped models.
+r"""Widths of the intervals of each design at equal cost, on mixtures with exact score and on shipped models.
 
 The relative efficiency in width of a design D over a baseline A at n evaluations is the squared ratio of the widths of
-their intervals, pilots included in n. With V the variance of a replicate mean, from one run of a design; m the points
-of a replicate; P the evaluations spent on the pilot; R = floor((n - P) / m) replicates and t the quantile of Student's
-law with so many degrees of freedom,
+their intervals; pilots count in n. Let V be the variance of a replicate mean, measured in one run of a design, m the
+points of a replicate, P the evaluations of the pilot, R = floor((n - P) / m) the replicates and t the quantile of
+Student's law. Then
 
 .. math:: RE(n) = \frac{V_A\, m_A / (n - P_A)\; t_{R_A - 1}^2}{V_D\, m_D / (n - P_D)\; t_{R_D - 1}^2}.
 
-So one variance gives the efficiency at every n. Levels, cross-fitted controls and whatever chooses by itself have no
-such formula: whole runs of n evaluations are made, pilots included, and their squared widths averaged.
+So one variance gives the efficiency at every n. Two levels, cross-fitted controls and auto have no such formula. For
+them whole runs of n evaluations are made, pilots included, and their squared widths are averaged.
 
-The error of a log variance is the jackknife's over replicates [1]_, that of whole runs their spread where there are
-five or more, otherwise the jackknife's over the replicates of each level, whose shares of the squared error add. A
-geometric mean over components has its own jackknife, in which they count together.
+The error of a log variance is the jackknife's over replicates [1]_. The error of five or more whole runs is from their
+spread; that of fewer runs is the jackknife's over the replicates of each level, whose shares of the squared error add.
+A geometric mean over components has a jackknife of its own, which leaves out a replicate in all components at once.
 
 .. rubric:: References
 
@@ -45,31 +45,32 @@ from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
 
 Record = dict[str, Any]
 Run = Callable[[Case, int, int], Estimate]
-"""From a case, a number of evaluations with pilots, and a seed to an estimate."""
+"""Makes an estimate from a case, a number of evaluations, pilots included, and a seed."""
 
 BUDGETS = (3200, 200)
+"""The numbers of evaluations n at which widths are compared."""
 LEVEL = 0.95
 _SEED = 0
-# Runs whose spread says how sure their mean is.
+# Fewest whole runs whose spread gives the error of their mean.
 _ENOUGH_RUNS = 5
 
 
 @dataclass(frozen=True)
 class Contender:
-    """What is measured on every case that it is for.
+    """A way to estimate, which is measured on every case that has what it needs.
 
     Attributes
     ----------
     label : str
-        How the page calls it.
+        The name on the page.
     design : callable, optional
-        From a case to a design, of which one run gives the variance.
+        Makes a design for a case; one run of it gives the variance of a replicate mean.
     runs : callable, optional
-        What makes a whole run, for what has no such variance.
+        Makes a whole run, for contenders without such a variance.
     budgets : tuple of int
-        At which n there are whole runs.
+        The n of whole runs.
     needs : callable
-        Whether a case has what it needs.
+        Returns whether a case has what the contender needs.
     """
 
     label: str
@@ -80,12 +81,12 @@ class Contender:
 
 
 def active(case: Case, n_points: int = 64) -> Design:
-    """Return Sobol' points on the active subspace, pairs on the rest."""
+    """Return Sobol' points on the active subspace, with pairs on the rest."""
     return mcgen.Subspace(case.active_subspace(MOST_DIRECTIONS), mcgen.Sobol(n_points))
 
 
 def two_levels(case: Case, n: int, seed: int, below: Design | None = None, n_pilot: int = 16) -> Estimate:
-    """Return a fifth of the steps below, all of them above; pairs, or another design below."""
+    """Return a sum of two levels, a fifth of the steps below and all above; pairs on both, or another design below."""
     found = case.coarse(5)
     assert found is not None
     coarse, fewer, steps = found
@@ -104,12 +105,12 @@ def two_levels(case: Case, n: int, seed: int, below: Design | None = None, n_pil
 
 
 def two_levels_with_net(case: Case, n: int, seed: int) -> Estimate:
-    """Return two levels with 256 Sobol' points on the active subspace below; 8 of them are the pilot."""
+    """Return two levels with 256 Sobol' points on the active subspace below; the pilot has 8 replicates."""
     return two_levels(case, n, seed, active(case, 256), 8)
 
 
 def controlled(case: Case, n: int, seed: int) -> Estimate:
-    """Return pairs with the squares and products of the 8 leading directions as cross-fitted controls."""
+    """Return an estimate by pairs, with squares and products of the 8 leading directions as cross-fitted controls."""
     controls = quadratic(case.active_subspace(8))
     return mcgen.estimate(
         case.generator,
@@ -125,7 +126,7 @@ def controlled(case: Case, n: int, seed: int) -> Estimate:
 
 
 def auto(case: Case, n: int, seed: int) -> Estimate:
-    """Return what the planner chooses; where there is no pilot it is told how well a fifth of the steps follow."""
+    """Return an estimate by the planner; without a pilot it gets the correlation with a fifth of the steps."""
     coarse = case.coarse(5)
     known: dict[str, Any] = {}
     if n < FEWEST_FOR_PILOT and coarse is not None:
@@ -173,7 +174,7 @@ CONTENDERS = {
 
 
 def settings(case: Case, contender: Contender) -> Record:
-    """Return what a measurement depends on, to know it again."""
+    """Return what a measurement depends on; it is measured again if this changes."""
     own: Record = {"case": case.name, "contender": contender.label, "names": list(case.names), "seed": _SEED}
     if contender.design is not None:
         return own | {"evaluations": case.evaluations}
@@ -181,11 +182,11 @@ def settings(case: Case, contender: Contender) -> Record:
 
 
 def measure(case: Case, contender: Contender) -> Record | None:
-    """Return the numbers of a contender on a case; None where there is nothing to run."""
+    """Return the numbers of a contender on a case; None if the case lacks what it needs."""
     if not contender.needs(case) or (contender.design is None and contender.runs is None):
         return None
     with warnings.catch_warnings():
-        # Few replicates are what is shown, and a component without gradient has no say in the directions.
+        # Runs have few replicates on purpose, and components without gradients don't contribute to the directions.
         warnings.simplefilter("ignore", CoverageWarning)
         warnings.simplefilter("ignore", GeneratorWarning)
         if contender.design is not None:
@@ -195,7 +196,7 @@ def measure(case: Case, contender: Contender) -> Record | None:
 
 
 def _of_variance(case: Case, design: Design) -> Record:
-    """Return the variance of a replicate mean, from one run."""
+    """Return the log variance of a replicate mean, and what its run cost, from one run."""
     n_points = design.n_points
     one = mcgen.estimate(
         case.generator,
@@ -208,7 +209,7 @@ def _of_variance(case: Case, design: Design) -> Record:
         keep_replicates=True,
     )
     spread = with_geometric_mean(log_squared_error(one), [_deviations(one)], case.counted)
-    # The error of one replicate mean, not of the mean over all of them.
+    # The variance of one replicate mean instead of that of the mean over all.
     scaled = LogRatio(spread.value + np.log(one.n_replicates), spread.variance, spread.degrees_of_freedom)
     pilot = one.provenance.pilot_evaluations
     return _plain(scaled) | {
@@ -221,7 +222,7 @@ def _of_variance(case: Case, design: Design) -> Record:
 
 
 def _of_runs(case: Case, run: Run, n: int) -> Record:
-    """Return the mean squared half-width over whole runs, scaled to n evaluations where fewer were spent."""
+    """Return the log of the mean squared half-width over whole runs, scaled to n evaluations if fewer were spent."""
     made = [run(case, n, _SEED + number) for number in range(case.runs[n])]
     pilots = [one.provenance.pilot_evaluations for one in made]
     spent = [one.n_evaluations + pilot for one, pilot in zip(made, pilots, strict=True)]
@@ -236,7 +237,7 @@ def _of_runs(case: Case, run: Run, n: int) -> Record:
 
 
 def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.bool_]) -> LogRatio:
-    """Return the log of the mean squared half-width (runs, k), and of the geometric mean over the components."""
+    """Return the logs of mean squared half-widths from squares (runs, k), and last that of their geometric mean."""
     n, mean = len(squares), squares.mean(axis=0)
     if n >= _ENOUGH_RUNS:
         relative = squares / mean - 1
@@ -251,13 +252,13 @@ def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.boo
 
 
 def log_squared_error(one: Estimate) -> LogRatio:
-    """Return the jackknife's log of the squared standard error of a run, or of a sum of levels."""
-    if not one.strata:
+    """Return the log of the squared standard error of a run or a sum of levels, with the jackknife's variance."""
+    if not one.levels:
         assert one.replicate_means is not None
         assert one.within is not None
         found = log_variance(one.replicate_means, one.within, one.provenance.rounding)
         return LogRatio(found.value - np.log(len(one.replicate_means)), found.variance, found.degrees_of_freedom)
-    shares, parts = _shares(one), [log_squared_error(part) for part in one.strata]
+    shares, parts = _shares(one), [log_squared_error(part) for part in one.levels]
     variances = shares**2 * np.stack([part.variance for part in parts])
     df = welch_satterthwaite(variances, np.stack([part.degrees_of_freedom for part in parts]))
     return LogRatio(2 * np.log(np.ravel(one.standard_error)), variances.sum(axis=0), df)
@@ -269,9 +270,9 @@ def with_geometric_mean(each: LogRatio, deviations: Sequence[Floats], counted: N
     Parameters
     ----------
     each : LogRatio
-        Of the components.
+        Estimates of the components.
     deviations : sequence of ndarray of shape (R, k)
-        For each part of the run: what each replicate does to the jackknife.
+        For each part of the run: log variances without each replicate, less their mean.
     counted : ndarray of bool, shape (k,)
         Which components count.
     """
@@ -284,10 +285,10 @@ def with_geometric_mean(each: LogRatio, deviations: Sequence[Floats], counted: N
 
 
 def _all_deviations(one: Estimate) -> list[Floats]:
-    """Return the deviations of each level, times its share of the squared error."""
-    if not one.strata:
+    """Return the deviations of each level, multiplied by the level's share of the squared error."""
+    if not one.levels:
         return [_deviations(one)]
-    return [share * _deviations(part) for share, part in zip(_shares(one), one.strata, strict=True)]
+    return [share * _deviations(part) for share, part in zip(_shares(one), one.levels, strict=True)]
 
 
 def _deviations(one: Estimate) -> Floats:
@@ -302,8 +303,8 @@ def _deviations(one: Estimate) -> Floats:
 
 def _shares(one: Estimate) -> Floats:
     """Return the share of each level in the squared error of their sum, shape (levels, k)."""
-    weights = weights_of([np.array(part.provenance.coefficients) for part in one.strata[1:]])
-    squares = np.stack([np.ravel(part.standard_error) ** 2 for part in one.strata]) * weights**2
+    weights = weights_of([np.array(part.provenance.coefficients) for part in one.levels[1:]])
+    squares = np.stack([np.ravel(part.standard_error) ** 2 for part in one.levels]) * weights**2
     return np.asarray(squares / squares.sum(axis=0))
 
 
@@ -325,9 +326,9 @@ def squared_half_width(record: Record | None, n: int) -> LogRatio | None:
     Parameters
     ----------
     record : dict or None
-        As `measure` makes them.
+        A record that `measure` returned.
     n : int
-        Evaluations.
+        Number of evaluations.
     """
     if record is None:
         return None
@@ -343,9 +344,10 @@ def squared_half_width(record: Record | None, n: int) -> LogRatio | None:
 
 
 def relative_efficiency(record: Record | None, baseline: Record | None, n: int) -> tuple[Floats, Interval] | None:
-    """Return the squared ratio of widths over a baseline at n evaluations, and its interval, each (k + 1,).
+    """Return the squared ratio of the baseline's widths to the record's at n evaluations, and its interval.
 
-    The last is that of the geometric mean over components. None where either has no interval at n.
+    Both have shape (k + 1,); the last entry is the geometric mean over components. None if either record has no
+    interval at n.
     """
     own, base = squared_half_width(record, n), squared_half_width(baseline, n)
     return None if own is None or base is None else base.minus(own).exp(LEVEL)

@@ -1,8 +1,8 @@
 """The map of coverage: every problem, design, interval and number of replicates, as a table, a picture and in words.
 
-``python -m mcgen.validation coverage`` makes it again (``--only NAME`` for the problems whose name contains that): the
-cells in ``docs/validation/coverage.csv``, the picture ``coverage.png`` and the page ``coverage.md`` beside it. Cells of
-one problem and design come from the same replicates.
+``python -m mcgen.validation coverage`` measures it again (``--only NAME`` for problems whose name contains NAME). The
+cells are in ``docs/validation/coverage.csv``; the picture ``coverage.png`` and the page ``coverage.md`` are beside it.
+Cells of one problem and design share their replicates.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ if TYPE_CHECKING:
 DESIGNS: tuple[Design, ...] = RUNS
 METHODS: tuple[Method, ...] = get_args(FixedMethod)
 REPLICATES = (5, 10, 25, 50, 200)
+# Runs of a cell: the standard error of a coverage of 0.95 is 0.005.
 REPETITIONS = 2000
+# Coverage below which a cell counts as too low: four standard errors below 0.95.
 _LOW = 0.93
+# Fewest replicates of the cells that are listed as too low; with fewer, too many are.
 _FEW_REPLICATES = 25
+# Half-width below which a design integrates exactly, up to rounding.
 _ROUNDING = 1e-12
-# Cells with fewer events expected in a run are told apart, in two parts.
+# Cells of indicators with fewer expected events in a run are reported apart: below 4, and from 4 to 20.
 _FEW_EVENTS, _FEWER_EVENTS = 20, 4
-# Runs without a warning that a cell needs for the coverage of these to be told.
+# Fewest runs without a warning for which a cell's coverage is reported: its standard error at 0.95 is then 0.01.
 _SILENT_RUNS = 400
 _MARKS = ("made by", "in words", "by replicates", "least covered", "problems")
 
@@ -44,7 +48,7 @@ _CELL = ["problem", "design", "interval", "n_replicates"]
 
 
 def cells(problem: str, design: Design, seed: int, repetitions: int) -> list[Coverage]:
-    """Return the coverage of every interval for every number of replicates, of one problem under one design."""
+    """Return the coverage of every interval and number of replicates, for one problem under one design."""
     one = PROBLEMS[problem]
     counts = [n for n in REPLICATES if n <= most_replicates(one)]
     replicates = simulate(one, design, max(counts) * repetitions, seed)
@@ -54,20 +58,20 @@ def cells(problem: str, design: Design, seed: int, repetitions: int) -> list[Cov
 def write_map(
     folder: Path, only: str = "", seed: int = 0, executor: Executor | None = None, repetitions: int = REPETITIONS
 ) -> None:
-    """Measure the cells of the problems that are named (by default all) and write table, picture and page.
+    """Measure the cells of problems whose name contains `only`, and write table, picture and page.
 
     Parameters
     ----------
     folder : path
-        Of the page ``coverage.md``.
+        Folder of the page ``coverage.md``.
     only : str
-        Part of the names of the problems to measure; the others stay as they were.
+        Part of the names of the problems to measure, empty for all; cells of other problems are kept.
     seed : int
-        Of all studies.
+        Seed of all studies.
     executor : concurrent.futures.Executor, optional
-        Takes a problem under a design at a time.
+        Runs one problem under one design as a job.
     repetitions : int
-        Runs a cell.
+        Runs of a cell.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def write_map(
     heat_map(frame).savefig(folder / "coverage.png")
     parts = page_parts(frame)
     if len(names) == len(PROBLEMS):
-        # What made all cells; a part of them leaves this as it is.
+        # This text is about all cells; measuring some of them leaves it as it is.
         command = "python -m mcgen.validation coverage"
         parts["made by"] = f"{made_by(command, seed)} Each cell is {repetitions:,} runs."
     fill_page(folder / "coverage.md", parts)
@@ -101,13 +105,13 @@ def write_map(
 
 
 def stored(path: Path) -> pd.DataFrame:
-    """Return the cells of a table that was written, none where there is no file."""
+    """Return the cells of a table that was written; none if there is no file."""
     columns = [field.name for field in fields(Coverage)]
     return pd.read_csv(path) if path.exists() else pd.DataFrame({name: [] for name in columns})
 
 
 def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of problems that exist, sorted as they are listed here."""
+    """Return the cells of problems that exist, in the order of the lists in this module."""
     places: dict[str, Sequence[Any]] = {
         "problem": [*PROBLEMS],
         "design": [*map(str, DESIGNS)],
@@ -120,7 +124,7 @@ def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_map(frame: pd.DataFrame) -> Figure:
-    """Draw the coverage of every cell: a panel an interval, a row a problem, a column a design and its replicates."""
+    """Return a picture of all cells: panels for intervals, rows for problems, columns for designs and replicates."""
     from matplotlib.colors import TwoSlopeNorm
 
     names = [*dict.fromkeys(frame["problem"])]
@@ -143,8 +147,8 @@ def heat_map(frame: pd.DataFrame) -> Figure:
 
 
 def page_parts(frame: pd.DataFrame) -> dict[str, str]:
-    """Return what the page says of the cells, by the marks between which it stands."""
-    # Where a design integrates exactly, only rounding is left.
+    """Return the parts of the page that depend on the cells, by their marks."""
+    # Without the cells of designs that integrate exactly, whose half-widths are rounding.
     varying = frame[frame["half_width"] > _ROUNDING].assign(
         cell=lambda cells: cells["problem"] + ", " + cells["design"]
     )
@@ -165,13 +169,13 @@ def page_parts(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _expected_events(frame: pd.DataFrame) -> pd.Series[float]:
-    """Return how many events a run of each cell has on average; NaN for statistics that are no indicators."""
+    """Return the mean number of events in a run of each cell; NaN for statistics that are no indicators."""
     probabilities = frame["problem"].map({name: problem.event_probability for name, problem in PROBLEMS.items()})
     return probabilities.astype(float) * frame["n_replicates"] * frame["n_points"]
 
 
 def _on_method(frame: pd.DataFrame, method: Method) -> str:
-    """Return how often a method covers too little, by the number of replicates."""
+    """Return a sentence on how often a method covers too little, by number of replicates."""
     parts = []
     for n, group in frame[frame["interval"] == method].groupby("n_replicates"):
         worst = group.iloc[int(group["covered"].argmin())]
@@ -181,7 +185,7 @@ def _on_method(frame: pd.DataFrame, method: Method) -> str:
 
 
 def _on_following_skewness(frame: pd.DataFrame) -> str:
-    """Return where skewness-adjusted t covers more than Student t, and where less."""
+    """Return a sentence on where skewness-adjusted t covers more than Student t, and where less."""
     wide = frame.pivot_table(index=["cell", "n_replicates"], columns="interval", values="covered").reset_index()
     wide = wide[wide["n_replicates"] >= _FEW_REPLICATES].assign(gain=wide["skewness-adjusted-t"] - wide["student-t"])
     low, fine = wide[wide["student-t"] < _LOW], wide[wide["student-t"] >= _LOW]
@@ -200,7 +204,7 @@ def _on_following_skewness(frame: pd.DataFrame) -> str:
 
 
 def _on_silence(frame: pd.DataFrame) -> list[str]:
-    """Return what Student t covers in runs that raised no warning, where there are enough of them."""
+    """Return sentences on the coverage of Student t in runs without a warning, for cells with enough of them."""
     found = []
     told = frame[(frame["interval"] == "student-t") & (frame["silent"] * frame["repetitions"] >= _SILENT_RUNS)]
     for n, group in told.groupby("n_replicates"):
@@ -214,7 +218,7 @@ def _on_silence(frame: pd.DataFrame) -> list[str]:
 
 
 def _on_rare_events(frame: pd.DataFrame, events: pd.Series[float]) -> list[str]:
-    """Return what the intervals cover where a run has few events."""
+    """Return sentences on the coverage of all intervals for indicators with few events in a run."""
     found = []
     for low, high in ((0, _FEWER_EVENTS), (_FEWER_EVENTS, _FEW_EVENTS)):
         cells_of = frame[(events >= low) & (events < high)].groupby("interval")["covered"]
@@ -226,8 +230,7 @@ def _on_rare_events(frame: pd.DataFrame, events: pd.Series[float]) -> list[str]:
         ]
         if texts:
             found.append(
-                f"Indicators of which a run has {low} to {high} events on average are told apart from all above: "
-                f"{', '.join(texts)}."
+                f"Not counted above are indicators with {low} to {high} events in a run on average: {', '.join(texts)}."
             )
     return found
 
@@ -262,7 +265,7 @@ def _of_pairs(frame: pd.DataFrame, problem: str) -> str:
 
 
 def _least_covered(frame: pd.DataFrame) -> str:
-    """Return the problems and designs where Student t misses most, beside the other intervals."""
+    """Return a table of the problems and designs that Student t covers least, with the coverage of other intervals."""
     wide = frame.pivot_table(index=["problem", "design", "n_replicates"], columns="interval", values="covered")
     low = wide[(wide.index.get_level_values("n_replicates") >= _FEW_REPLICATES) & (wide["student-t"] < _LOW)]
     rows = [

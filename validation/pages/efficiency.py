@@ -1,7 +1,7 @@
-"""The page ``docs/validation/efficiency.md``: its tables from stored numbers, measured where they are not there yet.
+"""The page ``docs/validation/efficiency.md``: measures the numbers that are missing, and writes the tables from all.
 
-Numbers are stored case by case and design by design as they are measured, so that a long measurement can be interrupted
-and continued: what is stored with the same settings is measured again only where the case is named.
+Numbers are stored after each case and contender, so that a long measurement can be interrupted and continued. Numbers
+that are stored with the same settings are measured again only if their case is named.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ _MISSING = "-"
 
 
 def write_page(folder: Path, only: str = "") -> None:
-    """Measure what is not stored yet, or what is named; store the numbers, and write the tables into the page.
+    """Measure what is not stored yet, or the named cases again; store the numbers, and write the tables into the page.
 
     Parameters
     ----------
     folder : Path
-        Of the documentation.
+        Folder of the documentation.
     only : str
-        Part of the names of cases, to measure these alone, again.
+        Part of the names of the cases to measure again; empty for all that is not stored yet.
 
     Raises
     ------
     OSError, ValueError
-        If there is no page ``validation/efficiency.md`` with its marks, or no case of such a name; nothing was
+        If there is no page ``validation/efficiency.md`` with its marks, or no case of such a name; nothing has been
         measured then.
     """
     page, store = _paths(folder)
@@ -85,14 +85,14 @@ def _paths(folder: Path) -> tuple[Path, Path]:
 
 
 def stored(store: Path) -> Numbers:
-    """Return the numbers that were stored: by case, then by design."""
+    """Return the stored numbers by case, then by contender."""
     numbers: Numbers = json.loads(store.read_text()) if store.exists() else {}
     return numbers
 
 
 def keep(store: Path, case: str, label: str, found: Record) -> None:
-    """Store what was measured of one design of a case."""
-    # Read again: cases may be measured side by side.
+    """Store the numbers of one contender on a case."""
+    # The file is read again, because other processes may measure other cases at the same time.
     numbers = stored(store)
     numbers.setdefault(case, {})[label] = found
     draft = store.with_suffix(f".{os.getpid()}")
@@ -101,7 +101,7 @@ def keep(store: Path, case: str, label: str, found: Record) -> None:
 
 
 def is_known(store: Path, case: str, label: str, wanted: Record) -> bool:
-    """Return whether a design of a case was measured with these settings."""
+    """Return whether a contender was measured on a case with these settings."""
     return bool(stored(store).get(case, {}).get(label, {}).get("settings") == wanted)
 
 
@@ -139,7 +139,7 @@ def _measure_rivals(store: Path, again: bool) -> None:
 
 
 def summary(n: int, baseline: str) -> Callable[[Numbers], str]:
-    """Return what makes the table of geometric means at n evaluations: rows cases, columns designs."""
+    """Return the function that makes the table of geometric means at n evaluations: rows are cases."""
 
     def table(numbers: Numbers) -> str:
         columns = [label for label in CONTENDERS if label != baseline]
@@ -155,7 +155,7 @@ def summary(n: int, baseline: str) -> Callable[[Numbers], str]:
 
 
 def auto_table(numbers: Numbers) -> str:
-    """Return what auto gains in the mean and on the worst component of each case, and the best that was not auto."""
+    """Return the table of auto's gains in the mean and in the worst component of each case, and over the best other."""
     rows = []
     for name in CASES:
         found = numbers.get(name, {})
@@ -202,7 +202,7 @@ def _case_text(name: str, found: dict[str, Record]) -> list[str]:
 
 
 def _work(found: dict[str, Record]) -> str:
-    """Return in words what a case's numbers are from."""
+    """Return a text on the runs and pilots behind a case's numbers."""
     single = {label: record for label, record in found.items() if "n_points" in record}
     whole = {label: record["widths"] for label, record in found.items() if "widths" in record}
     parts = []
@@ -222,7 +222,7 @@ def _work(found: dict[str, Record]) -> str:
 
 
 def _cells(found: dict[str, Record], label: str, baseline: str, n: int) -> list[str]:
-    """Return the efficiencies of a design's components and of their geometric mean, none where there is no interval."""
+    """Return the efficiencies of components and their geometric mean as texts; none if there is no interval."""
     made = relative_efficiency(found.get(label), found.get(baseline), n)
     return [] if made is None else [*map(with_interval, *_ends(*made))]
 
@@ -245,7 +245,7 @@ def _short(x: float) -> str:
 
 
 def mixture_table(numbers: Numbers) -> str:
-    """Return the numbers of the mixtures, and how far apart their components are."""
+    """Return the parameters of the mixtures, and the distances of their components."""
     rows = []
     for name, mixture in MIXTURES.items():
         low, high = mixture.distances()
@@ -262,7 +262,7 @@ def mixture_table(numbers: Numbers) -> str:
 
 
 def against_table(numbers: Numbers) -> str:
-    """Return mean half-widths beside the share of intervals that cover, for each rival."""
+    """Return the table of mean half-widths and shares of intervals that cover, by rival."""
     found = numbers.get(AGAINST, {})
     if _TRUTH not in found:
         return markdown_table(["method", "evaluations"], [])
@@ -280,14 +280,14 @@ def against_table(numbers: Numbers) -> str:
     repetitions = max((found[label]["repetitions"] for label in RIVALS if label in found), default=0)
     band = 1.96 * float(np.sqrt(0.95 * 0.05 / max(1, repetitions)))
     text = (
-        f"{repetitions} repetitions: were the coverage 95 %, the share would lie between {0.95 - band:.1%} and "
+        f"{repetitions} repetitions: if the coverage is 95 %, the share lies between {0.95 - band:.1%} and "
         f"{0.95 + band:.1%} 95 times in 100."
     )
     return f"{text}\n\n{markdown_table(['method', 'evaluations', *names], rows)}"
 
 
 def coverage_table(numbers: Numbers) -> str:
-    """Return how often intervals of auto cover, beside the band of exact ones."""
+    """Return the table of the shares of auto's intervals that cover, with the band for a coverage of exactly 95 %."""
     found, rows = numbers.get(AGAINST, {}), []
     for n, repetitions in COVERED.items():
         made = found.get(f"{AUTO}, {n}")
@@ -299,7 +299,7 @@ def coverage_table(numbers: Numbers) -> str:
 
 
 def made_with(numbers: Numbers) -> str:
-    """Return what is measured and what is still to come."""
+    """Return a sentence on the cases that are not measured yet."""
     missing = [name for name in CASES if not {PLAIN, PAIRS} <= {*numbers.get(name, {})}]
     if not missing:
         return "All cases are measured."

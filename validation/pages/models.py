@@ -23,12 +23,12 @@ from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table,
 
 
 def write_page(folder: Path, only: str = "") -> None:
-    """Measure what is named (by default all), keep the numbers in ``models.json``, write the tables into the page.
+    """Measure the models whose name contains `only`, keep the numbers in ``models.json``, and write the tables.
 
     Raises
     ------
     OSError, ValueError
-        If there is no page ``models.md`` with its marks, or nothing of such a name; nothing was measured then.
+        If there is no page ``models.md`` with its marks, or no model of such a name; nothing has been measured then.
     """
     page, store, pictures = folder / "models.md", folder / "models.json", folder / "images"
     require_marks(page, TABLES)
@@ -37,7 +37,7 @@ def write_page(folder: Path, only: str = "") -> None:
     for label in labels:
         print(label, flush=True)
         found = measure(label, pictures) if label in SHOWN else OTHERS[label](pictures)
-        # Read again: models may be measured side by side.
+        # The file is read again, because other processes may measure other models at the same time.
         numbers = _stored(store) | {label: found}
         draft = store.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(numbers, indent=1) + "\n")
@@ -57,7 +57,7 @@ def _stored(path: Path) -> Numbers:
 
 
 def quality_table(numbers: Numbers) -> str:
-    """Return the shipped models, their size, and their quality beside that of real data."""
+    """Return the table of shipped models: their size, and their quality beside that of real data."""
     rows = []
     for name in models.list():
         log = models.log(name)
@@ -80,7 +80,7 @@ def quality_table(numbers: Numbers) -> str:
 
 
 def correlation_table(numbers: Numbers) -> str:
-    """Return mean (sd) of the correlation of pairs, beside the paper's."""
+    """Return the table of mean and standard deviation of the correlations of pairs, beside the paper's."""
     kinds = ("negated, standard", "negated, centralized", "independent, standard", "independent, centralized")
     rows = [
         [label, *(_mean_and_sd(numbers[label]["correlations"][kind]) for kind in kinds), SHOWN[label].paper]
@@ -91,7 +91,7 @@ def correlation_table(numbers: Numbers) -> str:
 
 
 def efficiency_table(numbers: Numbers) -> str:
-    """Return the relative efficiencies with their intervals."""
+    """Return the table of relative efficiencies with their intervals."""
     rows = []
     for label in SHOWN:
         found = numbers.get(label, {}).get("efficiencies", {})
@@ -101,7 +101,7 @@ def efficiency_table(numbers: Numbers) -> str:
 
 
 def plane_table(numbers: Numbers) -> str:
-    """Return the efficiencies and correlations of the flow on the plane."""
+    """Return the table of efficiencies and correlations of the flow on the plane."""
     found = numbers.get("moons-flow", {"efficiencies": {}, "correlations": {}})
     designs = [*dict.fromkeys(key.rpartition(", ")[0] for key in found["efficiencies"])]
     rows = []
@@ -113,7 +113,7 @@ def plane_table(numbers: Numbers) -> str:
 
 
 def ddpm_table(numbers: Numbers) -> str:
-    """Return the correlations of DDPM's pairs by what was negated."""
+    """Return the table of correlations of DDPM's pairs, by the noise that was negated."""
     kinds = ("negated, standard", "negated, centralized")
     rows = [
         [label, what, *(_mean_and_sd(found[kind]) for kind in kinds)]
@@ -125,7 +125,7 @@ def ddpm_table(numbers: Numbers) -> str:
 
 
 def problem_table(numbers: Numbers) -> str:
-    """Return L1 distance and PSNR of posterior samples with their intervals, by both designs."""
+    """Return the table of L1 distance and PSNR of posterior samples with their intervals, by both designs."""
     rows = []
     for problem in PROBLEMS:
         for method in METHODS:
@@ -141,7 +141,7 @@ def problem_table(numbers: Numbers) -> str:
 
 
 def conformance_table(numbers: Numbers) -> str:
-    """Return the gaps that the conformance checks found."""
+    """Return the table of the gaps that the conformance checks found."""
     labels = [*SHOWN, "moons-flow"]
     found = {label: numbers[label]["conformance"] for label in labels if label in numbers}
     laws = [*next(iter(found.values()))] if found else []
@@ -151,7 +151,7 @@ def conformance_table(numbers: Numbers) -> str:
 
 
 def _minutes(last: Numbers) -> str:
-    # Logs of a busy machine have the wall clock's seconds alone, which bound the core's.
+    # Logs from a busy machine have wall-clock seconds only, which bound the core's seconds from above.
     return f"{last['core_seconds'] / 60:.0f}" if "core_seconds" in last else f"< {last['seconds'] / 60:.0f}"
 
 

@@ -61,7 +61,7 @@ def with_truth(problem: Problem, path: Path = TRUTHS) -> Problem:
         raise RuntimeError(f"the truth of problem {problem.name!r} is not stored in {path}{advice}")
     found, known = fingerprint(problem), np.asarray(record["fingerprint"])
     if found.shape != known.shape or not np.allclose(found, known, rtol=_TOLERANCE, atol=_TOLERANCE):
-        raise RuntimeError(f"the truth of problem {problem.name!r} stored in {path} is that of another one{advice}")
+        raise RuntimeError(f"the truth of problem {problem.name!r} in {path} is for another definition of it{advice}")
     source = f"simulated: {record['n_evaluations']:,} evaluations by {record['design']}, seed {record['seed']}"
     truth = record["truth"]
     event = None if problem.event_probability is None else truth

@@ -253,7 +253,7 @@ def density_ratio(full: bool, seed: int) -> list[Verdict]:
     before, after = (1 / (1 + chi_square(widest.at(t))) for t in (0.2027, 0.2028))
     promise = "int h_0^2 phi over [-16, 16] over that over [-8, 8] for N(0, {})"
     return [
-        at_most("int h^2 phi over 1 + its closed D, less 1, the largest of random mixtures", gap, ROUNDING),
+        at_most("relative gap of int h^2 phi to 1 + D in closed form, random mixtures, the largest", gap, ROUNDING),
         at_most("D_{t + 0.1} e^0.2 / D_t of random mixtures, the largest", max(falls) * math.exp(0.2), 1 + ROUNDING),
         control(at_most("D_{t + 0.02} / D_t of N(0, 1.5) without drift", chi_square(wider) / chi_square(wide), 1.0)),
         at_most(promise.format(1.5), _second_moment(wide, 16.0) / _second_moment(wide, 8.0), 1.001),

@@ -165,7 +165,7 @@ def antithetic_pairs(full: bool, seed: int) -> list[Verdict]:
             mean(f"pairs of {wave}: the correlation is rho", s[:, 0] * s[:, 1], factor - 1),
             mean(f"pairs of {wave}: n x squared standard error / sigma^2 is 1 + rho", errors, factor),
             mean(
-                f"pairs of {wave}: (width / t)^2 less {factor:.4g} = 1 + rho times Monte Carlo's is 0",
+                f"pairs of {wave}: (width / t)^2 minus (1 + rho = {factor:.4g}) times Monte Carlo's is 0",
                 widths[0] - factor * widths[1],
                 0.0,
             ),

@@ -189,7 +189,7 @@ def _levels_judged(
         for run in range(runs):
             key = SeedSequence(seed, spawn_key=(run,))
             made = mcgen.multilevel(levels, statistic, designs=design, n_evaluations=n, seed=key)
-            off, last = abs(np.ravel(made.mean) - truth), made.strata[-1]
+            off, last = abs(np.ravel(made.mean) - truth), made.levels[-1]
             narrow = student_t_quantile(0.975, last.degrees_of_freedom) * last.standard_error
             hits, total = hits + int((off <= np.ravel(made.half_width)).sum()), total + len(off)
             forgetful += int((off <= np.ravel(narrow)).sum())

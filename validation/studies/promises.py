@@ -109,7 +109,7 @@ def _less_batch_mean(rows: Array) -> Array:
 
 def _lawful(report: Report) -> Verdict:
     failed = [check for check in report.checks if not check.passed]
-    # A law that was not judged was not rejected either.
+    # A law that was not judged, or whose gap is NaN, was not rejected.
     rejected = sum(check.gap > check.limit for check in report.failures)
     n = len(report.checks)
     return Verdict(

@@ -72,7 +72,7 @@ def _around(page: Path, text: str, title: str) -> tuple[str, str]:
     mark = _MARK.search(rest)
     if not found or mark is None or mark[0] != _END:
         between = f" (after {start} comes {mark[0]})" if found and mark is not None else ""
-        raise ValueError(f"{page} has no place for {title!r}{between}; write {start} and {_END} where it shall stand")
+        raise ValueError(f"{page} has no place for {title!r}{between}; write {start} and {_END} where it belongs")
     return before + start, rest[mark.start() :]
 
 

@@ -1,5 +1,5 @@
-"""How the shipped models were made: ``python -m mcgen.adapters.models.training NAME`` makes one again.
+"""Training of the shipped models: ``python -m mcgen.adapters.models.training NAME`` trains one again.
 
-Each command trains from data that other packages carry (the extra ``[train]``), stores the weights in half precision,
-judges what was stored, and writes the log beside the weights.
+The command trains on data that other packages contain (the extra ``[train]``) and stores the weights in half precision.
+Then it measures the quality of the stored model, and writes the log next to the weights.
 """

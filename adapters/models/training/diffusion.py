@@ -1,4 +1,8 @@
-"""Denoisers: the velocity loss on noised images, part of them without their class."""
+r"""Training of the denoisers: the squared error of the predicted velocity on noised images.
+
+The velocity is :math:`v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0`. A share of the images is
+given without its class.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ _DATA = {"digits": data.digits, "mnist": data.mnist, "patches": data.patches}
 
 
 def train(name: str) -> None:
-    """Train, store, judge."""
+    """Train the model, store it and measure its quality."""
     images, settings = _DATA[name.partition("-")[0]](), SETTINGS[name]
     torch.manual_seed(settings["seed"])
     network = loading.network(name, dropout=settings["dropout"])
@@ -52,7 +56,7 @@ def velocity_loss(network: nn.Module, images: Images, settings: Settings, mirror
     x_0, classes = 2 * images.x[rows] - 1, images.y[rows]
     if mirrored:
         x_0 = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, x_0, x_0.flip(3))
-    # The last class stands for any; the photographs of patches are no classes to ask for.
+    # The last class means any class. A network without classes (patches) has this class alone, number 0.
     any_class = torch.tensor(images.n_classes if settings["share_without_class"] < 1 else 0)
     classes = torch.where(torch.rand(len(rows)) < settings["share_without_class"], any_class, classes)
     t = torch.randint(len(alpha_bar), (len(rows),))

@@ -1,4 +1,4 @@
-"""A velocity field on the plane, by flow matching towards two interleaved half circles."""
+"""Training of a velocity field on the plane by flow matching to two interleaved half circles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS: Settings = {
 
 
 def train(name: str) -> None:
-    """Train, store, judge."""
+    """Train the model, store it and measure its quality."""
     points = moons()
     torch.manual_seed(SETTINGS["seed"])
     average, log = optimize(loading.network(name), lambda network: matching_loss(network, points.x), SETTINGS)
@@ -31,7 +31,7 @@ def train(name: str) -> None:
 
 
 def matching_loss(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return the flow-matching loss on a random batch: the velocity at x_t = (1 - t) z + t x_1 against x_1 - z."""
+    """Return the mean squared error of the velocity at x_t = (1 - t) z + t x_1 for x_1 - z, on a random batch."""
     x_1 = x[torch.randint(len(x), (SETTINGS["batch"],))]
     z, t = torch.randn_like(x_1), torch.rand(len(x_1))
     x_t = (1 - t[:, None]) * z + t[:, None] * x_1
@@ -39,7 +39,7 @@ def matching_loss(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def quality(name: str, points: Images) -> dict[str, float]:
-    """Return the 2-Wasserstein distance of samples to held-out points, beside that of as many training points."""
+    """Return the 2-Wasserstein distances to held-out points, of samples and of as many training points."""
     n = len(points.x_new)
     return {
         "wasserstein_distance_of_samples": round(wasserstein(sampler_of(name)(n, None), points.x_new), 4),
@@ -48,6 +48,6 @@ def quality(name: str, points: Images) -> dict[str, float]:
 
 
 def wasserstein(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Return the 2-Wasserstein distance of two sets of as many points, by the best matching."""
+    """Return the 2-Wasserstein distance of two sets of equally many points, by the optimal matching."""
     squared = torch.cdist(a.double(), b.double()).numpy() ** 2
     return float(np.sqrt(squared[linear_sum_assignment(squared)].mean()))

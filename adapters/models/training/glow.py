@@ -1,4 +1,4 @@
-r"""The class-conditional Glow, by maximum likelihood of dequantized images.
+r"""Training of the class-conditional Glow by maximum likelihood on dequantized images.
 
 .. math:: -\log p(x | y) = -\log p_Z(f(x) | y) - \log |\det \partial f / \partial x|,
 
@@ -27,16 +27,17 @@ SETTINGS: Settings = {
     "average_decay": 0.995,
     "bfloat16": False,
 }
+# Number of images that set the scales of the activation normalization.
 _FIRST_BATCH = 512
 
 
 def train(name: str) -> None:
-    """Train, store, judge."""
+    """Train the model, store it and measure its quality."""
     images = data.mnist()
     torch.manual_seed(SETTINGS["seed"])
     flow: Any = loading.network(name)
     with torch.no_grad():
-        # The first batch sets the scales of the activation normalization.
+        # The first batch that the flow sees sets the scales of its activation normalization.
         bits(flow, images.x[:_FIRST_BATCH], images.y[:_FIRST_BATCH])
 
     def loss(flow: Any) -> torch.Tensor:
@@ -59,9 +60,10 @@ def train(name: str) -> None:
 
 
 def bits(flow: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the mean negative log-likelihood of images with fresh dequantization noise, in bits a pixel of the flow's.
+    """Return the mean negative log-likelihood of images with fresh dequantization noise, in bits per pixel.
 
-    The density is that of values in (0, 1), so that it may be above 1 and its bits below 0.
+    Pixels are those of the flow, 32 x 32. The density is that of values in (0, 1). If it is above 1, the bits are below
+    0.
     """
     u = torch.rand(len(x), 1, 32, 32)
     nats: torch.Tensor = flow.forward_kld(dequantized(x, u), y)

@@ -1,4 +1,4 @@
-"""How good a model is: its samples against held-out real images, in the features of a small classifier."""
+"""Quality of a model: its samples are compared with held-out real images by a small classifier."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from torch import nn
 from mcgen.adapters.models.training.data import Images
 
 Sample = Callable[[int, int | None], torch.Tensor]
-"""From a number of samples and a class, or None for any, to images (n, channels, side, side) in [0, 1]."""
+"""Maps a number of samples and a class, or None for any, to images (n, channels, side, side) in [0, 1]."""
 
+# Number of features of the classifier.
 _N_FEATURES = 64
+# Number of samples of each class for the accuracy.
 _PER_CLASS = 50
+# Number of sets of samples over which the distance is averaged.
 _SETS = 2
 
 
 class Judge:
-    """A classifier of real images, and the numbers that it gives for others.
+    """A classifier of real images, and measures of quality that it gives for samples.
 
     Parameters
     ----------
     images : Images
-        The classifier learns from the part to train on, and compares with the part held out.
+        Real images. The classifier is trained on the training part, and samples are compared with the held-out part.
     """
 
     def __init__(self, images: Images) -> None:
@@ -35,7 +38,7 @@ class Judge:
 
     @cached_property
     def classifier(self) -> nn.Sequential:
-        """A small convolutional network; its last hidden layer (64) gives the features."""
+        """A small convolutional network; the 64 units of its last hidden layer are the features."""
         torch.manual_seed(1)
         channels = self.images.x.shape[1]
         network = nn.Sequential(
@@ -66,25 +69,26 @@ class Judge:
         return network.eval()
 
     def accuracy(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """Return how often the classifier sees the given classes."""
+        """Return the share of images to which the classifier gives the classes y."""
         return float((self.classifier(x).argmax(1) == y).double().mean())
 
     def distance(self, a: torch.Tensor, b: torch.Tensor) -> float:
-        """Return the Frechet distance of two sets of images in the classifier's features."""
+        """Return the squared Fréchet distance of two sets of images in the classifier's features."""
         return frechet_distance(*(self.classifier[:-1](x).double().numpy() for x in (a, b)))
 
     def nearest(self, x: torch.Tensor) -> float:
-        """Return the median distance of an image to the nearest training image."""
+        """Return the median over images of the distance to the nearest training image."""
         return float(torch.cdist(x.flatten(1), self.images.x.flatten(1)).min(1).values.median())
 
     @torch.no_grad()
     def numbers(self, sample: Sample, *, by_class: bool) -> dict[str, float]:
-        """Return a model's numbers, each beside that of real images.
+        """Return the measures of quality of a model, with those of real images for comparison.
 
-        Accuracy: how often the classifier sees the class that was asked for. Distance: between held-out images and as
-        many samples without a class, averaged over 2 sets, beside that of as many training images (the floor).
-        Nearest: the distance of a sample to the nearest training image over that of a held-out image; far below 1
-        would mean that the model repeats its training images.
+        Accuracy is the share of samples to which the classifier gives the class of their condition. Distance is the
+        squared Fréchet distance between held-out images and as many samples without a class, averaged over 2 sets. The
+        same distance for training images is its floor. Nearest is the median distance of samples to the nearest
+        training image, divided by that of held-out images. A ratio far below 1 would mean that the model repeats its
+        training images.
         """
         real = self.images
         n = len(real.x_new)
@@ -103,7 +107,10 @@ class Judge:
 
 
 def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the squared 2-Wasserstein distance of the Gaussians fitted to two sets of features (n, k)."""
+    r"""Return the squared 2-Wasserstein distance of the Gaussians fitted to two sets of features (n, k).
+
+    It is :math:`\lVert m_a - m_b \rVert^2 + \mathrm{tr}(C_a + C_b - 2 (C_a C_b)^{1/2})` for means m and covariances C.
+    """
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = np.real(sqrtm(cov_a @ cov_b))
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root))

@@ -1,4 +1,4 @@
-"""The common part of every training: averaged weights, a log of the loss, the files that ship."""
+"""The common part of all trainings: optimization with averaged weights, and the files that ship."""
 
 from __future__ import annotations
 
@@ -25,22 +25,26 @@ from mcgen.noise import as_rows
 Settings = dict[str, Any]
 Log = list[dict[str, float]]
 
+# Number of lines in the log of the loss.
 _LINES = 24
+# Samples per batch when the quality is measured; it bounds the memory.
 _BATCH = 100
+# Packages whose versions the log has.
 _PACKAGES = ("torch", "numpy", "normflows")
 
 
 def optimize(network: nn.Module, loss_of: Callable[[nn.Module], torch.Tensor], settings: Settings) -> tuple[Any, Log]:
-    """Return the average of the weights along a run of AdamW, in evaluation mode, and the log of the loss.
+    """Return a network with averaged weights of a run of AdamW, in evaluation mode, and the log of the loss.
 
     Parameters
     ----------
     network : Module
-        It is trained in place.
+        The network, which is trained in place.
     loss_of : callable
-        From the network to the loss on a random batch.
+        Maps the network to the loss on a random batch.
     settings : dict
-        ``steps``, ``learning_rate``, ``weight_decay``, ``average_decay`` and ``bfloat16`` (whether to compute in it).
+        ``steps``, ``learning_rate``, ``weight_decay``, ``average_decay`` and ``bfloat16`` (whether losses are computed
+        in bfloat16).
     """
     average = copy.deepcopy(network).requires_grad_(False)
     peak, steps = settings["learning_rate"], settings["steps"]
@@ -68,7 +72,7 @@ def optimize(network: nn.Module, loss_of: Callable[[nn.Module], torch.Tensor], s
 
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move averaged weights towards a network's."""
+    """Update averaged weights: average = decay * average + (1 - decay) * network."""
     for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(weight, 1 - decay)
 
@@ -76,10 +80,10 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
 def ship(
     name: str, network: nn.Module, images: Images, settings: Settings, log: Log, quality: Callable[[], dict[str, float]]
 ) -> None:
-    """Store weights in half precision, judge what was stored, and write how it was made beside it."""
+    """Store the weights in half precision, measure the quality of the stored model, and write its log."""
     weights = loading.weights_path(name)
     save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, weights)
-    # It comes readable by its owner alone, and so would the wheel's.
+    # safetensors makes files that only their owner can read, and the wheel would keep this mode.
     weights.chmod(0o644)
     record: dict[str, Any] = {
         "file": weights.name,
@@ -94,7 +98,7 @@ def ship(
         "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
     }
     path = weights.with_suffix(".json")
-    # The stored model is loaded to be judged, and its hash compared with the log's.
+    # A log is needed before the quality is measured: the stored model is loaded, and its hash compared with the log.
     path.write_text(json.dumps(record, indent=2) + "\n")
     record["quality"] = quality()
     record["log"] = log
@@ -103,7 +107,7 @@ def ship(
 
 
 def sampler_of(name: str, **options: Any) -> Sample:
-    """Return samples of the shipped model for other random noise at every call."""
+    """Return a function that samples from the shipped model; each call uses new random noise."""
     model = loading.load(name, **options)
     calls = itertools.count()
 

@@ -1,4 +1,4 @@
-r"""The convolutional VAE, by its evidence lower bound for Bernoulli pixels.
+r"""Training of the convolutional VAE by its evidence lower bound for Bernoulli pixels.
 
 .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x | z)] - KL(q(z | x) \,\|\, N(0, I)),
 
@@ -31,7 +31,7 @@ SETTINGS: Settings = {
 
 
 def train(name: str) -> None:
-    """Train, store, judge."""
+    """Train the model, store it and measure its quality."""
     images = data.mnist()
     torch.manual_seed(SETTINGS["seed"])
     network = loading.network(name, dropout=SETTINGS["dropout"])
@@ -40,9 +40,9 @@ def train(name: str) -> None:
 
 
 def negative_bound(vae: Any, images: Images) -> torch.Tensor:
-    """Return the negative evidence lower bound of a random batch, in nats an image.
+    """Return the negative evidence lower bound of a random batch, in nats per image.
 
-    The VAE is a `ConvolutionalVAE`; a grey value is taken as a chance of white.
+    The VAE is a `ConvolutionalVAE`. A grey value is taken as the probability of white.
     """
     x = images.x[torch.randint(len(images.x), (SETTINGS["batch"],))]
     mean, log_variance = vae.encode(x)

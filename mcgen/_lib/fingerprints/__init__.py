@@ -1,15 +1,16 @@
-"""What a generator, a statistic or another value is, by which a store or a worker knows it again.
+"""The content of generators, statistics and other values, by which a store or a worker recognizes them.
 
-`content_of` walks through a value and lists its parts, each with a short text that changes with the part:
+`content_of` walks through a value and lists its parts, each with a short text that changes when the part changes:
 
-- functions: their code, both kinds of defaults, what they close over, and the globals and functions that they read;
-- containers element by element, arrays and tensors by their numbers, instances by their state, modules of torch by
-  their parameters, buffers and attributes;
-- files that a text or a path names, by their content;
-- code of installed distributions by name and version, the user's own code by what it says, mcgen's own by public names.
+- functions: their code, both kinds of defaults, their closure variables, and the globals that they read;
+- containers: their elements; arrays and tensors: their numbers; instances: their state;
+- torch modules: their parameters, buffers and attributes;
+- files that a text or a path names: their content;
+- installed code: the name and version of its distribution; the user's code: its bytecode; mcgen's own code: its names.
 
-An object with an attribute ``fingerprint``, a text, is known by that alone. What can't be known is listed apart, with
-its place. Progress bars, loggers, locks and output streams are no part of a result, and are left out.
+An object with an attribute ``fingerprint``, a text, is compared by that text alone. Parts whose content can't be found
+out are listed separately, with their places. Progress bars, loggers, locks and output streams do not change results,
+and are left out.
 """
 
 from mcgen._lib.fingerprints.comparison import (

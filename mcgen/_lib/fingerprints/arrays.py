@@ -1,4 +1,4 @@
-"""The content of arrays of any library as a short text: type, shape, and a hash of the numbers."""
+"""Texts for arrays of any library: type, shape, and a hash of the numbers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import as_numpy, plain, without_padding
 
 _LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow", "mlx")
-# Arrays up to so many bytes are hashed even where a quick look is enough; of others so many numbers.
+# Largest array, in bytes, whose numbers are all hashed in a quick look: that takes some ten microseconds.
 _SMALL = 2**14
+# How many numbers of a larger numpy array a quick look hashes, beside its address.
 _SAMPLED = 64
 
 
 def is_array(thing: Any) -> bool:
-    """Tell whether a value is an array of numpy, torch, JAX or a like library."""
+    """Tell whether a value is an array of numpy, torch, JAX or a similar library."""
     if isinstance(thing, np.ndarray | np.generic):
         return True
-    # The class is asked, since some objects load a model when they are asked for an attribute.
+    # Only the class is looked at, since some objects load a model when an attribute is read.
     kind = type(thing)
     known = kind.__module__.partition(".")[0] in _LIBRARIES or hasattr(kind, "detach")
     return known and hasattr(kind, "dtype") and hasattr(kind, "shape") and not isinstance(thing, type)
@@ -34,16 +35,17 @@ def content_of_array(array: Any, quick: bool, content_of_elements: Callable[[lis
     Parameters
     ----------
     array : array
-        Of any library; on any device.
+        Array of any library, on any device.
     quick : bool
-        Let large arrays be known by their place in memory, and the number of changes where the library counts them.
+        Whether the text of a large array is made from its address instead of all its numbers, with the count of its
+        changes where the library has one.
     content_of_elements : callable
-        From a list of Python objects to a text, for arrays of objects.
+        Function from a list of Python objects to a text, for arrays of objects.
 
     Raises
     ------
     Exception
-        Whatever the array raises where its numbers can't be had.
+        Any error of the array's library where its numbers can't be read.
     """
     if isinstance(array, np.generic) and array.dtype.kind in "biufcSU":
         return f"{array.dtype} {array.item()!r}"
@@ -58,10 +60,10 @@ def content_of_array(array: Any, quick: bool, content_of_elements: Callable[[lis
 def _of_numpy(array: NDArray[Any], quick: bool, content_of_elements: Callable[[list[Any]], str]) -> str:
     kind = f"{array.dtype} {array.shape}"
     if array.dtype.hasobject or array.dtype.kind == "T":
-        # The bytes of such an array are addresses.
+        # The bytes of an object array are addresses.
         return f"{kind} {content_of_elements(array.ravel().tolist())}"
     if array.dtype.names:
-        # Between its fields lies what the memory held.
+        # The padding between fields has random content, so fields are hashed one by one.
         return f"{kind} {[_of_numpy(array[name], quick, content_of_elements) for name in array.dtype.names]}"
     if quick and array.nbytes > _SMALL:
         step = max(1, array.size // _SAMPLED)
@@ -73,7 +75,7 @@ def _of_tensor(tensor: Any, quick: bool) -> str:
     torch = sys.modules["torch"]
     kind = f"{tensor.dtype} {tuple(tensor.shape)}"
     if quick:
-        # Tensors of inference mode don't count their changes.
+        # Tensors made in inference mode have no count of their changes.
         changes = 0 if tensor.is_inference() else tensor._version
         if tensor.numel() * tensor.element_size() > _SMALL or tensor.device.type == "meta":
             return f"~{kind} at {id(tensor)} {changes}"
@@ -83,7 +85,7 @@ def _of_tensor(tensor: Any, quick: bool) -> str:
     if tensor.layout != torch.strided:
         kind = f"{kind} {tensor.layout}"
     numbers = plain(tensor).cpu().contiguous().reshape(-1)
-    # The bytes, whatever the type; numpy has no bfloat16.
+    # Torch views the numbers as bytes, since numpy has no bfloat16.
     return f"{kind} {_hash(numbers.view(torch.uint8).numpy() if numbers.numel() else np.empty(0))}"
 
 

@@ -1,4 +1,4 @@
-"""What the code of a function reads and imports, seen in its bytecode, and its content as a text."""
+"""Names that a function reads and imports, found in its bytecode, and a text of the bytecode."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 
 class Import(NamedTuple):
-    """An import in some code: ``from ..name import parts`` has level 2.
+    """An import statement; ``from ..name import parts`` has level 2.
 
     Attributes
     ----------
     name : str
-        The module's name as it is written.
+        Name of the module as written.
     level : int
-        The number of dots before it.
+        Number of dots before the name.
     parts : tuple of str
-        What is imported from it.
+        Names that are imported from the module.
     """
 
     name: str
@@ -27,18 +27,18 @@ class Import(NamedTuple):
 
 
 class Names(NamedTuple):
-    """Names that some code uses.
+    """Names that a piece of code uses.
 
     Attributes
     ----------
     read : tuple of str
-        Global variables that it reads, sorted.
+        Global variables that the code reads, sorted.
     attributes : frozenset of str
-        Attributes that it reads of anything.
+        Attributes that the code reads, of any object.
     imports : tuple of Import
-        Modules that it imports when it runs.
+        Imports that happen when the code runs.
     texts : tuple of str
-        Its constants that are texts.
+        Constants that are texts.
     """
 
     read: tuple[str, ...]
@@ -49,7 +49,7 @@ class Names(NamedTuple):
 
 @cache
 def names_of(code: CodeType) -> Names:
-    """Return the names that some code, and the functions defined in it, use.
+    """Return the names that a piece of code uses, including those in functions that it defines.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def names_of(code: CodeType) -> Names:
             elif operation.startswith(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM")):
                 attributes.add(name)
             elif operation == "IMPORT_NAME":
-                # The level and the names to import are loaded before.
+                # The two constants loaded before are the level and the imported names.
                 imports.append(Import(name, constants[-2], tuple(constants[-1] or ())))
             elif operation in ("LOAD_CONST", "LOAD_SMALL_INT"):
                 constants.append(name)
@@ -81,7 +81,7 @@ def names_of(code: CodeType) -> Names:
 
 @cache
 def text_of_code(code: CodeType) -> str:
-    """Return all that decides what some code does: no line numbers, file names or documentation."""
+    """Return a text of everything that decides what the code does, without line numbers, file names or docstrings."""
     steps = [f"{one.opname} {_argument(one)}" for one in dis.get_instructions(code)]
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], code.co_freevars
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
@@ -89,7 +89,7 @@ def text_of_code(code: CodeType) -> str:
 
 
 def _argument(instruction: dis.Instruction) -> str:
-    """Return what an instruction acts on; constants by their value, since documentation moves their numbers."""
+    """Return the argument of an instruction; for constants their value, since a docstring shifts their numbers."""
     if instruction.opcode in dis.hasconst:
         return _constant(instruction.argval)
     return repr(instruction.argval)
@@ -106,6 +106,6 @@ def _constant(constant: Any) -> str:
     if isinstance(constant, tuple):
         return f"({', '.join(map(_constant, constant))})"
     if isinstance(constant, frozenset):
-        # The order of its elements differs from process to process.
+        # Sorted, since the order of a set differs from process to process.
         return f"{{{', '.join(sorted(map(_constant, constant)))}}}"
     return f"{type(constant).__name__} {constant!r}"

@@ -1,7 +1,7 @@
 """Functions, classes and modules as parts of a value.
 
-Installed code is known by the name and version of its distribution. The user's own is looked into: what it says, and
-the global variables that it reads.
+Installed code is identified by the name and version of its distribution. For the user's own code, the parts are its
+bytecode and the global variables that it reads.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ BUILTIN = (
 SCALARS = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented))
 """Types of values that have no parts."""
 
-# What Python itself adds to a class: names, documentation, and the registries of abstract and data classes.
+# Attributes that Python itself adds to a class: names, docstrings, and the registries of abstract and data classes.
 _OF_EVERY_CLASS = {"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "_abc_impl"}
 _OF_EVERY_CLASS |= {"__firstlineno__", "__static_attributes__", "__abstractmethods__", "__parameters__", "__slots__"}
 _OF_EVERY_CLASS |= {"__orig_bases__", "__match_args__", "__dataclass_fields__", "__dataclass_params__", "__slotnames__"}
 
 
 class Walk(Protocol):
-    """What a walk through a value offers to those that add parts of one kind."""
+    """The methods of a walk through a value that the functions of this module, and of `modules`, call."""
 
     parts: dict[str, str]
     training: dict[str, str]
@@ -52,15 +52,15 @@ class Walk(Protocol):
     exact: Collection[str]
 
     def visit(self, thing: Any, path: str) -> None:
-        """Add the parts of a value that is found at a place."""
+        """Add the parts of the value at a place."""
         ...
 
     def add(self, path: str, text: str) -> None:
-        """Add one part."""
+        """Add one part and its text."""
         ...
 
     def add_file(self, text: str, path: str) -> None:
-        """Add the file that a text names, if it names one."""
+        """Add the file that a text names, if there is one."""
         ...
 
     def add_state(self, state: Any, path: str) -> None:
@@ -68,22 +68,22 @@ class Walk(Protocol):
         ...
 
     def apart(self, thing: Any, path: str) -> str:
-        """Return one text for an element, whose parts do not join the others."""
+        """Return one text for a whole element, without adding its parts to those of the walk."""
         ...
 
     def label(self, name: str, owner: Any) -> str:
-        """Return a name for the places in an object, which no other object has."""
+        """Return a name for the places in an object; no other object gets the same name."""
         ...
 
 
 def add_function(walk: Walk, function: types.FunctionType, path: str) -> None:
     """Add a function: its code, defaults, closure and attributes, and the global variables that it reads."""
-    # Its globals, since functools.wraps copies the module's name.
+    # The module's name is read from the globals, since functools.wraps copies `__module__`.
     origin = origin_of(function.__globals__.get("__name__"))
     code = function.__code__
     text = digest(text_of_code(code))
     if origin is not None:
-        # Functions that are made inside others, have no name or say that they are another share one.
+        # Inner functions, lambdas and wrapped functions share a name with others, so their code is compared too.
         shared = "<" in function.__qualname__ or function.__qualname__ != code.co_qualname
         text = f"{title_of(origin, function)} {text}" if shared else title_of(origin, function)
     walk.add(part_of(path, "code"), text)
@@ -129,7 +129,7 @@ def _add_globals(walk: Walk, function: types.FunctionType, path: str) -> None:
 
 
 def _add_import(walk: Walk, one: Import, package: str) -> None:
-    """Add modules that a function imports when it runs, which may not have happened yet, and those that they import."""
+    """Add the modules that a function imports when it runs, and those that they import; none need be imported yet."""
     try:
         name = importlib.util.resolve_name("." * one.level + one.name, package) if one.level else one.name
     except ImportError:
@@ -155,7 +155,7 @@ def _add_import(walk: Walk, one: Import, package: str) -> None:
 
 
 def _source_of(name: str) -> str | None:
-    """Return the file of a module that need not be imported yet; None where there is none in Python."""
+    """Return the source file of a module without importing it; None where it has no Python source."""
     path: Any = None
     source = ""
     for end in range(1, name.count(".") + 2):
@@ -168,7 +168,7 @@ def _source_of(name: str) -> str | None:
 
 @cache
 def _imports_of(source: str, state: str) -> tuple[Import, ...]:
-    """Return what the code of a file imports; the state of the file says whether it was looked at before."""
+    """Return the imports in a source file; the file's state is part of the cache's key."""
     try:
         with open(source, "rb") as file:
             return names_of(compile(file.read(), source, "exec")).imports
@@ -177,7 +177,7 @@ def _imports_of(source: str, state: str) -> tuple[Import, ...]:
 
 
 def add_module(walk: Walk, module: types.ModuleType, path: str) -> None:
-    """Add a module: an installed one by its version, of another the variables that are used, once these are known."""
+    """Add a module: an installed one by its version; for others `add_variables` adds the variables that are used."""
     origin = origin_of(module.__name__)
     walk.add(path, f"module {module.__name__ if origin is None else origin}")
     if origin is None:
@@ -185,7 +185,7 @@ def add_module(walk: Walk, module: types.ModuleType, path: str) -> None:
 
 
 def add_variables(walk: Walk) -> None:
-    """Add the variables of the user's modules that some code may read: those with the name of an attribute it reads."""
+    """Add the variables of the user's modules that any visited code may read as attributes, by their names."""
     seen: set[tuple[str, str]] = set()
     while True:
         used = {(module, name) for module, one in walk.modules.items() for name in _used(one, walk.attributes)} - seen
@@ -200,12 +200,12 @@ def add_variables(walk: Walk) -> None:
 
 
 def _used(module: types.ModuleType, attributes: set[str]) -> set[str]:
-    # A module may make its attributes by a function of this name.
+    # A module's function `__getattr__` makes attributes that are not there.
     return (attributes & vars(module).keys()) | ({"__getattr__"} & vars(module).keys())
 
 
 def add_class(walk: Walk, cls: type, path: str) -> None:
-    """Add a class of the user's own: its bases, methods and attributes, and the class that made it."""
+    """Add a class of the user's: its bases, methods and attributes, and its metaclass."""
     place = f"class `{walk.label(name_of_class(cls), cls)}`"
     walk.add(path, place.removeprefix("class ").strip("`"))
     if origin_of_class(type(cls)) is None:
@@ -218,7 +218,7 @@ def add_class(walk: Walk, cls: type, path: str) -> None:
 
 
 def add_builtin(walk: Walk, function: Any, path: str) -> None:
-    """Add a function that is written in C, or a method of one with the object that it belongs to."""
+    """Add a function that is written in C; for a method, also the object that it belongs to."""
     owner = getattr(function, "__self__", None)
     title = getattr(function, "__qualname__", function.__name__)
     kind = getattr(function, "__objclass__", function)
@@ -228,5 +228,5 @@ def add_builtin(walk: Walk, function: Any, path: str) -> None:
 
 
 def title_of(origin: str, thing: Any) -> str:
-    """Return the name of installed code. That of mcgen's own does not say where in the package it lies."""
+    """Return the full name of installed code with its origin; for mcgen's own code, without the module."""
     return f"{origin}.{thing.__qualname__}" if origin == OWN else f"{origin}: {thing.__module__}.{thing.__qualname__}"

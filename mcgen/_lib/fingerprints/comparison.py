@@ -1,8 +1,9 @@
-"""What differs between what is known of a value and what it is now, and which differences are harmless.
+"""Differences between the stored and the present content of a value, and which of them are harmless.
 
-A value that changes by running, such as a counter, a cache or the state of a scheduler, is noted after the first batch
-and at the end. Later differences in these places say nothing of the result. What is filled once, such as a network that
-is loaded when it is first needed, is noted with its content: later it may be there or not, but be no other.
+Some parts change by running, such as a counter, a cache or the state of a scheduler. These changes are recorded after
+the first batch and at the end of a run; later differences at the same places do not matter. A part that is filled once,
+such as a network that is loaded when it is first needed, is recorded with its content. Later it may be missing or
+present, but not have another content.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from typing import Any, NamedTuple
 from mcgen._lib.fingerprints.places import INEXACT, is_inside
 from mcgen._lib.fingerprints.walk import FINGERPRINT, Content, content_of
 
+# Most differences that a message lists.
 _MOST_SHOWN = 4
-# A number, or a container and its length.
+# Text of a number, or of a container and its length.
 _LAST_NUMBER = re.compile(r"((?:~?\w+ of )?)(\d+)")
 
 EXCLUDE = (
-    "If such a part does not change the result (a counter, a cache), keep it out: give the function, or the object "
-    'that holds it, an attribute `fingerprint`, a text that changes with what does, such as "decoder, epoch 3" '
+    "If such a part does not change the result (a counter, a cache), exclude it: give the function, or the object "
+    'that holds it, an attribute `fingerprint`, a text that changes when the result may, such as "decoder, epoch 3" '
     "(mcgen.as_generator takes it as fingerprint=)"
 )
-"""What to do where a harmless part differs."""
+"""Advice in messages about differences, for parts that do not change the result."""
 
 
 class Difference(NamedTuple):
-    """A part that differs: its place, and its text before and now; None where it is absent."""
+    """A part that differs: its place, and its texts before and now; None where the part is absent."""
 
     place: str
     before: str | None
@@ -35,15 +37,15 @@ class Difference(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What running does to a part.
+    """Change of a part that running causes.
 
     Attributes
     ----------
     before, after : str or None
-        Its texts before and after; None where it is absent.
+        Texts of the part before and after the change; None where the part is absent.
     keeps : bool or None
-        True where it keeps changing, as counters do; False where it was filled once, as a network that is loaded when
-        it is first needed; None where there was no time to tell.
+        True for a part that keeps changing, such as a counter. False for a part that was filled once, such as a network
+        that is loaded when it is first needed. None where it was seen to change only at the last look.
     """
 
     before: str | None
@@ -51,16 +53,16 @@ class Change(NamedTuple):
     keeps: bool | None
 
     def joined(self, later: Change) -> Change:
-        """Return this change and one that was seen later, or elsewhere, as one."""
+        """Return this change joined with one of the same part that was seen later, or in another process."""
         if self.keeps or later.keeps:
             return Change(self.before, later.after, True)
         if self.after == later.after:
             return Change(self.before, later.after, False if False in (self.keeps, later.keeps) else None)
-        # A part that was seen to be filled once, and has another content, is another part.
+        # Two parts that were filled once with different contents are different parts, and the first is kept.
         return self if False is self.keeps is later.keeps else Change(self.before, later.after, True)
 
     def allows(self, one: Difference) -> bool:
-        """Tell whether a difference is one that running makes."""
+        """Tell whether running can have caused a difference."""
         if self.keeps:
             return True
         if (self.before or "").startswith(INEXACT):
@@ -69,28 +71,28 @@ class Change(NamedTuple):
 
 
 Changes = dict[str, Change]
-"""What running changes, by the places."""
+"""Changes that running causes, by the places of the parts."""
 
-# Changes of global variables that were seen in this process.
+# Changes of global variables that were seen in this process, by place.
 _global_changes: Changes = {}
 
 
 Sides = tuple[str, str]
-"""Words that say where the two texts of a difference are from, such as " in the store" and " here"."""
+"""Words for the origins of the two texts of a difference, such as " in the store" and " here"."""
 
 
 def differences(
     before: Mapping[str, str], now: Mapping[str, str], changes: Mapping[str, Change] | None = None
 ) -> list[Difference]:
-    """Return the parts that differ, but for those that differ as running makes them differ.
+    """Return the parts that differ, without differences that running causes.
 
     Parameters
     ----------
     before, now : mapping of str to str
-        Parts by their places, as in `Content.parts`.
+        Texts of the parts by their places, as in `Content.parts`.
     changes : mapping of str to Change, optional
-        What running was seen to change. A part that keeps changing may differ, and new parts may appear inside it; one
-        that changed once may have its text from before or from after.
+        Changes that running was seen to cause. A part that keeps changing may differ, and new parts may appear inside
+        it. A part that changed once may have its text from before or after the change.
 
     Examples
     --------
@@ -123,11 +125,11 @@ def shown(found: list[Difference], of: str, sides: Sides) -> str:
     Parameters
     ----------
     found : list of Difference
-        What differs.
+        Differences to describe.
     of : str
-        What the places are in, such as "generator".
+        Object that has the parts, such as "generator".
     sides : tuple of two str
-        Where the two texts are from.
+        Words for the origins of the two texts.
 
     Examples
     --------
@@ -139,23 +141,23 @@ def shown(found: list[Difference], of: str, sides: Sides) -> str:
     return _first([f"{place} of the {of} is {before}{sides[0]} and {now}{sides[1]}" for place, before, now in texts])
 
 
-def _first(told: list[str]) -> str:
-    more = len(told) - _MOST_SHOWN
-    return "; ".join(told[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+def _first(texts: list[str]) -> str:
+    more = len(texts) - _MOST_SHOWN
+    return "; ".join(texts[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 class Given:
-    """What a user gave to a run, by which a store knows the run again.
+    """The objects that a user gave to a run, whose content identifies the run in a store.
 
     Parameters
     ----------
     things : mapping of str to object, optional
-        By name: "generator", "statistic", and what else there is.
+        Objects by their roles, such as "generator" and "statistic".
 
     Attributes
     ----------
     changes : dict
-        What running was seen to change in the things, by places such as "generator: global `calls`".
+        Changes that running was seen to cause in the objects, by places such as "generator: global `calls`".
     """
 
     def __init__(self, things: Mapping[str, Any] | None = None) -> None:
@@ -164,19 +166,19 @@ class Given:
         self._was_watched = False
 
     def watched(self) -> Watched | None:
-        """Return what notes the changes of a run; None once it was asked for, or where there is nothing."""
+        """Return the recorder of changes at the first call; None at later calls, or where there are no objects."""
         if self._was_watched or not self.things:
             return None
         self._was_watched = True
         return Watched(self)
 
     def note(self, changes: Mapping[str, Change]) -> None:
-        """Add what was seen to change."""
+        """Add changes that were seen."""
         note(self.changes, changes)
 
 
 class Watched:
-    """Notes which parts of what a user gave change while it runs."""
+    """Recorder of the parts of a user's objects that change while a run goes on."""
 
     def __init__(self, given: Given) -> None:
         self._given = given
@@ -184,10 +186,10 @@ class Watched:
         self._seen: Changes = {}
 
     def look(self) -> None:
-        """Note what has changed since the last look, and what has not."""
+        """Record which parts have changed since the last look, and which have not."""
         now, found = self._parts(), {}
         for name, parts in now.items():
-            # A fingerprint that an object gives is all that is known of it, and always counts.
+            # A fingerprint is the whole content of its object, so that it must never change.
             changed = [one for one in differences(self._last[name], parts) if not one.place.endswith(FINGERPRINT)]
             if any((one.now or "").startswith(INEXACT) for one in changed):
                 parts = parts | self._exact(name, {one.place for one in changed})
@@ -218,17 +220,17 @@ def _counts(one: Difference) -> bool:
 
 
 def note(known: Changes, changes: Mapping[str, Change], start: str = "") -> None:
-    """Add what was seen to change to what is known, of places that start with a text."""
+    """Join changes into the known ones, for the places that start with a text."""
     for place, change in changes.items():
         if place.startswith(start):
             known[place] = known[place].joined(change) if place in known else change
 
 
 def changes_of_globals() -> Changes:
-    """Return what of the global variables of this process was seen to change by running."""
+    """Return the changes of global variables that running was seen to cause in this process."""
     return dict(_global_changes)
 
 
 def unknown_text(content: Content) -> str:
-    """Return what of a value can't be known, in words."""
+    """Return, in words, the parts of a value whose content can't be found out."""
     return _first([f"{place or 'the whole'}: an object of type {kind}" for place, kind in content.unknown.items()])

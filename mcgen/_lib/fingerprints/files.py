@@ -1,4 +1,4 @@
-"""Hashes of files. A file is read again only when its size, its times or its place on the disk change."""
+"""Hashes of files. A file is read again only when its size, its times or its inode have changed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import hashlib
 import os
 import time
 
-# A file that changed this recently may change again without another time, by the resolution of clocks.
+# Age of a file, in seconds, from which its hash is kept: a younger file may change again within the resolution of its
+# times, which is 2 s on FAT file systems.
 _SETTLED_SECONDS = 2.0
 
-# More than models have, and fewer than data sets.
+# Most files in a folder that are hashed: models have fewer, data sets often more.
 _MOST_FILES = 2000
 
+# State and hash of each file that was read, by its real path.
 _known: dict[str, tuple[str, str]] = {}
 
 
 def files_of(path: str) -> list[str]:
-    """Return the paths of all regular files in a folder, sorted, or that of the one file.
+    """Return the sorted paths of all regular files in a folder; for a file, its own path.
 
     Raises
     ------
     OSError
-        If they are too many to be read whenever the model has to be known.
+        If the folder has more than 2,000 files, which would take too long to read.
     """
     if not os.path.isdir(path):
         return [path]
@@ -34,12 +36,12 @@ def files_of(path: str) -> list[str]:
 
 
 def content_of_file(path: str) -> str:
-    """Return a hash of the content of a file.
+    """Return a text with a hash of a file's content.
 
     Raises
     ------
     OSError
-        If it can't be read.
+        If the file can't be read.
     """
     name, state = os.path.realpath(path), state_of_file(path)
     known = _known.get(name)
@@ -54,6 +56,6 @@ def content_of_file(path: str) -> str:
 
 
 def state_of_file(path: str) -> str:
-    """Return the size, the times and the place on the disk of a file."""
+    """Return a text with a file's size, times, inode and device."""
     found = os.stat(path)
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino} {found.st_dev}"

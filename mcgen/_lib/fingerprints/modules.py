@@ -1,4 +1,4 @@
-"""Modules of torch as parts of a value: parameters, buffers, attributes, hooks and what is inside them."""
+"""Torch modules as parts of a value: parameters, buffers, attributes, hooks and inner modules."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mcgen._lib.fingerprints.code import SCALARS, Walk, title_of
 from mcgen._lib.fingerprints.origins import origin_of_class
 from mcgen._lib.fingerprints.places import INEXACT, digest, inside, part_of
 
-# The number of classes for which a cache keeps what their code reads; programs use fewer.
+# Number of classes in the cache of `_reads_training`; programs use fewer.
 _CLASSES = 1024
-# Attributes of every torch module that are visited apart, or are hooks for saving and loading.
+# Attributes of every torch module that are visited separately, or only matter for saving and loading.
 _OF_EVERY_MODULE = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}
 _OF_EVERY_MODULE |= {"_is_full_backward_hook", "_forward_hooks_with_kwargs"}
 _OF_EVERY_MODULE |= {"_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs", "_state_dict_hooks"}
 _OF_EVERY_MODULE |= {"_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"}
 _OF_EVERY_MODULE |= {"_compiled_call_impl"}
 _BASE_OF_MODULES = ("torch.nn.modules.module", "Module")
-# Their keys count all hooks of the process.
+# Attributes with hooks; only their values are visited, since their keys count all hooks of the process.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def add_torch_module(walk: Walk, module: Any, path: str) -> None:
-    """Add a module of torch; of an installed class, whose modules are many, parameters and numbers together."""
+    """Add a torch module. A module of an installed class has few parts: all its settings, and all its parameters."""
     kind, state = type(module), vars(module)
     origin = origin_of_class(kind)
     if module.training and _minds_training(module):
@@ -45,13 +45,13 @@ def add_torch_module(walk: Walk, module: Any, path: str) -> None:
     for name in _HOOKS:
         if state.get(name):
             walk.visit([*state[name].values()], inside(path, f".{name}"))
-    # Not by named_children, which names each module once.
+    # Not by named_children, which names a module only once even where it has several places.
     walk.add_state(state["_modules"], path)
 
 
 def add_scripted(walk: Walk, thing: Any, path: str) -> None:
-    """Add a scripted function or module of torch: its graph, and the attributes that this reads."""
-    # Without the numbers of classes of one name, and where the source lies.
+    """Add a scripted function or module of torch: its graph, and the attributes that the graph reads."""
+    # The numbers of classes with equal names, and the paths of source files, are removed from the graph.
     graph = re.sub(r"___torch_mangle_\d+\.| # .*", "", str(thing.inlined_graph))
     walk.add(part_of(path, "code"), digest(graph))
     names = sorted(set(re.findall(r'GetAttr\[name="(\w+)"\]', graph)))
@@ -71,13 +71,13 @@ def _add_parameters(walk: Walk, parameters: Mapping[str, Any], path: str) -> Non
 
 
 def is_torch_module(thing: Any) -> bool:
-    """Tell whether a value is a module of torch, which need not be imported."""
+    """Tell whether a value is a torch module, without importing torch."""
     return hasattr(type(thing), "named_children") and "_modules" in getattr(thing, "__dict__", ())
 
 
 def _minds_training(module: Any) -> bool:
-    """Tell whether a torch module does something else in training mode than in evaluation mode."""
-    # Recurrent networks and attention read the mode for the sake of their dropout.
+    """Tell whether a torch module computes something else in training mode than in evaluation mode."""
+    # Recurrent networks and attention read the mode only for their dropout.
     state = vars(module)
     if state.get("dropout") == 0 or state.get("track_running_stats") is False:
         return False
@@ -87,7 +87,7 @@ def _minds_training(module: Any) -> bool:
 
 @functools.lru_cache(_CLASSES)
 def _reads_training(cls: Any) -> bool:
-    """Tell whether a method of a class, or of a base of it but torch's own base of all, reads its mode."""
+    """Tell whether a method of a class, or of its bases below `torch.nn.Module`, reads the attribute `training`."""
     bases = [base for base in cls.__mro__ if (base.__module__, base.__name__) != _BASE_OF_MODULES]
     methods = (value for base in bases for value in vars(base).values() if isinstance(value, types.FunctionType))
     return any("training" in names_of(method.__code__).attributes for method in methods)

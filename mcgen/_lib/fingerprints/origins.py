@@ -1,4 +1,4 @@
-"""Where code comes from: an installed distribution, which its name and version identify, or the user's own files."""
+"""Origins of code: an installed distribution, with its name and version, or the user's own files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 
 OWN = "mcgen"
-"""The origin of this package's own code."""
+"""Origin of the code of this package."""
 MAIN = ("__main__", "__mp_main__")
-"""Names of the module that is run as a script, in the first process and in those that it starts."""
-# Py_TPFLAGS_HEAPTYPE of CPython.
+"""Names of a module that is run as a script, in the first process and in processes that it starts."""
+# CPython's flag of classes that are made by Python code, Py_TPFLAGS_HEAPTYPE.
 _HEAP_TYPE = 1 << 9
 
 
@@ -24,8 +24,8 @@ _HEAP_TYPE = 1 << 9
 def origin_of(module: str | None) -> str | None:
     """Return the name and version of the distribution that installed a module; None for the user's own code.
 
-    Code of an editable installation is the user's own, since it changes without its version, and so is code without a
-    module. The origin of mcgen's modules is "mcgen", that of the standard library "python".
+    Code of an editable installation counts as the user's own, since it changes while its version stays; so does code
+    without a module. The origin of mcgen's modules is "mcgen", and that of the standard library is "python".
 
     Examples
     --------
@@ -42,26 +42,26 @@ def origin_of(module: str | None) -> str | None:
 
 
 def origin_of_class(cls: type) -> str | None:
-    """Return where a class comes from."""
-    # A class without a module, as of a program that is no module, says that it is built in.
+    """Return the origin of a class, as `origin_of` does for modules."""
+    # A class that was made in a program without a module name has the module "builtins".
     made_in_python = bool(cls.__flags__ & _HEAP_TYPE)
     return None if cls.__module__ == "builtins" and made_in_python else origin_of(cls.__module__)
 
 
 def _is_standard(top: str) -> bool:
-    """Tell whether a module that has a name of the standard library is of it, and not a user's file of that name."""
+    """Tell whether a module belongs to the standard library, and is no user's file with the same name."""
     folder = _folder_of(top)
     places = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
     return folder is None or any(folder in (place, place / "lib-dynload") for place in places)
 
 
 def _installed(top: str) -> str | None:
-    """Return the distributions that own a top-level module; None where it lies elsewhere."""
+    """Return the distributions that installed a top-level module; None where there are none."""
     folder = _folder_of(top)
     if folder is None:
         return None
     with suppress(importlib.metadata.PackageNotFoundError):
-        # Most have the name of what they install; to look through all distributions takes a quarter of a second.
+        # Most distributions have the name of their module. Searching all of them takes a quarter of a second.
         distribution = importlib.metadata.distribution(top)
         if _installs(distribution, top, folder):
             return f"{top} {distribution.version}"
@@ -75,7 +75,7 @@ def _owners() -> Mapping[str, list[str]]:
 
 
 def _folder_of(top: str) -> Path | None:
-    """Return the folder in which a top-level module or package lies."""
+    """Return the folder that contains a top-level module or package; None where there is no file."""
     try:
         spec = getattr(sys.modules.get(top), "__spec__", None) or importlib.util.find_spec(top)
     except (ImportError, ValueError):
@@ -89,7 +89,7 @@ def _folder_of(top: str) -> Path | None:
 
 
 def _installs(distribution: importlib.metadata.Distribution, top: str, folder: Path) -> bool:
-    """Tell whether a distribution installed a module: it lies in site-packages, or the list of its files has it.
+    """Tell whether a distribution installed a module: it is in site-packages, or in the distribution's list of files.
 
     A checkout with metadata beside its sources has no such list.
     """

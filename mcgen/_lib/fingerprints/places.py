@@ -1,4 +1,4 @@
-"""The places of parts in a value, in words, and the short texts that stand for parts."""
+"""Places of parts in a value, in words, and the short texts that stand for parts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import hashlib
 
 from mcgen._lib.fingerprints.origins import MAIN, OWN, origin_of_class
 
+# Longest text, in characters, that is kept as it is; longer ones are shortened to a beginning and a hash.
 _LONGEST_TEXT = 40
 INEXACT = "~"
-"""How texts begin that a quick look gives in place of a hash."""
+"""First character of a text that a quick look makes instead of a hash."""
 SAME = "the same as "
-"""How the text of an object begins that has been met before; the place where it was follows."""
+"""Start of the text of an object that has occurred before; its first place follows."""
 
 
 def part_of(path: str, what: str) -> str:
-    """Return the place of a part of what is found at a path.
+    """Return the place of a part of the value at a path.
 
     Examples
     --------
@@ -26,7 +27,7 @@ def part_of(path: str, what: str) -> str:
 
 
 def inside(path: str, step: str) -> str:
-    """Return the place of an attribute or an element of what is found at a path.
+    """Return the place of an attribute or an element of the value at a path.
 
     Examples
     --------
@@ -40,7 +41,7 @@ def inside(path: str, step: str) -> str:
 
 
 def is_inside(path: str, container: str) -> bool:
-    """Tell whether a place is that of an attribute or an element of what is found at another one.
+    """Tell whether a place is that of an attribute or an element of the value at another place.
 
     Examples
     --------
@@ -70,21 +71,21 @@ def is_file(place: str) -> bool:
 
 
 def qualified(module: str | None, name: str) -> str:
-    """Return a name with its module; without it in a script, whose module has other names in other processes."""
+    """Return a name with its module; in a script without, since its module has other names in other processes."""
     return name if module in (None, "builtins", *MAIN) else f"{module}.{name}"
 
 
 def name_of_class(cls: type) -> str:
-    """Return the name of a class. That of mcgen's own does not say where in the package it lies."""
+    """Return the name of a class with its module; for mcgen's own classes, only the package."""
     own = origin_of_class(cls) == OWN
     return f"{OWN}.{cls.__qualname__}" if own else qualified(cls.__module__, cls.__qualname__)
 
 
 def shortened(text: str) -> str:
-    """Return a text; of a long one its beginning and a hash."""
+    """Return the text, or the beginning of a long text with a hash."""
     return text if len(text) <= _LONGEST_TEXT else f"{text[:12]}... {digest(text)}"
 
 
 def digest(text: str) -> str:
-    """Return 16 digits that change with a text."""
+    """Return the first 16 hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The walk through a value that finds its parts."""
+"""Walk through a value, which lists its parts with a text for each."""
 
 from __future__ import annotations
 
@@ -33,34 +33,40 @@ from mcgen._lib.fingerprints.modules import add_scripted, add_torch_module, is_t
 from mcgen._lib.fingerprints.origins import origin_of, origin_of_class
 from mcgen._lib.fingerprints.places import INEXACT, SAME, digest, file_place, inside, name_of_class, part_of, shortened
 
-# Longer lists of numbers and texts are parts of 32, 32, 64, 128, ... elements: one that grows changes its last parts.
+# Longest list of numbers and texts with a part for each element. A longer one has parts of 32, 32, 64, 128, ...
+# elements, so that only the last parts change when it grows.
 _LONGEST_LIST = 32
-# Longer lists of other things are such parts too; shorter ones have a part an element.
+# Longest list of other objects with a part for each element; longer ones are divided in the same way.
 _MOST_ELEMENTS = 1000
-# A quick look does not go through more things, nor through more numbers and texts; they change by running too seldom.
+# Most objects, and most numbers and texts, of a container that a quick look visits. Running a model seldom changes
+# larger containers, and a quick look must be fast.
 _MOST_LOOKED_AT, _MOST_PLAIN_LOOKED_AT = 1000, 100_000
+# Deepest nesting that is visited: far deeper than models, and far from Python's limit of recursion.
 _DEEPEST = 100
 FINGERPRINT = "fingerprint"
-"""The attribute by which an object says what it is to be known by, and the place of this part."""
-# The number of classes for which a cache keeps whether they have a fingerprint; programs use fewer.
+"""Name of the attribute whose text identifies an object, and place of this part."""
+# Number of classes in the cache of `_has_fingerprint`; programs use fewer.
 _CLASSES = 1024
+# Longest text, in characters, that may be the path of a file.
 _LONGEST_PATH = 1000
+# Packages whose objects never change a result: progress bars, loggers and locks.
 _NO_PART_OF_A_RESULT = ("tqdm", "logging", "threading", "_thread")
 _CACHES = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
-# Configurations of diffusers list in it the names of their default values, in the order of a set.
+# Item in which configurations of diffusers list the names of their default values. It is left out, because its order is
+# that of a set, which differs from process to process.
 _OF_A_SET = "_use_default_values"
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is known of a value.
+    """The content of a value: its parts, and the parts that could not be found out.
 
     Attributes
     ----------
     parts : dict
-        From the place of each part, such as "closure variable `scale`", to a short text that changes with it.
+        For the place of each part, such as "closure variable `scale`", a short text that changes with the part.
     unknown : dict
-        From the place of each part that can't be known to its type.
+        For the place of each part whose content can't be found out, its type.
     """
 
     parts: dict[str, str] = field(default_factory=dict)
@@ -68,7 +74,7 @@ class Content:
 
     @property
     def fingerprint(self) -> str:
-        """16 digits that are the same for equal parts."""
+        """16 hexadecimal digits that are the same for equal parts."""
         return digest(repr(sorted(self.parts.items())))
 
 
@@ -87,19 +93,19 @@ def content_of(
     Parameters
     ----------
     thing : object
-        A generator, a statistic, or anything else.
+        Generator, statistic, or any other value.
     place : str
-        What it is called in the places of its parts.
+        Start of the places of its parts.
     quick : bool
-        Know large arrays by their place in memory, and files by size and time: for comparisons within a process.
+        Compare large arrays by their address, and files by size and time; for comparisons within one process.
     known : mapping of str to object, optional
-        Objects that are named instead of being looked into.
+        Objects that are listed by these names, without their parts.
     folders : bool
-        Let texts and paths that name a folder stand for all the files in it.
+        Whether texts and paths that name a folder stand for all the files in it.
     load : bool
-        Know a factory without its noise by the generator that it loads, else by its call.
+        Whether a factory without declared noise loads its generator, to list that; otherwise its call is listed.
     exact : collection of str
-        Places whose arrays are hashed in a quick look too.
+        Places whose arrays are hashed even in a quick look.
     """
     walk = _Walk(quick, known or {}, folders, load, exact)
     walk.visit(thing, place)
@@ -108,11 +114,11 @@ def content_of(
 
 
 def networks_in_training(thing: Any) -> dict[str, str]:
-    """Return the torch modules that behave otherwise in training mode, and are in it: their classes by their places.
+    """Return the torch modules in training mode that behave differently there: their classes by their places.
 
-    Looked into is all that makes the content of a function or an object, also of what gives a fingerprint. Modules
-    whose code does not read `training`, such as losses and linear layers, don't count. What steers the draws of its
-    networks, as a captured sampler does, may train.
+    The search visits all parts of a value, including objects that have a fingerprint. Modules whose code does not read
+    `training`, such as losses and linear layers, don't count. Objects that supply the draws of their networks, such as
+    captured samplers, may have networks in training mode.
     """
     walk = _Walk(quick=True, known={}, folders=False, load=True, exact=())
     walk.knows_fingerprints = False
@@ -136,7 +142,7 @@ def fingerprint_of(thing: Any) -> str:
 
 
 class _Walk:
-    """One walk through a value and all that it holds."""
+    """One walk through a value and everything that it contains."""
 
     def __init__(
         self, quick: bool, known: Mapping[str, Any], folders: bool, load: bool, exact: Collection[str]
@@ -148,20 +154,20 @@ class _Walk:
         self.modules: dict[str, types.ModuleType] = {}
         self.attributes: set[str] = set()
         self.quick, self._folders, self._load, self.exact = quick, folders, load, exact
-        # The objects that have a name for their places, by the name.
+        # Objects that share a name for their places, by the name; `label` numbers them.
         self._owners: dict[str, list[Any]] = {}
-        # The first place of each object. The objects are kept, so that no other gets the number of one that is gone.
+        # First place of each visited object, by its id. The objects are kept, so that no new object gets the same id.
         self._seen = {id(thing): name for name, thing in known.items()}
         self._kept: list[Any] = []
         self._depth = 0
 
     def visit(self, thing: Any, path: str) -> None:
-        """Add the parts of a value that is found at a place."""
+        """Add the parts of the value at a place."""
         self._depth += 1
         try:
             self._visit(thing, path)
         except Exception:
-            # Some objects raise when they are asked for what they are made of.
+            # Some objects raise errors when their state is read.
             self.unknown[path] = name_of_class(type(thing))
         finally:
             self._depth -= 1
@@ -173,7 +179,7 @@ class _Walk:
                 self.add_file(thing, path)
         elif _is_no_part(thing):
             if getattr(thing, "iterable", None) is not None:
-                # A bar goes through what it shows.
+                # A progress bar contains the iterable that it shows.
                 self.visit(thing.iterable, inside(path, ".iterable"))
         elif is_array(thing):
             self._array(thing, path)
@@ -194,7 +200,7 @@ class _Walk:
             self._compound(thing, path)
 
     def label(self, name: str, owner: Any) -> str:
-        """Return a name for the places in an object, which no other object has."""
+        """Return a name for the places in an object; no other object gets the same name."""
         owners = self._owners.setdefault(name, [])
         number = next((i for i, one in enumerate(owners) if one is owner), len(owners))
         if number == len(owners):
@@ -202,14 +208,14 @@ class _Walk:
         return f"{name}({number + 1})" if number else name
 
     def add(self, path: str, text: str) -> None:
-        """Add one part."""
+        """Add one part and its text."""
         self.parts[path or "value"] = text
 
     def _names_files(self, elements: Iterable[Any]) -> bool:
         return any(isinstance(one, str) and self._is_file(one) for one in elements)
 
     def add_file(self, text: str, path: str) -> None:
-        """Add the file that a text names, if it names one."""
+        """Add the file that a text names, if there is one."""
         if self._is_file(text):
             self._file(text, path)
 
@@ -225,7 +231,7 @@ class _Walk:
     def _is_file(self, text: str) -> bool:
         if len(text) > _LONGEST_PATH or "\n" in text or "\0" in text:
             return False
-        # A word without a suffix is seldom meant as the name of a file.
+        # A text without a suffix is seldom meant as the name of a file.
         meant = self._folders or bool(os.path.splitext(text)[1])
         return meant and (os.path.isfile(text) or (self._folders and os.path.isdir(text)))
 
@@ -240,7 +246,7 @@ class _Walk:
         elif own is not None:
             self.add(part_of(path, FINGERPRINT), repr(own))
         elif isinstance(thing, types.FunctionType):
-            # torch.compile keeps what it compiles.
+            # torch.compile keeps the original function in this attribute.
             original = vars(thing).get("_torchdynamo_orig_callable")
             if original is None:
                 add_function(self, thing, path)
@@ -258,7 +264,7 @@ class _Walk:
             if self.quick and len(thing) > _MOST_LOOKED_AT:
                 self.add(path, f"{INEXACT}{type(thing).__name__} of {len(thing)}")
                 return
-            # Their order differs from process to process.
+            # Sorted, since the order of a set differs from process to process.
             parts = sorted(self.apart(one, path) for one in thing)
             self.add(path, f"{type(thing).__name__} of {len(thing)}, {digest(repr(parts))}")
             if type(thing) not in (set, frozenset):
@@ -275,7 +281,7 @@ class _Walk:
             self._object(thing, path)
 
     def _object(self, thing: Any, path: str) -> None:
-        """Add an object: what stands for it, or its class and its state."""
+        """Add an object: the object that it wraps, or its class and its state."""
         wrapped = _wrapped(thing)
         if wrapped is not None:
             self.visit(wrapped, path)
@@ -292,7 +298,7 @@ class _Walk:
         elif isinstance(thing, staticmethod | classmethod | functools.cached_property):
             self.visit(thing.func if isinstance(thing, functools.cached_property) else thing.__func__, path)
         elif hasattr(type(thing), "__mcgen_content__"):
-            # One of mcgen's own says what it is known by; a user's subclass has more.
+            # Classes of mcgen give their own content; a user's subclass may have more.
             if origin_of_class(type(thing)) is None:
                 self.visit(type(thing), part_of(path, "class"))
             self.visit(thing.__mcgen_content__(self._load), path)
@@ -328,7 +334,7 @@ class _Walk:
             self.add(path, f"{INEXACT}{kind} of {len(items)}")
             return
         keys = [repr(key) if type(key) in SCALARS else self.apart(key, path) for key in items]
-        # Different keys may have equal content.
+        # Different keys may have equal texts, which are numbered.
         counts: Counter[str] = Counter()
         for number, key in enumerate(keys):
             counts[key] += 1
@@ -346,11 +352,11 @@ class _Walk:
         """Add an instance by its class and its state, as `pickle` would save it."""
         kind = type(thing)
         if kind.__module__ == "itertools" or (isinstance(thing, np.ufunc) and not _is_public(thing)):
-            # Iterators that newer versions of Python don't save; functions made of others that can't be got at.
+            # Iterators that newer versions of Python don't pickle, and ufuncs made from functions that can't be read.
             self.unknown[path] = name_of_class(kind)
             return
         by_table: Any = copyreg.dispatch_table.get(kind)
-        # Exceptions are in the table only where certain libraries were imported.
+        # Some libraries add exceptions to the table when they are imported, so it is not used for exceptions.
         plain = by_table is None or isinstance(thing, BaseException)
         reduced = thing.__reduce_ex__(4) if plain else by_table(thing)
         if isinstance(reduced, str):
@@ -371,7 +377,7 @@ class _Walk:
 
     def add_state(self, state: Any, path: str) -> None:
         """Add the attributes of an object, by name."""
-        # A class with slots has two parts of state.
+        # The state of a class with slots is a pair.
         for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
             if isinstance(part, dict):
                 for name, value in part.items():
@@ -384,7 +390,7 @@ class _Walk:
         self._kept.append(array)
         kind = type(array)
         if origin_of_class(kind) is None:
-            # A user's own kind of array may hold more than its numbers.
+            # A user's subclass of an array may have more than its numbers.
             self.visit(kind, part_of(path, "class"))
         if kind is not np.ndarray and isinstance(array, np.ndarray):
             self.add(part_of(path, "type"), kind.__qualname__)
@@ -397,7 +403,7 @@ class _Walk:
         self.add(path, content_of_array(array, self.quick and path not in self.exact, content_of_elements))
 
     def apart(self, thing: Any, path: str) -> str:
-        """Return one text for an element, whose parts do not join the others and which is not met again as the same."""
+        """Return one text for a whole element, without adding its parts, or the objects in it, to those of the walk."""
         outer, self.parts = self.parts, {}
         seen, owners = dict(self._seen), {name: list(one) for name, one in self._owners.items()}
         try:
@@ -408,7 +414,7 @@ class _Walk:
 
 
 def _is_no_part(thing: Any) -> bool:
-    """Tell whether a value can't change a result: a progress bar, a logger, a lock, a stream to write to, a device."""
+    """Tell whether a value can't change a result: a progress bar, logger, lock, output stream, device or weak cache."""
     kind = type(thing)
     top = kind.__module__.partition(".")[0]
     if top in _NO_PART_OF_A_RESULT and kind.__name__ not in ("local", "_local"):
@@ -419,19 +425,19 @@ def _is_no_part(thing: Any) -> bool:
         return True
     if top != "_io" or not hasattr(thing, "writable") or thing.closed:
         return False
-    # What can be read from a file may be part of the result.
+    # A file that can be read may be part of the result.
     return bool(thing.writable() and not thing.readable())
 
 
 def _given_fingerprint(thing: Any) -> str | None:
-    """Return the text that an object says it is known by."""
+    """Return the fingerprint of an object, if it has one."""
     kind: Any = type(thing)
     own = FINGERPRINT in getattr(thing, "__dict__", ())
     if isinstance(thing, type | types.ModuleType) or not (own or _has_fingerprint(kind)):
         return None
     found = getattr(thing, FINGERPRINT, None)
     if own and found is getattr(getattr(thing, "__wrapped__", None), FINGERPRINT, None):
-        # functools.wraps copies attributes of the function inside.
+        # functools.wraps has copied the attribute from the inner function.
         return None
     return found if isinstance(found, str) else None
 
@@ -442,7 +448,7 @@ def _has_fingerprint(cls: Any) -> bool:
 
 
 def _wrapped(thing: Any) -> Any:
-    """Return the function or module that a compiled, cached or weakly held one stands for."""
+    """Return the function or module inside a compiled or cached one or a weak reference; None for other values."""
     if isinstance(thing, weakref.ref):
         return thing()
     if not callable(thing) or origin_of_class(type(thing)) is None:

@@ -1,6 +1,6 @@
-"""What a worker of an executor runs, and sends back: a finished piece, or what went wrong as a value.
+"""The function that a worker of an executor runs; it returns a finished range, or an exception as a value.
 
-The task travels pickled, with every range; a process unpickles it once and knows it again by its hash.
+The pickled task travels with every range. A process unpickles it once, and recognizes it by its hash.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from mcgen._lib.names import name_of
 from mcgen._lib.pickling import has_cloudpickle, pickled
 from mcgen._version import __version__
 from mcgen.errors import GeneratorWarning, WorkerError, warn_user
-from mcgen.replicates.ranges import Piece, piece_of
+from mcgen.replicates.ranges import FinishedRange, run_range
 from mcgen.replicates.task import Findings, Task
 
-# Tasks that a process keeps: that of a run that ends, and of the next.
+# Tasks that a process keeps: those of the run that ends and of the next.
 _KEPT_TASKS = 2
-# Bytes of a task above which it had better be a factory.
+# Bytes of a pickled task above which a factory is advised: 32 MB with every range, of about a second, slow a run down.
 _LARGE_TASK = 2**25
 
 
 class RemoteError(Exception):
-    """An error as another process showed it: the cause of the same error here."""
+    """The traceback of an error in another process, as the cause of the same error here."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -58,18 +58,18 @@ class RemoteError(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """What the generator or the statistic raised in a worker.
+    """An exception of the generator or the statistic in a worker.
 
     Attributes
     ----------
     error : BaseException, bytes or None
-        The exception; pickled where it travels, None where it can't be.
+        The exception; pickled where it travels, None where it can't be pickled.
     text : str
-        Its type, message and notes.
+        The exception's type, message and notes.
     trace : str
-        Its traceback.
+        The exception's traceback.
     loading : bool
-        Whether the task could not even be unpickled.
+        Whether it was raised while the task was unpickled.
     """
 
     error: BaseException | bytes | None
@@ -79,7 +79,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, loading: bool = False) -> Failure:
-        """Return an exception so that it can travel."""
+        """Return the failure for an exception, in a form that can travel."""
         try:
             sent = pickled(error)
         except Exception:
@@ -88,7 +88,7 @@ class Failure:
         return cls(sent, text, "".join(traceback.format_exception(error)), loading)
 
     def exception(self, where: str) -> BaseException:
-        """Return the exception, its traceback as its cause where it came from another process."""
+        """Return the exception; where it came from another process, its cause has the traceback."""
         if isinstance(self.error, BaseException):
             return self.error
         if self.loading:
@@ -112,9 +112,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker sends back: a finished piece or a failure, and the versions of what makes the bits."""
+    """The answer of a worker: a finished range or a failure, and the versions of what the last bits depend on."""
 
-    result: Piece | Failure
+    result: FinishedRange | Failure
     versions: dict[str, str]
 
 
@@ -128,7 +128,7 @@ def versions() -> dict[str, str]:
 def run_shared(task: Task, findings: Findings, keep: bool | None, n_replicates: int, replicates: range) -> Reply:
     """Run a range in a thread of the coordinator's process, with findings of its own."""
     try:
-        return Reply(piece_of(task, replicates, keep, n_replicates, findings), {})
+        return Reply(run_range(task, replicates, keep, n_replicates, findings), {})
     except Exception as error:
         return Reply(Failure(error, "", ""), {})
 
@@ -136,6 +136,7 @@ def run_shared(task: Task, findings: Findings, keep: bool | None, n_replicates: 
 def run_sent(
     payload: bytes,
     key: str,
+    call: str,
     known: tuple[tuple[int, ...] | None, bool],
     keep: bool | None,
     n_replicates: int,
@@ -149,10 +150,12 @@ def run_sent(
         The pickled task.
     key : str
         Its hash.
+    call : str
+        A text that no other call has; it is not read.
     known : tuple
-        The components, and whether the first batch was tried already.
+        The shape of the components where it is known, and whether the first batch was tried before.
     keep, n_replicates, replicates
-        As for `piece_of`.
+        As for `run_range`.
     """
     _end_with_parent()
     try:
@@ -162,14 +165,14 @@ def run_sent(
     except Exception as error:
         return Reply(Failure.of(error, loading=True), versions())
     components, tried = known
-    # The coordinator warns, where the user sees it.
+    # The coordinator gives the warnings, where the user sees them.
     quiet: AbstractContextManager[Any] = nullcontext()
     if not tried:
         quiet = warnings.catch_warnings(action="ignore", category=GeneratorWarning)
     try:
         with quiet:
             findings = Findings(task, components, tried)
-            return Reply(piece_of(task, replicates, keep, n_replicates, findings), versions())
+            return Reply(run_range(task, replicates, keep, n_replicates, findings), versions())
     except Exception as error:
         return Reply(Failure.of(error), versions())
 
@@ -178,7 +181,7 @@ _watched = threading.Event()
 
 
 def _end_with_parent() -> None:
-    """Let this process end where the one that started it was killed, with its models and its memory."""
+    """End this process, with its models and its memory, when the process that started it was killed."""
     parent = multiprocessing.parent_process()
     if parent is None or _watched.is_set():
         return
@@ -186,7 +189,7 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
-        # What waits for work from there waits for ever; nothing here is anybody's any more.
+        # No more work can come, and no other process uses this one.
         os._exit(1)
 
     threading.Thread(target=watch, name="mcgen: ends with its parent", daemon=True).start()
@@ -194,16 +197,16 @@ def _end_with_parent() -> None:
 
 @dataclass(frozen=True)
 class Sent:
-    """A task as it travels, with what it is to be known by where it arrives.
+    """A task as it travels, with the content by which the worker checks that its own modules make the same task.
 
     Attributes
     ----------
     task : Task
         The task.
     parts : dict
-        For its generator and its statistic: the content that they have where they come from.
+        The content of the generator and of the statistic in the sending process, part by part.
     changes : dict
-        What running was seen to change where it comes from.
+        The parts that running changed in the sending process.
     """
 
     task: Task
@@ -212,15 +215,15 @@ class Sent:
 
     @classmethod
     def of(cls, task: Task) -> Sent:
-        """Return a task without what it has learnt, ready to travel."""
+        """Return a task to send, without the facts that it has learnt."""
         plain = replace(task, given=Given())
         own = {place.partition(": ")[2]: change for place, change in task.given.changes.items()}
         return cls(plain, _parts_of(task), changes_of_globals() | own)
 
     def require_same(self) -> None:
-        """Refuse a generator or a statistic that is another one here: of a module that has changed, or another file."""
+        """Raise `WorkerError` where the generator or the statistic differs here, by a changed module or file."""
         for name, here in _parts_of(self.task).items():
-            # Running may have changed either side.
+            # Running may have changed the parts in either process.
             there = differences(self.parts[name], here, self.changes)
             both = [one for one in differences(self.parts[name], here, changes_of_globals()) if one in there]
             found = _of_concern(both)
@@ -233,16 +236,16 @@ class Sent:
 
 
 def _of_concern(found: list[Difference]) -> list[Difference]:
-    """Return the differences that do not come of the travel itself."""
-    # An object that travels, and is a global variable too, is one object there and two here.
+    """Return the differences that sending the task does not explain."""
+    # An object that is sent, and is a global variable too, is one object in the sender and two in the worker.
     doubled = {one.place for one in found if any((text or "").startswith(SAME) for text in (one.before, one.now))}
 
     def counts(one: Difference) -> bool:
         place = one.place
         if place in doubled or any(is_inside(place, other) for other in doubled):
             return False
-        # Files that are read as it runs are read here; those of a factory are its own concern. Variables of a module
-        # that a function imports when it runs are seen where it has run.
+        # Files that the task reads while it runs are read here, and a factory checks its own files. Variables of a
+        # module that a function imports when it runs show only in a process where it has run.
         return not is_file(place) and (one.before is not None or not place.startswith("global "))
 
     return [one for one in found if counts(one)]
@@ -278,7 +281,7 @@ def _unpickled(payload: bytes, key: str) -> Task:
 
 
 def payload_of(task: Task) -> bytes:
-    """Return the pickled task, the same whatever it has learnt, or say what of it can't be pickled."""
+    """Return the pickled task without what it has learnt; the `TypeError` names the part that can't be pickled."""
     try:
         payload = pickled(Sent.of(task))
     except Exception as error:
@@ -314,7 +317,7 @@ def _unpicklable(task: Task, error: Exception) -> TypeError:
 
 
 def require_versions(theirs: dict[str, str]) -> None:
-    """Refuse workers with other versions of what makes the bits."""
+    """Raise `WorkerError` for workers with other versions of what the last bits depend on."""
     ours = versions()
     for name, version in theirs.items():
         if ours.get(name, version) != version:

@@ -16,9 +16,11 @@ from mcgen.replicates.stores.headers import key_of
 from mcgen.replicates.stores.locks import Lock, uri
 
 SCHEMA = 2
-"""Since 2 a header has the content of what is run, part by part."""
+"""Version of the tables and the header; since 2 a header has the content of the generator and the statistic."""
+# SQLite's number of the program that a file belongs to: the bytes of "mcgn".
 _APPLICATION = int.from_bytes(b"mcgn", "big")
-# Without rowids a table is one tree, so that no index can tell another story than its table.
+# A table without rowids is one B-tree; with them its primary key would be a second one, and damage could make the two
+# differ.
 _TABLES = (
     "CREATE TABLE header (name TEXT PRIMARY KEY, value TEXT, checksum BLOB) WITHOUT ROWID",
     "CREATE TABLE runs (name TEXT PRIMARY KEY, run INTEGER, facts TEXT, checksum BLOB) WITHOUT ROWID",
@@ -26,7 +28,7 @@ _TABLES = (
     "data BLOB, PRIMARY KEY (run, start)) WITHOUT ROWID",
     "CREATE TABLE state (run INTEGER, name TEXT, value TEXT, checksum BLOB, PRIMARY KEY (run, name)) WITHOUT ROWID",
 )
-# Seconds to wait where the file system knows no WAL, so that readers and the writer take turns.
+# Seconds to wait for a reader or the writer where the file system has no WAL; a transaction takes far less.
 _PATIENCE = 30.0
 
 _IN_USE = (
@@ -36,7 +38,7 @@ _IN_USE = (
 _RESTORE = "restore a copy of it, or delete it to start again"
 _MESSAGES = {
     sqlite3.SQLITE_CORRUPT: "store {path} is damaged: {error}; " + _RESTORE,
-    sqlite3.SQLITE_NOTADB: "{path} is no store, or a damaged one: {error}; give another path, or restore a copy of the "
+    sqlite3.SQLITE_NOTADB: "{path} is not a store, or is damaged: {error}; give another path, or restore a copy of the "
     "store",
     sqlite3.SQLITE_FULL: "store {path} can't grow: {error}; the ranges that it holds are safe: free space and run "
     "again with the same store",
@@ -55,23 +57,23 @@ _OTHER = "store {path} can't be used, it may be damaged: {error}; " + _RESTORE
 
 
 def damaged(path: Path, what: str) -> StoreError:
-    """Return the error for a store that is not what was stored."""
+    """Return the error for a store whose content is not what was stored."""
     return StoreError(_MESSAGES[sqlite3.SQLITE_CORRUPT].format(path=path, error=what))
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Raise what SQLite or the system says of a store as a `StoreError` that says what to do."""
+    """Raise errors of SQLite and of the system as a `StoreError` that says what to do."""
     try:
         yield
     except sqlite3.ProgrammingError:
         raise
     except sqlite3.Error as error:
-        # The lowest byte is the kind of error, the others tell it more precisely.
+        # The lowest byte is the kind of error; the other bytes are its details.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         raise StoreError(_MESSAGES.get(code, _OTHER).format(path=path, error=error)) from error
     except UnicodeDecodeError as error:
-        # SQLite's own words quote the names that it found.
+        # SQLite's messages quote names in the file, which damage can make invalid UTF-8.
         raise damaged(path, str(error)) from error
     except OSError as error:
         raise StoreError(
@@ -81,7 +83,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 class Database:
-    """The SQLite file of a store, open. A context manager; what SQLite or the system refuses is a `StoreError`.
+    """The SQLite file of a store, open. A context manager; errors of SQLite and the system come as `StoreError`.
 
     With a header it is open to write, under the store's `Lock`, and made where there is none. Without one it is open
     to read, and shows one state of the file whatever a running writer does.
@@ -165,7 +167,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make what is written inside one transaction: all of it is stored, or nothing."""
+        """Make all writes in the block one transaction: all of them are stored, or none."""
         if not self.writable:
             raise StoreError(f"store {self.path} was opened to be read; open it as a Store to write")
         with _explained(self.path):
@@ -179,7 +181,7 @@ class Database:
                 raise
 
     def prepare_writing(self) -> None:
-        """Make transactions short, and find out whether any is possible."""
+        """Set the journal for short transactions, and raise `StoreError` where the file can't be written."""
         connection = self._connection
         with _explained(self.path):
             # Where the file system knows no WAL, SQLite stays with the journal it has, which is as safe and slower.
@@ -195,7 +197,7 @@ class Database:
             connection.execute("ROLLBACK")
 
     def require_schema(self) -> None:
-        """Refuse files of other programs and newer versions, and what SQLite itself finds damaged."""
+        """Raise `StoreError` for files of other programs or newer versions, and for those that SQLite finds damaged."""
         application, schema = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
         if application != _APPLICATION:
             raise StoreError(f"{self.path} is an SQLite database, but not a store of mcgen's; give another path")
@@ -221,18 +223,18 @@ def put_in_place(new: Path, path: Path) -> None:
 
 
 def _create(path: Path, header: dict[str, str]) -> None:
-    """Make an empty store whole, or not at all."""
+    """Make an empty store; a process that is killed leaves a whole store or none."""
     for suffix in ("-wal", "-journal"):
         rest = path.with_name(path.name + suffix)
         if rest.exists():
-            # SQLite would write its pages into the new file.
+            # SQLite would write the pages of this old log into the new file.
             raise StoreError(
                 f"store {path} is missing, while {rest.name} of it is there; restore the store, or delete {rest} to "
                 "start again"
             )
     new = path.with_name(path.name + "-new")
     try:
-        # What a killed process left; nobody else makes this store, since the lock is held.
+        # A killed process may have left these files. No other process makes this store: the lock is held.
         for rest in (new, new.with_name(new.name + "-journal")):
             rest.unlink(missing_ok=True)
         with closing(sqlite3.connect(uri(new, "rwc"), uri=True, isolation_level=None)) as connection:
@@ -253,7 +255,7 @@ def _create(path: Path, header: dict[str, str]) -> None:
 
 
 def _write_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can."""
+    """Write the names in a folder to the disk, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -22,15 +22,17 @@ from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment
 
 ROWS = "rows"
+"""Kind of a segment that is `ReplicateMeans`."""
 MOMENTS = "moments"
-"""Kinds of segments."""
+"""Kind of a segment that is the moments of a whole leaf."""
+# k, n_points, and which optional arrays there are: the sum of _COUNTS and _COMOMENT.
 _HEAD = struct.Struct("<qqq")
 _COUNTS = 1
 _COMOMENT = 2
 
 
 def kind_of(segment: Segment) -> str:
-    """Return what a segment is: `ROWS` or `MOMENTS`."""
+    """Return the kind of a segment: `ROWS` or `MOMENTS`."""
     return MOMENTS if isinstance(segment, Leaf) else ROWS
 
 
@@ -52,7 +54,7 @@ def pack(segment: Segment) -> bytes:
 
 
 def unpack(kind: str, replicates: range, data: bytes) -> Segment:
-    """Return the segment that `pack` was given."""
+    """Return the segment that `pack` turned into these bytes."""
     k, n_points, has = _HEAD.unpack_from(data)
     arrays = _Arrays(data)
     if kind == ROWS:
@@ -74,7 +76,7 @@ def _packed(k: int, n_points: int, has: int, floats: Sequence[Floats], counts: S
 
 
 class _Arrays:
-    """The arrays behind a head, one after the other."""
+    """Reads the arrays after the head, one after the other."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -94,17 +96,17 @@ class _Arrays:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as JSON text, the same for equal values whatever the order of their names."""
+    """Return a value as JSON text. Equal values have equal texts, whatever the order of their names."""
     return json.dumps(to_plain(value), sort_keys=True)
 
 
 def value_of(text: str) -> Any:
-    """Return what `text_of` was given, but lists for tuples."""
+    """Return the value of a text by `text_of`, with lists in place of tuples."""
     return from_plain(json.loads(text))
 
 
 def checksum(key: bytes, *fields: Any) -> bytes:
-    """Return 16 bytes that tell whether any of the fields, or the key, is another."""
+    """Return a checksum of 16 bytes, which changes with any of the fields and with the key."""
     digest = hashlib.blake2b(key=key, digest_size=16)
     for field in fields:
         part = field if isinstance(field, bytes) else repr(field).encode("utf-8", "surrogatepass")

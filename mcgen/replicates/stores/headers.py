@@ -1,4 +1,4 @@
-"""Headers of stores: the key that one gives its store's checksums, and the differences between two in words."""
+"""Headers of stores: the key of a store's checksums, and the differences between two headers in words."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ from mcgen.errors import StoreError
 from mcgen.replicates.stores.encoding import checksum, text_of
 
 CONTENT = "content of the "
-"""How fields of a header begin that hold the content of a generator, a statistic or controls."""
+"""First words of the fields that hold the content of a generator, a statistic, conditions or controls."""
+# Characters of a value in a message: enough for most values, and two fit in a paragraph.
 _SHOWN = 100
 
 
 def key_of(header: dict[str, str]) -> bytes:
-    """Return what a header contributes to every checksum of its store."""
+    """Return the key that a header gives every checksum of its store."""
     return checksum(b"mcgen store", *(part for field in sorted(header.items()) for part in field))
 
 
 def require_same_run(path: Path, stored: dict[str, Any], given: dict[str, Any], changes: Changes) -> None:
-    """Refuse the store of another run, naming the differences but for parts that change by running."""
+    """Raise `StoreError` for the store of another run, with the differences; parts that running changes may differ."""
     if any(map(_is_content, given)) and not any(map(_is_content, stored)):
         raise StoreError(
             f"store {path} was written by an older mcgen, which did not store what the generator and the statistic "
-            "are; it can be read, exported and merged with others of its kind, but not gone on with. Give another path"
+            "are; it can be read, exported and merged with stores of its age, but not continued. Give another path"
         )
-    told, parts = differences_of_headers(stored, given, changes, (" in the store", " here"))
-    if told:
+    apart, inside = differences_of_headers(stored, given, changes, (" in the store", " here"))
+    if apart:
         raise StoreError(
-            f"store {path} belongs to another run: {'; '.join(told)}. Give another path, or ask for what the store has"
-            + (f". {EXCLUDE}" if parts else "")
+            f"store {path} belongs to another run: {'; '.join(apart)}. Give another path, or ask for what the store has"
+            + (f". {EXCLUDE}" if inside else "")
         )
 
 
 def differences_of_headers(
     stored: dict[str, Any], given: dict[str, Any], changes: Changes, sides: Sides
 ) -> tuple[list[str], bool]:
-    """Return what differs between two headers in words, and whether parts of functions or objects do.
+    """Return the differences between two headers in words, and whether parts of functions or objects are among them.
 
     Parameters
     ----------
     stored, given : dict
         The headers.
     changes : dict
-        What running was seen to change, by places such as "generator: global `calls`".
+        The parts that running changed, by places such as "generator: global `calls`".
     sides : tuple of two str
-        Where the headers are from, for the text.
+        Words for where the headers are from, such as " in the store" and " here".
     """
     plain = [{name: value for name, value in one.items() if not _is_content(name)} for one in (stored, given)]
-    told = [f"{name} is {a}{sides[0]} and {b}{sides[1]}" for name, a, b in differing(plain[0], plain[1])]
+    fields = [f"{name} is {a}{sides[0]} and {b}{sides[1]}" for name, a, b in differing(plain[0], plain[1])]
     parts = []
     for name in sorted(filter(_is_content, {*stored, *given})):
         what = name.removeprefix(CONTENT)
@@ -57,7 +58,7 @@ def differences_of_headers(
         own = {place.removeprefix(start): one for place, one in changes.items() if place.startswith(start)}
         found = differences(stored.get(name, {}), given.get(name, {}), own)
         parts += [shown(found, what, sides)] if found else []
-    return told + parts, bool(parts)
+    return fields + parts, bool(parts)
 
 
 def _is_content(name: str) -> bool:
@@ -65,7 +66,7 @@ def _is_content(name: str) -> bool:
 
 
 def differing(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[tuple[str, str, str]]:
-    """Return the fields in which two headers differ, inner ones by their path, and both values in short."""
+    """Return the fields in which two headers differ, with both values in short; inner fields by their path."""
     found = []
     for name in sorted({*one, *other}):
         if name not in one or name not in other:
@@ -83,7 +84,7 @@ def differing(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> l
 
 
 def _shown(text: str, same: int) -> str:
-    """Return a text, of a long one the part around the first difference."""
+    """Return a text, or the part around the first difference where it is long."""
     if len(text) <= _SHOWN:
         return text
     first = max(0, same - _SHOWN // 3)

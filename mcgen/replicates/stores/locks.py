@@ -17,7 +17,7 @@ class Lock:
 
     - The system drops the lock with the process that holds it, however that ends.
     - A forked worker does not inherit the lock.
-    - Readers of the store do not meet the lock.
+    - Readers of the store never wait for the lock.
     - It is the same on every system. Its file is deleted when the lock is dropped, where the system can.
 
     No library keeps all of these. `portalocker` calls ``flock``, whose locks forked workers inherit; `filelock`
@@ -38,7 +38,7 @@ class Lock:
         Raises
         ------
         StoreError
-            If the file of the lock is no database.
+            If the lock's file is not a database.
         sqlite3.OperationalError
             If the lock is held, or its file can't be written.
         """
@@ -83,7 +83,7 @@ class Lock:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self._path} is no lock of a store: {error}; delete it") from error
+            raise StoreError(f"{self._path} is not the lock of a store: {error}; delete it") from error
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

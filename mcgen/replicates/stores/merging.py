@@ -1,4 +1,4 @@
-"""The stores of the parts of one run made into the store of the whole: no replicate twice, none left out."""
+"""Merging the stores of the parts of one run into the store of the whole: no replicate twice, none left out."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from mcgen._lib.fingerprints import EXCLUDE, Given
 from mcgen.errors import StoreError
-from mcgen.replicates.ranges import Piece, gaps_between, named
+from mcgen.replicates.ranges import FinishedRange, gaps_between, range_text
 from mcgen.replicates.stores.database import put_in_place
 from mcgen.replicates.stores.headers import differences_of_headers, differing
 from mcgen.replicates.stores.states import About, Asked
-from mcgen.replicates.stores.store import Store, StoredRun, told
+from mcgen.replicates.stores.store import Store, StoredRun, of_run
 
 PART = "replicates"
 """Field of a header that says which part of a run the store is for, [start, stop]; None for the whole."""
 
 
 def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
-    """Write the store of a run from those of its parts; all of it or nothing.
+    """Write the store of a run from the stores of its parts; the whole store or nothing.
 
     Rows of a leaf that two parts share are joined. Replicate means are kept where every part has kept them.
 
@@ -31,7 +31,7 @@ def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
     paths : sequence of str or Path
         Stores of finished parts, in any order.
     output : str or Path
-        The new store. What it holds has the bits that one run of all replicates would have stored.
+        The new store. It holds the bits that one run of all replicates would have stored.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
 
 
 def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
-    """Return the header of the whole, once the parts agree in the rest of theirs."""
+    """Return the header of the whole, after checking that those of the parts differ in `PART` alone."""
 
     def shared(part: Store) -> dict[str, Any]:
         return {name: value for name, value in part.header.items() if name != PART}
@@ -77,7 +77,7 @@ def _merged_header(parts: Sequence[Store]) -> dict[str, Any]:
 
 
 def _in_order(parts: Sequence[Store], name: str) -> list[tuple[range, StoredRun]]:
-    """Return the finished ranges of a run and who has them, in order, once they are all from 0 on, each once."""
+    """Return the finished ranges of a run in order, each with its part, after checking for gaps and overlaps."""
     found = []
     for part in parts:
         run = part.run(name) if name in part.run_names() else None
@@ -92,7 +92,7 @@ def _in_order(parts: Sequence[Store], name: str) -> list[tuple[range, StoredRun]
         if other.start < one.stop:
             twice = range(other.start, min(one.stop, other.stop))
             raise StoreError(
-                f"stores {first.store.path} and {second.store.path} both hold {named(twice)}{told(name)}; a "
+                f"stores {first.store.path} and {second.store.path} both hold {range_text(twice)}{of_run(name)}; a "
                 "replicate can be counted once only: leave one of the stores out"
             )
         if other.start > one.stop:
@@ -107,9 +107,9 @@ def _require_finished(part: Store, name: str, covered: list[range]) -> None:
         own = [0, covered[-1].stop if covered else 0]
     missing = gaps_between(covered, range(*own))
     if missing or not covered:
-        left = ", ".join(map(named, missing)) or "all replicates"
+        left = ", ".join(map(range_text, missing)) or "all replicates"
         raise StoreError(
-            f"store {part.path} is not finished: {left}{told(name)} are missing; run its part again with the same "
+            f"store {part.path} is not finished: {left}{of_run(name)} are missing; run its part again with the same "
             "store, then merge"
         )
 
@@ -119,12 +119,14 @@ def _require_same_shape(first: StoredRun, second: StoredRun) -> None:
     if shapes[0] != shapes[1]:
         raise StoreError(
             f"stores {first.store.path} and {second.store.path} have components of shape {shapes[0][0]} and "
-            f"{shapes[1][0]}{first.told}; merge parts of one run"
+            f"{shapes[1][0]}{first.of_run}; merge parts of one run"
         )
 
 
 def _gap(missing: range, name: str) -> StoreError:
-    return StoreError(f"{named(missing)}{told(name)} are in none of the stores; give the store that has them too")
+    return StoreError(
+        f"{range_text(missing)}{of_run(name)} are in none of the stores; give the store that has them too"
+    )
 
 
 def _require_absent(place: Path) -> None:
@@ -152,13 +154,13 @@ def _fill(run: StoredRun, found: list[tuple[range, StoredRun]]) -> None:
         facts = part.facts
         assert facts is not None
         for segment, seconds in part.timed_segments(replicates):
-            run.add(Piece([segment], facts, seconds), keep)
+            run.add(FinishedRange([segment], facts, seconds), keep)
     for name, value in _merged_states(found).items():
         run.remember(name, value)
 
 
 def _merged_states(found: list[tuple[range, StoredRun]]) -> dict[str, dict[str, Any]]:
-    """Return what is remembered of the whole run, once the parts agree where they must."""
+    """Return the states of the whole run, after checking that the parts agree where they must."""
     states: dict[str, dict[str, Any]] = {}
     for _, part in found:
         for name in part.remembered():
@@ -167,7 +169,7 @@ def _merged_states(found: list[tuple[range, StoredRun]]) -> dict[str, dict[str, 
             apart = differing({name: states.setdefault(name, value)}, {name: value})
             if apart and name not in (Asked.key, About.key):
                 raise StoreError(
-                    f"store {part.store.path} and one before it know different things{part.told}: "
+                    f"store {part.store.path} and one before it know different things{part.of_run}: "
                     f"{'; '.join(f'{what} is {a} and {b}' for what, a, b in apart)}; merge parts of one run"
                 )
     states.pop(Asked.key, None)

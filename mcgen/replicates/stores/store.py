@@ -1,11 +1,11 @@
 """A store: one SQLite file that keeps the finished ranges of a run, so that a run goes on where it stopped.
 
-Laws: what a store returns has the bits that it was given. Each piece is stored whole or not at all, whenever the
-process is killed. Damage, another run's store or a second writer is an error, never another number and never a silent
-restart.
+Laws: what a store returns has the bits that it was given. Each finished range is stored whole or not at all, whenever
+the process is killed. Damage, another run's store or a second writer is an error, never another number and never a
+silent restart.
 
-Every row carries a checksum whose key is made of the header, that is of all that determines the run's numbers: a row of
-another run can't pass for one of this. Opening a store verifies all of them.
+Every row has a checksum. Its key is made of the header, and so of all that determines the run's numbers: a row of
+another run never passes for one of this run. Opening a store verifies all checksums.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.replicates.ranges import Piece, joined_ranges, named
+from mcgen.replicates.ranges import FinishedRange, joined_ranges, range_text
 from mcgen.replicates.stores.database import Database, damaged
 from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
 from mcgen.replicates.stores.headers import key_of, require_same_run
@@ -27,36 +27,36 @@ from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import Leaf, Segment, joined
 from mcgen.replicates.task import Facts
 
-# Rows that are kept are joined up to so many bytes; SQLite takes a thousand million at a time.
+# Bytes up to which the kept replicate means of a leaf are joined into one row; SQLite's own limit is 1e9 bytes a row.
 _LARGEST_ROW = 2**26
 
 
 class Store:
-    """The finished ranges of one or several runs, in a file; used from one thread.
+    """A file with the finished ranges of one or several runs; used from one thread.
 
-    Opening makes the file where there is none. While it is open no other `Store` can be, in any process; `open_read`
-    can.
+    Opening makes the file where there is none. While it is open, no other `Store` of the same file can be made, in any
+    process. `open_read` works at any time.
 
     Parameters
     ----------
     path : str or Path
         The file.
     header : dict
-        All that determines the numbers of the run, by name; values that `mcgen._lib.serialization.to_plain` knows.
+        All that determines the numbers of the run, by name; values that `mcgen._lib.serialization.to_plain` takes.
 
     Attributes
     ----------
     path : Path
         The file, with links followed.
     header : dict
-        What is in the store; lists for tuples.
+        The header in the store, with lists in place of tuples.
     changes : dict
-        What running was seen to change in what the header describes.
+        The parts that running changed, among those that the header describes.
 
     Raises
     ------
     StoreError
-        If the store belongs to another run, is damaged, from a newer version, in use, or can't be written.
+        If the store belongs to another run, is damaged, is of a newer version, is in use, or can't be written.
     """
 
     path: Path
@@ -67,12 +67,12 @@ class Store:
 
     @classmethod
     def open_read(cls, path: str | Path) -> Store:
-        """Return an existing store to read, as it is now: what a run adds meanwhile is not seen.
+        """Return an existing store to read, as it is now; it does not show what a run adds later.
 
         Raises
         ------
         StoreError
-            If there is none, or it is damaged or from a newer version.
+            If there is no store, or it is damaged or of a newer version.
         """
         store = cls.__new__(cls)
         store._open(path, None)
@@ -98,7 +98,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file; one file remains, that can be copied and read anywhere."""
+        """Close the file. One file remains, which can be copied and read anywhere."""
         self._closing.close()
 
     def run_names(self) -> list[str]:
@@ -106,12 +106,12 @@ class Store:
         return [name for (name,) in self.database.rows("SELECT name FROM runs ORDER BY run")]
 
     def run(self, name: str) -> StoredRun:
-        """Return a run of the store; one that is open for writing makes it where there is none.
+        """Return a run of the store; a store that is open to write makes a run that it lacks.
 
         Raises
         ------
         StoreError
-            If there is none in a store that is only read.
+            If a store that is only read lacks the run.
         """
         found = self.database.row("SELECT run FROM runs WHERE name = ?", name)
         if found is not None:
@@ -129,12 +129,12 @@ class Store:
         return checksum(self._key, table, *fields)
 
     def require_checksum(self, found: Any, what: str, table: str, *fields: Any) -> None:
-        """Refuse a row that is not what was stored."""
+        """Raise `StoreError` where a row is not what was stored."""
         if found != self.checksum(table, *fields):
             raise damaged(self.path, f"the checksum of {what} is wrong")
 
     def _verified(self) -> dict[str, str]:
-        """Return the header, once the whole file was verified."""
+        """Return the header after verifying the whole file."""
         database = self.database
         database.require_schema()
         rows = list(database.rows("SELECT name, value, checksum FROM header ORDER BY name"))
@@ -158,7 +158,7 @@ class Store:
         for run, start, stop, *rest in database.rows(
             "SELECT run, start, stop, kind, seconds, data, checksum FROM segments ORDER BY run, start"
         ):
-            what = f"replicates from {start} on{told(names.get(run))}"
+            what = f"replicates from {start} on{of_run(names.get(run))}"
             self.require_checksum(rest.pop(), what, "segments", run, start, stop, *rest)
             if run not in names or (run, start) < last:
                 raise damaged(self.path, f"{what} are there twice, or without their run")
@@ -167,37 +167,38 @@ class Store:
 
 
 class StoredRun:
-    """One run of a store: its finished ranges, and what else is known of it.
+    """One run of a store: its finished ranges, its facts, and states by name.
 
     Parameters
     ----------
     store : Store
         The store; `Store.run` makes this.
     name : str
-        Of the run.
+        The name of the run.
     number : int
-        Of the run in the file.
+        The number of the run in the file.
 
     Attributes
     ----------
     name : str
-        Of the run.
-    told : str
-        The name in messages; empty where the store has one run without a name.
+        The name of the run.
+    of_run : str
+        The name as messages give it, such as " of run 'low'"; empty where the run has no name.
     """
 
     def __init__(self, store: Store, name: str, number: int) -> None:
         self.store = store
         self.name = name
-        self.told = told(name)
+        self.of_run = of_run(name)
         self._run = number
-        # Leaves of which a part was there before: who reads that part after the rest came needs its rows.
+        # The first replicates of leaves that were stored in part when this was made. Such a part is read again after
+        # the leaf is whole, so that its rows stay in memory (`_rows`) where the file keeps moments only.
         self._begun = {at - at % LEAF for part in self.covered() for at in (part.start, part.stop) if at % LEAF}
         self._rows: dict[int, ReplicateMeans] = {}
 
     @property
     def facts(self) -> Facts | None:
-        """What the first batch told; None where nothing is stored."""
+        """The facts that the first batch gave; None where nothing is stored."""
         row = self._database.row("SELECT facts, checksum FROM runs WHERE name = ?", self.name)
         assert row is not None
         text, found = row
@@ -206,26 +207,26 @@ class StoredRun:
 
     @property
     def seconds(self) -> float:
-        """How long all that is stored took."""
+        """The seconds that all stored replicates took."""
         return float(self._sum("total(seconds)"))
 
     @property
     def keeps_rows(self) -> bool:
-        """Whether the replicate means of all that is stored are there."""
+        """Whether the replicate means of all stored replicates are there."""
         return not self._sum(f"coalesce(sum(kind = '{MOMENTS}'), 0)")
 
     def covered(self) -> list[range]:
-        """Return which replicates are stored: ascending ranges, adjacent ones joined."""
+        """Return the stored replicates as ascending ranges, adjacent ones joined."""
         found = self._database.rows("SELECT start, stop FROM segments WHERE run = ? ORDER BY start", self._run)
         return joined_ranges(range(start, stop) for start, stop in found)
 
     def segments(self, replicates: range) -> Iterator[Segment]:
-        """Yield what is stored of a range of replicates, ascending; rows are cut at its ends.
+        """Yield the stored segments of a range of replicates in order; rows are cut at its ends.
 
         Raises
         ------
         StoreError
-            If some are not stored, or only the moments of a leaf that goes beyond the range.
+            If some replicates are not stored, or if only moments are stored of a leaf that goes beyond the range.
         """
         return (segment for segment, _ in self.timed_segments(replicates))
 
@@ -242,8 +243,8 @@ class StoredRun:
             segment, seconds = (None, 0.0) if row is None else self._read(*row)
             if segment is None or row is None or row[1] <= at:
                 raise StoreError(
-                    f"store {self.store.path} lacks replicate {at}{self.told}; it has "
-                    f"{', '.join(map(named, self.covered())) or 'none'}: run again with the same store"
+                    f"store {self.store.path} lacks replicate {at}{self.of_run}; it has "
+                    f"{', '.join(map(range_text, self.covered())) or 'none'}: run again with the same store"
                 )
             stop = min(row[1], replicates.stop)
             if row[0] < at or row[1] > stop:
@@ -251,35 +252,35 @@ class StoredRun:
             yield segment, seconds * (stop - at) / (row[1] - row[0])
             at = stop
 
-    def add(self, piece: Piece, keep: bool) -> None:
-        """Store a piece, whole or not at all; rows that make up a whole leaf become one row of the file.
+    def add(self, finished: FinishedRange, keep: bool) -> None:
+        """Store a finished range, whole or not at all; rows that make up a whole leaf become one row of the file.
 
         Parameters
         ----------
-        piece : Piece
-            What came.
+        finished : FinishedRange
+            Its replicates may be any that are not stored yet.
         keep : bool
-            Keep the replicate means of whole leaves; else their moments replace them.
+            Whether the replicate means of whole leaves are kept; otherwise moments replace them.
 
         Raises
         ------
         StoreError
-            If some of its replicates are there already, its facts differ from those of the run, or it can't be written.
+            If some of its replicates are stored already, its facts differ from the run's, or the file can't be written.
         """
-        replicates = piece.replicates
+        replicates = finished.replicates
         with self._database.transaction():
-            self._learn(piece.facts)
+            self._learn(finished.facts)
             self._require_absent(replicates)
             leaves = set()
-            for segment in piece.segments:
-                self._insert(segment, piece.seconds * len(segment) / len(replicates))
+            for segment in finished.segments:
+                self._insert(segment, finished.seconds * len(segment) / len(replicates))
                 if isinstance(segment, ReplicateMeans):
                     leaves.add(segment.start - segment.start % LEAF)
             for first in sorted(leaves):
                 self._compact(first, keep)
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
-        """Store something else of the run, in place of what had that name."""
+        """Store a state of the run under a name, in place of the state that had it."""
         row = (self._run, name, text_of(value))
         with self._database.transaction():
             self._database.execute(
@@ -287,7 +288,7 @@ class StoredRun:
             )
 
     def recall(self, name: str) -> dict[str, Any] | None:
-        """Return what was remembered, lists for tuples; None where nothing was."""
+        """Return the state of a name, with lists in place of tuples; None where there is none."""
         row = self._database.row("SELECT value, checksum FROM state WHERE run = ? AND name = ?", self._run, name)
         if row is None:
             return None
@@ -296,7 +297,7 @@ class StoredRun:
         return value
 
     def remembered(self) -> list[str]:
-        """Return the names of what was remembered."""
+        """Return the names of the states."""
         rows = self._database.rows("SELECT name FROM state WHERE run = ? ORDER BY name", self._run)
         return [name for (name,) in rows]
 
@@ -310,7 +311,7 @@ class StoredRun:
     def _read(
         self, start: int, stop: int, kind: str, seconds: float, data: bytes, found: bytes
     ) -> tuple[Segment, float]:
-        what = f"replicates from {start} on{self.told}"
+        what = f"replicates from {start} on{self.of_run}"
         self.store.require_checksum(found, what, "segments", self._run, start, stop, kind, seconds, data)
         return unpack(kind, range(start, stop), data), seconds
 
@@ -319,10 +320,11 @@ class StoredRun:
             return segment[replicates.start - segment.start : replicates.stop - segment.start]
         if segment.start in self._rows:
             return self._cut(self._rows[segment.start], replicates)
+        leaf = range(segment.start, segment.start + LEAF)
         raise StoreError(
-            f"store {self.store.path} has of {named(range(segment.start, segment.start + LEAF))}{self.told} "
-            f"only the moments of all of them, where {named(replicates)} are needed; ask for a multiple of {LEAF} "
-            "replicates or for all that are stored, or give another path"
+            f"store {self.store.path} keeps only the moments over all of {range_text(leaf)}{self.of_run}, and "
+            f"{range_text(replicates)} alone are needed; ask for a multiple of {LEAF} replicates or for all that "
+            "are stored, or give another path"
         )
 
     def _learn(self, facts: Facts) -> None:
@@ -331,7 +333,7 @@ class StoredRun:
             for what in ("components", "own_shape"):
                 if getattr(known, what) != getattr(facts, what):
                     raise StoreError(
-                        f"store {self.store.path} has {what} {getattr(known, what)}{self.told} and now "
+                        f"store {self.store.path} has {what} {getattr(known, what)}{self.of_run} and now "
                         f"{getattr(facts, what)} came; the statistic is another one: give another path"
                     )
             new = tuple(text for text in facts.warnings if text not in known.warnings)
@@ -348,13 +350,13 @@ class StoredRun:
             )
 
     def _require_same_filled(self, stored: Changes, now: Changes) -> None:
-        """Refuse a model that has loaded something else than the one in the store, once it ran."""
+        """Raise `StoreError` where the model loaded, while running, something else than the one in the store."""
         for place, change in now.items():
             known = stored.get(place, change)
             if known.keeps is False and change.keeps is False and known.after != change.after:
                 raise StoreError(
                     f"store {self.store.path}: running filled {place} with {known.after or 'nothing'} in the store"
-                    f"{self.told} and with {change.after or 'nothing'} here: another model was loaded. Give another "
+                    f"{self.of_run} and with {change.after or 'nothing'} here: another model was loaded. Give another "
                     f"path, or load what the store was made with. {EXCLUDE}"
                 )
 
@@ -370,14 +372,14 @@ class StoredRun:
         twice = joined_ranges(range(max(start, replicates.start), min(stop, replicates.stop)) for start, stop in found)
         if twice:
             raise StoreError(
-                f"store {self.store.path} has {', '.join(map(named, twice))}{self.told} already; a replicate "
+                f"store {self.store.path} has {', '.join(map(range_text, twice))}{self.of_run} already; a replicate "
                 "can be counted once only: add what is not covered"
             )
 
     def _insert(self, segment: Segment, seconds: float) -> None:
         start, stop = segment.start, segment.start + len(segment)
         if (start % LEAF) + len(segment) > LEAF:
-            raise ValueError(f"{named(range(start, stop))} go over the end of a leaf of {LEAF}; cut them there")
+            raise ValueError(f"{range_text(range(start, stop))} go over the end of a leaf of {LEAF}; cut them there")
         row = (self._run, start, stop, kind_of(segment), float(seconds))
         data = pack(segment)
         self._database.execute(
@@ -419,6 +421,6 @@ def _facts_of(value: dict[str, Any]) -> Facts:
     )
 
 
-def told(name: str | None) -> str:
+def of_run(name: str | None) -> str:
     """Return the name of a run in a message."""
     return f" of run {name!r}" if name else ""

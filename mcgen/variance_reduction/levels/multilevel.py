@@ -124,7 +124,7 @@ def multilevel(
     Returns
     -------
     Estimate
-        Its ``strata`` are the levels. If the last level is interrupted, the estimate is made from its finished
+        Its ``levels`` are those of the sum. If the last level is interrupted, the estimate is made from its finished
         replicates.
 
     Raises
@@ -151,7 +151,7 @@ def multilevel(
     >>> alone = mcgen.estimate(fine, mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=1)
     >>> result.half_width < alone.half_width / 2, round(np.exp(1 / 32), 4) in result.interval
     (True, True)
-    >>> [part.provenance.generator for part in result.strata]
+    >>> [part.provenance.generator for part in result.levels]
     ['coarse', 'fine - coarse']
     """
     asked = IntervalOptions(confidence_level, interval, simultaneous)
@@ -177,7 +177,7 @@ def multilevel(
     with opened(store, header, executor, range_timeout) as resources:
         options = replace(options, resources=resources)
 
-        def run_one(part: Estimand) -> Estimate:
+        def run_one(part: Estimand, options: RunOptions) -> Estimate:
             return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options)
 
         shares = checked_weights(condition, weights) if isinstance(condition, Conditions) else None

@@ -34,7 +34,7 @@ from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
 from mcgen.results.sums import weighted_sum
-from mcgen.runs.execution import run_single
+from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.statistics.joint import Difference
 
@@ -162,7 +162,7 @@ class SumOfLevels:
         for level, b, count in zip(self.levels, [None, *self.coefficients], self.counts, strict=True):
             last = level is self.levels[-1]
             try:
-                made = run_single(level.task(estimand, b, count, options.batch_size), options, count)
+                made = run(level.task(estimand, b, count, options.batch_size), count, options)
             except Exception as error:
                 part: Estimate | None = getattr(error, "partial", None)
                 # A partial level before the last has no use: without the later levels the sum is biased.

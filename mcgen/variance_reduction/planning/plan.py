@@ -1,36 +1,51 @@
-"""A plan: what a pilot found, what was chosen, and the run of it."""
+"""A plan: what a pilot found, what was chosen, and the run of the choice."""
 
 from __future__ import annotations
 
 import html
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen._lib.names import name_of
+from mcgen._lib.serialization import read_json, write_json
 from mcgen.designs import Antithetic
 from mcgen.errors import CoverageWarning, warn_user, with_partial
 from mcgen.inference.interval_input import Interval
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate
+from mcgen.results.figures import COLOURS, plot_rows
+from mcgen.results.tables import Table
 from mcgen.results.text import frame_html
-from mcgen.runs.execution import run_single
+from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.variance_reduction.levels.sum_of_levels import SumOfLevels, levels_of
 from mcgen.variance_reduction.planning.predictions import LEGEND, Candidate, efficiencies, geometric_mean
+from mcgen.variance_reduction.planning.saved import (
+    NOT_RUN,
+    PlanProvenance,
+    attributes_from_plain,
+    candidate_to_plain,
+    numbers_to_plain,
+    provenance_to_plain,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# The normal quantile that 80 % intervals reach to.
+# The 90 % quantile of the normal distribution: 80 % prediction intervals reach so far.
 _Z = 1.2815515594600038
 _COLUMNS = ["candidate", "component", "replicates", "evaluations", "half_width", "low", "high"]
 _COLUMNS += ["efficiency", "known_from", "chosen"]
+# Up to so many components have columns of their own in what is printed.
 _SHOWN = 6
-# Times the variance that a correlation says; 25 pairs scatter less.
+# A difference of levels is warned of above this many times the variance that its correlation says; 25 pairs scatter
+# less than that.
 _FAR_OFF = 4.0
 
 
@@ -41,17 +56,17 @@ class Plan:
     Attributes
     ----------
     candidates : tuple of Candidate
-        All that were weighed.
+        All ways of spending the evaluations that were compared.
     chosen : Candidate
         The one that `estimate` runs.
     pilot_evaluations : int
         What the pilot cost.
     reasons : tuple of str
-        Why, in words.
+        Why it was chosen.
     names : tuple of str
-        Of the components; none where there was no pilot.
+        Names of the components; empty where there was no pilot.
     correlations : tuple of ndarray of shape (k,)
-        Of antithetic pair means of the generator and of each coarse one in the pilot.
+        Correlation of antithetic pair means of the generator and of each coarse one in the pilot.
     """
 
     candidates: tuple[Candidate, ...]
@@ -60,17 +75,31 @@ class Plan:
     reasons: tuple[str, ...]
     names: tuple[str, ...]
     correlations: tuple[Floats, ...]
-    _estimand: Estimand
-    _options: RunOptions
+    _estimand: Estimand | None
+    _options: RunOptions | None
+    _saved: PlanProvenance | None = None
+
+    @property
+    def provenance(self) -> PlanProvenance:
+        """What was planned."""
+        if self._saved is not None:
+            return self._saved
+        assert self._estimand is not None
+        return PlanProvenance.of(self._estimand, self.n_evaluations)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Empty: what there is to know of a plan is in its `reasons`."""
+        return ()
 
     @property
     def n_evaluations(self) -> int:
-        """What pilot and run cost together, in evaluations of the generator: whole replicates."""
+        """What pilot and run cost together, in evaluations of the generator, for whole replicates."""
         return self.pilot_evaluations + self.chosen.n_evaluations
 
     @property
     def half_width(self) -> Floats:
-        """The half-width that is predicted, of each component; of no use where there was no pilot."""
+        """The predicted half-width of each component; NaN, or empty, where there was no pilot."""
         return self.chosen.half_width
 
     @property
@@ -80,7 +109,13 @@ class Plan:
         return Interval(self.half_width / spread, self.half_width * spread)
 
     def estimate(self) -> Estimate:
-        """Run what was chosen, on random numbers that the pilot did not use."""
+        """Run what was chosen, on random numbers that the pilot did not use.
+
+        Raises
+        ------
+        ValueError
+            If the plan was loaded from a file, which holds no model.
+        """
         try:
             made = self._run()
         except Exception as error:
@@ -91,35 +126,36 @@ class Plan:
         return self._told(made)
 
     def _run(self) -> Estimate:
-        chosen, estimand = self.chosen, self._estimand
+        chosen, estimand, options = self.chosen, self._estimand, self._options
+        if estimand is None or options is None:
+            raise ValueError(NOT_RUN)
         if chosen.coarse is None:
             design, count = chosen.designs[0], chosen.n_replicates[0]
-            task = estimand.task(design, checked_batch_size(self._options.batch_size, design.n_points, count))
-            return run_single(task, replace(self._options, controls=chosen.controls), count)
+            task = estimand.task(design, checked_batch_size(options.batch_size, design.n_points, count))
+            return run(task, count, replace(options, controls=chosen.controls))
         assert chosen.coefficients is not None
         generators = [(chosen.coarse.generator, chosen.coarse.cost), (estimand.generator, 1.0)]
         levels = SumOfLevels(levels_of(generators, chosen.designs), [chosen.coefficients], chosen.n_replicates, 0)
-        made = levels.run(estimand, self._options)
+        made = levels.run(estimand, options)
         return made if self.names else _with_check(made, chosen.coefficients)
 
     def _told(self, made: Estimate) -> Estimate:
-        """Return an estimate that says what its plan cost and why."""
+        """Return the estimate with what its plan cost, and why it was chosen."""
         told = replace(made.provenance, pilot_evaluations=self.pilot_evaluations, plan="; ".join(self.reasons))
         return replace(made, provenance=told)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with a row a candidate and component.
+        """Return a table with a row for each candidate and component; no rows where there was no pilot.
 
         Columns: candidate, component, replicates, evaluations, half_width, its prediction interval (low, high),
         efficiency (over antithetic pairs: the squared ratio of half-widths), known_from, chosen.
         """
         import pandas as pd
 
-        pairs = self._pairs()
         rows = []
         for one in self.candidates:
             spread = np.exp(_Z * one.error)
-            efficiency = efficiencies(one, pairs)
+            efficiency = self._efficiencies(one)
             for j, component in enumerate(self.names):
                 rows.append(
                     {
@@ -138,13 +174,16 @@ class Plan:
         return pd.DataFrame(rows, columns=_COLUMNS)
 
     def readable(self) -> pd.DataFrame:
-        """Return the table for reading: a row a candidate; of more than 6 components only the mean and the least."""
+        """Return the table for reading: a row for each candidate, with its efficiencies over antithetic pairs.
+
+        For more than 6 components it has only the geometric mean and the least of the efficiencies; where there was no
+        pilot it has none.
+        """
         import pandas as pd
 
-        pairs = self._pairs()
         rows = []
         for one in self.candidates:
-            efficiency = efficiencies(one, pairs)
+            efficiency = self._efficiencies(one)
             row = {"": "->" if one is self.chosen else "", "candidate": one.name}
             row |= {"replicates": " + ".join(map(str, one.n_replicates)), "evaluations": f"{one.n_evaluations:,}"}
             if len(self.names) <= _SHOWN:
@@ -154,14 +193,89 @@ class Plan:
             rows.append(row | {"known from": one.known_from})
         return pd.DataFrame(rows)
 
-    def _pairs(self) -> Candidate:
-        return next(one for one in self.candidates if one.designs == (Antithetic(),) and one.controls is None)
+    def _efficiencies(self, one: Candidate) -> Floats:
+        """Return the efficiencies of a candidate over antithetic pairs; none where there was no pilot."""
+        if not self.names:
+            return np.empty(0)
+        # The designs of a loaded plan are texts.
+        alone = [str(Antithetic())]
+        pairs = (two for two in self.candidates if [*map(str, two.designs)] == alone and two.controls is None)
+        return efficiencies(one, next(pairs))
+
+    def summary(self) -> str:
+        """Return the long form, which is what ``print`` shows."""
+        return str(self)
+
+    def to_markdown(self) -> str:
+        """Return the table for reading (`readable`) as Markdown."""
+        return Table.of_frame(self.readable()).markdown()
+
+    def to_latex(self) -> str:
+        """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
+        return Table.of_frame(self.readable()).latex()
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """Draw the predicted half-width of each candidate with its 80 % prediction interval.
+
+        A panel a component (up to six), onto `ax` for a single one; the chosen candidate has its own colour. Needs
+        matplotlib (the extra ``[plot]``).
+
+        Raises
+        ------
+        ValueError
+            If there was no pilot, or several panels and `ax`.
+        """
+        if not self.names:
+            raise ValueError(
+                "a plan without a pilot predicts no half-widths, and has nothing to draw; plan with 1,000 evaluations "
+                "or more for a pilot"
+            )
+        spreads = [np.exp(_Z * one.error) for one in self.candidates]
+        rows = [
+            np.stack([one.half_width, one.half_width / spread, one.half_width * spread])
+            for one, spread in zip(self.candidates, spreads, strict=True)
+        ]
+        colours = [COLOURS[2] if one is self.chosen else COLOURS[0] for one in self.candidates]
+        return plot_rows([one.name for one in self.candidates], self.names, np.stack(rows), colours, ax)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as JSON: its numbers and texts, from which `load` makes a plan that shows the same.
+
+        The file holds no model: a loaded plan can't run.
+        """
+        content = {
+            "provenance": provenance_to_plain(self.provenance),
+            "candidates": [candidate_to_plain(one) for one in self.candidates],
+            "chosen": [one is self.chosen for one in self.candidates].index(True),
+            "pilot_evaluations": self.pilot_evaluations,
+            "reasons": self.reasons,
+            "names": self.names,
+            "correlations": [numbers_to_plain(one) for one in self.correlations],
+        }
+        write_json("plan", content, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read a plan that `save` wrote; it shows what the saved one did, and its `estimate` refuses.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else, is incomplete, or was written by a newer schema.
+        """
+        content = read_json("plan", path)
+        try:
+            return cls(**attributes_from_plain(content), _estimand=None, _options=None)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"the saved plan is incomplete, or was changed by hand or by another version ({error!r}); save it again"
+            ) from error
 
     def __str__(self) -> str:
-        generator, statistic = name_of(self._estimand.generator), name_of(self._estimand.statistic)
+        p = self.provenance
         lines = [
-            f"{generator}, {statistic}: {self.n_evaluations:,} evaluations, of these {self.pilot_evaluations:,} in the "
-            "pilot"
+            f"{p.generator}, {p.statistic}: {self.n_evaluations:,} evaluations, of these {self.pilot_evaluations:,} "
+            "in the pilot"
         ]
         if self.names:
             lines += [
@@ -186,7 +300,7 @@ class Plan:
 
 def _with_check(made: Estimate, correlation: Floats) -> Estimate:
     """Warn where the levels do not vary as the correlation that was given says they should."""
-    below, above = (np.ravel(part.standard_error) ** 2 * part.n_replicates for part in made.strata)
+    below, above = (np.ravel(part.standard_error) ** 2 * part.n_replicates for part in made.levels)
     if not (above > _FAR_OFF * np.maximum(1 - correlation**2, 0.01) * below).any():
         return made
     text = (

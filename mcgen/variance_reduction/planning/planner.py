@@ -34,7 +34,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -45,11 +45,11 @@ from mcgen.designs import Antithetic, Design
 from mcgen.generators import Generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.interval_input import student_t_quantile
-from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
-from mcgen.noise.random import Seed
+from mcgen.inference.methods import IntervalOptions
 from mcgen.replicates.sizes import require_single
 from mcgen.replicates.streams import stream_of
 from mcgen.replicates.task import Estimand, estimand_of
+from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
@@ -84,22 +84,24 @@ _MOST_EVALUATIONS = 1e12
 _ATTEMPTS = 20
 
 
+_REFUSED = dict.fromkeys(
+    ("n_replicates", "rtol", "components", "max_evaluations", "min_replicates", "replicates", "weights", "controls"),
+    "A plan shares n_evaluations out itself, or finds how many give half-widths of atol; leave it out",
+) | dict.fromkeys(
+    ("common_random_numbers", "store", "executor", "range_timeout"),
+    "Leave it out, or use mcgen.estimate with design='auto', or with the design that the plan chooses",
+)
+"""Arguments of a run that do not go with a plan, and why."""
+
+
+@showing_arguments(without=_REFUSED)
 def plan(
     generator: Generator,
     statistic: Statistic,
     *,
-    n_evaluations: int | None = None,
-    atol: float | None = None,
-    seed: Seed,
     coarse: Sequence[tuple[Generator, float]] | None = None,
     correlation: float | Sequence[float] | None = None,
-    condition: Any = None,
-    confidence_level: float = 0.95,
-    interval: Method = "student-t",
-    simultaneous: bool | SimultaneousMethod = False,
-    batch_size: int | None = None,
-    keep_replicates: bool | None = None,
-    progress: bool = False,
+    **run: Unpack[RunArguments],
 ) -> Plan:
     """Choose a design by a pilot of at most a tenth of the evaluations, and predict the half-width.
 
@@ -153,14 +155,18 @@ def plan(
     >>> bool(result.half_width < made.prediction.high[0])
     True
     """
-    asked = IntervalOptions(confidence_level, interval, simultaneous)
+    asked = checked_arguments("plan", run, _REFUSED)
+    interval = IntervalOptions(asked["confidence_level"], asked["interval"], asked["simultaneous"])
     require_single(
-        condition, "a plan is for one condition; got {}. Use mcgen.estimate with design='auto', which plans each"
+        asked["condition"],
+        "a plan is for one condition; got {}. Use mcgen.estimate with design='auto', which plans each",
     )
-    asked.require_no_resampling("a plan may choose a sum of levels, which")
-    estimand = replace(estimand_of(generator, statistic, seed, condition), stream=stream_of(condition, 0))
-    options = RunOptions(asked, keep_replicates, progress, batch_size=batch_size)
-    return planned(estimand, options, n_evaluations, atol, coarse=coarse, correlation=correlation)
+    interval.require_no_resampling("a plan may choose a sum of levels, which")
+    stream = stream_of(asked["condition"], 0)
+    estimand = replace(estimand_of(generator, statistic, asked["seed"], asked["condition"]), stream=stream)
+    options = RunOptions(interval, asked["keep_replicates"], asked["progress"], batch_size=asked["batch_size"])
+    goal = asked["n_evaluations"], asked["atol"]
+    return planned(estimand, options, *goal, coarse=coarse, correlation=correlation)
 
 
 def planned(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ from worker_parts import Hangs, Raises
 import mcgen
 from mcgen.errors import WorkerError
 from mcgen.generators.factories import from_factory
-from mcgen.replicates.executors.coordinator import checked_executor, pieces
+from mcgen.replicates.executors.coordinator import checked_executor, finished_ranges
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 
@@ -41,26 +43,20 @@ def client(cluster: object) -> Iterator[object]:
         yield made
 
 
-@pytest.fixture
-def executor(client: object) -> Executor:
-    made: Executor = client.get_executor()
-    return made
+def test_same_bits(client: Any) -> None:
+    assert bits(tally_of(in_order(run(client, task_of())))) == bits_here(task_of())
 
 
-def test_same_bits(executor: Executor) -> None:
-    assert bits(tally_of(in_order(run(executor, task_of())))) == bits_here(task_of())
+def test_lambdas_travel(client: Any) -> None:
+    assert bits(tally_of(in_order(run(client, task_of(lambda z: np.tanh(z)))))) == bits_here(task_of())
 
 
-def test_lambdas_travel(executor: Executor) -> None:
-    assert bits(tally_of(in_order(run(executor, task_of(lambda z: np.tanh(z)))))) == bits_here(task_of())
-
-
-def test_nothing_is_lost_where_workers_are_killed(cluster: object, executor: Executor) -> None:
+def test_nothing_is_lost_where_workers_are_killed(cluster: object, client: Any) -> None:
     task = task_of(worker_parts.slow_tanh, batch_size=4)
     killed: set[int] = set()
     found = []
-    for piece in pieces(executor, task, [range(2 * N)], None, 2 * N, None):
-        found.append(piece)
+    for finished in finished_ranges(client, task, [range(2 * N)], None, 2 * N, None):
+        found.append(finished)
         if len(killed) < 5:
             killed.add(kill_one(cluster, killed))
     assert len(killed) == 5
@@ -78,24 +74,24 @@ def kill_one(cluster: object, killed: set[int]) -> int:
         time.sleep(0.01)
 
 
-def test_what_the_model_raises(executor: Executor) -> None:
+def test_what_the_model_raises(client: Any) -> None:
     with pytest.raises(KeyError, match="no such sample") as raised:
-        run(executor, task_of(Raises(number_of(task_of(), 1001), KeyError("no such sample"))))
+        run(client, task_of(Raises(number_of(task_of(), 1001), KeyError("no such sample"))))
     assert raised.value.__notes__ == ["raised by 'model' at replicates 992 to 1007"]
     assert "in happen" in str(raised.value.__cause__)
 
 
-def test_models_are_loaded_once_a_worker(executor: Executor, tmp_path: Path) -> None:
+def test_models_are_loaded_once_a_worker(client: Any, tmp_path: Path) -> None:
     factory = from_factory(worker_parts.load_counted, str(tmp_path), 1.0, noise=(4,))
-    found = run(executor, task_of(generator=factory))
+    found = run(client, task_of(generator=factory))
     loaded = [path.name.split("-")[0] for path in tmp_path.iterdir()]
     assert len(loaded) == len(set(loaded)) <= 2
     assert bits(tally_of(in_order(found))) == bits_here(task_of())
 
 
-def test_a_range_that_hangs_is_run_elsewhere(executor: Executor, tmp_path: Path) -> None:
+def test_a_range_that_hangs_is_run_elsewhere(client: Any, tmp_path: Path) -> None:
     task = task_of(Hangs(number_of(task_of(), 1001), str(tmp_path), 1))
-    found = run(executor, task, timeout=2.0)
+    found = run(client, task, timeout=2.0)
     (tmp_path / "over").touch()
     assert len(list(tmp_path.glob("hung-*"))) == 1
     assert bits(tally_of(in_order(found))) == bits_here(task_of())
@@ -103,16 +99,60 @@ def test_a_range_that_hangs_is_run_elsewhere(executor: Executor, tmp_path: Path)
 
 def test_an_executor_or_a_client_that_is_shut_down(cluster: object) -> None:
     client = distributed.Client(cluster, set_as_default=False)
-    with pytest.raises(TypeError, match=r"got <Client.*Pass client\.get_executor\(\)"):
-        checked_executor(client)
     executor = client.get_executor()
     executor.shutdown()
-    with pytest.raises(WorkerError, match="the executor is shut down"):
+    with pytest.warns(UserWarning, match=ADVICE), pytest.raises(WorkerError, match="the executor is shut down"):
         run(executor, task_of())
     executor = client.get_executor()
     client.close()
     with pytest.raises(WorkerError, match="executor is shut down.*the dask client is closed"):
+        run(client, task_of())
+    with pytest.warns(UserWarning, match=ADVICE), pytest.raises(WorkerError, match="the executor is shut down"):
         run(executor, task_of())
+
+
+def test_a_client_is_taken_without_being_asked_for_an_executor(client: Any) -> None:
+    found = checked_executor(client)
+    assert isinstance(found, Executor)
+    assert checked_executor(found) is found
+    assert found.submit(sorted, [2, 1], reverse=True).result() == [2, 1]
+
+
+def test_asynchronous_clients_are_refused(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(client), "asynchronous", True)
+    with pytest.raises(TypeError, match=r"got the asynchronous <Client.*without asynchronous=True"):
+        checked_executor(client)
+
+
+def test_annotations_hold_for_all_ranges(client: Any, tmp_path: Path) -> None:
+    factory = from_factory(worker_parts.load_counted, str(tmp_path), 1.0, noise=(4,), fingerprint="tanh")
+    pids = client.run(os.getpid)
+    address = min(pids)
+    with dask.annotate(workers=[address]):
+        found = run(client, task_of(generator=factory))
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [str(pids[address])]
+    assert bits(tally_of(in_order(found))) == bits_here(task_of())
+
+
+# What `client.get_executor()` returns, an executor like any other.
+
+ADVICE = "Pass the client itself, executor=client"
+
+
+def test_an_executor_of_a_client_gives_the_same_bits_and_advice(client: Any) -> None:
+    with pytest.warns(UserWarning, match=ADVICE) as warned:
+        found = run(client.get_executor(), task_of(lambda z: np.tanh(z)))
+    assert len(warned) == 1
+    assert bits(tally_of(in_order(found))) == bits_here(task_of())
+
+
+@pytest.mark.filterwarnings("ignore:the executor that client.get_executor")
+def test_a_range_that_hangs_in_an_executor_of_a_client_is_run_elsewhere(client: Any, tmp_path: Path) -> None:
+    task = task_of(Hangs(number_of(task_of(), 1001), str(tmp_path), 1))
+    found = run(client.get_executor(), task, timeout=2.0)
+    (tmp_path / "over").touch()
+    assert len(list(tmp_path.glob("hung-*"))) == 1
+    assert bits(tally_of(in_order(found))) == bits_here(task_of())
 
 
 def test_workers_without_mcgen() -> None:
@@ -124,7 +164,7 @@ def test_workers_without_mcgen() -> None:
     ):
         client.run(worker_parts.block_mcgen)
         with pytest.raises(WorkerError, match="workers lack what mcgen needs.*'mcgen.*install mcgen"):
-            run(client.get_executor(), task_of())
+            run(client, task_of())
 
 
 ROOT = Path(__file__).parents[3]

@@ -27,9 +27,9 @@ import mcgen.generators.factories
 import mcgen.replicates.executors.worker
 from mcgen.errors import WorkerError
 from mcgen.generators.factories import from_factory
-from mcgen.replicates.executors.coordinator import checked_executor, pieces
+from mcgen.replicates.executors.coordinator import checked_executor, finished_ranges
 from mcgen.replicates.loop import replicate_means
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import FinishedRange
 from mcgen.replicates.tally import Tally
 from mcgen.replicates.task import Estimand, Findings, Task
 
@@ -42,12 +42,12 @@ def task_of(function: Callable[..., Any] = np.tanh, **changes: Any) -> Task:
     return dataclasses.replace(task, **changes)
 
 
-def run(executor: Executor, task: Task, n: int = N, keep: bool | None = None, **options: Any) -> list[Piece]:
+def run(executor: Executor, task: Task, n: int = N, keep: bool | None = None, **options: Any) -> list[FinishedRange]:
     options = {"timeout": None, "ranges": [range(n)]} | options
-    return list(pieces(executor, task, options.pop("ranges"), keep, n, options.pop("timeout"), **options))
+    return list(finished_ranges(executor, task, options.pop("ranges"), keep, n, options.pop("timeout"), **options))
 
 
-def take(coming: Iterator[Piece], found: list[Piece]) -> None:
+def take(coming: Iterator[FinishedRange], found: list[FinishedRange]) -> None:
     """Take what comes, of a run that breaks too."""
     for piece in coming:
         found.append(piece)
@@ -61,7 +61,7 @@ def tally_of(segments: Iterable[Any], keep: bool | None = None) -> Tally:
     return tally
 
 
-def in_order(found: list[Piece]) -> list[Any]:
+def in_order(found: list[FinishedRange]) -> list[Any]:
     return [segment for piece in sorted(found, key=lambda one: one.replicates.start) for segment in piece.segments]
 
 
@@ -286,7 +286,7 @@ def test_tasks_are_unpickled_once_whatever_they_have_learnt(monkeypatch: pytest.
 def test_closing_cancels_what_waits(stage: Path) -> None:
     task = task_of(PassesOnce(str(stage)))
     with Watched(2) as executor:
-        coming = pieces(executor, task, [range(N)], None, N, None, findings=Findings(task, tried=True))
+        coming = finished_ranges(executor, task, [range(N)], None, N, None, findings=Findings(task, tried=True))
         next(coming)
         coming.close()
         assert sum(future.cancelled() for future in executor.futures) >= 1
@@ -314,9 +314,9 @@ def test_what_the_model_raises_comes_with_its_traceback_and_replicate(
 
 def test_all_ranges_before_a_failure_are_there(pool: Executor) -> None:
     task = task_of(Raises(number_of(task_of(), 1001), KeyError("no such sample")))
-    found: list[Piece] = []
+    found: list[FinishedRange] = []
     with pytest.raises(KeyError):
-        take(pieces(pool, task, [range(N)], None, N, None), found)
+        take(finished_ranges(pool, task, [range(N)], None, N, None), found)
     covered = {replicate for piece in found for replicate in piece.replicates}
     first_missing = next(replicate for replicate in range(N) if replicate not in covered)
     assert first_missing <= 992
@@ -410,12 +410,12 @@ def test_what_can_not_be_loaded_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_killed_process_breaks_a_pool() -> None:
     task = task_of(Kills(number_of(task_of(), 1001)))
-    found: list[Piece] = []
+    found: list[FinishedRange] = []
     with processes(2) as executor:
         with pytest.raises(
             WorkerError, match=r"the executor broke.*killed.*__name__ == .__main__.*Make a new executor"
         ):
-            take(pieces(executor, task, [range(N)], None, N, None), found)
+            take(finished_ranges(executor, task, [range(N)], None, N, None), found)
         with pytest.raises(WorkerError, match="the executor broke"):
             run(executor, task)
     assert found
@@ -440,7 +440,7 @@ def test_other_refusals_are_told_as_they_are() -> None:
 
 def test_an_executor_that_is_shut_down_during_the_run() -> None:
     executor = ThreadPoolExecutor(1)
-    coming = pieces(executor, task_of(worker_parts.slow_tanh, batch_size=4), [range(N)], None, N, None)
+    coming = finished_ranges(executor, task_of(worker_parts.slow_tanh, batch_size=4), [range(N)], None, N, None)
     next(coming)
     executor.shutdown(cancel_futures=True)
     with pytest.raises(WorkerError, match="the executor is shut down"):
@@ -518,7 +518,7 @@ def test_a_range_that_always_hangs_is_given_up(stage: Path, n_workers: int) -> N
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (3, r"must be a concurrent\.futures\.Executor; got 3\. Pass one such as"),
+        (3, r"must be a concurrent\.futures\.Executor or a distributed\.Client; got 3\. Pass one such as"),
         (ThreadPoolExecutor, r"Pass an instance, ThreadPoolExecutor\(\.\.\.\)"),
     ],
 )

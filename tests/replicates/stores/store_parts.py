@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from mcgen.inference.moments import ReplicateMeans
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import FinishedRange
 from mcgen.replicates.tally import segments_of
 from mcgen.replicates.task import Facts
 
@@ -24,5 +24,5 @@ def truth(n: int, k: int = 3, counts: bool = True, start: int = 0) -> ReplicateM
     return ReplicateMeans(start, means, numbers.exponential(size=(n, k)), ones, 2)
 
 
-def piece(rows: ReplicateMeans, first: int, last: int, keep: bool = False, facts: Facts = FACTS) -> Piece:
-    return Piece(segments_of([rows[first:last]], keep), facts, float(last - first))
+def finished(rows: ReplicateMeans, first: int, last: int, keep: bool = False, facts: Facts = FACTS) -> FinishedRange:
+    return FinishedRange(segments_of([rows[first:last]], keep), facts, float(last - first))

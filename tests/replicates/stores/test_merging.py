@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import SEED
-from store_parts import FACTS, HEADER, piece, truth
+from store_parts import FACTS, HEADER, finished, truth
 from test_stores import tallied
 
 from mcgen.errors import StoreError
@@ -38,7 +38,7 @@ def part(
     with Store(path, HEADER | {"replicates": [first, last]} | changes) as store:
         for name in runs:
             for start in range(first, last, 64):
-                store.run(name).add(piece(rows, start, min(start + 64, last), keep, facts), keep)
+                store.run(name).add(finished(rows, start, min(start + 64, last), keep, facts), keep)
     return path
 
 
@@ -65,7 +65,7 @@ def test_a_merged_store_goes_on(tmp_path: Path) -> None:
     parts = [part(tmp_path / f"{a}.sqlite", a, b) for a, b in ((0, 300), (300, 600))]
     merge_stores([str(path) for path in parts], str(tmp_path / "whole.sqlite"))
     with Store(tmp_path / "whole.sqlite", HEADER | {"replicates": None}) as store:
-        store.run("only").add(piece(ROWS, 600, N), keep=False)
+        store.run("only").add(finished(ROWS, 600, N), keep=False)
     with Store.open_read(tmp_path / "whole.sqlite") as store:
         assert store.run("only").covered() == [range(N)]
 
@@ -146,16 +146,16 @@ def test_unfinished_parts_are_named(tmp_path: Path) -> None:
         store.run("only")
     refused(tmp_path, "a.sqlite is not finished: replicates 0 to 599 of run 'only' are missing; run its part again")
     with Store(path, header) as store:
-        store.run("only").add(piece(ROWS, 100, 200), keep=False)
-        store.run("only").add(piece(ROWS, 256, 300), keep=False)
+        store.run("only").add(finished(ROWS, 100, 200), keep=False)
+        store.run("only").add(finished(ROWS, 256, 300), keep=False)
     missing = "replicates 0 to 99, replicates 200 to 255, replicates 300 to 599"
     refused(tmp_path, f"is not finished: {missing} of run 'only' are missing")
 
 
 def test_a_whole_run_with_a_gap_is_not_finished(tmp_path: Path) -> None:
     with Store(tmp_path / "a.sqlite", HEADER) as store:
-        store.run("only").add(piece(ROWS, 0, 100), keep=False)
-        store.run("only").add(piece(ROWS, 256, 300), keep=False)
+        store.run("only").add(finished(ROWS, 0, 100), keep=False)
+        store.run("only").add(finished(ROWS, 256, 300), keep=False)
     refused(tmp_path, "is not finished: replicates 100 to 255 of run 'only' are missing")
 
 

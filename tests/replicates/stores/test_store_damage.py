@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import SEED
-from store_parts import FACTS, HEADER, piece, truth
+from store_parts import FACTS, HEADER, finished, truth
 from test_stores import same, tallied
 
 from mcgen.errors import StoreError
@@ -44,7 +44,7 @@ def fill(path: Path, first: int, last: int, rows: ReplicateMeans = ROWS) -> None
             run = store.run(name)
             run.remember("pilot", PILOT)
             for start in range(first, last, step):
-                run.add(piece(rows, start, min(start + step, last), keep=name == "rows"), keep=name == "rows")
+                run.add(finished(rows, start, min(start + step, last), keep=name == "rows"), keep=name == "rows")
         for suffix in ("", "-wal"):
             shutil.copy(f"{path}{suffix}", f"{path}.copy{suffix}")
 
@@ -182,7 +182,7 @@ def test_the_log_of_another_run(stored: Stored, tmp_path: Path) -> None:
         for name in NAMES:
             run = store.run(name)
             for start in range(0, N // 2, LEAF):
-                run.add(piece(rows, start, start + LEAF), keep=False)
+                run.add(finished(rows, start, start + LEAF), keep=False)
         log = Path(f"{other}-wal").read_bytes()
     path = tmp_path / "run.sqlite"
     write(path, stored.closed, log)
@@ -209,7 +209,7 @@ def test_what_is_left_of_a_damaged_store_resumes_right(stored: Stored, tmp_path:
                 there = {i for part in run.covered() for i in part}
                 for first in range(0, N // 2, 8):
                     if first not in there:
-                        run.add(piece(ROWS, first, first + 8, keep), keep)
+                        run.add(finished(ROWS, first, first + 8, keep), keep)
                 assert tallied(run.segments(range(N // 2))) == whole[name]
     assert resumed > 5
 

@@ -18,11 +18,11 @@ import pytest
 from helpers import SEED
 from hypothesis import given
 from hypothesis import strategies as st
-from store_parts import FACTS, HEADER, piece, truth
+from store_parts import FACTS, HEADER, finished, truth
 
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
-from mcgen.replicates.ranges import Piece
+from mcgen.replicates.ranges import FinishedRange
 from mcgen.replicates.stores import store as stores
 from mcgen.replicates.stores.encoding import kind_of, pack, unpack
 from mcgen.replicates.stores.store import Store
@@ -89,7 +89,7 @@ def test_pieces_in_any_order_give_the_bits_of_one_run(path: Path, keep: bool, co
         with Store(path, HEADER) as store:
             run = store.run("only")
             for i in some:
-                run.add(piece(rows, edges[i], edges[i + 1], keep), keep)
+                run.add(finished(rows, edges[i], edges[i + 1], keep), keep)
     with Store.open_read(path) as store:
         run = store.run("only")
         assert run.covered() == [range(n)]
@@ -107,7 +107,7 @@ def test_ranges_are_joined_and_rows_cut(store: Store) -> None:
     rows = truth(3 * LEAF)
     run = store.run("only")
     for first, last in ((600, 700), (10, 20), (20, 30), (2, 10), (256, 512)):
-        run.add(piece(rows, first, last), keep=False)
+        run.add(finished(rows, first, last), keep=False)
     assert run.covered() == [range(2, 30), range(256, 512), range(600, 700)]
     cut = list(run.segments(range(5, 25)))
     assert [(segment.start, len(segment)) for segment in cut] == [(5, 5), (10, 10), (20, 5)]
@@ -119,8 +119,8 @@ def test_rows_of_a_whole_leaf_become_its_moments_unless_kept(store: Store) -> No
     rows = truth(LEAF)
     for name, keep in (("moments", False), ("rows", True)):
         run = store.run(name)
-        run.add(piece(rows, 0, 100), keep)
-        run.add(piece(rows, 100, LEAF), keep)
+        run.add(finished(rows, 0, 100), keep)
+        run.add(finished(rows, 100, LEAF), keep)
         (segment,) = run.segments(range(LEAF))
         assert isinstance(segment, Leaf) == (name == "moments")
         assert same(segment, rows)
@@ -132,7 +132,7 @@ def test_large_rows_are_kept_as_they_came(store: Store, monkeypatch: pytest.Monk
     rows = truth(LEAF)
     run = store.run("only")
     for first in (100, 0):
-        run.add(piece(rows, first, LEAF if first else 100, keep=True), keep=True)
+        run.add(finished(rows, first, LEAF if first else 100, keep=True), keep=True)
     assert [len(segment) for segment in run.segments(range(LEAF))] == [100, LEAF - 100]
 
 
@@ -144,31 +144,31 @@ def test_several_runs_and_their_states(path: Path) -> None:
             assert run.facts is None
             assert run.covered() == []
             assert run.recall("pilot") is None
-            run.add(piece(rows, 0, 20), keep=True)
+            run.add(finished(rows, 0, 20), keep=True)
             run.remember("pilot", {"of": "nobody"})
             run.remember("pilot", {"of": name, "numbers": np.array([0.1, 1e-300]), "shape": (1, 2)})
     with Store.open_read(path) as store:
         assert store.run_names() == ["b", "a"]
         assert store.header == HEADER
         for name in ("a", "b"):
-            told = store.run(name).recall("pilot")
-            assert told is not None
-            assert told["of"] == name
-            assert told["numbers"].tolist() == [0.1, 1e-300]
-            assert told["shape"] == [1, 2]
+            recalled = store.run(name).recall("pilot")
+            assert recalled is not None
+            assert recalled["of"] == name
+            assert recalled["numbers"].tolist() == [0.1, 1e-300]
+            assert recalled["shape"] == [1, 2]
             assert store.run(name).remembered() == ["pilot"]
 
 
 def test_facts_grow_and_disagreement_is_refused(store: Store) -> None:
     rows = truth(30)
     run = store.run("only")
-    run.add(piece(rows, 0, 10, facts=Facts((3,), 1e-7, ("one",), (2,))), keep=True)
-    run.add(piece(rows, 10, 20, facts=Facts((3,), 1e-3, ("one", "two"), (2,))), keep=True)
+    run.add(finished(rows, 0, 10, facts=Facts((3,), 1e-7, ("one",), (2,))), keep=True)
+    run.add(finished(rows, 10, 20, facts=Facts((3,), 1e-3, ("one", "two"), (2,))), keep=True)
     assert run.facts == Facts((3,), 1e-3, ("one", "two"), (2,))
     with pytest.raises(StoreError, match=r"has components \(3,\) of run 'only' and now \(4,\) came; the statistic is"):
-        run.add(piece(rows, 20, 30, facts=Facts((4,), 1e-3, (), (2,))), keep=True)
+        run.add(finished(rows, 20, 30, facts=Facts((4,), 1e-3, (), (2,))), keep=True)
     with pytest.raises(StoreError, match=r"has own_shape \(2,\) of run 'only' and now None came"):
-        run.add(piece(rows, 20, 30), keep=True)
+        run.add(finished(rows, 20, 30), keep=True)
     assert run.covered() == [range(20)]
 
 
@@ -177,11 +177,11 @@ def test_rows_that_a_run_found_can_be_read_after_their_leaf_was_finished(path: P
     rows = truth(3 * LEAF)
     with Store(path, HEADER) as store:
         for first, last in ((0, 300), (400, 3 * LEAF)):
-            store.run("").add(piece(rows, first, last), keep=False)
+            store.run("").add(finished(rows, first, last), keep=False)
     with Store(path, HEADER) as store:
         run = store.run("")
         before = list(run.segments(range(300)))
-        run.add(piece(rows, 300, 400), keep=False)
+        run.add(finished(rows, 300, 400), keep=False)
         after = list(run.segments(range(400, 3 * LEAF)))
         assert isinstance(after[0], ReplicateMeans)
         found = [*before, rows[300:400], *after]
@@ -206,14 +206,14 @@ def test_of_one_run_without_a_name_no_name_is_told(store: Store) -> None:
 def test_no_replicate_twice(store: Store, first: int, last: int, named: str) -> None:
     rows = truth(4 * LEAF)
     run = store.run("only")
-    run.add(piece(rows, 0, 100), keep=False)
-    run.add(piece(rows, 256, 512), keep=False)
-    run.add(piece(rows, 600, 650), keep=False)
+    run.add(finished(rows, 0, 100), keep=False)
+    run.add(finished(rows, 256, 512), keep=False)
+    run.add(finished(rows, 600, 650), keep=False)
     before = run.covered()
     with pytest.raises(
         StoreError, match=f"has replicates {named} of run 'only' already; a replicate can be counted once"
     ):
-        run.add(piece(rows, first, last), keep=False)
+        run.add(finished(rows, first, last), keep=False)
     assert run.covered() == before
 
 
@@ -221,7 +221,7 @@ def test_a_piece_is_stored_whole_or_not_at_all(store: Store) -> None:
     rows = truth(3 * LEAF)
     run = store.run("only")
     with pytest.raises(ValueError, match="replicates 256 to 599 go over the end of a leaf of 256; cut them there"):
-        run.add(Piece([rows[:LEAF], rows[LEAF:600]], FACTS, 1.0), keep=True)
+        run.add(FinishedRange([rows[:LEAF], rows[LEAF:600]], FACTS, 1.0), keep=True)
     assert run.covered() == []
     assert run.facts is None
 
@@ -231,10 +231,10 @@ def test_what_is_not_stored_is_not_returned(store: Store) -> None:
     run = store.run("only")
     with pytest.raises(StoreError, match="lacks replicate 0 of run 'only'; it has none: run again with the same store"):
         list(run.segments(range(10)))
-    run.add(piece(rows, 0, 300), keep=False)
+    run.add(finished(rows, 0, 300), keep=False)
     with pytest.raises(StoreError, match="lacks replicate 300 of run 'only'; it has replicates 0 to 299"):
         list(run.segments(range(301)))
-    needed = "replicates 0 to 255 of run 'only' only the moments of all of them, where replicates 0 to 99 are needed"
+    needed = "only the moments over all of replicates 0 to 255 of run 'only', and replicates 0 to 99 alone are needed"
     with pytest.raises(StoreError, match=f"{needed}; ask for a multiple of 256 replicates"):
         list(run.segments(range(100)))
 
@@ -318,7 +318,7 @@ def test_a_store_from_a_newer_version(path: Path) -> None:
 )
 def test_changed_rows_are_refused(path: Path, command: str, message: str) -> None:
     with Store(path, HEADER) as store:
-        store.run("only").add(piece(truth(10), 0, 10), keep=True)
+        store.run("only").add(finished(truth(10), 0, 10), keep=True)
         store.run("only").remember("pilot", {"a": 1})
     change(path, command)
     for use in (lambda: Store(path, HEADER), lambda: Store.open_read(path)):
@@ -329,7 +329,7 @@ def test_changed_rows_are_refused(path: Path, command: str, message: str) -> Non
 def test_a_row_of_another_run_is_refused(tmp_path: Path) -> None:
     for seed in (0, 1):
         with Store(tmp_path / f"{seed}.sqlite", {"seed": seed}) as store:
-            store.run("only").add(piece(truth(10, start=10 * seed), 0, 10), keep=True)
+            store.run("only").add(finished(truth(10, start=10 * seed), 0, 10), keep=True)
     source = sqlite3.connect(tmp_path / "1.sqlite")
     row = source.execute("SELECT * FROM segments").fetchone()
     source.close()
@@ -355,7 +355,7 @@ def test_places_where_no_store_can_be(tmp_path: Path) -> None:
 def test_other_files_are_not_overwritten(path: Path) -> None:
     for content, message in (
         (b"", "is damaged: it is empty"),
-        (b"a letter " * 1000, "is no store, or a damaged one: file is not a"),
+        (b"a letter " * 1000, "is not a store, or is damaged: file is not a"),
     ):
         path.write_bytes(content)
         for use in (lambda: Store(path, HEADER), lambda: Store.open_read(path)):
@@ -381,22 +381,22 @@ def test_the_log_of_a_missing_store_is_not_written_into_a_new_one(path: Path) ->
 def test_a_reader_sees_one_state_and_writes_nothing(store: Store) -> None:
     rows = truth(20)
     run = store.run("only")
-    run.add(piece(rows, 0, 10), keep=True)
+    run.add(finished(rows, 0, 10), keep=True)
     with Store.open_read(store.path) as reader:
-        run.add(piece(rows, 10, 20), keep=True)
+        run.add(finished(rows, 10, 20), keep=True)
         seen = reader.run("only")
         assert seen.covered() == [range(10)]
         with pytest.raises(StoreError, match=r"has no run 'other'; it has \['only'\]"):
             reader.run("other")
         with pytest.raises(StoreError, match="was opened to be read; open it as a Store to write"):
-            seen.add(piece(rows, 10, 20), keep=True)
+            seen.add(finished(rows, 10, 20), keep=True)
     with Store.open_read(store.path) as reader:
         assert reader.run("only").covered() == [range(20)]
 
 
 def test_a_reader_does_not_keep_the_store_from_closing(path: Path) -> None:
     store = Store(path, HEADER)
-    store.run("only").add(piece(truth(10), 0, 10), keep=True)
+    store.run("only").add(finished(truth(10), 0, 10), keep=True)
     with Store.open_read(path) as reader:
         store.close()
         assert reader.run("only").covered() == [range(10)]
@@ -414,7 +414,7 @@ def test_the_same_process_does_not_open_a_store_twice(store: Store, tmp_path: Pa
     for place in (store.path, link):
         with pytest.raises(StoreError, match="is in use by another run, of this process or of another one; wait until"):
             Store(place, HEADER)
-    store.run("only").add(piece(truth(10), 0, 10), keep=True)
+    store.run("only").add(finished(truth(10), 0, 10), keep=True)
     store.close()
     Store(link, HEADER).close()
 
@@ -422,7 +422,9 @@ def test_the_same_process_does_not_open_a_store_twice(store: Store, tmp_path: Pa
 def test_a_lock_that_is_none(path: Path) -> None:
     lock = path.with_name("run.sqlite-lock")
     lock.write_bytes(b"a letter " * 1000)
-    with pytest.raises(StoreError, match=r"run\.sqlite-lock is no lock of a store: file is not a database; delete it"):
+    with pytest.raises(
+        StoreError, match=r"run\.sqlite-lock is not the lock of a store: file is not a database; delete it"
+    ):
         Store(path, HEADER)
     lock.write_bytes(b"")
     Store(path, HEADER).close()
@@ -507,7 +509,7 @@ with Store(path, HEADER) as store:
     order = np.random.default_rng(len(covered)).permutation(np.setdiff1d(np.arange(0, N, 32), covered))
     print("ready", flush=True)
     for first in order.tolist():
-        run.add(piece(rows, first, first + 32), keep=False)
+        run.add(finished(rows, first, first + 32), keep=False)
         print(first, flush=True)
         time.sleep(0.001)
 """
@@ -517,24 +519,24 @@ def test_killed_at_random_moments(path: Path) -> None:
     n = 64 * LEAF
     rows = truth(n)
     numbers = np.random.default_rng(SEED)
-    told: set[int] = set()
+    written: set[int] = set()
     for _ in range(8):
         process = child(ADDING.replace("N", str(n)), path)
         time.sleep(float(numbers.uniform(0, 0.1)))
         process.send_signal(signal.SIGKILL)
         # The last line may be cut.
-        told |= {int(line) for line in rest_of(process).splitlines(keepends=True) if line.endswith("\n")}
+        written |= {int(line) for line in rest_of(process).splitlines(keepends=True) if line.endswith("\n")}
         with Store.open_read(path) as store:
             covered = store.run("only").covered()
             found = [segment for part in covered for segment in store.run("only").segments(part)]
-        assert told <= {first for part in covered for first in part}
-        assert sum(map(len, covered)) <= 32 * (len(told) + 8)
+        assert written <= {first for part in covered for first in part}
+        assert sum(map(len, covered)) <= 32 * (len(written) + 8)
         assert all(same(segment, rows) for segment in found)
     with Store(path, HEADER) as store:
         run = store.run("only")
         there = {first for part in run.covered() for first in part}
         for first in sorted(set(range(0, n, 32)) - there):
-            run.add(piece(rows, first, first + 32), keep=False)
+            run.add(finished(rows, first, first + 32), keep=False)
         assert tallied(run.segments(range(n))) == tallied(segments_of([rows], False))
 
 
@@ -565,7 +567,7 @@ def test_a_full_disk(store: Store) -> None:
 
     def add_all() -> None:
         for first in range(run.covered()[-1].stop if run.covered() else 0, len(rows), LEAF):
-            run.add(piece(rows, first, first + LEAF, keep=True), keep=True)
+            run.add(finished(rows, first, first + LEAF, keep=True), keep=True)
 
     with pytest.raises(StoreError, match="can't grow: database or disk is full; the ranges that it holds are safe"):
         add_all()
@@ -588,7 +590,7 @@ try:
     with Store(path, HEADER) as store:
         run = store.run("only")
         while done < len(rows):
-            run.add(piece(rows, done, done + 32, True), True)
+            run.add(finished(rows, done, done + 32, True), True)
             done += 32
 except StoreError as error:
     print(done, error)
@@ -633,7 +635,7 @@ with Store.open_read(path) as store:
     with tempfile.TemporaryDirectory() as name:
         folder, path = Path(name), Path(name) / "run.sqlite"
         with Store(path, HEADER) as store:
-            store.run("only").add(piece(truth(10), 0, 10), keep=True)
+            store.run("only").add(finished(truth(10), 0, 10), keep=True)
         if locked == "lock":
             Path(f"{path}-lock").touch(0o444)
         path.chmod(0o444 if locked == "file" else 0o666)
@@ -657,5 +659,5 @@ def test_moments_of_four_components_take_less_than_a_kilobyte_a_leaf(path: Path)
     with Store(path, HEADER) as store:
         run = store.run("only")
         for first in range(0, n * LEAF, LEAF):
-            run.add(piece(rows, first, first + LEAF, facts=Facts((4,), 0.0, ())), keep=False)
+            run.add(finished(rows, first, first + LEAF, facts=Facts((4,), 0.0, ())), keep=False)
     assert path.stat().st_size < 1024 * n

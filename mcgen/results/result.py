@@ -1,0 +1,81 @@
+"""What every result can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What every result can do: `Estimate`, `Comparison` and `Plan` keep this protocol.
+
+    ``str`` and ``print`` give the short form. `mcgen.load` reads what `save` wrote.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> generator = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> result = mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)
+    >>> isinstance(result, mcgen.Result)
+    True
+    >>> print(result.to_markdown())
+    | component  | estimate      | 95 % interval  | replicates | evaluations |
+    | ---------- | ------------- | -------------- | ---------- | ----------- |
+    | pixel_mean | 1.013 ± 0.036 | [0.977, 1.049] | 320        | 640         |
+    """
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there was to warn of, each once."""
+        ...
+
+    @property
+    def provenance(self) -> Any:
+        """What was done, as a record: it has `generator`, `statistic`, `condition`, `seed_text`, `n_evaluations`."""
+        ...
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all numbers as a table."""
+        ...
+
+    def summary(self) -> str:
+        """Return the long form, with what was done and the warnings."""
+        ...
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """Draw the result and return its figure; needs matplotlib (the extra ``[plot]``).
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw a figure of one panel; by default a new figure is made.
+
+        Raises
+        ------
+        ValueError
+            If the figure has several panels and `ax` is given.
+        """
+        ...
+
+    def save(self, path: str | Path) -> None:
+        """Write the result as JSON."""
+        ...
+
+    def to_markdown(self) -> str:
+        """Return a table for reading, rounded, as Markdown."""
+        ...
+
+    def to_latex(self) -> str:
+        """Return a table for reading, rounded, as a LaTeX ``tabular`` that needs no package."""
+        ...
+
+    def __str__(self) -> str: ...
+
+    def _repr_html_(self) -> str: ...

@@ -1,0 +1,109 @@
+"""Tables of results as Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mcgen.results.shown import Shown
+from mcgen.results.text import (
+    component_text,
+    counted_evaluations,
+    more_text,
+    number_pair,
+    percent_text,
+    shown_components,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_IN_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    # Without further packages the fonts of LaTeX show other characters for these three.
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+}
+# An underscore between two letters or digits is no emphasis in Markdown.
+_IN_MARKDOWN = re.compile(r"[\\|`*<]|(?<![^\W_])_|_(?![^\W_])")
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes
+    ----------
+    header : sequence of str
+        Names of the columns.
+    rows : sequence of sequence of str
+        The cells, row by row.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame) -> Table:
+        """Return the table of a DataFrame of text."""
+        return cls([*map(str, frame.columns)], [[*map(str, row)] for row in frame.itertuples(index=False)])
+
+    def markdown(self) -> str:
+        """Return the table as GitHub's Markdown, its special characters escaped."""
+        cells = [[_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
+        widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
+        lines.insert(1, ["-" * width for width in widths])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def latex(self) -> str:
+        """Return the table as a LaTeX ``tabular``, its special characters escaped."""
+        first, *rest = [" & ".join(map(_latex, row)) + r" \\" for row in (self.header, *self.rows)]
+        begin = rf"\begin{{tabular}}{{{'l' * len(self.header)}}}"
+        return "\n".join([begin, r"\hline", first, r"\hline", *rest, r"\hline", r"\end{tabular}"])
+
+
+def estimate_table(estimate: Shown) -> Table:
+    """Return the table of an estimate: a row for each component, of each condition or level before those of all.
+
+    Of more than 20 components the first and the last 10 have rows. The row of an average counts the evaluations under
+    all its conditions; the row of a sum counts what its levels cost, in evaluations of the finest generator.
+    """
+    kind = "level" if estimate.levels else "condition" if estimate.conditions else None
+    header = ["component", "estimate", f"{percent_text(estimate)} interval", "replicates", "evaluations"]
+    rows = []
+    for part in (*estimate.parts, estimate):
+        whole = part is estimate and kind is not None
+        label = {"level": part.provenance.level, "condition": "average" if whole else part.provenance.condition}
+        counts = ["" if whole else f"{part.n_replicates:,}", f"{counted_evaluations(part):,}"]
+        rows += [([] if kind is None else [str(label[kind])]) + cells + counts for cells in _cells(part)]
+    return Table(header if kind is None else [kind, *header], rows)
+
+
+def _cells(part: Shown) -> list[list[str]]:
+    """Return name, estimate and interval of the components that are shown."""
+    columns = [np.ravel(values).tolist() for values in (part.mean, *part.interval)]
+    cells = []
+    for number in shown_components(len(part.names)):
+        if number is None:
+            cells.append(["...", more_text(len(part.names)), ""])
+            continue
+        mean, low, high = (column[number] for column in columns)
+        ends = [number_pair(end, (high - low) / 2)[0] for end in (low, high)]
+        cells.append([part.names[number], component_text(mean, low, high), f"[{', '.join(ends)}]"])
+    return cells
+
+
+def _markdown(text: str) -> str:
+    return _IN_MARKDOWN.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
+
+
+def _latex(text: str) -> str:
+    return "".join(_IN_LATEX.get(character, character) for character in " ".join(text.split()))

@@ -1,0 +1,248 @@
+"""The protocol of all results: every class of them, by one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import logistic
+
+import mcgen
+from mcgen import Antithetic, MonteCarlo
+from mcgen.results.tables import Table
+from mcgen.statistics import identity, pixel_mean, stack
+
+pytestmark = [pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")]
+
+MODEL = mcgen.as_generator(logistic, noise=(8,), name="model")
+COARSE = mcgen.as_generator(lambda z, c=0: logistic(1.02 * z, c), noise=(8,), name="coarse")
+OPTIONS: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 640, "seed": 3}
+
+
+def spread(x: Any) -> Any:
+    return x.std(axis=1)
+
+
+BOTH = stack(pixel_mean, spread)
+
+
+def plan(statistic: Any = BOTH, **changes: Any) -> mcgen.Plan:
+    options: dict[str, Any] = {"n_evaluations": 3200, "seed": 3, "coarse": [(COARSE, 0.1)]} | changes
+    return mcgen.plan(MODEL, statistic, **options)
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "estimate": lambda: mcgen.estimate(MODEL, pixel_mean, **OPTIONS),
+    "components": lambda: mcgen.estimate(MODEL, BOTH, **OPTIONS),
+    "conditions": lambda: mcgen.estimate(MODEL, BOTH, condition={"low": 0, "high|1": 1}, **OPTIONS),
+    "common": lambda: mcgen.estimate(MODEL, BOTH, condition=[0, 1], common_random_numbers=True, **OPTIONS),
+    "levels": lambda: mcgen.multilevel([(COARSE, 1), (MODEL, 10)], pixel_mean, n_evaluations=1600, seed=3),
+    "comparison": lambda: mcgen.compare(MODEL, BOTH, designs=[MonteCarlo(), Antithetic()], n_evaluations=640, seed=3),
+    "plan": plan,
+    "plan under a condition": lambda: plan(pixel_mean, condition=1),
+    "plan without a pilot": lambda: plan(n_evaluations=200),
+    "plan by rule": lambda: plan(n_evaluations=400, correlation=[0.99, 0.98]),
+}
+
+
+@cache
+def made(name: str) -> Any:
+    return MAKERS[name]()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_result_keeps_the_protocol(name: str, tmp_path: Path) -> None:
+    result = made(name)
+    assert isinstance(result, mcgen.Result)
+    assert isinstance(result.to_frame(), pd.DataFrame)
+    assert str(result) == repr(result)
+    assert all(isinstance(text, str) for text in result.warnings)
+    for text in (str(result), result.summary(), result._repr_html_(), result.to_markdown(), result.to_latex()):
+        assert isinstance(text, str)
+        assert text
+    assert all(warning in result.summary() for warning in result.warnings)
+    assert result.provenance.generator == "model"
+    assert result.provenance.seed_text == "3"
+    assert result.provenance.n_evaluations > 0
+    result.save(tmp_path / "result.json")
+    loaded = mcgen.load(tmp_path / "result.json")
+    assert type(loaded) is type(result)
+    assert isinstance(loaded, mcgen.Result)
+    for words in ("__str__", "summary", "_repr_html_", "to_markdown", "to_latex"):
+        assert getattr(loaded, words)() == getattr(result, words)()
+    pd.testing.assert_frame_equal(loaded.to_frame(), result.to_frame())
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "result.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_tables_have_as_many_cells_in_every_row(name: str) -> None:
+    lines = made(name).to_markdown().replace(r"\|", "").splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert len({len(line) for line in made(name).to_markdown().splitlines()}) == 1
+    rows = [line for line in made(name).to_latex().splitlines() if line.endswith(r"\\")]
+    assert len({row.replace(r"\&", "").count("&") for row in rows}) == 1
+    assert len(rows) == len(lines) - 1
+
+
+@pytest.mark.parametrize("name", ["estimate", "components", "levels", "comparison", "plan", "plan under a condition"])
+def test_plots_are_drawn_onto_an_axes_where_there_is_one_panel(name: str) -> None:
+    figures = pytest.importorskip("matplotlib.figure")
+    result = made(name)
+    if name == "levels":
+        result = result.levels[1]
+    assert isinstance(result.plot(), figures.Figure)
+    figure = figures.Figure()
+    ax = figure.subfigures(1, 2)[0].subplots()
+    if name in ("components", "comparison", "plan"):
+        with pytest.raises(ValueError, match="this figure has 2 panels, and ax has room for one; leave ax out"):
+            result.plot(ax=ax)
+    else:
+        assert result.plot(ax=ax) is figure
+        assert ax.has_data()
+    with pytest.raises(TypeError, match="ax must be one Axes of matplotlib; got 3"):
+        result.plot(ax=3)
+
+
+def test_what_has_no_plot_says_so() -> None:
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match="a plan without a pilot predicts no half-widths"):
+        made("plan without a pilot").plot()
+    with pytest.raises(ValueError, match=r"plot one of its \.conditions"):
+        made("conditions").plot()
+
+
+def test_an_estimate_reads_as_a_table() -> None:
+    result = made("conditions")
+    header, rule, *rows = result.to_markdown().splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        *("condition", "component", "estimate", "95 % interval", "replicates", "evaluations")
+    ]
+    assert set(rule) == set("|- ")
+    assert [row.split("|")[1].strip() for row in rows[:2]] == ["low", "low"]
+    assert r"high\|1" in rows[2]
+    assert rows[4].startswith("| average")
+    assert "| 1,280 " in rows[4]
+    assert r"\begin{tabular}{llllll}" in result.to_latex()
+    assert r"95 \% interval" in result.to_latex()
+    assert r"high\textbar{}1 & pixel\_mean & 0." in result.to_latex()
+    assert r"$\pm$" in result.to_latex()
+    levels = made("levels").to_markdown().splitlines()
+    assert [line.split("|")[1].strip() for line in levels] == ["level", levels[1].split("|")[1].strip(), "level 0", "level 1", "sum of 2 levels"]  # fmt: skip
+
+
+def test_many_components_are_left_out_of_tables() -> None:
+    model = mcgen.as_generator(logistic, noise=(50,))
+    lines = mcgen.estimate(model, identity, **OPTIONS).to_markdown().splitlines()
+    assert len(lines) == 2 + 21
+    assert "| 30 more" in lines[12]
+
+
+def test_special_characters_are_escaped() -> None:
+    table = Table(["a|b", "_x_"], [[r"50 % & $3 #1 {y} ~ ^ \ <", "pixel_mean\nof `all` *"]])
+    assert table.markdown().splitlines() == [
+        r"| a\|b                       | \_x\_                    |",
+        r"| -------------------------- | ------------------------ |",
+        r"| 50 % & $3 #1 {y} ~ ^ \\ \< | pixel_mean of \`all\` \* |",
+    ]
+    assert table.latex().splitlines() == [
+        r"\begin{tabular}{ll}",
+        r"\hline",
+        r"a\textbar{}b & \_x\_ \\",
+        r"\hline",
+        r"50 \% \& \$3 \#1 \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{} \textless{} & pixel\_mean of `all` * \\",
+        r"\hline",
+        r"\end{tabular}",
+    ]
+
+
+def test_a_comparison_warns_once_and_tells_of_its_baseline() -> None:
+    model = mcgen.as_generator(lambda z: np.exp(2 * z), noise=(1,), name="skewed")
+    with pytest.warns(mcgen.CoverageWarning):
+        table = mcgen.compare(model, identity, designs=[Antithetic(), MonteCarlo()], n_evaluations=100, seed=0)
+    every = [text for one in table.estimates for text in one.warnings]
+    assert table.warnings
+    assert set(table.warnings) == set(every)
+    assert len(set(table.warnings)) == len(table.warnings)
+    assert table.provenance is table.estimates[1].provenance
+    assert "noise        normal(1) float32" in table.summary()
+
+
+def test_a_saved_plan_shows_its_parts_but_does_not_run(tmp_path: Path) -> None:
+    plans = {name: made(name) for name in ("plan", "plan by rule")}
+    assert plans["plan by rule"].chosen.coarse is not None
+    for one in plans.values():
+        one.save(tmp_path / "plan.json")
+        loaded = mcgen.Plan.load(tmp_path / "plan.json")
+        assert loaded.n_evaluations == one.n_evaluations
+        assert loaded.provenance == one.provenance
+        assert [str(design) for design in loaded.chosen.designs] == [str(design) for design in one.chosen.designs]
+        assert np.array_equal(loaded.prediction.high, one.prediction.high, equal_nan=True)
+        for mine, theirs in zip(loaded.correlations, one.correlations, strict=True):
+            assert np.array_equal(mine, theirs, equal_nan=True)
+        with pytest.raises(ValueError, match="no model, and can't run; call mcgen.plan again"):
+            loaded.estimate()
+        with pytest.raises(ValueError, match="no model, and can't run"):
+            loaded.chosen.designs[0].draw((8,), 1, 0)
+        below = loaded.chosen.coarse
+        if below is not None:
+            assert below.generator.name == "coarse"
+            with pytest.raises(ValueError, match="no model, and can't run"):
+                below.generator(np.zeros((2, 8)))
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"chosen": 99},
+    {"chosen": True},
+    {"candidates": []},
+    {"candidates": [{"name": "pairs"}]},
+    {"names": ["one"]},
+    {"pilot_evaluations": "many"},
+    {"correlations": [["high"]]},
+    {"correlations": [[True]]},
+    {"provenance": {"generator": "model"}},
+    {"reasons": None},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_changed_plans_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    made("plan").save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match="the saved plan is incomplete, or was changed .* save it again"):
+        mcgen.load(path)
+
+
+@pytest.mark.parametrize("change", [{"baseline": 2}, {"baseline": "first"}, {"baseline": None}, {"estimates": 3}])
+def test_changed_comparisons_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "comparison.json"
+    made("comparison").save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match="the saved comparison is incomplete, or was changed by hand"):
+        mcgen.load(path)
+
+
+def test_other_files_are_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    for text, problem in (
+        ("{}", "holds something mcgen did not save, which is no result"),
+        ("[1, 2]", "holds something mcgen did not save, which is no result"),
+        ('{"mcgen": "scores", "schema": 2}', "holds scores, which is no result"),
+        ('{"mcgen": ["plan"], "schema": 2}', "which is no result"),
+        ("not json", "is not a file that mcgen saved"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"{problem}.*load reads the JSON files .* mcgen.read_store"):
+            mcgen.load(path)
+    mcgen.estimate(MODEL, pixel_mean, store=tmp_path / "run.sqlite", **OPTIONS)
+    with pytest.raises(ValueError, match=r"mcgen\.read_store reads a store"):
+        mcgen.load(tmp_path / "run.sqlite")
+    with pytest.raises(FileNotFoundError):
+        mcgen.load(tmp_path / "nothing.json")
