@@ -20,8 +20,8 @@ from mcgen.statistics import Statistic
 
 _REFUSED = dict.fromkeys(
     ("store", "replicates", "atol", "rtol"),
-    "It runs each design on the same number of evaluations, in one call. Leave it out, or use mcgen.estimate for one "
-    "design after the other, each with a store of its own",
+    "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for each "
+    "design, with a store for each",
 )
 """Arguments of a run that do not go with a comparison, and why."""
 
@@ -51,10 +51,10 @@ def compare(
     seed : int or SeedSequence
         As for `estimate`.
     baseline : Design or int, optional
-        The design that the efficiencies are relative to, or its number; by default ``MonteCarlo()`` where it is
-        there, else the first.
+        The design that the efficiencies are relative to, or its position; by default ``MonteCarlo()`` if it is one of
+        the designs, else the first.
     **run
-        The other arguments of `estimate`. Several conditions need ``common_random_numbers=True``; replicate means are
+        Other arguments of `estimate`. Several conditions need ``common_random_numbers=True``. Replicate means are
         always kept.
 
     Returns

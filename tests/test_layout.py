@@ -46,7 +46,19 @@ FLOORS: list[set[str]] = [
     {"validation"},
     {"validation.__main__"},
 ]
-FACE = {"bases", "controls", "intervals", "estimation", "loading", "sampling", "comparison", "citations", "", "cli", "__main__"}
+FACE = {
+    "bases",
+    "controls",
+    "intervals",
+    "estimation",
+    "loading",
+    "sampling",
+    "comparison",
+    "citations",
+    "",
+    "cli",
+    "__main__",
+}
 CORE = set().union(*FLOORS[: FLOORS.index({"__main__"}) + 1])
 
 # What the floors alone would allow, and is not allowed: rooms that must not know of each other, by prefixes.
