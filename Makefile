@@ -7,13 +7,26 @@ STAMP := $(VENV)/.ready
 # Processes that the tests are shared out to, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo test docs bench validate coverage efficiency soak models lint types clean
+# The versions of Python that `make matrix` tries, where there is such an interpreter.
+VERSIONS ?= 3.11 3.12 3.13
+
+.PHONY: demo test matrix docs bench validate coverage efficiency soak models lint types clean
 
 demo: $(DEMO_STAMP)
 	$(BIN)/mcgen demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-skips -q -n $(WORKERS) --dist worksteal
+
+# The core alone under each version of Python: an environment for each, without torch; long studies are left out.
+matrix:
+	@for version in $(VERSIONS); do \
+	    if ! python$$version -c "" 2>/dev/null; then echo "python$$version: none here, left out"; continue; fi; \
+	    echo "python$$version"; \
+	    python$$version -m venv .venv-$$version && \
+	    .venv-$$version/bin/python -m pip install -q -c constraints.txt -e . pytest pytest-xdist hypothesis && \
+	    OMP_NUM_THREADS=1 .venv-$$version/bin/python -m pytest -q -n $(WORKERS) -m "not study" || exit 1; \
+	done
 
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
@@ -61,4 +74,4 @@ $(STAMP): $(DEMO_STAMP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo docs/_build
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info demo docs/_build
