@@ -52,83 +52,86 @@ def estimate(
 ) -> Estimate:
     """Estimate E[statistic(generator(noise))] with a confidence interval.
 
-    What the interval covers is the model's own expectation: how far the model is from the data, and a sampler from its
-    limit of many steps, are outside it.
+    The interval covers the model's own expectation. The distance from the model to the data is outside it, and so is
+    the distance from a sampler to its limit of many steps.
 
     Parameters
     ----------
     generator : Generator
-        The model; see `as_generator` for plain functions.
+        The model. `as_generator` makes one from a plain function.
     statistic : callable
-        From n samples to an array of shape (n,) or (n, ...), numpy or torch; `mcgen.statistics` has some.
+        From n samples to values of shape (n,) or (n, ...), in numpy or torch. `mcgen.statistics` has some, and
+        `as_statistic` gives a function a name.
     design : Design, Auto or "auto"
-        How the noise is drawn, such as ``Antithetic()``; ``Auto()``, or ``"auto"`` for short, has a pilot choose it.
+        How the noise is drawn, such as ``Antithetic()``. With ``Auto()``, or ``"auto"`` for short, a pilot chooses.
     n_evaluations, n_replicates : int
-        One of them: how many samples (a multiple of the design's points), or how many replicates (2 or more). With
-        several conditions: for each. ``design="auto"`` takes `n_evaluations`, which hold its pilot, and rounds down.
+        One of them: the number of samples (a multiple of the design's points), or of replicates (2 or more); for each
+        of several conditions. With a pilot only `n_evaluations`: it includes the pilot, and is rounded down.
     seed : int or SeedSequence
         The same seed gives the same numbers.
     confidence_level : float
-        In (0, 1).
+        A number in (0, 1).
     interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t", "anytime", "asymptotic-anytime"}
-        See `mcgen.intervals`; the third for replicate means that are skewed, the last two for runs that are watched,
-        and stopped when one likes.
+        The method; see `mcgen.intervals`. "skewness-adjusted-t" is for skewed replicate means. The last two are for
+        runs that are watched, and may be stopped at any time.
     simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
-        Cover all components of a vector statistic together instead of each alone.
+        Make the intervals of all components cover together, instead of each alone.
     condition : object, or a list, range, dict or pandas Series of them, optional
-        Passed to the generator. Several give an estimate for each (`Estimate.conditions`) and their average; each has
-        its own random numbers unless `common_random_numbers`. Results call them by the keys of a dict or the index of a
-        Series. An array or a tuple is one condition.
+        Passed to the generator. Several conditions give an estimate for each (`Estimate.conditions`) and their average.
+        Each has its own random numbers unless `common_random_numbers`. The keys of a dict, or the index of a Series,
+        are their names in results. An array or a tuple is one condition.
     weights : sequence of float or dict, optional
-        Of the conditions in the average, summing to 1, in their order or by their names; equal by default.
+        Weights of the conditions in the average: numbers that sum to 1, in the order of the conditions or by their
+        names. They are equal by default.
     common_random_numbers : bool
-        Give all conditions the same noise; the average is then taken replicate by replicate.
+        Give all conditions the same noise. The average is then taken replicate by replicate.
     batch_size : int, optional
-        Rows that the model sees at a time, at most: no more than are asked for. By default about 64, evened out over
-        the run. A last batch that is not full is filled up; `Estimate.executed_evaluations` counts these rows too.
+        The most rows that the model sees at a time; by default about 64, evened out over the run. The last batch is
+        filled up with further rows, which `Estimate.executed_evaluations` counts.
     keep_replicates : bool, optional
         Keep the replicate means in the result, for bootstraps, jackknives and plots; by default up to 2^20 numbers.
     controls : Controls or FittedControls, optional
-        Functions of the noise with known expectations that take variance away, see `mcgen.controls`: their coefficients
-        by cross-fitting, or fixed by ``controls.fit(...)``.
+        Functions of the noise with known expectations, which reduce the variance; see `mcgen.controls`. Their
+        coefficients come from cross-fitting, or from a pilot by ``controls.fit(...)``.
     atol, rtol : float, optional
-        In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``;
-        `Estimate.stopping` says what was reached. By two stages where `interval` is "student-t", at looks of any number
-        by "anytime"; see `mcgen.inference.stopping`. Every one of several conditions by itself.
+        In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``.
+        `Estimate.stopping` says what was reached. The run has two stages with "student-t", and looks at any time with
+        "anytime"; see `mcgen.inference.stopping`. Each of several conditions stops by itself.
     components : sequence of str, optional
-        The names of those that count for `atol` and `rtol`; all by default.
+        Names of the components whose half-widths count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional
-        With `atol` or `rtol`: the most rows that the model runs, those that fill batches included but not the few of
-        the first batch's trial, and the fewest replicates. With several conditions: for each.
+        Beside `atol` or `rtol`: the most rows that the model may run, without the few that try its laws, and the fewest
+        replicates; for each of several conditions.
     replicates : range, optional
-        In place of a number: these replicates of a longer run alone, such as ``range(1000, 2000)`` on the second of
-        several machines, whose stores ``mcgen merge`` makes one of.
+        In place of a number: only these replicates of a longer run, such as ``range(1000, 2000)`` on the second of
+        several machines. ``mcgen merge`` makes one store of their stores.
     store : str or Path, optional
-        A file that gets what is finished about once a second. The same call with the same store goes on where it
-        stopped, one with more evaluations extends it, and a finished one returns at once.
+        A file that receives the finished replicates about once a second. The same call continues where it stopped, a
+        call with more evaluations extends the run, and a finished one returns at once.
     executor : concurrent.futures.Executor or distributed.Client, optional
         Runs ranges of replicates: on threads, on processes (also those of mpi4py and loky), or on the workers of a
         Dask client. The numbers are the same to the last bit. A generator that can't be pickled comes as
         `mcgen.from_factory`.
     range_timeout : float, optional
-        Seconds after which a range of `executor`, which takes about one, is run elsewhere; never by default.
+        Seconds after which a range of the executor, which takes about one, is run elsewhere; never by default.
     progress : bool
         Show a bar with the estimate so far.
 
     Returns
     -------
     Estimate
-        If interrupted from the keyboard, that of the finished replicates, marked as partial.
+        A run that is interrupted from the keyboard returns the estimate of its finished replicates, marked as partial.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as described.
     RunError
-        If the generator or the statistic breaks a law, or uses a network in training mode. Its ``partial``, like that
-        of any exception out of them, is the estimate from the replicates before, where there are two.
+        If the generator or the statistic breaks a law, or uses a network in training mode. Its ``partial`` is the
+        estimate from the replicates before, where there are two; so it is for any exception of the generator or the
+        statistic.
     StoreError
-        If the store is damaged, of another run, in use by another process, or its disk is full.
+        If the store is damaged, belongs to another run, is in use by another process, or its disk is full.
     WorkerError
         If the executor is shut down, or its workers die, hang or lack what they need.
 

@@ -1,4 +1,4 @@
-"""Where a run's finished replicates come from: a store, this process, or an executor; always in replicate order."""
+"""The source of a run's finished replicates: a store, this process or an executor; always in replicate order."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _SECONDS_BETWEEN = 1.0
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run may use beside this process.
+    """The store and the executor of a run.
 
     Attributes
     ----------
     store : Store or None
-        Open, and of this call.
+        The open store of this call.
     executor : concurrent.futures.Executor or None
-        Runs ranges of replicates.
+        Runs ranges of replicates in threads or other processes.
     timeout : float or None
-        Seconds that one range may take there.
+        Seconds that one range may take in the executor.
     """
 
     store: Store | None = None
@@ -54,11 +54,11 @@ class Source:
     task : Task
         The run's task.
     keep : bool or None
-        Whether replicate means are kept; None goes by their number.
+        Whether replicate means are kept; None keeps up to a number of them.
     resources : Resources
-        What else there is to use.
+        The store and the executor.
     stored : StoredRun or None
-        What the store has of it.
+        The run in the store, where there is one.
     """
 
     def __init__(self, task: Task, keep: bool | None, resources: Resources, stored: StoredRun | None) -> None:
@@ -69,14 +69,14 @@ class Source:
             self.clock.add_stored(stored.seconds, sum(map(self._rows_of, stored.covered())))
 
     def segments(self, replicates: range, n_replicates: int) -> Iterator[Segment]:
-        """Yield some replicates, in order; what the store lacks is run, and stored.
+        """Yield some replicates in order. Those that the store lacks are run, and stored.
 
         Parameters
         ----------
         replicates : range
-            Which.
+            The replicates to yield.
         n_replicates : int
-            Of the whole run, as far as it is known.
+            Number of replicates of the whole run, as far as it is known.
         """
         there = [] if self._stored is None else [_common(part, replicates) for part in self._stored.covered()]
         there = [part for part in there if len(part)]

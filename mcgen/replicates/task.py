@@ -38,7 +38,7 @@ class Estimand:
     label : str or None
         The condition's name in results, where it has one.
     given : Given
-        The generator and the statistic that the user gave, of which the estimand's own may be made.
+        The generator and the statistic that the user gave; the estimand's own may be made of them.
     """
 
     generator: Generator

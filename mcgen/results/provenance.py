@@ -1,4 +1,4 @@
-"""What was done to get an estimate."""
+"""Provenance: a record of all that was done to get an estimate."""
 
 from __future__ import annotations
 

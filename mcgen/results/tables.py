@@ -79,8 +79,9 @@ class Table(NamedTuple):
 def estimate_table(estimate: Shown) -> Table:
     """Return the table of an estimate: a row for each component, of each condition or level before those of all.
 
-    Of more than 20 components the first and the last 10 have rows. The row of an average counts the evaluations under
-    all its conditions; the row of a sum counts what its levels cost, in evaluations of the finest generator.
+    Where there are more than 20 components, the first and the last 10 have rows. The row of an average counts the
+    evaluations under all its conditions; the row of a sum counts what its levels cost, in evaluations of the finest
+    generator.
     """
     kind = "level" if estimate.levels else "condition" if estimate.conditions else None
     header = ["component", "estimate", f"{percent_text(estimate)} interval", "replicates", "evaluations"]

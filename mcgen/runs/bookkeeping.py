@@ -1,4 +1,4 @@
-"""What a store keeps of a run beside its replicates: how it was begun, where its stopping rule is, how far it is."""
+"""Records of a run in a store beside its replicates: how it began, the state of its stopping rule, its progress."""
 
 from __future__ import annotations
 
@@ -149,8 +149,8 @@ def _require_same(stored: StoredRun, begun: Begun, asked: Asked, n_replicates: i
     there = sum(map(len, stored.covered()))
     if n_replicates is not None and n_replicates < there and n_replicates % LEAF and not stored.keeps_rows:
         raise StoreError(
-            f"store {stored.store.path} has {there:,} replicates, as sums of {LEAF}; got {n_replicates:,}, of which "
-            f"the last can't be had alone. Ask for {there:,} or more, for a multiple of {LEAF}, or give another path"
+            f"store {stored.store.path} has {there:,} replicates, as sums of {LEAF}; got {n_replicates:,}, whose "
+            f"last sum is not whole. Ask for {there:,} or more, for a multiple of {LEAF}, or give another path"
         )
     if options.keeps and not stored.keeps_rows:
         raise StoreError(

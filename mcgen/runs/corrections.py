@@ -1,4 +1,4 @@
-"""What a run needs to know of control variates; `mcgen.variance_reduction.controls` has them.
+"""The protocols by which a run knows control variates; `mcgen.variance_reduction.controls` has them.
 
 A run with control variates is an ordinary one: a generator that returns its samples and the values of the controls, and
 a statistic of both. Only its replicate means are corrected before an estimate is made of them.

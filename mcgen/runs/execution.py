@@ -148,7 +148,7 @@ class _Run:
     def _whole(self, target: int) -> int:
         """Return a target rounded up to whole groups, which the model runs in any case, and to leaves that are stored.
 
-        A part of a leaf of which only the sum is stored can't be had.
+        A store that keeps only the sum of a leaf can't return a part of it.
         """
         assert self._rule is not None
         group, stored = self.task.group, self._books.stored

@@ -25,7 +25,7 @@ EXPORTS = {
     "csv": "the replicates as a table",
     "parquet": "the same in Parquet (needs pyarrow)",
 }
-"""What `export` writes, by name."""
+"""The kinds of files that `export` writes."""
 
 
 def export(path: str | Path, kind: str, output: str | Path) -> None:
@@ -43,7 +43,7 @@ def export(path: str | Path, kind: str, output: str | Path) -> None:
     Raises
     ------
     StoreError
-        If there is nothing to write yet, or several runs of which JSON takes one.
+        If there is nothing to write yet, or the store has several runs where JSON holds one.
     ImportError
         If Parquet is asked for without pyarrow.
     """
@@ -70,7 +70,7 @@ def _only_estimate(path: str | Path) -> Estimate:
         raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
     if len(found) != 1 or found[0].estimate is None:
         raise StoreError(
-            f"{path} has {len(found)} runs{'' if len(found) != 1 else ', of which no estimate can be made yet'}; JSON "
+            f"{path} has {len(found)} runs{'' if len(found) != 1 else ', too short for an estimate'}; JSON "
             "holds the estimate of one run without controls that has two replicates. Call mcgen.estimate again with "
             "this store, and save what it returns; export a table; or take each run's from mcgen.read_store"
         )

@@ -1,4 +1,4 @@
-"""What a store belongs to."""
+"""The header of a store: all that the numbers of a run depend on; and the resources of a call."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _LIBRARIES = ("numpy", "scipy", "torch")
 def opened(
     store: str | Path | None, header: Callable[[], dict[str, Any]], executor: Any, timeout: Any
 ) -> Iterator[Resources]:
-    """Give a call its store, open, and its executor.
+    """Open the store of a call, check its executor, and hand both on for the time of the call.
 
     Raises
     ------
     TypeError, ValueError
-        If the executor is none, or the timeout no time.
+        If the executor is not one, or the timeout is not a positive number of seconds.
     StoreError
         If the store can't be used.
     """
@@ -56,21 +56,21 @@ def opened(
 
 
 def header_of(kind: str, estimand: Estimand, more: dict[str, Any]) -> dict[str, Any]:
-    """Return what a store of a call belongs to: whatever its replicate means depend on, but the size of batches.
+    """Return the header of the store of a call: all that its replicate means depend on, without the batch size.
 
     Parameters
     ----------
     kind : str
-        Which function was called.
+        Name of the verb, such as "estimate".
     estimand : Estimand
-        What is estimated, with what the user gave, seed and conditions.
+        What is estimated, with the seed, the conditions and the objects that the user gave.
     more : dict
-        What else it was called with.
+        The other arguments of the call that matter.
 
     Raises
     ------
     StoreError
-        If what a generator, the statistic or controls are can't be known.
+        If the content of the generator, the statistic or the controls can't be known.
     """
     generators = estimand.given.things["generator"]
     generators = generators if isinstance(generators, tuple) else (generators,)
@@ -94,7 +94,7 @@ def header_of(kind: str, estimand: Estimand, more: dict[str, Any]) -> dict[str, 
 
 
 def _known_parts(name: str, thing: Any, place: str = "") -> dict[str, str]:
-    """Return the parts of something that a run depends on, or refuse what can't be known again."""
+    """Return the parts of an object with their fingerprints, or refuse an object that can't be known again."""
     content = content_of(thing, place)
     if content.unknown:
         raise StoreError(
@@ -106,26 +106,26 @@ def _known_parts(name: str, thing: Any, place: str = "") -> dict[str, str]:
 
 
 def _seed_text(seed: Seed) -> str:
-    """Return all that a seed is."""
+    """Return a seed as text: its entropy, and its spawn key where it has one."""
     whole = as_seed_sequence(seed)
     return f"{whole.entropy}" + (f", spawn_key={whole.spawn_key}" if whole.spawn_key else "")
 
 
 def _known(condition: Any) -> str | None:
-    """Return a condition's content, by which a later call knows it again."""
+    """Return the text by which a later call knows a condition again."""
     if condition is None:
         return None
     content = key_of_condition(condition)
     if content is None:
         raise ValueError(
-            "a store must know conditions again, which it does of numbers, texts, arrays, dates, and tuples, lists and "
-            f"dicts of these; got {condition!r}. Pass such a one, and let the generator look up what it stands for"
+            "a store must know conditions again: numbers, texts, arrays, dates, and tuples, lists and dicts of these; "
+            f"got {condition!r}. Pass one of these, and let the generator look up what it stands for"
         )
     return content
 
 
 def _version(library: str) -> str | None:
-    # The versions installed, imported or not: a resumed run may import torch later than the first did.
+    """Return the installed version of a library, imported or not: a resumed run may import torch later."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

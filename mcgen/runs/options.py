@@ -1,4 +1,4 @@
-"""What a run is asked for beside its task."""
+"""Options of a run: its interval, how it stops, and the resources that it may use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcgen.runs.corrections import Correcting
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is asked for beside its task.
+    """Options of a run beside its task.
 
     Attributes
     ----------

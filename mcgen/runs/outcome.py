@@ -1,4 +1,4 @@
-"""What a run gave, and the estimate that is made of it."""
+"""The outcome of a run, and the estimate that is made of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mcgen.statistics.values import component_names
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave.
+    """The replicates of a run, and what was found out on the way.
 
     Attributes
     ----------

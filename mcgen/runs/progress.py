@@ -13,19 +13,20 @@ from mcgen.replicates.tally import Tally
 from mcgen.results.text import number_pair
 
 _SECONDS_BETWEEN = 0.3
+"""Seconds between two updates of the numbers beside the bar: faster than that nobody reads them."""
 
 
 class Progress:
-    """A tqdm bar that does nothing, and imports nothing, where it isn't wanted.
+    """A tqdm bar with the estimate so far; where it isn't wanted it does nothing, and imports nothing.
 
     Parameters
     ----------
     label : str
-        Shown before the bar.
+        Text before the bar.
     shown : bool
-        Whether it is wanted.
+        Whether the bar is wanted.
     half_width : callable
-        From the moments of the replicates so far to the half-widths of the components; the first is shown.
+        From the moments of the replicates so far to the half-widths of the components. The first one is shown.
     """
 
     def __init__(self, label: str, shown: bool, half_width: Callable[[Moments], Floats]) -> None:
@@ -39,13 +40,13 @@ class Progress:
             self._bar = tqdm(desc=label, unit=" evaluations", unit_scale=True)
 
     def expect(self, total: int) -> None:
-        """Take note of how many evaluations are expected in all."""
+        """Set the number of evaluations that are expected in all."""
         if self._bar is not None and self._bar.total != total:
             self._bar.total = total
             self._bar.refresh()
 
     def update(self, n_evaluations: int, tally: Tally) -> None:
-        """Move on; show the estimate so far, though not at every call."""
+        """Move the bar on, and show the estimate so far a few times a second."""
         if self._bar is None:
             return
         self._tally = tally

@@ -1,4 +1,4 @@
-"""What a store belongs to, and the estimates that it holds: `estimates_in`, `status`, `export`."""
+"""How far the runs in a store are, and their estimates so far, without the model: `read_store` and `status`."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ class StoredProgress:
     Attributes
     ----------
     name : str
-        Of the run in the store: its stream of random numbers; empty where the call has one run.
+        Name of the run: its stream of random numbers; empty where the call has one run.
     about : About
         What the run says of itself: names, shape, provenance, interval, target, when it began.
     covered : list of range
         The finished replicates.
     estimate : Estimate or None
-        From those up to the first gap, where there are two; of runs with controls the run's own call alone makes one.
+        The estimate from the replicates up to the first gap; None where there are fewer than two. Runs with control
+        variates have none here, since only their own call can make one.
     """
 
     name: str
@@ -48,11 +49,11 @@ class StoredProgress:
 
     @property
     def n_wanted(self) -> int:
-        """Number of replicates that the run is going to have, as far as it knows."""
+        """Number of replicates that the run wants, as far as it knows."""
         return max(int(self.about.target), self.n_finished)
 
     def in_words(self) -> str:
-        """Return how many replicates of how many there are."""
+        """Return the number of finished replicates, and that of wanted ones, in words."""
         first = int(self.about.first)
         which = f" ({first} to {first + self.n_wanted - 1})" if first else ""
         goal = "" if self.about.tolerance is None else f" expected for half-widths of {self.about.tolerance}"
@@ -60,7 +61,7 @@ class StoredProgress:
         return f"{self.n_finished:,} of {self.n_wanted:,} replicates{which}{goal} ({share:.0%})"
 
     def seconds_left(self, last_written: float) -> float | None:
-        """Return about how long it takes still, by how fast its last call went until it wrote last."""
+        """Return about how many seconds are left, at the pace of the last call; None where there is no pace yet."""
         done, passed = self.n_finished - self.about.count, last_written - self.about.began
         if done <= 0 or passed <= 0:
             return None
@@ -90,7 +91,7 @@ def tally_of(run: StoredRun) -> Tally | None:
 
 
 def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
-    """Return the estimate of the replicates up to the first gap; None where it takes the run's own call to make one."""
+    """Return the estimate from the replicates up to the first gap; None where only the run's own call can make one."""
     tally = None if about.controls else tally_of(run)
     if tally is None or tally.count < 2:
         return None
@@ -117,9 +118,9 @@ def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
 
 
 def read_store(path: str | Path) -> list[StoredProgress]:
-    """Return what a store holds: for each of its runs how far it is, and the estimate so far; no model is needed.
+    """Return the runs of a store, each with its progress and its estimate so far; no model is needed.
 
-    A call has one run, or one for each of several conditions and levels.
+    A call has one run, or one for each condition and each level.
 
     Raises
     ------
@@ -144,14 +145,14 @@ def read_store(path: str | Path) -> list[StoredProgress]:
 
 
 def status(path: str | Path, verbose: bool = False) -> str:
-    """Return how far the run of a store is, in words: progress, the interval so far, seconds left.
+    """Return the progress of the runs of a store in words: replicates, the interval so far, the time left.
 
     Parameters
     ----------
     path : str or Path
         The store.
     verbose : bool
-        Say too what the store belongs to.
+        Add what the store belongs to: the call, the seed, the generator and the rest of its header.
 
     Raises
     ------
@@ -183,7 +184,7 @@ def status(path: str | Path, verbose: bool = False) -> str:
 
 
 def _in_short(value: Any) -> Any:
-    """Return a field of a header; of the content of something its fingerprint."""
+    """Return a field of a header; long lists of parts as their number and fingerprint."""
     return f"{len(value)} parts, {Content(value).fingerprint}" if isinstance(value, dict) else value
 
 

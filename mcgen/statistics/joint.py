@@ -112,9 +112,9 @@ class WithControlValues:
     Parameters
     ----------
     statistic : callable
-        Of the samples alone.
+        The statistic of the samples alone.
     shape : tuple of int, optional
-        Of its components, which it must have; that of the first values by default.
+        Shape of its components, which it must keep; by default that of the first values.
     """
 
     def __init__(self, statistic: Statistic, shape: tuple[int, ...] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a store keeps of a run beside its replicates: records with the name under which they are kept."""
+"""Records that a store keeps of a run beside its replicates, each under a name of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def remember(run: StoredRun, state: State) -> None:
 
 @dataclass(frozen=True)
 class Begun:
-    """What the first call of a run decided, which later calls must share.
+    """Decisions of the first call of a run, which later calls must share.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the first call of a run asked for; merged runs have none, so that the next call says it.
+    """Arguments of the first call of a run. Merged runs have none: the next call is their first.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class RuleState:
-    """Where the rule that stops a run stands.
+    """The state of the rule that stops a run.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class RuleState:
 
 @dataclass(frozen=True)
 class About:
-    """What a run says of itself, from which `mcgen status` makes an estimate without the model.
+    """A run's account of itself, from which `mcgen status` makes an estimate without the model.
 
     Attributes
     ----------
