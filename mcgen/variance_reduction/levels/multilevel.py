@@ -240,8 +240,8 @@ def _worse_than_alone(
     name, mean = name_of(estimand.generator), " (geometric mean over the components)" if len(alone) > 1 else ""
     text = (
         f"by the pilot the variance is {ratio:.2g} times that of {name!r} alone by {fine.design} at the same "
-        f"cost{mean}: the coarse levels follow it too little for what they cost, or the evaluations are few. Use "
-        "mcgen.estimate, levels that are closer or cheaper, or more evaluations"
+        f"cost{mean}: the coarse levels are correlated with it too weakly for their cost, or the evaluations are few. "
+        "Use mcgen.estimate, closer or cheaper levels, or more evaluations"
     )
     warn_user(text, CoverageWarning)
     return (text,)
