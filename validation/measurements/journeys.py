@@ -99,8 +99,6 @@ class Counted:
     ----------
     modules : list of str
         The modules of mcgen that were entered, in order of first entry.
-    rooms : list of str
-        The rooms of these modules, in the same order.
     frames : list of str
         ``module:function`` of mcgen's frames above the model, the user's call first, at the call with the most frames.
     last_frames : list of str
@@ -113,6 +111,7 @@ class Counted:
 
     @property
     def rooms(self) -> list[str]:
+        """The rooms of the modules, in the same order."""
         return list(dict.fromkeys(".".join(name.split(".")[1:2]) for name in self.modules))
 
 
