@@ -21,7 +21,8 @@ on all replicates: those of a fold, left out, are :math:`(I - H_{ff})^{-1}` time
 R - 1 - q dimensions, so that Student's t has R - 1 - q degrees of freedom, with q the rank of the controls. In
 simulations with normal means, 95 % intervals covered 0.946 at R = 10, q = 1, 0.949 at R = 30, q = 3, and 0.949 at
 R = 100, q = 10. Leaving out one replicate at a time gave the same. If controls remove most of a skewed statistic, the
-residuals are more skewed still, and intervals cover less: 0.69 for cosh of a normal number at R = 30, q = 1, where pairs alone cover 0.86.
+residuals are more skewed still, and intervals cover less: 0.69 for cosh of a normal number at R = 30, q = 1, where
+pairs alone cover 0.86.
 
 More controls than R / 10 are refused. A control that a design makes constant, as antithetic pairs do with odd ones,
 gets the coefficient 0. For linearly dependent controls least squares take the solution of least norm.
