@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("kind", choices=[*_KINDS])
     parser.add_argument("--only", default="", help="only those whose name contains this")
     parser.add_argument("--folder", type=Path, default=Path("docs"), help="where the pages are (default: docs)")
-    parser.add_argument("--names", action="store_true", help="journeys: the modules and frames by name")
+    parser.add_argument("--names", action="store_true", help="journeys: the modules, rooms and frames by name")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="coverage: number of processes")
     options = parser.parse_args(arguments)
     print(f"mcgen {mcgen.__version__}, numpy {np.__version__}, scipy {scipy.__version__}")

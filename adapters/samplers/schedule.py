@@ -5,6 +5,12 @@ The forward process mixes a sample :math:`x_0` with standard normal noise :math:
 .. math:: x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon,
    \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s).
 
+The cosine schedule of T training steps, numbered from 1, is [1]_
+
+.. math:: \bar\alpha_t = f(t) / f(0), \qquad f(t) = \cos^2\Bigl(\frac{t / T + 0.008}{1.008} \cdot \frac{\pi}{2}\Bigr),
+
+with every :math:`\beta_t` at most 0.999.
+
 .. rubric:: References
 
 .. [1] A. Nichol, P. Dhariwal (2021). Improved denoising diffusion probabilistic models. ICML. Equation (17).

@@ -57,6 +57,12 @@ def test_modules_and_frames_of_a_toy_journey(toy: ModuleType) -> None:
     assert one.last_frames == one.frames
 
 
+def test_rooms_are_the_first_parts_of_names_below_mcgen() -> None:
+    names = ["estimation", "inference.moments", "replicates.stores.store", "inference.methods"]
+    one = Counted(modules=[f"mcgen.{name}" for name in names])
+    assert one.rooms == ["estimation", "inference", "replicates"]
+
+
 def test_a_planted_frame_is_counted(toy: ModuleType) -> None:
     short, longer = met(toy.short), met(toy.longer)
     assert longer.frames == ["mcgen.toy_outer:longer", *short.frames]
@@ -93,8 +99,9 @@ def test_threads_are_watched_and_hooks_put_back(toy: ModuleType) -> None:
 def test_a_journey_of_mcgen() -> None:
     table = journeys_table("1 estimate", names=True)
     assert table.startswith(
-        "| journey | modules | frames | frames at the last call |\n| --- | --- | --- | --- |\n| 1 est"
+        "| journey | modules | rooms | frames | frames at the last call |\n| --- | --- | --- | --- | --- |\n| 1 est"
     )
+    assert "\n\n1 estimate, rooms:\n\n1. designs\n2. " in table
     assert "\n\n1 estimate, frames:\n\n1. mcgen.estimation:estimate\n2. mcgen." in table
     assert "mcgen.validation" not in table
     assert "mcgen.adapters" not in table

@@ -1,9 +1,11 @@
-"""How much of mcgen lies between a user's call and the user's model: modules entered, and frames on the stack.
+"""How much of mcgen lies between a user's call and the user's model: modules and rooms entered, frames on the stack.
 
 A journey is one call of a user, such as `mcgen.estimate` with a fixed number of evaluations. A profile hook watches it:
 
 - modules: the modules of mcgen in which a function, method, lambda, comprehension or generator is entered during the
   journey. Bodies of modules and classes don't count, nor does anything that an import or the model runs.
+- rooms: the first parts of the names of these modules below `mcgen`, such as `inference`. A module that lies in no
+  folder, such as `mcgen.estimation`, counts as a room.
 - frames: the frames of mcgen on the stack when the model is called, the function that the user called included. Two
   calls of the model are reported: the one with the most frames (a check of the first batch) and the last one (an
   ordinary batch). List comprehensions have a frame in Python 3.11 and none from Python 3.12 on. Generators and
@@ -107,6 +109,11 @@ class Counted:
     frames: list[str] = field(default_factory=list)
     last_frames: list[str] = field(default_factory=list)
 
+    @property
+    def rooms(self) -> list[str]:
+        """The rooms of the modules, in the same order."""
+        return list(dict.fromkeys(".".join(name.split(".")[1:2]) for name in self.modules))
+
 
 def counted(journey: Callable[[], object], model: CodeType = Model.__call__.__code__) -> Counted:
     """Return the modules and frames that a journey met on its way to the code of a model.
@@ -170,7 +177,7 @@ def journeys_table(only: str = "", names: bool = False) -> str:
     only : str
         Part of the names of journeys; empty for all.
     names : bool
-        Whether the modules and the frames follow by name, the modules in order of first entry.
+        Whether the modules, rooms and frames follow by name, the modules and rooms in order of first entry.
     """
     wanted = chosen(JOURNEYS, only, "journey")
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as executor:
@@ -185,4 +192,9 @@ def journeys_table(only: str = "", names: bool = False) -> str:
 
 
 def _parts(one: Counted) -> dict[str, list[str]]:
-    return {"modules": one.modules, "frames": one.frames, "frames at the last call": one.last_frames}
+    return {
+        "modules": one.modules,
+        "rooms": one.rooms,
+        "frames": one.frames,
+        "frames at the last call": one.last_frames,
+    }
