@@ -11,6 +11,9 @@ import mcgen
 from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
 from mcgen.statistics import identity
 
+# Whether few replicates look skewed is chance.
+pytestmark = pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
+
 model = mcgen.as_generator(lambda z, c=0.0: np.tanh(z + c), noise=(3,), name="model")
 
 

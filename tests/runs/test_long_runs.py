@@ -655,7 +655,7 @@ def test_what_would_only_fail_at_the_end_is_refused_at_the_start(options: dict[s
 
 @pytest.mark.parametrize("options", [{"store": "run.sqlite"}, {"atol": 0.1}, {"replicates": range(10)}])
 def test_compare_takes_no_stores(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="mcgen.compare takes no .* runs each design on the same number"):
+    with pytest.raises(ValueError, match="mcgen.compare takes no .* runs all designs on the same number"):
         mcgen.compare(generator, mean, designs=[Antithetic()], n_evaluations=640, seed=0, **options)
 
 
