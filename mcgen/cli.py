@@ -349,7 +349,7 @@ def _add_run_arguments(command: argparse.ArgumentParser, required: bool) -> None
     command.add_argument(
         "--interval",
         default="student-t",
-        help="student-t, normal, skewness-adjusted-t, bootstrap-t, anytime or asymptotic-anytime",
+        help="student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t, anytime or asymptotic-anytime",
     )
     command.add_argument("--simultaneous", action="store_true", help="intervals that cover all components together")
     command.add_argument("--batch-size", type=int, help="samples in a batch (default: about 64)")

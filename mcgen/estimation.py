@@ -71,11 +71,13 @@ def estimate(
         The same seed gives the same numbers.
     confidence_level : float
         A number in (0, 1).
-    interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t", "anytime", "asymptotic-anytime"}
-        The method; see `mcgen.intervals`. "skewness-adjusted-t" is for skewed replicate means. The last two are for
-        runs that are watched, and may be stopped at any time.
-    simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
-        Make the intervals of all components cover together, instead of each alone.
+    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "anytime", \
+            "asymptotic-anytime"}
+        The method; see `mcgen.intervals`. "skewness-safe-t" is for skewed replicate means; "anytime" and
+        "asymptotic-anytime" are for runs that are watched, and may be stopped at any time.
+    simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
+        Make all intervals of the result cover together, those of all components, all conditions and their average,
+        instead of each alone.
     condition : object, or a list, range, dict or pandas Series of them, optional
         Passed to the generator. Several conditions give an estimate for each (`Estimate.conditions`) and their average.
         Each has its own random numbers unless `common_random_numbers`. The keys of a dict, or the index of a Series,

@@ -10,14 +10,12 @@ from mcgen.inference.resampling import (
     BOOTSTRAP_RESAMPLES,
     FEWEST_FOR_BOOTSTRAP,
     FEWEST_FOR_MAX_T,
-    FEWEST_FOR_MULTIPLIER,
 )
 
 __all__ = [
     "BOOTSTRAP_RESAMPLES",
     "FEWEST_FOR_BOOTSTRAP",
     "FEWEST_FOR_MAX_T",
-    "FEWEST_FOR_MULTIPLIER",
     "Interval",
     "IntervalInput",
     "Method",

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
         ({"seed": -1}, "seed must be at least 0; got -1"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0. Leave it out for about 64"),
         ({"confidence_level": 95}, "confidence_level must lie between 0 and 1, such as 0.95; got 95; for 95 % write 0.95"),
-        ({"interval": "t"}, "interval must be one of student-t, normal, skewness-adjusted-t, bootstrap-t; got 't'"),
+        ({"interval": "t"}, "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t; got 't'"),
         ({"interval": "bootstrap-t", "keep_replicates": False}, "keep_replicates=True; got 320 replicates and keep_replicates=False"),
         ({"interval": "bootstrap-t", "n_replicates": 4, "n_evaluations": None}, "need 5 or more replicates"),
         ({"condition": []}, "condition is an empty list; give at least one condition, or leave it out"),

@@ -243,22 +243,28 @@ class Estimate:
         else:
             kept: Method = own.method if own.is_sequential else "student-t"
             options = IntervalOptions(level, interval or kept, simultaneous or False)
+        shared_with = len(self.conditions) + 1
+        return self._with_options(replace(options, shared_with=shared_with))
+
+    def _with_options(self, options: IntervalOptions) -> Estimate:
+        """Return the same estimate, and those it is made of, with the interval that the options ask for."""
         if self._dependent() and options.resamples:
             raise ValueError(CROSS_FITTED)
         if not options.is_sequential and self._stopped_by_itself():
             warn_user(STOPPED_BY_ITSELF, CoverageWarning)
         made, method = interval_of(self._sampled(), options)
+        level = options.confidence_level
         return replace(
             self,
             interval=shaped_interval(made, self.shape),
             confidence_level=level,
             method=method,
             parts=tuple(
-                # Parts that stopped by themselves keep the kind of interval that allows for it.
-                part.with_interval(confidence_level=level)
-                if part.stopping is not None
-                else part.with_interval(
-                    confidence_level=level, interval=options.method, simultaneous=options.simultaneous
+                # Parts that stopped by themselves keep the intervals that allow for it.
+                part._with_options(
+                    options
+                    if part.stopping is None
+                    else replace(IntervalOptions.of_result(level, part.method), shared_with=options.shared_with)
                 )
                 for part in self.parts
             ),

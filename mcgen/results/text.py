@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 METHOD_NAMES = {
     "student-t": "Student t",
     "normal": "normal",
+    "skewness-safe-t": "skewness-safe t",
     "skewness-adjusted-t": "skewness-adjusted t",
     "bootstrap-t": "bootstrap t",
+    "skewness-safe": "simultaneous, skewness-safe t",
     "bonferroni": "simultaneous, Bonferroni t",
     "bootstrap-max-t": "simultaneous, bootstrap max-t",
     "gaussian-multiplier": "simultaneous, Gaussian multiplier",

@@ -49,6 +49,7 @@ def stratified_average(estimand: Estimand, options: RunOptions, weights: Floats,
     conditions that were finished.
     """
     options.interval.require_no_resampling("the average over independent conditions", ", or common_random_numbers=True")
+    options = _sharing(options, len(estimand.condition))
     strata: list[Estimate] = []
     try:
         for number, condition in enumerate(estimand.condition):
@@ -134,7 +135,12 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
     if options.controls is not None:
         # The average of the same coefficients is themselves: weights sum to 1.
         options = replace(options, controls=options.controls.for_each(len(task.condition) + 1))
-    return run(joint, n_replicates, options, _split)
+    return run(joint, n_replicates, _sharing(options, len(task.condition)), _split)
+
+
+def _sharing(options: RunOptions, n_conditions: int) -> RunOptions:
+    """Return options whose simultaneous intervals cover all conditions and their average together."""
+    return replace(options, interval=replace(options.interval, shared_with=n_conditions + 1))
 
 
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:

@@ -403,7 +403,7 @@ def test_cross_fitted_means_are_not_resampled() -> None:
             run(**options)
         with pytest.raises(ValueError, match="share coefficients"):
             run().with_interval(**options)
-    assert run(LOGISTIC, identity, controls=quadratic(AXES), simultaneous=True).method == "bonferroni"
+    assert run(LOGISTIC, identity, controls=quadratic(AXES), simultaneous=True).method == "skewness-safe"
     assert run(interval="skewness-adjusted-t").method == "skewness-adjusted-t"
     with pytest.raises(ValueError, match=r"kept replicate means; got keep_replicates=False.*controls\.fit\("):
         run(keep_replicates=False)

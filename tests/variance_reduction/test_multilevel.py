@@ -170,10 +170,10 @@ def test_components_covered_together() -> None:
         return x[:, :3]
 
     alone, together = (run(statistic=first, simultaneous=simultaneous) for simultaneous in (False, True))
-    assert (alone.method, together.method) == ("student-t", "bonferroni")
+    assert (alone.method, together.method) == ("student-t", "skewness-safe")
     assert (together.half_width > 1.15 * alone.half_width).all()
     assert (together.interval.high == alone.with_interval(simultaneous=True).interval.high).all()
-    named = run(statistic=first, simultaneous="bonferroni")
+    named = run(statistic=first, simultaneous="skewness-safe")
     assert (named.half_width == together.half_width).all()
 
 
@@ -321,7 +321,7 @@ def test_shown_saved_and_framed(tmp_path) -> None:
     assert [*loaded.levels[1].provenance.coefficients] == [*result.levels[1].provenance.coefficients]
     assert loaded != run(statistic=mcgen.statistics.stack(pixel_mean, lambda x: x[:, 0]), coefficients=1.0)
     assert loaded.with_interval(simultaneous=True) == result.with_interval(simultaneous=True)
-    assert result.with_interval(simultaneous=True).method == "bonferroni"
+    assert result.with_interval(simultaneous=True).method == "skewness-safe"
 
 
 SHIFTED = [
@@ -408,7 +408,7 @@ DOUBLE = mcgen.as_generator(lambda z: z, NoiseSpec.normal((16,), "float64"), nam
         ({"coefficients": "one"}, "coefficients must be a finite number, .*; got 'one'"),
         ({"coefficients": [[1.0, 2.0]]}, "must be a number or one for each of the 1 components; got 2"),
         ({"interval": "bootstrap-t"}, "no replicate means to resample"),
-        ({"simultaneous": "bootstrap-max-t"}, "no replicate means to resample; .* or simultaneous='bonferroni'"),
+        ({"simultaneous": "bootstrap-max-t"}, "no replicate means to resample; .* or simultaneous=True"),
         ({"confidence_level": 1.5}, "confidence_level"),
     ],
 )  # fmt: skip

@@ -103,6 +103,6 @@ def check_auto(
     if options.interval.is_sequential:
         raise ValueError(
             f"design='auto' runs a fixed number of evaluations; got interval={options.interval.method!r}. Use "
-            "'student-t' or 'skewness-adjusted-t', or choose a design"
+            "'student-t' or 'skewness-safe-t', or choose a design"
         )
     options.interval.require_no_resampling("design='auto' may choose a sum of levels, which", ", or choose a design")
