@@ -22,11 +22,14 @@ _REFUSED = dict.fromkeys(
     ("store", "replicates", "atol", "rtol"),
     "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for each "
     "design, with a store for each",
+) | dict.fromkeys(
+    ("n_replicates", "components", "max_evaluations", "min_replicates"),
+    "It runs all designs on the same number of evaluations: give n_evaluations",
 )
 """Arguments of a run that do not go with a comparison, and why."""
 
 
-@showing_arguments(without=[*_REFUSED, "n_replicates", "components", "max_evaluations", "min_replicates"])
+@showing_arguments(without=_REFUSED)
 def compare(
     generator: Generator,
     statistic: Statistic,
@@ -80,7 +83,7 @@ def compare(
     """
     chosen, number = _checked_designs(designs, baseline)
     checked_generator(generator)
-    asked = checked_arguments("compare", run, _REFUSED)
+    asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
     for design in chosen:
         count = checked_replicates(design, asked["n_evaluations"], None)
         if count < FEWEST_FOR_JACKKNIFE:

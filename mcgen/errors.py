@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class RunError(ValueError):
@@ -57,9 +59,17 @@ class GeneratorWarning(UserWarning):
 
 
 def with_partial(error: BaseException, made: Any) -> None:
-    """Let an error carry, as its ``partial``, what was made before it; an exception with slots stays as it is."""
-    with suppress(AttributeError):
+    """Let an error carry, as its ``partial``, what was made before it; an exception that takes none stays as it is."""
+    with suppress(Exception):
         error.partial = made  # type: ignore[attr-defined]
+
+
+def partial_of(error: BaseException, kind: type[T]) -> T | None:
+    """Return what an error carries as its ``partial``, where that is a result of mcgen; others have such a name too."""
+    with suppress(Exception):
+        found = error.partial  # type: ignore[attr-defined]
+        return found if isinstance(found, kind) else None
+    return None
 
 
 def warn_user(message: str, category: type[Warning]) -> None:

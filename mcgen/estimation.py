@@ -154,7 +154,7 @@ def estimate(
     0.69673 ± 0.00046 (95 % Student t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
     chosen, words = _with_auto(design, run)
-    asked = checked_arguments("estimate", words)
+    asked = checked_arguments("estimate", words, own=("design",))
     options, part = _checked_options(asked)
     condition = conditions_of(asked["condition"])
     shares = _checked_conditions(condition, asked["weights"], asked["common_random_numbers"])
@@ -380,6 +380,7 @@ def difference(
     >>> paired.half_width < alone.half_width / 5
     True
     """
+    checked_arguments("difference", _with_auto(design, run)[1], own=("design",))
     for side, generator in (("generator_a", generator_a), ("generator_b", generator_b)):
         checked_generator(generator, side)
     if generator_a.noise != generator_b.noise:

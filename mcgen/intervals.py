@@ -37,3 +37,7 @@ if not TYPE_CHECKING:
             )
             return IntervalInput
         raise AttributeError(f"module 'mcgen.intervals' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -160,6 +160,14 @@ class Estimate:
         )
         return self.parts
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is one condition of this name."""
+        try:
+            self[name]
+        except KeyError:
+            return False
+        return True
+
     def __getitem__(self, name: Any) -> Estimate:
         """Return the estimate of a condition by its name, or by the condition itself where it has none.
 

@@ -17,7 +17,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
-from mcgen.errors import RunError, with_partial
+from mcgen.errors import RunError, partial_of, with_partial
 from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.sizes import Conditions, is_named, named_conditions
@@ -63,7 +63,7 @@ def stratified_average(estimand: Estimand, options: RunOptions, weights: Floats,
         if not strata:
             raise
     except Exception as error:
-        last: Estimate | None = getattr(error, "partial", None)
+        last = partial_of(error, Estimate)
         strata += [] if last is None else [last]
         if strata:
             with_partial(error, _average(strata, estimand, options, weights))
@@ -105,9 +105,11 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
         level=None,
         plan=None,
     )
-    return weighted_sum(
-        tuple(strata), share, provenance, options.interval, stopping=_stopping_of(strata), warnings=notes
+    # The average has no stages: its standard errors come from the parts' intervals, which have.
+    asked = (
+        replace(options.interval, method="student-t") if options.interval.method == "two-stage-t" else options.interval
     )
+    return weighted_sum(tuple(strata), share, provenance, asked, stopping=_stopping_of(strata), warnings=notes)
 
 
 def _stopping_of(strata: list[Estimate]) -> Stopping | None:

@@ -27,7 +27,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
-from mcgen.errors import with_partial
+from mcgen.errors import partial_of, with_partial
 from mcgen.generators import Generator
 from mcgen.generators.joint import OnSomeBlocks, pair
 from mcgen.replicates.sizes import checked_batch_size
@@ -164,7 +164,7 @@ class SumOfLevels:
             try:
                 made = run(level.task(estimand, b, count, options.batch_size), count, options)
             except Exception as error:
-                part: Estimate | None = getattr(error, "partial", None)
+                part = partial_of(error, Estimate)
                 # A partial level before the last has no use: without the later levels the sum is biased.
                 with_partial(error, self._sum([*parts, part], estimand, options) if last and part else None)
                 raise

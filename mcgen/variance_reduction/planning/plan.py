@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.designs import Antithetic
-from mcgen.errors import CoverageWarning, warn_user, with_partial
+from mcgen.errors import CoverageWarning, partial_of, warn_user, with_partial
 from mcgen.inference.interval_input import Interval
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
@@ -119,7 +119,7 @@ class Plan:
         try:
             made = self._run()
         except Exception as error:
-            part: Estimate | None = getattr(error, "partial", None)
+            part = partial_of(error, Estimate)
             if part is not None:
                 with_partial(error, self._told(part))
             raise
@@ -244,7 +244,17 @@ class Plan:
 
         The file holds no model: a loaded plan can't run.
         """
-        content = {
+        write_json("plan", self._to_plain(), path)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two plans show the same; models do not count, since a file holds none."""
+        return self._to_plain() == other._to_plain() if isinstance(other, Plan) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.chosen.name, self.pilot_evaluations, self.reasons))
+
+    def _to_plain(self) -> dict[str, Any]:
+        return {
             "provenance": provenance_to_plain(self.provenance),
             "candidates": [candidate_to_plain(one) for one in self.candidates],
             "chosen": [one is self.chosen for one in self.candidates].index(True),
@@ -253,7 +263,6 @@ class Plan:
             "names": self.names,
             "correlations": [numbers_to_plain(one) for one in self.correlations],
         }
-        write_json("plan", content, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
