@@ -130,7 +130,10 @@ EXPONENTIAL = PROBLEMS["exponential"]
         ({"confidence_level": 95}, "for 95 % write 0.95"),
         ({"confidence_level": 0}, "must lie between 0 and 1"),
         ({"confidence_level": "a"}, "confidence_level must be a number"),
-        ({"interval": "t"}, "interval must be one of student-t, normal, skewness-adjusted-t, bootstrap-t; got 't'"),
+        (
+            {"interval": "t"},
+            "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t; got 't'",
+        ),
         ({"interval": "bonferroni"}, "got 'bonferroni'"),
         (
             {"problem": "exponential"},

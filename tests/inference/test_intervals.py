@@ -146,7 +146,11 @@ def test_constant_components_have_no_width() -> None:
             (0.95, "percentile", False),
             "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t; got 'percentile'",
         ),
-        (sampled(10), (0.95, "student-t", "scheffe"), "simultaneous must be True, False or one of skewness-safe, bonferroni"),
+        (
+            sampled(10),
+            (0.95, "student-t", "scheffe"),
+            "simultaneous must be True, False or one of skewness-safe, bonferroni",
+        ),
         (sampled(4), (0.95, "bootstrap-t", False), "bootstrap-t needs at least 5 replicates; got 4. Use student-t"),
         (sampled(10, keep=False), (0.95, "bootstrap-t", False), "keep_replicates=True"),
         (sampled(60, 2, keep=False), (0.95, "student-t", "bootstrap-max-t"), "keep_replicates=True"),

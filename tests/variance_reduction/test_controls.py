@@ -393,7 +393,7 @@ def test_fitted_controls_stream_and_take_any_interval() -> None:
     assert run(controls=pilot, interval="bootstrap-t").method == "bootstrap-t"
     assert run(controls=pilot, interval="skewness-adjusted-t").method == "skewness-adjusted-t"
     assert run(LOGISTIC, identity, controls=fitted(LOGISTIC, controls=quadratic(AXES)), simultaneous=True).method == (
-        "gaussian-multiplier"
+        "bootstrap-max-t"
     )
 
 

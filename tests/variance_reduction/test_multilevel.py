@@ -165,6 +165,7 @@ def test_statistics_of_several_axes() -> None:
     assert b.ravel() == pytest.approx(np.arange(6) / 4)
 
 
+@pytest.mark.filterwarnings("ignore:.*replicates are few for 3 intervals")
 def test_components_covered_together() -> None:
     def first(x: np.ndarray) -> np.ndarray:
         return x[:, :3]
