@@ -99,24 +99,29 @@ def make_interval(
         If the level or a method is not one of those allowed, replicate means are needed that were not kept, or what
         a run that stopped by itself would have left.
     """
-    return interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
+    interval, _, made_by = interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
+    return interval, made_by
 
 
-def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Interval, str]:
-    """Return the interval of each component and the name of the method that made it; see `make_interval`."""
+def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Interval, Floats, str]:
+    """Return the interval of each component, its half-width and the name of the method; see `make_interval`.
+
+    The half-width is that of the studentized interval times the standard error: the difference of the ends would lose
+    all digits where the mean is far larger.
+    """
     level, chosen = options.confidence_level, method_of(sampled, options)
     if chosen == options.method:
         low, high = (_finite(end, sampled) for end in studentized_ends(sampled, level, options.method))
-        return _around(sampled, low, high), chosen
+        return *_around(sampled, low, high), chosen
     if options.is_sequential:
         level = shared_level(level, options.numbers(len(sampled.mean)))
-        return _around(sampled, *studentized_ends(sampled, level, options.method)), chosen
+        return *_around(sampled, *studentized_ends(sampled, level, options.method)), chosen
     low, high = _SIMULTANEOUS[chosen](sampled, options)
     if options.simultaneous is True and not (np.isfinite(low).all() and np.isfinite(high).all()):
         # A component varies in few replicates, so that too many resamples do not vary in it.
         chosen = _by_moments(sampled)
         low, high = _SIMULTANEOUS[chosen](sampled, options)
-    return _around(sampled, _finite(low, sampled), _finite(high, sampled)), chosen
+    return *_around(sampled, _finite(low, sampled), _finite(high, sampled)), chosen
 
 
 def method_of(sampled: IntervalInput, options: IntervalOptions) -> str:
@@ -133,8 +138,10 @@ def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Me
     return _POINTWISE[method](sampled, confidence_level)
 
 
-def _around(sampled: IntervalInput, low: Floats, high: Floats) -> Interval:
-    return Interval(sampled.mean + low * sampled.standard_error, sampled.mean + high * sampled.standard_error)
+def _around(sampled: IntervalInput, low: Floats, high: Floats) -> tuple[Interval, Floats]:
+    """Return the interval with these ends in standard errors from the mean, and its half-width."""
+    error = sampled.standard_error
+    return Interval(sampled.mean + low * error, sampled.mean + high * error), np.asarray((high - low) / 2 * error)
 
 
 def _student_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:

@@ -61,6 +61,8 @@ class Estimate:
         Its standard error, from the replicate means.
     interval : Interval
         The confidence interval, of the same shape.
+    half_width : float or ndarray
+        Half the width of the interval, from the standard error: exact also where the mean is far larger.
     degrees_of_freedom : float or ndarray
         R - 1, less the rank of cross-fitted controls; Welch-Satterthwaite's for an average over independent conditions
         and a sum of levels.
@@ -93,6 +95,7 @@ class Estimate:
     mean: float | Floats
     standard_error: float | Floats
     interval: Interval
+    half_width: float | Floats
     degrees_of_freedom: float | Floats
     confidence_level: float
     method: str
@@ -105,11 +108,6 @@ class Estimate:
     warnings: tuple[str, ...] = ()
     skewness: float | Floats | None = None
     stopping: Stopping | None = None
-
-    @property
-    def half_width(self) -> float | Floats:
-        """Half the width of the interval."""
-        return self.interval.half_width
 
     @property
     def n_replicates(self) -> int:
@@ -260,11 +258,12 @@ class Estimate:
             raise ValueError(CROSS_FITTED)
         if not options.is_sequential and self._stopped_by_itself():
             warn_user(STOPPED_BY_ITSELF, CoverageWarning)
-        made, method = interval_of(self._sampled(), options)
+        made, half_width, method = interval_of(self._sampled(), options)
         level = options.confidence_level
         return replace(
             self,
             interval=shaped_interval(made, self.shape),
+            half_width=shaped(half_width, self.shape),
             confidence_level=level,
             method=method,
             parts=tuple(

@@ -106,11 +106,12 @@ def estimate_from_sampled(
         options = options.without_resampling()
 
     def made(chosen: IntervalOptions, notes: tuple[str, ...]) -> Estimate:
-        interval, method = interval_of(sampled, chosen)
+        interval, half_width, method = interval_of(sampled, chosen)
         return Estimate(
             mean=shaped(sampled.mean, shape),
             standard_error=shaped(sampled.standard_error, shape),
             interval=shaped_interval(interval, shape),
+            half_width=shaped(half_width, shape),
             degrees_of_freedom=shaped(sampled.degrees_of_freedom, shape),
             confidence_level=level,
             method=method,

@@ -254,7 +254,7 @@ def test_simultaneous_forms_share_the_level_out(method: str, simultaneous: bool 
     assert name == f"bonferroni-{method}"
     assert IntervalOptions.of_result(0.95, name) == IntervalOptions(0.95, method, "bonferroni")
     assert IntervalOptions.of_result(0.95, method) == IntervalOptions(0.95, method, False)
-    assert interval_of(s, IntervalOptions.of_result(0.95, name))[0].half_width == pytest.approx(each.half_width)
+    assert interval_of(s, IntervalOptions.of_result(0.95, name))[1] == pytest.approx(each.half_width)
     assert made.half_width == pytest.approx(each.half_width)
     _, alone = make_interval(stopped(100), 0.95, method, simultaneous)
     assert alone == method

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
-from mcgen import Antithetic, KAntithetic, MonteCarlo, Sobol
+from mcgen import Antithetic, KAntithetic, MonteCarlo, NoiseSpec, Sobol
 from mcgen.inference.efficiency import log_variance, over_monte_carlo
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.results.text import component_text, number_pair
@@ -416,3 +417,26 @@ def test_differences_are_drawn_by_sign() -> None:
     a, b = (mcgen.as_generator(lambda z, s=s: logistic(z) * s, (4, 4)) for s in (1.0, 1.1))
     figure = mcgen.difference(a, b, identity, design=MonteCarlo(), n_evaluations=640, seed=0).plot()
     assert figure.axes[0].images[0].get_cmap().name == "RdBu_r"
+
+
+def test_half_widths_keep_their_digits_where_the_mean_is_far_larger() -> None:
+    """At 1e15 with a standard deviation of 10 the ends of the interval differ by less than their last digit."""
+    large = mcgen.as_generator(lambda z: 1e15 + 10 * z, NoiseSpec.normal((1,), "float64"), name="large")
+    small = mcgen.as_generator(lambda z: 10 * z, NoiseSpec.normal((1,), "float64"), name="small")
+    made, wanted = (
+        mcgen.estimate(one, lambda x: x[:, 0], design=MonteCarlo(), n_evaluations=100_000, seed=0)
+        for one in (large, small)
+    )
+    assert made.half_width == pytest.approx(wanted.half_width, rel=0.02)
+    assert made.with_interval(confidence_level=0.99).half_width > 1.3 * made.half_width
+
+
+def test_estimates_saved_without_half_widths_load(estimate, tmp_path: Path) -> None:
+    made = estimate()
+    made.save(tmp_path / "run.json")
+    content = json.loads((tmp_path / "run.json").read_text())
+    del content["half_width"]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    loaded = mcgen.load(tmp_path / "run.json")
+    assert loaded == made
+    assert loaded.half_width == pytest.approx(made.half_width, rel=1e-9)
