@@ -58,7 +58,14 @@ import numpy as np
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import Interval, IntervalInput, shared_level, student_t_quantile
+from mcgen.inference.interval_input import (
+    Interval,
+    IntervalInput,
+    hall_inverse,
+    shared_level,
+    skewness_safe_ends,
+    student_t_quantile,
+)
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.resampling import (
     BOOTSTRAP_RESAMPLES,
@@ -162,7 +169,7 @@ def _skewness_adjusted_t(sampled: IntervalInput, level: float) -> tuple[Floats, 
             "version does not have; use student-t, or run it again"
         )
     t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
-    return -_untransformed(t, sampled.skewness), -_untransformed(-t, sampled.skewness)
+    return -hall_inverse(t, sampled.skewness), -hall_inverse(-t, sampled.skewness)
 
 
 def _skewness_safe_t(sampled: IntervalInput, level: float, inflation: float = 1.0) -> tuple[Floats, Floats]:
@@ -179,8 +186,7 @@ def _skewness_safe_t(sampled: IntervalInput, level: float, inflation: float = 1.
             "skewness-safe-t needs the skewness of the replicate means, which an estimate saved by an older version "
             "does not have; use student-t, or run it again"
         )
-    skewness = inflation * sampled.skewness
-    return -np.maximum(t, _untransformed(t, skewness)), np.maximum(t, -_untransformed(-t, skewness))
+    return skewness_safe_ends(t, inflation * sampled.skewness)
 
 
 def _simultaneous_skewness_safe(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
@@ -199,16 +205,6 @@ def _resampled(
 ) -> tuple[Floats, Floats]:
     """Return the ends by a method that covers all components of one result together."""
     return method(sampled, shared_level(options.confidence_level, options.shared_with))
-
-
-def _untransformed(y: Floats, skewness: Floats) -> Floats:
-    """Return the T with g(T) = y: (3 / lambda) (c - 1) with c^3 = 1 + lambda (y - lambda / 6).
-
-    By c^3 - 1 = (c - 1) (c^2 + c + 1) without the division, which lambda = 0 would not allow.
-    """
-    shifted = y - skewness / 6
-    c = np.cbrt(1 + skewness * shifted)
-    return np.asarray(3 * shifted / (c**2 + c + 1))
 
 
 def _two_stage_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:

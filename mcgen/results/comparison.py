@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.efficiency import log_variance
+from mcgen.inference.efficiency import log_variance, stretch_between
 from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 FEW_FOR_EFFICIENCY = 100
-"""Replicates below which the interval of an efficiency covers markedly less than it says, in simulations."""
+"""Replicates below which the interval of an efficiency is wide: several times the efficiency for skewed means."""
 
 # The most components in a printed table, so that it fits a page.
 _MOST_COMPONENTS = 12
@@ -156,8 +156,8 @@ class Comparison:
         few = min(one.n_replicates for one in self.estimates)
         if few < FEW_FOR_EFFICIENCY:
             found.append(
-                f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their 95 % "
-                "intervals covered 0.83 to 0.92 in simulations."
+                f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their "
+                "intervals are wide."
             )
         if any(one.provenance.pilot_evaluations for one in self.estimates):
             found.append("Efficiencies count the evaluations of pilots, as if this run alone had paid for them.")
@@ -201,9 +201,10 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     times = one.provenance, base.provenance
     speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
     noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
-    timed = LogRatio(work.value + speed, work.variance + noise, work.degrees_of_freedom)
+    timed = replace(work.plus_noise(noise), value=work.value + speed)
+    stretch = stretch_between(base.n_replicates, one.n_replicates)
     for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
-        frame[point], interval = log_ratio.exp(one.confidence_level)
+        frame[point], interval = log_ratio.exp(one.confidence_level, stretch)
         frame[low], frame[high] = interval.low, interval.high
     with np.errstate(divide="ignore", invalid="ignore"):
         widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2 * (_spent(base) / _spent(one))
@@ -226,7 +227,7 @@ def _log_work(one: Estimate) -> LogRatio:
         )
     log = log_variance(one.replicate_means, one.within, one.provenance.rounding)
     each = one.provenance.n_points * _spent(one)
-    return LogRatio(log.value + np.log(each), log.variance, log.degrees_of_freedom)
+    return replace(log, value=log.value + np.log(each))
 
 
 def _spent(one: Estimate) -> float:
