@@ -69,10 +69,9 @@ def coverage_warnings(
         near = _at_most(n, [*EXAMPLE_COVERAGE])
         plain, _ = EXAMPLE_COVERAGE[near]
         found.append(
-            f"{n} replicates are few: at {near} of them 95 % Student t intervals covered {plain:.2f} in simulations of "
-            f"replicate means with skewness {EXAMPLE_SKEWNESS} (0.95 with normal ones, less with more skewed ones); so "
-            "few replicates do not show how skewed they are. Use at least 25: more evaluations, or fewer points per "
-            "replicate"
+            f"{n} replicates are few: they do not show how skewed the replicate means are. In simulations with {near} "
+            f"replicate means of skewness {EXAMPLE_SKEWNESS}, 95 % Student t intervals covered the truth "
+            f"{100 * plain:.0f} % of the time. Use at least 25: more evaluations, or fewer points per replicate"
         )
     elif n < fewest:
         found.append(
@@ -118,8 +117,9 @@ def _measured_at(replicates_by_skewness: float) -> str:
     near = _at_most(replicates_by_skewness * EXAMPLE_SKEWNESS**2, [*EXAMPLE_COVERAGE])
     plain, safe = EXAMPLE_COVERAGE[near]
     return (
-        f"In simulations at a similar ratio of replicates to skewness^2 (skewness {EXAMPLE_SKEWNESS}, {near} "
-        f"replicates), 95 % intervals covered {plain:.2f} by Student t and {safe:.2f} by skewness-safe t"
+        f"In simulations with as few replicates for their skewness ({near} of skewness {EXAMPLE_SKEWNESS}), 95 % "
+        f"Student t intervals covered the truth {100 * plain:.0f} % of the time, and skewness-safe ones "
+        f"{100 * safe:.0f} %"
     )
 
 

@@ -14,6 +14,7 @@ from mcgen.inference.efficiency import log_variance, stretch_between
 from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
+from mcgen.results.notes import marks_html, merged_warnings, with_marks
 from mcgen.results.provenance import Provenance, expectation_text
 from mcgen.results.saved import estimate_to_plain
 from mcgen.results.tables import Table
@@ -131,9 +132,15 @@ class Comparison:
             "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
         }
         partial = [f"PARTIAL: the run of {one.provenance.design} ended early" for one in self.estimates if one.partial]
-        return "\n".join([str(self), *fact_lines(facts), *partial, *(f"warning: {text}" for text in self.warnings)])
+        return "\n".join([self._text(), *fact_lines(facts), *partial, *(f"warning: {text}" for text in self.warnings)])
 
     def __str__(self) -> str:
+        return with_marks(self._text(), self._merged_warnings())
+
+    __repr__ = __str__
+
+    def _text(self) -> str:
+        """Return the table with its notes."""
         p = self.provenance
         lines = [
             f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
@@ -145,10 +152,14 @@ class Comparison:
         ]
         return "\n".join(lines)
 
-    __repr__ = __str__
-
     def _repr_html_(self) -> str:
-        return frame_html(self.readable()) + "".join(f"<p>{note}</p>" for note in self.notes())
+        notes = "".join(f"<p>{note}</p>" for note in self.notes())
+        return frame_html(self.readable()) + notes + marks_html(self._merged_warnings())
+
+    def _merged_warnings(self) -> tuple[str, ...]:
+        """Return the warnings of all designs, one for each kind."""
+        parts = [(one.provenance.design, one.warnings) for one in self.estimates]
+        return merged_warnings(parts, "design", self.estimates[0].names)
 
     def notes(self) -> list[str]:
         """Return the notes that belong below the table."""

@@ -21,6 +21,7 @@ from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
+from mcgen.results.notes import with_marks
 from mcgen.results.provenance import Provenance
 from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain
 from mcgen.results.tables import estimate_table
@@ -50,8 +51,8 @@ STOPPED_BY_ITSELF = (
 class Estimate:
     """E[statistic(generator(noise))] with a confidence interval.
 
-    It prints in one line; `summary` is the long form. Two estimates are equal when all their numbers and their
-    provenance are equal; seconds and versions do not count.
+    It prints in one line, with a marked line for each warning; `summary` is the long form. Two estimates are equal when
+    all their numbers and their provenance are equal; seconds and versions do not count.
 
     Attributes
     ----------
@@ -83,7 +84,7 @@ class Estimate:
     parts : tuple of Estimate
         The estimates that it is made of: those of its `conditions`, or of its `levels`; empty for a single run.
     warnings : tuple of str
-        What the run warned of.
+        What the run warned of. An average or a sum has one warning for all parts with a warning of a kind.
     skewness : float or ndarray, or None
         Skewness of the estimate: its third central moment over the cubed standard error, from the replicate means. None
         in files of older versions.
@@ -355,7 +356,7 @@ class Estimate:
         return plot_estimate(self, ax)
 
     def __str__(self) -> str:
-        return estimate_line(self)
+        return with_marks(estimate_line(self), self.warnings)
 
     __repr__ = __str__
 

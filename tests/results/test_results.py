@@ -21,7 +21,7 @@ from mcgen.statistics import identity, pixel_mean, stack
 from mcgen.variance_reduction.bases.cosines import dct_basis
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
 
 
 def spread(x: np.ndarray) -> np.ndarray:

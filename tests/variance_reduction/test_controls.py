@@ -27,8 +27,8 @@ from mcgen.variance_reduction.controls.surrogate import surrogate
 
 # Whether few replicates look skewed is chance, as is whether what is left of an exact result is rounding alone.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:the replicate means"),
-    pytest.mark.filterwarnings("ignore:all .* replicate means"),
+    pytest.mark.filterwarnings("ignore:.*the replicate means"),
+    pytest.mark.filterwarnings("ignore:.*all .* replicate means"),
 ]
 
 DOUBLE = NoiseSpec.normal((8,), "float64")

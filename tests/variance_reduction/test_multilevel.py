@@ -22,7 +22,7 @@ from mcgen.variance_reduction.levels.allocation import allocation
 from mcgen.variance_reduction.levels.sum_of_levels import slopes, weights_of
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
 
 POSITIONS, WEIGHTS, VARIANCE = np.array([[-2.4], [0.3], [2.1]]), np.array([0.5, 0.2, 0.3]), 0.36
 COARSE = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32, noise=(16,), name="coarse")
@@ -92,7 +92,7 @@ def itself(x: np.ndarray) -> np.ndarray:
     return x
 
 
-@pytest.mark.filterwarnings("ignore:by the pilot")
+@pytest.mark.filterwarnings("ignore:.*by the pilot")
 def test_coefficients_protect_what_the_coarse_generator_does_not_follow() -> None:
     options = {"statistic": itself, "designs": MonteCarlo(), "n_evaluations": 4000, "n_pilot": 64}
     for given in (None, [[1.0, 0.0]], 1.0):
@@ -106,7 +106,7 @@ def test_coefficients_protect_what_the_coarse_generator_does_not_follow() -> Non
         assert (abs(found.mean - 1) < Z_LIMIT * found.standard_error).all()
 
 
-@pytest.mark.filterwarnings("ignore:by the pilot", "ignore:all .* are equal but for rounding")
+@pytest.mark.filterwarnings("ignore:.*by the pilot", "ignore:.*all .* are equal but for rounding")
 def test_given_coefficients_are_used_exactly() -> None:
     """Generators that are the same up to a factor: what is left of a replicate is that factor less the coefficient."""
     whole = mcgen.as_generator(lambda z: z + 1, (4,), name="whole")
@@ -127,7 +127,7 @@ def test_given_coefficients_are_used_exactly() -> None:
     )
 
 
-@pytest.mark.filterwarnings("ignore:by the pilot")
+@pytest.mark.filterwarnings("ignore:.*by the pilot")
 @pytest.mark.parametrize("b", [-0.7, 0.0, 0.4, 3.1])
 def test_unbiased_whatever_the_coefficients(b: float) -> None:
     """In standard errors; a sum of the levels without their weights, the control, is rejected."""
@@ -137,7 +137,7 @@ def test_unbiased_whatever_the_coefficients(b: float) -> None:
     assert abs(unweighted - TRUTH) > 2 * Z_LIMIT * np.sqrt(sum(part.standard_error**2 for part in result.levels))
 
 
-@pytest.mark.filterwarnings("ignore:by the pilot")
+@pytest.mark.filterwarnings("ignore:.*by the pilot")
 def test_coefficients_of_three_levels_telescope() -> None:
     middle = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32 + z**3 / 384, noise=(16,), name="middle")
     levels = [(COARSE, 1), (middle, 4), (FINE, 20)]
@@ -447,5 +447,5 @@ def test_the_least_budget_is_enough() -> None:
     assert [part.n_replicates for part in result.levels] == [25, 25]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", "the replicate means")
+        warnings.filterwarnings("ignore", ".*the replicate means")
         run(n_evaluations=640)

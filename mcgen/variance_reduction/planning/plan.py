@@ -18,6 +18,7 @@ from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate
 from mcgen.results.figures import COLOURS, plot_rows
+from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.tables import Table
 from mcgen.results.text import frame_html
 from mcgen.runs.execution import run
@@ -299,13 +300,14 @@ class Plan:
             parts = zip(self.names[:_SHOWN], ends.tolist(), strict=False)
             told = ", ".join(f"{name} {middle:.2g} [{low:.2g}, {high:.2g}]" for name, (middle, low, high) in parts)
             lines.append(f"predicted half-width [80 % prediction interval]: {told}")
-        return "\n".join(lines)
+        return with_marks("\n".join(lines), self.warnings)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         table = frame_html(self.readable()) + f"<p>{LEGEND}</p>" if self.names else ""
-        return table + "".join(f"<p>{html.escape(reason)}</p>" for reason in self.reasons)
+        reasons = "".join(f"<p>{html.escape(reason)}</p>" for reason in self.reasons)
+        return table + reasons + marks_html(self.warnings)
 
 
 def _with_check(made: Estimate, correlation: Floats) -> Estimate:
