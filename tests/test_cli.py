@@ -433,6 +433,7 @@ BRIEF = ["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design
         ([*BRIEF, "--seed", "0", "--n-evaluations", "640", "--interval", "wald"], "--interval must be one of student-t"),
         ([*BRIEF, "--seed", "0", "--n-evaluations", "640", "--common-random-numbers"], "--common-random-numbers gives several conditions the same noise; repeat --condition"),
         ([*BRIEF, "--seed", "0", "--n-evaluations", "640", "--range-timeout", "5"], "--range-timeout is for workers that hang; give --workers too"),
+        ([*BRIEF, "--seed", "0", "--n-evaluations", "640", "--workers", "1", "--range-timeout", "0"], "--range-timeout must be a number of seconds above 0; got 0"),
         ([*BRIEF, "--seed", "0", "--rtol", "5"], "--rtol must be below 1"),
         ([*BRIEF, "--seed", "0", "--rtol", ".05", "--max-evaluations", "10"], "--max-evaluations must be at least 64"),
         ([*BRIEF, "--seed", "0", "--replicates", "5:5", "--store", "a.sqlite"], "--replicates must be a range"),
@@ -533,6 +534,8 @@ FILES = {
     "pack/inner/model.py": "import mcgen\nfrom .near import f\nimport far\ngenerator = mcgen.as_generator(f, noise=(4,))\n",
     "pack/inner/near.py": "def f(z):\n    return z + 1\n",
     "pack/inner/far.py": "",
+    "parts.v2/__init__.py": "",
+    "parts.v2/model.py": "import mcgen\ndef f(z):\n    return z + 1\ngenerator = mcgen.as_generator(f, noise=(4,))\n",
     "my-model 1.2.py": "import mcgen\ndef f(z):\n    return z + 2\ndef top(x):\n    return x.max(axis=1)\n"
     "generator = mcgen.as_generator(f, noise=(4,))\n",
 }
@@ -550,7 +553,7 @@ FILE_RUN = ["--statistic", "pixel_mean", "--design", "monte-carlo", *RUN]
 
 
 @pytest.mark.parametrize(
-    "target", ["mymodel.py:generator", "./mymodel.py:generator", "sub/other.py:generator", "pack/inner/model.py:generator", "my-model 1.2.py:generator", "~/sub/other.py:generator"]
+    "target", ["mymodel.py:generator", "./mymodel.py:generator", "sub/other.py:generator", "pack/inner/model.py:generator", "parts.v2/model.py:generator", "my-model 1.2.py:generator", "~/sub/other.py:generator"]
 )  # fmt: skip
 def test_a_file_is_a_module(target: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(files))
@@ -594,6 +597,7 @@ def test_workers_import_files(file: str, files: Path) -> None:
         ("sub/other:generator", "name a file as sub/other.py:generator, or a module as sub.other:generator"),
         ("mymodel.py:", "name an object as package.module:name or file.py:name"),
         ("mymodel.py:nothing", "mymodel.py has no 'nothing'; it has np, mcgen, decode"),
+        ("numpy/inner.py:generator", "is in the package numpy, and Python finds another one of that name; rename its folder"),
         (":generator", "name an object as package.module:name"),
         ("torch.py:generator", "torch.py has the name of the module torch, which Python could then not find; rename it"),
         ("random.py:generator", "random.py has the name of the module random"),
@@ -603,7 +607,8 @@ def test_workers_import_files(file: str, files: Path) -> None:
 def test_texts_that_name_no_object(target: str, message: str, files: Path, capsys) -> None:
     if target.startswith("torch"):
         pytest.importorskip("torch")
-    for name in ("torch.py", "random.py"):
+    (files / "numpy").mkdir()
+    for name in ("torch.py", "random.py", "numpy/__init__.py", "numpy/inner.py"):
         (files / name).touch()
     (files / "ends.py").write_text("import sys\nsys.exit(3)\n")
     if target.startswith("sub"):
@@ -687,7 +692,7 @@ def test_the_difference_of_two_generators(capsys) -> None:
     assert mcgen.load("two.json") == direct
     assert direct.mean > 0
     assert main(["difference", "pair.py:shifted", "pair.py:decode", *call]) == 2
-    assert "generator_b must satisfy mcgen.Generator" in capsys.readouterr().err
+    assert "the second generator must satisfy mcgen.Generator" in capsys.readouterr().err
 
 
 def test_a_difference_by_workers_and_a_tolerance(tmp_path: Path) -> None:
@@ -796,3 +801,36 @@ def test_help_has_the_options_of_tolerances_and_stores(command: str, capsys: pyt
         assert f"--{flag}" in text
     assert "tolerance: run until the intervals are narrow enough" in text
     assert "store and workers: long runs" in text
+
+
+def test_workers_continue_what_a_file_began(capsys) -> None:
+    call = [
+        "estimate",
+        "mymodel.py:generator",
+        "--statistic",
+        "mymodel.py:top",
+        "--design",
+        "antithetic",
+        "--seed",
+        "0",
+    ]
+    for more in (["--n-evaluations", "1600"], ["--n-evaluations", "3200", "--workers", "1"]):
+        command = [sys.executable, "-m", "mcgen", *call, *more, "--no-progress", "--store", "run.sqlite"]
+        subprocess.run([*command, "--output", "two.json"], check=True, capture_output=True)
+    assert main([*call, "--n-evaluations", "3200", "--no-progress", "--output", "one.json"]) == 0
+    assert mcgen.load("one.json") == mcgen.load("two.json")
+
+
+@pytest.mark.parametrize("verb", ["estimate", "difference"])
+def test_an_interrupted_run_says_where_its_replicates_are(verb: str, capsys) -> None:
+    Path("stops.py").write_text(
+        "import mcgen\ncalls = 0\n"
+        "def stops(z):\n    global calls\n    calls += 1\n"
+        "    if calls > 9:\n        raise KeyboardInterrupt\n    return z + z**2\n"
+        "generator = mcgen.as_generator(stops, noise=(8,))\n"
+        "steady = mcgen.as_generator(lambda z: z, noise=(8,))\n"
+    )
+    targets = ["stops.py:generator", "stops.py:steady"][: 1 + (verb == "difference")]
+    assert main([verb, *targets, *FILE_RUN, "--store", "run.sqlite", "--output", "run.json"]) == 130
+    assert "finished replicates are kept in run.sqlite; the same command continues" in capsys.readouterr().err
+    assert mcgen.load("run.json").partial

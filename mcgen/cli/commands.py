@@ -164,6 +164,8 @@ def _check_resources(options: argparse.Namespace) -> None:
         raise ValueError("--replicates runs a part of a run, to be merged later: it needs a --store of its own")
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1; got {options.workers}")
+    if options.range_timeout is not None and not options.range_timeout > 0:
+        raise ValueError(f"--range-timeout must be a number of seconds above 0; got {options.range_timeout:g}")
     if options.range_timeout is not None and options.workers is None:
         raise ValueError("--range-timeout is for workers that hang; give --workers too, or leave it out")
 

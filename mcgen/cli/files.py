@@ -35,7 +35,8 @@ def module_of_file(text: str) -> ModuleType:
     if not path.is_file():
         raise UnusableFileError(f"there is no file {text}; looked for {path}")
     folder, names = path.parent, [path.stem]
-    while (folder / "__init__.py").is_file():
+    # A folder with a point in its name can't be imported as a package.
+    while (folder / "__init__.py").is_file() and "." not in folder.name:
         folder, names = folder.parent, [folder.name, *names]
     return _in_package(path, folder, names) if len(names) > 1 else _alone(path)
 
@@ -45,9 +46,16 @@ def _in_package(path: Path, root: Path, names: Sequence[str]) -> ModuleType:
     _add_to_path(root, first=True)
     # After all others: neighbours are found by their bare names too, as they are when the file is run.
     _add_to_path(path.parent, first=False)
-    module = importlib.import_module(".".join(names[:-1] if names[-1] == "__init__" else names))
+    name = ".".join(names[:-1] if names[-1] == "__init__" else names)
+    other = f"{path} is in the package {names[0]}, and Python finds another one of that name; rename its folder"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise UnusableFileError(other) from error
+        raise
     if not _is_of(module, path):
-        raise UnusableFileError(f"{path} is in a package {names[0]}, and Python finds another one; rename its folder")
+        raise UnusableFileError(other)
     return module
 
 

@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
             "mcgen models",
             "mcgen estimate moons-flow --statistic pixel_mean --design antithetic --n-evaluations 3200 --seed 0",
             "mcgen estimate --help",
+            note="The exit status is 0 for success, 1 for a failed run, 2 for wrong usage, 130 for an interruption.",
         ),
     )
     made.add_argument("--version", action="version", version=f"mcgen {__version__}")

@@ -57,6 +57,10 @@ def _rules() -> list[tuple[str, _Replacement]]:
         (rf"mcgen\.({_COMMANDS})\(\.\.\., ([^()]*)\)(\.estimate\(\))?", r"mcgen \1 ... \2"),
         (rf"mcgen\.({_COMMANDS})\b(\(\))?", r"mcgen \1"),
         *((rf"(?:mcgen\.|{_START}){pattern}", word) for pattern, word in _DESIGNS),
+        (r"\bgenerator_a\b", "the first generator"),
+        (r"\bgenerator_b\b", "the second generator"),
+        (r"use a ThreadPoolExecutor", "leave out --workers"),
+        (r"Make a new executor and run again", "Give the same command again"),
         # A number of points is part of a design's text.
         (r"\bn_points\b", "number of points"),
         (rf"{_START}({'|'.join(_FLAGS)})=({_VALUE})", _assigned),
