@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -50,7 +51,8 @@ def compare(
     designs : sequence of Design
         Different designs; their random numbers are independent. Each needs 5 replicates or more for its efficiency.
     n_evaluations : int
-        Evaluations of each design; a multiple of the points of each.
+        Evaluations of each design; a multiple of the points of each. The message about another number names the nearest
+        ones that suit all designs.
     seed : int or SeedSequence
         As for `estimate`.
     baseline : Design or int, optional
@@ -84,14 +86,7 @@ def compare(
     chosen, number = _checked_designs(designs, baseline)
     checked_generator(generator)
     asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
-    for design in chosen:
-        count = checked_replicates(design, asked["n_evaluations"], None)
-        if count < FEWEST_FOR_JACKKNIFE:
-            raise ValueError(
-                f"an efficiency needs at least {FEWEST_FOR_JACKKNIFE} replicates; got {count} of {design} in "
-                f"{asked['n_evaluations']} evaluations. Use {FEWEST_FOR_JACKKNIFE * design.n_points} or more "
-                "evaluations, or fewer points"
-            )
+    _check_evaluations(chosen, asked["n_evaluations"])
     if asked["keep_replicates"] is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
     if isinstance(conditions_of(asked["condition"]), Conditions) and not asked["common_random_numbers"]:
@@ -120,6 +115,32 @@ def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -
             f"baseline must be one of the designs, or its position from 0 to {len(chosen) - 1}; got {baseline}"
         )
     return chosen, checked_integer("baseline", baseline)
+
+
+def _check_evaluations(designs: tuple[Design, ...], n_evaluations: int | None) -> None:
+    """Refuse a number of evaluations that does not suit every design, and name the nearest ones that do."""
+    if n_evaluations is None or len(designs) == 1:
+        count = checked_replicates(designs[0], n_evaluations, None)
+        if count < FEWEST_FOR_JACKKNIFE:
+            raise ValueError(
+                f"an efficiency needs at least {FEWEST_FOR_JACKKNIFE} replicates; got {count} of {designs[0]} in "
+                f"{n_evaluations} evaluations. Use {FEWEST_FOR_JACKKNIFE * designs[0].n_points} or more "
+                "evaluations, or fewer points"
+            )
+        return
+    evaluations = checked_integer("n_evaluations", n_evaluations)
+    points = [design.n_points for design in designs]
+    together, least = math.lcm(*points), FEWEST_FOR_JACKKNIFE * max(points)
+    if evaluations >= least and evaluations % together == 0:
+        return
+    fewest = math.ceil(least / together) * together
+    below = max(evaluations // together * together, fewest)
+    above = max((evaluations // together + 1) * together, fewest)
+    each = ", ".join(f"{n} of {design}" for n, design in zip(points, designs, strict=True))
+    raise ValueError(
+        f"n_evaluations must be a multiple of the points of every design ({each}), for {FEWEST_FOR_JACKKNIFE} "
+        f"replicates of each or more; got {evaluations}. Use {below if below == above else f'{below} or {above}'}"
+    )
 
 
 def _run_all(

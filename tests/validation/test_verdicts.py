@@ -245,7 +245,7 @@ def test_an_interrupted_run_says_what_had_been_judged(
         (["--page", "missing.md"], "mcgen: there is no page missing.md; name a file in Markdown"),
         (["--page", "."], r"mcgen: there is no page \."),
         (["--page", "bare.md"], "mcgen: bare.md has no place for 'made by'; write <!-- made by --> and <!-- end -->"),
-        (["--seed", "-1"], "mcgen: seed must be at least 0; got -1"),
+        (["--seed", "-1"], "mcgen: --seed must be at least 0; got -1"),
     ],
 )
 def test_what_can_not_be_used_is_told_before_a_study_runs(

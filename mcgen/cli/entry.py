@@ -1,0 +1,167 @@
+"""`main`: from the arguments of a command to its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from mcgen.cli.outputs import require_writable
+from mcgen.cli.parser import parser
+from mcgen.cli.wording import in_flags
+from mcgen.errors import CoverageWarning, GeneratorWarning, RunError, StoreError, WorkerError
+from mcgen.results.comparison import Comparison
+from mcgen.results.estimate import Estimate
+from mcgen.results.result import Result
+from mcgen.variance_reduction.planning.plan import Plan
+
+_EXPECTED = (ValueError, TypeError, OSError, ImportError)
+"""Errors that arguments cause, where no code of the user has raised them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status.
+
+    The status is 0 for success, 1 for a run that failed, an output that was lost or a promise that does not hold, 2 for
+    arguments that can't be used, and 130 for an interruption from the keyboard.
+    """
+    options = parser().parse_args(arguments)
+    # A generator is imported from the current folder, as `python -m` does.
+    sys.path.insert(0, os.getcwd())
+    with _warnings_in_a_line():
+        try:
+            _try_outputs(options)
+            result = options.command(options)
+        except KeyboardInterrupt as interrupt:
+            kept = _kept(options) or "before two replicates were finished"
+            _say(f"interrupted{':' if _kept(options) else ''} {str(interrupt) or kept}")
+            return 130
+        except Exception as error:
+            return _failed(error, options)
+        if result is None or isinstance(result, bool):
+            return int(result is False)
+        return _finished(result, options)
+
+
+def _finished(result: Estimate | Comparison | Plan, options: argparse.Namespace) -> int:
+    """Print a result, save it, and return the exit status."""
+    shown = result.summary() if isinstance(result, Estimate) else str(result)
+    print(in_flags(shown) if isinstance(result, Plan) else shown, flush=True)
+    saved = _save(result, options)
+    parts = result.estimates if isinstance(result, Comparison) else (result,)
+    if not any(isinstance(part, Estimate) and part.partial for part in parts):
+        return 0 if saved else 1
+    if _kept(options):
+        print(_kept(options), file=sys.stderr)
+    return 130
+
+
+def _failed(error: Exception, options: argparse.Namespace) -> int:
+    """Print the error, save the finished part, and return the exit status."""
+    ours = isinstance(error, RunError | StoreError | WorkerError)
+    if ours or (isinstance(error, _EXPECTED) and not getattr(error, "__notes__", None)):
+        _say(in_flags(str(error)))
+    else:
+        _show_place(error)
+    partial = getattr(error, "partial", None)
+    if partial is not None:
+        print(f"finished before the error: {partial}", file=sys.stderr)
+        _save(partial, options)
+    status = _status_of(error)
+    if status == 1 and _kept(options):
+        print(_kept(options), file=sys.stderr)
+    return status
+
+
+def _status_of(error: Exception) -> int:
+    """Return 1 for an error of the run, and 2 for arguments that can't be used."""
+    notes = getattr(error, "__notes__", [])
+    if any(note.startswith("raised while importing") for note in notes):
+        return 2
+    if notes or isinstance(error, RunError | WorkerError):
+        return 1
+    # Some arguments, such as names of components, can be checked only after the first replicates.
+    if isinstance(error, ValueError | TypeError):
+        return 2
+    return 2 if isinstance(error, (StoreError, *_EXPECTED)) and getattr(error, "partial", None) is None else 1
+
+
+def _show_place(error: Exception) -> None:
+    """Print an error of the user's own code with its place there; with all places where it is an error of mcgen."""
+    frames = [
+        summary
+        for (frame, _), summary in zip(
+            traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True
+        )
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("mcgen", "importlib")
+    ]
+    if not frames and not isinstance(error, SyntaxError):
+        traceback.print_exception(error)
+        return
+    _say("an error in your own code")
+    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    print("".join(lines), end="", file=sys.stderr)
+
+
+def _try_outputs(options: argparse.Namespace) -> None:
+    """Refuse files that the command could not write at its end."""
+    for name in options.outputs:
+        path = getattr(options, name)
+        if path is not None:
+            flag = f"--{name}"
+            store = getattr(options, "store", None)
+            if store is not None and os.path.realpath(path) == os.path.realpath(store):
+                raise ValueError(f"{flag} and the store are the same file, {path}; give {flag} another name")
+            require_writable(path, flag)
+
+
+def _save(result: Result, options: argparse.Namespace) -> bool:
+    """Save a result where this is asked for, and return whether it is not lost."""
+    output = getattr(options, "output", None)
+    if output is None:
+        return True
+    try:
+        result.save(output)
+    except Exception as error:
+        _say(f"the result could not be saved to {output} ({error})")
+        return False
+    print(f"saved to {output}")
+    return True
+
+
+def _kept(options: argparse.Namespace) -> str:
+    """Return the text that says where an interrupted run keeps its finished replicates; empty without a store."""
+    store = getattr(options, "store", None) if options.keeps else None
+    return f"finished replicates are kept in {store}; the same command continues the run" if store else ""
+
+
+def _say(message: str) -> None:
+    print(f"mcgen: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Show mcgen's own warnings as messages, with flags in place of arguments, and without a line of code."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def shown(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> Any:
+            if issubclass(category, CoverageWarning | GeneratorWarning):
+                _say(f"warning: {in_flags(str(message))}")
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = shown
+        yield

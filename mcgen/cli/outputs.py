@@ -1,0 +1,58 @@
+"""Files that a command writes at its end, tried before it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mcgen._lib.serialization import require_no_store
+
+
+def require_writable(path: str, option: str) -> None:
+    """Raise an exception if a file can't be written. A file that is there stays as it is, and no new one is left.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    option : str
+        The flag that named it, for messages.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, or the file is a folder, is a store, or can't be written.
+    """
+    place = Path(path).resolve()
+    if not place.parent.is_dir():
+        raise ValueError(f"the folder of {option} {path} does not exist; make it first")
+    if place.is_dir():
+        raise ValueError(f"{option} {path} is a folder; name a file in it")
+    require_no_store(place)
+    is_new = not place.exists()
+    # Opening a pipe would wait for its reader.
+    if not is_new and not place.is_file():
+        if not os.access(place, os.W_OK):
+            raise ValueError(f"{option} {path} can't be written; choose another file")
+        return
+    try:
+        place.open("ab").close()
+        if is_new:
+            place.unlink()
+    except OSError as error:
+        raise ValueError(f"{option} {path} can't be written ({error.strerror}); choose another file") from error
+
+
+def require_folder(path: str, option: str) -> None:
+    """Make a folder, and raise an exception if no file can be written into it.
+
+    Raises
+    ------
+    ValueError
+        If the folder can't be made or can't be written.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{option} {path} can't be made ({error.strerror}); choose another folder") from error
+    require_writable(str(Path(path) / "report.html"), option)
