@@ -304,13 +304,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pa
     )
     (tmp_path / "counts.py").write_text(counting)
     (tmp_path / "folder").mkdir()
-    mcgen.estimate(mcgen.as_generator(np.tanh, noise=(4,)), mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), n_replicates=25, seed=0, store="old.sqlite")  # fmt: skip
+    mcgen.estimate(mcgen.as_generator(np.tanh, noise=(4,)), mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), n_replicates=25, seed=0, store="old")  # fmt: skip
     run = ["estimate", "counts:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN]
     cases = {
         "missing/run.json": "the folder of --output missing/run.json does not exist",
         "folder": "--output folder is a folder; name a file in it",
         "counts.py/run.json": "the folder of --output counts.py/run.json does not exist",
-        "old.sqlite": "old.sqlite is a store",
+        "old": "old is a store",
+        "run.csv": "--output run.csv would hold JSON; name it run.json",
     }
     if Path("/proc").is_dir():
         # A folder in which no file can be made, whoever tries.
@@ -318,16 +319,16 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pa
     for output, message in cases.items():
         assert main([*run, "--output", output]) == 2, output
         assert message in capsys.readouterr().err
-    assert main([*run, "--store", "new.sqlite", "--output", str(tmp_path / "new.sqlite")]) == 2
+    assert main([*run, "--store", "new", "--output", str(tmp_path / "new")]) == 2
     assert "--output and the store are the same file" in capsys.readouterr().err
     assert not Path("ran").exists()
-    assert not Path("new.sqlite").exists()
+    assert not Path("new").exists()
     for command in (["plan", "counts:generator", "--statistic", "pixel_mean", *RUN], ["compare", "counts:generator", "--statistic", "pixel_mean", *RUN]):  # fmt: skip
         assert main([*command, "--output", "missing/x.json"]) == 2
-    assert main(["export", "old.sqlite", "--csv", "folder"]) == 2
+    assert main(["export", "old", "--csv", "folder"]) == 2
     assert "--csv folder is a folder" in capsys.readouterr().err
-    assert main(["export", "old.sqlite", "--csv", "old.sqlite"]) == 2
-    assert main(["merge", "old.sqlite", "-o", "missing/all.sqlite"]) == 2
+    assert main(["export", "old", "--csv", "old"]) == 2
+    assert main(["merge", "old", "-o", "missing/all.sqlite"]) == 2
     assert "the folder of --output missing/all.sqlite does not exist" in capsys.readouterr().err
     assert not Path("ran").exists()
 

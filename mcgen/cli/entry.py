@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from mcgen.cli.outputs import require_writable
+from mcgen.cli.outputs import require_json_name, require_writable
 from mcgen.cli.parser import parser
 from mcgen.cli.wording import in_flags
 from mcgen.errors import CoverageWarning, GeneratorWarning, RunError, StoreError, WorkerError
@@ -131,6 +131,8 @@ def _try_outputs(options: argparse.Namespace) -> None:
             store = getattr(options, "store", None)
             if store is not None and os.path.realpath(path) == os.path.realpath(store):
                 raise ValueError(f"{flag} and the store are the same file, {path}; give {flag} another name")
+            if name in ("output", "json"):
+                require_json_name(path, flag)
             require_writable(path, flag)
 
 
