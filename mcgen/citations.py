@@ -225,6 +225,8 @@ _PILOT_KEYS = {
     "regression": ("stein1981estimation", "li1992principal"),
 }
 _METHOD_KEYS = {
+    "skewness-safe-t": ("hall1992removal",),
+    "skewness-safe": ("hall1992removal", "dunn1961multiple"),
     "skewness-adjusted-t": ("hall1992removal",),
     "bootstrap-t": ("hall1988theoretical",),
     "bootstrap-max-t": ("hall1988theoretical",),

@@ -23,11 +23,14 @@ _REFUSED = dict.fromkeys(
     ("store", "replicates", "atol", "rtol"),
     "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for each "
     "design, with a store for each",
+) | dict.fromkeys(
+    ("n_replicates", "components", "max_evaluations", "min_replicates"),
+    "It runs all designs on the same number of evaluations: give n_evaluations",
 )
 """Arguments of a run that do not go with a comparison, and why."""
 
 
-@showing_arguments(without=[*_REFUSED, "n_replicates", "components", "max_evaluations", "min_replicates"])
+@showing_arguments(without=_REFUSED)
 def compare(
     generator: Generator,
     statistic: Statistic,
@@ -82,7 +85,7 @@ def compare(
     """
     chosen, number = _checked_designs(designs, baseline)
     checked_generator(generator)
-    asked = checked_arguments("compare", run, _REFUSED)
+    asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
     _check_evaluations(chosen, asked["n_evaluations"])
     if asked["keep_replicates"] is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")

@@ -71,11 +71,13 @@ def estimate(
         The same seed gives the same numbers.
     confidence_level : float
         A number in (0, 1).
-    interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t", "anytime", "asymptotic-anytime"}
-        The method; see `mcgen.intervals`. "skewness-adjusted-t" is for skewed replicate means. The last two are for
-        runs that are watched, and may be stopped at any time.
-    simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
-        Make the intervals of all components cover together, instead of each alone.
+    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "anytime", \
+            "asymptotic-anytime"}
+        The method; see `mcgen.intervals`. "skewness-safe-t" is for skewed replicate means; "anytime" and
+        "asymptotic-anytime" are for runs that are watched, and may be stopped at any time.
+    simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
+        Make all intervals of the result cover together, those of all components, all conditions and their average,
+        instead of each alone.
     condition : object, or a list, range, dict or pandas Series of them, optional
         Passed to the generator. Several conditions give an estimate for each (`Estimate.conditions`) and their average.
         Each has its own random numbers unless `common_random_numbers`. The keys of a dict, or the index of a Series,
@@ -152,7 +154,7 @@ def estimate(
     0.69673 ± 0.00046 (95 % Student t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
     chosen, words = _with_auto(design, run)
-    asked = checked_arguments("estimate", words)
+    asked = checked_arguments("estimate", words, own=("design",))
     options, part = _checked_options(asked)
     condition = conditions_of(asked["condition"])
     shares = _checked_conditions(condition, asked["weights"], asked["common_random_numbers"])
@@ -378,6 +380,7 @@ def difference(
     >>> paired.half_width < alone.half_width / 5
     True
     """
+    checked_arguments("difference", _with_auto(design, run)[1], own=("design",))
     for side, generator in (("generator_a", generator_a), ("generator_b", generator_b)):
         checked_generator(generator, side)
     if generator_a.noise != generator_b.noise:

@@ -10,14 +10,12 @@ from mcgen.inference.resampling import (
     BOOTSTRAP_RESAMPLES,
     FEWEST_FOR_BOOTSTRAP,
     FEWEST_FOR_MAX_T,
-    FEWEST_FOR_MULTIPLIER,
 )
 
 __all__ = [
     "BOOTSTRAP_RESAMPLES",
     "FEWEST_FOR_BOOTSTRAP",
     "FEWEST_FOR_MAX_T",
-    "FEWEST_FOR_MULTIPLIER",
     "Interval",
     "IntervalInput",
     "Method",
@@ -39,3 +37,7 @@ if not TYPE_CHECKING:
             )
             return IntervalInput
         raise AttributeError(f"module 'mcgen.intervals' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def load(path: str | Path) -> Result:
     ...     mcgen.load(Path(folder) / "run.json") == result
     True
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be the path of a file, such as 'run.json'; got {path!r}. {_ADVICE}")
     try:
         kind = kind_of(path)
     except ValueError as error:

@@ -67,7 +67,8 @@ DESIGNS = [
     *(mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(4), mcgen.LatinHypercube(16)),
     *(mcgen.OrthogonalAntithetic(16), mcgen.Sobol(16), mcgen.Subspace(basis, leading=mcgen.Sobol(16))),
 ]
-INTERVALS = ["student-t", "normal", "skewness-adjusted-t", "bootstrap-t", "anytime", "asymptotic-anytime"]
+INTERVALS = ["student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "anytime"]
+INTERVALS += ["asymptotic-anytime"]
 
 
 def run(**changes: Any) -> mcgen.Estimate:
@@ -83,7 +84,7 @@ CASES: dict[str, Callable[[], Any]] = {
     **{f"interval {kind}": lambda kind=kind: run(interval=kind) for kind in INTERVALS},
     **{
         f"simultaneous {kind}": lambda kind=kind: run(simultaneous=kind)
-        for kind in ("bonferroni", "bootstrap-max-t", "gaussian-multiplier")
+        for kind in ("skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier")
     },
     "indicator": lambda: run(statistic=positive),
     "stack": lambda: run(statistic=statistics.stack(statistics.pixel_mean, positive)),
@@ -94,6 +95,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "condition": lambda: run(condition=0.5),
     "conditions": lambda: run(condition=[0.5, 1.0], weights=[0.25, 0.75]),
     "named conditions": lambda: run(condition={"low": 0.5, "high": 1.0}),
+    "simultaneous conditions": lambda: run(condition=[0.5, 1.0], simultaneous=True),
     "common noise": lambda: run(condition=[0.5, 1.0], common_random_numbers=True),
     "controls": lambda: run(controls=quadratic),
     "fitted controls": lambda: run(

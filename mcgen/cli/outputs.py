@@ -54,8 +54,8 @@ def require_json_name(path: str, option: str) -> None:
     ending = Path(path).suffix
     if ending[1:2].isalpha() and ending.lower() != ".json":
         raise ValueError(
-            f"{option} {path} would hold JSON; name it {Path(path).with_suffix('.json')}. For a table give a --store, and "
-            "export it by mcgen export --csv"
+            f"{option} {path} would hold JSON; name it {Path(path).with_suffix('.json')}. For a table give "
+            "a --store, and export it by mcgen export --csv"
         )
 
 

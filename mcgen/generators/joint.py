@@ -36,6 +36,9 @@ class OnSameNoise:
     noise: NoiseSpec
     separator: str = ", "
 
+    def __mcgen_content__(self, load: bool) -> Any:
+        return self.generators
+
     @property
     def name(self) -> str:
         """The names of all generators."""

@@ -4,8 +4,9 @@ The relative efficiency of a design over a baseline is (variance x cost) of the 
 design. At equal numbers of evaluations it is the ratio of the variances of the two estimates. With s^2 the variance of
 the replicate means and n the points in a replicate it is :math:`n_0 s_0^2 / (n s^2)`, index 0 for the baseline.
 
-Its interval is Student's t on the log scale, with the error of each log variance from the jackknife over replicates
-[1]_. F intervals suppose normal replicate means, and cover far too little here. The point estimate is the jackknife's
+Its interval is the skewness-safe t on the log scale, with the jackknife's error and skewness of each log variance over
+replicates [1]_. It is stretched on the side where a tail that few replicates have not met would move it. F intervals
+suppose normal replicate means, and cover far too little here. The point estimate is the jackknife's
 too: it lacks the first-order bias of a ratio of two estimated variances. With L the logarithm from all R replicates and
 L_(r) that without replicate r, of mean :math:`\bar L`,
 
@@ -19,6 +20,8 @@ L_(r) that without replicate r, of mean :math:`\bar L`,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mcgen._lib.arrays import Floats
@@ -26,6 +29,10 @@ from mcgen.inference.interval_input import Interval
 from mcgen.inference.log_ratios import LogRatio
 from mcgen.inference.moments import varies_by_rounding
 
+_OWN_RUN, _OTHER_RUN = 3.0, 2.0
+"""The interval of an efficiency is stretched, on the side where an unseen tail would move it, by 1 + 3 / sqrt(R) over
+the design's own run, and by 1 + 2 / sqrt(R) over another run. In simulations of pairs with skewness up to 3.4 it then
+covered 0.93 and more from 10 replicates on; Student's t on the log scale covered 0.76 to 0.90 up to 400."""
 FEWEST_FOR_JACKKNIFE = 5
 """Fewest replicates for an efficiency: with fewer the jackknife's error has almost no degrees of freedom."""
 
@@ -74,7 +81,17 @@ def over_monte_carlo(
     total = within.mean(axis=0) + variance
     total_left_out = (within.sum(axis=0) - within) / (n - 1) + left_out
     log_ratio = np.log(total / (n_points * variance))
-    return _jackknife(log_ratio, np.log(total_left_out / (n_points * left_out)), n).exp(confidence_level)
+    found = _jackknife(log_ratio, np.log(total_left_out / (n_points * left_out)), n)
+    return found.exp(confidence_level, (1 + _OWN_RUN / math.sqrt(n), 1.0))
+
+
+def stretch_between(n_baseline: int, n_design: int) -> tuple[float, float]:
+    """Return the factors by which the sides of the interval of an efficiency over another run are stretched.
+
+    Few replicates understate a variance whose tail they have not met: the design's then makes the efficiency too
+    large, and the baseline's too small.
+    """
+    return 1 + _OTHER_RUN / math.sqrt(n_design), 1 + _OTHER_RUN / math.sqrt(n_baseline)
 
 
 def _enough(replicate_means: Floats) -> int:
@@ -102,7 +119,13 @@ def _left_out_variances(means: Floats, within: Floats, rounding: float) -> tuple
 
 
 def _jackknife(value: Floats, left_out: Floats, n: int) -> LogRatio:
-    """Return the jackknife estimate from the value of all n replicates and the values without each (n, k)."""
+    """Return the jackknife estimate from the value of all n replicates and the values without each (n, k).
+
+    Its skewness is that of the mean of the pseudo-values n L - (n - 1) L_(r), with the first-order bias removed.
+    """
     mean = left_out.mean(axis=0)
-    variance = (n - 1) / n * ((left_out - mean) ** 2).sum(axis=0)
-    return LogRatio(n * value - (n - 1) * mean, variance, np.full(value.shape, n - 1.0))
+    d = mean - left_out
+    variance = (n - 1) / n * (d**2).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        skewness = np.nan_to_num((d**3).mean(axis=0) / (d**2).mean(axis=0) ** 1.5 * math.sqrt(n - 1) / (n - 2))
+    return LogRatio(n * value - (n - 1) * mean, variance, np.full(value.shape, n - 1.0), skewness)

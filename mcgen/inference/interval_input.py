@@ -94,3 +94,27 @@ def student_t_quantile(p: float | Floats, degrees_of_freedom: float | Floats) ->
     """Return a quantile of Student's t distribution; with infinite degrees of freedom a normal quantile."""
     df = np.asarray(degrees_of_freedom, dtype=np.float64)
     return np.where(np.isinf(df), ndtri(p), stdtrit(np.where(np.isinf(df), 1.0, df), p))
+
+
+def hall_inverse(y: Floats, skewness: Floats) -> Floats:
+    """Return the T with g(T) = y: (3 / lambda) (c - 1) with c^3 = 1 + lambda (y - lambda / 6).
+
+    g is Hall's transformation, see `mcgen.inference.intervals`, and lambda the skewness. With c^3 - 1 = (c - 1)
+    (c^2 + c + 1) there is no division by lambda, which may be 0.
+    """
+    shifted = y - skewness / 6
+    c = np.cbrt(1 + skewness * shifted)
+    return np.asarray(3 * shifted / (c**2 + c + 1))
+
+
+def skewness_safe_ends(t: Floats, skewness: Floats) -> tuple[Floats, Floats]:
+    """Return the ends in standard errors from the estimate: on each side the farther of Student's t and Hall's.
+
+    Parameters
+    ----------
+    t : ndarray
+        Quantile of Student's t, above 0.
+    skewness : ndarray
+        Skewness of the estimate.
+    """
+    return -np.maximum(t, hall_inverse(t, skewness)), np.maximum(t, -hall_inverse(-t, skewness))

@@ -15,11 +15,15 @@ T is changed into
 .. math:: g(T) = T + \frac{\lambda}{3} T^2 + \frac{\lambda^2}{27} T^3 + \frac{\lambda}{6},
 
 whose law is normal but for terms of order 1 / R, and the ends are where g(T) is a quantile of Student's t. It is
-Student's interval for lambda = 0.
+Student's interval for lambda = 0. The skewness-safe t interval takes, on each side, the farther of Student's end and
+that of the skewness-adjusted one. Skewed replicate means need the longer side; heavy symmetric tails look skewed in few
+replicates, and there the shorter side of the adjusted interval covers too rarely. In simulations with means of skewness
+up to 3.4 it covered 0.94 and more from 16 replicates on, and 0.95 from 25 on; with 25 normal means it is 3 % wider than
+Student's.
 
 Simultaneous intervals cover all k components together: Bonferroni's [3]_ (each at level 1 - (1 - c) / k; valid whatever
-their dependence), the largest studentized deviation over the components from resampled replicates (max-t), or from
-Gaussian multipliers [4]_.
+their dependence), with Student's ends or skewness-safe ones; quantiles of the largest and the smallest studentized mean
+of all components over resampled replicates (max-t); or Gaussian multipliers [4]_.
 
 Where the replicates are counted by what they give, an interval has to allow for it. "two-stage-t" is that of
 `mcgen.inference.stopping`: with s_0 the standard deviation of the first R_0 replicates,
@@ -46,6 +50,7 @@ cover at all R together. Their simultaneous form is Bonferroni's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -53,15 +58,23 @@ import numpy as np
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import Interval, IntervalInput, shared_level, student_t_quantile
+from mcgen.inference.interval_input import (
+    Interval,
+    IntervalInput,
+    hall_inverse,
+    shared_level,
+    skewness_safe_ends,
+    student_t_quantile,
+)
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.resampling import (
+    BOOTSTRAP_RESAMPLES,
     FEWEST_FOR_MAX_T,
-    FEWEST_FOR_MULTIPLIER,
-    _bootstrap_max_t,
-    _bootstrap_t,
-    _count,
-    _gaussian_multiplier,
+    FEWEST_TAIL_RESAMPLES,
+    bootstrap_max_t,
+    bootstrap_t,
+    count_of,
+    gaussian_multiplier,
 )
 from mcgen.inference.sequences import SEQUENCES
 
@@ -77,14 +90,15 @@ def make_interval(
         The estimate.
     confidence_level : float
         In (0, 1).
-    method : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t", "two-stage-t", "anytime", \
-            "asymptotic-anytime"}
+    method : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "two-stage-t", \
+            "anytime", "asymptotic-anytime"}
         For each component alone. The last three are for runs that stopped at what they gave.
-    simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
-        Cover all components together. True chooses by the number of replicates: Bonferroni-t below 50, bootstrap max-t
-        from 50, Gaussian multipliers from 1,000; Bonferroni-t too where the replicate means were not kept, or a
-        component varies in so few replicates that the bootstrap has no finite interval. Beside one of the last three
-        methods True is Bonferroni's form of it, whose name is "bonferroni-two-stage-t", and alike.
+    simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
+        Cover all components together. True is the bootstrap max-t from 25 replicates on, where their means were kept,
+        and skewness-safe t at Bonferroni's level otherwise; also where a component varies in so few replicates that the
+        bootstrap has no finite interval. "bonferroni" is Student's t at that level, which covers too rarely where
+        replicate means are skewed. Beside one of the last three methods True is Bonferroni's form of it, whose name is
+        "bonferroni-two-stage-t", and alike.
 
     Raises
     ------
@@ -92,25 +106,38 @@ def make_interval(
         If the level or a method is not one of those allowed, replicate means are needed that were not kept, or what
         a run that stopped by itself would have left.
     """
-    return interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
+    interval, _, made_by = interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
+    return interval, made_by
 
 
-def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Interval, str]:
-    """Return the interval of each component and the name of the method that made it; see `make_interval`."""
-    confidence_level, method, simultaneous = options.confidence_level, options.method, options.simultaneous
-    if simultaneous and len(sampled.mean) > 1 and options.is_sequential:
-        level = shared_level(confidence_level, len(sampled.mean))
-        return _around(sampled, *studentized_ends(sampled, level, method)), f"bonferroni-{method}"
-    if simultaneous and len(sampled.mean) > 1:
-        chosen = _default_simultaneous(sampled) if simultaneous is True else simultaneous
-        c = _SIMULTANEOUS[chosen](sampled, confidence_level)
-        if simultaneous is True and not np.isfinite(c).all():
-            # A component that varies in few replicates: too many resamples do not vary in it.
-            chosen, c = "bonferroni", _bonferroni(sampled, confidence_level)
-        c = _finite(c, sampled)
-        return _around(sampled, -c, c), chosen
-    low, high = (_finite(end, sampled) for end in studentized_ends(sampled, confidence_level, method))
-    return _around(sampled, low, high), method
+def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Interval, Floats, str]:
+    """Return the interval of each component, its half-width and the name of the method; see `make_interval`.
+
+    The half-width is that of the studentized interval times the standard error: the difference of the ends would lose
+    all digits where the mean is far larger.
+    """
+    level, chosen = options.confidence_level, method_of(sampled, options)
+    if chosen == options.method:
+        low, high = (_finite(end, sampled) for end in studentized_ends(sampled, level, options.method))
+        return *_around(sampled, low, high), chosen
+    if options.is_sequential:
+        level = shared_level(level, options.numbers(len(sampled.mean)))
+        return *_around(sampled, *studentized_ends(sampled, level, options.method)), chosen
+    low, high = _SIMULTANEOUS[chosen](sampled, options)
+    if options.simultaneous is True and not (np.isfinite(low).all() and np.isfinite(high).all()):
+        # A component varies in few replicates, so that too many resamples do not vary in it.
+        chosen = _by_moments(sampled)
+        low, high = _SIMULTANEOUS[chosen](sampled, options)
+    return *_around(sampled, _finite(low, sampled), _finite(high, sampled)), chosen
+
+
+def method_of(sampled: IntervalInput, options: IntervalOptions) -> str:
+    """Return the name of the method that the options lead to for this input; see `make_interval`."""
+    if not options.simultaneous or options.numbers(len(sampled.mean)) == 1:
+        return options.method
+    if options.is_sequential:
+        return f"bonferroni-{options.method}"
+    return _default_simultaneous(sampled, options) if options.simultaneous is True else options.simultaneous
 
 
 def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Method) -> tuple[Floats, Floats]:
@@ -118,8 +145,10 @@ def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Me
     return _POINTWISE[method](sampled, confidence_level)
 
 
-def _around(sampled: IntervalInput, low: Floats, high: Floats) -> Interval:
-    return Interval(sampled.mean + low * sampled.standard_error, sampled.mean + high * sampled.standard_error)
+def _around(sampled: IntervalInput, low: Floats, high: Floats) -> tuple[Interval, Floats]:
+    """Return the interval with these ends in standard errors from the mean, and its half-width."""
+    error = sampled.standard_error
+    return Interval(sampled.mean + low * error, sampled.mean + high * error), np.asarray((high - low) / 2 * error)
 
 
 def _student_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
@@ -140,17 +169,42 @@ def _skewness_adjusted_t(sampled: IntervalInput, level: float) -> tuple[Floats, 
             "version does not have; use student-t, or run it again"
         )
     t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
-    return -_untransformed(t, sampled.skewness), -_untransformed(-t, sampled.skewness)
+    return -hall_inverse(t, sampled.skewness), -hall_inverse(-t, sampled.skewness)
 
 
-def _untransformed(y: Floats, skewness: Floats) -> Floats:
-    """Return the T with g(T) = y: (3 / lambda) (c - 1) with c^3 = 1 + lambda (y - lambda / 6).
+def _skewness_safe_t(sampled: IntervalInput, level: float, inflation: float = 1.0) -> tuple[Floats, Floats]:
+    """Return, on each side, the end farther from the mean: Student's, or that of the skewness-adjusted t interval.
 
-    By c^3 - 1 = (c - 1) (c^2 + c + 1) without the division, which lambda = 0 would not allow.
+    Parameters
+    ----------
+    inflation : float
+        Multiplies the estimated skewness, which few replicates underestimate where far tails count.
     """
-    shifted = y - skewness / 6
-    c = np.cbrt(1 + skewness * shifted)
-    return np.asarray(3 * shifted / (c**2 + c + 1))
+    t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
+    if sampled.skewness is None:
+        raise ValueError(
+            "skewness-safe-t needs the skewness of the replicate means, which an estimate saved by an older version "
+            "does not have; use student-t, or run it again"
+        )
+    return skewness_safe_ends(t, inflation * sampled.skewness)
+
+
+def _simultaneous_skewness_safe(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
+    """Return the ends of skewness-safe t intervals at Bonferroni's level for all numbers that cover together.
+
+    For k of them the skewness is multiplied by min(1.5, 1 + 0.12 ln k), found by simulation: the sample's skewness is
+    bounded by its size and biased towards 0, which matters the more the farther out the ends lie.
+    """
+    numbers = options.numbers(len(sampled.mean))
+    inflation = min(1.5, 1 + 0.12 * math.log(numbers))
+    return _skewness_safe_t(sampled, shared_level(options.confidence_level, numbers), inflation)
+
+
+def _resampled(
+    method: Callable[[IntervalInput, float], tuple[Floats, Floats]], sampled: IntervalInput, options: IntervalOptions
+) -> tuple[Floats, Floats]:
+    """Return the ends by a method that covers all components of one result together."""
+    return method(sampled, shared_level(options.confidence_level, options.shared_with))
 
 
 def _two_stage_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
@@ -177,43 +231,53 @@ def _of_sequence(sampled: IntervalInput, level: float, method: str) -> tuple[Flo
     width = SEQUENCES[method](sampled.degrees_of_freedom + 1, sampled.planned, level)
     if not np.isfinite(width).all():
         raise ValueError(
-            f"at this confidence level {method} has no end yet for {_count(sampled)} replicates, with "
+            f"at this confidence level {method} has no end yet for {count_of(sampled)} replicates, with "
             f"{sampled.planned} planned; run more replicates or use student-t"
         )
     return -width, width
 
 
-def _bonferroni(sampled: IntervalInput, level: float) -> Floats:
-    return student_t_quantile(1 - (1 - level) / (2 * len(sampled.mean)), sampled.degrees_of_freedom)
+def _bonferroni(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
+    """Return the ends of Student t intervals at Bonferroni's level for all numbers that cover together."""
+    return _student_t(sampled, shared_level(options.confidence_level, options.numbers(len(sampled.mean))))
 
 
 _POINTWISE: dict[str, Callable[[IntervalInput, float], tuple[Floats, Floats]]] = {
     "student-t": _student_t,
     "normal": _normal,
+    "skewness-safe-t": _skewness_safe_t,
     "skewness-adjusted-t": _skewness_adjusted_t,
-    "bootstrap-t": _bootstrap_t,
+    "bootstrap-t": bootstrap_t,
     "two-stage-t": _two_stage_t,
     "anytime": partial(_of_sequence, method="anytime"),
     "asymptotic-anytime": partial(_of_sequence, method="asymptotic-anytime"),
 }
-_SIMULTANEOUS: dict[str, Callable[[IntervalInput, float], Floats]] = {
+_SIMULTANEOUS: dict[str, Callable[[IntervalInput, IntervalOptions], tuple[Floats, Floats]]] = {
+    "skewness-safe": _simultaneous_skewness_safe,
     "bonferroni": _bonferroni,
-    "bootstrap-max-t": _bootstrap_max_t,
-    "gaussian-multiplier": _gaussian_multiplier,
+    "bootstrap-max-t": partial(_resampled, bootstrap_max_t),
+    "gaussian-multiplier": partial(_resampled, gaussian_multiplier),
 }
 
 
-def _default_simultaneous(sampled: IntervalInput) -> SimultaneousMethod:
-    n = _count(sampled)
-    if n < FEWEST_FOR_MAX_T or sampled.replicate_means is None:
-        return "bonferroni"
-    return "gaussian-multiplier" if n >= FEWEST_FOR_MULTIPLIER else "bootstrap-max-t"
+def _default_simultaneous(sampled: IntervalInput, options: IntervalOptions) -> SimultaneousMethod:
+    """Return the method of ``simultaneous=True``; see `make_interval`."""
+    tail = (1 - options.confidence_level) / options.shared_with / 2
+    enough = BOOTSTRAP_RESAMPLES * tail >= FEWEST_TAIL_RESAMPLES
+    if sampled.replicate_means is not None and count_of(sampled) >= FEWEST_FOR_MAX_T and enough:
+        return "bootstrap-max-t"
+    return _by_moments(sampled)
+
+
+def _by_moments(sampled: IntervalInput) -> SimultaneousMethod:
+    """Return the simultaneous method that needs no replicate means; estimates of older versions have no skewness."""
+    return "bonferroni" if sampled.skewness is None else "skewness-safe"
 
 
 def _finite(quantile: Floats, sampled: IntervalInput) -> Floats:
     if not np.isfinite(quantile).all():
         raise ValueError(
-            f"at this confidence level the bootstrap has no finite interval from {_count(sampled)} replicates, too "
+            f"at this confidence level the bootstrap has no finite interval from {count_of(sampled)} replicates, too "
             "many of whose resamples do not vary; run more replicates or use student-t"
         )
     return np.asarray(quantile)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import polygamma, psi
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import Interval, student_t_quantile
+from mcgen.inference.interval_input import Interval, skewness_safe_ends, student_t_quantile
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,14 @@ class LogRatio:
         Squared standard error of `value`.
     degrees_of_freedom : float or ndarray of shape (k,)
         Degrees of freedom of `variance`; infinite where the variance is taken as known.
+    skewness : float or ndarray of shape (k,)
+        Skewness of the error of `value`.
     """
 
     value: Floats
     variance: Floats
     degrees_of_freedom: float | Floats = math.inf
+    skewness: float | Floats = 0.0
 
     @classmethod
     def of(cls, mean_and_sd: tuple[float, float], k: int) -> Self:
@@ -42,19 +45,40 @@ class LogRatio:
     def minus(self, other: LogRatio) -> LogRatio:
         """Return the difference of two independent estimates: the log of the ratio of what they estimate.
 
-        The variances add, with degrees of freedom by Welch-Satterthwaite. Where both logarithms are -inf (neither of
-        the two varies) there is no ratio, and the value is NaN.
+        The variances add, with degrees of freedom by Welch-Satterthwaite; third cumulants subtract. Where both
+        logarithms are -inf (neither of the two varies) there is no ratio, and the value is NaN.
         """
         variances = np.stack([self.variance, other.variance])
         df = np.stack([np.broadcast_to(one.degrees_of_freedom, one.variance.shape) for one in (self, other)])
-        with np.errstate(invalid="ignore"):
+        variance = variances.sum(axis=0)
+        third = self.skewness * self.variance**1.5 - other.skewness * other.variance**1.5
+        with np.errstate(invalid="ignore", divide="ignore"):
             value = self.value - other.value
-        return LogRatio(value, variances.sum(axis=0), welch_satterthwaite(variances, df))
+            skewness = np.nan_to_num(third / variance**1.5)
+        return LogRatio(value, variance, welch_satterthwaite(variances, df), skewness)
 
-    def exp(self, confidence_level: float) -> tuple[Floats, Interval]:
-        """Return the ratio itself and its Student t interval, made on the log scale."""
-        half = student_t_quantile((1 + confidence_level) / 2, self.degrees_of_freedom) * np.sqrt(self.variance)
-        return np.exp(self.value), Interval(np.exp(self.value - half), np.exp(self.value + half))
+    def plus_noise(self, variance: float) -> LogRatio:
+        """Return the same value with an independent symmetric error of known variance added to its own."""
+        total = self.variance + variance
+        with np.errstate(invalid="ignore", divide="ignore"):
+            skewness = np.nan_to_num(self.skewness * (self.variance / total) ** 1.5)
+        return LogRatio(self.value, total, self.degrees_of_freedom, skewness)
+
+    def exp(self, confidence_level: float, stretch: tuple[float, float] = (1.0, 1.0)) -> tuple[Floats, Interval]:
+        """Return the ratio itself and its skewness-safe t interval, made on the log scale.
+
+        Parameters
+        ----------
+        confidence_level : float
+            In (0, 1).
+        stretch : tuple of two float
+            Factors of the distances from the value to the lower and to the upper end.
+        """
+        t = student_t_quantile((1 + confidence_level) / 2, self.degrees_of_freedom)
+        low, high = skewness_safe_ends(t, np.asarray(self.skewness, np.float64))
+        error = np.sqrt(self.variance)
+        ends = self.value + stretch[0] * low * error, self.value + stretch[1] * high * error
+        return np.exp(self.value), Interval(np.exp(ends[0]), np.exp(ends[1]))
 
 
 def welch_satterthwaite(variances: Floats, degrees_of_freedom: Floats) -> Floats:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-FixedMethod = Literal["student-t", "normal", "skewness-adjusted-t", "bootstrap-t"]
+FixedMethod = Literal["student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t"]
 SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
 Method = Literal[FixedMethod, SequentialMethod]
-SimultaneousMethod = Literal["bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
+SimultaneousMethod = Literal["skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class IntervalOptions:
         The method for each component alone; see `mcgen.intervals.make_interval`.
     simultaneous : bool or str
         Whether, and by which method, the intervals of all components cover together.
+    shared_with : int
+        Number of results, this one included, whose simultaneous intervals cover together: one for each of several
+        conditions and one for their average. Each gets the level 1 - (1 - confidence_level) / shared_with.
 
     Raises
     ------
@@ -33,6 +36,7 @@ class IntervalOptions:
     confidence_level: float = 0.95
     method: Method = "student-t"
     simultaneous: bool | SimultaneousMethod = False
+    shared_with: int = 1
 
     def __post_init__(self) -> None:
         check_interval_options(self.confidence_level, self.method, self.simultaneous)
@@ -50,6 +54,10 @@ class IntervalOptions:
                 return cls(confidence_level, pointwise, "bonferroni")
         return cls(confidence_level)
 
+    def numbers(self, k: int) -> int:
+        """Return how many intervals cover together: of the k components, and of the results that share the level."""
+        return k * self.shared_with if self.simultaneous else 1
+
     @property
     def resamples(self) -> bool:
         """Whether the interval is made from the replicate means themselves."""
@@ -63,7 +71,8 @@ class IntervalOptions:
     def without_resampling(self) -> IntervalOptions:
         """Return the nearest options that need only the moments of the replicate means."""
         simultaneous: bool | SimultaneousMethod = "bonferroni" if self.simultaneous else False
-        return IntervalOptions(self.confidence_level, "student-t" if self.resamples else self.method, simultaneous)
+        method: Method = "student-t" if self.resamples else self.method
+        return replace(self, method=method, simultaneous=simultaneous)
 
     def require_no_resampling(self, what: str, or_else: str = "") -> None:
         """Refuse to resample an estimate that has no replicate means.
@@ -78,8 +87,7 @@ class IntervalOptions:
         if self.resamples:
             raise ValueError(
                 f"{what} has no replicate means to resample; got interval={self.method!r} and "
-                f"simultaneous={self.simultaneous!r}. Use 'student-t', 'skewness-adjusted-t' or "
-                f"simultaneous='bonferroni'{or_else}"
+                f"simultaneous={self.simultaneous!r}. Use 'student-t', 'skewness-safe-t' or simultaneous=True{or_else}"
             )
 
 

@@ -16,7 +16,7 @@ on. For normal replicate means the coverage is at least the confidence level, ho
 the mean of normal values is independent of all their standard deviations. So given R it is N(mu, sigma^2 / R), and its
 distance from mu is below t_{R_0 - 1} s_0 / sqrt(R) with the probability that Student's t promises. A relative tolerance
 uses the mean too, which this proof does not allow for; simulations show that it covers (`docs/validation/stopping.md`).
-A relative tolerance of a mean that is 0 is never reached, so set a limit beside `rtol` alone.
+A relative tolerance of a mean that is 0 is never reached, so set a limit beside `rtol` alone; `receding` warns.
 
 **At any time**, `Anytime`: the half-width is that of a confidence sequence (see `sequences`), which covers at all
 numbers of replicates together, whatever the stopping rule. The rule looks at numbers that grow by 5 % to 100 %.
@@ -55,6 +55,7 @@ from mcgen.inference.interval_input import IntervalInput, shared_level
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.moments import Moments, varies_by_rounding
 from mcgen.inference.progress import FEWEST_EVENTS, ToleranceProgress
+from mcgen.inference.receding import receding_component, receding_warning
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance
 
@@ -181,6 +182,8 @@ class Rule(ABC):
         self.expected = self._target
         # Whether the replicate means looked skewed at any look; such a run has at least 100 replicates.
         self._was_skewed = False
+        # Name of the component for which the relative tolerance recedes.
+        self._receding: str | None = None
 
     def limit_to_groups(self, group: int, n_there: int = 0) -> None:
         """Lower the limit to a whole number of groups, since groups are run as a whole.
@@ -267,13 +270,28 @@ class Rule(ABC):
         tolerance = self.tolerance
         return Stopping(self.name, tolerance.atol, tolerance.rtol, None, None, None, reached, reason)
 
+    def note_receding(self, moments: Moments, rounding: float) -> None:
+        """Take note where the relative tolerance recedes (see `receding`), after any number of replicates."""
+        if self._receding is None and self._names is not None:
+            at = self._progress(moments, rounding)
+            self._receding = receding_component(self.tolerance, moments, at, self._names)
+
+    @property
+    def receding(self) -> str | None:
+        """The warning that the relative tolerance recedes, where that was noted."""
+        if self._receding is None or not self.tolerance.may_recede:
+            return None
+        return receding_warning(self._receding, self.tolerance)
+
     def state(self) -> dict[str, Any]:
-        """Return the state that `restore` takes: a dict of numbers, arrays and None."""
-        return {"target": self._target, "was_skewed": self._was_skewed}
+        """Return the state that `restore` takes: a dict of numbers, texts, arrays and None."""
+        return {"target": self._target, "was_skewed": self._was_skewed, "receding": self._receding}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over the state of another rule that has the same arguments."""
         self._target, self._was_skewed = int(state["target"]), bool(state["was_skewed"])
+        # Stores of earlier versions do not have it.
+        self._receding = state.get("receding")
 
     @abstractmethod
     def half_widths(self, moments: Moments) -> Floats:

@@ -48,6 +48,11 @@ class Tolerance:
         """Number of replicates before the first look: 32, or `min_replicates` where it is larger."""
         return max(FIRST_STAGE, self.min_replicates or 0)
 
+    @property
+    def may_recede(self) -> bool:
+        """Whether the target is relative alone and the cost has no limit: of a mean of 0 it is never reached."""
+        return self.rtol is not None and self.atol is None and self.max_evaluations is None
+
     def wanted(self, mean: Floats) -> Floats:
         """Return the largest allowed half-width at these means, max(atol, rtol abs(mean)), shape (k,)."""
         return np.maximum(self.atol or 0.0, (self.rtol or 0.0) * np.abs(mean))

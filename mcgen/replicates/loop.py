@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
@@ -214,7 +214,9 @@ def _located(culprit: object, batch: Batch) -> Iterator[None]:
     except StopIteration as error:
         raise RuntimeError(f"StopIteration {note}") from error
     except Exception as error:
-        error.add_note(note)
+        # A frozen exception takes no note, and stays as it is.
+        with suppress(Exception):
+            error.add_note(note)
         raise
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.efficiency import log_variance
+from mcgen.inference.efficiency import log_variance, stretch_between
 from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
+from mcgen.results.notes import marks_html, merged_warnings, with_marks
 from mcgen.results.provenance import Provenance, expectation_text
 from mcgen.results.saved import estimate_to_plain
 from mcgen.results.tables import Table
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 FEW_FOR_EFFICIENCY = 100
-"""Replicates below which the interval of an efficiency covers markedly less than it says, in simulations."""
+"""Replicates below which the interval of an efficiency is wide: several times the efficiency for skewed means."""
 
 # The most components in a printed table, so that it fits a page.
 _MOST_COMPONENTS = 12
@@ -131,9 +132,15 @@ class Comparison:
             "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
         }
         partial = [f"PARTIAL: the run of {one.provenance.design} ended early" for one in self.estimates if one.partial]
-        return "\n".join([str(self), *fact_lines(facts), *partial, *(f"warning: {text}" for text in self.warnings)])
+        return "\n".join([self._text(), *fact_lines(facts), *partial, *(f"warning: {text}" for text in self.warnings)])
 
     def __str__(self) -> str:
+        return with_marks(self._text(), self._merged_warnings())
+
+    __repr__ = __str__
+
+    def _text(self) -> str:
+        """Return the table with its notes."""
         p = self.provenance
         lines = [
             f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
@@ -145,10 +152,14 @@ class Comparison:
         ]
         return "\n".join(lines)
 
-    __repr__ = __str__
-
     def _repr_html_(self) -> str:
-        return frame_html(self.readable()) + "".join(f"<p>{note}</p>" for note in self.notes())
+        notes = "".join(f"<p>{note}</p>" for note in self.notes())
+        return frame_html(self.readable()) + notes + marks_html(self._merged_warnings())
+
+    def _merged_warnings(self) -> tuple[str, ...]:
+        """Return the warnings of all designs, one for each kind."""
+        parts = [(one.provenance.design, one.warnings) for one in self.estimates]
+        return merged_warnings(parts, "design", self.estimates[0].names)
 
     def notes(self) -> list[str]:
         """Return the notes that belong below the table."""
@@ -156,8 +167,8 @@ class Comparison:
         few = min(one.n_replicates for one in self.estimates)
         if few < FEW_FOR_EFFICIENCY:
             found.append(
-                f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their 95 % "
-                "intervals covered 0.83 to 0.92 in simulations."
+                f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their "
+                "intervals are wide."
             )
         if any(one.provenance.pilot_evaluations for one in self.estimates):
             found.append("Efficiencies count the evaluations of pilots, as if this run alone had paid for them.")
@@ -201,9 +212,10 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     times = one.provenance, base.provenance
     speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
     noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
-    timed = LogRatio(work.value + speed, work.variance + noise, work.degrees_of_freedom)
+    timed = replace(work.plus_noise(noise), value=work.value + speed)
+    stretch = stretch_between(base.n_replicates, one.n_replicates)
     for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
-        frame[point], interval = log_ratio.exp(one.confidence_level)
+        frame[point], interval = log_ratio.exp(one.confidence_level, stretch)
         frame[low], frame[high] = interval.low, interval.high
     with np.errstate(divide="ignore", invalid="ignore"):
         widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2 * (_spent(base) / _spent(one))
@@ -226,7 +238,7 @@ def _log_work(one: Estimate) -> LogRatio:
         )
     log = log_variance(one.replicate_means, one.within, one.provenance.rounding)
     each = one.provenance.n_points * _spent(one)
-    return LogRatio(log.value + np.log(each), log.variance, log.degrees_of_freedom)
+    return replace(log, value=log.value + np.log(each))
 
 
 def _spent(one: Estimate) -> float:

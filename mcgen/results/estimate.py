@@ -21,6 +21,7 @@ from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
+from mcgen.results.notes import with_marks
 from mcgen.results.provenance import Provenance
 from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain
 from mcgen.results.tables import estimate_table
@@ -50,8 +51,8 @@ STOPPED_BY_ITSELF = (
 class Estimate:
     """E[statistic(generator(noise))] with a confidence interval.
 
-    It prints in one line; `summary` is the long form. Two estimates are equal when all their numbers and their
-    provenance are equal; seconds and versions do not count.
+    It prints in one line, with a marked line for each warning; `summary` is the long form. Two estimates are equal when
+    all their numbers and their provenance are equal; seconds and versions do not count.
 
     Attributes
     ----------
@@ -61,6 +62,8 @@ class Estimate:
         Its standard error, from the replicate means.
     interval : Interval
         The confidence interval, of the same shape.
+    half_width : float or ndarray
+        Half the width of the interval, from the standard error: exact also where the mean is far larger.
     degrees_of_freedom : float or ndarray
         R - 1, less the rank of cross-fitted controls; Welch-Satterthwaite's for an average over independent conditions
         and a sum of levels.
@@ -81,7 +84,7 @@ class Estimate:
     parts : tuple of Estimate
         The estimates that it is made of: those of its `conditions`, or of its `levels`; empty for a single run.
     warnings : tuple of str
-        What the run warned of.
+        What the run warned of. An average or a sum has one warning for all parts with a warning of a kind.
     skewness : float or ndarray, or None
         Skewness of the estimate: its third central moment over the cubed standard error, from the replicate means. None
         in files of older versions.
@@ -93,6 +96,7 @@ class Estimate:
     mean: float | Floats
     standard_error: float | Floats
     interval: Interval
+    half_width: float | Floats
     degrees_of_freedom: float | Floats
     confidence_level: float
     method: str
@@ -105,11 +109,6 @@ class Estimate:
     warnings: tuple[str, ...] = ()
     skewness: float | Floats | None = None
     stopping: Stopping | None = None
-
-    @property
-    def half_width(self) -> float | Floats:
-        """Half the width of the interval."""
-        return self.interval.half_width
 
     @property
     def n_replicates(self) -> int:
@@ -159,6 +158,14 @@ class Estimate:
             stacklevel=2,
         )
         return self.parts
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is one condition of this name."""
+        try:
+            self[name]
+        except KeyError:
+            return False
+        return True
 
     def __getitem__(self, name: Any) -> Estimate:
         """Return the estimate of a condition by its name, or by the condition itself where it has none.
@@ -243,22 +250,29 @@ class Estimate:
         else:
             kept: Method = own.method if own.is_sequential else "student-t"
             options = IntervalOptions(level, interval or kept, simultaneous or False)
+        shared_with = len(self.conditions) + 1
+        return self._with_options(replace(options, shared_with=shared_with))
+
+    def _with_options(self, options: IntervalOptions) -> Estimate:
+        """Return the same estimate, and those it is made of, with the interval that the options ask for."""
         if self._dependent() and options.resamples:
             raise ValueError(CROSS_FITTED)
         if not options.is_sequential and self._stopped_by_itself():
             warn_user(STOPPED_BY_ITSELF, CoverageWarning)
-        made, method = interval_of(self._sampled(), options)
+        made, half_width, method = interval_of(self._sampled(), options)
+        level = options.confidence_level
         return replace(
             self,
             interval=shaped_interval(made, self.shape),
+            half_width=shaped(half_width, self.shape),
             confidence_level=level,
             method=method,
             parts=tuple(
-                # Parts that stopped by themselves keep the kind of interval that allows for it.
-                part.with_interval(confidence_level=level)
-                if part.stopping is not None
-                else part.with_interval(
-                    confidence_level=level, interval=options.method, simultaneous=options.simultaneous
+                # Parts that stopped by themselves keep the intervals that allow for it.
+                part._with_options(
+                    options
+                    if part.stopping is None
+                    else replace(IntervalOptions.of_result(level, part.method), shared_with=options.shared_with)
                 )
                 for part in self.parts
             ),
@@ -342,7 +356,7 @@ class Estimate:
         return plot_estimate(self, ax)
 
     def __str__(self) -> str:
-        return estimate_line(self)
+        return with_marks(estimate_line(self), self.warnings)
 
     __repr__ = __str__
 

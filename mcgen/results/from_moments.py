@@ -9,7 +9,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.errors import with_partial
 from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.interval_input import IntervalInput
-from mcgen.inference.intervals import interval_of
+from mcgen.inference.intervals import interval_of, method_of
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
@@ -55,7 +55,8 @@ def estimate_from_moments(
     means, within = (None, None) if kept is None else kept
     sampled = IntervalInput.of(moments, None if rank else means, provenance.seed)
     sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - rank)
-    method = None if options.simultaneous else options.method
+    method, numbers = method_of(sampled, options), options.numbers(len(moments.mean))
+    notes = coverage_warnings(moments, names, provenance.rounding, method, numbers, options.confidence_level)
     return estimate_from_sampled(
         sampled,
         provenance,
@@ -66,7 +67,7 @@ def estimate_from_moments(
         replicate_means=means,
         within=within,
         stopping=stopping,
-        warnings=(*warnings, *coverage_warnings(moments, names, provenance.rounding, method)),
+        warnings=(*warnings, *notes),
     )
 
 
@@ -105,11 +106,12 @@ def estimate_from_sampled(
         options = options.without_resampling()
 
     def made(chosen: IntervalOptions, notes: tuple[str, ...]) -> Estimate:
-        interval, method = interval_of(sampled, chosen)
+        interval, half_width, method = interval_of(sampled, chosen)
         return Estimate(
             mean=shaped(sampled.mean, shape),
             standard_error=shaped(sampled.standard_error, shape),
             interval=shaped_interval(interval, shape),
+            half_width=shaped(half_width, shape),
             degrees_of_freedom=shaped(sampled.degrees_of_freedom, shape),
             confidence_level=level,
             method=method,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Result(Protocol):
     """What every result can do: `Estimate`, `Comparison` and `Plan` keep this protocol.
 
-    ``str`` and ``print`` give the short form. `mcgen.load` reads what `save` wrote.
+    ``str`` and ``print`` give the short form, with a marked line for each warning. `mcgen.load` reads what `save`
+    wrote.
 
     Examples
     --------

@@ -34,8 +34,11 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
     if provenance.get("coefficients") is not None:
         provenance = provenance | {"coefficients": tuple(provenance["coefficients"])}
     own = {name: value for name, value in content.items() if name != "strata"}
+    interval = Interval(**content["interval"])
     return own | {
-        "interval": Interval(**content["interval"]),
+        "interval": interval,
+        # Files of older versions have none.
+        "half_width": content.get("half_width", interval.half_width),
         "provenance": Provenance(**provenance),
         "moments": None if moments is None else Moments(**moments),
         "stopping": None if stopping is None else Stopping(**stopping),
@@ -53,7 +56,9 @@ def compared(estimate: Any) -> Any:
 
     def without_circumstances(record: dict[str, Any]) -> dict[str, Any]:
         provenance = {k: v for k, v in record["provenance"].items() if k not in _CIRCUMSTANCES}
-        return record | {
+        # The half-width follows from the rest; files of older versions have it with less digits.
+        rest = {name: value for name, value in record.items() if name != "half_width"}
+        return rest | {
             "provenance": provenance,
             "strata": [without_circumstances(part) for part in record["strata"]],
         }

@@ -47,7 +47,7 @@ def weighted_sum(
     """
     weights = weights.reshape(len(parts), -1)
     means = np.stack([np.ravel(part.mean) for part in parts])
-    variances = (weights * np.stack([_error_in_sums(part) for part in parts])) ** 2
+    variances = (weights * np.stack([_error_in_sums(part, options.shared_with) for part in parts])) ** 2
     df = np.stack([np.ravel(part.degrees_of_freedom) for part in parts])
     skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in parts])
     standard_error = np.sqrt(variances.sum(axis=0))
@@ -61,12 +61,12 @@ def weighted_sum(
     )
 
 
-def _error_in_sums(part: Estimate) -> Floats:
+def _error_in_sums(part: Estimate, shared_with: int) -> Floats:
     """Return the standard errors of a part; where it stopped by itself, its half-widths over Student's quantile."""
     error = np.ravel(part.standard_error)
     if part.stopping is None:
         return error
     simultaneous = IntervalOptions.of_result(part.confidence_level, part.method).simultaneous
-    level = shared_level(part.confidence_level, len(error)) if simultaneous else part.confidence_level
+    level = shared_level(part.confidence_level, len(error) * shared_with) if simultaneous else part.confidence_level
     t = student_t_quantile((1 + level) / 2, np.ravel(part.degrees_of_freedom))
     return np.asarray(np.maximum(error, np.ravel(part.half_width) / t))

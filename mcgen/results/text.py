@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcgen.results.notes import marks_html
 from mcgen.results.provenance import drawn_text, expectation_text, points_text, taken_text
 from mcgen.results.shown import Shown
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 METHOD_NAMES = {
     "student-t": "Student t",
     "normal": "normal",
+    "skewness-safe-t": "skewness-safe t",
     "skewness-adjusted-t": "skewness-adjusted t",
     "bootstrap-t": "bootstrap t",
+    "skewness-safe": "simultaneous, skewness-safe t",
     "bonferroni": "simultaneous, Bonferroni t",
     "bootstrap-max-t": "simultaneous, bootstrap max-t",
     "gaussian-multiplier": "simultaneous, Gaussian multiplier",
@@ -138,12 +141,12 @@ def _draws(estimate: Shown) -> dict[str, str]:
 
 
 def estimate_html(estimate: Shown) -> str:
-    """Return the estimate as an HTML table with a caption."""
+    """Return the estimate as an HTML table with a caption, and a marked line for each warning."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
         for name, text in _named_texts(estimate)
     )
-    return f"<table><caption>{html.escape(_how(estimate))}</caption>{rows}</table>"
+    return f"<table><caption>{html.escape(_how(estimate))}</caption>{rows}</table>{marks_html(estimate.warnings)}"
 
 
 def _how(estimate: Shown) -> str:

@@ -60,7 +60,9 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def checked_arguments(verb: str, given: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> RunArguments:
+def checked_arguments(
+    verb: str, given: Mapping[str, Any], refused: Mapping[str, str] | None = None, own: Sequence[str] = ()
+) -> RunArguments:
     """Return the arguments of a call, those that were left out by their defaults.
 
     Parameters
@@ -71,6 +73,8 @@ def checked_arguments(verb: str, given: Mapping[str, Any], refused: Mapping[str,
         Its keyword arguments.
     refused : mapping, optional
         Arguments that this verb does not take, with the reason and what to do.
+    own : sequence of str
+        Names of the verb's own keyword arguments, for the advice on unknown ones.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def checked_arguments(verb: str, given: Mapping[str, Any], refused: Mapping[str,
     ValueError
         If a refused argument is given.
     """
-    allowed = [name for name in NAMES if name not in (refused or {})]
+    allowed = [*own, *(name for name in NAMES if name not in (refused or {}))]
     for name in given:
         if name not in NAMES:
             near = difflib.get_close_matches(name, allowed, 1)

@@ -126,8 +126,8 @@ def _begin(stored: StoredRun, task: Task, asked: Asked) -> tuple[Begun, Asked]:
         if there != here:
             raise StoreError(
                 f"store {stored.store.path}: {name} is {there!r} in the store{stored.of_run} and {here!r} here; a "
-                "pilot that chose it gave something else this time, on another machine or by other options. Give "
-                "another path, or call as the store was called"
+                "pilot that chose it gave something else this time, on another machine or by other options, or an "
+                "earlier version of mcgen wrote the store. Give another path, or call as the store was called"
             )
     return begun, first
 

@@ -8,7 +8,7 @@ and is an estimate like any other.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,14 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
-from mcgen.errors import RunError, with_partial
+from mcgen.errors import CoverageWarning, RunError, held_warnings, partial_of, warn_user, with_partial
 from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.sizes import Conditions, is_named, named_conditions
 from mcgen.replicates.streams import condition_text, stream_of
 from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
+from mcgen.results.notes import merged_warnings
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
@@ -49,25 +50,44 @@ def stratified_average(estimand: Estimand, options: RunOptions, weights: Floats,
     conditions that were finished.
     """
     options.interval.require_no_resampling("the average over independent conditions", ", or common_random_numbers=True")
+    options = _sharing(options, len(estimand.condition))
     strata: list[Estimate] = []
+    held_back: list[list[str]] = []
     try:
+        _run_conditions(estimand, options, run_one, strata, held_back)
+    except KeyboardInterrupt:
+        if not strata:
+            raise
+    except Exception as error:
+        last = partial_of(error, Estimate)
+        strata += [] if last is None else [last]
+        if strata:
+            with_partial(error, _average(strata, estimand, options, weights))
+        raise
+    for text in _merged_warnings(strata, held_back):
+        warn_user(text, CoverageWarning)
+    return _average(strata, estimand, options, weights)
+
+
+def _run_conditions(
+    estimand: Estimand, options: RunOptions, run_one: RunOne, strata: list[Estimate], held_back: list[list[str]]
+) -> None:
+    """Run one condition after another, and append their estimates and the coverage warnings that they held back."""
+    with held_warnings() as held:
         for number, condition in enumerate(estimand.condition):
             label = None if estimand.condition.names is None else estimand.condition.names[number]
             stream = stream_of(condition, number)
             strata.append(run_one(replace(estimand, stream=stream, condition=condition, label=label), options))
             _require_same_shape(strata, estimand)
+            held_back.append(held.take())
             if strata[-1].partial:
                 break
-    except KeyboardInterrupt:
-        if not strata:
-            raise
-    except Exception as error:
-        last: Estimate | None = getattr(error, "partial", None)
-        strata += [] if last is None else [last]
-        if strata:
-            with_partial(error, _average(strata, estimand, options, weights))
-        raise
-    return _average(strata, estimand, options, weights)
+
+
+def _merged_warnings(strata: Sequence[Estimate], texts: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Return one warning for each kind among the warnings of the conditions."""
+    names = [str(part.provenance.condition) for part in strata]
+    return merged_warnings(list(zip(names, texts, strict=False)), "condition", strata[0].names)
 
 
 def _require_same_shape(strata: list[Estimate], estimand: Estimand) -> None:
@@ -85,7 +105,7 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     weights = weights[: len(strata)]
     first = strata[0]
     share = weights / weights.sum() if len(strata) < len(estimand.condition) else weights
-    notes = tuple(dict.fromkeys(text for part in strata for text in part.warnings))
+    notes = _merged_warnings(strata, [part.warnings for part in strata])
     if len(strata) < len(estimand.condition):
         notes += (
             f"interrupted: the average is over the first {len(strata)} of {len(estimand.condition)} conditions only",
@@ -104,9 +124,11 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
         level=None,
         plan=None,
     )
-    return weighted_sum(
-        tuple(strata), share, provenance, options.interval, stopping=_stopping_of(strata), warnings=notes
+    # The average has no stages: its standard errors come from the parts' intervals, which have.
+    asked = (
+        replace(options.interval, method="student-t") if options.interval.method == "two-stage-t" else options.interval
     )
+    return weighted_sum(tuple(strata), share, provenance, asked, stopping=_stopping_of(strata), warnings=notes)
 
 
 def _stopping_of(strata: list[Estimate]) -> Stopping | None:
@@ -134,7 +156,12 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
     if options.controls is not None:
         # The average of the same coefficients is themselves: weights sum to 1.
         options = replace(options, controls=options.controls.for_each(len(task.condition) + 1))
-    return run(joint, n_replicates, options, _split)
+    return run(joint, n_replicates, _sharing(options, len(task.condition)), _split)
+
+
+def _sharing(options: RunOptions, n_conditions: int) -> RunOptions:
+    """Return options whose simultaneous intervals cover all conditions and their average together."""
+    return replace(options, interval=replace(options.interval, shared_with=n_conditions + 1))
 
 
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
@@ -149,7 +176,11 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
         provenance = replace(provenance, condition=text, common_random_numbers=True)
         columns = slice(number * k, (number + 1) * k)
         parts.append(estimate_of_columns(outcome, columns, shape, names, provenance, options))
-    return replace(parts[-1], parts=tuple(parts[:-1]))
+    *each, average = parts
+    run_notes = outcome.warnings
+    own = [[text for text in part.warnings if text not in run_notes] for part in parts]
+    notes = merged_warnings(list(zip(texts, own, strict=False)), "condition", names, own[-1])
+    return replace(average, parts=tuple(each), warnings=(*run_notes, *notes))
 
 
 def checked_weights(conditions: Conditions, weights: Any) -> Floats:

@@ -10,6 +10,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.errors import CoverageWarning, warn_user, with_partial
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments
+from mcgen.inference.receding import FEWEST_REPLICATES
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.source import Source
@@ -59,10 +60,11 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
         raise
     outcome = under_way.outcome(partial=interrupted)
     made = finish(under_way.task, outcome, options)
-    known = outcome.facts.warnings
-    new = [text for part in (made, *made.parts) for text in part.warnings if text not in known]
-    for text in dict.fromkeys(new):
-        warn_user(text, CoverageWarning)
+    # Warnings that were given in the middle of the run.
+    known = (*outcome.facts.warnings, outcome.receding)
+    for text in dict.fromkeys(made.warnings):
+        if text not in known:
+            warn_user(text, CoverageWarning)
     return made
 
 
@@ -80,6 +82,9 @@ class _Run:
         self._source = Source(inner, keep, options.resources, stored)
         self._rule = options.rule(task.design.n_points)
         self.tally = Tally(options.keeps)
+        # Whether it was warned that the tolerance recedes, and the replicates at which to look for that again.
+        self._warned_of_receding = False
+        self._next_look = FEWEST_REPLICATES
         if self._rule is not None:
             self._rule.limit_to_groups(self.task.group, self._books.n_contiguous)
 
@@ -108,9 +113,24 @@ class _Run:
         for segment in self._source.segments(range(first + self.tally.count, first + target), target):
             self.tally.add(segment if self._correction is None else self._correction.rows(segment, self._facts))
             bar.update(len(segment) * n_points, self.tally)
+            self._warn_if_receding()
             if not recorded and self.tally.count > 1:
                 recorded = True
                 self._record(target)
+
+    def _warn_if_receding(self) -> None:
+        """Warn once where the run may never end; look whenever the replicates have doubled."""
+        rule = self._rule
+        if rule is None or not rule.tolerance.may_recede or self.tally.count < self._next_look:
+            return
+        self._next_look = 2 * self.tally.count
+        outcome = self.outcome(partial=True)
+        rule.note_receding(outcome.moments, outcome.facts.rounding)
+        if rule.receding is not None and not self._warned_of_receding:
+            self._warned_of_receding = True
+            # A run that is killed and goes on has the same warning.
+            self._books.save(rule)
+            warn_user(rule.receding, CoverageWarning, at_once=True)
 
     def half_width(self, moments: Moments) -> Floats:
         """Return the half-widths to watch: those of the interval that the run is going to have."""
@@ -133,7 +153,10 @@ class _Run:
             spent = self._options.controls.n_evaluations_beside(self.task.design)
             corrected = self._correction.corrected(self.tally, self._facts)
             outcome = replace(outcome, corrected=corrected, control_evaluations=spent)
-        return replace(outcome, stopping=self._stopping(outcome))
+        stopping = self._stopping(outcome)
+        reached = stopping is not None and stopping.reached
+        receding = None if self._rule is None or reached else self._rule.receding
+        return replace(outcome, stopping=stopping, receding=receding)
 
     def _stopping(self, outcome: Outcome) -> Stopping | None:
         """Return how the run ended, where its interval has to know."""

@@ -47,6 +47,8 @@ class Outcome:
         What the control variates cost before the run.
     stopping : Stopping or None
         How it ended, where its interval has to know.
+    receding : str or None
+        The warning that its relative tolerance recedes, where it was given and the tolerance is not reached.
     """
 
     tally: Tally
@@ -56,6 +58,7 @@ class Outcome:
     corrected: Corrected | None = None
     control_evaluations: int = 0
     stopping: Stopping | None = None
+    receding: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,6 +79,12 @@ class Outcome:
     def kept(self) -> tuple[Floats, Floats] | None:
         """The replicate means and the mean squared deviations within, where they are kept."""
         return self.tally.kept() if self.corrected is None else self.corrected.kept()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings that concern the whole run."""
+        receding = () if self.receding is None else (self.receding,)
+        return (*self.facts.warnings, *(() if self.corrected is None else self.corrected.warnings), *receding)
 
 
 def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estimate:
@@ -104,7 +113,7 @@ def estimate_of_columns(
         options.interval,
         stopping=None if outcome.stopping is None else outcome.stopping.select(columns),
         rank=0 if corrected is None else corrected.rank,
-        warnings=(*outcome.facts.warnings, *(() if corrected is None else corrected.warnings)),
+        warnings=outcome.warnings,
     )
 
 

@@ -29,6 +29,9 @@ class Difference:
     statistic: Statistic
     coefficients: Floats | None = None
 
+    def __mcgen_content__(self, load: bool) -> Any:
+        return self.statistic, self.coefficients
+
     @property
     def name(self) -> str:
         """The statistic's name."""
@@ -62,6 +65,9 @@ class EachOf:
 
     statistic: Statistic
 
+    def __mcgen_content__(self, load: bool) -> Any:
+        return (self.statistic,)
+
     @property
     def name(self) -> str:
         """The statistic's name."""
@@ -82,6 +88,9 @@ class EachAndAverage:
     statistic: Statistic
     weights: Floats
     conditions: tuple[str, ...]
+
+    def __mcgen_content__(self, load: bool) -> Any:
+        return self.statistic, self.weights, self.conditions
 
     @property
     def name(self) -> str:

@@ -85,15 +85,15 @@ def test_skewness_adjusted_t_is_student_t_without_skewness() -> None:
 @pytest.mark.parametrize(
     ("r", "keep", "chosen"),
     [
-        (20, True, "bonferroni"),
-        (49, True, "bonferroni"),
-        (50, True, "bootstrap-max-t"),
-        (1000, True, "gaussian-multiplier"),
-        (1000, False, "bonferroni"),
+        (20, True, "skewness-safe"),
+        (24, True, "skewness-safe"),
+        (25, True, "bootstrap-max-t"),
+        (1000, True, "bootstrap-max-t"),
+        (1000, False, "skewness-safe"),
     ],
 )
 def test_simultaneous_method_by_number_of_replicates(r: int, keep: bool, chosen: str) -> None:
-    s = sampled(r, k=4, keep=keep)
+    s = replace(sampled(r, k=4, keep=keep), skewness=np.zeros(4))
     made, name = make_interval(s, 0.95, "student-t", True)
     alone, _ = make_interval(s, 0.95, "student-t", False)
     assert name == chosen
@@ -144,9 +144,13 @@ def test_constant_components_have_no_width() -> None:
         (
             sampled(10),
             (0.95, "percentile", False),
-            "interval must be one of student-t, normal, skewness-adjusted-t, bootstrap-t; got 'percentile'",
+            "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t; got 'percentile'",
         ),
-        (sampled(10), (0.95, "student-t", "scheffe"), "simultaneous must be True, False or one of bonferroni"),
+        (
+            sampled(10),
+            (0.95, "student-t", "scheffe"),
+            "simultaneous must be True, False or one of skewness-safe, bonferroni",
+        ),
         (sampled(4), (0.95, "bootstrap-t", False), "bootstrap-t needs at least 5 replicates; got 4. Use student-t"),
         (sampled(10, keep=False), (0.95, "bootstrap-t", False), "keep_replicates=True"),
         (sampled(60, 2, keep=False), (0.95, "student-t", "bootstrap-max-t"), "keep_replicates=True"),
@@ -190,13 +194,15 @@ def test_constants_that_binary_cannot_hold_have_no_width(value: float, r: int) -
         assert 0 < made.half_width[0] < 3
 
 
-def test_a_component_that_varies_in_few_replicates_falls_back_to_bonferroni() -> None:
+def test_a_component_that_varies_in_few_replicates_falls_back_to_moments() -> None:
     means = np.zeros((100, 3))
     means[:2, 0] = 1
     means[:, 1:] = np.random.default_rng(0).normal(size=(100, 2))
     rare = IntervalInput(means.mean(axis=0), means.std(axis=0, ddof=1) / 10, np.full(3, 99.0), means, SEED)
     _, name = make_interval(rare, 0.95, "student-t", True)
     assert name == "bonferroni"
+    _, name = make_interval(replace(rare, skewness=np.zeros(3)), 0.95, "student-t", True)
+    assert name == "skewness-safe"
     with pytest.raises(ValueError, match="no finite interval from 100 replicates"):
         make_interval(rare, 0.95, "student-t", "bootstrap-max-t")
 
@@ -248,7 +254,7 @@ def test_simultaneous_forms_share_the_level_out(method: str, simultaneous: bool 
     assert name == f"bonferroni-{method}"
     assert IntervalOptions.of_result(0.95, name) == IntervalOptions(0.95, method, "bonferroni")
     assert IntervalOptions.of_result(0.95, method) == IntervalOptions(0.95, method, False)
-    assert interval_of(s, IntervalOptions.of_result(0.95, name))[0].half_width == pytest.approx(each.half_width)
+    assert interval_of(s, IntervalOptions.of_result(0.95, name))[1] == pytest.approx(each.half_width)
     assert made.half_width == pytest.approx(each.half_width)
     _, alone = make_interval(stopped(100), 0.95, method, simultaneous)
     assert alone == method

@@ -73,6 +73,7 @@ def test_every_result_keeps_the_protocol(name: str, tmp_path: Path) -> None:
     result.save(tmp_path / "result.json")
     loaded = mcgen.load(tmp_path / "result.json")
     assert type(loaded) is type(result)
+    assert loaded == result
     assert isinstance(loaded, mcgen.Result)
     for words in ("__str__", "summary", "_repr_html_", "to_markdown", "to_latex"):
         assert getattr(loaded, words)() == getattr(result, words)()

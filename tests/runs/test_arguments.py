@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_signatures_list_the_shared_arguments(verb: str) -> None:
 def test_unknown_words_and_missing_seeds_are_refused(verb: str) -> None:
     with pytest.raises(TypeError, match=r"has no argument 'n_evals'; did you mean n_evaluations\?"):
         VERBS[verb](n_evals=100, seed=0)
-    with pytest.raises(TypeError, match=r"has no argument 'quick'\. It takes seed, n_evaluations"):
+    with pytest.raises(TypeError, match=r"has no argument 'quick'\. It takes .*seed, n_evaluations"):
         VERBS[verb](quick=True, seed=0)
     with pytest.raises(TypeError, match="needs a seed, such as seed=0"):
         VERBS[verb](n_evaluations=100)
@@ -80,3 +81,26 @@ def test_type_checkers_see_the_arguments(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line.split(":")[1] for line in run.stdout.splitlines() if ": error:" in line]
     assert lines == ["5", "6"], run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "run", "message"),
+    [
+        ("plan", {"corelation": 0.9}, "mcgen.plan has no argument 'corelation'; did you mean correlation?"),
+        ("compare", {"basline": 0}, "mcgen.compare has no argument 'basline'; did you mean baseline?"),
+        (
+            "difference",
+            {"n_evalutions": 9},
+            "mcgen.difference has no argument 'n_evalutions'; did you mean n_evaluations?",
+        ),
+    ],
+)
+def test_advice_on_misspelt_words_is_of_the_verb_that_was_called(verb: str, run: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        VERBS[verb](seed=0, **run)
+
+
+@pytest.mark.parametrize("name", ["n_replicates", "components", "max_evaluations", "min_replicates"])
+def test_compare_says_what_it_takes_instead(name: str) -> None:
+    with pytest.raises(ValueError, match=f"compare takes no {name}; got .* give n_evaluations"):
+        VERBS["compare"](seed=0, **{name: 100})

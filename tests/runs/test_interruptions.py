@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from http.client import IncompleteRead
+from typing import Any
+
 import numpy as np
 import pytest
 from helpers import SEED, logistic, logistic_until
@@ -11,7 +14,7 @@ from mcgen import Antithetic
 from mcgen.statistics import pixel_mean
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
 
 
 def test_common_noise_that_breaks_keeps_every_condition() -> None:
@@ -82,3 +85,20 @@ def test_an_endless_run_takes_no_memory_before_it_starts() -> None:
         seed=0,
     )
     assert result.partial
+
+
+@pytest.mark.parametrize("options", [{}, {"condition": [0.5, 1.0]}], ids=["one condition", "two conditions"])
+def test_an_exception_with_a_partial_of_its_own_comes_out_as_it_is(options: dict[str, Any]) -> None:
+    error = IncompleteRead(b"abc", 10)
+
+    def broken(z: np.ndarray, condition: float = 0.0) -> np.ndarray:
+        raise error
+
+    model = mcgen.as_generator(broken, noise=(4,), name="broken")
+    run: dict[str, Any] = {"n_evaluations": 640, "seed": 0, **options}
+    with pytest.raises(IncompleteRead) as caught:
+        mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), **run)
+    assert caught.value is error
+    if not options:
+        with pytest.raises(IncompleteRead):
+            mcgen.plan(model, mcgen.statistics.pixel_mean, n_evaluations=640, seed=0).estimate()

@@ -20,7 +20,7 @@ from mcgen import Antithetic, Estimate, MonteCarlo, Sobol, StoreError, statistic
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import KEPT_VALUES
 
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means", "ignore:by the pilot")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means", "ignore:.*by the pilot")
 
 generator = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="logistic", fingerprint="logistic")
 tilted = mcgen.as_generator(lambda z, c: 1 / (1 + np.exp(-z - c)), noise=(16,), name="tilted")

@@ -14,7 +14,7 @@ from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.statistics import pixel_mean
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
 
 
 CONDITIONAL = mcgen.as_generator(logistic, noise=(8,), name="shifted")
@@ -143,3 +143,14 @@ def test_the_old_name_of_conditions_and_levels_works_and_names_the_new_ones() ->
     with pytest.warns(DeprecationWarning, match="strata is now Estimate.conditions, .* and Estimate.levels") as caught:
         assert named.strata == named.conditions
     assert caught[0].filename == __file__
+
+
+def test_two_stages_under_independent_conditions_have_an_average() -> None:
+    model = mcgen.as_generator(lambda z, c: np.tanh(z + c), noise=(4,), name="model")
+    options: dict[str, Any] = {"design": mcgen.Antithetic(), "atol": 0.05, "condition": [0.5, 1.0], "seed": 0}
+    named = mcgen.estimate(model, mcgen.statistics.pixel_mean, interval="two-stage-t", **options)
+    plain = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    assert [one.method for one in named.conditions] == ["two-stage-t", "two-stage-t"]
+    assert named.interval == plain.interval
+    assert 0.5 in named
+    assert 2.0 not in named

@@ -27,7 +27,7 @@ from mcgen.variance_reduction.planning.shrinkage import PRIORS
 from mcgen.variance_reduction.planning.trials import Coarse
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
 
 D = 16
 
@@ -523,3 +523,19 @@ def test_plans_show_as_html_with_and_without_a_pilot() -> None:
     assert "below 1,000" in planned(200)._repr_html_()
     assert len(planned(200).to_frame()) == 0
     assert "half_width" in planned(200).to_frame()
+
+
+def test_coarse_generators_may_come_from_an_iterator() -> None:
+    coarse, cost = Steps(10), 0.2
+    options: dict[str, Any] = {"n_evaluations": 3200, "seed": SEED}
+    listed = mcgen.estimate(Steps(), first_four, design=mcgen.Auto(coarse=[(coarse, cost)]), **options)
+    assert (
+        mcgen.estimate(Steps(), first_four, design=mcgen.Auto(coarse=zip([coarse], [cost], strict=True)), **options)
+        == listed
+    )
+
+
+@pytest.mark.parametrize("coarse", [Steps(10), 3, [Steps(10)], [(Steps(10), 0.2, 1)]])
+def test_auto_refuses_what_is_no_list_of_pairs(coarse: Any) -> None:
+    with pytest.raises(ValueError, match=r"coarse must be a list of pairs \(generator, cost\)"):
+        mcgen.Auto(coarse=coarse)

@@ -93,15 +93,21 @@ def normal_interval(full: bool, seed: int) -> list[Verdict]:
 
 
 def skewed_statistics(full: bool, seed: int) -> list[Verdict]:
-    """Return verdicts on the skewness-adjusted t interval, where Student t covers too little.
+    """Return verdicts on the skewness-safe and the skewness-adjusted t interval, where Student t covers too little.
+
+    The skewness-safe one covers at least its level from 25 replicates on, and 0.945 at 16.
 
     Hall's correction restores the nominal level to first order. What it leaves was measured in 600,000 runs: 25 and 50
     pairs of exp(w/2) covered 0.9425 and 0.9446.
     """
     study = partial(_study, "exponential", Antithetic(), seed=seed)
+    safe = [
+        _judged(study("skewness-safe-t", n), level, at_least=True)
+        for n, level in ({16: 0.945, 25: 0.95, 50: 0.95, 200: 0.95} if full else {25: 0.95}).items()
+    ]
     levels = {25: 0.9425, 50: 0.9446} if full else {25: 0.9425}
     found = [_judged(study("skewness-adjusted-t", n), level) for n, level in levels.items()]
-    return [*found, *(control(_judged(study("student-t", n), level)) for n, level in levels.items())]
+    return [*safe, *found, *(control(_judged(study("student-t", n), level)) for n, level in levels.items())]
 
 
 def samplers(full: bool, seed: int) -> list[Verdict]:

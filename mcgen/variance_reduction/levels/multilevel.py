@@ -107,7 +107,7 @@ def multilevel(
         As for `estimate`.
     condition, weights : optional
         Passed to every generator. Several conditions give a sum for each and their average, as for `estimate`.
-    interval : {"student-t", "normal", "skewness-adjusted-t"}
+    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t"}
         See `mcgen.intervals`. Bootstrap methods are refused: the sum has no replicate means to resample.
     simultaneous : bool or "bonferroni"
         Cover all components together.
@@ -159,7 +159,7 @@ def multilevel(
     if asked.is_sequential:
         raise ValueError(
             f"a sum of levels has a number of replicates that is fixed before it runs; got interval={interval!r}. Use "
-            "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni'"
+            "'student-t', 'skewness-safe-t' or simultaneous=True"
         )
     options = RunOptions(asked, keep_replicates, progress, batch_size=batch_size)
     generators = checked_levels(levels)

@@ -27,12 +27,13 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
-from mcgen.errors import with_partial
+from mcgen.errors import CoverageWarning, held_warnings, partial_of, warn_user, with_partial
 from mcgen.generators import Generator
 from mcgen.generators.joint import OnSomeBlocks, pair
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
+from mcgen.results.notes import merged_warnings
 from mcgen.results.sums import weighted_sum
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
@@ -159,18 +160,23 @@ class SumOfLevels:
         carries that sum as its ``partial``. Before that there is none: a sum without a level is biased.
         """
         parts: list[Estimate] = []
-        for level, b, count in zip(self.levels, [None, *self.coefficients], self.counts, strict=True):
-            last = level is self.levels[-1]
-            try:
-                made = run(level.task(estimand, b, count, options.batch_size), count, options)
-            except Exception as error:
-                part: Estimate | None = getattr(error, "partial", None)
-                # A partial level before the last has no use: without the later levels the sum is biased.
-                with_partial(error, self._sum([*parts, part], estimand, options) if last and part else None)
-                raise
-            if made.partial and not last:
-                raise KeyboardInterrupt(f"interrupted at {level.name}; without the later levels the sum is biased")
-            parts.append(made)
+        held_back: list[tuple[str, list[str]]] = []
+        with held_warnings() as held:
+            for level, b, count in zip(self.levels, [None, *self.coefficients], self.counts, strict=True):
+                last = level is self.levels[-1]
+                try:
+                    made = run(level.task(estimand, b, count, options.batch_size), count, options)
+                except Exception as error:
+                    part = partial_of(error, Estimate)
+                    # A partial level before the last has no use: without the later levels the sum is biased.
+                    with_partial(error, self._sum([*parts, part], estimand, options) if last and part else None)
+                    raise
+                if made.partial and not last:
+                    raise KeyboardInterrupt(f"interrupted at {level.name}; without the later levels the sum is biased")
+                parts.append(made)
+                held_back.append((str(level.number), held.take()))
+        for text in merged_warnings(held_back, "level", parts[0].names):
+            warn_user(text, CoverageWarning)
         return self._sum(parts, estimand, options)
 
     def _sum(self, parts: list[Estimate], estimand: Estimand, options: RunOptions) -> Estimate:
@@ -197,8 +203,9 @@ class SumOfLevels:
             cost=1.0,
             coefficients=None,
         )
-        notes = tuple(f"{part.provenance.level}: {text}" for part in parts for text in part.warnings)
-        weights, notes = weights_of(self.coefficients), self.warnings + notes
+        numbered = [(str(level.number), part.warnings) for level, part in zip(self.levels, parts, strict=True)]
+        notes = self.warnings + merged_warnings(numbered, "level", parts[0].names)
+        weights = weights_of(self.coefficients)
         return weighted_sum(tuple(parts), weights, provenance, options.interval, warnings=notes)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +42,23 @@ class Auto:
     coarse: Sequence[tuple[Generator, float]] | None = None
     correlation: float | Sequence[float] | None = None
 
+    def __post_init__(self) -> None:
+        if self.coarse is None:
+            return
+        try:
+            pairs = tuple((one, cost) for one, cost in self.coarse)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "coarse must be a list of pairs (generator, cost), such as [(model.coarse(10), 0.2)]; got "
+                f"{self.coarse!r}"
+            ) from None
+        # Kept, since an iterator would be used up by the first look.
+        object.__setattr__(self, "coarse", pairs)
+
     @property
     def generators(self) -> tuple[Generator, ...] | None:
-        """The coarse generators without their costs; None if there are none, or if the plan will refuse them."""
-        with suppress(TypeError, ValueError):
-            return None if self.coarse is None else tuple(one for one, _ in self.coarse)
-        return None
+        """The coarse generators without their costs; None if none are given."""
+        return None if self.coarse is None else tuple(one for one, _ in self.coarse)
 
     def header(self, n_evaluations: int | None, options: RunOptions) -> dict[str, Any]:
         """Return the arguments by which a store recognizes a planned run."""
@@ -103,6 +113,6 @@ def check_auto(
     if options.interval.is_sequential:
         raise ValueError(
             f"design='auto' runs a fixed number of evaluations; got interval={options.interval.method!r}. Use "
-            "'student-t' or 'skewness-adjusted-t', or choose a design"
+            "'student-t' or 'skewness-safe-t', or choose a design"
         )
     options.interval.require_no_resampling("design='auto' may choose a sum of levels, which", ", or choose a design")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.designs import Antithetic
-from mcgen.errors import CoverageWarning, warn_user, with_partial
+from mcgen.errors import CoverageWarning, partial_of, warn_user, with_partial
 from mcgen.inference.interval_input import Interval
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate
 from mcgen.results.figures import COLOURS, plot_rows
+from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.tables import Table
 from mcgen.results.text import frame_html
 from mcgen.runs.execution import run
@@ -119,7 +120,7 @@ class Plan:
         try:
             made = self._run()
         except Exception as error:
-            part: Estimate | None = getattr(error, "partial", None)
+            part = partial_of(error, Estimate)
             if part is not None:
                 with_partial(error, self._told(part))
             raise
@@ -244,7 +245,17 @@ class Plan:
 
         The file holds no model: a loaded plan can't run.
         """
-        content = {
+        write_json("plan", self._to_plain(), path)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two plans show the same; models do not count, since a file holds none."""
+        return self._to_plain() == other._to_plain() if isinstance(other, Plan) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.chosen.name, self.pilot_evaluations, self.reasons))
+
+    def _to_plain(self) -> dict[str, Any]:
+        return {
             "provenance": provenance_to_plain(self.provenance),
             "candidates": [candidate_to_plain(one) for one in self.candidates],
             "chosen": [one is self.chosen for one in self.candidates].index(True),
@@ -253,7 +264,6 @@ class Plan:
             "names": self.names,
             "correlations": [numbers_to_plain(one) for one in self.correlations],
         }
-        write_json("plan", content, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -290,13 +300,14 @@ class Plan:
             parts = zip(self.names[:_SHOWN], ends.tolist(), strict=False)
             told = ", ".join(f"{name} {middle:.2g} [{low:.2g}, {high:.2g}]" for name, (middle, low, high) in parts)
             lines.append(f"predicted half-width [80 % prediction interval]: {told}")
-        return "\n".join(lines)
+        return with_marks("\n".join(lines), self.warnings)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         table = frame_html(self.readable()) + f"<p>{LEGEND}</p>" if self.names else ""
-        return table + "".join(f"<p>{html.escape(reason)}</p>" for reason in self.reasons)
+        reasons = "".join(f"<p>{html.escape(reason)}</p>" for reason in self.reasons)
+        return table + reasons + marks_html(self.warnings)
 
 
 def _with_check(made: Estimate, correlation: Floats) -> Estimate:

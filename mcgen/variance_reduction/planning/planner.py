@@ -155,7 +155,7 @@ def plan(
     >>> bool(result.half_width < made.prediction.high[0])
     True
     """
-    asked = checked_arguments("plan", run, _REFUSED)
+    asked = checked_arguments("plan", run, _REFUSED, own=("coarse", "correlation"))
     interval = IntervalOptions(asked["confidence_level"], asked["interval"], asked["simultaneous"])
     require_single(
         asked["condition"],
