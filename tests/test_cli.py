@@ -304,13 +304,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pa
     )
     (tmp_path / "counts.py").write_text(counting)
     (tmp_path / "folder").mkdir()
-    mcgen.estimate(mcgen.as_generator(np.tanh, noise=(4,)), mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), n_replicates=25, seed=0, store="old.sqlite")  # fmt: skip
+    mcgen.estimate(mcgen.as_generator(np.tanh, noise=(4,)), mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), n_replicates=25, seed=0, store="old")  # fmt: skip
     run = ["estimate", "counts:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN]
     cases = {
         "missing/run.json": "the folder of --output missing/run.json does not exist",
         "folder": "--output folder is a folder; name a file in it",
         "counts.py/run.json": "the folder of --output counts.py/run.json does not exist",
-        "old.sqlite": "old.sqlite is a store",
+        "old": "old is a store",
+        "run.csv": "--output run.csv would hold JSON; name it run.json",
     }
     if Path("/proc").is_dir():
         # A folder in which no file can be made, whoever tries.
@@ -318,16 +319,16 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pa
     for output, message in cases.items():
         assert main([*run, "--output", output]) == 2, output
         assert message in capsys.readouterr().err
-    assert main([*run, "--store", "new.sqlite", "--output", str(tmp_path / "new.sqlite")]) == 2
+    assert main([*run, "--store", "new", "--output", str(tmp_path / "new")]) == 2
     assert "--output and the store are the same file" in capsys.readouterr().err
     assert not Path("ran").exists()
-    assert not Path("new.sqlite").exists()
+    assert not Path("new").exists()
     for command in (["plan", "counts:generator", "--statistic", "pixel_mean", *RUN], ["compare", "counts:generator", "--statistic", "pixel_mean", *RUN]):  # fmt: skip
         assert main([*command, "--output", "missing/x.json"]) == 2
-    assert main(["export", "old.sqlite", "--csv", "folder"]) == 2
+    assert main(["export", "old", "--csv", "folder"]) == 2
     assert "--csv folder is a folder" in capsys.readouterr().err
-    assert main(["export", "old.sqlite", "--csv", "old.sqlite"]) == 2
-    assert main(["merge", "old.sqlite", "-o", "missing/all.sqlite"]) == 2
+    assert main(["export", "old", "--csv", "old"]) == 2
+    assert main(["merge", "old", "-o", "missing/all.sqlite"]) == 2
     assert "the folder of --output missing/all.sqlite does not exist" in capsys.readouterr().err
     assert not Path("ran").exists()
 
@@ -473,6 +474,10 @@ def test_messages_use_flags(arguments: list[str], message: str, capsys) -> None:
         ("mcgen.Antithetic(), Antithetic(), KAntithetic(k=8), OrthogonalAntithetic(n_points=4)", "antithetic, antithetic, k-antithetic:8, orthogonal:4"),
         ("generator must satisfy mcgen.Generator; use mcgen.as_generator(f, noise=shape)", "generator must satisfy mcgen.Generator; use mcgen.as_generator(f, noise=shape)"),
         ("components must be a list", "--components must be a list"),
+        ("store a.sqlite does not exist; a run with store= makes it", "store a.sqlite does not exist; a run with --store makes it"),
+        ("got 3. For several use mcgen.statistics.stack(...)", "got 3. Name several with commas between them"),
+        ("correct the model; this error's .partial is the estimate from the batches before", "correct the model"),
+        ("generator_b must satisfy x, or use a ThreadPoolExecutor", "the second generator must satisfy x, or leave out --workers"),
         ("pass keep_replicates=True or common_random_numbers=False", "pass --keep-replicates or no --common-random-numbers"),
     ],
 )  # fmt: skip
@@ -637,6 +642,23 @@ def test_an_error_of_the_users_code_exits_with_1(files: Path, capsys) -> None:
     error = capsys.readouterr().err
     assert "return z @ 3" in error
     assert "mcgen/replicates" not in error
+    command = [sys.executable, "-m", "mcgen", "estimate", "breaks.py:generator", *FILE_RUN, "--workers", "1"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "return z @ 3" in run.stderr
+    assert "mcgen/replicates" not in run.stderr
+
+
+def test_a_condition_too_many_or_too_few_is_named(capsys) -> None:
+    Path("asks.py").write_text(
+        "import mcgen\ngenerator = mcgen.as_generator(lambda z, c: z * c, noise=(4,))\n"
+        "free = mcgen.as_generator(lambda z: z, noise=(4,))\n"
+    )
+    for target, more, message in (("generator", [], "it may need a --condition"), ("free", ["--condition", "2"], "leave out --condition")):  # fmt: skip
+        assert main(["estimate", f"asks.py:{target}", *FILE_RUN, *more]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert "File" not in error
 
 
 def test_shipped_models_have_names(capsys) -> None:
@@ -834,3 +856,20 @@ def test_an_interrupted_run_says_where_its_replicates_are(verb: str, capsys) -> 
     assert main([verb, *targets, *FILE_RUN, "--store", "run.sqlite", "--output", "run.json"]) == 130
     assert "finished replicates are kept in run.sqlite; the same command continues" in capsys.readouterr().err
     assert mcgen.load("run.json").partial
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the checkout")
+def test_the_commands_in_the_documentation_are_commands() -> None:
+    found = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = page.read_text().replace("\\\n", " ")
+        blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = re.findall(r"^mcgen ([a-z].*)$", "\n".join(blocks), re.MULTILINE)
+        lines += [line for line in re.findall(r"`mcgen ([a-z][^`]*)`", text) if "--seed" in line and "..." not in line]
+        found += [shlex.split(line, comments=True) for line in lines]
+    for arguments in found:
+        assert parser().parse_args(arguments).command
+    assert len(found) > 10

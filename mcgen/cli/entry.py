@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
-from mcgen.cli.outputs import require_writable
+from mcgen.cli.outputs import require_json_name, require_writable
 from mcgen.cli.parser import parser
 from mcgen.cli.wording import in_flags
 from mcgen.errors import CoverageWarning, GeneratorWarning, RunError, StoreError, WorkerError
@@ -67,7 +69,7 @@ def _failed(error: Exception, options: argparse.Namespace) -> int:
     if ours or (isinstance(error, _EXPECTED) and not getattr(error, "__notes__", None)):
         _say(in_flags(str(error)))
     else:
-        _show_place(error)
+        _show_place(error, options)
     partial = getattr(error, "partial", None)
     if partial is not None:
         print(f"finished before the error: {partial}", file=sys.stderr)
@@ -91,8 +93,9 @@ def _status_of(error: Exception) -> int:
     return 2 if isinstance(error, (StoreError, *_EXPECTED)) and getattr(error, "partial", None) is None else 1
 
 
-def _show_place(error: Exception) -> None:
+def _show_place(error: Exception, options: argparse.Namespace) -> None:
     """Print an error of the user's own code with its place there; with all places where it is an error of mcgen."""
+    notes = getattr(error, "__notes__", [])
     frames = [
         summary
         for (frame, _), summary in zip(
@@ -100,12 +103,23 @@ def _show_place(error: Exception) -> None:
         )
         if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("mcgen", "importlib")
     ]
-    if not frames and not isinstance(error, SyntaxError):
+    if not frames and not notes:
         traceback.print_exception(error)
         return
     _say("an error in your own code")
-    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    # A worker sends its own traceback as the text of the cause.
+    places = traceback.format_list(frames) or _places_outside(str(error.__cause__))
+    lines = [*places, *traceback.format_exception_only(error)]
     print("".join(lines), end="", file=sys.stderr)
+    if not frames and isinstance(error, TypeError) and "positional argument" in str(error):
+        given = getattr(options, "condition", None) is not None
+        _say("the generator may take no condition: leave out --condition" if given else "it may need a --condition")
+
+
+def _places_outside(text: str) -> list[str]:
+    """Return the places outside mcgen that a worker's traceback names."""
+    package = f'  File "{Path(__file__).parents[1]}{os.sep}'
+    return [place for place in re.findall(r'  File ".*\n(?:    .*\n)*', text) if not place.startswith(package)]
 
 
 def _try_outputs(options: argparse.Namespace) -> None:
@@ -117,6 +131,8 @@ def _try_outputs(options: argparse.Namespace) -> None:
             store = getattr(options, "store", None)
             if store is not None and os.path.realpath(path) == os.path.realpath(store):
                 raise ValueError(f"{flag} and the store are the same file, {path}; give {flag} another name")
+            if name in ("output", "json"):
+                require_json_name(path, flag)
             require_writable(path, flag)
 
 

@@ -43,6 +43,22 @@ def require_writable(path: str, option: str) -> None:
         raise ValueError(f"{option} {path} can't be written ({error.strerror}); choose another file") from error
 
 
+def require_json_name(path: str, option: str) -> None:
+    """Refuse a name with the ending of another format for a file of JSON; a name without an ending will do.
+
+    Raises
+    ------
+    ValueError
+        If the name ends as that of another format does.
+    """
+    ending = Path(path).suffix
+    if ending[1:2].isalpha() and ending.lower() != ".json":
+        raise ValueError(
+            f"{option} {path} would hold JSON; name it {Path(path).with_suffix('.json')}. For a table give "
+            "a --store, and export it by mcgen export --csv"
+        )
+
+
 def require_folder(path: str, option: str) -> None:
     """Make a folder, and raise an exception if no file can be written into it.
 

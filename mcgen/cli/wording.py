@@ -61,9 +61,12 @@ def _rules() -> list[tuple[str, _Replacement]]:
         (r"\bgenerator_b\b", "the second generator"),
         (r"use a ThreadPoolExecutor", "leave out --workers"),
         (r"Make a new executor and run again", "Give the same command again"),
+        (r"For several use mcgen\.statistics\.stack\(\.\.\.\)", "Name several with commas between them"),
+        (r"; this error's \.partial is [^;.]*", ""),
         # A number of points is part of a design's text.
         (r"\bn_points\b", "number of points"),
         (rf"{_START}({'|'.join(_FLAGS)})=({_VALUE})", _assigned),
+        (rf"{_START}({'|'.join(_FLAGS)})=(?=[\s,.;)]|$)", lambda found: _FLAGS[found[1]]),
         (rf"{_START}({'|'.join(_CERTAIN)})\b(?!\()", lambda found: _FLAGS[found[1]]),
         # Arguments with names of English words stand at the beginning of a message, before what they must be.
         (rf"^({'|'.join(_UNCERTAIN)})(?= (?:must|is empty))", lambda found: f"--{found[1]}"),
