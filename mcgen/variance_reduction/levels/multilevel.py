@@ -287,7 +287,7 @@ def checked_levels(levels: Any) -> list[tuple[Generator, float]]:
 
 def _noise_beside(coarse: NoiseSpec, fine: NoiseSpec) -> str:
     """Return in words the blocks of a coarse generator's noise that the finer one's lacks."""
-    if coarse.dtype != fine.dtype:
+    if coarse.dtype != fine.dtype or ({*dict(coarse.blocks)} <= {*dict(fine.blocks)} and len(coarse.blocks) == 1):
         return f"{coarse}"
     lacking = [f"{name}: {block}" for name, block in coarse.blocks if (name, block) not in fine.blocks]
     more = f" and {len(lacking) - _MOST_SHOWN} more blocks" if len(lacking) > _MOST_SHOWN else ""
