@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, Literal, Unpack
 
 from mcgen._lib.arrays import Floats
+from mcgen._lib.checks import checked_integer
+from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 from mcgen.errors import warn_user
@@ -19,6 +21,7 @@ from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.resampling import checked_resampling
 from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
+from mcgen.noise.spec import agree_in_order, differences_of
 from mcgen.replicates.sizes import (
     Conditions,
     batch_until_sure,
@@ -84,7 +87,7 @@ def estimate(
         are their names in results. An array or a tuple is one condition.
     weights : sequence of float or dict, optional
         Weights of the conditions in the average: numbers that sum to 1, in the order of the conditions or by their
-        names. They are equal by default.
+        names. They are equal by default. Weights of fewer bits, such as float32, are divided by their sum.
     common_random_numbers : bool
         Give all conditions the same noise. The average is then taken replicate by replicate.
     batch_size : int, optional
@@ -268,7 +271,9 @@ def _checked_part(
     """Return the replicates of a part of a run; none where the run is whole."""
     if replicates is None:
         return range(0)
-    if not isinstance(replicates, range) or replicates.step != 1 or replicates.start < 0 or len(replicates) < 2:
+    if isinstance(replicates, range):
+        checked_integer("the end of replicates", replicates.stop)
+    if not isinstance(replicates, range) or replicates.step != 1 or not 0 <= replicates.start < replicates.stop - 1:
         raise ValueError(
             f"replicates must be a range of two or more, such as range(1000, 2000), of step 1 from 0 or later; got "
             f"{replicates!r}"
@@ -355,7 +360,7 @@ def difference(
     Parameters
     ----------
     generator_a, generator_b : Generator
-        Two models that take the same noise.
+        Two models that take the same noise. The names of their blocks may differ; shapes and laws must agree in order.
     statistic : callable
         As for `estimate`.
     design : Design
@@ -366,7 +371,7 @@ def difference(
     Raises
     ------
     ValueError
-        If the generators want different noise.
+        If the generators want different noise; the message lists what differs, block by block.
 
     Examples
     --------
@@ -383,9 +388,12 @@ def difference(
     checked_arguments("difference", _with_auto(design, run)[1], own=("design",))
     for side, generator in (("generator_a", generator_a), ("generator_b", generator_b)):
         checked_generator(generator, side)
-    if generator_a.noise != generator_b.noise:
+    if not agree_in_order(generator_a.noise, generator_b.noise):
+        names = name_of(generator_a), name_of(generator_b)
+        sides = (repr(names[0]), repr(names[1])) if names[0] != names[1] else ("generator_a", "generator_b")
         raise ValueError(
-            f"common random numbers need the same noise for both generators; got {generator_a.noise} and "
-            f"{generator_b.noise}. Give both the same NoiseSpec, or estimate each alone"
+            "common random numbers need noise whose blocks agree in order by shape, law and dtype; got noise that "
+            f"differs: {differences_of(generator_a.noise, generator_b.noise, sides)}. Give both the same NoiseSpec, or "
+            "estimate each alone"
         )
     return estimate(pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **run)

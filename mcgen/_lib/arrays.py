@@ -7,6 +7,7 @@ become numpy arrays. No library but numpy is imported; the attributes of an obje
 from __future__ import annotations
 
 import sys
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,56 @@ def as_numpy(array: Any) -> NDArray[Any]:
     """Return an array of any library as a numpy array, without gradient and on the CPU.
 
     Half-precision types that numpy lacks become float32.
+
+    Raises
+    ------
+    TypeError
+        If it is a torch tensor that has no plain numbers: sparse, quantized, nested, or on the meta device.
     """
     if isinstance(array, list) and array and hasattr(array[0], "detach"):
         array = [as_numpy(item) for item in array]
     if hasattr(array, "detach"):
-        array = array.detach().cpu()
+        problem = unreadable_text(array)
+        if problem is not None:
+            raise TypeError(problem)
+        array = _resolved(array.detach().cpu())
         if "bfloat16" in str(array.dtype):
             array = array.float()
     return np.asarray(array)
+
+
+def unreadable_text(array: Any) -> str | None:
+    """Return what an array is, and what to do, where its numbers can't be read as they stand; None where they can.
+
+    These are masked arrays, whose mask numpy drops, and torch tensors that are sparse, quantized, nested, or on the
+    meta device.
+    """
+    if isinstance(array, np.ma.MaskedArray) or type(array).__name__ == "MaskedTensor":
+        return "a masked array, whose mask would be lost; fill it or average what is not masked"
+    if isinstance(array, list | tuple):
+        return next((text for text in map(unreadable_text, array) if text is not None), None)
+    if not (hasattr(array, "detach") and hasattr(array, "layout")):
+        return None
+    if getattr(array, "is_nested", False):
+        return "a nested tensor, whose parts differ in shape; pad it by .to_padded_tensor(0.0)"
+    if "strided" not in str(array.layout):
+        return f"a tensor of layout {array.layout}; make it dense by .to_dense()"
+    if getattr(array, "is_quantized", False):
+        return f"a quantized tensor ({array.dtype}); make it a tensor of floats by .dequantize()"
+    if getattr(array, "is_meta", False):
+        return "a tensor on the meta device, which has no numbers; load the model's weights onto a device first"
+    return None
 
 
 def plain(array: Any) -> Any:
     """Return a torch tensor as numpy can read it: dense, with conjugates and negatives computed; others as they are."""
     if "strided" not in str(getattr(array, "layout", "strided")) and hasattr(array, "to_dense"):
         array = array.to_dense()
+    return _resolved(array)
+
+
+def _resolved(array: Any) -> Any:
+    """Return a torch tensor with conjugates and negatives computed, which torch may have left for later."""
     for name in ("resolve_conj", "resolve_neg"):
         array = getattr(array, name)() if hasattr(array, name) else array
     return array
@@ -53,15 +90,39 @@ def as_values(result: Any) -> NDArray[np.float64]:
     TypeError
         If they are not real numbers, but complex, masked, text, dates or ragged.
     """
-    if isinstance(result, np.ma.MaskedArray):
-        raise TypeError("a masked array, whose mask would be lost; fill it or average what is not masked")
-    array = as_numpy(result)
+    return numbers_of(result).astype(np.float64)
+
+
+def numbers_of(values: Any, kinds: str = "biuf") -> NDArray[Any]:
+    """Return numbers of any library as a numpy array of their own type; those that numpy lacks become float32.
+
+    Parameters
+    ----------
+    values : array_like
+        The numbers.
+    kinds : str
+        Kinds of types that are allowed, by numpy's letters: b for booleans, i and u for integers, f and c.
+
+    Raises
+    ------
+    TypeError
+        If they are other things: texts and dates are refused, and never converted, and so are masked arrays.
+    """
+    problem = unreadable_text(values)
+    if problem is not None:
+        raise TypeError(problem)
+    array = as_numpy(values)
     if array.dtype.name.startswith(("bfloat16", "float8")):
         # Types that JAX adds to numpy; to numpy they have the kind of raw bytes.
         array = array.astype(np.float32)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"values of type {array.dtype}, which are no real numbers")
-    return array.astype(np.float64)
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"values of type {array.dtype}, which are no {'' if 'c' in kinds else 'real '}numbers")
+    return array
+
+
+def holds_real_numbers(array: NDArray[Any]) -> bool:
+    """Tell whether an array of Python objects holds real numbers alone."""
+    return array.dtype.kind == "O" and all(isinstance(one, Real) for one in array.flat)
 
 
 def rounding_of(array: Any) -> float:
@@ -91,6 +152,9 @@ def concatenated(parts: list[Any]) -> Any:
         return sys.modules["torch"].cat(parts)
     if library in ("jax", "jaxlib"):
         return sys.modules["jax"].numpy.concatenate(parts)
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        # The function for plain arrays drops masks.
+        return np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
     return np.concatenate(parts)
 
 

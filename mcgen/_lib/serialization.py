@@ -14,6 +14,8 @@ SCHEMA = 2
 """Version of the file format; raised when the format changes."""
 # Most numbers of an array that is written as a readable list; larger ones are written as base64.
 _LARGEST_LIST = 256
+# The types of arrays in files: little-endian double precision and 64-bit integers.
+_DTYPES = ("<f8", "<i8")
 
 
 def to_plain(value: Any) -> Any:
@@ -49,13 +51,24 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """Return the value that `to_plain` was given, with lists in place of tuples."""
+    """Return the value that `to_plain` was given, with lists in place of tuples.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If an array or a seed is not as `to_plain` wrote it; texts in place of numbers are refused, not converted.
+    """
     if isinstance(value, list):
         return [from_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
+    if ("array" in value or "base64" in value) and value["dtype"] not in _DTYPES:
+        raise TypeError(f"the type of an array must be one of {', '.join(_DTYPES)}; got {value['dtype']!r}")
     if "array" in value:
-        return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
+        numbers = np.array(value["array"])
+        if numbers.dtype.kind not in "iuf":
+            raise TypeError(f"an array must hold numbers; got {value['array']!r}")
+        return numbers.astype(value["dtype"]).reshape(value["shape"])
     if "base64" in value:
         data = np.frombuffer(base64.b64decode(value["base64"]), dtype=value["dtype"])
         return data.reshape(value["shape"]).copy()
@@ -80,10 +93,33 @@ def require_no_store(path: str | Path) -> None:
                 )
 
 
+def require_ending(path: str | Path, ending: str, instead: str) -> None:
+    """Refuse to write a file whose name has the ending of another format.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. A name without an ending is allowed, and so is one such as ``run-0.95`` whose last part is a number.
+    ending : str
+        The ending of the format that is written, such as ``.json``.
+    instead : str
+        What to do for other formats.
+
+    Raises
+    ------
+    ValueError
+        If the name has another ending.
+    """
+    found = Path(path).suffix
+    if found[1:2].isalpha() and found.lower() != ending:
+        raise ValueError(f"the file must be named *{ending}, whose format is written; got {str(path)!r}. {instead}")
+
+
 def write_json(kind: str, content: dict[str, Any], path: str | Path) -> None:
     """Write content as JSON, with its kind and the number of the schema."""
-    text = json.dumps({"mcgen": kind, "schema": SCHEMA, **to_plain(content)}, indent=1, allow_nan=False)
     require_no_store(path)
+    require_ending(path, ".json", "For a table use result.to_frame().to_csv(...), for text to_markdown() or to_latex()")
+    text = json.dumps({"mcgen": kind, "schema": SCHEMA, **to_plain(content)}, indent=1, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
@@ -117,7 +153,10 @@ def read_json(kind: str, path: str | Path) -> dict[str, Any]:
             f"{path} was saved with schema {content['schema']}, this version of mcgen reads up to {SCHEMA}; "
             "upgrade mcgen to read it"
         )
-    plain: dict[str, Any] = from_plain({k: v for k, v in content.items() if k not in ("mcgen", "schema")})
+    try:
+        plain: dict[str, Any] = from_plain({k: v for k, v in content.items() if k not in ("mcgen", "schema")})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is incomplete, or was changed by hand ({error!r}); save it again") from error
     return plain
 
 

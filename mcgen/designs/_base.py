@@ -157,6 +157,7 @@ class _Pieces:
 def _checked_range(name: str, value: Replicates, limit: int | None) -> range:
     if not isinstance(value, range):
         value = range(checked_integer(name, value))
+    checked_integer(f"the end of {name}", value.stop)
     if value.step != 1 or value.start < 0 or len(value) == 0 or (limit is not None and value.stop > limit):
         allowed = f"inside range(0, {limit})" if limit is not None else "from 0 or later"
         raise ValueError(f"{name} must be a non-empty range of step 1, {allowed}; got {value}")

@@ -22,6 +22,7 @@ from mcgen._lib.names import name_of
 from mcgen._lib.pickling import pickled
 from mcgen.generators import Generator, checked_fingerprint
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
+from mcgen.noise.spec import differences_of
 
 __all__ = ["Factory", "from_factory", "pickled"]
 
@@ -167,8 +168,9 @@ class Factory:
         generator = self._model.load(self.name)
         if self._noise is not None and generator.noise != self._noise:
             raise ValueError(
-                f"factory {self.name!r} was given noise {self._noise}, but the generator that it loads wants "
-                f"{generator.noise}; give the same, or leave noise= out"
+                f"factory {self.name!r} was given another noise than the generator that it loads wants: "
+                f"{differences_of(self._noise, generator.noise, ('noise=', 'the generator'))}. Give the same, or leave "
+                "noise= out"
             )
         return generator
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.generators import Generator
-from mcgen.noise import Noise, NoiseSpec, noise_of
+from mcgen.noise import BlockNoise, Noise, NoiseSpec, noise_of
 
 
 def samples_apart(generator: Any, samples: Any) -> list[Any]:
@@ -55,8 +55,37 @@ class OnSameNoise:
 
 
 def pair(a: Generator, b: Generator) -> OnSameNoise:
-    """Return two generators on the same noise, of which a statistic takes the difference."""
-    return OnSameNoise((a, b), a.noise, " - ")
+    """Return two generators on the noise of the first, of which a statistic takes the difference.
+
+    The blocks of the second may have other names; they must agree in order.
+    """
+    adapted = b if b.noise == a.noise else OnBlocksInOrder(b, a.noise)
+    return OnSameNoise((a, adapted), a.noise, " - ")
+
+
+@dataclass(frozen=True)
+class OnBlocksInOrder:
+    """A generator fed with the blocks of another noise, in order: its own are the same but for their names."""
+
+    generator: Generator
+    noise: NoiseSpec
+
+    @property
+    def name(self) -> str:
+        """The generator's name."""
+        return name_of(self.generator)
+
+    def __call__(self, noise: Noise, condition: Any = None) -> Any:
+        """Return the generator's samples."""
+        if len(self.noise.blocks) == 1:
+            return self.generator(noise, condition)
+        own = [name for name, _ in self.generator.noise.blocks]
+        there = dict(zip(own, (name for name, _ in self.noise.blocks), strict=True))
+        return self.generator(BlockNoise(lambda name: noise[there[name]], tuple(own)), condition)
+
+    def samples_apart(self, samples: Any) -> list[Any]:
+        """Return the samples of each of the user's generators."""
+        return samples_apart(self.generator, samples)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.arrays import numbers_of
 from mcgen._lib.checks import checked_integer
+from mcgen._lib.serialization import require_ending
 from mcgen.noise import Array, NoiseSpec
 
 Matrix = NDArray[np.float64]
@@ -176,6 +178,7 @@ class Basis:
 
     def save(self, path: str | Path) -> None:
         """Write the basis as an npz file, from which `load` makes an equal one."""
+        require_ending(path, ".npz", "A basis is written in numpy's format alone")
         arrays: dict[str, Any] = {f"matrix {i}": matrix for i, matrix in enumerate(self.matrices.values())}
         if self.importance is not None:
             arrays["importance"] = np.array(self.importance)
@@ -249,7 +252,7 @@ def _checked_matrices(given: Any) -> dict[str, Matrix]:
     """Return copies of the matrices in double precision, or refuse input that is no basis."""
     items = given if isinstance(given, Mapping) else {"noise": given}
     try:
-        matrices = {str(name): np.array(matrix, np.float64, order="C") for name, matrix in items.items()}
+        matrices = {str(name): np.array(numbers_of(matrix), np.float64, order="C") for name, matrix in items.items()}
     except (TypeError, ValueError):
         matrices = {}
     columns = {matrix.shape[1] for matrix in matrices.values() if matrix.ndim == 2}

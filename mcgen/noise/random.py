@@ -43,7 +43,7 @@ def as_seed_sequence(seed: Seed) -> SeedSequence:
     if isinstance(seed, SeedSequence):
         return seed
     try:
-        number = checked_integer("seed", seed)
+        number = checked_integer("seed", seed, largest=None)
     except TypeError:
         raise TypeError(
             f"seed must be an int or a numpy.random.SeedSequence; got {seed!r} of type {type(seed).__name__}. "

@@ -17,11 +17,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mcgen._lib.checks import LARGEST_INTEGER, checked_flag
+
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Law = Literal["normal", "uniform"]
 DType = Literal["float32", "float64"]
-# Most blocks that the text of a spec lists one by one: they fit on a line.
+# Most blocks that the text of a spec, or of a difference of two, lists one by one: they fit on a line or two.
 _MOST_SHOWN = 6
 Noise = Array | Mapping[str, Array]
 """Noise: an array for one block, a mapping from block names to arrays for several."""
@@ -48,6 +50,7 @@ class Block:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", _checked_shape(self.shape))
+        object.__setattr__(self, "iid", checked_flag("iid of a noise block", self.iid))
         if self.law not in get_args(Law):
             raise ValueError(f"the law of a noise block must be one of {get_args(Law)}; got {self.law!r}")
 
@@ -129,6 +132,41 @@ class NoiseSpec:
         return ", ".join(texts) + f" {self.dtype}"
 
 
+def agree_in_order(a: NoiseSpec, b: NoiseSpec) -> bool:
+    """Tell whether two specs have the same type and, in order, the same blocks, by whatever names."""
+    return a.dtype == b.dtype and [block for _, block in a.blocks] == [block for _, block in b.blocks]
+
+
+def differences_of(a: NoiseSpec, b: NoiseSpec, names: tuple[str, str] = ("the first", "the second")) -> str:
+    """Return in words what two specs differ in: their type, their number of blocks, and each block that differs.
+
+    Examples
+    --------
+    >>> from mcgen import NoiseSpec
+    >>> from mcgen.noise.spec import differences_of
+    >>> differences_of(NoiseSpec.normal((4,)), NoiseSpec.normal((5,)))
+    'block 0 is noise: normal(4) in the first and noise: normal(5) in the second'
+    """
+    first, second = names
+    found = [] if a.dtype == b.dtype else [f"the dtype is {a.dtype} in {first} and {b.dtype} in {second}"]
+    counts = len(a.blocks), len(b.blocks)
+    if counts[0] != counts[1]:
+        found.append(f"{first} has {counts[0]} blocks and {second} has {counts[1]}")
+    apart = [
+        f"block {number} is {x[0]}: {x[1]} in {first} and {y[0]}: {y[1]} in {second}"
+        for number, (x, y) in enumerate(zip(a.blocks, b.blocks, strict=False))
+        if x[1] != y[1]
+    ]
+    if not (found or apart):
+        apart = [
+            f"block {number} is named {x!r} in {first} and {y!r} in {second}"
+            for number, ((x, _), (y, _)) in enumerate(zip(a.blocks, b.blocks, strict=True))
+            if x != y
+        ]
+    more = [f"{len(apart) - _MOST_SHOWN} more blocks differ"] if len(apart) > _MOST_SHOWN else []
+    return "; ".join(found + apart[:_MOST_SHOWN] + more)
+
+
 def as_noise_spec(noise: Shape | NoiseSpec | Block | Mapping[str, Block]) -> NoiseSpec:
     """Return the spec that `noise` stands for; a shape stands for one block of standard normal noise."""
     if isinstance(noise, NoiseSpec):
@@ -197,6 +235,8 @@ def _checked_shape(shape: Shape) -> Shape:
         raise TypeError(f"a noise shape is a tuple of positive integers such as (3, 32, 32); got {shape!r}") from None
     if any(side < 1 for side in sides):
         raise ValueError(f"every side of a noise shape must be at least 1; got {sides}")
+    if math.prod(sides) > LARGEST_INTEGER:
+        raise ValueError(f"a noise block has at most 2**63 - 1 entries; got the shape {sides}. Give a smaller shape")
     return sides
 
 

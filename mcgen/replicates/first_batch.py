@@ -24,7 +24,7 @@ from mcgen.generators import Generator
 from mcgen.generators.joint import samples_apart
 from mcgen.noise import Noise, change_noise
 from mcgen.replicates.laws import Batch, values_gap
-from mcgen.statistics.values import Seen, values_of, watched
+from mcgen.statistics.values import Seen, component_names, values_of, watched
 
 OTHER_POINTS = 8
 """Further points of noise that are run where all samples of the first batch are equal.
@@ -72,6 +72,8 @@ def tried_values(statistic: Callable[[Any], Any], samples: Any, n: int) -> Float
         values = values_of(statistic, samples, n)
     # Values without components are refused later, by `require_components`.
     if seen[0].values[:1].size:
+        # A run must not fail at its end because of the names.
+        component_names(seen[0].statistic, seen[0].values.shape[1:])
         _require_rows_apart(seen[0])
     return values
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, leading_length, non_finite_rows
+from mcgen._lib.arrays import Floats, leading_length, non_finite_rows, unreadable_text
 from mcgen._lib.names import name_of
 from mcgen.errors import NonFiniteError, RunError
 from mcgen.generators import Generator
@@ -42,8 +42,13 @@ class Batch:
 
 
 def require_samples(generator: Generator, samples: Any, batch: Batch) -> None:
-    """Refuse samples whose leading axis is not that of the noise."""
+    """Refuse samples whose leading axis is not that of the noise, and tensors that have no plain numbers."""
     name, n = name_of(generator), batch.n_rows
+    for part in samples if isinstance(samples, tuple) else (samples,):
+        # A statistic may deal with masked samples itself; those of mcgen refuse them.
+        problem = unreadable_text(part) if hasattr(part, "detach") else None
+        if problem is not None:
+            raise RunError(f"the samples of generator {name!r} must be arrays of plain numbers; got {problem}")
     try:
         length = leading_length(samples)
     except TypeError as error:

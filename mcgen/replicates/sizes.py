@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from mcgen._lib.checks import checked_integer
+from mcgen._lib.checks import LARGEST_INTEGER, checked_integer
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 
@@ -39,7 +39,7 @@ def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: 
         )
     n = design.n_points
     if n_replicates is not None:
-        count = checked_integer("n_replicates", n_replicates)
+        count = checked_integer("n_replicates", n_replicates, LARGEST_INTEGER // n)
     else:
         evaluations = checked_integer("n_evaluations", n_evaluations)
         count, rest = divmod(evaluations, n)

@@ -81,6 +81,8 @@ class Source:
         there = [] if self._stored is None else [_common(part, replicates) for part in self._stored.covered()]
         there = [part for part in there if len(part)]
         gaps = gaps_between(there, replicates)
+        if gaps and self._stored is not None:
+            self._stored.store.require_writable()
         with closing(self._fresh(gaps, n_replicates)) as fresh:
             if not there:
                 yield from fresh

@@ -15,7 +15,7 @@ from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
-from mcgen.results.provenance import Provenance, expectation_text
+from mcgen.results.provenance import Provenance, expectation_text, percent_of
 from mcgen.results.saved import estimate_to_plain
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, fact_lines, frame_html
@@ -145,7 +145,7 @@ class Comparison:
         lines = [
             f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
             f"efficiency: evaluations of {p.design} that one evaluation is worth, with its "
-            f"{100 * self.estimates[0].confidence_level:g} % interval; in width: the squared ratio of the "
+            f"{percent_of(self.estimates[0].confidence_level)} interval; in width: the squared ratio of the "
             "intervals' widths",
             self.readable().to_string(index=False),
             *self.notes(),

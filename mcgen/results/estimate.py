@@ -12,6 +12,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.batches import executed_rows
+from mcgen._lib.checks import checked_level
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
@@ -22,8 +23,8 @@ from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
 from mcgen.results.notes import with_marks
-from mcgen.results.provenance import Provenance
-from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain
+from mcgen.results.provenance import Provenance, weights_of_levels
+from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain, require_fields
 from mcgen.results.tables import estimate_table
 from mcgen.results.text import estimate_html, estimate_line, summary_text
 
@@ -243,7 +244,7 @@ class Estimate:
         >>> wider.half_width > result.half_width
         True
         """
-        level = self.confidence_level if confidence_level is None else confidence_level
+        level = self.confidence_level if confidence_level is None else checked_level(confidence_level)
         own = IntervalOptions.of_result(level, self.method)
         if interval is None and simultaneous is None:
             options = own
@@ -288,7 +289,7 @@ class Estimate:
                 "relative_efficiency needs the replicate means of one run, which this estimate does not have; run it "
                 "with keep_replicates=True (for an average over conditions ask its .conditions)"
             )
-        level = self.confidence_level if confidence_level is None else confidence_level
+        level = self.confidence_level if confidence_level is None else checked_level(confidence_level)
         p = self.provenance
         value, made = over_monte_carlo(self.replicate_means, self.within, p.n_points, level, p.rounding)
         return shaped(value, self.shape), shaped_interval(made, self.shape)
@@ -296,13 +297,18 @@ class Estimate:
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each component; of each condition or level first, where there are several.
 
-        Columns: level and condition (where there are any), component, mean, standard_error, low, high, half_width,
-        degrees_of_freedom, n_replicates, n_evaluations.
+        Columns: level and condition (where there are any), component, weight (of a level in the sum), mean,
+        standard_error, low, high, half_width, degrees_of_freedom, n_replicates, n_evaluations.
         """
         import pandas as pd
 
         if self.parts:
-            return pd.concat([part.to_frame() for part in (*self.parts, replace(self, parts=()))], ignore_index=True)
+            frames = [part.to_frame() for part in (*self.parts, replace(self, parts=()))]
+            if self.levels:
+                weights: list[Any] = weights_of_levels([part.provenance for part in self.levels], len(self.names))
+                for frame, weight in zip(frames, [*weights, 1.0], strict=True):
+                    frame.insert([*frame.columns].index("component") + 1, "weight", weight)
+            return pd.concat(frames, ignore_index=True)
         columns: dict[str, Any] = {
             "component": list(self.names),
             "mean": np.ravel(self.mean),
@@ -409,7 +415,9 @@ def estimate_from_plain(content: dict[str, Any]) -> Estimate:
     """Return the estimate whose fields `estimate_to_plain` gave; ValueError where they are others."""
     try:
         parts = tuple(estimate_from_plain(part) for part in content["strata"])
-        return Estimate(**attributes_from_plain(content), parts=parts)
+        made = Estimate(**attributes_from_plain(content), parts=parts)
+        require_fields(made)
+        return made
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"the saved estimate is incomplete, or was changed by hand or by another version ({error!r}); save it again"

@@ -10,6 +10,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import student_t_quantile
+from mcgen.results.provenance import percent_of
 from mcgen.results.shown import Shown, ShownComparison
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
         _plot_running(panel, means[:, j], estimate)
         panel.set_ylabel(estimate.names[j])
     axes[-1, 0].set_xlabel("evaluations")
-    title = f"{estimate.provenance.design}: {100 * estimate.confidence_level:g} % Student t interval"
+    title = f"{estimate.provenance.design}: {percent_of(estimate.confidence_level)} Student t interval"
     figure.suptitle(title) if ax is None else ax.set_title(title)
     return figure
 
@@ -184,7 +185,7 @@ def _plot_maps(estimate: Shown, ax: Axes | None) -> Figure:
         figure.colorbar(signed, ax=axes[0, 0], shrink=0.85)
     axes[0, 0].set_title("mean")
     shown = axes[0, 1].imshow(half, cmap="magma", vmin=0)
-    axes[0, 1].set_title(f"half-width ({100 * estimate.confidence_level:g} %)")
+    axes[0, 1].set_title(f"half-width ({percent_of(estimate.confidence_level)})")
     figure.colorbar(shown, ax=axes[0, 1], shrink=0.85)
     for panel in axes.flat:
         panel.set_xticks([])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from numpy.random import SeedSequence
 
@@ -29,6 +31,32 @@ def taken_text(level: Provenance) -> str:
         + ("" if low == high else f"to {high:.3g} ")
         + "times the coarser one, which the sum adds again"
     )
+
+
+def weights_of_levels(levels: Sequence[Provenance], k: int) -> list[tuple[float, ...]]:
+    """Return the weight of each level's estimate in the sum of levels, one for each of k components.
+
+    The last weight is 1, and w_{l-1} = w_l b_l for the coefficients b_l of level l.
+    """
+    weights = [(1.0,) * k]
+    for level in levels[:0:-1]:
+        factors = level.coefficients or (1.0,) * k
+        weights.append(tuple(w * b for w, b in zip(weights[-1], factors, strict=True)))
+    return weights[::-1]
+
+
+def weight_texts(levels: Sequence[Provenance], part: Provenance, k: int) -> list[str]:
+    """Return texts such as `` (times 0.98)`` for a level's components; empty where they count once, or for the sum."""
+    for level, weights in zip(levels, weights_of_levels(levels, k), strict=True) if levels else ():
+        if level is part:
+            return ["" if w == 1 else f" (times {w:.6g})" for w in weights]
+    return [""] * k
+
+
+def percent_of(level: float) -> str:
+    """Return a confidence level in percent, such as ``95 %``; all digits of a level that would round to 100 %."""
+    text = f"{100 * level:g}"
+    return f"{(Decimal(repr(level)) * 100).normalize():f} %" if text == "100" else f"{text} %"
 
 
 def points_text(n: int) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
+
+import numpy as np
+from numpy.random import SeedSequence
 
 from mcgen._lib.serialization import to_plain
 from mcgen.inference.interval_input import Interval
@@ -34,6 +38,9 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
     if provenance.get("coefficients") is not None:
         provenance = provenance | {"coefficients": tuple(provenance["coefficients"])}
     own = {name: value for name, value in content.items() if name != "strata"}
+    for name in ("names", "warnings"):
+        if not isinstance(own[name], list):
+            raise TypeError(f"{name} must be a list of texts; got {own[name]!r}")
     interval = Interval(**content["interval"])
     return own | {
         "interval": interval,
@@ -45,6 +52,77 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "names": tuple(content["names"]),
         "warnings": tuple(content["warnings"]),
     }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple) and all(isinstance(one, kind) for one in value)
+
+
+# Tests of the values of saved fields, by the annotations of the records; `A | B` passes the test of A or that of B.
+_TESTS: dict[str, Callable[[Any], bool]] = {
+    "None": lambda value: value is None,
+    "bool": lambda value: isinstance(value, bool),
+    "dict[str, str]": lambda value: (
+        isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
+    ),
+    "float": _is_number,
+    "Floats": lambda value: isinstance(value, np.ndarray) and value.dtype.kind == "f",
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "NDArray[np.int64]": lambda value: isinstance(value, np.ndarray) and value.dtype.kind == "i",
+    "SeedSequence": lambda value: isinstance(value, SeedSequence),
+    "str": lambda value: isinstance(value, str),
+    "tuple[float, ...]": lambda value: isinstance(value, tuple) and all(map(_is_number, value)),
+    "tuple[str, ...]": _are(str),
+}
+
+
+def require_fields(estimate: Any) -> None:
+    """Refuse an estimate from a file whose fields have other types or shapes than a run gives them.
+
+    Raises
+    ------
+    TypeError
+        If a field is a text where numbers belong, has another shape than the mean, or the like.
+    """
+    _require_types(estimate, "")
+    for name in ("provenance", "moments", "stopping"):
+        if getattr(estimate, name) is not None:
+            _require_types(getattr(estimate, name), f"{name}.")
+    mean, k = np.shape(estimate.mean), int(np.size(estimate.mean))
+    shaped = {name: getattr(estimate, name) for name in ("standard_error", "degrees_of_freedom", "skewness")}
+    shaped |= {"interval.low": estimate.interval.low, "interval.high": estimate.interval.high}
+    for name, value in shaped.items():
+        if name == "skewness" and value is None:
+            continue
+        if not (_TESTS["float"](value) or _TESTS["Floats"](value)):
+            raise TypeError(f"{name} must be numbers; got {value!r}")
+        if np.shape(value) != mean:
+            raise TypeError(f"{name} must have the shape {mean} of the mean; got {np.shape(value)}")
+    for name, value in (("names", estimate.names), ("coefficients", estimate.provenance.coefficients)):
+        if value is not None and len(value) != k:
+            raise TypeError(f"{name} must be {k}, one for each component; got {len(value)}")
+    if not 0 < estimate.confidence_level < 1:
+        raise TypeError(f"confidence_level must lie between 0 and 1; got {estimate.confidence_level}")
+    for name in ("replicate_means", "within"):
+        value = getattr(estimate, name)
+        if value is not None and (value.ndim != 2 or value.shape[1] != k):
+            raise TypeError(f"{name} must have a column for each of {k} components; got the shape {value.shape}")
+    for name, value in vars(estimate.moments).items() if estimate.moments is not None else ():
+        if isinstance(value, np.ndarray) and value.shape != ((k, k) if name == "comoment" else (k,)):
+            raise TypeError(f"moments.{name} must have an entry for each of {k} components; got shape {value.shape}")
+
+
+def _require_types(record: Any, prefix: str) -> None:
+    """Refuse fields that do not pass the tests of their annotations; fields that are records are left out."""
+    for one in fields(record):
+        kinds, value = str(one.type).split(" | "), getattr(record, one.name)
+        tests = [_TESTS[kind] for kind in kinds if kind in _TESTS]
+        if len(tests) == len(kinds) and not any(test(value) for test in tests):
+            raise TypeError(f"{prefix}{one.name} must be {one.type}; got {value!r}")
 
 
 # Entries of the provenance that differ from run to run and do not count for equality.

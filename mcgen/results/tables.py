@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mcgen.results.provenance import weight_texts
 from mcgen.results.shown import Shown
 from mcgen.results.text import (
     component_text,
@@ -79,7 +80,8 @@ class Table(NamedTuple):
 def estimate_table(estimate: Shown) -> Table:
     """Return the table of an estimate: a row for each component, of each condition or level before those of all.
 
-    Where there are more than 20 components, the first and the last 10 have rows. The row of an average counts the
+    Where there are more than 20 components, the first and the last 10 have rows. A level whose weight in the sum is not
+    1 shows it behind the names. The row of an average counts the
     evaluations under all its conditions; the row of a sum counts what its levels cost, in evaluations of the finest
     generator.
     """
@@ -90,12 +92,13 @@ def estimate_table(estimate: Shown) -> Table:
         whole = part is estimate and kind is not None
         label = {"level": part.provenance.level, "condition": "average" if whole else part.provenance.condition}
         counts = ["" if whole else f"{part.n_replicates:,}", f"{counted_evaluations(part):,}"]
-        rows += [([] if kind is None else [str(label[kind])]) + cells + counts for cells in _cells(part)]
+        times = weight_texts([one.provenance for one in estimate.levels], part.provenance, len(part.names))
+        rows += [([] if kind is None else [str(label[kind])]) + cells + counts for cells in _cells(part, times)]
     return Table(header if kind is None else [kind, *header], rows)
 
 
-def _cells(part: Shown) -> list[list[str]]:
-    """Return name, estimate and interval of the components that are shown."""
+def _cells(part: Shown, times: Sequence[str]) -> list[list[str]]:
+    """Return name with weight, estimate and interval of the components that are shown."""
     columns = [np.ravel(values).tolist() for values in (part.mean, *part.interval)]
     cells = []
     for number in shown_components(len(part.names)):
@@ -104,7 +107,7 @@ def _cells(part: Shown) -> list[list[str]]:
             continue
         mean, low, high = (column[number] for column in columns)
         ends = [number_pair(end, (high - low) / 2)[0] for end in (low, high)]
-        cells.append([part.names[number], component_text(mean, low, high), f"[{', '.join(ends)}]"])
+        cells.append([part.names[number] + times[number], component_text(mean, low, high), f"[{', '.join(ends)}]"])
     return cells
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcgen.results.notes import marks_html
-from mcgen.results.provenance import drawn_text, expectation_text, points_text, taken_text
+from mcgen.results.provenance import (
+    drawn_text,
+    expectation_text,
+    percent_of,
+    points_text,
+    taken_text,
+    weight_texts,
+)
 from mcgen.results.shown import Shown
 
 if TYPE_CHECKING:
@@ -182,8 +189,11 @@ def _named_texts(estimate: Shown) -> list[tuple[str, str]]:
     named: list[tuple[str, str]] = []
     for part in (*estimate.parts, estimate):
         texts = _component_texts(part)
+        times = weight_texts([one.provenance for one in estimate.levels], part.provenance, len(part.names))
         rows = [
-            ("...", more_text(len(part.names))) if number is None else (part.names[number], texts[number])
+            ("...", more_text(len(part.names)))
+            if number is None
+            else (part.names[number] + times[number], texts[number])
             for number in shown_components(len(part.names))
         ]
         label = f"condition {part.provenance.condition}: " if part is not estimate else ""
@@ -214,7 +224,7 @@ def _component_texts(estimate: Shown) -> list[str]:
 
 def percent_text(estimate: Shown) -> str:
     """Return the confidence level, such as ``95 %``."""
-    return f"{100 * estimate.confidence_level:g} %"
+    return percent_of(estimate.confidence_level)
 
 
 def frame_html(frame: pd.DataFrame) -> str:

@@ -10,6 +10,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Required, TypedDict, TypeVar, cast
 
+import numpy as np
+
+from mcgen._lib.checks import checked_flag, checked_level
 from mcgen.inference.methods import Method, SimultaneousMethod
 from mcgen.noise.random import Seed
 from mcgen.runs.corrections import Correcting
@@ -56,6 +59,10 @@ DEFAULTS: Mapping[str, Any] = dict.fromkeys(name for name in NAMES if name != "s
 }
 """The value of an argument that is left out; the seed has none."""
 
+# The arguments that are True or False, and those of them that may be None too.
+_FLAGS = {"common_random_numbers", "keep_replicates", "progress"}
+_MAY_BE_NONE = {"keep_replicates"}
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -79,9 +86,9 @@ def checked_arguments(
     Raises
     ------
     TypeError
-        If there is an unknown argument, or no seed.
+        If there is an unknown argument, no seed, or a flag that is neither True nor False.
     ValueError
-        If a refused argument is given.
+        If a refused argument is given, or the confidence level does not lie between 0 and 1.
     """
     allowed = [*own, *(name for name in NAMES if name not in (refused or {}))]
     for name in given:
@@ -94,7 +101,28 @@ def checked_arguments(
             raise ValueError(f"mcgen.{verb} takes no {name}; got {name}={given[name]!r}. {reason}")
     if "seed" not in given:
         raise TypeError(f"mcgen.{verb} needs a seed, such as seed=0: the same seed gives the same numbers")
-    return cast(RunArguments, {**DEFAULTS, **given})
+    return cast(RunArguments, checked_values({**DEFAULTS, **given}))
+
+
+def checked_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return shared arguments with flags as bool and the confidence level as float.
+
+    What depends on other arguments, such as numbers of replicates, is checked where it is used.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a flag is neither True nor False, or the confidence level is no number between 0 and 1.
+    """
+    found = dict(given)
+    for name in _FLAGS & given.keys():
+        if not (given[name] is None and name in _MAY_BE_NONE):
+            found[name] = checked_flag(name, given[name])
+    if isinstance(given.get("simultaneous"), np.bool_):
+        found["simultaneous"] = bool(given["simultaneous"])
+    if "confidence_level" in given:
+        found["confidence_level"] = checked_level(given["confidence_level"])
+    return found
 
 
 def showing_arguments(without: Collection[str] = ()) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mcgen._lib.fingerprints import content_of
 from mcgen.errors import StoreError
 from mcgen.inference.stopping import Rule
-from mcgen.replicates.stores.states import About, Asked, Begun, RuleState, remember
+from mcgen.replicates.stores.states import About, Asked, Begun, RuleState, State, remember
 from mcgen.replicates.stores.store import StoredRun
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.task import Task
@@ -79,7 +79,7 @@ class Bookkeeping:
     def save(self, rule: Rule) -> None:
         """Store where a rule is, before what it decided is run: a killed run has the same looks."""
         if self.stored is not None:
-            remember(self.stored, RuleState(rule.name, self._asked_of(rule), rule.state()))
+            _keep(self.stored, RuleState(rule.name, self._asked_of(rule), rule.state()))
 
     def record(
         self, outcome: Outcome, names: tuple[str, ...], n_controls: int, rule: Rule | None, target: int, done: bool
@@ -104,11 +104,17 @@ class Bookkeeping:
             began=self._began,
             count=self.n_found,
         )
-        remember(self.stored, about)
+        _keep(self.stored, about)
 
     def _asked_of(self, rule: Rule) -> str:
         asked = self._options.interval
         return f"{rule.tolerance!r}, {asked.confidence_level}, {asked.simultaneous}"
+
+
+def _keep(stored: StoredRun, state: State) -> None:
+    """Store a record; a store that can only be read keeps those of the call that finished its run."""
+    if stored.store.is_writable:
+        remember(stored, state)
 
 
 def _begin(stored: StoredRun, task: Task, asked: Asked) -> tuple[Begun, Asked]:
@@ -116,10 +122,10 @@ def _begin(stored: StoredRun, task: Task, asked: Asked) -> tuple[Begun, Asked]:
     begun, first = Begun.of(stored), Asked.of(stored)
     if begun is None or not stored.covered():
         begun, first = _begun(task), None
-        remember(stored, begun)
+        _keep(stored, begun)
     if first is None:
         first = asked
-        remember(stored, first)
+        _keep(stored, first)
     own = _begun(task)
     for field, name in Begun.names.items():
         there, here = getattr(begun, field), getattr(own, field)

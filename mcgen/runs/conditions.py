@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
 from mcgen.errors import CoverageWarning, RunError, held_warnings, partial_of, warn_user, with_partial
@@ -31,6 +31,9 @@ from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, estimate_of_columns, provenance_of
 from mcgen.statistics.joint import EachAndAverage
 from mcgen.statistics.values import component_names
+
+# How far weights in double precision may miss a sum of 1: rounding errors of a million terms, and no typing error.
+_OFF_ONE = 1e-9
 
 RunOne = Callable[[Estimand, RunOptions], Estimate]
 """Runs an estimand under one condition."""
@@ -184,20 +187,26 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
 
 
 def checked_weights(conditions: Conditions, weights: Any) -> Floats:
-    """Return the weights of some conditions, which sum to 1; equal ones by default."""
+    """Return the weights of some conditions, which sum to 1; equal ones by default.
+
+    Weights of few bits, such as float32, may miss 1 by the rounding of a sum of their type. They are divided by their
+    sum.
+    """
     _require_different(conditions)
     if weights is None:
         return np.full(len(conditions), 1 / len(conditions))
     try:
-        given = np.asarray(_in_order_of(conditions, weights), dtype=np.float64)
+        own = numbers_of(_in_order_of(conditions, weights), "iuf")
     except (TypeError, ValueError):
-        given = np.empty(0)
-    if given.shape != (len(conditions),) or not (given > 0).all() or abs(given.sum() - 1) > 1e-9:
+        own = np.empty(0)
+    given, total = own.astype(np.float64), float(own.astype(np.float64).sum())
+    rounding = len(conditions) * (np.finfo(own.dtype).eps if own.dtype.kind == "f" else 0.0)
+    if given.shape != (len(conditions),) or not (given > 0).all() or abs(total - 1) > max(_OFF_ONE, rounding):
         raise ValueError(
             f"weights must be {len(conditions)} numbers above 0 that sum to 1, one for each condition (in their order, "
             f"or by the same names); got {weights!r}. Divide them by their sum"
         )
-    return given
+    return given if abs(total - 1) <= _OFF_ONE else given / total
 
 
 def _require_different(conditions: Conditions) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen._lib.serialization import require_no_store
+from mcgen._lib.serialization import require_ending, require_no_store
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments
 from mcgen.replicates.stores.states import About
@@ -48,6 +48,9 @@ def export(path: str | Path, kind: str, output: str | Path) -> None:
         If Parquet is asked for without pyarrow.
     """
     require_no_store(output)
+    if kind in EXPORTS:
+        others = ", ".join(one for one in EXPORTS if one != kind)
+        require_ending(output, f".{kind}", f"Other formats are {others}")
     if kind == "json":
         _only_estimate(path).save(output)
     elif kind == "csv":
@@ -66,7 +69,7 @@ def export(path: str | Path, kind: str, output: str | Path) -> None:
 
 def _only_estimate(path: str | Path) -> Estimate:
     found = read_store(path)
-    if not found:
+    if not any(one.n_finished for one in found):
         raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
     if len(found) != 1 or found[0].estimate is None:
         raise StoreError(

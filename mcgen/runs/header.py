@@ -51,7 +51,7 @@ def opened(
         return
     if not isinstance(store, str | os.PathLike):
         raise TypeError(f"store must be the path of a file, such as 'run.sqlite'; got {store!r}")
-    with Store(store, header()) as there:
+    with Store.open_to_run(store, header()) as there:
         yield Resources(there, executor, timeout)
 
 

@@ -12,7 +12,7 @@ from mcgen._lib.fingerprints import Content
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.stores.locks import Lock
-from mcgen.replicates.stores.states import About
+from mcgen.replicates.stores.states import About, Asked
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate
@@ -29,7 +29,8 @@ class StoredProgress:
     name : str
         Name of the run: its stream of random numbers; empty where the call has one run.
     about : About
-        What the run says of itself: names, shape, provenance, interval, target, when it began.
+        What the run says of itself: names, shape, provenance, interval, target, when it began. A run that has not
+        finished two replicates says its target alone.
     covered : list of range
         The finished replicates.
     estimate : Estimate or None
@@ -56,6 +57,8 @@ class StoredProgress:
         """Return the number of finished replicates, and that of wanted ones, in words."""
         first = int(self.about.first)
         which = f" ({first} to {first + self.n_wanted - 1})" if first else ""
+        if not self.n_wanted:
+            return "nothing is finished yet"
         goal = "" if self.about.tolerance is None else f" expected for half-widths of {self.about.tolerance}"
         share = self.n_finished / self.n_wanted
         return f"{self.n_finished:,} of {self.n_wanted:,} replicates{which}{goal} ({share:.0%})"
@@ -74,6 +77,10 @@ def progress_of(store: Store) -> list[StoredProgress]:
     for name in store.run_names():
         run = store.run(name)
         about = About.of(run)
+        if about is None and (asked := Asked.of(run)) is not None:
+            # A run writes its account once it has finished two replicates.
+            part = store.header.get("replicates")
+            about = About.before_first(asked, part[0] if part else 0)
         if about is not None:
             found.append(StoredProgress(name, about, run.covered(), _estimate_in(run, about)))
     return found
@@ -92,7 +99,7 @@ def tally_of(run: StoredRun) -> Tally | None:
 
 def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
     """Return the estimate from the replicates up to the first gap; None where only the run's own call can make one."""
-    tally = None if about.controls else tally_of(run)
+    tally = None if about.controls or not about.provenance else tally_of(run)
     if tally is None or tally.count < 2:
         return None
     moments = tally.moments()
@@ -120,7 +127,8 @@ def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
 def read_store(path: str | Path) -> list[StoredProgress]:
     """Return the runs of a store, each with its progress and its estimate so far; no model is needed.
 
-    A call has one run, or one for each condition and each level.
+    A call has one run, or one for each condition and each level. A run is there from its beginning on, with
+    ``n_finished`` 0 and no estimate at first.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import numpy as np
 
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.statistics.values import Statistic, checked_callable
+from mcgen.statistics.values import Statistic, called, checked_callable
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class NamedStatistic:
 
     def __call__(self, samples: Any) -> Any:
         """Return the function's values, once there are as many for each sample as there are names."""
-        values = self.function(samples)
+        values = called(self.function, samples)
         found = int(np.prod(np.shape(values)[1:]))
         if self.names is not None and found != len(self.names):
             raise RunError(

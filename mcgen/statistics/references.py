@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy, rounding_of
+from mcgen._lib.checks import checked_real
 from mcgen.statistics._libraries import _like, _real
+
+# Rounding errors of its type by which a value may lie outside the range: a sum of a few terms makes so many.
+_ROUNDINGS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +42,24 @@ class PSNR:
     reference : array of the shape of one sample
         Reference, such as the true image of an inverse problem.
     data_range : float
-        Largest possible value minus the smallest: 1 for images in [0, 1].
+        Largest possible value minus the smallest: 1 for images in [0, 1], 2 in [-1, 1], 255 for bytes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `data_range` is no number above 0.
     """
 
     reference: Any
     data_range: float = 1.0
     name = "psnr"
+
+    def __post_init__(self) -> None:
+        if checked_real("data_range", self.data_range) <= 0:
+            raise ValueError(
+                f"data_range must be above 0: the largest possible value minus the smallest, such as 1 for images in "
+                f"[0, 1] or 255 for bytes; got {self.data_range}"
+            )
 
     def __call__(self, samples: Any) -> Any:
         """Return the ratios of n samples, shape (n,).
@@ -51,14 +67,34 @@ class PSNR:
         Raises
         ------
         ValueError
-            If a sample equals the reference, so that the ratio is infinite.
+            If a sample equals the reference, so that the ratio is infinite, or if a sample and the reference have
+            values that are farther apart than `data_range`.
         """
-        squared = (_difference(samples, self.reference) ** 2).mean(1)
+        difference = _difference(samples, self.reference)
+        self._require_range(samples)
+        squared = (difference**2).mean(1)
         if (as_numpy(squared) == 0).any():
             raise ValueError("PSNR: a sample equals the reference, and the ratio is infinite; use L1 instead")
         # Torch tensors have a method log10; numpy arrays need the function.
         ratio = self.data_range**2 / squared
         return 10 * (ratio.log10() if hasattr(ratio, "log10") else np.log10(ratio))
+
+    def _require_range(self, samples: Any) -> None:
+        """Refuse a sample whose values, with those of the reference, do not fit into an interval of `data_range`."""
+        rows = _real(samples).reshape(len(samples), -1)
+        reference = np.real(as_numpy(self.reference)).astype(np.float64)
+        values = np.real(as_numpy(rows)).astype(np.float64)
+        low = np.minimum(values.min(axis=1, initial=np.inf), reference.min(initial=np.inf))
+        high = np.maximum(values.max(axis=1, initial=-np.inf), reference.max(initial=-np.inf))
+        allowed = self.data_range * (1 + _ROUNDINGS * max(rounding_of(rows), rounding_of(self.reference)))
+        wide = np.flatnonzero(high - low > allowed)
+        if wide.size:
+            row = wide[0]
+            raise ValueError(
+                f"PSNR: a sample and the reference have values from {low[row]:.4g} to {high[row]:.4g}, and "
+                f"data_range={self.data_range:g} allows a distance of {self.data_range:g}. Give the range of the "
+                "values, such as data_range=255 for bytes, or clip the samples to it in a statistic of your own"
+            )
 
 
 def _difference(samples: Any, reference: Any) -> Any:

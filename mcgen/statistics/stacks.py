@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy, numbers_of, unreadable_text
 from mcgen._lib.names import name_of
+from mcgen.errors import RunError
 from mcgen.statistics._libraries import _like
-from mcgen.statistics.values import Statistic
+from mcgen.statistics.values import Statistic, called
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class Stack:
 
     def __call__(self, samples: Any) -> Any:
         """Return the values of n samples, shape (n, k), in the library of the first statistic's values."""
-        columns = [_column(statistic(samples)) for statistic in self.statistics]
+        columns = [
+            _column(name, called(statistic, samples))
+            for name, statistic in zip(self.names, self.statistics, strict=True)
+        ]
         for name, column in zip(self.names, columns, strict=True):
             if tuple(column.shape) != (len(columns[0]),):
                 raise ValueError(
@@ -95,13 +99,20 @@ class Combined:
 
     def __call__(self, samples: Any) -> Any:
         """Return the combinations of n samples, values @ matrix, shape (n, m)."""
-        values = self.statistic(samples)
+        values = called(self.statistic, samples)
         return values.reshape(len(values), -1) @ _like(values, self.matrix)
 
 
-def _column(values: Any) -> Any:
+def _column(name: str, values: Any) -> Any:
     """Return a statistic's values in double precision, as a torch tensor or numpy array, so that all can be joined."""
+    problem = unreadable_text(values)
+    try:
+        if problem is not None:
+            raise TypeError(problem)
+        values = values if hasattr(values, "new_tensor") else numbers_of(values)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"statistic {name!r} of a stack returned {error}; it must return one number a sample") from error
     if hasattr(values, "new_tensor"):
         # Torch has no double precision on Apple's devices.
         return values.float() if getattr(values.device, "type", "") == "mps" else values.double()
-    return as_numpy(values)
+    return values

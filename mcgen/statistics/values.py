@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,6 +16,9 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 
 Statistic = Callable[[Any], Any]
+
+# Most names that a message lists.
+_MOST_SHOWN = 6
 
 LARGEST_VALUE = 1e75
 """Largest allowed absolute value: with larger ones the sums of fourth powers overflow in double precision."""
@@ -71,7 +74,7 @@ def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
     watch = _watch.get()
     # Copied before the call, since a statistic may overwrite its samples.
     parts = [] if watch is None or watch[1] else watch[0](samples, n)
-    result, name = statistic(samples), name_of(statistic)
+    result, name = called(statistic, samples), name_of(statistic)
     wanted = f"it must return one number or one vector a sample: shape ({n},) or ({n}, k)"
     try:
         values = as_values(result)
@@ -90,6 +93,24 @@ def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
     return values
 
 
+def called(statistic: Statistic, samples: Any) -> Any:
+    """Return what a statistic returns for some samples; refuse a torch module where they are no tensors."""
+    if hasattr(statistic, "named_parameters") and not _may_be_tensors(samples):
+        raise RunError(
+            f"statistic {name_of(statistic)!r} is a torch module, which takes tensors, and the samples are of type "
+            f"{type(samples).__name__}. Wrap it, lambda x: module(torch.as_tensor(x)).detach(), or let the generator "
+            "return tensors (mcgen.adapters.from_torch)"
+        )
+    return statistic(samples)
+
+
+def _may_be_tensors(samples: Any) -> bool:
+    """Tell whether samples are, or hold, anything that a torch module may take."""
+    if isinstance(samples, tuple | list):
+        return any(map(_may_be_tensors, samples))
+    return hasattr(samples, "detach") or not hasattr(samples, "dtype")
+
+
 def values_of_each(statistic: Statistic, samples: tuple[Any, ...], where: str) -> list[Floats]:
     """Return the statistic's values of several samples made from the same noise, or refuse different shapes."""
     n = leading_length(samples)
@@ -103,17 +124,43 @@ def values_of_each(statistic: Statistic, samples: tuple[Any, ...], where: str) -
 
 
 def component_names(statistic: Statistic, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of a statistic's components: those it declares, or its name with the components' indices."""
-    if hasattr(statistic, "component_names"):
-        return tuple(statistic.component_names(shape))
+    """Return the names of a statistic's components: those it declares, or its name with the components' indices.
+
+    A statistic declares names by an attribute ``names``, or by a method ``component_names`` of their shape.
+
+    Raises
+    ------
+    RunError
+        If it declares another number of names than there are components.
+    """
     inner = getattr(statistic, "statistic", statistic)
-    given = getattr(inner, "names", None)
-    if given is not None and len(given) == math.prod(shape):
+    name, declared = name_of(statistic), getattr(statistic, "component_names", None)
+    given = getattr(inner, "names", None) if declared is None else declared
+    if declared is not None:
+        given = declared(shape) if callable(declared) else declared
+    if isinstance(given, str) or (declared is not None and not isinstance(given, list | tuple)):
+        raise RunError(
+            f"the component names of statistic {name!r} must be a list or tuple of texts, one for each value of a "
+            f"sample; got {given!r}"
+        )
+    if isinstance(given, list | tuple):
+        return _checked_names(name, tuple(map(str, given)), shape)
+    if isinstance(given, Sized) and isinstance(given, Iterable) and len(given) == math.prod(shape):
         return tuple(map(str, given))
-    name = name_of(statistic)
     if shape == ():
         return (name,)
     return tuple(f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape))
+
+
+def _checked_names(name: str, names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names that a statistic declares for components of a shape, or refuse other numbers of them."""
+    if len(names) != math.prod(shape):
+        raise RunError(
+            f"statistic {name!r} has {len(names)} component names ({', '.join(names[:_MOST_SHOWN])}"
+            f"{', ...' if len(names) > _MOST_SHOWN else ''}) and returned components of shape {shape}, "
+            f"{math.prod(shape)} values for each sample; give as many names as there are values"
+        )
+    return names
 
 
 def checked_callable(statistic: Any) -> Statistic:

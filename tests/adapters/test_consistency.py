@@ -18,7 +18,7 @@ from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Pairs under an affine map are equal but for rounding, which is warned of.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:the replicate means", "ignore:all .* replicate means"),
+    pytest.mark.filterwarnings("ignore:.*the replicate means", "ignore:all .* replicate means"),
     pytest.mark.usefixtures("one_torch_thread"),
 ]
 

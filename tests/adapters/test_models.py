@@ -27,7 +27,7 @@ from mcgen.validation.measurements.models import (  # noqa: E402
 )
 from mcgen.validation.pages.models import TABLES, write_tables  # noqa: E402
 
-pytestmark = [pytest.mark.filterwarnings("ignore:the replicate means"), pytest.mark.usefixtures("one_torch_thread")]
+pytestmark = [pytest.mark.filterwarnings("ignore:.*the replicate means"), pytest.mark.usefixtures("one_torch_thread")]
 
 
 def noise_of(model: mcgen.Generator, n: int):

@@ -21,7 +21,7 @@ from mcgen._lib.fingerprints import content_of  # noqa: E402
 from mcgen.adapters import DDIM, Schedule, capture, from_torch  # noqa: E402
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:the replicate means", "ignore:all 32", "ignore:__array__ implementation"),
+    pytest.mark.filterwarnings("ignore:.*the replicate means", "ignore:all 32", "ignore:__array__ implementation"),
     pytest.mark.usefixtures("one_torch_thread"),
 ]
 

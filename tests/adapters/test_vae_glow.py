@@ -22,7 +22,7 @@ from mcgen.adapters.models._decoders import multiscale_glow  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:the replicate means"),
+    pytest.mark.filterwarnings("ignore:.*the replicate means"),
     pytest.mark.filterwarnings("ignore:torch.lu is deprecated"),
     pytest.mark.usefixtures("one_torch_thread"),
 ]

@@ -8,6 +8,7 @@ from helpers import SEED, Z_LIMIT, z_score
 from numpy.random import SeedSequence
 
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec, Sobol
+from mcgen.noise.spec import agree_in_order, differences_of
 
 
 def test_spawned_seeds_differ() -> None:
@@ -49,3 +50,32 @@ def test_a_shape_must_be_a_tuple_of_numbers() -> None:
 )
 def test_ways_to_say_the_same_noise(noise) -> None:
     assert np.array_equal(MonteCarlo().draw(noise, 4, SEED), MonteCarlo().draw((3,), 4, SEED))
+
+
+def spec(dtype: str = "float32", **blocks: Block) -> NoiseSpec:
+    return NoiseSpec(blocks, dtype)
+
+
+A, B = Block((4,)), Block((2, 2), "uniform")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        (spec(a=A), spec(a=A, dtype="float64"), "the dtype is float32 in the first and float64 in the second"),
+        (spec(a=A), spec(a=B), "block 0 is a: normal(4) in the first and a: uniform(2x2) in the second"),
+        (spec(a=A), spec(c=Block((4,), iid=True)), "block 0 is a: normal(4) in the first and c: normal(4, iid) in the second"),
+        (spec(a=A, b=B), spec(a=A), "the first has 2 blocks and the second has 1"),
+        (spec(a=A), spec(b=A), "block 0 is named 'a' in the first and 'b' in the second"),
+        (spec(a=A), spec(a=A), ""),
+    ],
+)  # fmt: skip
+def test_differences_of_specs_in_words(first: NoiseSpec, second: NoiseSpec, text: str) -> None:
+    assert differences_of(first, second) == text
+    assert agree_in_order(first, second) == (not text or "named" in text)
+
+
+def test_many_differences_are_counted() -> None:
+    one, two = (spec(**{f"b{i}": block for i in range(10)}) for block in (A, B))
+    assert differences_of(one, two).count("in the first and") == 6
+    assert differences_of(one, two).endswith("; 4 more blocks differ")

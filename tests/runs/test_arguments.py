@@ -104,3 +104,146 @@ def test_advice_on_misspelt_words_is_of_the_verb_that_was_called(verb: str, run:
 def test_compare_says_what_it_takes_instead(name: str) -> None:
     with pytest.raises(ValueError, match=f"compare takes no {name}; got .* give n_evaluations"):
         VERBS["compare"](seed=0, **{name: 100})
+
+
+curved = mcgen.as_generator(np.exp, noise=(4,), name="curved")
+
+
+def curved_run(**run: Any) -> mcgen.Estimate:
+    return mcgen.estimate(curved, mean, design=mcgen.Antithetic(), **run)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("progress", "x"),
+        ("progress", 1),
+        ("progress", None),
+        ("keep_replicates", "yes"),
+        ("keep_replicates", 0),
+        ("common_random_numbers", "no"),
+        ("common_random_numbers", []),
+    ],
+)
+def test_flags_are_true_or_false(verb: str, name: str, value: Any) -> None:
+    # A plan takes no common random numbers at all.
+    refusal = "plan takes no" if verb == "plan" and name == "common_random_numbers" else f"{name} must be True or False; got {re.escape(repr(value))} of type"  # fmt: skip
+    with pytest.raises((TypeError, ValueError), match=refusal):
+        VERBS[verb](n_evaluations=640, seed=0, **{name: value})
+
+
+def test_flags_and_levels_of_multilevel() -> None:
+    levels = [(model, 1), (mcgen.as_generator(np.tanh, noise=(4,)), 2)]
+    for name, value in (("progress", "x"), ("keep_replicates", "yes"), ("confidence_level", "0.9")):
+        with pytest.raises(TypeError, match=f"{name} must be"):
+            mcgen.multilevel(levels, mean, n_evaluations=2000, seed=0, **{name: value})
+    with pytest.raises(TypeError, match="iid of a noise block must be True or False; got 'no' of type str"):
+        mcgen.Block((3,), iid="no")
+
+
+def test_flags_of_numpy_are_flags() -> None:
+    found = checked_arguments("estimate", {"seed": 0, "progress": np.False_, "simultaneous": np.True_})
+    assert found["progress"] is False
+    assert found["simultaneous"] is True
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
+def test_levels_of_other_types_are_the_number_that_was_meant(kind: Any) -> None:
+    expected = curved_run(n_evaluations=640, seed=0, confidence_level=0.9)
+    level = kind("0.9")
+    made = curved_run(n_evaluations=640, seed=0, confidence_level=level)
+    assert made == expected
+    assert "(90 % " in str(made)
+    assert made.with_interval(confidence_level=level) == expected
+    assert made.relative_efficiency(level) == expected.relative_efficiency(0.9)
+
+
+@pytest.mark.parametrize("level", ["0.9", True, np.array(0.9), 1, 0.0, 1.5, 1 - 1e-18])
+def test_levels_that_are_none(level: Any) -> None:
+    made = curved_run(n_evaluations=640, seed=0)
+    for call in (
+        lambda: curved_run(n_evaluations=640, seed=0, confidence_level=level),
+        lambda: made.with_interval(confidence_level=level),
+        lambda: made.relative_efficiency(level),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"confidence_level must (be a number|lie between 0 and 1)"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["n_replicates", "n_evaluations", "batch_size", "max_evaluations", "min_replicates"])
+def test_integers_that_are_too_large(name: str) -> None:
+    number = {} if name.startswith("n_") else {"n_evaluations": 640} if name == "batch_size" else {"atol": 0.1}
+    with pytest.raises(ValueError, match=f"{name} must be at most .*; got {2**70}. Give a smaller number"):
+        curved_run(seed=0, **number, **{name: 2**70})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: curved_run(seed=0, replicates=range(2**70, 2**70 + 8)),
+        lambda: curved_run(seed=0, replicates=range(2**70)),
+        lambda: curved_run(seed=0, n_replicates=2**62),
+        lambda: mcgen.sample(model, 2**70, seed=0),
+        lambda: mcgen.MonteCarlo().draw((3,), 2**70, 0),
+        lambda: mcgen.Sobol(2**70),
+        lambda: mcgen.KAntithetic(2**70),
+        lambda: mcgen.NoiseSpec.normal((2**40, 2**40)),
+        lambda: mcgen.multilevel([(model, 1), (model, 2)], mean, n_evaluations=2**70, seed=0),
+        lambda: mcgen.statistics.PSNR(np.zeros(3), data_range=10**400),
+    ],
+)
+def test_other_numbers_that_are_too_large(call: Any) -> None:
+    with pytest.raises(ValueError, match=r"at most|must be finite in double precision"):
+        call()
+
+
+def test_seeds_have_no_largest_value() -> None:
+    assert curved_run(n_evaluations=640, seed=2**200).provenance.seed.entropy == 2**200
+
+
+moved = mcgen.as_generator(lambda z, c: z + c, noise=(4,), name="moved")
+
+
+def averaged(n: int, **options: Any) -> mcgen.Estimate:
+    conditions = [*range(n)]
+    options = {"design": mcgen.MonteCarlo(), "n_replicates": 30, "condition": conditions, "seed": 0} | options
+    return mcgen.estimate(moved, mean, **options)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+@pytest.mark.parametrize("n", [3, 7, 100])
+def test_weights_of_few_bits_are_divided_by_their_sum(kind: Any, n: int) -> None:
+    given = np.random.default_rng(n).dirichlet(np.full(n, 5.0)).astype(kind)
+    exact = given.astype(np.float64) / given.astype(np.float64).sum()
+    for weights in (given, [*given], dict(enumerate(given)) if n == 3 else given):
+        conditions = {i: i for i in range(n)} if isinstance(weights, dict) else [*range(n)]
+        made = averaged(n, weights=weights, condition=conditions)
+        assert made.mean == averaged(n, weights=exact, condition=[*range(n)]).mean
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        ["0.1", "0.2", "0.7"],
+        [True, False, False],
+        np.array([1, 2, 7], "timedelta64[s]"),
+        np.ma.array([0.1, 0.2, 0.7], mask=[1, 0, 0]),
+        [0.1, 0.2, 0.7 + 1e-7],
+        np.array([0.1, 0.2, 0.701], np.float32),
+        np.array([0.1, 0.2, np.nan], np.float32),
+    ],
+)
+def test_weights_that_are_none(weights: Any) -> None:
+    with pytest.raises(ValueError, match="weights must be 3 numbers above 0 that sum to 1"):
+        averaged(3, weights=weights)
+
+
+def test_texts_are_no_coefficients() -> None:
+    levels = [(model, 1), (mcgen.as_generator(np.sin, noise=(4,)), 2)]
+    with pytest.raises(ValueError, match="coefficients must be a finite number"):
+        mcgen.multilevel(levels, mean, n_evaluations=2000, seed=0, coefficients="1")
+    with pytest.raises(ValueError, match="correlation must be a number"):
+        mcgen.plan(model, mean, n_evaluations=640, seed=0, coarse=[(model, 0.1)], correlation="0.5")
+    with pytest.raises(ValueError, match="the expectations of controls must be one finite number"):
+        mcgen.controls.surrogate(model, mean, "0.5")

@@ -69,7 +69,7 @@ def test_difference_pairs_the_replicates() -> None:
     assert paired.standard_error < 0.2 * alone[0].standard_error
     assert paired.provenance.generator == "a - b"
     with pytest.raises(
-        ValueError, match="need the same noise for both generators; got normal\\(8\\) float32 and normal"
+        ValueError, match=r"got noise that differs: block 0 is noise: normal\(8\) in 'a' and noise: normal\(9\) in"
     ):
         mcgen.difference(a, mcgen.as_generator(logistic, (9,)), pixel_mean, **options)
 
@@ -97,3 +97,83 @@ def test_generators_may_return_tuples() -> None:
     other = mcgen.as_generator(lambda z: (logistic(1.1 * z), z), (8,), name="other")
     paired = mcgen.difference(pair, other, lambda samples: samples[0].mean(axis=1), **options)
     assert paired.half_width < result.half_width
+
+
+def blocks(function, names: str, iid: bool = False, shape: int = 4, dtype: str = "float32", name: str = "model"):
+    laws = zip(names, [mcgen.Block((4,)), mcgen.Block((shape,), "uniform"), mcgen.Block((2,), iid=iid)], strict=False)
+    return mcgen.as_generator(function, mcgen.NoiseSpec(dict(laws), dtype), name=name)
+
+
+def summed(noise) -> np.ndarray:
+    parts = [noise] if isinstance(noise, np.ndarray) else [*noise.values()]
+    return np.concatenate([logistic(part) for part in parts], axis=1)
+
+
+def doubled(noise) -> np.ndarray:
+    return summed(noise) ** 2
+
+
+@pytest.mark.parametrize("names", ["x", "xy", "xyz"])
+@pytest.mark.parametrize("design", [Antithetic(), Sobol(16)], ids=str)
+def test_differences_of_generators_whose_blocks_have_other_names(names: str, design) -> None:
+    run = {"design": design, "n_evaluations": 640, "seed": SEED}
+    first, same, other = (blocks(f, n) for f, n in ((summed, "abc"[: len(names)]), (doubled, "abc"[: len(names)]), (doubled, names)))  # fmt: skip
+    made = mcgen.difference(first, other, pixel_mean, **run)
+    assert made == mcgen.difference(first, same, pixel_mean, **run)
+    assert "abc"[len(names) - 1] + ":" in made.provenance.noise or len(names) == 1
+
+
+def test_the_second_generator_gets_its_own_names() -> None:
+    seen = []
+
+    def looking(noise) -> np.ndarray:
+        seen.append(sorted(noise))
+        return doubled(noise)
+
+    mcgen.difference(blocks(summed, "ab"), blocks(looking, "yx"), pixel_mean, design=Antithetic(), n_evaluations=640, seed=0)  # fmt: skip
+    assert all(names == ["x", "y"] for names in seen)
+
+
+def test_a_difference_with_other_names_is_stored(tmp_path) -> None:
+    run = {"design": Antithetic(), "n_evaluations": 640, "seed": 0, "store": tmp_path / "run.sqlite"}
+    made = [mcgen.difference(blocks(summed, "ab"), blocks(doubled, "xy"), pixel_mean, **run) for _ in range(2)]
+    assert made[0] == made[1]
+    with pytest.raises(mcgen.StoreError, match="belongs to another run"):
+        mcgen.difference(blocks(summed, "ab"), blocks(summed, "xy"), pixel_mean, **run)
+
+
+@pytest.mark.parametrize(
+    ("other", "text"),
+    [
+        (blocks(doubled, "ax", shape=5, name="b"), r"block 1 is b: uniform\(4\) in 'a' and x: uniform\(5\) in 'b'"),
+        (blocks(doubled, "ab", dtype="float64", name="b"), "the dtype is float32 in 'a' and float64 in 'b'"),
+        (blocks(doubled, "abc", name="b"), "'a' has 2 blocks and 'b' has 3"),
+        (blocks(doubled, "ab", shape=3, name="a"), "in generator_a and b: uniform.3. in generator_b"),
+    ],
+)
+def test_differences_name_what_differs_in_the_noise(other, text: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"blocks agree in order by shape, law and dtype; got noise that differs: .*{text}"
+    ):
+        mcgen.difference(
+            blocks(summed, "ab", name="a"), other, pixel_mean, design=Antithetic(), n_evaluations=64, seed=0
+        )
+
+
+def test_iid_blocks_differ_from_others() -> None:
+    pair = blocks(summed, "abc", name="a"), blocks(doubled, "abc", iid=True, name="b")
+    with pytest.raises(ValueError, match=r"block 2 is c: normal\(2\) in 'a' and c: normal\(2, iid\) in 'b'"):
+        mcgen.difference(*pair, pixel_mean, design=Antithetic(), n_evaluations=64, seed=0)
+
+
+def test_levels_and_factories_name_the_blocks_that_differ() -> None:
+    fine = {f"step {i}": mcgen.Block((4,)) for i in range(9)}
+    coarse = {**fine, "step 4": mcgen.Block((4,), iid=True)}
+    generators = [mcgen.as_generator(summed, mcgen.NoiseSpec(spec)) for spec in (coarse, fine)]
+    with pytest.raises(ValueError, match=r"got step 4: normal\(4, iid\) float32. Wrap it"):
+        mcgen.multilevel([(generators[0], 1), (generators[1], 2)], pixel_mean, n_evaluations=1000, seed=0)
+    factory = mcgen.from_factory(lambda: generators[1], noise=mcgen.NoiseSpec(coarse), name="loaded")
+    with pytest.raises(
+        ValueError, match=r"block 4 is step 4: normal\(4, iid\) in noise= and step 4: normal\(4\) in the"
+    ):
+        mcgen.estimate(factory, pixel_mean, design=Antithetic(), n_evaluations=64, seed=0)

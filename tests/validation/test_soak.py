@@ -9,7 +9,7 @@ from helpers import SEED
 
 from mcgen.validation.measurements import soak
 
-pytestmark = pytest.mark.filterwarnings("ignore:the replicate means")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
 
 
 def test_killed_and_resumed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections import OrderedDict
@@ -40,6 +41,8 @@ from mcgen.errors import GeneratorWarning, WorkerError, warn_user
 from mcgen.replicates.ranges import FinishedRange, run_range
 from mcgen.replicates.task import Findings, Task
 
+# Seconds between two looks at the number of the parent process: an orphan lives no longer than that.
+_SECONDS_BETWEEN_LOOKS = 1.0
 # Tasks that a process keeps: those of the run that ends and of the next.
 _KEPT_TASKS = 2
 # Bytes of a pickled task above which a factory is advised: 32 MB with every range, of about a second, slow a run down.
@@ -186,9 +189,16 @@ def _end_with_parent() -> None:
     if parent is None or _watched.is_set():
         return
     _watched.set()
+    # Workers of loky have no sentinel of their parent and know it by its number alone, which changes when it ends.
+    has_sentinel = getattr(parent, "_sentinel", None) is not None
+    if not has_sentinel and os.getppid() != parent.pid:
+        return
 
     def watch() -> None:
-        parent.join()
+        if has_sentinel:
+            parent.join()
+        while not has_sentinel and os.getppid() == parent.pid:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         # No more work can come, and no other process uses this one.
         os._exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -214,6 +215,15 @@ class Database:
         tables = {text for (text,) in self.rows("SELECT sql FROM sqlite_master")}
         if tables != set(_TABLES):
             raise damaged(self.path, "its tables are not those of a store")
+
+
+def is_unwritable(error: StoreError) -> bool:
+    """Tell whether a store could not be opened because its file, its folder or its lock can't be written."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    code = getattr(cause, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 def put_in_place(new: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
@@ -171,6 +172,11 @@ class About:
     began: float
     count: int
     key: ClassVar[str] = "about"
+
+    @classmethod
+    def before_first(cls, asked: Asked, first: int) -> Self:
+        """Return the account of a run that has begun and finished nothing: what it is to run, and nothing else."""
+        return cls((), (), 0, {}, math.nan, None, False, None, None, first, asked.n_replicates, False, math.inf, 0)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the fields by the names that stores use."""

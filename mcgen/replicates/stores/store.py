@@ -20,7 +20,7 @@ from mcgen._lib.fingerprints import EXCLUDE, Change, Changes, Given
 from mcgen.errors import StoreError
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.replicates.ranges import FinishedRange, joined_ranges, range_text
-from mcgen.replicates.stores.database import Database, damaged
+from mcgen.replicates.stores.database import Database, damaged, is_unwritable
 from mcgen.replicates.stores.encoding import MOMENTS, checksum, kind_of, pack, text_of, unpack, value_of
 from mcgen.replicates.stores.headers import key_of, require_same_run
 from mcgen.replicates.summation import LEAF
@@ -63,7 +63,29 @@ class Store:
     header: dict[str, Any]
 
     def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
-        self._open(path, {name: text_of(value) for name, value in header.items()})
+        self._open(path, {name: text_of(value) for name, value in header.items()}, writable=True)
+
+    @classmethod
+    def open_to_run(cls, path: str | Path, header: dict[str, Any]) -> Store:
+        """Return the store of a call: to write, or, where an existing one can't be written, to read.
+
+        So a call whose run is finished returns from a read-only folder. A call that has still something to run meets
+        the error in `require_writable`.
+
+        Raises
+        ------
+        StoreError
+            As for `Store`, but for an existing store that can't be written.
+        """
+        try:
+            return cls(path, header)
+        except StoreError as error:
+            if not (is_unwritable(error) and Path(path).exists()):
+                raise
+            store = cls.__new__(cls)
+            store._open(path, {name: text_of(value) for name, value in header.items()}, writable=False)
+            store._refusal = error
+            return store
 
     @classmethod
     def open_read(cls, path: str | Path) -> Store:
@@ -75,17 +97,19 @@ class Store:
             If there is no store, or it is damaged or of a newer version.
         """
         store = cls.__new__(cls)
-        store._open(path, None)
+        store._open(path, None, writable=False)
         return store
 
-    def _open(self, path: str | Path, expected: dict[str, str] | None) -> None:
+    def _open(self, path: str | Path, expected: dict[str, str] | None, writable: bool) -> None:
         self.path = Path(path).resolve()
+        self._refusal: StoreError | None = None
         with ExitStack() as stack:
-            self.database = stack.enter_context(Database(self.path, expected))
+            self.database = stack.enter_context(Database(self.path, expected if writable else None))
             self.header = {name: value_of(text) for name, text in self._verified().items()}
             if expected is not None:
                 given = {name: value_of(text) for name, text in expected.items()}
                 require_same_run(self.path, self.header, given, self.changes)
+            if writable:
                 self.database.prepare_writing()
             self._closing = stack.pop_all()
 
@@ -100,6 +124,16 @@ class Store:
     def close(self) -> None:
         """Close the file. One file remains, which can be copied and read anywhere."""
         self._closing.close()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the store is open to write."""
+        return self.database.writable
+
+    def require_writable(self) -> None:
+        """Raise `StoreError` where a call needs to write the store and could only read it."""
+        if self._refusal is not None:
+            raise StoreError(f"the run is not finished, and {self._refusal}") from self._refusal
 
     def run_names(self) -> list[str]:
         """Return the names of the runs, in the order in which they were made."""
@@ -116,6 +150,7 @@ class Store:
         found = self.database.row("SELECT run FROM runs WHERE name = ?", name)
         if found is not None:
             return StoredRun(self, name, found[0])
+        self.require_writable()
         if not self.database.writable:
             raise StoreError(f"store {self.path} has no run {name!r}; it has {self.run_names()}")
         with self.database.transaction():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats, as_values
+from mcgen._lib.arrays import Floats, as_values, numbers_of
 from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import RunError
@@ -100,7 +100,7 @@ class Controls:
         if not callable(self.function):
             raise TypeError(f"controls are made from a callable noise -> values; got {self.function!r}")
         try:
-            mean = np.atleast_1d(np.asarray(self.mean, np.float64))
+            mean = np.atleast_1d(numbers_of(self.mean, "iuf")).astype(np.float64)
         except (TypeError, ValueError):
             mean = np.empty(0)
         if mean.ndim != 1 or len(mean) == 0 or not np.isfinite(mean).all():

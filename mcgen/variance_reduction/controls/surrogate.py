@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.generators import Generator
@@ -52,7 +52,7 @@ def surrogate(
     text = f"surrogate({name_of(statistic)} of {name_of(checked_generator(generator))})"
     function = _Surrogate(generator, checked_callable(statistic), np.shape(mean), condition)
     try:
-        expected = tuple(np.asarray(mean, np.float64).ravel().tolist())
+        expected = tuple(numbers_of(mean, "iuf").astype(np.float64).ravel().tolist())
     except (TypeError, ValueError):
         expected = ()
     return Controls(function, expected, (), text)

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_integer, checked_protocol, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
@@ -41,11 +41,13 @@ from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
+from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed
 from mcgen.replicates.pilot import pilot_means
 from mcgen.replicates.sizes import Conditions, conditions_of
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.results.estimate import Estimate
+from mcgen.runs.arguments import checked_values
 from mcgen.runs.conditions import checked_weights, run_each
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
@@ -63,6 +65,8 @@ from mcgen.variance_reduction.levels.sum_of_levels import (
 
 # Fewest replicates of a level in the pilot: a slope and a mean leave 2 degrees of freedom for the variance.
 _FEWEST_IN_PILOT = 4
+# Most blocks of noise that a message lists: they fit on a line.
+_MOST_SHOWN = 6
 
 
 def multilevel(
@@ -154,14 +158,16 @@ def multilevel(
     >>> [part.provenance.generator for part in result.levels]
     ['coarse', 'fine - coarse']
     """
-    asked = IntervalOptions(confidence_level, interval, simultaneous)
+    own: dict[str, Any] = {"progress": progress, "keep_replicates": keep_replicates, "simultaneous": simultaneous}
+    own = checked_values(own | {"confidence_level": confidence_level})
+    asked = IntervalOptions(own["confidence_level"], interval, own["simultaneous"])
     asked.require_no_resampling("a sum of levels")
     if asked.is_sequential:
         raise ValueError(
             f"a sum of levels has a number of replicates that is fixed before it runs; got interval={interval!r}. Use "
             "'student-t', 'skewness-safe-t' or simultaneous=True"
         )
-    options = RunOptions(asked, keep_replicates, progress, batch_size=batch_size)
+    options = RunOptions(asked, own["keep_replicates"], own["progress"], batch_size=batch_size)
     generators = checked_levels(levels)
     made = levels_of(generators, _checked_designs(designs, len(generators)))
     given = _checked_coefficients(coefficients, len(made) - 1)
@@ -272,10 +278,20 @@ def checked_levels(levels: Any) -> list[tuple[Generator, float]]:
         if coarse.noise.dtype != fine.noise.dtype or not {*coarse.noise.blocks} <= {*fine.noise.blocks}:
             raise ValueError(
                 f"the generator of level {number}, {name_of(coarse)!r}, must take the noise of level {number + 1}, or "
-                f"some of its blocks by the same names, shapes, laws and dtype: {fine.noise}; got {coarse.noise}. "
-                "Wrap it in a generator that makes its noise from the finer one's"
+                f"some of its blocks by the same names, shapes, laws and dtype: {fine.noise}; got "
+                f"{_noise_beside(coarse.noise, fine.noise)}. Wrap it in a generator that makes its noise from that of "
+                "the finer one"
             )
     return [(generator, cost) for (generator, _), cost in zip(found, costs, strict=True)]
+
+
+def _noise_beside(coarse: NoiseSpec, fine: NoiseSpec) -> str:
+    """Return in words the blocks of a coarse generator's noise that the finer one's lacks."""
+    if coarse.dtype != fine.dtype or ({*dict(coarse.blocks)} <= {*dict(fine.blocks)} and len(coarse.blocks) == 1):
+        return f"{coarse}"
+    lacking = [f"{name}: {block}" for name, block in coarse.blocks if (name, block) not in fine.blocks]
+    more = f" and {len(lacking) - _MOST_SHOWN} more blocks" if len(lacking) > _MOST_SHOWN else ""
+    return f"{', '.join(lacking[:_MOST_SHOWN])}{more} {coarse.dtype}"
 
 
 def _checked_designs(designs: Any, n_levels: int) -> list[Design]:
@@ -293,9 +309,9 @@ def _checked_coefficients(coefficients: Any, n: int) -> list[Floats] | None:
     if coefficients is None:
         return None
     several = isinstance(coefficients, list | tuple) or np.ndim(coefficients) > 0
-    given = list(coefficients) if several else [None if isinstance(coefficients, bool) else coefficients] * n
+    given = list(coefficients) if several else [coefficients] * n
     try:
-        found = [np.atleast_1d(np.asarray(one, np.float64)) for one in given]
+        found = [np.atleast_1d(numbers_of(one, "iuf")).astype(np.float64) for one in given]
     except (TypeError, ValueError):
         found = []
     if len(found) != n or not all(one.ndim == 1 and np.isfinite(one).all() for one in found):

@@ -38,7 +38,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
@@ -354,7 +354,7 @@ def _checked_correlation(correlation: Any, coarse: list[Coarse]) -> Floats | Non
             "Pass coarse=[(generator, cost)] with it"
         )
     try:
-        found = np.atleast_1d(np.asarray(correlation, np.float64))
+        found = np.atleast_1d(numbers_of(correlation, "iuf")).astype(np.float64)
     except (TypeError, ValueError):
         found = np.zeros((0, 0))
     if found.ndim != 1 or not len(found) or not (np.abs(found) <= 1).all():

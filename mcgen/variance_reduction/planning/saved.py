@@ -138,7 +138,7 @@ def candidate_from_plain(content: dict[str, Any]) -> Candidate:
         numbers_from_plain(content["half_width"]),
         numbers_from_plain(content["error"]),
         str(content["known_from"]),
-        None if below is None else Coarse(below, float(coarse["cost"])),
+        None if below is None else Coarse(below, _number(coarse["cost"])),
         None if coefficients is None else numbers_from_plain(coefficients),
         None if controls is None else cast("Controls", SavedControls(str(controls))),
     )
@@ -149,7 +149,7 @@ def candidate_from_plain(content: dict[str, Any]) -> Candidate:
 def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes of a saved plan, checked against each other."""
     candidates = tuple(candidate_from_plain(one) for one in content["candidates"])
-    names, reasons = tuple(map(str, content["names"])), tuple(map(str, content["reasons"]))
+    names, reasons = _texts(content["names"]), _texts(content["reasons"])
     widths = {len(one.half_width) for one in candidates}
     _require(bool(candidates) and (not names or widths == {len(names)}), "candidates have a width for each name")
     chosen = _count(content["chosen"])
@@ -177,10 +177,17 @@ def numbers_to_plain(values: Floats) -> list[float | str]:
 def numbers_from_plain(content: Any) -> Floats:
     """Return the numbers that `numbers_to_plain` was given."""
     _require(isinstance(content, list), "numbers are a list")
-    for value in content:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        _require(number or value in _NOT_FINITE, f"{value!r} is no number")
-    return np.array([float(value) for value in content], dtype=np.float64)
+    return np.array([float(value) if value in _NOT_FINITE else _number(value) for value in content], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    _require(isinstance(value, int | float) and not isinstance(value, bool), f"{value!r} is no number")
+    return float(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    _require(isinstance(value, list) and all(isinstance(one, str) for one in value), f"{value!r} is no list of texts")
+    return tuple(value)
 
 
 def _count(value: Any) -> int:

@@ -570,21 +570,38 @@ def slow(z):
 
 if __name__ == "__main__":
     generator = mcgen.as_generator(slow, noise=(4,), name="slow")
-    with ProcessPoolExecutor(2, get_context("spawn")) as executor:
-        mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), n_evaluations=10**6, seed=0,
-                       executor=executor)
+    if sys.argv[2] == "loky":
+        import loky
+        executor = loky.ProcessPoolExecutor(2)
+    else:
+        executor = ProcessPoolExecutor(2, get_context("spawn"))
+    with executor:
+        mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), n_evaluations=int(sys.argv[3]),
+                       seed=0, executor=executor)
 """
 
 
-def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", ["python", "loky"])
+def test_workers_end_with_the_process_that_started_them(pool: str, tmp_path: Path) -> None:
+    if pool == "loky":
+        pytest.importorskip("loky")
     script, log = tmp_path / "script.py", tmp_path / "log"
     script.write_text(ORPHANS)
-    child = subprocess.Popen([sys.executable, str(script), str(log)])
+    child = subprocess.Popen([sys.executable, str(script), str(log), pool, "1000000"])
     wait_for(lambda: log.exists() and len(set(log.read_text().split())) == 2)
     workers = set(map(int, log.read_text().split()))
     child.kill()
     child.wait()
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def test_workers_of_loky_print_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("loky")
+    script = tmp_path / "script.py"
+    script.write_text(ORPHANS)
+    command = [sys.executable, str(script), str(tmp_path / "log"), "loky", "640"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def wait_for(happened: Callable[[], bool], patience: float = 60.0) -> None:
