@@ -118,7 +118,9 @@ def test_bad_input(tmp_path: Path) -> None:
         from_factory(load_counted, threading.Lock(), 2.0)
     with pytest.raises(TypeError, match=r"must load an mcgen.Generator.*returned ufunc.*as_generator"):
         from_factory(load_function)(Z)
-    with pytest.raises(ValueError, match=r"was given noise normal\(3\) float32.*wants normal\(4\) float32"):
+    with pytest.raises(
+        ValueError, match=r"was given another noise.*noise: normal\(3\) in noise= and noise: normal\(4\) in the gen"
+    ):
         from_factory(load_counted, str(tmp_path), 2.0, noise=(3,))(Z)
     with pytest.raises(FileNotFoundError, match="weights") as raised:
         _ = from_factory(load_nothing).noise
