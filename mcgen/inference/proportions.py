@@ -1,0 +1,156 @@
+r"""Intervals for probabilities, from the numbers of events in replicates of n dependent points: the matched beta interval.
+
+Of R replicates, replicate r has C_r events among its n points, S events are in all, and N = n R. Where the points are
+independent, the interval of Clopper and Pearson [1]_ has the ends Beta(S + 1, N - S) and Beta(S, N - S + 1). Its upper
+end is that of one more event. Points of a pair or a net are dependent, and events may come in clusters. The matched beta
+interval adds a cluster of w events in place of the one event,
+
+.. math:: m = \frac{S + w}{N + w}, \qquad
+    V = \frac{f}{(N + w)^2} \Big( \sum_r (C_r - n m)^2 + w^2 (1 - m)^2 \Big),
+
+and its upper end is the quantile of the beta distribution that has mean m and variance V. The lower end is the upper end
+for the non-events, reflected. With
+
+.. math:: w = \frac{\sum_r (C_r - S / R)^2 + w_0}{N p (1 - p) + 1}, \quad p = S / N, \quad 1 \le w \le n,
+
+the design effect with w_0 of prior belief in clusters that few events can't show. The factor f is the squared ratio of
+Student's quantile with R - 1 degrees of freedom to the normal one, and 1 for n = 1. So the interval is
+
+- that of Clopper and Pearson for independent points (n = 1);
+- [0, 1 - (alpha / 2)^(1 / R)] for no events, w_0 = n and f = 1, which needs no assumption on the dependence;
+- Student's t interval of the replicate means for many events.
+
+It joins the gamma interval for weighted sums of Poisson counts of Fay and Feuer [2]_, for which the most that one event
+can add is added to the mean and its square to the variance, to the effective sample size of Korn and Graubard [3]_. For
+several strata with weights h_s, an event of stratum s counts h_s / N_s, sums and variances add, and the added cluster is
+the largest of the strata's, as in [2]_.
+
+.. rubric:: References
+
+.. [1] C. J. Clopper, E. S. Pearson (1934). The use of confidence or fiducial limits illustrated in the case of the
+   binomial. Biometrika 26(4), 404-413.
+.. [2] M. P. Fay, E. J. Feuer (1997). Confidence intervals for directly standardized rates: a method based on the gamma
+   distribution. Statist. Med. 16(7), 791-801.
+.. [3] E. L. Korn, B. I. Graubard (1998). Confidence intervals for proportions with small expected number of positive
+   counts estimated from survey data. Survey Methodology 24(2), 193-201.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, ndtri
+
+from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import student_t_quantile
+from mcgen.inference.moments import Moments
+
+CLUSTER = 8
+"""Largest w_0: the prior belief in clusters of events is that of min(n, 8) of them at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class EventCounts:
+    """Numbers of events of k indicators in the replicates of one run.
+
+    Attributes
+    ----------
+    n_replicates, n_points : int
+        Number of replicates R, and of points in each.
+    events, non_events : ndarray of shape (k,)
+        Numbers of values that were 1 and 0.
+    dispersion : ndarray of shape (k,)
+        Sum over the replicates of the squared deviation of the number of events from its mean.
+    weight : float
+        Weight of this run in an average of several, 1 for one run.
+    """
+
+    n_replicates: int
+    n_points: int
+    events: Floats
+    non_events: Floats
+    dispersion: Floats
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, moments: Moments, n_points: int, weight: float = 1.0) -> EventCounts:
+        """Return the counts of a run whose values are all 0 or 1."""
+        assert moments.events is not None and moments.non_events is not None
+        events, others = moments.events.astype(np.float64), moments.non_events.astype(np.float64)
+        return cls(moments.count, n_points, events, others, n_points**2 * moments.m2, weight)
+
+    @property
+    def per_event(self) -> float:
+        """What one event adds to the average."""
+        return self.weight / (self.n_replicates * self.n_points)
+
+    def cluster(self, prior: float) -> Floats:
+        """Return w, the size of the cluster of events that is added, shape (k,)."""
+        n_values = self.n_replicates * self.n_points
+        binomial = self.events * self.non_events / n_values
+        return np.asarray(np.clip((self.dispersion + prior) / (binomial + 1), 1.0, self.n_points))
+
+    def reflected(self) -> EventCounts:
+        """Return the counts of the non-events."""
+        return EventCounts(self.n_replicates, self.n_points, self.non_events, self.events, self.dispersion, self.weight)
+
+
+def proportion_interval(
+    strata: Sequence[EventCounts],
+    degrees_of_freedom: Floats,
+    confidence_level: float,
+    cluster: int | None = None,
+) -> tuple[Floats, Floats]:
+    """Return the ends of the matched beta intervals of k probabilities.
+
+    Parameters
+    ----------
+    strata : sequence of EventCounts
+        The counts of one run; or of several independent ones, whose weights sum to 1.
+    degrees_of_freedom : ndarray of shape (k,)
+        Degrees of freedom of the standard error of the mean; infinite where it does not vary.
+    confidence_level : float
+        In (0, 1).
+    cluster : int, optional
+        Events that are believed to come together before they show it, w_0: 1 for points that are independent or
+        negatively dependent, n for any dependence. By default min(n, 8).
+
+    Returns
+    -------
+    low, high : ndarray of shape (k,)
+        Inside [0, 1]; 0 where there is no event, and 1 where there are only events.
+    """
+    tail = (1 - confidence_level) / 2
+    ratio = student_t_quantile(1 - tail, degrees_of_freedom) / ndtri(1 - tail)
+    inflation = np.ones_like(ratio) if all(one.n_points == 1 for one in strata) else ratio**2
+    low = _end([one.reflected() for one in strata], inflation, cluster, tail, upper=False)
+    return low, _end(strata, inflation, cluster, tail, upper=True)
+
+
+def _end(
+    strata: Sequence[EventCounts], inflation: Floats, cluster: int | None, tail: float, upper: bool
+) -> NDArray[np.float64]:
+    """Return the upper end for these events; or, not `upper`, one minus it, which is the lower end for non-events."""
+    added = np.max(
+        [
+            one.per_event * one.cluster(float(min(one.n_points, CLUSTER if cluster is None else cluster)))
+            for one in strata
+        ],
+        axis=0,
+    )
+    missing = sum(one.per_event * one.non_events for one in strata)
+    # 1 - m, m, and by how much m exceeds the mean; none of them is a difference of near numbers.
+    rest = missing / (1 + added)
+    mean = (sum(one.per_event * one.events for one in strata) + added) / (1 + added)
+    shift = added * rest
+    squares = sum(
+        one.per_event**2 * (one.dispersion + one.n_replicates * (one.n_points * shift) ** 2) for one in strata
+    )
+    variance = inflation * (squares + shift**2) / (1 + added) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = mean * rest / variance
+        found = betaincinv(mean * size, rest * size, 1 - tail) if upper else betaincinv(rest * size, mean * size, tail)
+    return np.where(missing <= 0, float(upper), found)
