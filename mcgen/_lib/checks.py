@@ -61,7 +61,7 @@ def checked_real(name: str, value: Any) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite in double precision; got {value}")
+        raise ValueError(f"{name} must be finite; got {value}")
     return number
 
 

@@ -1,29 +1,29 @@
-r"""Intervals for probabilities, from the numbers of events in replicates of n dependent points: the matched beta interval.
+r"""Intervals for probabilities, from the numbers of events in replicates of n dependent points.
 
 Of R replicates, replicate r has C_r events among its n points, S events are in all, and N = n R. Where the points are
 independent, the interval of Clopper and Pearson [1]_ has the ends Beta(S + 1, N - S) and Beta(S, N - S + 1). Its upper
-end is that of one more event. Points of a pair or a net are dependent, and events may come in clusters. The matched beta
-interval adds a cluster of w events in place of the one event,
+end is that of one more event. Points of a pair or a net are dependent, and events may come in clusters. So the matched
+beta interval adds a cluster of w events in place of the one event,
 
 .. math:: m = \frac{S + w}{N + w}, \qquad
     V = \frac{f}{(N + w)^2} \Big( \sum_r (C_r - n m)^2 + w^2 (1 - m)^2 \Big),
 
-and its upper end is the quantile of the beta distribution that has mean m and variance V. The lower end is the upper end
-for the non-events, reflected. With
+and its upper end is the quantile of the beta distribution that has mean m and variance V. The lower end is the upper
+end for the non-events, reflected. The size of the cluster is the design effect,
 
 .. math:: w = \frac{\sum_r (C_r - S / R)^2 + w_0}{N p (1 - p) + 1}, \quad p = S / N, \quad 1 \le w \le n,
 
-the design effect with w_0 of prior belief in clusters that few events can't show. The factor f is the squared ratio of
-Student's quantile with R - 1 degrees of freedom to the normal one, and 1 for n = 1. So the interval is
+where w_0 stands for clusters that few events can't show yet. The factor f is the squared ratio of Student's quantile
+with R - 1 degrees of freedom to the normal one, and 1 for n = 1. So the interval is
 
 - that of Clopper and Pearson for independent points (n = 1);
 - [0, 1 - (alpha / 2)^(1 / R)] for no events, w_0 = n and f = 1, which needs no assumption on the dependence;
 - Student's t interval of the replicate means for many events.
 
-It joins the gamma interval for weighted sums of Poisson counts of Fay and Feuer [2]_, for which the most that one event
-can add is added to the mean and its square to the variance, to the effective sample size of Korn and Graubard [3]_. For
-several strata with weights h_s, an event of stratum s counts h_s / N_s, sums and variances add, and the added cluster is
-the largest of the strata's, as in [2]_.
+It joins two known ones: the gamma interval for weighted sums of Poisson counts of Fay and Feuer [2]_, which allows for
+one more event of the largest weight, and the effective sample size of Korn and Graubard [3]_. For several strata with
+weights h_s, an event of stratum s counts h_s / N_s, sums and variances add, and the added cluster is the largest of the
+strata's, as in [2]_.
 
 .. rubric:: References
 
@@ -78,7 +78,8 @@ class EventCounts:
     @classmethod
     def of(cls, moments: Moments, n_points: int, weight: float = 1.0) -> EventCounts:
         """Return the counts of a run whose values are all 0 or 1."""
-        assert moments.events is not None and moments.non_events is not None
+        assert moments.events is not None
+        assert moments.non_events is not None
         events, others = moments.events.astype(np.float64), moments.non_events.astype(np.float64)
         return cls(moments.count, n_points, events, others, n_points**2 * moments.m2, weight)
 
