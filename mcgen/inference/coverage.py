@@ -1,7 +1,8 @@
 """Warnings of intervals that may cover less often than their level says, with the coverage that simulations measured.
 
 No warning is no proof of coverage: few replicates of a skewed statistic seldom look skewed. So below 25 replicates
-there is always a warning.
+there is always a warning, and below 32 nets, but where something else than the replicate means shows that the interval
+covers: the moments of all values for nets, and the numbers of events for probabilities. There it is below 8.
 
 The rule for skewness follows from the expansion of the Student t interval's coverage (P. Hall (1988), Ann. Statist.
 16(3), 927-953). At level 95 %, with R replicate means of skewness g, the coverage is too small by about
@@ -13,6 +14,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,35 +77,93 @@ def coverage_warnings(
         Whether the replicates are randomized nets of 64 points or more.
     """
     n, found = moments.count, []
-    methods = np.broadcast_to(np.asarray(methods), len(names))
-    events = np.char.endswith(methods, "proportion")
-    constant, skewness = moments.constant(rounding) & ~events, absolute_skewness(moments, rounding)
-    safe = events if student_holds is None else events | student_holds
-    alone = np.where(safe, FEWEST_WHERE_SAFE, FEWEST_OF_NETS if net else FEWEST_WITHOUT_WARNING)
-    together = FEWEST_WITHOUT_WARNING if "bootstrap-max-t" in methods else fewest_for(numbers, confidence_level)
-    if n < alone.max():
-        found.append(_few_text(n, int(alone.max())))
+    judged = Judged.of(moments, rounding, np.asarray(methods), student_holds, net)
+    together = FEWEST_WITHOUT_WARNING if "bootstrap-max-t" in judged.methods else fewest_for(numbers, confidence_level)
+    if judged.few.any():
+        found.append(_few_text(n, int(judged.fewest.max())))
     elif numbers > 1 and n < together:
         found.append(
             f"{n} replicates are few for {numbers:,} intervals that are to cover together: far tails show only in "
             f"more replicates. Use at least {together}, or keep_replicates=True for a bootstrap"
         )
-    factors = np.array([REPLICATES_BY_SKEWNESS.get(method, 25.0) for method in methods.tolist()])
-    needed = np.where(safe, 0.0, factors * skewness**2)
-    if (skewed := n < needed).any():
-        worst = int(needed.argmax())
+    if judged.skewed.any():
+        worst = int(judged.needed.argmax())
+        skewness, needed = float(judged.skewness[worst]), float(judged.needed[worst])
         found.append(
-            f"the replicate means of {names[worst]}{_and_others(skewed)} have skewness up to {skewness[worst]:.2g}, "
-            f"for which {n} replicates are few (below {factors[worst]:g} x skewness^2 = {needed[worst]:.0f}). "
-            f"{_measured_at(n / skewness[worst] ** 2)}. {_advice(str(methods[worst]))}"
+            f"the replicate means of {names[worst]}{_and_others(judged.skewed)} have skewness up to {skewness:.2g}, "
+            f"for which {n} replicates are few (below {needed / skewness**2:g} x skewness^2 = {needed:.0f}). "
+            f"{_measured_at(n / skewness**2)}. {_advice(str(judged.methods[worst]))}"
         )
-    if constant.any():
+    if judged.constant.any():
         found.append(
-            f"all {n} replicate means of {names[int(constant.argmax())]}{_and_others(constant)} are equal but for "
-            "rounding: their interval has no width. The statistic is constant, the design integrates it exactly, or a "
-            "rare event was never seen"
+            f"all {n} replicate means of {names[int(judged.constant.argmax())]}{_and_others(judged.constant)} are "
+            "equal but for rounding: their interval has no width. The statistic is constant, the design integrates it "
+            "exactly, or a rare event was never seen"
         )
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is doubtful about the intervals of k components, all arrays of shape (k,).
+
+    Attributes
+    ----------
+    n : int
+        Number of replicates.
+    methods : ndarray of str
+        Name of the method of each component.
+    fewest : ndarray
+        Fewest replicates without a warning.
+    skewness : ndarray
+        Absolute skewness of the replicate means; 0 where they do not vary.
+    needed : ndarray
+        Replicates that this skewness needs.
+    constant : ndarray of bool
+        Where the replicate means differ only by rounding, and the interval has no width.
+    """
+
+    n: int
+    methods: NDArray[np.str_]
+    fewest: NDArray[np.int64]
+    skewness: Floats
+    needed: Floats
+    constant: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        moments: Moments,
+        rounding: float,
+        methods: NDArray[np.str_],
+        student_holds: NDArray[np.bool_] | None = None,
+        net: bool = False,
+    ) -> Judged:
+        """Judge the intervals of these replicate means; see `coverage_warnings`."""
+        methods = np.broadcast_to(methods, len(moments.mean))
+        events = np.char.endswith(methods, "proportion")
+        safe = events if student_holds is None else events | (student_holds & (methods == "student-t"))
+        fewest = np.where(safe, FEWEST_WHERE_SAFE, FEWEST_OF_NETS if net else FEWEST_WITHOUT_WARNING)
+        factors = np.array([REPLICATES_BY_SKEWNESS.get(method, 25.0) for method in methods.tolist()])
+        constant = moments.constant(rounding)
+        skewness = np.where(constant, 0.0, np.abs(moments.skewness))
+        needed = np.where(safe, 0.0, factors * skewness**2)
+        return cls(moments.count, methods, fewest, skewness, needed, constant & ~events)
+
+    @property
+    def few(self) -> NDArray[np.bool_]:
+        """Where the replicates are few, whatever they show."""
+        return np.asarray(self.n < self.fewest)
+
+    @property
+    def skewed(self) -> NDArray[np.bool_]:
+        """Where the replicates are few for their skewness."""
+        return np.asarray(self.n < self.needed)
+
+    @property
+    def warned(self) -> NDArray[np.bool_]:
+        """Where there is a warning."""
+        return self.few | self.skewed | self.constant
 
 
 def _few_text(n: int, fewest: int) -> str:
@@ -125,16 +185,6 @@ def fewest_for(numbers: int, confidence_level: float) -> int:
     1,024 intervals at 95 %. Below it skewness-safe intervals of skewed means covered together less than they say.
     """
     return max(FEWEST_WITHOUT_WARNING, math.ceil(6 * ndtri(1 - (1 - confidence_level) / (2 * numbers)) ** 2))
-
-
-def absolute_skewness(moments: Moments, rounding: float) -> Floats:
-    """Return the absolute skewness of the replicate means, shape (k,); 0 where they differ only by rounding."""
-    return np.where(moments.constant(rounding), 0.0, np.abs(moments.skewness))
-
-
-def too_few_for(n: int, skewness: Floats, factor: float = 25.0) -> NDArray[np.bool_]:
-    """Return whether n replicates are too few for means of this skewness: n < factor skewness^2."""
-    return np.asarray(n < factor * skewness**2)
 
 
 def _measured_at(replicates_by_skewness: float) -> str:

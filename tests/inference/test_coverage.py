@@ -13,12 +13,12 @@ from helpers import SEED, Z_LIMIT
 from scipy.special import ndtr
 
 import mcgen
-from mcgen import Antithetic, MonteCarlo, Sobol
+from mcgen import Antithetic, Design, MonteCarlo, Sobol
 from mcgen.inference.coverage import EXAMPLE_COVERAGE, EXAMPLE_SKEWNESS, coverage_warnings
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.validation.pages import coverage as coverage_map
 from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.studies.coverage import coverage_study, simulate, studied, warned_of
+from mcgen.validation.studies.coverage import coverage_study, simulate, studied
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
@@ -81,15 +81,29 @@ def test_a_study_says_all_that_it_measured() -> None:
 def test_runs_warn_in_a_study_as_in_an_estimate() -> None:
     problem, n = PROBLEMS["exponential"], 30
     found = simulate(problem, Antithetic(), 200 * n, SEED)
-    means, within = found.runs(n, 200)
-    for run in range(0, 200, 9):
-        moments = Moments.of(ReplicateMeans(0, means[:, run, None], within[:, run, None], None, 2))
-        told = coverage_warnings(moments, ["x"], found.rounding)
-        assert bool(told) == warned_of(moments, found.rounding)[0]
-    study = studied(found, "student-t", n, 200, SEED)
-    assert study.silent == pytest.approx(
-        1 - warned_of(Moments.of(ReplicateMeans(0, means, within, None, 2)), found.rounding).mean()
-    )
+    runs, rounding = found.runs(n, 200), found.facts.rounding
+    for method in ("student-t", "skewness-safe-t"):
+        warned = []
+        for run in range(200):
+            means, within = runs.means[:, run, None], runs.within[:, run, None]
+            moments = Moments.of(ReplicateMeans(0, means, within, None, 2))
+            warned.append(bool(coverage_warnings(moments, ["x"], rounding, method)))
+        assert studied(found, method, n, 200, SEED).silent == pytest.approx(1 - np.mean(warned))
+
+
+@pytest.mark.parametrize(
+    ("name", "design"), [("bernoulli-0.02", Sobol(64)), ("square", Sobol(64)), ("square", Sobol(16))]
+)
+def test_a_study_of_the_default_has_the_intervals_of_estimates(name: str, design: Design) -> None:
+    problem, n = PROBLEMS[name], 12
+    study = coverage_study(problem, design, None, n_replicates=n, repetitions=2, seed=SEED)
+    assert study.interval == "default"
+    options = {"design": design, "seed": SEED, "keep_replicates": True}
+    whole = mcgen.estimate(problem.generator, problem.statistic, n_replicates=2 * n, **options)
+    part = mcgen.estimate(problem.generator, problem.statistic, replicates=range(n, 2 * n), **options)
+    first = mcgen.estimate(problem.generator, problem.statistic, n_replicates=n, **options)
+    assert whole.replicate_means[n:] == pytest.approx(part.replicate_means, rel=1e-5)
+    assert study.half_width == pytest.approx((first.half_width + part.half_width) / 2, rel=1e-5)
 
 
 def test_bootstraps_that_find_no_end_are_counted_apart() -> None:
@@ -136,7 +150,7 @@ EXPONENTIAL = PROBLEMS["exponential"]
         ({"confidence_level": "a"}, "confidence_level must be a number"),
         (
             {"interval": "t"},
-            "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t; got 't'",
+            "interval must be one of student-t, .*, or None for the one that suits each component; got 't'",
         ),
         ({"interval": "bonferroni"}, "got 'bonferroni'"),
         (
@@ -203,7 +217,7 @@ def test_the_map_of_coverage_is_written(tmp_path: Path, monkeypatch: pytest.Monk
     coverage_map.write_map(folder, repetitions=100)
     first = coverage_map.stored(folder / "coverage.csv")
     # The largest problem has no runs of 200 replicates.
-    assert len(first) == (len(names) * 5 - 1) * 2 * 4
+    assert len(first) == (len(names) * 5 - 1) * 2 * 6
     assert [*first["problem"].unique()] == [*names]
     text = (folder / "coverage.md").read_text()
     assert "`python -m mcgen.validation coverage` with seed 0" in text
@@ -216,9 +230,9 @@ def test_the_map_of_coverage_is_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "| bernoulli-0.02 | Antithetic() |" not in text
     pairs = (tmp_path / "interval.md").read_text()
     assert pairs.count("\n| ") == 7
-    student = first[(first["interval"] == "student-t") & (first["design"] == "Antithetic()")]
-    covered = student.set_index(["problem", "n_replicates"])["covered"]["exponential", 25]
-    assert f"| 25 | {covered:.3f} |" in pairs
+    of_pairs = first[(first["problem"] == "exponential") & (first["design"] == "Antithetic()")]
+    covered = of_pairs.set_index(["interval", "n_replicates"])["covered"]
+    assert f"| 25 | {covered['default', 25]:.3f} | {covered['student-t', 25]:.3f} |" in pairs
     assert (folder / "coverage.png").stat().st_size > 10_000
 
 

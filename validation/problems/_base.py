@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.designs import MonteCarlo
@@ -62,6 +63,11 @@ class Problem:
 def first(x: Array) -> Array:
     """Return the first entry of each sample, shape (n,): the value, for integrands."""
     return x[:, 0]
+
+
+def happens(x: Array) -> NDArray[np.bool_]:
+    """Return whether the first entry of each sample is 1, shape (n,): the event, for indicators."""
+    return np.asarray(x[:, 0] == 1)
 
 
 def parameters(seed: int, *shape: int) -> Floats:

@@ -11,7 +11,7 @@ from scipy.special import dawsn, ndtr, ndtri
 
 from mcgen.generators import as_generator
 from mcgen.noise import Array, NoiseSpec
-from mcgen.validation.problems._base import Problem, first
+from mcgen.validation.problems._base import Problem, first, happens
 
 # Probabilities of the rare events: 50 replicates by Monte Carlo see 1 or 0.5 of them on average.
 _RARE = (0.02, 0.01)
@@ -74,7 +74,8 @@ def _of_normals(
     event_probability: float | None = None,
 ) -> Problem:
     generator = as_generator(function, NoiseSpec.normal((d,), "float64"), name=name)
-    return Problem(name, generator, first, truth, source, hard, family="basic", event_probability=event_probability)
+    statistic = first if event_probability is None else happens
+    return Problem(name, generator, statistic, truth, source, hard, family="basic", event_probability=event_probability)
 
 
 def problems() -> list[Problem]:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.fft import dct
 
 from mcgen._lib.arrays import Floats
@@ -105,11 +106,11 @@ def maximum(x: Array) -> Array:
     return values
 
 
-def nearest_is(number: int, points: Floats, x: Array) -> Array:
-    """Return 1 for each sample whose nearest point is `points[number]`, else 0; shape (n,)."""
+def nearest_is(number: int, points: Floats, x: Array) -> NDArray[np.bool_]:
+    """Return for each sample whether its nearest point is `points[number]`, shape (n,)."""
     scores = x.reshape(len(x), -1) @ points.T.astype(x.dtype)
     scores -= ((points**2).sum(axis=1) / 2).astype(x.dtype)
-    return np.asarray(scores.argmax(axis=1) == number, x.dtype)
+    return np.asarray(scores.argmax(axis=1) == number)
 
 
 def unknown() -> list[Problem]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,22 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_level, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
-from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, absolute_skewness, too_few_for
-from mcgen.inference.interval_input import IntervalInput
-from mcgen.inference.intervals import studentized_ends
-from mcgen.inference.methods import Method, check_methods
+from mcgen.designs._base import net_dimension
+from mcgen.inference.coverage import Judged
+from mcgen.inference.interval_input import LEAST_NET, IntervalInput
+from mcgen.inference.intervals import interval_of, methods_of, studentized_ends
+from mcgen.inference.methods import IntervalOptions, Method, check_methods
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import replicate_means
-from mcgen.replicates.task import Estimand, Findings
+from mcgen.replicates.tally import joined
+from mcgen.replicates.task import Estimand, Facts, Findings
 from mcgen.validation.problems import PROBLEMS, Problem
 from mcgen.variance_reduction.bases.cosines import dct_basis
 
+DEFAULT = "default"
+"""Name in studies of the interval that `mcgen.estimate` chooses."""
 # Numbers of noise in a batch: 2 MB in float64, which stay in the cache while the problem works on them.
 _BATCH_NUMBERS = 2**18
 # Most rows of a batch, for problems in few dimensions.
@@ -110,25 +114,40 @@ class Replicates:
         The problem.
     design : Design
         The design.
-    means, within : ndarray of shape (n,)
-        Means, and mean squared deviations from them inside each replicate.
-    rounding : float
-        Relative rounding error of the samples' type.
+    rows : ReplicateMeans
+        The replicates, of one component.
+    facts : Facts
+        What was found out about the statistic: its rounding error, and whether it is boolean.
     """
 
     problem: Problem
     design: Design
-    means: Floats
-    within: Floats
-    rounding: float
+    rows: ReplicateMeans
+    facts: Facts
 
-    def runs(self, n_replicates: int, repetitions: int) -> tuple[Floats, Floats]:
-        """Return `means` and `within` of the first runs, each of shape (n_replicates, repetitions)."""
+    @property
+    def means(self) -> Floats:
+        """The replicate means, shape (n,)."""
+        return self.rows.means[:, 0]
+
+    @property
+    def net(self) -> int:
+        """Dimension of the net that each replicate is; 0 for other designs."""
+        return net_dimension(self.design, self.problem.generator.noise)
+
+    def runs(self, n_replicates: int, repetitions: int) -> ReplicateMeans:
+        """Return the first runs: row r of component j is replicate r of run j."""
         n = n_replicates * repetitions
-        if n > len(self.means):
-            raise ValueError(f"{repetitions} runs of {n_replicates} take {n} replicates; there are {len(self.means)}")
-        shape = (repetitions, n_replicates)
-        return self.means[:n].reshape(shape).T, self.within[:n].reshape(shape).T
+        if n > len(self.rows):
+            raise ValueError(f"{repetitions} runs of {n_replicates} take {n} replicates; there are {len(self.rows)}")
+
+        def apart(values: Any) -> Any:
+            return None if values is None else values[:n, 0].reshape(repetitions, n_replicates).T
+
+        rows = self.rows
+        return ReplicateMeans(
+            0, apart(rows.means), apart(rows.within), apart(rows.ones), rows.n_points, apart(rows.third)
+        )
 
 
 def simulate(
@@ -174,24 +193,24 @@ def simulate(
     found = (map if executor is None else executor.map)(_simulated_part, *arguments)
     label = f"{problem.name}, {design}"
     done = [*tqdm(found, total=len(parts), desc=label, disable=not progress, leave=False)]
-    means, within = (np.concatenate([part[i] for part in done]) for i in (0, 1))
-    return Replicates(problem, design, means, within, max(part[2] for part in done))
+    facts = [one for _, one in done]
+    rounding = max(one.rounding for one in facts)
+    return Replicates(problem, design, joined([rows for rows, _ in done]), replace(facts[0], rounding=rounding))
 
 
 def _simulated_part(
     problem: Problem | str, design: Design, replicates: range, seed: SeedSequence
-) -> tuple[Floats, Floats, float]:
+) -> tuple[ReplicateMeans, Facts]:
     problem = PROBLEMS[problem] if isinstance(problem, str) else problem
     task = Estimand(problem.generator, problem.statistic, seed).task(design, _rows(problem))
     findings = Findings(task)
-    rows = [*replicate_means(task, replicates, findings)]
-    if rows[0].means.shape[1] != 1:
+    rows = joined([*replicate_means(task, replicates, findings)])
+    if rows.means.shape[1] != 1:
         raise ValueError(
             f"the statistic of a problem gives one number a sample; that of {problem.name!r} gives "
-            f"{rows[0].means.shape[1]}. Study each component as a problem of its own"
+            f"{rows.means.shape[1]}. Study each component as a problem of its own"
         )
-    means, within = (np.concatenate([getattr(part, name)[:, 0] for part in rows]) for name in ("means", "within"))
-    return means, within, findings.rounding
+    return rows, replace(findings.facts, changes={})
 
 
 def _rows(problem: Problem) -> int:
@@ -201,7 +220,7 @@ def _rows(problem: Problem) -> int:
 def coverage_study(
     problem: Problem,
     design: Design,
-    interval: Method,
+    interval: Method | None,
     *,
     n_replicates: int,
     repetitions: int,
@@ -218,8 +237,8 @@ def coverage_study(
         A problem with known truth.
     design : Design
         How the noise is drawn.
-    interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
-        The method. Up to 2,000 runs share the indices that a bootstrap resamples, so the error of its coverage is a
+    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion"}, or None
+        The method; None for the one that `mcgen.estimate` chooses, which the study calls "default". Up to 2,000 runs share the indices that a bootstrap resamples, so the error of its coverage is a
         little larger than binomial.
     n_replicates, repetitions : int
         Replicates of a run, and number of runs.
@@ -252,7 +271,7 @@ def coverage_study(
 
 def studied(
     replicates: Replicates,
-    interval: Method,
+    interval: Method | None,
     n_replicates: int,
     repetitions: int,
     seed: Seed,
@@ -262,11 +281,11 @@ def studied(
     from scipy.stats import binomtest
 
     _check_study(interval, n_replicates, repetitions, confidence_level)
-    means, within = replicates.runs(n_replicates, repetitions)
+    runs = replicates.runs(n_replicates, repetitions)
     problem, design = replicates.problem, replicates.design
     judged = _Judged.joined(
         [
-            _Judged.of(means[:, columns], within[:, columns], replicates, interval, confidence_level, number)
+            _Judged.of(_some(runs, columns), replicates, interval, confidence_level, number)
             for number, columns in zip(_seeds(seed, repetitions), _pieces(repetitions), strict=True)
         ]
     )
@@ -275,11 +294,11 @@ def studied(
     low, high = (
         binomtest(int(hit.sum()), int(given.sum())).proportion_ci(method="wilson") if given.any() else (0.0, 1.0)
     )
-    estimates = means.mean(axis=0)
+    estimates = runs.means.mean(axis=0)
     return Coverage(
         problem=problem.name,
         design=str(design),
-        interval=interval,
+        interval=interval or DEFAULT,
         n_points=design.n_points,
         n_replicates=n_replicates,
         repetitions=repetitions,
@@ -310,7 +329,7 @@ def _check_problem(problem: Problem) -> None:
         )
 
 
-def _check_study(interval: Method, n_replicates: int, repetitions: int, confidence_level: float) -> None:
+def _check_study(interval: Method | None, n_replicates: int, repetitions: int, confidence_level: float) -> None:
     for name, value in (("n_replicates", n_replicates), ("repetitions", repetitions)):
         if checked_integer(name, value) < 2:
             raise ValueError(f"{name} must be at least 2; got {value}")
@@ -334,17 +353,22 @@ class _Judged:
 
     @classmethod
     def of(
-        cls, means: Floats, within: Floats, replicates: Replicates, method: Method, level: float, seed: Seed
+        cls, runs: ReplicateMeans, replicates: Replicates, method: Method | None, level: float, seed: Seed
     ) -> _Judged:
-        """Return the outcomes of runs, from replicate means and squared deviations within them of shape (R, runs)."""
-        low, high, moments = intervals_of_runs(means, within, method, level, seed)
+        """Return the outcomes of runs, whose replicates are the rows; a run a column."""
+        moments, boolean, n_points = Moments.of(runs), replicates.facts.boolean, runs.n_points
+        every = boolean * len(moments.mean)
+        sampled = IntervalInput.of(moments, runs.means, seed, n_points=n_points, boolean=every, net=replicates.net)
+        options = IntervalOptions(level, method)
+        low, high = ends_of_runs(sampled, options)
         given = np.isfinite(low) & np.isfinite(high)
-        truth = replicates.problem.truth
+        truth, rounding = replicates.problem.truth, replicates.facts.rounding
         # An interval without width, of a design that integrates exactly, may miss the truth by rounding.
-        slack = 16 * replicates.rounding * math.sqrt(float(np.mean(means**2 + within)) + truth**2)
-        silent = ~warned_of(moments, replicates.rounding)
+        slack = 16 * rounding * math.sqrt(float(np.mean(runs.means**2 + runs.within)) + truth**2)
+        is_net = replicates.net > 0 and n_points >= LEAST_NET
+        doubts = Judged.of(moments, rounding, methods_of(sampled, options), sampled.student_holds, is_net)
         below, above = given & (high < truth - slack), given & (low > truth + slack)
-        return cls(given, below, above, silent, np.where(given, high - low, 0.0) / 2)
+        return cls(given, below, above, ~doubts.warned, np.where(given, high - low, 0.0) / 2)
 
     @classmethod
     def joined(cls, parts: list[_Judged]) -> _Judged:
@@ -357,12 +381,6 @@ def sampled_of(means: Floats, seed: Seed) -> IntervalInput:
     return IntervalInput.of(Moments.of(ReplicateMeans(0, means, np.zeros_like(means), None, 1)), means, seed)
 
 
-def warned_of(moments: Moments, rounding: float) -> NDArray[np.bool_]:
-    """Return which components `coverage_warnings` warns of, shape (k,)."""
-    few = moments.count < FEWEST_WITHOUT_WARNING
-    return few | moments.constant(rounding) | too_few_for(moments.count, absolute_skewness(moments, rounding))
-
-
 def fitted_designs(noise: NoiseSpec) -> tuple[Design, ...]:
     """Return two designs that depend on the noise: orthogonal frames, and Sobol' points on up to four cosines."""
     fewest = min(block.size for _, block in noise.blocks if not block.iid)
@@ -370,27 +388,27 @@ def fitted_designs(noise: NoiseSpec) -> tuple[Design, ...]:
     return OrthogonalAntithetic(2 * r), Subspace(dct_basis(noise, r), Sobol(16))
 
 
-def intervals_of_runs(
-    means: Floats, within: Floats, method: Method, confidence_level: float, seed: Seed
-) -> tuple[Floats, Floats, Moments]:
-    """Return the ends of the interval of each run, infinite where there is none, and the moments of all runs.
-
-    Parameters
-    ----------
-    means, within : ndarray of shape (R, runs)
-        Replicate means, and mean squared deviations from them inside each replicate.
-    method, confidence_level
-        As for `mcgen.estimate`.
-    seed : int or SeedSequence
-        Seed of a bootstrap.
-    """
-    moments = Moments.of(ReplicateMeans(0, means, within, None, 1))
-    sampled = IntervalInput.of(moments, means, seed)
+def ends_of_runs(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
+    """Return the ends of the interval of each run, infinite where there is none; a run is a component."""
+    if options.method in (None, "proportion"):
+        interval, _, _ = interval_of(sampled, options)
+        return np.asarray(interval.low), np.asarray(interval.high)
     with np.errstate(invalid="ignore"):
         low, high = (
-            moments.mean + end * moments.standard_error for end in studentized_ends(sampled, confidence_level, method)
+            sampled.mean + end * sampled.standard_error
+            for end in studentized_ends(sampled, options.confidence_level, options.method)
         )
-    return low, high, moments
+    return low, high
+
+
+def _some(runs: ReplicateMeans, columns: slice) -> ReplicateMeans:
+    """Return some of the runs, which are columns."""
+
+    def pick(values: Any) -> Any:
+        return None if values is None else values[:, columns]
+
+    ones, third = pick(runs.ones), pick(runs.third)
+    return ReplicateMeans(0, pick(runs.means), pick(runs.within), ones, runs.n_points, third)
 
 
 def _pieces(repetitions: int) -> list[slice]:

@@ -68,7 +68,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.comparison import compare
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo, Sobol
 from mcgen.generators import as_generator
-from mcgen.inference.efficiency import log_variance, over_monte_carlo
+from mcgen.inference.efficiency import log_variance, over_monte_carlo, stretch_between
 from mcgen.inference.interval_input import Interval, IntervalInput, student_t_quantile
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.log_ratios import LogRatio
@@ -331,10 +331,11 @@ def efficiency_coverage(
     """Count how many intervals hold the efficiency of antithetic pairs over Monte Carlo at equal evaluations."""
     pairs = simulate(problem, Antithetic(), n_replicates * repetitions, seed)
     alone = simulate(problem, MonteCarlo(), 2 * n_replicates * repetitions, seed)
-    means, within = pairs.runs(n_replicates, repetitions)
-    plain, _ = alone.runs(2 * n_replicates, repetitions)
-    _, own = over_monte_carlo(means, within, 2, 0.95)
-    paired = _ratio(_log_variance(plain), _log_variance(means), 0.5, 0.95)
+    runs, plain = pairs.runs(n_replicates, repetitions), alone.runs(2 * n_replicates, repetitions).means
+    means = runs.means
+    _, own = over_monte_carlo(means, runs.within, 2, 0.95)
+    stretch = stretch_between(2 * n_replicates, n_replicates)
+    paired = _ratio(_log_variance(plain), _log_variance(means), 0.5, 0.95, stretch)
     ratio = plain.var(axis=0, ddof=1) / (2 * means.var(axis=0, ddof=1))
     high, low = (fdtri(2 * n_replicates - 1, n_replicates - 1, p) for p in (0.025, 0.975))
     made = (own, paired, Interval(ratio / low, ratio / high))
@@ -451,10 +452,16 @@ def _log_variance(means: Floats) -> LogRatio:
     return log_variance(table, np.zeros_like(table), _ROUNDING)
 
 
-def _ratio(first: LogRatio, second: LogRatio, scale: float, level: float = 1 - FALSE_ALARM) -> Interval:
+def _ratio(
+    first: LogRatio,
+    second: LogRatio,
+    scale: float,
+    level: float = 1 - FALSE_ALARM,
+    stretch: tuple[float, float] = (1.0, 1.0),
+) -> Interval:
     """Return the interval of scale x first / second."""
     log = first.minus(second)
-    return replace(log, value=log.value + math.log(scale)).exp(level)[1]
+    return replace(log, value=log.value + math.log(scale)).exp(level, stretch)[1]
 
 
 def _product(u: Noise) -> Floats:

@@ -20,9 +20,10 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.generators import Generator
-from mcgen.inference.interval_input import student_t_quantile
+from mcgen.inference.interval_input import IntervalInput, student_t_quantile
 from mcgen.inference.intervals import make_interval
-from mcgen.inference.methods import FixedMethod, Method, SimultaneousMethod
+from mcgen.inference.methods import FixedMethod, IntervalOptions, Method, SimultaneousMethod
+from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import replicate_means
@@ -31,11 +32,11 @@ from mcgen.statistics import Statistic, identity
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.problems.gaussians import normal_sampler
 from mcgen.validation.studies.coverage import (
+    DEFAULT,
     Coverage,
     coverage_study,
+    ends_of_runs,
     fitted_designs,
-    intervals_of_runs,
-    sampled_of,
     simulate,
 )
 from mcgen.validation.studies.verdicts import FALSE_ALARM, Study, Verdict, at_most, control, inside, share
@@ -209,7 +210,9 @@ def _levels_judged(
 def the_same_intervals(full: bool, seed: int) -> list[Verdict]:
     """Return verdicts that the intervals which the studies count equal those of `estimate`."""
     problem, n = PROBLEMS["exponential"], 12
-    gaps = dict.fromkeys(get_args(FixedMethod), 0.0)
+    methods: list[Method | None] = [None, *get_args(FixedMethod)]
+    methods.remove("proportion")
+    gaps = dict.fromkeys(methods, 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mcgen.CoverageWarning)
         for run in range(100 if full else 20):
@@ -225,12 +228,13 @@ def the_same_intervals(full: bool, seed: int) -> list[Verdict]:
             found = simulate(problem, Antithetic(), n, key)
             for method in gaps:
                 interval = made.with_interval(interval=method).interval
-                low, high, _ = intervals_of_runs(found.means[:, None], found.within[:, None], method, 0.95, key)
+                sampled = IntervalInput.of(Moments.of(found.rows), found.rows.means, key)
+                low, high = ends_of_runs(sampled, IntervalOptions(0.95, method))
                 gaps[method] = max(gaps[method], abs(low[0] - interval.low), abs(high[0] - interval.high))
     other = abs(float(found.means.mean()) + 1e-6 - float(made.mean))
     promise = "intervals of studies differ from those of `estimate` by"
     return [
-        *(at_most(f"{method}: {promise}", gap, 1e-12) for method, gap in gaps.items()),
+        *(at_most(f"{method or DEFAULT}: {promise}", gap, 1e-12) for method, gap in gaps.items()),
         control(at_most("a mean that is 1e-6 off differs by", other, 1e-12)),
     ]
 
@@ -280,7 +284,8 @@ def family_wise(k: int, n: int, runs: int, methods: tuple[SimultaneousMethod, ..
     options: tuple[SimultaneousMethod | bool, ...] = (*methods, False)
     hits, widths = np.zeros(len(options), int), np.zeros(len(options))
     for run, means in enumerate(runs_of(field(k), MonteCarlo(), n, runs, seed)):
-        sampled = sampled_of(means, SeedSequence(seed, spawn_key=(run,)))
+        rows = ReplicateMeans(0, means, np.zeros_like(means), None, 1)
+        sampled = IntervalInput.of(Moments.of(rows), means, SeedSequence(seed, spawn_key=(run,)))
         for i, option in enumerate(options):
             made, _ = make_interval(sampled, 0.95, "student-t", option)
             hits[i] += np.zeros(k) in made

@@ -72,7 +72,7 @@ def unbiased(full: bool, seed: int) -> list[Verdict]:
 
 
 def _unbiased(found: Replicates, promise: str, truth: float) -> Verdict:
-    rounding = 16 * found.rounding * float(abs(found.means).max())
+    rounding = 16 * found.facts.rounding * float(abs(found.means).max())
     if found.means.std() <= rounding:
         return at_most(f"{promise}, integrated exactly", float(abs(found.means.mean() - truth)), rounding)
     return mean(promise, found.means, truth, found.problem.truth_error)
