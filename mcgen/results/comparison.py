@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.inference.efficiency import log_variance, stretch_between
+from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
@@ -59,7 +61,7 @@ class Comparison:
         - ``pilot_evaluations``: the evaluations before the run that made the design;
         - ``relative_efficiency``: the ratio of variance times evaluations, baseline over design, pilots included; with
           its interval ``efficiency_low``, ``efficiency_high``;
-        - ``relative_efficiency_width``: the same ratio with the squared widths of the intervals in place of the
+        - ``relative_efficiency_width``: the same ratio with the squared widths of Student's t intervals in place of the
           variances, so that the t quantile of few replicates counts;
         - ``seconds_per_evaluation``;
         - ``efficiency_per_second``: the ratio of variance times seconds, a pilot's evaluations taken to last as long
@@ -146,7 +148,7 @@ class Comparison:
             f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
             f"efficiency: evaluations of {p.design} that one evaluation is worth, with its "
             f"{percent_of(self.estimates[0].confidence_level)} interval; in width: the squared ratio of the "
-            "intervals' widths",
+            "widths of Student t intervals",
             self.readable().to_string(index=False),
             *self.notes(),
         ]
@@ -192,7 +194,7 @@ class Comparison:
                 "design": row["design"],
                 "replicates": f"{row['n_replicates']} x {row['n_points']}",
                 **({"pilot": f"{row['pilot_evaluations']:,}"} if piloted else {}),
-                "mean": component_text(row["mean"], row["low"], row["high"]),
+                "mean": component_text(row["mean"], row["low"], row["high"], row["half_width"]),
                 "efficiency": _ratio_text(row, *_EFFICIENCY),
                 "in width": f"{row['relative_efficiency_width']:.3g}",
                 "ms/evaluation": f"{1e3 * row['seconds_per_evaluation']:.3g}",
@@ -218,10 +220,16 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
         frame[point], interval = log_ratio.exp(one.confidence_level, stretch)
         frame[low], frame[high] = interval.low, interval.high
     with np.errstate(divide="ignore", invalid="ignore"):
-        widths = (np.ravel(base.half_width) / np.ravel(one.half_width)) ** 2 * (_spent(base) / _spent(one))
+        widths = (_student_half_width(base) / _student_half_width(one)) ** 2 * (_spent(base) / _spent(one))
     frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
     frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
     return frame
+
+
+def _student_half_width(one: Estimate) -> Floats:
+    """Return the half-widths of Student's t intervals: the same kind for all designs, whichever their own are."""
+    t = student_t_quantile((1 + one.confidence_level) / 2, np.ravel(one.degrees_of_freedom))
+    return np.asarray(t * np.ravel(one.standard_error))
 
 
 def _log_one(k: int) -> LogRatio:

@@ -99,15 +99,16 @@ def estimate_table(estimate: Shown) -> Table:
 
 def _cells(part: Shown, times: Sequence[str]) -> list[list[str]]:
     """Return name with weight, estimate and interval of the components that are shown."""
-    columns = [np.ravel(values).tolist() for values in (part.mean, *part.interval)]
+    columns = [np.ravel(values).tolist() for values in (part.mean, *part.interval, part.half_width)]
     cells = []
     for number in shown_components(len(part.names)):
         if number is None:
             cells.append(["...", more_text(len(part.names)), ""])
             continue
-        mean, low, high = (column[number] for column in columns)
-        ends = [number_pair(end, (high - low) / 2)[0] for end in (low, high)]
-        cells.append([part.names[number] + times[number], component_text(mean, low, high), f"[{', '.join(ends)}]"])
+        mean, low, high, half = (column[number] for column in columns)
+        ends = [number_pair(end, half)[0] for end in (low, high)]
+        told = component_text(mean, low, high, half)
+        cells.append([part.names[number] + times[number], told, f"[{', '.join(ends)}]"])
     return cells
 
 

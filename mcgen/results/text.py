@@ -45,6 +45,8 @@ METHOD_NAMES = {
     "bonferroni-asymptotic-anytime": "simultaneous, Bonferroni asymptotic anytime",
 }
 _SIMULTANEOUS = "simultaneous, "
+# Half-widths of fewer units in the last place of the mean are shown by themselves, since the ends are rounded.
+_FEWEST_ULPS = 100
 # The most components that the one line shows one by one.
 _IN_LINE = 6
 # The most components that summaries and tables show: of more, the first and the last 10.
@@ -53,20 +55,32 @@ _IN_SUMMARY = 20
 
 def number_pair(mean: float, half_width: float) -> tuple[str, str]:
     """Return the mean and its half-width as text, to two significant digits of the half-width."""
+    digits = _decimals(half_width)
+    if digits is None:
+        return f"{mean:.6g}", f"{half_width:{'.2g' if half_width > 0 else 'g'}}"
+    return f"{mean:.{digits}f}", f"{half_width:.{digits}f}"
+
+
+def _decimals(half_width: float) -> int | None:
+    """Return the decimals of two significant digits; None where these would be very many, or not enough."""
     if not (math.isfinite(half_width) and half_width > 0):
-        return f"{mean:.6g}", f"{half_width:g}"
+        return None
     digits = 1 - math.floor(math.log10(half_width))
-    if not -3 <= digits <= 12:
-        return f"{mean:.6g}", f"{half_width:.2g}"
-    return f"{mean:.{max(0, digits)}f}", f"{half_width:.{max(0, digits)}f}"
+    return max(0, digits) if -3 <= digits <= 12 else None
 
 
-def component_text(mean: float, low: float, high: float) -> str:
-    """Return ``mean ± half-width``, or the ends of an interval that is not symmetric."""
-    middle, half = number_pair(mean, (high - low) / 2)
-    if abs((low + high) / 2 - mean) <= 1e-6 * (high - low):
+def component_text(mean: float, low: float, high: float, half_width: float) -> str:
+    """Return ``mean ± half-width``, or the ends of an interval that is not symmetric.
+
+    It counts as symmetric where its middle is the mean to half a unit of the last digit that is shown. The ends of an
+    interval that is far narrower than the mean is large have lost their digits; then the half-width is shown too.
+    """
+    middle, half = number_pair(mean, half_width)
+    digits = _decimals(half_width)
+    off, unit = abs((low - mean) + (high - mean)) / 2, 1e-2 * half_width if digits is None else 10.0**-digits
+    if off <= unit / 2 or half_width <= _FEWEST_ULPS * math.ulp(mean):
         return f"{middle} ± {half}"
-    return f"{middle} [{number_pair(low, (high - low) / 2)[0]}, {number_pair(high, (high - low) / 2)[0]}]"
+    return f"{middle} [{number_pair(low, half_width)[0]}, {number_pair(high, half_width)[0]}]"
 
 
 def method_text(method: str) -> str:
@@ -228,7 +242,9 @@ def more_text(k: int) -> str:
 
 
 def _component_texts(estimate: Shown) -> list[str]:
-    columns: list[Floats] = [np.ravel(c) for c in (estimate.mean, estimate.interval.low, estimate.interval.high)]
+    interval = estimate.interval
+    numbers = (estimate.mean, interval.low, interval.high, estimate.half_width)
+    columns: list[Floats] = [np.ravel(c) for c in numbers]
     return [component_text(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 

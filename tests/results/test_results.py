@@ -34,7 +34,7 @@ BOTH = stack(pixel_mean, spread)
 @pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 def test_prints_in_one_readable_line(estimate) -> None:
     line = str(estimate(n_evaluations=3200, seed=0))
-    assert line == "0.69673 ± 0.00046 (95 % Student t, 1600 replicates of 2 points, Antithetic(), seed 0)"
+    assert line == "0.69673 ± 0.00047 (95 % skewness-safe t, 1600 replicates of 2 points, Antithetic(), seed 0)"
     assert str(estimate(statistic=BOTH, design=MonteCarlo())).startswith("pixel_mean 0.69")
     assert "3072 components, means" in str(
         estimate(generator=mcgen.as_generator(logistic, (3072,)), statistic=identity, n_evaluations=32000)
@@ -46,12 +46,20 @@ def test_prints_in_one_readable_line(estimate) -> None:
     [(0.30931, 0.00112, "0.3093 ± 0.0011"), (1234.5, 67.0, "1234 ± 67"), (2.0, 0.0, "2 ± 0"), (1e-9, 1e-12, "1e-09 ± 1e-12"), (31234.0, 5678.0, "31234 ± 5678")],
 )  # fmt: skip
 def test_numbers_are_rounded_to_their_half_width(mean: float, half: float, text: str) -> None:
-    assert component_text(mean, mean - half, mean + half) == text
+    assert component_text(mean, mean - half, mean + half, half) == text
     assert number_pair(mean, half)[0] == text.split()[0]
 
 
 def test_asymmetric_intervals_print_their_ends() -> None:
-    assert component_text(1.0, 0.9, 1.3) == "1.00 [0.90, 1.30]"
+    assert component_text(1.0, 0.9, 1.3, 0.2) == "1.00 [0.90, 1.30]"
+    assert component_text(0.0, 0.0, 0.0074, 0.0037) == "0.0000 [0.0000, 0.0074]"
+
+
+def test_sides_that_are_equal_as_shown_print_once() -> None:
+    assert component_text(0.69673, 0.696271, 0.697195, 0.000462) == "0.69673 ± 0.00046"
+    assert component_text(0.69673, 0.696251, 0.697195, 0.000472) == "0.69673 [0.69625, 0.69720]"
+    # Ends beside a mean that is far larger have lost their digits, and the half-width has not.
+    assert component_text(1e15, 1e15, 1e15 + 0.125, 0.062) == "1000000000000000.000 ± 0.062"
 
 
 @pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
@@ -97,7 +105,7 @@ def test_equality_sees_every_bit_but_not_the_clock(estimate) -> None:
 def test_a_file_of_the_first_schema_loads(estimate, tmp_path) -> None:
     """It has no skewness, so that all intervals can be made but the one adjusted for it."""
     path = tmp_path / "old.json"
-    result = estimate()
+    result = estimate(interval="student-t")
     result.save(path)
     content = json.loads(path.read_text())
     del content["skewness"]
@@ -313,7 +321,9 @@ def test_asking_for_another_level_keeps_the_method(estimate) -> None:
 def test_maps_can_be_compared_and_shown(tmp_path) -> None:
     maps = mcgen.as_generator(logistic, (3, 16, 32))
     with pytest.warns(mcgen.CoverageWarning, match="have skewness"):
-        table = mcgen.compare(maps, identity, designs=[MonteCarlo(), KAntithetic(8)], n_evaluations=800, seed=0)
+        table = mcgen.compare(
+            maps, identity, designs=[MonteCarlo(), KAntithetic(8)], n_evaluations=800, seed=0, interval="student-t"
+        )
     assert "1524 more components are in to_frame()" in str(table)
     assert len(str(table).splitlines()) < 40
     assert len(table.to_frame()) == 2 * 1536
@@ -321,11 +331,13 @@ def test_maps_can_be_compared_and_shown(tmp_path) -> None:
         mcgen.compare(maps, identity, designs=[MonteCarlo()], n_evaluations=800, seed=0, keep_replicates=False)
 
 
-def test_width_ratio_is_the_ratio_of_the_printed_widths(generator) -> None:
-    table = mcgen.compare(generator, BOTH, designs=[MonteCarlo(), Sobol(16)], n_evaluations=640, seed=SEED)
-    rows = table.to_frame()
+@pytest.mark.parametrize("interval", [None, "normal", "student-t"])
+def test_width_ratio_is_that_of_students_intervals_whichever_are_printed(generator, interval) -> None:
+    options = {"designs": [MonteCarlo(), Sobol(16)], "n_evaluations": 640, "seed": SEED}
+    table = mcgen.compare(generator, BOTH, interval=interval, **options)
+    rows = mcgen.compare(generator, BOTH, interval="student-t", **options).to_frame()
     expected = (rows["half_width"][:2].to_numpy() / rows["half_width"][2:].to_numpy()) ** 2
-    assert rows["relative_efficiency_width"][2:].to_numpy() == pytest.approx(expected)
+    assert table.to_frame()["relative_efficiency_width"][2:].to_numpy() == pytest.approx(expected)
     assert "below 100 their intervals are wide" in str(table)
 
 
