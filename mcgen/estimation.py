@@ -74,10 +74,12 @@ def estimate(
         The same seed gives the same numbers.
     confidence_level : float
         A number in (0, 1).
-    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "anytime", \
-            "asymptotic-anytime"}
-        The method; see `mcgen.intervals`. "skewness-safe-t" is for skewed replicate means; "anytime" and
-        "asymptotic-anytime" are for runs that are watched, and may be stopped at any time.
+    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion", \
+            "anytime", "asymptotic-anytime"}, optional
+        The method; see `mcgen.intervals`. By default it is chosen for each component: "proportion" for boolean ones;
+        "skewness-safe-t" from 10 replicates on; "student-t" below, and for large nets in four dimensions or more whose
+        values are little skewed. "anytime" and "asymptotic-anytime" are for runs that are watched, and may be stopped
+        at any time.
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Make all intervals of the result cover together, those of all components, all conditions and their average,
         instead of each alone.
@@ -100,8 +102,8 @@ def estimate(
         coefficients come from cross-fitting, or from a pilot by ``controls.fit(...)``.
     atol, rtol : float, optional
         In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``.
-        `Estimate.stopping` says what was reached. The run has two stages with "student-t", and looks at any time with
-        "anytime"; see `mcgen.inference.stopping`. Each of several conditions stops by itself.
+        `Estimate.stopping` says what was reached. The run has two stages, or looks at any time with
+        interval="anytime"; see `mcgen.inference.stopping`. Each of several conditions stops by itself.
     components : sequence of str, optional
         Names of the components whose half-widths count for `atol` and `rtol`; all by default.
     max_evaluations, min_replicates : int, optional
@@ -301,11 +303,11 @@ def _checked_count(
             "them. Leave these out, or say max_evaluations"
         )
     asked = options.interval
-    if not (asked.method == "student-t" or asked.is_sequential) or asked.resamples:
+    if not (asked.method in (None, "student-t") or asked.is_sequential) or asked.resamples:
         raise ValueError(
             f"a run that stops by its own numbers needs an interval that knows of it; got interval={asked.method!r} "
-            f"and simultaneous={asked.simultaneous!r}. Use 'student-t' (which is then two-stage), 'anytime' or "
-            "'asymptotic-anytime', simultaneous=False or 'bonferroni'"
+            f"and simultaneous={asked.simultaneous!r}. Leave interval out (it is then of two stages), or use 'anytime' "
+            "or 'asymptotic-anytime', with simultaneous=False or 'bonferroni'"
         )
     if isinstance(options.controls, Controls):
         raise ValueError(

@@ -164,6 +164,15 @@ def _checked_range(name: str, value: Replicates, limit: int | None) -> range:
     return value
 
 
+def net_dimension(design: Design, spec: NoiseSpec) -> int:
+    """Return the dimension of the randomized net that each replicate of a design is; 0 for designs that are no nets.
+
+    A design of nets says it by a method of this name, which takes the noise spec.
+    """
+    own = getattr(design, "net_dimension", None)
+    return 0 if own is None else int(own(spec))
+
+
 def checked_design(design: Any) -> Design:
     """Return the design, or refuse what does not satisfy the protocol."""
     found: Design = checked_protocol(

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer
 from mcgen.designs._base import PointsDesign, _Pieces
-from mcgen.noise import Array
+from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.numbers import number_from_digits
 
 MAX_DIMENSION = 21_201
@@ -71,6 +71,10 @@ class Sobol(PointsDesign):
             near = f"{below} and {2 * below}" if below < MAX_POINTS else f"{below}"
             raise ValueError(f"Sobol needs a power of two from 2 to {MAX_POINTS} as n_points; got {n}. Near it: {near}")
         object.__setattr__(self, "n_points", n)
+
+    def net_dimension(self, spec: NoiseSpec) -> int:
+        """Return the dimension of the net that each replicate is for this noise; 0 where some blocks are i.i.d."""
+        return 0 if any(block.iid for _, block in spec.blocks) else spec.dimension
 
     def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
         out = np.empty((len(replicates), len(points), pieces.size), pieces.dtype)

@@ -24,6 +24,13 @@ from mcgen.inference.moments import Moments
 FEWEST_WITHOUT_WARNING = 25
 """Fewest replicates whose intervals come without a warning: with fewer, estimated skewness says next to nothing."""
 
+FEWEST_OF_NETS = 32
+"""Fewest replicates that are nets of 64 points or more: these integrate the smooth part of a statistic away, and leave
+its tail."""
+FEWEST_WHERE_SAFE = 8
+"""Fewest replicates where the interval is known to cover from few on: that of a probability, and Student's t for nets
+of bounded or little skewed values."""
+
 EXAMPLE_SKEWNESS = 3.4
 """Skewness of the means of antithetic pairs of exp(w/2), w ~ N(0, 1): the example whose coverage was simulated."""
 # Measured coverage of 95 % intervals in that example, by the number of replicates: of Student t intervals and of
@@ -39,9 +46,12 @@ def coverage_warnings(
     moments: Moments,
     names: Sequence[str],
     rounding: float,
-    method: str = "student-t",
+    methods: NDArray[np.str_] | str = "student-t",
     numbers: int = 1,
     confidence_level: float = 0.95,
+    *,
+    student_holds: NDArray[np.bool_] | None = None,
+    net: bool = False,
 ) -> list[str]:
     """Return the warnings about an interval from these replicate means: few replicates, skewness, no variation.
 
@@ -53,36 +63,39 @@ def coverage_warnings(
         Names of the components.
     rounding : float
         Relative rounding error of the values.
-    method : str
-        Name of the method that makes the interval, on which thresholds and advice depend.
+    methods : ndarray of str of shape (k,), or str
+        Name of the method of each component, on which thresholds and advice depend; or of all of them.
     numbers : int
         Number of intervals that cover together.
     confidence_level : float
         In (0, 1).
+    student_holds : ndarray of bool of shape (k,), optional
+        Where Student's t is known to cover; see `mcgen.inference.interval_input.student_holds`.
+    net : bool
+        Whether the replicates are randomized nets of 64 points or more.
     """
     n, found = moments.count, []
-    constant, skewness = moments.constant(rounding), absolute_skewness(moments, rounding)
-    factor = REPLICATES_BY_SKEWNESS.get(method, 25.0)
-    skewed, worst = too_few_for(n, skewness, factor), int(skewness.argmax())
-    fewest = FEWEST_WITHOUT_WARNING if method == "bootstrap-max-t" else fewest_for(numbers, confidence_level)
-    if n < FEWEST_WITHOUT_WARNING:
-        near = _at_most(n, [*EXAMPLE_COVERAGE])
-        plain, _ = EXAMPLE_COVERAGE[near]
-        found.append(
-            f"{n} replicates are few: they do not show how skewed the replicate means are. In simulations with {near} "
-            f"replicate means of skewness {EXAMPLE_SKEWNESS}, 95 % Student t intervals covered the truth "
-            f"{100 * plain:.0f} % of the time. Use at least 25: more evaluations, or fewer points per replicate"
-        )
-    elif n < fewest:
+    methods = np.broadcast_to(np.asarray(methods), len(names))
+    events = np.char.endswith(methods, "proportion")
+    constant, skewness = moments.constant(rounding) & ~events, absolute_skewness(moments, rounding)
+    safe = events if student_holds is None else events | student_holds
+    alone = np.where(safe, FEWEST_WHERE_SAFE, FEWEST_OF_NETS if net else FEWEST_WITHOUT_WARNING)
+    together = FEWEST_WITHOUT_WARNING if "bootstrap-max-t" in methods else fewest_for(numbers, confidence_level)
+    if n < alone.max():
+        found.append(_few_text(n, int(alone.max())))
+    elif n < together:
         found.append(
             f"{n} replicates are few for {numbers:,} intervals that are to cover together: far tails show only in "
-            f"more replicates. Use at least {fewest}, or keep_replicates=True for a bootstrap"
+            f"more replicates. Use at least {together}, or keep_replicates=True for a bootstrap"
         )
-    if skewed.any():
+    factors = np.array([REPLICATES_BY_SKEWNESS.get(method, 25.0) for method in methods.tolist()])
+    needed = np.where(safe, 0.0, factors * skewness**2)
+    if (skewed := n < needed).any():
+        worst = int(needed.argmax())
         found.append(
             f"the replicate means of {names[worst]}{_and_others(skewed)} have skewness up to {skewness[worst]:.2g}, "
-            f"for which {n} replicates are few (below {factor:g} x skewness^2 = {factor * skewness[worst] ** 2:.0f}). "
-            f"{_measured_at(n / skewness[worst] ** 2)}. {_advice(method)}"
+            f"for which {n} replicates are few (below {factors[worst]:g} x skewness^2 = {needed[worst]:.0f}). "
+            f"{_measured_at(n / skewness[worst] ** 2)}. {_advice(str(methods[worst]))}"
         )
     if constant.any():
         found.append(
@@ -91,6 +104,18 @@ def coverage_warnings(
             "rare event was never seen"
         )
     return found
+
+
+def _few_text(n: int, fewest: int) -> str:
+    """Return the warning that n replicates are few, where there should be `fewest`."""
+    near = _at_most(n, [*EXAMPLE_COVERAGE])
+    plain, safe = EXAMPLE_COVERAGE[near]
+    return (
+        f"{n} replicates are few: they do not show how skewed the replicate means are. In simulations with {near} "
+        f"replicate means of skewness {EXAMPLE_SKEWNESS}, 95 % Student t intervals covered the truth {100 * plain:.0f} "
+        f"% of the time, and skewness-safe ones {100 * safe:.0f} %. Use at least {fewest}: more evaluations, or fewer "
+        "points per replicate"
+    )
 
 
 def fewest_for(numbers: int, confidence_level: float) -> int:

@@ -26,8 +26,8 @@ from __future__ import annotations
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.moments import Moments
-from mcgen.inference.proportions import EventCounts, proportion_interval
+from mcgen.inference.interval_input import EventCounts
+from mcgen.inference.proportions import proportion_interval
 
 LEAST_GROWTH = 1.1
 """Least factor by which replicates grow from one look to the next. In simulations, 1.05 covered half a point less."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.moments import Moments
 from mcgen.noise.random import Seed
+
+LEAST_NET, FEWEST_DIMENSIONS, MOST_SKEWED = 64, 4, 3.0
+"""Least points and dimensions of a net, and largest skewness of values, for which Student's t interval holds."""
 
 
 class Interval(NamedTuple):
@@ -47,6 +52,70 @@ class Interval(NamedTuple):
         return bool(np.all((self.low <= inside) & (inside <= self.high)))
 
 
+@dataclass(frozen=True, eq=False)
+class EventCounts:
+    """Numbers of events of k indicators in the replicates of one run.
+
+    Attributes
+    ----------
+    n_replicates, n_points : int
+        Number of replicates R, and of points in each. In studies of many runs, R may be an array of shape (k,).
+    events, non_events : ndarray of shape (k,)
+        Numbers of values that were 1 and 0.
+    dispersion : ndarray of shape (k,)
+        Sum over the replicates of the squared deviation of the number of events from its mean.
+    weight : float
+        Weight of this run in an average of several, 1 for one run.
+
+    The numbers of components whose values are not all 0 or 1 mean nothing.
+    """
+
+    n_replicates: int | NDArray[np.int64]
+    n_points: int
+    events: Floats
+    non_events: Floats
+    dispersion: Floats
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, moments: Moments, n_points: int, weight: float = 1.0) -> EventCounts:
+        """Return the counts of a run; some of its components have only values 0 and 1."""
+        assert moments.events is not None
+        assert moments.non_events is not None
+        events, others = moments.events.astype(np.float64), moments.non_events.astype(np.float64)
+        return cls(moments.count, n_points, events, others, n_points**2 * moments.m2, weight)
+
+    @property
+    def per_event(self) -> float | Floats:
+        """What one event adds to the average."""
+        return self.weight / (self.n_replicates * self.n_points)
+
+    def cluster(self, prior: float) -> Floats:
+        """Return w, the size of the cluster of events that is added, shape (k,)."""
+        n_values = self.n_replicates * self.n_points
+        binomial = self.events * self.non_events / n_values
+        return np.asarray(np.clip((self.dispersion + prior) / (binomial + 1), 1.0, self.n_points))
+
+    def least_shift(self, prior: float) -> Floats:
+        """Return the least number of events that m allows for beyond those that came, shape (k,).
+
+        Parameters
+        ----------
+        prior : float
+            Events by which a replicate is believed to deviate from the others before any does.
+        """
+        if self.n_points == 1:
+            return np.zeros_like(self.dispersion)
+        binomial = self.events * self.non_events / (self.n_replicates * self.n_points)
+        ratio = np.divide(self.dispersion, binomial, out=np.ones_like(binomial), where=binomial > 0)
+        size = (self.dispersion + min(prior, self.n_points)) / (self.dispersion + 1)
+        return np.asarray((1 - np.minimum(ratio, 1)) * size)
+
+    def reflected(self) -> EventCounts:
+        """Return the counts of the non-events."""
+        return EventCounts(self.n_replicates, self.n_points, self.non_events, self.events, self.dispersion, self.weight)
+
+
 @dataclass(frozen=True)
 class IntervalInput:
     """The numbers that an interval is computed from.
@@ -67,6 +136,12 @@ class IntervalInput:
         Number of replicates in the first stage of a two-stage run, and their standard deviations.
     planned : int or None
         Number of replicates at which the confidence sequence is narrowest.
+    counts : tuple of EventCounts
+        Numbers of events of components whose values are all 0 or 1, of the run or of each run that is averaged.
+    indicators : ndarray of bool of shape (k,), or None
+        The components that are known to be probabilities of events; None where none is.
+    student_holds : ndarray of bool of shape (k,), or None
+        The components for which Student's t interval is known to cover from few replicates on; None where none is.
     """
 
     mean: Floats
@@ -77,12 +152,67 @@ class IntervalInput:
     skewness: Floats | None = None
     first_stage: tuple[int, Floats] | None = None
     planned: int | None = None
+    counts: tuple[EventCounts, ...] = ()
+    indicators: NDArray[np.bool_] | None = None
+    student_holds: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, moments: Moments, replicate_means: Floats | None, seed: Seed) -> IntervalInput:
-        """Return the input for the replicate means of one run, with R - 1 degrees of freedom."""
+    def of(
+        cls,
+        moments: Moments,
+        replicate_means: Floats | None,
+        seed: Seed,
+        *,
+        n_points: int = 0,
+        boolean: Sequence[bool] = (),
+        net: int = 0,
+    ) -> IntervalInput:
+        """Return the input for the replicate means of one run, with R - 1 degrees of freedom.
+
+        Parameters
+        ----------
+        moments : Moments
+            Moments of the replicate means.
+        replicate_means : ndarray of shape (R, k), or None
+            The replicate means, where they are kept.
+        seed : int or SeedSequence
+            Seed of the run.
+        n_points : int
+            Points in a replicate, where the values are those of the model; 0 where they were corrected by controls.
+        boolean : sequence of bool
+            Which components are boolean; empty where none is.
+        net : int
+            Dimension of the randomized net that each replicate is; 0 for other designs.
+        """
         df = np.full(len(moments.mean), moments.count - 1.0)
-        return cls(moments.mean, moments.standard_error, df, replicate_means, seed, moments.skewness_of_mean)
+        counts = () if moments.events is None or not n_points else (EventCounts.of(moments, n_points),)
+        indicators = np.array(boolean, bool) & moments.counted if counts and len(boolean) else None
+        return cls(
+            moments.mean,
+            moments.standard_error,
+            df,
+            replicate_means,
+            seed,
+            moments.skewness_of_mean,
+            counts=counts,
+            indicators=indicators,
+            student_holds=student_holds(moments, n_points, net),
+        )
+
+
+def student_holds(moments: Moments, n_points: int, net: int) -> NDArray[np.bool_] | None:
+    """Return for which components Student's t interval is known to cover from few replicates on; None for none.
+
+    It is where replicates are randomized nets of 64 points or more in four dimensions or more, and the skewness of all
+    values is at most 3. There its 95 % intervals covered 0.94 to 0.96 from 5 replicates on, and the skewness-safe one
+    would be up to twice as wide for smooth integrands, whose replicate means have heavy, symmetric tails. In one or two
+    dimensions, and for more skewed values, Student's t covers less: nets integrate the smooth part of a statistic away
+    and leave its tail, however many points they have.
+    """
+    skewness = moments.skewness_of_values
+    if net < FEWEST_DIMENSIONS or n_points < LEAST_NET or skewness is None:
+        return None
+    return np.abs(skewness) <= MOST_SKEWED
 
 
 def shared_level(confidence_level: float, k: int) -> float:

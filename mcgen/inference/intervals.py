@@ -55,6 +55,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
@@ -66,7 +67,8 @@ from mcgen.inference.interval_input import (
     skewness_safe_ends,
     student_t_quantile,
 )
-from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
+from mcgen.inference.methods import AND, IntervalOptions, Method, SimultaneousMethod
+from mcgen.inference.proportions import proportion_interval
 from mcgen.inference.resampling import (
     BOOTSTRAP_RESAMPLES,
     FEWEST_FOR_MAX_T,
@@ -78,9 +80,15 @@ from mcgen.inference.resampling import (
 )
 from mcgen.inference.sequences import SEQUENCES
 
+FEWEST_FOR_SKEWNESS = 10
+"""Fewest replicates whose skewness the default interval looks at: of fewer it is nearly all chance."""
+
 
 def make_interval(
-    sampled: IntervalInput, confidence_level: float, method: Method, simultaneous: bool | SimultaneousMethod
+    sampled: IntervalInput,
+    confidence_level: float,
+    method: Method | None = None,
+    simultaneous: bool | SimultaneousMethod = False,
 ) -> tuple[Interval, str]:
     """Return the interval of each component and the name of the method that made it.
 
@@ -90,21 +98,24 @@ def make_interval(
         The estimate.
     confidence_level : float
         In (0, 1).
-    method : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "two-stage-t", \
-            "anytime", "asymptotic-anytime"}
-        For each component alone. The last three are for runs that stopped at what they gave.
+    method : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion", \
+            "two-stage-t", "anytime", "asymptotic-anytime"}, optional
+        For each component alone. The last three are for runs that stopped at what they gave. By default the method is
+        chosen for each component: "proportion" for boolean ones, "skewness-safe-t" from 10 replicates on, and
+        "student-t" below and where it is known to cover (`IntervalInput.student_holds`).
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Cover all components together. True is the bootstrap max-t from 25 replicates on, where their means were kept,
         and skewness-safe t at Bonferroni's level otherwise; also where a component varies in so few replicates that the
-        bootstrap has no finite interval. "bonferroni" is Student's t at that level, which covers too rarely where
-        replicate means are skewed. Beside one of the last three methods True is Bonferroni's form of it, whose name is
+        bootstrap has no finite interval, or is boolean: it then has the interval of a probability at Bonferroni's
+        level. "bonferroni" is Student's t at that level, which covers too rarely where replicate means are skewed.
+        Beside "proportion" and one of the last three methods True is Bonferroni's form of it, whose name is
         "bonferroni-two-stage-t", and alike.
 
     Raises
     ------
     ValueError
         If the level or a method is not one of those allowed, replicate means are needed that were not kept, or what
-        a run that stopped by itself would have left.
+        a run that stopped by itself would have left; or if "proportion" is asked for values that are not all 0 or 1.
     """
     interval, _, made_by = interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
     return interval, made_by
@@ -116,31 +127,80 @@ def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Inter
     The half-width is that of the studentized interval times the standard error: the difference of the ends would lose
     all digits where the mean is far larger.
     """
-    level, chosen = options.confidence_level, method_of(sampled, options)
-    if chosen == options.method:
+    method = method_of(sampled, options)
+    if method in _SIMULTANEOUS:
+        low, high = _SIMULTANEOUS[method](sampled, options)
+        if options.simultaneous is True and not (np.isfinite(low).all() and np.isfinite(high).all()):
+            # A component varies in few replicates, so that too many resamples do not vary in it.
+            method = _by_moments(sampled)
+            low, high = _SIMULTANEOUS[method](sampled, options)
+        low, high = _finite(low, sampled), _finite(high, sampled)
+    else:
+        level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
         low, high = (_finite(end, sampled) for end in studentized_ends(sampled, level, options.method))
-        return *_around(sampled, low, high), chosen
-    if options.is_sequential:
-        level = shared_level(level, options.numbers(len(sampled.mean)))
-        return *_around(sampled, *studentized_ends(sampled, level, options.method)), chosen
-    low, high = _SIMULTANEOUS[chosen](sampled, options)
-    if options.simultaneous is True and not (np.isfinite(low).all() and np.isfinite(high).all()):
-        # A component varies in few replicates, so that too many resamples do not vary in it.
-        chosen = _by_moments(sampled)
-        low, high = _SIMULTANEOUS[chosen](sampled, options)
-    return *_around(sampled, _finite(low, sampled), _finite(high, sampled)), chosen
+    interval, half_width = _around(sampled, low, high)
+    events = _events(sampled, options)
+    if events.any():
+        low, high = _ends_of_events(sampled, options)
+        interval = Interval(np.where(events, low, interval.low), np.where(events, high, interval.high))
+        half_width = np.where(events, (high - low) / 2, half_width)
+    return interval, half_width, AND.join(dict.fromkeys(_methods(sampled, options, method).tolist()))
 
 
-def method_of(sampled: IntervalInput, options: IntervalOptions) -> str:
-    """Return the name of the method that the options lead to for this input; see `make_interval`."""
+def method_of(sampled: IntervalInput, options: IntervalOptions) -> str | None:
+    """Return the method of the components that are not boolean; None where it is chosen for each."""
     if not options.simultaneous or options.numbers(len(sampled.mean)) == 1:
         return options.method
-    if options.is_sequential:
+    if options.has_own_simultaneous:
         return f"bonferroni-{options.method}"
     return _default_simultaneous(sampled, options) if options.simultaneous is True else options.simultaneous
 
 
-def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Method) -> tuple[Floats, Floats]:
+def methods_of(sampled: IntervalInput, options: IntervalOptions) -> NDArray[np.str_]:
+    """Return the name of the method of each component, shape (k,); see `make_interval`."""
+    return _methods(sampled, options, method_of(sampled, options))
+
+
+def _methods(sampled: IntervalInput, options: IntervalOptions, method: str | None) -> NDArray[np.str_]:
+    """Return the name of the method of each component, where those that are not boolean have this one."""
+    others = np.where(_student_suffices(sampled), "student-t", "skewness-safe-t") if method is None else method
+    together = options.numbers(len(sampled.mean)) > 1
+    return np.where(_events(sampled, options), "bonferroni-proportion" if together else "proportion", others)
+
+
+def _events(sampled: IntervalInput, options: IntervalOptions) -> NDArray[np.bool_]:
+    """Return which components have the interval of a probability, shape (k,)."""
+    if options.method == "proportion":
+        if not sampled.counts or any((one.events < 0).any() for one in sampled.counts):
+            raise ValueError(
+                "interval='proportion' is for components whose values are all 0 or 1, of one run or of an average over "
+                "independent conditions, without control variates; got others. Leave interval out: boolean components "
+                "then have it, and others what suits them"
+            )
+        return np.ones(len(sampled.mean), bool)
+    if sampled.indicators is None or not options.by_component:
+        return np.zeros(len(sampled.mean), bool)
+    return sampled.indicators
+
+
+def _ends_of_events(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
+    """Return the ends of the intervals of probabilities; those of other components mean nothing."""
+    level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
+    return proportion_interval(sampled.counts, sampled.degrees_of_freedom, level)
+
+
+def _student_suffices(sampled: IntervalInput) -> NDArray[np.bool_]:
+    """Return which components have Student's interval by default, shape (k,).
+
+    These are those for which it is known to cover, and all of fewer than 10 replicates, whose skewness says nothing.
+    """
+    few = sampled.degrees_of_freedom < FEWEST_FOR_SKEWNESS - 1
+    if sampled.skewness is None:
+        return np.ones_like(few)
+    return few if sampled.student_holds is None else few | sampled.student_holds
+
+
+def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Method | None) -> tuple[Floats, Floats]:
     """Return the ends of each component's interval in standard errors from the mean; infinite where it has none."""
     return _POINTWISE[method](sampled, confidence_level)
 
@@ -154,6 +214,15 @@ def _around(sampled: IntervalInput, low: Floats, high: Floats) -> tuple[Interval
 def _student_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
     t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
     return -t, t
+
+
+def _by_default(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
+    """Return the ends of Student's interval for the components for which it suffices, else of the skewness-safe one."""
+    suffices, (low, high) = _student_suffices(sampled), _student_t(sampled, level)
+    if suffices.all():
+        return low, high
+    safe_low, safe_high = _skewness_safe_t(sampled, level)
+    return np.where(suffices, low, safe_low), np.where(suffices, high, safe_high)
 
 
 def _normal(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
@@ -242,8 +311,11 @@ def _bonferroni(sampled: IntervalInput, options: IntervalOptions) -> tuple[Float
     return _student_t(sampled, shared_level(options.confidence_level, options.numbers(len(sampled.mean))))
 
 
-_POINTWISE: dict[str, Callable[[IntervalInput, float], tuple[Floats, Floats]]] = {
+_POINTWISE: dict[str | None, Callable[[IntervalInput, float], tuple[Floats, Floats]]] = {
+    None: _by_default,
     "student-t": _student_t,
+    # Replaced by ends that are not in standard errors, see `interval_of`.
+    "proportion": _student_t,
     "normal": _normal,
     "skewness-safe-t": _skewness_safe_t,
     "skewness-adjusted-t": _skewness_adjusted_t,
@@ -264,7 +336,8 @@ def _default_simultaneous(sampled: IntervalInput, options: IntervalOptions) -> S
     """Return the method of ``simultaneous=True``; see `make_interval`."""
     tail = (1 - options.confidence_level) / options.shared_with / 2
     enough = BOOTSTRAP_RESAMPLES * tail >= FEWEST_TAIL_RESAMPLES
-    if sampled.replicate_means is not None and count_of(sampled) >= FEWEST_FOR_MAX_T and enough:
+    resampled = sampled.replicate_means is not None and not _events(sampled, options).any()
+    if resampled and count_of(sampled) >= FEWEST_FOR_MAX_T and enough:
         return "bootstrap-max-t"
     return _by_moments(sampled)
 

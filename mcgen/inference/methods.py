@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-FixedMethod = Literal["student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t"]
+from mcgen._lib.checks import checked_level
+
+FixedMethod = Literal["student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion"]
 SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
 Method = Literal[FixedMethod, SequentialMethod]
 SimultaneousMethod = Literal["skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
+AND = " and "
+"""Joins the names of the methods of a result whose components have several."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,8 @@ class IntervalOptions:
     ----------
     confidence_level : float
         In (0, 1).
-    method : str
-        The method for each component alone; see `mcgen.intervals.make_interval`.
+    method : str or None
+        The method for each component alone; see `mcgen.intervals.make_interval`. None chooses one for each component.
     simultaneous : bool or str
         Whether, and by which method, the intervals of all components cover together.
     shared_with : int
@@ -34,19 +38,26 @@ class IntervalOptions:
     """
 
     confidence_level: float = 0.95
-    method: Method = "student-t"
+    method: Method | None = None
     simultaneous: bool | SimultaneousMethod = False
     shared_with: int = 1
 
     def __post_init__(self) -> None:
-        check_interval_options(self.confidence_level, self.method, self.simultaneous)
+        object.__setattr__(self, "confidence_level", checked_level(self.confidence_level))
+        check_methods(self.method, self.simultaneous)
 
     @classmethod
     def of_result(cls, confidence_level: float, method: str) -> IntervalOptions:
-        """Return the options that lead to a result's `method` again, such as "bonferroni-two-stage-t"."""
+        """Return the options that lead to a result's `method` again, such as "bonferroni-two-stage-t".
+
+        Methods that were chosen for each component are joined by "and", and are chosen again.
+        """
+        method, *others = method.split(AND)
+        if others and method in get_args(FixedMethod):
+            return cls(confidence_level)
         for simultaneous in get_args(SimultaneousMethod):
             if method == simultaneous:
-                return cls(confidence_level, "student-t", simultaneous)
+                return cls(confidence_level, None, simultaneous)
         for pointwise in get_args(Method):
             if method == pointwise:
                 return cls(confidence_level, pointwise)
@@ -64,15 +75,33 @@ class IntervalOptions:
         return self.method == "bootstrap-t" or self.simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
 
     @property
+    def by_component(self) -> bool:
+        """Whether boolean components have the interval of a probability, whatever the others have."""
+        return self.method in (None, "two-stage-t") and self.simultaneous in (
+            False,
+            True,
+            "skewness-safe",
+            "bonferroni",
+        )
+
+    @property
     def is_sequential(self) -> bool:
         """Whether the interval allows for a number of replicates that depends on what they gave."""
         return self.method in get_args(SequentialMethod)
 
+    @property
+    def has_own_simultaneous(self) -> bool:
+        """Whether the simultaneous form of the method is Bonferroni's alone."""
+        return self.method == "proportion" or self.is_sequential
+
     def without_resampling(self) -> IntervalOptions:
         """Return the nearest options that need only the moments of the replicate means."""
-        simultaneous: bool | SimultaneousMethod = "bonferroni" if self.simultaneous else False
-        method: Method = "student-t" if self.resamples else self.method
-        return replace(self, method=method, simultaneous=simultaneous)
+        if not self.resamples and self.simultaneous is not True:
+            return self
+        simultaneous: bool | SimultaneousMethod = bool(self.simultaneous)
+        if simultaneous and not self.has_own_simultaneous:
+            simultaneous = "skewness-safe"
+        return replace(self, method=None if self.resamples else self.method, simultaneous=simultaneous)
 
     def require_no_resampling(self, what: str, or_else: str = "") -> None:
         """Refuse to resample an estimate that has no replicate means.
@@ -91,25 +120,20 @@ class IntervalOptions:
             )
 
 
-def check_interval_options(confidence_level: Any, method: Any, simultaneous: Any) -> None:
-    """Refuse a level outside (0, 1) and unknown methods."""
-    if isinstance(confidence_level, bool) or not isinstance(confidence_level, int | float):
-        raise TypeError(f"confidence_level must be a number such as 0.95; got {confidence_level!r}")
-    if not 0 < confidence_level < 1:
-        hint = f"; for {confidence_level:g} % write {confidence_level / 100:g}" if 1 < confidence_level < 100 else ""
-        raise ValueError(f"confidence_level must lie between 0 and 1, such as 0.95; got {confidence_level}{hint}")
-    if method not in get_args(Method):
+def check_methods(method: Any, simultaneous: Any) -> None:
+    """Refuse unknown methods, and methods that do not go together."""
+    if method is not None and method not in get_args(Method):
         raise ValueError(
-            f"interval must be one of {', '.join(get_args(FixedMethod))}; got {method!r}. Runs that stop by themselves "
-            f"have {', '.join(get_args(SequentialMethod))} too"
+            f"interval must be one of {', '.join(get_args(FixedMethod))}, or None for the one that suits each "
+            f"component; got {method!r}. Runs that stop by themselves have {', '.join(get_args(SequentialMethod))} too"
         )
-    if method in get_args(SequentialMethod):
+    if method == "proportion" or method in get_args(SequentialMethod):
         if simultaneous not in (True, False, "bonferroni"):
             raise ValueError(
                 f"interval={method!r} covers all components together by Bonferroni's inequality alone; got "
                 f"simultaneous={simultaneous!r}. Use simultaneous=True"
             )
-    elif simultaneous and method != "student-t":
+    elif simultaneous and method not in (None, "student-t"):
         raise ValueError(
             f"simultaneous intervals have methods of their own; got interval={method!r} beside "
             f"simultaneous={simultaneous!r}. Leave out one of them"

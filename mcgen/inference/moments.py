@@ -37,9 +37,12 @@ class ReplicateMeans:
     within : ndarray of shape (m, k)
         Mean squared deviation of a replicate's values from their mean.
     ones : ndarray of int of shape (m, k), or None
-        Number of values that were 1, for indicators: statistics whose values are all 0 or 1.
+        Number of values that were 1, where all values of a component are 0 or 1; -1 for other components, and None
+        where there are only others.
     n_points : int
         Points in a replicate.
+    third : ndarray of shape (m, k), or None
+        Mean cubed deviation of a replicate's values from their mean, for large replicates.
     """
 
     start: int
@@ -47,14 +50,21 @@ class ReplicateMeans:
     within: Floats
     ones: NDArray[np.int64] | None
     n_points: int
+    third: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.means)
 
     def __getitem__(self, rows: slice) -> ReplicateMeans:
         first, last, _ = rows.indices(len(self))
-        ones = None if self.ones is None else self.ones[first:last]
-        return ReplicateMeans(self.start + first, self.means[first:last], self.within[first:last], ones, self.n_points)
+        return ReplicateMeans(
+            self.start + first,
+            self.means[first:last],
+            self.within[first:last],
+            None if self.ones is None else self.ones[first:last],
+            self.n_points,
+            None if self.third is None else self.third[first:last],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +80,12 @@ class Moments:
     within : ndarray of shape (k,)
         Mean over the replicates of the mean squared deviation inside a replicate.
     events, non_events : ndarray of int of shape (k,), or None
-        Numbers of values that were 1 and 0, for indicators.
+        Numbers of values that were 1 and 0, where all values of a component are 0 or 1; -1 for other components, and
+        None where there are only others.
     comoment : ndarray of shape (k, k), or None
         Sums of products of two components' deviations; None for more than 32 components.
+    third : ndarray of shape (k,), or None
+        Mean cubed deviation of all values from their mean; None where it was not computed.
     """
 
     count: int
@@ -84,6 +97,7 @@ class Moments:
     events: NDArray[np.int64] | None = None
     non_events: NDArray[np.int64] | None = None
     comoment: Floats | None = None
+    third: Floats | None = None
 
     @classmethod
     def of(cls, rows: ReplicateMeans) -> Moments:
@@ -92,7 +106,8 @@ class Moments:
         d = rows.means - mean
         square = d * d
         k = len(mean)
-        events = None if rows.ones is None else rows.ones.sum(axis=0)
+        events, non_events = _counts(rows)
+        third = None if rows.third is None else (rows.third + 3 * d * rows.within + square * d).mean(axis=0)
         return cls(
             count=len(rows),
             mean=mean,
@@ -101,8 +116,9 @@ class Moments:
             m4=(square * square).sum(axis=0),
             within=rows.within.mean(axis=0),
             events=events,
-            non_events=None if events is None else len(rows) * rows.n_points - events,
+            non_events=non_events,
             comoment=d.T @ d if k <= COVARIANCE_COMPONENTS else None,
+            third=third,
         )
 
     def merge(self, other: Moments) -> Moments:
@@ -124,6 +140,7 @@ class Moments:
             events=_sum(self.events, other.events),
             non_events=_sum(self.non_events, other.non_events),
             comoment=_merged_comoment(self, other, delta),
+            third=_merged_third(self, other, delta),
         )
 
     def select(self, components: slice) -> Moments:
@@ -139,9 +156,10 @@ class Moments:
             m3=pick(self.m3),
             m4=pick(self.m4),
             within=pick(self.within),
-            events=pick(self.events),
-            non_events=pick(self.non_events),
+            events=_where_any(pick(self.events)),
+            non_events=_where_any(pick(self.non_events)),
             comoment=None if self.comoment is None else self.comoment[components, components],
+            third=pick(self.third),
         )
 
     @property
@@ -157,6 +175,20 @@ class Moments:
     def constant(self, rounding: float) -> NDArray[np.bool_]:
         """Return which components' replicate means differ only by rounding; see `varies_by_rounding`."""
         return varies_by_rounding(self.mean, self.variance, self.within, rounding)
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which components have only values 0 and 1, shape (k,)."""
+        return np.zeros(len(self.mean), bool) if self.events is None else self.events >= 0
+
+    @property
+    def skewness_of_values(self) -> Floats | None:
+        """Skewness of all values, 0 where they do not vary; None where it was not computed."""
+        if self.third is None:
+            return None
+        variance = self.within + self.m2 / self.count
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.nan_to_num(self.third / variance / np.sqrt(variance)))
 
     @property
     def covariance(self) -> Floats | None:
@@ -201,8 +233,33 @@ def varies_by_rounding(mean: Floats, variance: Floats, within: Floats, rounding:
     return np.asarray(np.sqrt(variance) <= rounding * np.sqrt(mean**2 + within))
 
 
+def _counts(rows: ReplicateMeans) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """Return the numbers of ones and of zeros of each component; see `Moments`."""
+    if rows.ones is None:
+        return None, None
+    counted = (rows.ones >= 0).all(axis=0)
+    events = rows.ones.sum(axis=0)
+    others = len(rows) * rows.n_points - events
+    return _where_any(np.where(counted, events, -1)), _where_any(np.where(counted, others, -1))
+
+
 def _sum(a: NDArray[np.int64] | None, b: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    return None if a is None or b is None else a + b
+    return None if a is None or b is None else _where_any(np.where((a < 0) | (b < 0), -1, a + b))
+
+
+def _where_any(counts: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Return counts, or None where no component has one."""
+    return None if counts is None or (counts < 0).all() else counts
+
+
+def _merged_third(a: Moments, b: Moments, delta: Floats) -> Floats | None:
+    """Return the mean cubed deviation of the values of both; equation 1.2 of Pebay [1]_ for means over values."""
+    if a.third is None or b.third is None:
+        return None
+    n, product = a.count + b.count, a.count * b.count
+    spread = (b.within + b.m2 / b.count) - (a.within + a.m2 / a.count)
+    shifted = delta * product / n**2 * (3 * spread + delta**2 * (a.count - b.count) / n)
+    return np.asarray((a.count * a.third + b.count * b.third) / n + shifted)
 
 
 def _merged_comoment(a: Moments, b: Moments, delta: Floats) -> Floats | None:

@@ -45,80 +45,16 @@ strata's, as in [2]_.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import student_t_quantile
-from mcgen.inference.moments import Moments
+from mcgen.inference.interval_input import EventCounts, student_t_quantile
 
 CLUSTER = 8
 """Largest w_0: the prior belief in clusters of events is that of min(n, 8) of them at a time."""
-
-
-@dataclass(frozen=True, eq=False)
-class EventCounts:
-    """Numbers of events of k indicators in the replicates of one run.
-
-    Attributes
-    ----------
-    n_replicates, n_points : int
-        Number of replicates R, and of points in each. In studies of many runs, R may be an array of shape (k,).
-    events, non_events : ndarray of shape (k,)
-        Numbers of values that were 1 and 0.
-    dispersion : ndarray of shape (k,)
-        Sum over the replicates of the squared deviation of the number of events from its mean.
-    weight : float
-        Weight of this run in an average of several, 1 for one run.
-    """
-
-    n_replicates: int | NDArray[np.int64]
-    n_points: int
-    events: Floats
-    non_events: Floats
-    dispersion: Floats
-    weight: float = 1.0
-
-    @classmethod
-    def of(cls, moments: Moments, n_points: int, weight: float = 1.0) -> EventCounts:
-        """Return the counts of a run whose values are all 0 or 1."""
-        assert moments.events is not None
-        assert moments.non_events is not None
-        events, others = moments.events.astype(np.float64), moments.non_events.astype(np.float64)
-        return cls(moments.count, n_points, events, others, n_points**2 * moments.m2, weight)
-
-    @property
-    def per_event(self) -> float | Floats:
-        """What one event adds to the average."""
-        return self.weight / (self.n_replicates * self.n_points)
-
-    def cluster(self, prior: float) -> Floats:
-        """Return w, the size of the cluster of events that is added, shape (k,)."""
-        n_values = self.n_replicates * self.n_points
-        binomial = self.events * self.non_events / n_values
-        return np.asarray(np.clip((self.dispersion + prior) / (binomial + 1), 1.0, self.n_points))
-
-    def least_shift(self, prior: float) -> Floats:
-        """Return the least number of events that m allows for beyond those that came, shape (k,).
-
-        Parameters
-        ----------
-        prior : float
-            Events by which a replicate is believed to deviate from the others before any does.
-        """
-        if self.n_points == 1:
-            return np.zeros_like(self.dispersion)
-        binomial = self.events * self.non_events / (self.n_replicates * self.n_points)
-        ratio = np.divide(self.dispersion, binomial, out=np.ones_like(binomial), where=binomial > 0)
-        size = (self.dispersion + min(prior, self.n_points)) / (self.dispersion + 1)
-        return np.asarray((1 - np.minimum(ratio, 1)) * size)
-
-    def reflected(self) -> EventCounts:
-        """Return the counts of the non-events."""
-        return EventCounts(self.n_replicates, self.n_points, self.non_events, self.events, self.dispersion, self.weight)
 
 
 def proportion_interval(

@@ -25,10 +25,10 @@ from mcgen.inference.moments import ReplicateMeans
 from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
 from mcgen.replicates.first_batch import repeatability_problem, require_evaluation_mode, tried_values
 from mcgen.replicates.laws import Batch, copied, require_components, require_finite, require_input_kept, require_samples
-from mcgen.replicates.summation import LEAF, Reduction
+from mcgen.replicates.summation import LARGE_REPLICATE, LEAF, Reduction
 from mcgen.replicates.tally import Tally
 from mcgen.replicates.task import Facts, Findings, Task
-from mcgen.statistics.values import values_of
+from mcgen.statistics.values import boolean_components, values_of
 
 _USUAL_DRAW = 2**21
 """Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32)."""
@@ -60,7 +60,7 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
     try:
         for group, noise in _groups(task, replicates):
             kept = range(max(group.start, replicates.start), min(group.stop, replicates.stop))
-            reduction = Reduction()
+            reduction = Reduction(third=task.design.n_points >= LARGE_REPLICATE)
             for batch in _batches(task, group, noise):
                 samples, own = _samples(task, batch, kept, findings)
                 values = _values(task, samples, own, findings)
@@ -165,9 +165,12 @@ def _samples(task: Task, batch: Batch, kept: range, findings: Findings) -> tuple
 
 def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> Floats:
     """Return the statistic's values of the samples of a batch, shape (rows, ...), once its laws were checked."""
-    function = values_of if findings.tried else tried_values
     with _located(task.statistic, batch):
-        values: Floats = function(task.statistic, samples, batch.n_rows)
+        if findings.tried:
+            values = values_of(task.statistic, samples, batch.n_rows)
+        else:
+            values = tried_values(task.statistic, samples, batch.n_rows)
+            findings.note_boolean(boolean_components(task.statistic, take_rows(samples, slice(0, 1))))
     require_components(task.statistic, values, batch, findings.components)
     require_finite(f"statistic {name_of(task.statistic)!r}", values, batch)
     findings.note_batch(samples, values)

@@ -12,17 +12,28 @@ from mcgen.inference.moments import ReplicateMeans
 
 LEAF = 256
 """Points of a replicate, or replicates, that are summed at a time: enough that merging the sums takes little time."""
+LARGE_REPLICATE = 64
+"""Fewest points of a replicate for mean cubed deviations: intervals of nets of so many points depend on them."""
 
 
 class Reduction:
-    """Means and mean squared deviations over the points of some replicates, from values that are added in slices."""
+    """Means and mean powers of deviations over the points of some replicates, from values that are added in slices.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    third : bool
+        Whether mean cubed deviations are computed too.
+    """
+
+    def __init__(self, third: bool = False) -> None:
         self._left: list[Floats] = []
         self._n = 0
         self._mean: Any = 0.0
         self._m2: Any = 0.0
-        self._ones: NDArray[np.int64] | None = np.zeros((), np.int64)
+        self._m3: Any = 0.0 if third else None
+        # The components whose values were all 0 or 1 so far, and how many of these were 1.
+        self._counted: NDArray[np.int64] | None = None
+        self._ones: Any = 0
 
     def add(self, values: Floats) -> None:
         """Add the values of the next points, shape (replicates, points, k)."""
@@ -39,7 +50,16 @@ class Reduction:
         """Return the means of the replicates, of which the first has index `start`."""
         if self._left:
             self._merge(self._joined())
-        return ReplicateMeans(start, self._mean, self._m2 / self._n, self._ones, self._n)
+        third = None if self._m3 is None else self._m3 / self._n
+        return ReplicateMeans(start, self._mean, self._m2 / self._n, self._counts(), self._n, third)
+
+    def _counts(self) -> NDArray[np.int64] | None:
+        """Return the numbers of ones, -1 for components with other values; None where all have others."""
+        if self._counted is None or len(self._counted) == 0:
+            return None
+        counts = np.full(self._mean.shape, -1, np.int64)
+        counts[:, self._counted] = self._ones
+        return counts
 
     def _joined(self) -> Floats:
         return np.concatenate(self._left, axis=1) if len(self._left) > 1 else self._left[0]
@@ -50,11 +70,33 @@ class Reduction:
         n, total = values.shape[1], self._n + values.shape[1]
         mean = values.mean(axis=1)
         deviations = values - mean[:, None]
-        m2 = np.square(deviations, out=deviations).sum(axis=1)
         delta = mean - self._mean
+        if self._m3 is None:
+            m2 = np.square(deviations, out=deviations).sum(axis=1)
+        else:
+            squares = np.square(deviations)
+            m2, m3 = squares.sum(axis=1), np.multiply(squares, deviations, out=squares).sum(axis=1)
+            self._m3 = (
+                self._m3
+                + m3
+                + delta**3 * (self._n * n * (self._n - n) / total**2)
+                + delta * (3 / total) * (self._n * m2 - n * self._m2)
+            )
         self._mean = self._mean + delta * (n / total)
         self._m2 = self._m2 + m2 + delta**2 * (self._n * n / total)
         self._n = total
-        if self._ones is not None:
-            ones = values == 1
-            self._ones = self._ones + ones.sum(axis=1) if (ones | (values == 0)).all() else None
+        self._count(values)
+
+    def _count(self, values: Floats) -> None:
+        """Count the ones of the components whose values are all 0 or 1."""
+        if self._counted is None:
+            self._counted = np.arange(values.shape[2])
+        if len(self._counted) == 0:
+            return
+        some = values if len(self._counted) == values.shape[2] else values[:, :, self._counted]
+        ones = some == 1
+        still = (ones | (some == 0)).all(axis=(0, 1))
+        if not still.all():
+            before = self._ones if np.ndim(self._ones) == 0 else self._ones[:, still]
+            self._counted, self._ones, ones = self._counted[still], before, ones[:, :, still]
+        self._ones = self._ones + ones.sum(axis=1)

@@ -121,11 +121,13 @@ class Tally:
 
 def joined(parts: list[ReplicateMeans]) -> ReplicateMeans:
     """Return consecutive rows joined to one object."""
-    indicators = [part.ones for part in parts if part.ones is not None]
+    counts = [part.ones for part in parts if part.ones is not None]
+    thirds = [part.third for part in parts if part.third is not None]
     return ReplicateMeans(
         parts[0].start,
         np.concatenate([part.means for part in parts]),
         np.concatenate([part.within for part in parts]),
-        np.concatenate(indicators) if len(indicators) == len(parts) else None,
+        np.concatenate(counts) if len(counts) == len(parts) else None,
         parts[0].n_points,
+        np.concatenate(thirds) if len(thirds) == len(parts) else None,
     )

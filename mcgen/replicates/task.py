@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mcgen._lib.arrays import Floats, rounding_of
 from mcgen._lib.batches import group_of
 from mcgen._lib.fingerprints import Changes, Given
@@ -114,6 +117,8 @@ class Facts:
         Trailing shape of the user's statistic, where the values of control variates stand beside its own.
     changes : dict
         Parts of the generator and the statistic that were seen to change by running, such as counters and caches.
+    boolean : tuple of bool
+        Which components of the statistic are boolean; empty where none is.
     """
 
     components: tuple[int, ...]
@@ -121,6 +126,7 @@ class Facts:
     warnings: tuple[str, ...]
     own_shape: tuple[int, ...] | None = None
     changes: Changes = field(default_factory=dict)
+    boolean: tuple[bool, ...] = ()
 
 
 class Findings:
@@ -153,13 +159,18 @@ class Findings:
         self.components, self.tried = components, tried
         self.rounding = 0.0
         self.warnings: list[str] = []
+        self._boolean: tuple[bool, ...] = ()
 
     @property
     def facts(self) -> Facts:
         """All that was found; there must have been a batch."""
         assert self.components is not None
         changes = dict(self._task.given.changes)
-        return Facts(self.components, self.rounding, tuple(self.warnings), self._own_shape, changes)
+        return Facts(self.components, self.rounding, tuple(self.warnings), self._own_shape, changes, self._boolean)
+
+    def note_boolean(self, components: NDArray[np.bool_]) -> None:
+        """Take note of which components of the statistic are boolean."""
+        self._boolean = tuple(components.tolist()) if components.any() else ()
 
     def note_batch(self, samples: Any, values: Floats) -> None:
         """Take note of a batch that has passed all checks."""
@@ -196,6 +207,7 @@ class Findings:
             )
         self.components, self.rounding = facts.components, max(self.rounding, facts.rounding)
         self._own_shape = facts.own_shape if self._own_shape is None else self._own_shape
+        self._boolean = self._boolean or facts.boolean
         new = [text for text in facts.warnings if text not in self.warnings]
         self.warnings += new
         self._task.given.note(facts.changes)

@@ -92,6 +92,10 @@ class Estimate:
     stopping : Stopping or None
         How a run that stops by its own numbers ended, and what its interval is made from. For an average over
         independent conditions: whether all reached their tolerance, and how each ended.
+    boolean : tuple of bool
+        Which components are boolean, so that their means are probabilities; empty where none is.
+    weights : tuple of float
+        The weights of the conditions in an average over independent conditions; empty for other estimates.
     """
 
     mean: float | Floats
@@ -110,6 +114,8 @@ class Estimate:
     warnings: tuple[str, ...] = ()
     skewness: float | Floats | None = None
     stopping: Stopping | None = None
+    boolean: tuple[bool, ...] = ()
+    weights: tuple[float, ...] = ()
 
     @property
     def n_replicates(self) -> int:
@@ -222,9 +228,9 @@ class Estimate:
         ----------
         confidence_level : float, optional
             The new level; by default the present one.
-        interval : {"student-t", "normal", "skewness-adjusted-t", "bootstrap-t"}
+        interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion"}
             The method for each component alone; bootstrap-t needs kept replicate means.
-        simultaneous : bool or {"bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
+        simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
             Whether the interval covers all components together, and by which method; see
             `mcgen.intervals.make_interval`. With neither this nor `interval` the method stays the present one.
 
@@ -249,7 +255,7 @@ class Estimate:
         if interval is None and simultaneous is None:
             options = own
         else:
-            kept: Method = own.method if own.is_sequential else "student-t"
+            kept = own.method if own.is_sequential else None
             options = IntervalOptions(level, interval or kept, simultaneous or False)
         shared_with = len(self.conditions) + 1
         return self._with_options(replace(options, shared_with=shared_with))
@@ -389,16 +395,61 @@ class Estimate:
         return kept is not None and bool(np.any(np.ravel(self.degrees_of_freedom) < len(kept) - 1))
 
     def _sampled(self) -> IntervalInput:
-        return IntervalInput(
+        kept = None if self._dependent() else self.replicate_means
+        if self.moments is not None:
+            sampled = input_of_run(self.moments, kept, self.provenance, self.boolean)
+        else:
+            sampled = input_of_sum(self.parts, self.weights, self.boolean)
+        return replace(
+            sampled,
             mean=np.ravel(self.mean),
             standard_error=np.ravel(self.standard_error),
             degrees_of_freedom=np.ravel(self.degrees_of_freedom),
-            replicate_means=None if self._dependent() else self.replicate_means,
             seed=self.provenance.seed,
             skewness=None if self.skewness is None else np.ravel(self.skewness),
             first_stage=None if self.stopping is None else self.stopping.first_stage,
             planned=None if self.stopping is None else self.stopping.planned,
         )
+
+
+def input_of_run(
+    moments: Moments, replicate_means: Floats | None, provenance: Provenance, boolean: tuple[bool, ...]
+) -> IntervalInput:
+    """Return what the interval of one run is computed from; see `IntervalInput`."""
+    n_points = 0 if provenance.controls is not None else provenance.n_points
+    return IntervalInput.of(
+        moments, replicate_means, provenance.seed, n_points=n_points, boolean=boolean, net=provenance.net
+    )
+
+
+def input_of_sum(parts: tuple[Estimate, ...], weights: tuple[float, ...], boolean: tuple[bool, ...]) -> IntervalInput:
+    """Return what the interval of a sum of independent estimates is computed from; see `IntervalInput`.
+
+    Parameters
+    ----------
+    parts : tuple of Estimate
+        The estimates.
+    weights : tuple of float
+        A weight above 0 for each, where the sum is an average; empty for other sums.
+    boolean : tuple of bool
+        Which components are boolean in all parts; empty where none is, or the sum is no average.
+    """
+    each = [part._sampled() for part in parts]
+    first = each[0]
+    holds = [one.student_holds for one in each if one.student_holds is not None]
+    counts = tuple(
+        replace(one, weight=weight) for sampled, weight in zip(each, weights, strict=False) for one in sampled.counts
+    )
+    known = [one.indicators for one in each if one.indicators is not None]
+    return replace(
+        first,
+        replicate_means=None,
+        counts=counts if len(counts) == len(parts) else (),
+        indicators=np.all(known, axis=0) if boolean and len(known) == len(parts) else None,
+        student_holds=np.all(holds, axis=0) if len(holds) == len(parts) else None,
+        first_stage=None,
+        planned=None,
+    )
 
 
 def shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:

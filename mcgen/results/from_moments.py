@@ -8,12 +8,12 @@ from typing import Any
 from mcgen._lib.arrays import Floats
 from mcgen.errors import with_partial
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.interval_input import IntervalInput
-from mcgen.inference.intervals import interval_of, method_of
+from mcgen.inference.interval_input import LEAST_NET, IntervalInput
+from mcgen.inference.intervals import interval_of, methods_of
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
-from mcgen.results.estimate import Estimate, shaped, shaped_interval
+from mcgen.results.estimate import Estimate, input_of_run, shaped, shaped_interval
 from mcgen.results.provenance import Provenance
 
 
@@ -26,6 +26,7 @@ def estimate_from_moments(
     options: IntervalOptions,
     *,
     stopping: Stopping | None = None,
+    boolean: tuple[bool, ...] = (),
     rank: int = 0,
     warnings: tuple[str, ...] = (),
 ) -> Estimate:
@@ -47,16 +48,26 @@ def estimate_from_moments(
         The interval that is asked for.
     stopping : Stopping, optional
         How a run that stopped by itself ended.
+    boolean : tuple of bool
+        Which components are boolean; empty where none is.
     rank : int
         Degrees of freedom that the coefficients of control variates use up.
     warnings : tuple of str
         Warnings of the run so far; warnings of the interval's coverage are added.
     """
     means, within = (None, None) if kept is None else kept
-    sampled = IntervalInput.of(moments, None if rank else means, provenance.seed)
+    sampled = input_of_run(moments, None if rank else means, provenance, boolean)
     sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - rank)
-    method, numbers = method_of(sampled, options), options.numbers(len(moments.mean))
-    notes = coverage_warnings(moments, names, provenance.rounding, method, numbers, options.confidence_level)
+    notes = coverage_warnings(
+        moments,
+        names,
+        provenance.rounding,
+        methods_of(sampled, options),
+        options.numbers(len(moments.mean)),
+        options.confidence_level,
+        student_holds=sampled.student_holds,
+        net=provenance.net > 0 and provenance.n_points >= LEAST_NET,
+    )
     return estimate_from_sampled(
         sampled,
         provenance,
@@ -67,6 +78,7 @@ def estimate_from_moments(
         replicate_means=means,
         within=within,
         stopping=stopping,
+        boolean=boolean,
         warnings=(*warnings, *notes),
     )
 
@@ -79,6 +91,7 @@ def estimate_from_sampled(
     options: IntervalOptions,
     *,
     stopping: Stopping | None = None,
+    boolean: tuple[bool, ...] = (),
     warnings: tuple[str, ...] = (),
     **parts: Any,
 ) -> Estimate:
@@ -92,7 +105,7 @@ def estimate_from_sampled(
     ----------
     sampled : IntervalInput
         Mean, standard error and the other input of the interval.
-    provenance, shape, names, options, stopping, warnings
+    provenance, shape, names, options, stopping, boolean, warnings
         As for `estimate_from_moments`.
     **parts
         Further attributes of the estimate.
@@ -119,6 +132,7 @@ def estimate_from_sampled(
             provenance=provenance,
             skewness=None if sampled.skewness is None else shaped(sampled.skewness, shape),
             stopping=stopping,
+            boolean=boolean,
             warnings=notes,
             **parts,
         )

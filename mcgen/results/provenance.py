@@ -121,6 +121,8 @@ class Provenance:
         What `mcgen.plan` chose, and why.
     controls : str or None
         The control variates, and where their coefficients are from.
+    net : int
+        Dimension of the randomized net that each replicate is; 0 for other designs.
     """
 
     generator: str
@@ -148,6 +150,7 @@ class Provenance:
     plan: str | None = None
     controls: str | None = None
     first_replicate: int = 0
+    net: int = 0
 
     @property
     def seed_text(self) -> str:

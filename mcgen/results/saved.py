@@ -51,6 +51,8 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "stopping": None if stopping is None else Stopping(**stopping),
         "names": tuple(content["names"]),
         "warnings": tuple(content["warnings"]),
+        "boolean": tuple(content.get("boolean", ())),
+        "weights": tuple(content.get("weights", ())),
     }
 
 
@@ -76,6 +78,7 @@ _TESTS: dict[str, Callable[[Any], bool]] = {
     "SeedSequence": lambda value: isinstance(value, SeedSequence),
     "str": lambda value: isinstance(value, str),
     "tuple[float, ...]": lambda value: isinstance(value, tuple) and all(map(_is_number, value)),
+    "tuple[bool, ...]": _are(bool),
     "tuple[str, ...]": _are(str),
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import IntervalInput, shared_level, student_t_quantile
+from mcgen.inference.interval_input import shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.stopping import Stopping
-from mcgen.results.estimate import Estimate
+from mcgen.results.estimate import Estimate, input_of_sum
 from mcgen.results.from_moments import estimate_from_sampled
 from mcgen.results.provenance import Provenance
 
@@ -54,11 +56,38 @@ def weighted_sum(
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
-    sampled = IntervalInput(mean, standard_error, df, None, provenance.seed, skewness)
+    is_average = weights.shape[1] == 1
+    shares = tuple(weights[:, 0].tolist()) if is_average else ()
+    boolean = _boolean_in_all(parts) if is_average else ()
+    sampled = replace(
+        input_of_sum(parts, shares, boolean),
+        mean=mean,
+        standard_error=standard_error,
+        degrees_of_freedom=df,
+        seed=provenance.seed,
+        skewness=skewness,
+    )
     shape, names = parts[0].shape, parts[0].names
     return estimate_from_sampled(
-        sampled, provenance, shape, names, options, stopping=stopping, warnings=warnings, parts=parts
+        sampled,
+        provenance,
+        shape,
+        names,
+        options,
+        stopping=stopping,
+        boolean=boolean,
+        warnings=warnings,
+        parts=parts,
+        weights=shares,
     )
+
+
+def _boolean_in_all(parts: tuple[Estimate, ...]) -> tuple[bool, ...]:
+    """Return which components are boolean in all parts; empty where none is."""
+    if not all(part.boolean for part in parts):
+        return ()
+    found = tuple(map(all, zip(*(part.boolean for part in parts), strict=True)))
+    return found if any(found) else ()
 
 
 def _error_in_sums(part: Estimate, shared_with: int) -> Floats:

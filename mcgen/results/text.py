@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcgen.inference.methods import AND
 from mcgen.results.notes import marks_html
 from mcgen.results.provenance import (
     drawn_text,
@@ -30,6 +31,7 @@ METHOD_NAMES = {
     "skewness-safe-t": "skewness-safe t",
     "skewness-adjusted-t": "skewness-adjusted t",
     "bootstrap-t": "bootstrap t",
+    "proportion": "proportion",
     "skewness-safe": "simultaneous, skewness-safe t",
     "bonferroni": "simultaneous, Bonferroni t",
     "bootstrap-max-t": "simultaneous, bootstrap max-t",
@@ -37,10 +39,12 @@ METHOD_NAMES = {
     "two-stage-t": "two-stage t",
     "anytime": "anytime",
     "asymptotic-anytime": "asymptotic anytime",
+    "bonferroni-proportion": "simultaneous, Bonferroni proportion",
     "bonferroni-two-stage-t": "simultaneous, Bonferroni two-stage t",
     "bonferroni-anytime": "simultaneous, Bonferroni anytime",
     "bonferroni-asymptotic-anytime": "simultaneous, Bonferroni asymptotic anytime",
 }
+_SIMULTANEOUS = "simultaneous, "
 # The most components that the one line shows one by one.
 _IN_LINE = 6
 # The most components that summaries and tables show: of more, the first and the last 10.
@@ -65,6 +69,12 @@ def component_text(mean: float, low: float, high: float) -> str:
     return f"{middle} [{number_pair(low, (high - low) / 2)[0]}, {number_pair(high, (high - low) / 2)[0]}]"
 
 
+def method_text(method: str) -> str:
+    """Return in words the method of a result, or the methods of its components."""
+    texts = [METHOD_NAMES.get(one, one) for one in method.split(AND)]
+    return AND.join([texts[0], *(text.removeprefix(_SIMULTANEOUS) for text in texts[1:])])
+
+
 def estimate_line(estimate: Shown) -> str:
     """Return the estimate in one line."""
     numbers = _component_texts(estimate)
@@ -87,7 +97,7 @@ def summary_text(estimate: Shown) -> str:
     lines = [expectation_text(p)]
     lines += [f"  {line}" for line in _table_lines(estimate)]
     facts = {
-        "interval": f"{percent_text(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        "interval": f"{percent_text(estimate)} {method_text(estimate.method)}",
         **_draws(estimate),
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "plan": p.plan,
@@ -159,7 +169,7 @@ def estimate_html(estimate: Shown) -> str:
 def _how(estimate: Shown) -> str:
     p = estimate.provenance
     parts = [
-        f"{percent_text(estimate)} {METHOD_NAMES.get(estimate.method, estimate.method)}",
+        f"{percent_text(estimate)} {method_text(estimate.method)}",
         " + ".join(str(part.n_replicates) for part in estimate.levels) + " replicates"
         if estimate.levels
         else f"{p.n_replicates} replicates of {points_text(p.n_points)}",

@@ -34,7 +34,7 @@ class RunArguments(TypedDict, total=False):
     min_replicates: int | None
     replicates: range | None
     confidence_level: float
-    interval: Method
+    interval: Method | None
     simultaneous: bool | SimultaneousMethod
     condition: Any
     weights: Sequence[float] | Mapping[Any, float] | None
@@ -52,7 +52,6 @@ NAMES = tuple(RunArguments.__annotations__)
 """The names of the shared arguments, in their order."""
 DEFAULTS: Mapping[str, Any] = dict.fromkeys(name for name in NAMES if name != "seed") | {
     "confidence_level": 0.95,
-    "interval": "student-t",
     "simultaneous": False,
     "common_random_numbers": False,
     "progress": False,

@@ -128,9 +128,7 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
         plan=None,
     )
     # The average has no stages: its standard errors come from the parts' intervals, which have.
-    asked = (
-        replace(options.interval, method="student-t") if options.interval.method == "two-stage-t" else options.interval
-    )
+    asked = replace(options.interval, method=None) if options.interval.method == "two-stage-t" else options.interval
     return weighted_sum(tuple(strata), share, provenance, asked, stopping=_stopping_of(strata), warnings=notes)
 
 

@@ -12,6 +12,7 @@ import scipy
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
+from mcgen.designs._base import net_dimension
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import as_seed_sequence
@@ -112,6 +113,7 @@ def estimate_of_columns(
         names,
         options.interval,
         stopping=None if outcome.stopping is None else outcome.stopping.select(columns),
+        boolean=outcome.facts.boolean[columns] if corrected is None else (),
         rank=0 if corrected is None else corrected.rank,
         warnings=outcome.warnings,
     )
@@ -141,6 +143,7 @@ def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provena
         condition=label_of(task),
         batch_size=task.batch_size,
         first_replicate=first_replicate,
+        net=net_dimension(task.design, task.generator.noise),
         pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
         partial=outcome.partial,
         rounding=outcome.facts.rounding,

@@ -120,6 +120,7 @@ def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
         about.names,
         IntervalOptions(about.confidence_level, about.interval, about.simultaneous),
         stopping=None if about.stopping is None else Stopping(**about.stopping),
+        boolean=() if run.facts is None else run.facts.boolean,
         warnings=() if run.facts is None else run.facts.warnings,
     )
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import component_names, values_of, values_of_each
+from mcgen.statistics.values import boolean_components, component_names, values_of, values_of_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,11 @@ class EachAndAverage:
         values = np.stack(columns, axis=1)
         average = np.einsum("c,nc...->n...", self.weights, values)
         return np.concatenate([values, average[:, None]], axis=1)
+
+    def boolean_components(self, samples: tuple[Any, ...]) -> NDArray[np.bool_]:
+        """Return which components are boolean: those under each condition may be, their average is not."""
+        own = boolean_components(self.statistic, samples[0])
+        return np.concatenate([np.tile(own, len(samples)), np.zeros_like(own)])
 
 
 class WithControlValues:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.statistics.values import Statistic, called, checked_callable
+from mcgen.statistics.values import Statistic, boolean_components, called, checked_callable
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class NamedStatistic:
                 f"{found} values for each sample; give as many names as there are values"
             )
         return values
+
+    def boolean_components(self, samples: Any) -> NDArray[np.bool_]:
+        """Return which values of the function are boolean."""
+        return boolean_components(self.function, samples)
 
 
 def as_statistic(function: Statistic, *, name: str | None = None, components: Sequence[str] | None = None) -> Statistic:

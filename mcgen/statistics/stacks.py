@@ -12,7 +12,7 @@ from mcgen._lib.arrays import as_numpy, numbers_of, unreadable_text
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics._libraries import _like
-from mcgen.statistics.values import Statistic, called
+from mcgen.statistics.values import Statistic, boolean_components, called
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Stack:
         for j, column in enumerate(columns):
             joined[:, j] = column
         return joined
+
+    def boolean_components(self, samples: Any) -> NDArray[np.bool_]:
+        """Return which of the statistics are boolean."""
+        return np.concatenate([boolean_components(statistic, samples) for statistic in self.statistics])
 
 
 def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = None) -> Stack:

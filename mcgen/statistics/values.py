@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, as_values, leading_length
 from mcgen._lib.names import name_of
@@ -102,6 +103,20 @@ def called(statistic: Statistic, samples: Any) -> Any:
             "return tensors (mcgen.adapters.from_torch)"
         )
     return statistic(samples)
+
+
+def boolean_components(statistic: Statistic, samples: Any) -> NDArray[np.bool_]:
+    """Return which components of a statistic are boolean, so that their expectations are probabilities; shape (k,).
+
+    A statistic that is made of others says it by a method of this name, which takes samples. Others are called on the
+    samples. Values that only happen to be 0 and 1 are not boolean.
+    """
+    own = getattr(statistic, "boolean_components", None)
+    if callable(own):
+        return np.asarray(own(samples), bool)
+    result = called(statistic, samples)
+    kind = str(result.dtype if hasattr(result, "dtype") else np.asarray(result).dtype)
+    return np.full(math.prod(np.shape(result)[1:]), kind in ("bool", "boolean", "torch.bool"))
 
 
 def _may_be_tensors(samples: Any) -> bool:

@@ -18,12 +18,12 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen._lib.checks import checked_integer, checked_protocol
+from mcgen._lib.checks import checked_integer, checked_level, checked_protocol
 from mcgen.designs import Design, OrthogonalAntithetic, Sobol, Subspace
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, absolute_skewness, too_few_for
 from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import studentized_ends
-from mcgen.inference.methods import Method, check_interval_options
+from mcgen.inference.methods import Method, check_methods
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
@@ -314,7 +314,8 @@ def _check_study(interval: Method, n_replicates: int, repetitions: int, confiden
     for name, value in (("n_replicates", n_replicates), ("repetitions", repetitions)):
         if checked_integer(name, value) < 2:
             raise ValueError(f"{name} must be at least 2; got {value}")
-    check_interval_options(confidence_level, interval, simultaneous=False)
+    checked_level(confidence_level)
+    check_methods(interval, simultaneous=False)
 
 
 def _share(values: NDArray[Any], chosen: NDArray[np.bool_]) -> float:

@@ -20,7 +20,7 @@ from scipy.special import ndtri
 import mcgen
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, Sobol
-from mcgen.inference.proportions import EventCounts
+from mcgen.inference.interval_input import EventCounts
 from mcgen.noise import NoiseSpec
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import replicate_means

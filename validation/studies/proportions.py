@@ -22,8 +22,8 @@ from scipy.special import betaincinv
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.indicators import half_widths, next_look
-from mcgen.inference.interval_input import student_t_quantile
-from mcgen.inference.proportions import EventCounts, proportion_interval
+from mcgen.inference.interval_input import EventCounts, student_t_quantile
+from mcgen.inference.proportions import proportion_interval
 from mcgen.inference.tolerance import FIRST_STAGE, Tolerance
 from mcgen.validation.studies.event_laws import ADVERSARY, ALL_LAWS, LAWS, PROBABILITIES, EventLaw
 from mcgen.validation.studies.verdicts import FALSE_ALARM, Study, Verdict, acceptance_band, at_most, control

@@ -25,10 +25,11 @@ ROWS = "rows"
 """Kind of a segment that is `ReplicateMeans`."""
 MOMENTS = "moments"
 """Kind of a segment that is the moments of a whole leaf."""
-# k, n_points, and which optional arrays there are: the sum of _COUNTS and _COMOMENT.
+# k, n_points, and which optional arrays there are: the sum of _COUNTS, _COMOMENT and _THIRD.
 _HEAD = struct.Struct("<qqq")
 _COUNTS = 1
 _COMOMENT = 2
+_THIRD = 4
 
 
 def kind_of(segment: Segment) -> str:
@@ -41,7 +42,10 @@ def pack(segment: Segment) -> bytes:
     if isinstance(segment, ReplicateMeans):
         has = _COUNTS if segment.ones is not None else 0
         counts = [] if segment.ones is None else [segment.ones]
-        return _packed(segment.means.shape[1], segment.n_points, has, [segment.means, segment.within], counts)
+        floats = [segment.means, segment.within]
+        if segment.third is not None:
+            has, floats = has | _THIRD, [*floats, segment.third]
+        return _packed(segment.means.shape[1], segment.n_points, has, floats, counts)
     m = segment.moments
     floats = [m.mean, m.m2, m.m3, m.m4, m.within]
     has = 0
@@ -50,6 +54,8 @@ def pack(segment: Segment) -> bytes:
         has, counts = _COUNTS, [m.events, m.non_events]
     if m.comoment is not None:
         has, floats = has | _COMOMENT, [*floats, m.comoment]
+    if m.third is not None:
+        has, floats = has | _THIRD, [*floats, m.third]
     return _packed(len(m.mean), 0, has, floats, counts)
 
 
@@ -60,13 +66,14 @@ def unpack(kind: str, replicates: range, data: bytes) -> Segment:
     if kind == ROWS:
         shape = (len(replicates), k)
         means, within = arrays.floats(shape), arrays.floats(shape)
-        return ReplicateMeans(
-            replicates.start, means, within, arrays.counts(shape) if has & _COUNTS else None, n_points
-        )
+        third = arrays.floats(shape) if has & _THIRD else None
+        ones = arrays.counts(shape) if has & _COUNTS else None
+        return ReplicateMeans(replicates.start, means, within, ones, n_points, third)
     mean, m2, m3, m4, within = (arrays.floats((k,)) for _ in range(5))
     comoment = arrays.floats((k, k)) if has & _COMOMENT else None
+    third = arrays.floats((k,)) if has & _THIRD else None
     events, non_events = (arrays.counts((k,)), arrays.counts((k,))) if has & _COUNTS else (None, None)
-    return Leaf(replicates.start, Moments(LEAF, mean, m2, m3, m4, within, events, non_events, comoment))
+    return Leaf(replicates.start, Moments(LEAF, mean, m2, m3, m4, within, events, non_events, comoment, third))
 
 
 def _packed(k: int, n_points: int, has: int, floats: Sequence[Floats], counts: Sequence[NDArray[np.int64]]) -> bytes:

@@ -377,7 +377,8 @@ class StoredRun:
             noted = Given()
             noted.note(known.changes)
             noted.note(facts.changes)
-            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape, noted.changes)
+            boolean = known.boolean or facts.boolean
+            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape, noted.changes, boolean)
         if facts != known:
             row = (self.name, self._run, text_of(vars(facts)))
             self._database.execute(
@@ -453,6 +454,8 @@ def _facts_of(value: dict[str, Any]) -> Facts:
         tuple(value["warnings"]),
         None if own_shape is None else tuple(own_shape),
         {place: Change(*change) for place, change in value.get("changes", {}).items()},
+        # Stores of older versions do not have it.
+        tuple(value.get("boolean", ())),
     )
 
 

@@ -78,7 +78,7 @@ def multilevel(
     seed: Seed,
     condition: Any = None,
     confidence_level: float = 0.95,
-    interval: Method = "student-t",
+    interval: Method | None = None,
     simultaneous: bool | SimultaneousMethod = False,
     weights: Sequence[float] | dict[Any, float] | None = None,
     coefficients: float | Sequence[Any] | None = None,
@@ -111,8 +111,8 @@ def multilevel(
         As for `estimate`.
     condition, weights : optional
         Passed to every generator. Several conditions give a sum for each and their average, as for `estimate`.
-    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t"}
-        See `mcgen.intervals`. Bootstrap methods are refused: the sum has no replicate means to resample.
+    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t"}, optional
+        As for `estimate`. Bootstrap methods are refused: the sum has no replicate means to resample.
     simultaneous : bool or "bonferroni"
         Cover all components together.
     coefficients : float or sequence, optional

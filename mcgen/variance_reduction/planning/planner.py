@@ -249,8 +249,10 @@ def _by_pilot(
     spent = math.ceil(pilot.spent - 1e-9)
     k = len(pilot.variance)
     names = component_names(estimand.statistic, () if k == 1 else (k,))
-    # Cross-fitted controls keep replicate means and have Student's t intervals only.
-    plain = options.keep_replicates is False or options.interval != IntervalOptions(options.interval.confidence_level)
+    # Cross-fitted controls keep replicate means, and have the default interval or Student's alone.
+    level = options.interval.confidence_level
+    usual = IntervalOptions(level), IntervalOptions(level, "student-t")
+    plain = options.keep_replicates is False or options.interval not in usual
     predictor = Predictor(pilot, coarse, partial(_quantile, options), not plain)
     if atol is not None:
         budget = _enough_for(predictor, atol, spent, names)
