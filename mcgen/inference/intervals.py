@@ -59,6 +59,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.indicators import stopped_interval
 from mcgen.inference.interval_input import (
     Interval,
     IntervalInput,
@@ -186,6 +187,8 @@ def _events(sampled: IntervalInput, options: IntervalOptions) -> NDArray[np.bool
 def _ends_of_events(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
     """Return the ends of the intervals of probabilities; those of other components mean nothing."""
     level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
+    if options.method == "two-stage-t":
+        return stopped_interval(sampled.counts[0], level)
     return proportion_interval(sampled.counts, sampled.degrees_of_freedom, level)
 
 

@@ -60,7 +60,7 @@ CLUSTER = 8
 def proportion_interval(
     strata: Sequence[EventCounts],
     degrees_of_freedom: Floats,
-    confidence_level: float,
+    confidence_level: float | Floats,
     cluster: int | None = None,
 ) -> tuple[Floats, Floats]:
     """Return the ends of the matched beta intervals of k probabilities.
@@ -71,7 +71,7 @@ def proportion_interval(
         The counts of one run; or of several independent ones, whose weights sum to 1.
     degrees_of_freedom : ndarray of shape (k,)
         Degrees of freedom of the standard error of the mean; infinite where it does not vary.
-    confidence_level : float
+    confidence_level : float or ndarray of shape (k,)
         In (0, 1).
     cluster : int, optional
         Events that are believed to come together before they show it, w_0: 1 for points that are independent or
@@ -91,7 +91,7 @@ def proportion_interval(
 
 
 def _end(
-    strata: Sequence[EventCounts], inflation: Floats, cluster: int | None, tail: float, upper: bool
+    strata: Sequence[EventCounts], inflation: Floats, cluster: int | None, tail: float | Floats, upper: bool
 ) -> NDArray[np.float64]:
     """Return the upper end for these events; or, not `upper`, one minus it, which is the lower end for non-events."""
     added = np.max(
