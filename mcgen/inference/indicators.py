@@ -29,13 +29,14 @@ The next look is at n h / (wanted half-width), at least 10 % more: with no furth
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import EventCounts
 from mcgen.inference.proportions import proportion_interval
 
 LEAST_GROWTH = 1.1
-"""Least factor by which replicates grow from one look to the next: runs are 5 % longer than they need to be on average."""
+"""Least factor by which replicates grow from one look to the next: runs are some 5 % longer than needed."""
 GROWTH_WITHOUT_EVENT = 2.0
 """Factor to the next look while a relative tolerance has no event to be relative to."""
 SHARE_FOR_CLUSTERS = 0.2
@@ -65,7 +66,7 @@ def half_widths(counts: EventCounts, confidence_level: float) -> Floats:
     return np.asarray((high - low) / 2)
 
 
-def next_look(n: int | Floats, half_width: Floats, wanted: Floats) -> Floats:
+def next_look(n: int | NDArray[np.int64], half_width: Floats, wanted: Floats) -> Floats:
     """Return the number of replicates at the next look, n max(h / wanted, 1.1); 0 where the half-width is small enough.
 
     Parameters

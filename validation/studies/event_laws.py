@@ -116,7 +116,8 @@ def nearly_exact(p: float, n: int) -> EventLaw:
 
 def under(p: float, design: Design, event: str) -> EventLaw:
     """Return the law of an event with probability near p under a design, from simulated replicates."""
-    return EventLaw(_pool(design)[[*EVENTS].index(event), PROBABILITIES.index(p)])
+    # Designs are frozen values, and so have a hash.
+    return EventLaw(_pool(design)[[*EVENTS].index(event), PROBABILITIES.index(p)])  # type: ignore[arg-type]
 
 
 EVENTS: dict[str, Callable[[Floats], Floats]] = {
@@ -174,5 +175,5 @@ LAWS: dict[str, Callable[[float], EventLaw]] = {
 """Laws of events by the names of their designs, as functions of the probability p."""
 ADVERSARY = "64 points, correlation 0.1"
 """Name of the law that the default interval is not made for: a random probability that 64 points share."""
-ALL_LAWS = {**LAWS, ADVERSARY: partial(clusters, n=64, correlation=0.1)}
+ALL_LAWS: dict[str, Callable[[float], EventLaw]] = {**LAWS, ADVERSARY: partial(clusters, n=64, correlation=0.1)}
 """The laws and the adversary's."""

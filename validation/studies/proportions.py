@@ -11,23 +11,20 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator as NumpyGenerator
 from numpy.random import SeedSequence, default_rng
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betaincinv
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.indicators import half_widths, next_look
+from mcgen.inference.indicators import next_look, stopped_interval
 from mcgen.inference.interval_input import EventCounts, student_t_quantile
 from mcgen.inference.proportions import proportion_interval
 from mcgen.inference.tolerance import FIRST_STAGE, Tolerance
 from mcgen.validation.studies.event_laws import ADVERSARY, ALL_LAWS, LAWS, PROBABILITIES, EventLaw
 from mcgen.validation.studies.verdicts import FALSE_ALARM, Study, Verdict, acceptance_band, at_most, control
-from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
 REPLICATES = (20, 32, 75, 250, 1600, 10_000)
 """Numbers of replicates of the studies with fixed ones."""
@@ -42,9 +39,24 @@ Ends = Callable[[EventCounts], tuple[Floats, Floats]]
 
 
 def matched(counts: EventCounts, cluster: int | None = None) -> tuple[Floats, Floats]:
-    """Return the matched beta interval."""
+    """Return the matched beta interval of runs with fixed numbers of replicates."""
     df = np.broadcast_to(np.asarray(counts.n_replicates - 1.0), counts.events.shape)
     return proportion_interval([counts], df, 0.95, cluster)
+
+
+def any_dependence(counts: EventCounts) -> tuple[Floats, Floats]:
+    """Return the matched beta interval that supposes clusters of all points of a replicate, w_0 = n."""
+    return matched(counts, counts.n_points)
+
+
+def no_clusters(counts: EventCounts) -> tuple[Floats, Floats]:
+    """Return the matched beta interval that supposes no clusters, w_0 = 1: a control."""
+    return matched(counts, 1)
+
+
+def watched(counts: EventCounts) -> tuple[Floats, Floats]:
+    """Return the interval of runs that stop by its length."""
+    return stopped_interval(counts, 0.95)
 
 
 def student(counts: EventCounts) -> tuple[Floats, Floats]:
@@ -142,23 +154,11 @@ def averaged(name: str, runs: int, seed: int) -> Cell:
     return Cell(name, "", truth, events, hits, runs, math.nan)
 
 
-def stopped(name: str, p: float, tolerance: Tolerance, runs: int, seed: int, ends: Ends | None = None) -> Cell:
-    """Return the coverage and the cost of runs that stop by the tolerance.
-
-    Parameters
-    ----------
-    name, p
-        The law and its probability.
-    tolerance : Tolerance
-        With `atol` or `rtol`.
-    runs, seed : int
-        Number of runs, and their seed.
-    ends : callable, optional
-        Makes the interval that is watched; by default the matched beta interval.
-    """
+def stopped(name: str, p: float, tolerance: Tolerance, runs: int, seed: int, ends: Ends = watched) -> Cell:
+    """Return the coverage and the cost of runs that stop where half the length of their interval is small enough."""
     law = ALL_LAWS[name](p)
     counts = run_to(law, tolerance, runs, _generator(seed, name, p, str(tolerance)), ends)
-    low, high = (ends or matched)(counts)
+    low, high = ends(counts)
     hits = int(((low <= law.p) & (law.p <= high)).sum())
     evaluations = float(np.mean(counts.n_replicates * law.n_points))
     cost = evaluations / plan(law.p, float(tolerance.wanted(np.array(law.p))))
@@ -175,31 +175,25 @@ def plan(p: float, half_width: float) -> float:
     return math.exp(brentq(beyond, math.log(1.0), math.log(1e13)))
 
 
-def run_to(
-    law: EventLaw, tolerance: Tolerance, runs: int, rng: NumpyGenerator, ends: Ends | None = None
-) -> EventCounts:
+def run_to(law: EventLaw, tolerance: Tolerance, runs: int, rng: NumpyGenerator, ends: Ends = watched) -> EventCounts:
     """Return the counts at which runs stop, one component for each run."""
     n = np.full(runs, FIRST_STAGE, dtype=np.int64)
     first, second = law.draw(rng, n, runs)
     running = np.arange(runs)
     while len(running):
         counts = law.counts((first[running], second[running]), n[running])
-        if ends is None:
-            half = half_widths(counts, 0.95)
-        else:
-            low, high = ends(counts)
-            half = (high - low) / 2
-        target = next_look(n[running], half, tolerance.wanted(counts.events * counts.per_event))
-        more = target > 0
-        running, target = running[more], target[more].astype(np.int64)
-        fresh = law.draw(rng, target - n[running], len(running))
+        low, high = ends(counts)
+        half_width = (high - low) / 2
+        target = next_look(n[running], half_width, tolerance.wanted(counts.events * counts.per_event))
+        running, more = running[target > 0], target[target > 0].astype(np.int64)
+        fresh = law.draw(rng, more - n[running], len(running))
         first[running] += fresh[0]
         second[running] += fresh[1]
-        n[running] = target
+        n[running] = more
     return law.counts((first, second), n)
 
 
-_STOPPING: tuple[tuple[float, Tolerance], ...] = (
+TOLERANCES: tuple[tuple[float, Tolerance], ...] = (
     (0.001, Tolerance(rtol=0.5)),
     (0.02, Tolerance(rtol=0.2)),
     (0.3, Tolerance(rtol=0.1)),
@@ -207,8 +201,8 @@ _STOPPING: tuple[tuple[float, Tolerance], ...] = (
     (0.3, Tolerance(atol=0.03)),
     (0.5, Tolerance(atol=0.02)),
 )
-# Laws of runs that stop; p = 1 / 2 + p / n is not what tolerances here are for, so nearly exact designs are left out.
-_STOPPED_LAWS = (
+"""Probabilities and the tolerances that runs stop at."""
+STOPPED_LAWS = (
     "independent points",
     "independent pairs",
     "pairs, antithetic",
@@ -222,3 +216,82 @@ _STOPPED_LAWS = (
     "Sobol(64), product",
     "Sobol(256), ball",
 )
+"""Names of the laws of runs that stop."""
+
+
+def fixed_replicates(full: bool, seed: int) -> list[Verdict]:
+    """Return verdicts that the interval covers at least 0.94 with fixed numbers of replicates, and lies in [0, 1].
+
+    Each verdict is on the least of the cells of a law. The controls are Student's t at few events, even events of pairs
+    whose clusters are not supposed, and the default for the law that needs w_0 = n.
+    """
+    names = [*LAWS] if full else ["independent points", "pairs, even event", "Sobol(64), ball", "nearly exact pairs"]
+    ps, counts, runs = (PROBABILITIES, REPLICATES, 20_000) if full else ((1e-4, 0.004, 0.1), (20, 250, 10_000), 3000)
+    found = [_least(name, [fixed(name, p, n, runs, seed) for p in ps for n in counts]) for name in names]
+    found.append(
+        _least(
+            f"{ADVERSARY}, w_0 = n,",
+            [fixed(ADVERSARY, p, n, runs, seed, any_dependence) for p in ps for n in counts],
+        )
+    )
+    few = fixed("independent points", 0.001, 250, 20_000, seed, student)
+    even = fixed("pairs, even event", 0.02, 100, 20_000, seed, no_clusters)
+    shared = fixed(ADVERSARY, 0.02, 20, 20_000, seed)
+    return [
+        *found,
+        at_most("ends beyond [0, 1] by", _beyond(seed), 0.0),
+        control(_least("Student's t on independent points,", [few])),
+        control(_least("w_0 = 1 on pairs, even event,", [even])),
+        control(_least(f"the default on {ADVERSARY},", [shared])),
+    ]
+
+
+def _beyond(seed: int) -> float:
+    """Return by how much the ends of some intervals lie outside [0, 1] or on the wrong side of the estimate."""
+    worst = 0.0
+    for name, p in (("independent points", 1e-4), ("pairs, even event", 0.5), ("nearly exact pairs", 0.1)):
+        law = ALL_LAWS[name](p)
+        counts = law.counts(law.draw(_generator(seed, name), 20, 5000), 20)
+        low, high = matched(counts)
+        mean = counts.events * counts.per_event
+        worst = max(worst, *(float(gap.max()) for gap in (-low, high - 1, low - mean, mean - high)))
+    return worst
+
+
+def averages(full: bool, seed: int) -> list[Verdict]:
+    """Return verdicts that averages over conditions cover at least 0.94; the control has Student's t of one of them."""
+    runs = 20_000 if full else 3000
+    names = [*AVERAGES] if full else [*AVERAGES][:3]
+    few = fixed("independent points", 0.004, 100, 20_000, seed, student)
+    return [
+        *(_least(f"the average, {name},", [averaged(name, runs, seed)]) for name in names),
+        control(_least("Student's t on one condition", [few])),
+    ]
+
+
+def stopping(full: bool, seed: int) -> list[Verdict]:
+    """Return verdicts that runs of boolean statistics cover at least 0.94 where they stop.
+
+    The control looks at Student's interval, and stops where that is narrow enough.
+    """
+    names = STOPPED_LAWS if full else ("independent points", "pairs, even event", "Sobol(64), half-space")
+    cells, runs = (TOLERANCES, 10_000) if full else ((TOLERANCES[0], TOLERANCES[4], TOLERANCES[8]), 2000)
+    found = [_least(f"stopping on {name}", [stopped(name, *cell, runs, seed) for cell in cells]) for name in names]
+    naive = stopped("independent points", 0.001, Tolerance(rtol=0.5), 10_000, seed, student)
+    return [*found, control(_least("stopping by Student's t on independent points", [naive]))]
+
+
+def _least(what: str, cells: Sequence[Cell]) -> Verdict:
+    """Return the verdict on the least covered of some cells; false alarms are shared among them."""
+    worst = min(cells, key=lambda cell: cell.covered)
+    low, _ = acceptance_band(worst.runs, PROMISED, FALSE_ALARM / len(cells), at_least=True)
+    where = f"p = {worst.p:.3g}{', ' if worst.asked else ''}{worst.asked}"
+    measured = f"{worst.covered:.4f} of {worst.runs:,} ({where})"
+    return Verdict(f"{what} covers {PROMISED}", f"at least {low:.4f}", measured, worst.covered >= low, worst.covered)
+
+
+STUDIES: dict[str, Study] = {
+    "probabilities, fixed numbers of replicates": fixed_replicates,
+    "probabilities, averages": averages,
+    "probabilities, stopping at a tolerance": stopping,
+}
