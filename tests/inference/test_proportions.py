@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mcgen.designs import LatinHypercube, Sobol
 from mcgen.inference.interval_input import EventCounts
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.proportions import proportion_interval
+from mcgen.validation.pages import proportions as page
 from mcgen.validation.studies import event_laws
 from mcgen.validation.studies.event_laws import EventLaw, clusters, even_pairs, independent, nearly_exact, pairs, under
 from mcgen.validation.studies.proportions import REPLICATES, any_dependence, fixed, matched, no_clusters, student
@@ -270,3 +272,24 @@ def test_cells_of_studies_are_their_own() -> None:
     assert cell == fixed("independent points", 0.02, REPLICATES[1], 500, 1)
     assert (cell.events, cell.runs) == (pytest.approx(0.64), 500)
     assert cell.cost == pytest.approx(1, abs=0.1)
+
+
+def test_the_page_is_written_where_all_laws_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page, "LAWS", {"independent points": independent, "pairs, even event": even_pairs})
+    monkeypatch.setattr(page, "STOPPED_LAWS", ("independent points",))
+    monkeypatch.setattr(page, "AVERAGES", ("the rarest weighs most",))
+    monkeypatch.setattr(page, "averaged", lambda name, runs, seed: fixed("independent points", 0.1, 20, runs, seed))
+    (tmp_path / "validation").mkdir()
+    path = tmp_path / "validation" / "proportions.md"
+    path.write_text("".join(f"<!-- {mark} -->\n<!-- end -->\n" for mark in page._MARKS))
+    empty = path.read_text()
+    page.write_page(tmp_path, only="even", runs=40)
+    assert path.read_text() == empty
+    assert "| pairs, even event | 0." in capsys.readouterr().out
+    page.write_page(tmp_path, runs=40)
+    text = path.read_text()
+    assert text.count("| independent points | 0.") == 2
+    assert "- runs that stop: least coverage" in text
+    assert "Each cell is 40 runs, of runs that stop 20" in text
