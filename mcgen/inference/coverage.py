@@ -83,7 +83,7 @@ def coverage_warnings(
     together = FEWEST_WITHOUT_WARNING if "bootstrap-max-t" in methods else fewest_for(numbers, confidence_level)
     if n < alone.max():
         found.append(_few_text(n, int(alone.max())))
-    elif n < together:
+    elif numbers > 1 and n < together:
         found.append(
             f"{n} replicates are few for {numbers:,} intervals that are to cover together: far tails show only in "
             f"more replicates. Use at least {together}, or keep_replicates=True for a bootstrap"

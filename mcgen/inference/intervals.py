@@ -142,7 +142,7 @@ def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Inter
     interval, half_width = _around(sampled, low, high)
     events = _events(sampled, options)
     if events.any():
-        low, high = _ends_of_events(sampled, options)
+        low, high = _ends_of_events(sampled, options, events)
         interval = Interval(np.where(events, low, interval.low), np.where(events, high, interval.high))
         half_width = np.where(events, (high - low) / 2, half_width)
     return interval, half_width, AND.join(dict.fromkeys(_methods(sampled, options, method).tolist()))
@@ -172,20 +172,22 @@ def _methods(sampled: IntervalInput, options: IntervalOptions, method: str | Non
 def _events(sampled: IntervalInput, options: IntervalOptions) -> NDArray[np.bool_]:
     """Return which components have the interval of a probability, shape (k,)."""
     if options.method == "proportion":
-        if not sampled.counts or any((one.events < 0).any() for one in sampled.counts):
-            raise ValueError(
-                "interval='proportion' is for components whose values are all 0 or 1, of one run or of an average over "
-                "independent conditions, without control variates; got others. Leave interval out: boolean components "
-                "then have it, and others what suits them"
-            )
         return np.ones(len(sampled.mean), bool)
     if sampled.indicators is None or not options.by_component:
         return np.zeros(len(sampled.mean), bool)
     return sampled.indicators
 
 
-def _ends_of_events(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
-    """Return the ends of the intervals of probabilities; those of other components mean nothing."""
+def _ends_of_events(
+    sampled: IntervalInput, options: IntervalOptions, events: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Return the ends of the intervals of these probabilities; those of other components mean nothing."""
+    if not sampled.counts or any((one.events[events] < 0).any() for one in sampled.counts):
+        raise ValueError(
+            "interval='proportion' is for components whose values are all 0 or 1, of one run or of an average over "
+            "independent conditions, without control variates; got others. Leave interval out: boolean components then "
+            "have it, and others what suits them"
+        )
     level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
     if options.method == "two-stage-t":
         return stopped_interval(sampled.counts[0], level)
