@@ -68,6 +68,12 @@ def _stopping(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _proportions(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.proportions import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _soak(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.soak import write_page
 
@@ -103,6 +109,7 @@ _KINDS = {
     "efficiency-coverage": _efficiency_coverage,
     "journeys": _journeys,
     "models": _models,
+    "proportions": _proportions,
     "soak": _soak,
     "stopping": _stopping,
     "truths": _truths,

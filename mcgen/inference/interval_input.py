@@ -59,7 +59,7 @@ class EventCounts:
     Attributes
     ----------
     n_replicates, n_points : int
-        Number of replicates R, and of points in each.
+        Number of replicates R, and of points in each. In studies of many runs, R may be an array of shape (k,).
     events, non_events : ndarray of shape (k,)
         Numbers of values that were 1 and 0.
     dispersion : ndarray of shape (k,)
@@ -70,7 +70,7 @@ class EventCounts:
     The numbers of components whose values are not all 0 or 1 mean nothing.
     """
 
-    n_replicates: int
+    n_replicates: int | NDArray[np.int64]
     n_points: int
     events: Floats
     non_events: Floats
@@ -86,7 +86,7 @@ class EventCounts:
         return cls(moments.count, n_points, events, others, n_points**2 * moments.m2, weight)
 
     @property
-    def per_event(self) -> float:
+    def per_event(self) -> float | Floats:
         """What one event adds to the average."""
         return self.weight / (self.n_replicates * self.n_points)
 
@@ -95,6 +95,21 @@ class EventCounts:
         n_values = self.n_replicates * self.n_points
         binomial = self.events * self.non_events / n_values
         return np.asarray(np.clip((self.dispersion + prior) / (binomial + 1), 1.0, self.n_points))
+
+    def least_shift(self, prior: float) -> Floats:
+        """Return the least number of events that m allows for beyond those that came, shape (k,).
+
+        Parameters
+        ----------
+        prior : float
+            Events by which a replicate is believed to deviate from the others before any does.
+        """
+        if self.n_points == 1:
+            return np.zeros_like(self.dispersion)
+        binomial = self.events * self.non_events / (self.n_replicates * self.n_points)
+        ratio = np.divide(self.dispersion, binomial, out=np.ones_like(binomial), where=binomial > 0)
+        size = (self.dispersion + min(prior, self.n_points)) / (self.dispersion + 1)
+        return np.asarray((1 - np.minimum(ratio, 1)) * size)
 
     def reflected(self) -> EventCounts:
         """Return the counts of the non-events."""

@@ -59,6 +59,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.indicators import stopped_interval
 from mcgen.inference.interval_input import (
     Interval,
     IntervalInput,
@@ -188,6 +189,8 @@ def _ends_of_events(
             "have it, and others what suits them"
         )
     level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
+    if options.method == "two-stage-t":
+        return stopped_interval(sampled.counts[0], level)
     return proportion_interval(sampled.counts, sampled.degrees_of_freedom, level)
 
 

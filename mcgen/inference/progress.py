@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.indicators import likely_end, next_look
 
 FEWEST_EVENTS = 20
 """Fewest events, and non-events, of an indicator: with fewer its replicate means are far from normal."""
@@ -37,6 +38,8 @@ class ToleranceProgress:
         The smaller number of events and non-events of indicators; 0 for other statistics.
     needed_for_skewness : ndarray of shape (c,)
         Replicates that the skewness guard asks for; 0 where it asks for none.
+    matched : ndarray of bool of shape (c,)
+        Where the half-width is that of a probability (see `indicators`), which needs no guard.
     """
 
     n: int
@@ -48,6 +51,7 @@ class ToleranceProgress:
     rare: NDArray[np.bool_]
     events: Floats
     needed_for_skewness: Floats
+    matched: NDArray[np.bool_]
 
     @property
     def wide(self) -> NDArray[np.bool_]:
@@ -73,3 +77,13 @@ class ToleranceProgress:
         for_events = np.where(self.rare & ~self.constant, 1.1 * self.n * FEWEST_EVENTS / np.maximum(self.events, 1), 0)
         for_skewness = np.where(self.constant, 0, self.needed_for_skewness)
         return min(2.0 * self.n, float(np.max([for_variation, for_events, for_skewness])))
+
+    def next_look_at_events(self) -> float:
+        """Return the number of replicates at the next look at probabilities, 0 where all are known well enough."""
+        i = self.matched
+        return float(next_look(self.n, self.half_width[i], self.wanted[i]).max(initial=0))
+
+    def likely_end_of_events(self) -> float:
+        """Return the number of replicates at which probabilities are likely to be known well enough."""
+        i = self.matched
+        return float(likely_end(self.n, self.events[i], self.half_width[i], self.wanted[i]).max(initial=0))

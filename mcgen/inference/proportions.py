@@ -20,6 +20,13 @@ with R - 1 degrees of freedom to the normal one, and 1 for n = 1. So the interva
 - [0, 1 - (alpha / 2)^(1 / R)] for no events, w_0 = n and f = 1, which needs no assumption on the dependence;
 - Student's t interval of the replicate means for many events.
 
+A design may integrate an event almost exactly: most replicates have the same number of events, and few have one more or
+less. A net of 64 points may have 32 events in 95 % of its replicates and 33 in the others. Then the rare thing is not
+the event but that a replicate deviates, and the shift of S by w (1 - m) is less than one event. So the shift is
+at least 1 - d events, with d the ratio of the replicates' dispersion to that of independent points, where that is below
+1. This leaves n = 1 as it was. Without it, 95 % intervals of such replicates covered 0.26 to 0.95, with it 0.96 and
+more; deviations by two events at a time, from fewer than five replicates, still covered 0.86 only.
+
 It joins two known ones: the gamma interval for weighted sums of Poisson counts of Fay and Feuer [2]_, which allows for
 one more event of the largest weight, and the effective sample size of Korn and Graubard [3]_. For several strata with
 weights h_s, an event of stratum s counts h_s / N_s, sums and variances add, and the added cluster is the largest of the
@@ -53,7 +60,7 @@ CLUSTER = 8
 def proportion_interval(
     strata: Sequence[EventCounts],
     degrees_of_freedom: Floats,
-    confidence_level: float,
+    confidence_level: float | Floats,
     cluster: int | None = None,
 ) -> tuple[Floats, Floats]:
     """Return the ends of the matched beta intervals of k probabilities.
@@ -64,11 +71,12 @@ def proportion_interval(
         The counts of one run; or of several independent ones, whose weights sum to 1.
     degrees_of_freedom : ndarray of shape (k,)
         Degrees of freedom of the standard error of the mean; infinite where it does not vary.
-    confidence_level : float
+    confidence_level : float or ndarray of shape (k,)
         In (0, 1).
     cluster : int, optional
         Events that are believed to come together before they show it, w_0: 1 for points that are independent or
-        negatively dependent, n for any dependence. By default min(n, 8).
+        negatively dependent, n for any dependence. By default min(n, 8). Replicates that differ by less than
+        independent points would are believed to deviate by this many events, 1 by default.
 
     Returns
     -------
@@ -83,7 +91,7 @@ def proportion_interval(
 
 
 def _end(
-    strata: Sequence[EventCounts], inflation: Floats, cluster: int | None, tail: float, upper: bool
+    strata: Sequence[EventCounts], inflation: Floats, cluster: int | None, tail: float | Floats, upper: bool
 ) -> NDArray[np.float64]:
     """Return the upper end for these events; or, not `upper`, one minus it, which is the lower end for non-events."""
     added = np.max(
@@ -94,10 +102,11 @@ def _end(
         axis=0,
     )
     missing = sum(one.per_event * one.non_events for one in strata)
-    # 1 - m, m, and by how much m exceeds the mean; none of them is a difference of near numbers.
-    rest = missing / (1 + added)
-    mean = (sum(one.per_event * one.events for one in strata) + added) / (1 + added)
-    shift = added * rest
+    # By how much m exceeds the mean, 1 - m, and m; none of them is a difference of near numbers.
+    least = np.max([one.per_event * one.least_shift(1 if cluster is None else cluster) for one in strata], axis=0)
+    shift = np.maximum(added * missing / (1 + added), np.minimum(least, missing / 2))
+    rest = missing - shift
+    mean = sum(one.per_event * one.events for one in strata) + shift
     squares = sum(
         one.per_event**2 * (one.dispersion + one.n_replicates * (one.n_points * shift) ** 2) for one in strata
     )

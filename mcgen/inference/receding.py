@@ -6,8 +6,8 @@ grows as fast as the run:
 
 .. math:: n \left(\frac{h}{\text{rtol} \cdot |\text{mean}|}\right)^2 \ge \frac{n}{\text{rtol}^2}.
 
-Such a run may never end. A mean that is small but not 0 looks alike at first. So the warning waits until the wanted
-number is far beyond ordinary runs.
+Such a run may never end. The same holds for a boolean component whose event never comes. A mean that is small but not 0
+looks alike at first. So the warning waits until the wanted number is far beyond ordinary runs.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ def receding_component(
     names : sequence of str
         Names of all components.
     """
-    # An indicator that has an event has no mean of 0.
-    if not tolerance.may_recede or moments.events is not None or at.n < first_look(tolerance):
+    if not tolerance.may_recede or at.n < first_look(tolerance):
         return None
     mean = np.abs(moments.mean[at.columns])
     receding = at.wide & ~at.constant & (mean < SHARE_OF_HALF_WIDTH * at.half_width)
+    # An indicator that has an event has no mean of 0.
+    receding &= at.events == 0
     return names[int(at.columns[int(receding.argmax())])] if receding.any() else None
 
 

@@ -21,9 +21,13 @@ A relative tolerance of a mean that is 0 is never reached, so set a limit beside
 **At any time**, `Anytime`: the half-width is that of a confidence sequence (see `sequences`), which covers at all
 numbers of replicates together, whatever the stopping rule. The rule looks at numbers that grow by 5 % to 100 %.
 
+**Probabilities.** In two stages a boolean component stops by its own interval, which is that of a probability, and has
+no guard (see `indicators`).
+
 **Guards** of both rules, for replicate means that are not normal:
 
-- Events: a run of an indicator statistic has at least 20 events and 20 non-events.
+- Events: where all values are 0 or 1, a run has at least 20 of each. This holds for sequences, and for values that only
+  happen to be 0 and 1.
 - Skewness: replicate means are skewed where R < 50 g^2, with g their estimated skewness. If they are skewed at 32
   replicates, the first stage has 64, and the run has at least 100. No run stops while R < 50 g^2, with g estimated anew
   each time. At R = 50 g^2 Student's t covers half a percentage point too little (see `coverage`). With lognormal
@@ -51,7 +55,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import IntervalInput, shared_level
+from mcgen.inference.indicators import half_widths as half_widths_of_events
+from mcgen.inference.interval_input import EventCounts, IntervalInput, shared_level
 from mcgen.inference.intervals import studentized_ends
 from mcgen.inference.moments import Moments, varies_by_rounding
 from mcgen.inference.progress import FEWEST_EVENTS, ToleranceProgress
@@ -184,6 +189,7 @@ class Rule(ABC):
         self._was_skewed = False
         # Name of the component for which the relative tolerance recedes.
         self._receding: str | None = None
+        self._n_points, self._boolean = n_points, np.zeros(0, dtype=bool)
 
     def limit_to_groups(self, group: int, n_there: int = 0) -> None:
         """Lower the limit to a whole number of groups, since groups are run as a whole.
@@ -232,6 +238,10 @@ class Rule(ABC):
             raise ValueError(f"components must be among {known}; got {', '.join(map(repr, unknown))}")
         self._columns = np.array([self._names.index(name) for name in wanted])
 
+    def note_indicators(self, boolean: Sequence[bool]) -> None:
+        """Take note of which of the k components are boolean, so that their means are probabilities; empty for none."""
+        self._boolean = np.asarray(boolean, dtype=bool)
+
     def next_target(self, moments: Moments, rounding: float) -> int | None:
         """Return the number of replicates to run to, counted from the start of the run, or None to stop.
 
@@ -253,7 +263,8 @@ class Rule(ABC):
         if wanted <= moments.count:
             return None
         self._target = wanted
-        self.expected = self.capped(max(wanted, math.ceil(min(self._width_target(at), _MOST))))
+        likely = max(self._width_target(at), at.likely_end_of_events())
+        self.expected = self.capped(max(wanted, math.ceil(min(likely, _MOST))))
         return wanted
 
     def outcome(self, moments: Moments, rounding: float) -> Stopping:
@@ -301,6 +312,10 @@ class Rule(ABC):
     def _wanted_count(self, at: ToleranceProgress, moments: Moments) -> float:
         """Return the number of replicates that the run should have; at most the present number means stop."""
 
+    def _matched(self, moments: Moments) -> NDArray[np.bool_]:
+        """Return which of the k components have the interval of a probability; by default none."""
+        return np.zeros(len(moments.mean), dtype=bool)
+
     def _level(self, k: int) -> float:
         return shared_level(self.confidence_level, k) if self.simultaneous else self.confidence_level
 
@@ -310,19 +325,21 @@ class Rule(ABC):
 
     def _progress(self, moments: Moments, rounding: float) -> ToleranceProgress:
         columns = np.arange(len(moments.mean)) if self._columns is None else self._columns
-        n, constant = moments.count, moments.constant(rounding)
+        n, matched = moments.count, self._matched(moments)
+        constant = moments.constant(rounding) & ~matched
         unseen = constant & varies_by_rounding(moments.mean, moments.within, np.zeros(len(constant)), rounding)
         skewed = REPLICATES_BY_SKEWNESS * np.where(constant, 0.0, moments.skewness) ** 2
         if moments.events is None or moments.non_events is None:
             rare, events = np.zeros(len(constant), dtype=bool), np.zeros(len(constant))
         else:
-            events = np.minimum(moments.events, moments.non_events).astype(np.float64)
-            rare, skewed = events < FEWEST_EVENTS, np.zeros(len(constant))
+            events = np.where(moments.counted, np.minimum(moments.events, moments.non_events), 0).astype(np.float64)
+            rare = moments.counted & ~matched & (events < FEWEST_EVENTS)
+            skewed = np.where(moments.counted, 0.0, skewed)
         # Replicate means that once looked skewed stay suspect: a few more replicates may hide the skewness by chance.
         if self._was_skewed or (skewed[columns] > n).any():
             skewed = np.maximum(skewed, np.where(skewed > 0, FEWEST_IF_SKEWED, 0))
         with np.errstate(invalid="ignore"):
-            half_width = np.where(moments.m2 > 0, self.half_widths(moments), 0.0)
+            half_width = np.where((moments.m2 > 0) | matched, self.half_widths(moments), 0.0)
         wanted = self.tolerance.wanted(moments.mean)
         return ToleranceProgress(
             n=n,
@@ -334,19 +351,20 @@ class Rule(ABC):
             rare=rare[columns],
             events=events[columns],
             needed_for_skewness=skewed[columns],
+            matched=matched[columns],
         )
 
     def _width_target(self, at: ToleranceProgress) -> float:
         """Return the number of replicates at which every half-width is small enough: n (half_width / wanted)^2.
 
-        This supposes that half-widths fall as 1 / sqrt(n).
+        This supposes that half-widths fall as 1 / sqrt(n). Those of probabilities do not count here.
         """
         # A mean inside its half-width may be 0; for a relative tolerance it is taken to be as large as its half-width.
         rtol = self.tolerance.rtol
         aim = at.wanted if rtol is None else np.maximum(at.wanted, rtol * at.half_width)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             needed = at.n * (at.half_width / aim) ** 2
-        return float(np.max(np.where(at.wide, np.nan_to_num(needed, nan=_MOST, posinf=_MOST), 0.0)))
+        return float(np.max(np.where(at.wide & ~at.matched, np.nan_to_num(needed, nan=_MOST, posinf=_MOST), 0.0)))
 
     def _why(self, at: ToleranceProgress, reached: bool) -> str:
         """Return the reason why the run ended, in words."""
@@ -367,6 +385,7 @@ class Rule(ABC):
         for marked, text in (
             (at.rare & ~at.constant, f"has fewer than {FEWEST_EVENTS} events or non-events"),
             (~at.constant & at.skewed, "is too skewed for so few replicates"),
+            (at.wide & at.matched & (at.events == 0), f"was the same for all points of {at.n:,} replicates"),
             (at.unseen, f"did not vary in {at.n:,} replicates: a constant, or an event too rare to be seen"),
         ):
             if marked.any():
@@ -397,8 +416,16 @@ class TwoStage(Rule):
         """Return the larger of the two stages' half-widths, or Student's while the first stage is not over."""
         first = self.first_stage or FirstStage.of(moments)
         sampled = replace(IntervalInput.of(moments, None, 0), first_stage=(first.count, first.standard_deviation))
-        _, high = studentized_ends(sampled, self._level(len(moments.mean)), "two-stage-t")
-        return high * sampled.standard_error
+        level, matched = self._level(len(moments.mean)), self._matched(moments)
+        _, high = studentized_ends(sampled, level, "two-stage-t")
+        half_widths = high * sampled.standard_error
+        if not matched.any():
+            return half_widths
+        return np.where(matched, half_widths_of_events(EventCounts.of(moments, self._n_points), level), half_widths)
+
+    def _matched(self, moments: Moments) -> NDArray[np.bool_]:
+        """Return which components are boolean."""
+        return self._boolean & moments.counted if len(self._boolean) else super()._matched(moments)
 
     def outcome(self, moments: Moments, rounding: float) -> Stopping:
         """Return how the run ended; the moments of a run that ended in its first stage are those of both stages."""
@@ -425,7 +452,7 @@ class TwoStage(Rule):
         target = self._width_target(at)
         if target:
             target = max(target, _LEAST_STEP["two-stage"] * at.n)
-        return max(target, at.guard_target() if at.guarded.any() else 0.0)
+        return max(target, at.next_look_at_events(), at.guard_target() if at.guarded.any() else 0.0)
 
 
 class Anytime(Rule):

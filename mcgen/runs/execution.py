@@ -153,6 +153,8 @@ class _Run:
             spent = self._options.controls.n_evaluations_beside(self.task.design)
             corrected = self._correction.corrected(self.tally, self._facts)
             outcome = replace(outcome, corrected=corrected, control_evaluations=spent)
+        elif self._rule is not None:
+            self._rule.note_indicators(outcome.facts.boolean)
         stopping = self._stopping(outcome)
         reached = stopping is not None and stopping.reached
         receding = None if self._rule is None or reached else self._rule.receding
