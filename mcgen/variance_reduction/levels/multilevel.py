@@ -154,8 +154,8 @@ def multilevel(
     Warns
     -----
     CoverageWarning
-        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone, and
-        if the evaluations are too few to see rare failures of a coarse generator.
+        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone,
+        and if the evaluations are too few to see rare failures of a coarse generator.
 
     Examples
     --------
@@ -243,13 +243,19 @@ def _planned(
     costs, points = (np.array([getattr(one, name) for one in levels]) for name in ("replicate_cost", "n_points"))
     optimal = counts = allocation(weighted, costs, budget)
     over_alone = _over_alone(levels[-1], weighted, optimal, pilot.alone, budget)
-    limits = {"optimal": (optimal * costs)[1:] / budget, "needed": FEWEST_WITHOUT_WARNING * costs / budget}
-    largest = largest_share(1 / over_alone if over_alone > 0 else math.inf)
+    limits = partial(
+        least_shares,
+        costs=(costs / points)[1:],
+        budget=budget,
+        optimal=(np.array(optimal) * costs)[1:] / budget,
+        needed=FEWEST_WITHOUT_WARNING * costs / budget,
+        heavy=pilot.heavy,
+        largest=largest_share(1 / over_alone if over_alone > 0 else math.inf),
+    )
     for _ in range(PASSES):
-        wanted = wanted_evaluations(sd, weighted * points[:, None], points * counts)
-        shares = least_shares(wanted, (costs / points)[1:], budget, **limits, heavy=pilot.heavy, largest=largest)
-        fewest = [max(FEWEST_WITHOUT_WARNING, int(n)) for n in (0, *(budget * shares / costs[1:]))]
-        counts = allocation(weighted, costs, budget, fewest)
+        wanted = wanted_evaluations(sd, np.sqrt((weighted / np.array(counts)[:, None]).sum(axis=0)))
+        least = budget * limits(wanted) / costs[1:]
+        counts = allocation(weighted, costs, budget, [max(FEWEST_WITHOUT_WARNING, int(n)) for n in (0, *least)])
     pilot_cost = math.ceil(n_pilot * costs.sum() - 1e-9)
     found = _worse_than_alone(levels[-1], estimand, weighted, counts, pilot.alone, budget + pilot_cost)
     unseen, notes = _failures(levels, estimand, n_pilot, sd, counts, optimal, wanted)
@@ -268,7 +274,7 @@ def _failures(
 ) -> tuple[tuple[str, ...], str]:
     """Return warnings of levels that may miss rare failures, after giving them, and notes on those that look for them.
 
-    The component that is named is the one with the largest standard deviation among those whose differences are nearly 0.
+    The component that is named has the largest standard deviation among those whose differences are nearly 0.
     """
     found, notes, k = [], [], sd.shape[1]
     names = component_names(estimand.statistic, () if k == 1 else (k,))

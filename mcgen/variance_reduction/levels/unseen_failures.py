@@ -70,7 +70,7 @@ def is_heavy(differences: Floats) -> bool:
     return bool(((fourth > 0) & (squares**2 < _LEAST_EFFECTIVE * fourth)).any())
 
 
-def wanted_evaluations(sd: Floats, w: Floats, evaluations: Floats) -> Floats:
+def wanted_evaluations(sd: Floats, standard_error: Floats) -> Floats:
     r"""Return the evaluations :math:`\tfrac32 c\, \sigma / s` of each difference, the most over the components.
 
     Parameters
@@ -78,19 +78,16 @@ def wanted_evaluations(sd: Floats, w: Floats, evaluations: Floats) -> Floats:
     sd : ndarray of shape (levels - 1, k)
         Standard deviation of a value of the finer generator, times the weight of the level, where the pilot's
         differences are nearly 0; else 0.
-    w : ndarray of shape (levels, k)
-        Variance of a weighted replicate mean times the number of its points.
-    evaluations : ndarray of shape (levels,)
-        Evaluations of each level, from which the standard error s follows.
+    standard_error : ndarray of shape (k,)
+        The predicted standard error s of the sum.
 
     Returns
     -------
     ndarray of shape (levels - 1,)
         Infinite where the standard error is predicted to be 0.
     """
-    s = np.sqrt((w / evaluations[:, None]).sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        wanted = np.where(sd > 0, 1.5 * FAILURE_SIZE * sd / s, 0.0)
+        wanted = np.where(sd > 0, 1.5 * FAILURE_SIZE * sd / standard_error, 0.0)
     return np.asarray(wanted.max(axis=1))
 
 
@@ -100,7 +97,7 @@ def largest_share(gain: float) -> float:
     The share :math:`1 - g^{-1/2}` multiplies the variance by about the root of the gain g over the fine generator
     alone, so that the root of the gain remains.
     """
-    return min(_LARGEST_SHARE, 1 - min(1.0, gain**-0.5))
+    return min(_LARGEST_SHARE, 1 - min(1.0, 1 / math.sqrt(gain)))
 
 
 def least_shares(

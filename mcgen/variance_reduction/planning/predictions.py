@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,12 @@ from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.levels.unseen_failures import (
     PASSES,
+    failures_text,
     is_heavy,
     is_nearly_zero,
     largest_share,
     least_shares,
+    unseen_text,
     wanted_evaluations,
 )
 from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
@@ -92,6 +95,8 @@ class Candidate:
         Factor of the coarse generator in the fine level.
     controls : Controls or None
         Control variates.
+    unseen : str
+        Warning that rare failures of the coarse generator may go unseen; empty where there is none.
     """
 
     name: str
@@ -104,6 +109,7 @@ class Candidate:
     coarse: Coarse | None = None
     coefficients: Floats | None = None
     controls: Controls | None = None
+    unseen: str = ""
 
     @property
     def n_evaluations(self) -> int:
@@ -252,6 +258,19 @@ class Predictor:
                     levels = _TwoLevels(coarse, b, pairs, log_w_fine, *self._unseen(number, b))
                     yield self._sum_of(levels, design, gain, fine, budget)
 
+    def with_unseen(self, chosen: Candidate, names: Sequence[str]) -> tuple[Candidate, list[str]]:
+        """Return a candidate with its warning of unseen failures, and the note that it searches for them."""
+        if chosen.coarse is None or chosen.coefficients is None:
+            return chosen, []
+        number = [one is chosen.coarse for one in self.coarse].index(True)
+        sd, n_pilot = self._unseen(number, chosen.coefficients)[0], len(self.pilot.pairs)
+        if not sd.any():
+            return chosen, []
+        name, count = names[int(sd.argmax())], chosen.n_replicates[1]
+        wanted = float(wanted_evaluations(sd, np.sqrt(chosen.variance))[0])
+        text = unseen_text(n_pilot, name, "level 1", count * chosen.designs[1].n_points, wanted)
+        return replace(chosen, unseen=text or ""), [failures_text(n_pilot, name, "level 1", count)]
+
     def _unseen(self, number: int, b: Floats) -> tuple[Floats, bool]:
         """Return the standard deviation of a value where differences are nearly 0, else 0, and whether one is large.
 
@@ -382,12 +401,17 @@ class _TwoLevels:
         both = budget * (w / evaluations[:, None]).sum(axis=0)
         varies = (both > 0) & (pairs > 0)
         gain = geometric_mean(pairs[varies] / both[varies]) if varies.any() else math.inf
-        limits = {"needed": FEWEST_WITHOUT_WARNING * points * self.costs / budget, "optimal": np.array([1 - share])}
+        limits = partial(
+            least_shares,
+            costs=self.costs[1:],
+            budget=budget,
+            optimal=np.array([1 - share]),
+            needed=FEWEST_WITHOUT_WARNING * points * self.costs / budget,
+            heavy=[self.heavy],
+            largest=largest_share(gain),
+        )
         for _ in range(PASSES):
-            wanted = wanted_evaluations(self.sd, w, evaluations)
-            least = least_shares(
-                wanted, self.costs[1:], budget, **limits, heavy=[self.heavy], largest=largest_share(gain)
-            )
+            least = limits(wanted_evaluations(self.sd, np.sqrt((w / evaluations[:, None]).sum(axis=0))))
             above = max(1 - share, float(least[0]))
             evaluations = budget * np.array([1 - above, above]) / self.costs
         return evaluations
