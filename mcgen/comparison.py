@@ -13,7 +13,7 @@ from mcgen.estimation import estimate
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE
-from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of
+from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of, with_points
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
@@ -52,7 +52,7 @@ def compare(
         Different designs; their random numbers are independent. Each needs 5 replicates or more for its efficiency.
     n_evaluations : int
         Evaluations of each design; a multiple of the points of each. The message about another number names the nearest
-        ones that suit all designs.
+        ones that suit all designs. With ``Sobol()``, whose points follow from it, it is rounded down to such a number.
     seed : int or SeedSequence
         As for `estimate`.
     baseline : Design or int, optional
@@ -83,9 +83,11 @@ def compare(
     >>> table.to_frame()["relative_efficiency"].round(1).tolist()
     [1.0, 1.5, 10.3]
     """
+    asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
+    designs, baseline, asked["n_evaluations"] = _with_points(designs, baseline, asked["n_evaluations"])
+    run["n_evaluations"] = asked["n_evaluations"]
     chosen, number = _checked_designs(designs, baseline)
     checked_generator(generator)
-    asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
     _check_evaluations(chosen, asked["n_evaluations"])
     if asked["keep_replicates"] is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
@@ -95,6 +97,22 @@ def compare(
             "common_random_numbers=True, or compare the designs for one condition at a time"
         )
     return _run_all(generator, statistic, chosen, number, {**run, "keep_replicates": True})
+
+
+def _with_points(
+    designs: Any, baseline: int | Design | None, n_evaluations: int | None
+) -> tuple[Any, int | Design | None, int | None]:
+    """Return designs and baseline with their points, and the evaluations.
+
+    If a design took its points from the evaluations, these are rounded down to whole replicates of all designs.
+    """
+    given = designs if isinstance(designs, list | tuple) else (designs,)
+    found = tuple(with_points(one, n_evaluations)[0] for one in given)
+    if all(one is two for one, two in zip(given, found, strict=True)):
+        return designs, baseline, n_evaluations
+    assert n_evaluations is not None
+    points = [one.n_points for one in found if isinstance(one, Design) and isinstance(one.n_points, int)]
+    return found, with_points(baseline, n_evaluations)[0], n_evaluations // math.lcm(*points) * math.lcm(*points)
 
 
 def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -> tuple[tuple[Design, ...], int]:

@@ -34,9 +34,10 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.arrays import Floats, numbers_of
-from mcgen._lib.checks import checked_integer, checked_protocol, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
+from mcgen.designs._base import checked_design
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
@@ -219,6 +220,9 @@ class _Pilot:
         Standard deviation of a value of each level's finer generator where its differences are nearly 0, else 0.
     heavy : list of bool
         Whether one replicate makes most of the variance of each level's differences.
+    beside : ndarray of shape (k,)
+        Variance of the coarsest generator in the pilot of level 1. If that pilot shows no failure, but the pilot of
+        level 0 does, the latter's variance is the larger one.
     """
 
     coefficients: list[Floats]
@@ -226,6 +230,7 @@ class _Pilot:
     alone: Floats
     sd: Floats
     heavy: list[bool]
+    beside: Floats
 
 
 def _planned(
@@ -242,7 +247,9 @@ def _planned(
     weighted, sd = weights**2 * pilot.variances, np.abs(weights[1:]) * pilot.sd
     costs, points = (np.array([getattr(one, name) for one in levels]) for name in ("replicate_cost", "n_points"))
     optimal = counts = allocation(weighted, costs, budget)
-    over_alone = _over_alone(levels[-1], weighted, optimal, pilot.alone, budget)
+    # Failures of the coarsest generator that only the pilot of level 0 shows make those of level 1 no less important.
+    unfailing = np.concatenate([np.minimum(weighted[:1], weights[0] ** 2 * pilot.beside), weighted[1:]])
+    over_alone = _over_alone(levels[-1], unfailing, optimal, pilot.alone, budget)
     limits = partial(
         least_shares,
         costs=(costs / points)[1:],
@@ -253,7 +260,7 @@ def _planned(
         largest=largest_share(1 / over_alone if over_alone > 0 else math.inf),
     )
     for _ in range(PASSES):
-        wanted = wanted_evaluations(sd, np.sqrt((weighted / np.array(counts)[:, None]).sum(axis=0)))
+        wanted = wanted_evaluations(sd, np.sqrt((unfailing / np.array(counts)[:, None]).sum(axis=0)))
         least = budget * limits(wanted) / costs[1:]
         counts = allocation(weighted, costs, budget, [max(FEWEST_WITHOUT_WARNING, int(n)) for n in (0, *least)])
     pilot_cost = math.ceil(n_pilot * costs.sum() - 1e-9)
@@ -295,7 +302,7 @@ def _pilot(
     levels: list[Level], estimand: Estimand, given: list[Floats] | None, n_pilot: int, batch_size: int | None
 ) -> _Pilot:
     """Run a pilot and return what it found."""
-    coefficients, variances, sd, heavy, alone = [], [], [], [], np.zeros((0, 0))
+    coefficients, variances, sd, heavy, alone, beside = [], [], [], [], np.zeros((0, 0)), np.zeros(0)
     for level in levels:
         pair = [level.generator] if level.coarser is None else [level.generator, level.coarser]
         rows = pilot_means(estimand, level.design, pair, n_pilot, batch_size, "level", level.number)
@@ -311,7 +318,10 @@ def _pilot(
         differences = alone - b * coarse[0]
         sd.append(np.where(is_nearly_zero(differences, alone), of_values, 0.0))
         heavy.append(is_heavy(differences))
-    return _Pilot(coefficients, np.stack(variances), alone.var(axis=0, ddof=1), np.stack(sd), heavy)
+        if level.number == 1:
+            same = level.design == levels[0].design
+            beside = coarse[0].var(axis=0, ddof=1) if same else variances[0]
+    return _Pilot(coefficients, np.stack(variances), alone.var(axis=0, ddof=1), np.stack(sd), heavy, beside)
 
 
 def _over_alone(fine: Level, variances: Floats, counts: Sequence[int], alone: Floats, budget: float) -> float:
@@ -393,7 +403,7 @@ def _checked_designs(designs: Any, n_levels: int) -> list[Design]:
         raise ValueError(
             f"designs must be one, or one for each of the {n_levels} levels; got {len(found)}: {designs!r}"
         )
-    return [checked_protocol(one, Design, "design", "pass one such as mcgen.Antithetic()") for one in found]
+    return [checked_design(one) for one in found]
 
 
 def _checked_coefficients(coefficients: Any, n: int) -> list[Floats] | None:
