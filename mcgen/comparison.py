@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import numpy as np
+
 from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, MonteCarlo
-from mcgen.errors import with_partial
+from mcgen.designs._base import refuse_class
+from mcgen.errors import CoverageWarning, held_warnings, warn_user, with_partial
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
@@ -16,6 +19,7 @@ from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE
 from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of, with_points
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.notes import merged_warnings
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.statistics import Statistic
 
@@ -119,6 +123,7 @@ def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -
     """Return the designs and the position of the baseline, or refuse designs that repeat."""
     chosen = (designs,) if isinstance(designs, Design) else tuple(designs)
     for design in chosen:
+        refuse_class(design)
         checked_protocol(
             design, Design, "each of designs", "pass a list such as [MonteCarlo(), Antithetic()]; 'auto' is no design"
         )
@@ -166,15 +171,18 @@ def _run_all(
 ) -> Comparison:
     """Return the comparison after running the designs, the baseline first: an interrupted comparison needs it."""
     done: list[Estimate] = []
+    held_back: list[tuple[str, list[str]]] = []
     order = [baseline, *(number for number in range(len(designs)) if number != baseline)]
     try:
-        for number in order:
-            made = estimate(generator, statistic, design=designs[number], **run)
-            if made.partial and done:
-                break
-            done.append(made)
-            if made.partial:
-                break
+        with held_warnings() as held:
+            for number in order:
+                made = estimate(generator, statistic, design=designs[number], **run)
+                if made.partial and done:
+                    break
+                done.append(made)
+                held_back.append((str(designs[number]), held.take()))
+                if made.partial:
+                    break
     except KeyboardInterrupt:
         if not done:
             raise
@@ -182,6 +190,9 @@ def _run_all(
         if done:
             with_partial(error, _compared(order, done, baseline))
         raise
+    in_order = [held_back[place] for place in np.argsort(order[: len(held_back)])]
+    for text in merged_warnings(in_order, "design", done[0].names):
+        warn_user(text, CoverageWarning)
     return _compared(order, done, baseline)
 
 

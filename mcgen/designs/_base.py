@@ -185,13 +185,18 @@ def require_points(design: Any) -> None:
         )
 
 
-def checked_design(design: Any) -> Design:
-    """Return the design, or refuse what does not satisfy the protocol, or has no number of points."""
+def refuse_class(design: Any) -> None:
+    """Refuse a class in place of a design."""
     if isinstance(design, type):
         raise TypeError(
             f"design must be a design, not the class {design.__name__}; add parentheses: mcgen.{design.__name__}(), "
             "with its arguments if it has any"
         )
+
+
+def checked_design(design: Any) -> Design:
+    """Return the design, or refuse what does not satisfy the protocol, or has no number of points."""
+    refuse_class(design)
     named = _of_name(design)
     found: Design = checked_protocol(
         design, Design, "design", f"pass one such as mcgen.{named or 'Antithetic()'}; mcgen.estimate takes 'auto' too"
