@@ -6,16 +6,20 @@ import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import numpy as np
+
 from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.designs import Design, MonteCarlo
-from mcgen.errors import with_partial
+from mcgen.designs._base import refuse_class
+from mcgen.errors import CoverageWarning, held_warnings, warn_user, with_partial
 from mcgen.estimation import estimate
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE
-from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of
+from mcgen.replicates.sizes import Conditions, checked_replicates, conditions_of, with_points
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.notes import merged_warnings
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.statistics import Statistic
 
@@ -52,7 +56,7 @@ def compare(
         Different designs; their random numbers are independent. Each needs 5 replicates or more for its efficiency.
     n_evaluations : int
         Evaluations of each design; a multiple of the points of each. The message about another number names the nearest
-        ones that suit all designs.
+        ones that suit all designs. With ``Sobol()``, whose points follow from it, it is rounded down to such a number.
     seed : int or SeedSequence
         As for `estimate`.
     baseline : Design or int, optional
@@ -83,9 +87,11 @@ def compare(
     >>> table.to_frame()["relative_efficiency"].round(1).tolist()
     [1.0, 1.5, 10.3]
     """
+    asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
+    designs, baseline, asked["n_evaluations"] = _with_points(designs, baseline, asked["n_evaluations"])
+    run["n_evaluations"] = asked["n_evaluations"]
     chosen, number = _checked_designs(designs, baseline)
     checked_generator(generator)
-    asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
     _check_evaluations(chosen, asked["n_evaluations"])
     if asked["keep_replicates"] is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
@@ -97,10 +103,27 @@ def compare(
     return _run_all(generator, statistic, chosen, number, {**run, "keep_replicates": True})
 
 
+def _with_points(
+    designs: Any, baseline: int | Design | None, n_evaluations: int | None
+) -> tuple[Any, int | Design | None, int | None]:
+    """Return designs and baseline with their points, and the evaluations.
+
+    If a design took its points from the evaluations, these are rounded down to whole replicates of all designs.
+    """
+    given = designs if isinstance(designs, list | tuple) else (designs,)
+    found = tuple(with_points(one, n_evaluations)[0] for one in given)
+    if all(one is two for one, two in zip(given, found, strict=True)):
+        return designs, baseline, n_evaluations
+    assert n_evaluations is not None
+    points = [one.n_points for one in found if isinstance(one, Design) and isinstance(one.n_points, int)]
+    return found, with_points(baseline, n_evaluations)[0], n_evaluations // math.lcm(*points) * math.lcm(*points)
+
+
 def _checked_designs(designs: Sequence[Design], baseline: int | Design | None) -> tuple[tuple[Design, ...], int]:
     """Return the designs and the position of the baseline, or refuse designs that repeat."""
     chosen = (designs,) if isinstance(designs, Design) else tuple(designs)
     for design in chosen:
+        refuse_class(design)
         checked_protocol(
             design, Design, "each of designs", "pass a list such as [MonteCarlo(), Antithetic()]; 'auto' is no design"
         )
@@ -148,15 +171,18 @@ def _run_all(
 ) -> Comparison:
     """Return the comparison after running the designs, the baseline first: an interrupted comparison needs it."""
     done: list[Estimate] = []
+    held_back: list[tuple[str, list[str]]] = []
     order = [baseline, *(number for number in range(len(designs)) if number != baseline)]
     try:
-        for number in order:
-            made = estimate(generator, statistic, design=designs[number], **run)
-            if made.partial and done:
-                break
-            done.append(made)
-            if made.partial:
-                break
+        with held_warnings() as held:
+            for number in order:
+                made = estimate(generator, statistic, design=designs[number], **run)
+                if made.partial and done:
+                    break
+                done.append(made)
+                held_back.append((str(designs[number]), held.take()))
+                if made.partial:
+                    break
     except KeyboardInterrupt:
         if not done:
             raise
@@ -164,6 +190,9 @@ def _run_all(
         if done:
             with_partial(error, _compared(order, done, baseline))
         raise
+    in_order = [held_back[place] for place in np.argsort(order[: len(held_back)])]
+    for text in merged_warnings(in_order, "design", done[0].names):
+        warn_user(text, CoverageWarning)
     return _compared(order, done, baseline)
 
 

@@ -29,6 +29,7 @@ from mcgen.replicates.sizes import (
     checked_batch_size,
     checked_replicates,
     conditions_of,
+    with_points,
 )
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.results.estimate import CROSS_FITTED, Estimate
@@ -67,9 +68,11 @@ def estimate(
         `as_statistic` gives a function a name.
     design : Design, Auto or "auto"
         How the noise is drawn, such as ``Antithetic()``. With ``Auto()``, or ``"auto"`` for short, a pilot chooses.
+        ``Sobol()`` takes its number of points from `n_evaluations`, for 16 to 31 replicates.
     n_evaluations, n_replicates : int
         One of them: the number of samples (a multiple of the design's points), or of replicates (2 or more); for each
-        of several conditions. With a pilot only `n_evaluations`: it includes the pilot, and is rounded down.
+        of several conditions. With a pilot only `n_evaluations`: it includes the pilot, and is rounded down. With
+        ``Sobol()`` it is rounded down to whole replicates.
     seed : int or SeedSequence
         The same seed gives the same numbers.
     confidence_level : float
@@ -177,7 +180,8 @@ def estimate(
         header = chosen.header(asked["n_evaluations"], options)
         run_one: RunOne = partial(_run_plan, design=chosen, n_evaluations=asked["n_evaluations"])
     else:
-        count = _checked_count(chosen, asked["n_evaluations"], len(part) or asked["n_replicates"], options)
+        chosen, evaluations = with_points(chosen, asked["n_evaluations"], options.tolerance is not None)
+        count = _checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
         batch_size = _batch_size(chosen, estimand.generator.noise.dimension, options, count, part)
         header = {"design": str(chosen), "controls": controls_text(asked["controls"])}
         common = shares if asked["common_random_numbers"] else None

@@ -128,7 +128,8 @@ def test_module_runs_as_a_command() -> None:
         (["estimate", "mymodel", "--statistic", "brightness", "--design", "antithetic", *RUN], "name an object as package.module:name or file.py:name"),
         (["estimate", "mymodel:nothing", "--statistic", "brightness", "--design", "antithetic", *RUN], "mymodel has no 'nothing'; it has np, mcgen, decode"),
         (["estimate", "nomodel:generator", "--statistic", "brightness", "--design", "antithetic", *RUN], "No module named 'nomodel'"),
-        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol", *RUN], "--design sobol lacks its number of points \\(a power of two\\); write --design sobol:64 or --n-points 64; got 'sobol'"),
+        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "latin-hypercube", *RUN], "--design latin-hypercube lacks its number of points .*; write --design latin-hypercube:64 or --n-points 64; got 'latin-hypercube'"),
+        (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol", "--seed", "0", "--n-replicates", "40"], "sobol takes its number of points from the --n-evaluations of mcgen estimate.* such as sobol:64"),
         (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "sobol:48", *RUN], "got 48. Near it: 32 and 64"),
         (["estimate", "mymodel:generator", "--statistic", "brightness", "--design", "subspace:64", *RUN], "make a Subspace in Python"),
         (["estimate", "mymodel:decode", "--statistic", "brightness", "--design", "antithetic", *RUN], "generator must satisfy mcgen.Generator"),
@@ -450,7 +451,7 @@ BRIEF = ["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design
         (["plan", "mymodel:generator", "--statistic", "pixel_mean", "--seed", "0", "--atol", "0"], "--atol must be above 0"),
         (["plan", "mymodel:generator", "--statistic", "pixel_mean", "--seed", "0", "--n-evaluations", "3200", "--condition", "1", "--condition", "2"], "Use mcgen estimate with --design auto, which plans each"),
         (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--condition", "1", "--condition", "2"], "pass --common-random-numbers"),
-        (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--designs", "sobol,antithetic"], "write --designs sobol:64; got 'sobol'"),
+        (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--designs", "orthogonal,antithetic"], "write --designs orthogonal:16; got 'orthogonal'"),
         (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--designs", "antithetic,antithetic"], "all different"),
     ],
 )  # fmt: skip

@@ -177,6 +177,8 @@ def _public(module: Any) -> list[str]:
 def design_named(text: str, n_points: int | None, flag: str = "--design") -> Design:
     """Return the design that a text names: ``antithetic``, ``sobol:64``, or ``sobol`` with ``n_points=64``.
 
+    ``sobol`` without points takes them from the run.
+
     Raises
     ------
     ValueError
@@ -194,6 +196,8 @@ def design_named(text: str, n_points: int | None, flag: str = "--design") -> Des
         return fixed
     if name in _DESIGNS:
         make, example, rule = _DESIGNS[name]
+        if points is None and name == "sobol":
+            return Sobol()
         if points is None:
             other = f" or --n-points {example}" if flag == "--design" else ""
             raise ValueError(

@@ -24,6 +24,8 @@ _DESIGNS: list[tuple[str, str]] = [
     (r"(?<!Orthogonal)(?<!K)Antithetic\(\)", "antithetic"),
     (r"KAntithetic\(k=(\d+)\)", r"k-antithetic:\1"),
     (r"Sobol\(n_points=(\d+)\)", r"sobol:\1"),
+    (r"Sobol\((\d+)\)", r"sobol:\1"),
+    (r"Sobol\(\)", "sobol"),
     (r"LatinHypercube\(n_points=(\d+)\)", r"latin-hypercube:\1"),
     (r"OrthogonalAntithetic\(n_points=(\d+)\)", r"orthogonal:\1"),
     (r"KAntithetic(?= needs)", "k-antithetic"),

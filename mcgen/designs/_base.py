@@ -10,6 +10,7 @@ r:
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,16 @@ from mcgen._lib.checks import checked_integer, checked_protocol
 from mcgen.noise import Array, Block, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.noise.numbers import number_from_digits
 from mcgen.noise.random import Seed, Stream
+
+# How the designs of the package are written, for messages on texts that name them.
+_WRITTEN = (
+    "MonteCarlo()",
+    "Antithetic()",
+    "KAntithetic(8)",
+    "Sobol(64)",
+    "LatinHypercube(64)",
+    "OrthogonalAntithetic(16)",
+)
 
 Path = tuple[str | int, ...]
 Replicates = int | range
@@ -100,6 +111,7 @@ class PointsDesign(ABC):
         >>> noise.shape, bool((noise[:, 0] == -noise[:, 1]).all())
         ((100, 2, 3, 8, 8), True)
         """
+        require_points(self)
         if type(self).__repr__ is object.__repr__:
             raise TypeError(
                 f"{type(self).__name__} has no text form of its own, from which its random numbers are made; make it a "
@@ -173,9 +185,38 @@ def net_dimension(design: Design, spec: NoiseSpec) -> int:
     return 0 if own is None else int(own(spec))
 
 
+def require_points(design: Any) -> None:
+    """Refuse a design whose number of points is not known."""
+    if design.n_points is None:
+        raise ValueError(
+            f"{design} takes its number of points from the n_evaluations of mcgen.estimate, mcgen.difference or "
+            f"mcgen.compare, and there is none here; give it one, a power of two, such as {type(design).__name__}(64)"
+        )
+
+
+def refuse_class(design: Any) -> None:
+    """Refuse a class in place of a design."""
+    if isinstance(design, type):
+        raise TypeError(
+            f"design must be a design, not the class {design.__name__}; add parentheses: mcgen.{design.__name__}(), "
+            "with its arguments if it has any"
+        )
+
+
 def checked_design(design: Any) -> Design:
-    """Return the design, or refuse what does not satisfy the protocol."""
+    """Return the design, or refuse what does not satisfy the protocol, or has no number of points."""
+    refuse_class(design)
+    named = _of_name(design)
     found: Design = checked_protocol(
-        design, Design, "design", "pass one such as mcgen.Antithetic(); mcgen.estimate takes 'auto' too"
+        design, Design, "design", f"pass one such as mcgen.{named or 'Antithetic()'}; mcgen.estimate takes 'auto' too"
     )
+    require_points(found)
     return found
+
+
+def _of_name(design: Any) -> str:
+    """Return how to write the design that a text names, such as ``Antithetic()``; nothing where it names none."""
+    if not isinstance(design, str):
+        return ""
+    wanted = re.sub(r"[\W_]", "", design.partition(":")[0]).lower()
+    return next((text for text in _WRITTEN if text.partition("(")[0].lower() == wanted), "")

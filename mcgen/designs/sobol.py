@@ -49,22 +49,37 @@ Words = NDArray[np.uint32]
 class Sobol(PointsDesign):
     """Scrambled Sobol' points, `n_points` per replicate; each replicate has its own scramble and shift.
 
-    An interval needs several replicates, and one large replicate gives none. Choose `n_points` so that there are at
-    least 25 replicates.
+    An interval needs several replicates, and one large replicate gives none. Without `n_points` a run of n_evaluations
+    has 16 to 31 replicates: see `for_evaluations`. More replicates show better whether their means are skewed; fewer
+    and larger ones have the smaller variance, for smooth statistics in few dimensions above all.
 
     Parameters
     ----------
-    n_points : int
-        Number of points in a replicate: a power of two from 2 to 2^24.
+    n_points : int, optional
+        Number of points in a replicate: a power of two from 2 to 2^24. By default it follows from the n_evaluations of
+        `estimate`, `difference` or `compare`, and is 64 for a run by `atol` or `rtol`.
 
     Notes
     -----
     The mathematics and its references open the module `mcgen.designs.sobol`.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> mcgen.Sobol().for_evaluations(10_000)
+    Sobol(n_points=512)
+    >>> model = mcgen.as_generator(lambda z: z**3 + z, noise=(2,), name="cube")
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Sobol(), n_evaluations=4000, seed=0)
+    >>> result.n_replicates, result.n_evaluations
+    (31, 3968)
     """
 
-    n_points: int
+    # None until the number of evaluations is known; no run and no draw sees a design without points.
+    n_points: int = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.n_points is None:
+            return
         n = checked_integer("n_points", self.n_points)
         if n < 2 or n > MAX_POINTS or n & (n - 1):
             below = 1 << max(1, min(n, MAX_POINTS).bit_length() - 1)
@@ -75,6 +90,20 @@ class Sobol(PointsDesign):
     def net_dimension(self, spec: NoiseSpec) -> int:
         """Return the dimension of the net that each replicate is for this noise; 0 where some blocks are i.i.d."""
         return 0 if any(block.iid for _, block in spec.blocks) else spec.dimension
+
+    def __repr__(self) -> str:
+        return "Sobol()" if self.n_points is None else f"Sobol(n_points={self.n_points})"
+
+    def for_evaluations(self, n_evaluations: int) -> Sobol:
+        r"""Return the design with its number of points; without one, :math:`n = 2^{\lfloor \log_2 (N / 16) \rfloor}`.
+
+        N evaluations then have 16 to 31 replicates, or fewer if N is below 32: few and large replicates have the
+        smaller variance, but fewer than 16 have a large Student t quantile. In simulations of 13 integrands 16
+        replicates had 0.64 to 0.90 of the half-width of 64 (medians).
+        """
+        if self.n_points is not None:
+            return self
+        return Sobol(1 << min(max(n_evaluations // 16, 2).bit_length() - 1, MAX_POINTS.bit_length() - 1))
 
     def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
         out = np.empty((len(replicates), len(points), pieces.size), pieces.dtype)

@@ -32,7 +32,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mcgen.designs._base import Design, Path, Replicates, _checked_range
+from mcgen.designs._base import Design, Path, Replicates, _checked_range, require_points
 from mcgen.designs.antithetic import Antithetic
 from mcgen.designs.sobol import Sobol
 from mcgen.noise import Array, BlockNoise, DType, Noise, NoiseSpec, Shape, as_noise_spec
@@ -88,6 +88,7 @@ class Subspace:
             design = getattr(self, name)
             if not isinstance(design, Design) or isinstance(design, type):
                 raise TypeError(f"{name} must satisfy mcgen.Design, such as mcgen.Antithetic(); got {design!r}")
+            require_points(design)
         n, each = self.leading.n_points, self.rest.n_points
         if n % each:
             raise ValueError(

@@ -99,14 +99,19 @@ def as_generator(
         raise TypeError(
             f"a generator is made from a callable noise -> samples; got {function!r} of type {type(function).__name__}"
         )
+    _refuse_module(function)
+    return CallableGenerator(
+        function, as_noise_spec(noise), name or name_of(function), checked_fingerprint(fingerprint)
+    )
+
+
+def _refuse_module(function: Any) -> None:
+    """Refuse a torch module."""
     if hasattr(function, "named_parameters"):
         raise TypeError(
             f"{type(function).__name__} is a torch module, which takes tensors; use mcgen.adapters.from_torch(module, "
             "noise=shape)"
         )
-    return CallableGenerator(
-        function, as_noise_spec(noise), name or name_of(function), checked_fingerprint(fingerprint)
-    )
 
 
 def checked_fingerprint(fingerprint: Any) -> str | None:
@@ -121,6 +126,8 @@ def checked_fingerprint(fingerprint: Any) -> str | None:
 
 def checked_generator(generator: Any, name: str = "generator") -> Generator:
     """Return the generator, or refuse what does not satisfy the protocol or has no `NoiseSpec`."""
+    if not isinstance(generator, Generator):
+        _refuse_module(generator)
     found: Generator = checked_protocol(
         generator, Generator, name, "wrap a function by mcgen.as_generator(f, noise=shape)"
     )

@@ -146,7 +146,7 @@ def _samples(task: Task, batch: Batch, kept: range, findings: Findings) -> tuple
         require_evaluation_mode(task.generator, task.statistic)
     small = batch.n_rows * task.generator.noise.dimension <= _USUAL_DRAW
     before = copied(batch.noise) if (findings.components is None or trying) and small else None
-    with _located(task.generator, batch):
+    with _located(task.generator, batch, task.condition is None):
         samples = task.generator(batch.noise, task.condition)
     if before is not None:
         require_input_kept(task.generator, batch, before)
@@ -206,8 +206,18 @@ def _one_ahead(draw: Callable[[range], Noise], parts: Iterable[range], several: 
 
 
 @contextmanager
-def _located(culprit: object, batch: Batch) -> Iterator[None]:
-    """Give what the user's code raises a note that says where it was."""
+def _located(culprit: object, batch: Batch, no_condition: bool = False) -> Iterator[None]:
+    """Give what the user's code raises notes that say where it was, and what mistake it is likely to come from.
+
+    Parameters
+    ----------
+    culprit : object
+        The generator or the statistic.
+    batch : Batch
+        What it was called for.
+    no_condition : bool
+        Whether it is a generator that was called without a condition.
+    """
     first, last = batch.replicates[0], batch.replicates[-1]
     note = f"raised by {name_of(culprit)!r} at replicates {first} to {last}"
     try:
@@ -220,7 +230,21 @@ def _located(culprit: object, batch: Batch) -> Iterator[None]:
         # A frozen exception takes no note, and stays as it is.
         with suppress(Exception):
             error.add_note(note)
+            if isinstance(error, TypeError):
+                for advice in _advice(str(error), no_condition):
+                    error.add_note(advice)
         raise
+
+
+def _advice(message: str, no_condition: bool) -> Iterator[str]:
+    """Yield what to do about a TypeError of the user's code, where its message is that of a frequent mistake."""
+    if "must be Tensor" in message and "ndarray" in message:
+        yield (
+            "a torch network got numpy arrays: make its generator by mcgen.adapters.from_torch(network, noise=shape), "
+            "which takes a function of tensors too"
+        )
+    if no_condition and "missing 1 required positional argument" in message:
+        yield "the generator was called without a condition; if it takes one, pass condition=..."
 
 
 def _rows_of(points: range, first: int, block: Array) -> Array:

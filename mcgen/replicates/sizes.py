@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mcgen._lib.checks import LARGEST_INTEGER, checked_integer
-from mcgen.designs import Design
+from mcgen.designs import Design, Sobol
 from mcgen.designs._base import checked_design
 
 DEFAULT_BATCH = 64
@@ -18,8 +18,36 @@ LARGEST_BATCH = 2**16
 LARGEST_NOISE = 2**24
 """Most numbers of noise in such a batch: 64 MB in float32."""
 
+POINTS_BY_TOLERANCE = 64
+"""Points of a net without a number of its own in a run that ends by a tolerance: a replicate fills a default batch."""
+
 # Group sizes that are compared for the one that leaves the least of `max_evaluations` unused.
 _TRIED = 64
+
+
+def with_points(design: Any, n_evaluations: int | None, has_tolerance: bool = False) -> tuple[Any, int | None]:
+    """Return a design that takes its number of points from the run with that number, and the evaluations of the run.
+
+    These are rounded down to whole replicates. Other designs, and what is no design, are returned as they are.
+
+    Parameters
+    ----------
+    design : object
+        The design as given, such as ``Sobol()``.
+    n_evaluations : int or None
+        As for `mcgen.estimate`; without it the design stays without points, and is refused later.
+    has_tolerance : bool
+        Whether the run ends by a tolerance. Its replicates then have 64 points.
+    """
+    if isinstance(design, type) or not isinstance(design, Design) or design.n_points is not None:
+        return design, n_evaluations
+    if has_tolerance and n_evaluations is None:
+        return Sobol(POINTS_BY_TOLERANCE), None
+    if n_evaluations is None or not isinstance(design, Sobol):
+        return design, n_evaluations
+    evaluations = checked_integer("n_evaluations", n_evaluations)
+    found = design.for_evaluations(evaluations)
+    return found, evaluations - evaluations % found.n_points
 
 
 def checked_replicates(design: Design, n_evaluations: int | None, n_replicates: int | None) -> int:

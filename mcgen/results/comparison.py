@@ -121,8 +121,9 @@ class Comparison:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the runs warned of, each warning once."""
-        return tuple(dict.fromkeys(text for one in self.estimates for text in one.warnings))
+        """What the runs warned of: one warning for each kind, with the number and the names of its designs."""
+        parts = [(one.provenance.design, one.warnings) for one in self.estimates]
+        return merged_warnings(parts, "design", self.estimates[0].names)
 
     def summary(self) -> str:
         """Return the long form: the table, what all runs share, and the warnings."""
@@ -137,7 +138,7 @@ class Comparison:
         return "\n".join([self._text(), *fact_lines(facts), *partial, *(f"warning: {text}" for text in self.warnings)])
 
     def __str__(self) -> str:
-        return with_marks(self._text(), self._merged_warnings())
+        return with_marks(self._text(), self.warnings)
 
     __repr__ = __str__
 
@@ -156,12 +157,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{note}</p>" for note in self.notes())
-        return frame_html(self.readable()) + notes + marks_html(self._merged_warnings())
-
-    def _merged_warnings(self) -> tuple[str, ...]:
-        """Return the warnings of all designs, one for each kind."""
-        parts = [(one.provenance.design, one.warnings) for one in self.estimates]
-        return merged_warnings(parts, "design", self.estimates[0].names)
+        return frame_html(self.readable()) + notes + marks_html(self.warnings)
 
     def notes(self) -> list[str]:
         """Return the notes that belong below the table."""

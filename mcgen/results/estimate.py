@@ -197,6 +197,13 @@ class Estimate:
         ]
         if len(found) == 1:
             return self.conditions[found[0]]
+        if name in self.names:
+            number = self.names.index(name)
+            where = f".mean[{number}] is the mean of" if len(self.shape) == 1 else ".mean has the mean of"
+            raise KeyError(
+                f"{name!r} is a component, and an estimate has no conditions of that name; {where} {name!r}, as "
+                f"to_frame() has in row {number} and .names at place {number}"
+            )
         if not texts:
             raise KeyError(f"this estimate has no conditions; got {name!r}. Levels of a sum are in .levels")
         problem = "several conditions are" if found else "no condition is"

@@ -62,6 +62,11 @@ DEFAULTS: Mapping[str, Any] = dict.fromkeys(name for name in NAMES if name != "s
 _FLAGS = {"common_random_numbers", "keep_replicates", "progress"}
 _MAY_BE_NONE = {"keep_replicates"}
 
+# Words of other libraries for these arguments.
+_MEANT = dict.fromkeys(("n", "N", "n_samples", "num_samples", "samples", "size", "budget"), "n_evaluations")
+_MEANT |= {"confidence": "confidence_level", "level": "confidence_level", "alpha": "confidence_level"}
+_MEANT |= {"random_state": "seed", "rng": "seed", "tol": "atol", "method": "interval", "conditions": "condition"}
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -92,7 +97,8 @@ def checked_arguments(
     allowed = [*own, *(name for name in NAMES if name not in (refused or {}))]
     for name in given:
         if name not in NAMES:
-            near = difflib.get_close_matches(name, allowed, 1)
+            meant = [one for one in (_MEANT.get(name),) if one in allowed]
+            near = meant or difflib.get_close_matches(name, allowed, 1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise TypeError(f"mcgen.{verb} has no argument {name!r}{hint} It takes {', '.join(allowed)}")
     for name, reason in (refused or {}).items():
@@ -127,7 +133,8 @@ def checked_values(given: Mapping[str, Any]) -> dict[str, Any]:
 def showing_arguments(without: Collection[str] = ()) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Return a decorator that lists the shared arguments, with their defaults, in a function's signature.
 
-    So `help`, notebooks and the documentation show them one by one in place of ``**run``.
+    So `help`, notebooks and the documentation show them one by one in place of ``**run``. The function then refuses
+    further positional arguments by a message that names the keywords.
 
     Parameters
     ----------
@@ -149,10 +156,30 @@ def showing_arguments(without: Collection[str] = ()) -> Callable[[Callable[_P, _
             for name, text in _annotations().items()
             if name not in names
         ]
-        function.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]
-        return function
+        by_position = [one.name for one in kept if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        first_keyword = next(one.name for one in kept if one.kind is inspect.Parameter.KEYWORD_ONLY)
+
+        @functools.wraps(function)
+        def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if len(args) > len(by_position):
+                raise TypeError(_misplaced(function.__name__, by_position, first_keyword, args[len(by_position) :]))
+            return function(*args, **kwargs)
+
+        called.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]
+        return called
 
     return decorate
+
+
+def _misplaced(verb: str, by_position: Sequence[str], first_keyword: str, extra: Sequence[object]) -> str:
+    """Return the message for positional arguments where keywords belong."""
+    words = [f"{first_keyword}=..."] if first_keyword.startswith("design") else []
+    words.append("n_evaluations=...")
+    shown = ", ".join(map(repr, extra))
+    return (
+        f"mcgen.{verb} takes {', '.join(by_position[:-1])} and {by_position[-1]} by position, and everything else by "
+        f"keyword, such as {', '.join(words)}; got {shown[:200]} without a keyword"
+    )
 
 
 @functools.cache

@@ -10,9 +10,11 @@ from typing import Any
 
 from mcgen._lib.fingerprints import Content
 from mcgen.inference.methods import IntervalOptions
+from mcgen.inference.receding import receding_warning
 from mcgen.inference.stopping import Stopping
+from mcgen.inference.tolerance import Tolerance
 from mcgen.replicates.stores.locks import Lock
-from mcgen.replicates.stores.states import About, Asked
+from mcgen.replicates.stores.states import About, Asked, RuleState
 from mcgen.replicates.stores.store import Store, StoredRun
 from mcgen.replicates.tally import Tally
 from mcgen.results.estimate import Estimate
@@ -121,8 +123,22 @@ def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
         IntervalOptions(about.confidence_level, about.interval, about.simultaneous),
         stopping=None if about.stopping is None else Stopping(**about.stopping),
         boolean=() if run.facts is None else run.facts.boolean,
-        warnings=() if run.facts is None else run.facts.warnings,
+        warnings=(*(() if run.facts is None else run.facts.warnings), *_receding_in(run, about)),
     )
+
+
+def _receding_in(run: StoredRun, about: About) -> tuple[str, ...]:
+    """Return the warning that the relative tolerance recedes, if the run has noted that and goes on."""
+    stopping = about.stopping
+    if stopping is None or stopping["reached"] or stopping["rtol"] is None:
+        return ()
+    state = RuleState.of(run, stopping["rule"])
+    name = None if state is None else state.values.get("receding")
+    # A later call may have given a limit, with which the run ends.
+    if state is None or name is None or "max_evaluations=None" not in state.asked:
+        return ()
+    tolerance = Tolerance(stopping["atol"], stopping["rtol"])
+    return (receding_warning(name, tolerance),) if tolerance.may_recede else ()
 
 
 def read_store(path: str | Path) -> list[StoredProgress]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,9 @@ class NamedStatistic:
         return boolean_components(self.function, samples)
 
 
-def as_statistic(function: Statistic, *, name: str | None = None, components: Sequence[str] | None = None) -> Statistic:
+def as_statistic(
+    function: Statistic, *, name: str | None = None, components: Sequence[str] | None = None, **unknown: Never
+) -> Statistic:
     """Return a function of the samples as a statistic with a name.
 
     Any function from n samples to values of shape (n,) or (n, ...) is a statistic already; this gives it the words that
@@ -75,6 +77,9 @@ def as_statistic(function: Statistic, *, name: str | None = None, components: Se
     >>> result.names, bool((abs(result.mean - 0.3085) < 0.02).all())
     (('left', 'right'), True)
     """
+    if unknown:
+        hint = "; did you mean components=['left', 'right'], the names of the values?" if "names" in unknown else "."
+        raise TypeError(f"mcgen.as_statistic has no argument {next(iter(unknown))!r}{hint} It takes name, components")
     checked_callable(function)
     if name is not None and (not isinstance(name, str) or not name):
         raise TypeError(f"name must be a text such as 'brightness'; got {name!r}. Leave it out for the function's own")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import SEED, Z_LIMIT, z_score
 from scipy.stats import qmc
 
+import mcgen
 from mcgen import Block, NoiseSpec, Sobol
 from mcgen.designs.sobol import MAX_DIMENSION, generator_columns, scramble
 
@@ -163,3 +165,73 @@ def test_scramble_is_the_matrix_product() -> None:
         lower[:, :k] = bits(random[0, :, j]).T
         lower = np.tril(lower, -1) + np.eye(32, dtype=int)
         assert np.array_equal(bits(ours[:, j]).T, lower @ c % 2)
+
+
+def cube(z: np.ndarray) -> np.ndarray:
+    return z**3 + z
+
+
+CUBE = mcgen.as_generator(cube, noise=(2,), name="cube")
+MEAN = mcgen.statistics.pixel_mean
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "points"), [(4, 2), (20, 2), (64, 4), (1000, 32), (1024, 64), (10_000, 512), (2**29, 2**24)]
+)
+def test_points_from_evaluations(evaluations: int, points: int) -> None:
+    assert Sobol().for_evaluations(evaluations) == Sobol(points)
+    assert evaluations < 32 or evaluations // points >= 16
+    assert evaluations > 2**24 or 2 * points * 16 > evaluations
+    assert Sobol(8).for_evaluations(evaluations) == Sobol(8)
+
+
+@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
+def test_runs_without_a_number_of_points() -> None:
+    """A run is that of the design with the number of points, on the evaluations that are whole replicates of it."""
+    asked = {"seed": SEED, "n_evaluations": 1000}
+    made = mcgen.estimate(CUBE, MEAN, design=Sobol(), **asked)
+    assert made.provenance.design == "Sobol(n_points=32)"
+    assert (made.n_replicates, made.n_evaluations) == (31, 992)
+    assert made == mcgen.estimate(CUBE, MEAN, design=Sobol(32), seed=SEED, n_evaluations=992)
+    paired = mcgen.difference(CUBE, CUBE, MEAN, design=Sobol(), **asked)
+    assert paired.provenance.design == "Sobol(n_points=32)"
+    narrow = mcgen.estimate(CUBE, MEAN, design=Sobol(), seed=SEED, atol=0.5)
+    assert narrow.provenance.design == "Sobol(n_points=64)"
+
+
+def test_compared_without_a_number_of_points() -> None:
+    designs = [mcgen.MonteCarlo(), Sobol(), mcgen.LatinHypercube(10)]
+    table = mcgen.compare(CUBE, MEAN, designs=designs, n_evaluations=1000, seed=SEED, baseline=Sobol())
+    assert [one.n_evaluations for one in table.estimates] == [960, 960, 960]
+    assert table.baseline == 1
+    with pytest.raises(ValueError, match="all different"):
+        mcgen.compare(CUBE, MEAN, designs=[Sobol(), Sobol(32)], n_evaluations=1000, seed=SEED)
+
+
+@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
+def test_stored_without_a_number_of_points(tmp_path: Path) -> None:
+    """More evaluations extend a stored run while the number of points stays the same."""
+    store = tmp_path / "run.sqlite"
+    first = mcgen.estimate(CUBE, MEAN, design=Sobol(), seed=SEED, n_evaluations=1000, store=store)
+    assert mcgen.estimate(CUBE, MEAN, design=Sobol(), seed=SEED, n_evaluations=1000, store=store) == first
+    longer = mcgen.estimate(CUBE, MEAN, design=Sobol(32), seed=SEED, n_evaluations=2000 // 32 * 32, store=store)
+    assert longer.n_replicates == 62
+    with pytest.raises(mcgen.StoreError, match="n_points=64"):
+        mcgen.estimate(CUBE, MEAN, design=Sobol(), seed=SEED, n_evaluations=2000, store=store)
+
+
+def test_no_points_where_there_are_no_evaluations() -> None:
+    message = r"Sobol\(\) takes its number of points from the n_evaluations .* such as Sobol\(64\)"
+    with pytest.raises(ValueError, match=message):
+        Sobol().draw((2,), 4, SEED)
+    with pytest.raises(ValueError, match=message):
+        mcgen.estimate(CUBE, MEAN, design=Sobol(), seed=SEED, n_replicates=100)
+    with pytest.raises(ValueError, match=message):
+        mcgen.estimate(CUBE, MEAN, design=Sobol(), seed=SEED, replicates=range(100))
+    with pytest.raises(ValueError, match=message):
+        mcgen.sample(CUBE, 64, design=Sobol(), seed=SEED)
+    with pytest.raises(ValueError, match=message):
+        mcgen.Subspace(mcgen.bases.dct_basis((2, 2), 1), Sobol())
+    with pytest.raises(ValueError, match=message):
+        mcgen.multilevel([(CUBE, 1), (CUBE, 2)], MEAN, designs=Sobol(), n_evaluations=1000, seed=SEED)
+    assert repr(Sobol()) == "Sobol()"

@@ -247,3 +247,84 @@ def test_texts_are_no_coefficients() -> None:
         mcgen.plan(model, mean, n_evaluations=640, seed=0, coarse=[(model, 0.1)], correlation="0.5")
     with pytest.raises(ValueError, match="the expectations of controls must be one finite number"):
         mcgen.controls.surrogate(model, mean, "0.5")
+
+
+RUN: dict[str, Any] = {"n_evaluations": 640, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: mcgen.estimate(model, mean, mcgen.Antithetic(), 200),
+            r"mcgen.estimate takes generator and statistic by position, and everything else by keyword, such as "
+            r"design=\.\.\., n_evaluations=\.\.\.; got Antithetic\(\), 200 without a keyword",
+        ),
+        (
+            lambda: mcgen.difference(model, model, mean, mcgen.Antithetic()),
+            r"takes generator_a, generator_b and statistic by position",
+        ),
+        (lambda: mcgen.compare(model, mean, [mcgen.Antithetic()]), r"by keyword, such as designs=\.\.\., n_eval"),
+        (lambda: mcgen.plan(model, mean, 3200), r"by keyword, such as n_evaluations=\.\.\.; got 3200 without"),
+        (
+            lambda: mcgen.estimate(model, mean, design=mcgen.Antithetic, **RUN),
+            r"not the class Antithetic; add parentheses: mcgen.Antithetic\(\)",
+        ),
+        (lambda: mcgen.compare(model, mean, designs=[mcgen.Antithetic], **RUN), "not the class Antithetic"),
+        (
+            lambda: mcgen.estimate(model, mean, design="antithetic", **RUN),
+            r"got 'antithetic'. To get one, pass one such as mcgen.Antithetic\(\)",
+        ),
+        (lambda: mcgen.estimate(model, mean, design="k-antithetic:4", **RUN), r"such as mcgen.KAntithetic\(8\)"),
+        (lambda: mcgen.estimate(model, mean, design="Monte Carlo", **RUN), r"such as mcgen.MonteCarlo\(\)"),
+        (
+            lambda: mcgen.estimate(model, mean, design=mcgen.Antithetic(), n_samples=200, seed=0),
+            r"no argument 'n_samples'; did you mean n_evaluations\?",
+        ),
+        (
+            lambda: mcgen.estimate(model, mean, design=mcgen.Antithetic(), n=200, seed=0),
+            r"no argument 'n'; did you mean n_evaluations\?",
+        ),
+        (
+            lambda: mcgen.as_statistic(np.mean, names=["a"]),  # type: ignore[arg-type]
+            r"no argument 'names'; did you mean components=\['left', 'right'\]",
+        ),
+    ],
+)
+def test_first_mistakes_are_answered_with_what_to_write(call: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_torch_networks_that_are_no_generators_yet() -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(4, 4).eval()
+    with pytest.raises(TypeError, match=r"Linear is a torch module.*use mcgen.adapters.from_torch\(module"):
+        mcgen.estimate(net, mean, design=mcgen.Antithetic(), **RUN)
+    wrapped = mcgen.as_generator(lambda z: net(z), noise=(4,), name="net")
+    with pytest.raises(TypeError, match="must be Tensor") as caught:
+        mcgen.estimate(wrapped, mean, design=mcgen.Antithetic(), **RUN)
+    assert any("mcgen.adapters.from_torch(network, noise=shape)" in note for note in caught.value.__notes__)
+
+
+def test_a_generator_that_lacks_its_condition() -> None:
+    shifted = mcgen.as_generator(lambda z, c: z + c, noise=(4,), name="shifted")
+    with pytest.raises(TypeError, match="missing 1 required") as caught:
+        mcgen.estimate(shifted, mean, design=mcgen.Antithetic(), **RUN)
+    assert any("pass condition=..." in note for note in caught.value.__notes__)
+    with pytest.raises(TypeError, match="missing 1 required") as caught:
+        mcgen.estimate(shifted, lambda x, y: x, design=mcgen.Antithetic(), condition=1.0, **RUN)
+    assert not any("condition=" in note for note in caught.value.__notes__)
+
+
+def test_components_are_reached_by_number() -> None:
+    both = mcgen.as_statistic(lambda x: x[:, :2], name="both", components=["x0", "x1"])
+    shifted = mcgen.as_generator(lambda z, c: z + c, noise=(4,), name="shifted")
+    result = mcgen.estimate(shifted, both, design=mcgen.MonteCarlo(), condition={"low": 0, "high": 1}, **RUN)
+    for one in (result, result["low"]):
+        with pytest.raises(KeyError, match=r"'x1' is a component, .*; \.mean\[1\] is the mean of 'x1', as to_frame"):
+            one["x1"]
+    alone = mcgen.estimate(model, mean, design=mcgen.MonteCarlo(), **RUN)
+    with pytest.raises(KeyError, match=r"\.mean has the mean of 'pixel_mean'"):
+        alone["pixel_mean"]
+    assert "pixel_mean" not in alone

@@ -12,6 +12,7 @@ from helpers import SEED
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo
+from mcgen.runs.stored import status
 from mcgen.statistics import pixel_mean
 
 NAMES = {f"class {number}": number / 10 for number in range(100)}
@@ -193,3 +194,20 @@ def test_a_store_goes_on_with_a_run_that_recedes(tmp_path: Path) -> None:
     second = receding(200_000)
     assert second.n_replicates > first.n_replicates
     assert first.warnings == second.warnings != ()
+    [stored] = mcgen.read_store(options["store"])
+    assert stored.estimate is not None
+    assert stored.estimate.warnings == second.warnings
+    assert "! the mean of pixel_mean may be 0" in status(options["store"])
+
+
+def test_designs_give_one_warning_of_a_kind() -> None:
+    designs = [MonteCarlo(), mcgen.Antithetic(), mcgen.Sobol(8)]
+    table, caught = recorded(mcgen.compare, MODEL, pixel_mean, designs=designs, n_evaluations=80, seed=SEED)
+    (text,) = few(table.warnings)
+    assert text.startswith("design Sobol(n_points=8): 10 replicates are few: ")
+    table, caught = recorded(mcgen.compare, MODEL, pixel_mean, designs=designs, n_evaluations=40, seed=SEED)
+    (text,) = few(table.warnings)
+    assert text.startswith("in 2 of 3 designs (Antithetic(), Sobol(n_points=8)): 20 replicates are few: ")
+    assert text in [str(one.message) for one in caught]
+    assert len(few([one.message for one in caught])) == 1
+    assert str(table).count("replicates are few: ") == 1

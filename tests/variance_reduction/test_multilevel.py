@@ -236,6 +236,7 @@ def test_variances_add_and_degrees_of_freedom_are_welchs() -> None:
     assert adjusted.interval.high - adjusted.mean > adjusted.mean - adjusted.interval.low
 
 
+@pytest.mark.filterwarnings("ignore:.*may miss rare failures")
 def test_levels_and_pilot_have_their_own_numbers() -> None:
     """Levels of the same statistic on the same noise: no noise vector is seen twice."""
     seen: list[np.ndarray] = []

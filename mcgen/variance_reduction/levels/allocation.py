@@ -9,6 +9,8 @@ Level l has n_l replicates of cost C_l, whose means have variance V_l. The sum o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mcgen._lib.arrays import Floats
@@ -22,7 +24,7 @@ _SHARES = np.linspace(0.05, 0.95, 91)
 
 
 def allocation(
-    variances: Floats, costs: Floats, budget: float, fewest: int = FEWEST_WITHOUT_WARNING
+    variances: Floats, costs: Floats, budget: float, fewest: int | Sequence[int] = FEWEST_WITHOUT_WARNING
 ) -> tuple[int, ...]:
     r"""Return the numbers of replicates n_l of the levels that give the sum the least variance.
 
@@ -38,8 +40,8 @@ def allocation(
         Costs C_l of a replicate.
     budget : float
         Upper limit B of the cost of all replicates.
-    fewest : int
-        Least number of replicates of a level.
+    fewest : int or sequence of int
+        Least number of replicates of every level, or of each. Together they must not cost more than the budget.
 
     Examples
     --------
@@ -48,17 +50,17 @@ def allocation(
     >>> allocation(np.array([[4.0], [1.0]]), np.array([1.0, 4.0]), 1600.0)
     (800, 200)
     """
-    v = _pooled(variances, costs)
+    v, least = _pooled(variances, costs), np.broadcast_to(np.asarray(fewest, np.float64), costs.shape)
     at_fewest = np.zeros(len(costs), dtype=bool)
     while True:
         optimal = np.where(at_fewest, 0.0, np.sqrt(v / costs))
-        rest = budget - fewest * costs[at_fewest].sum()
+        rest = budget - (least * costs)[at_fewest].sum()
         # The denominator is 0 where every level has the fewest.
-        counts = np.where(at_fewest, fewest, optimal * rest / max(float(optimal @ costs), 1e-300))
-        if (counts[~at_fewest] >= fewest).all():
+        counts = np.where(at_fewest, least, optimal * rest / max(float(optimal @ costs), 1e-300))
+        if (counts >= least)[~at_fewest].all():
             # The factor keeps a whole number whole that rounding has put just below it.
             return tuple(int(n) for n in np.floor(counts * (1 + 1e-12)))
-        at_fewest |= counts < fewest
+        at_fewest |= counts < least
 
 
 def _pooled(variances: Floats, costs: Floats) -> Floats:

@@ -6,7 +6,8 @@ For generators G_0, ..., G_L from coarse to fine, on the same noise [1]_,
 
 Independent estimates of the terms add up to an unbiased estimate for the fine generator, however poor the coarse ones
 are. This stays true with coefficients on the coarser generators (`sum_of_levels`). The numbers of replicates minimize
-the variance of the sum at a given cost (`levels.allocation`).
+the variance of the sum at a given cost (`levels.allocation`), but for what a search for rare failures of the coarse
+generators needs (`levels.unseen_failures`).
 
 Coefficients and variances come from a pilot, whose replicates are then discarded: numbers of replicates that depend on
 the replicates they count would bias the estimate. The interval is Student's t, with degrees of freedom by
@@ -24,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +34,10 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.arrays import Floats, numbers_of
-from mcgen._lib.checks import checked_integer, checked_protocol, checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
+from mcgen.designs._base import checked_design
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
@@ -52,6 +54,7 @@ from mcgen.runs.conditions import checked_weights, run_each
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.levels.allocation import allocation
 from mcgen.variance_reduction.levels.sum_of_levels import (
     Level,
@@ -61,6 +64,16 @@ from mcgen.variance_reduction.levels.sum_of_levels import (
     residual_variance,
     slopes,
     weights_of,
+)
+from mcgen.variance_reduction.levels.unseen_failures import (
+    PASSES,
+    failures_text,
+    is_heavy,
+    is_nearly_zero,
+    largest_share,
+    least_shares,
+    unseen_text,
+    wanted_evaluations,
 )
 
 # Fewest replicates of a level in the pilot: a slope and a mean leave 2 degrees of freedom for the variance.
@@ -120,8 +133,8 @@ def multilevel(
         number is for all levels. By default the slopes that minimize the variance in the pilot.
     n_pilot : int
         Replicates of each level in the pilot, 4 or more. The pilot gives the coefficients and the numbers of replicates
-        of the run, at least 25 for each level: the replicate means of differences tend to be skewed, and Student's t
-        then needs that many.
+        of the run, at least 25 for each level. A level whose differences are nearly 0 gets more, in search of rare
+        failures of the coarser generator; ``result.summary()`` says so.
     store, executor, range_timeout : optional
         As for `estimate`. The pilot runs in this process, and runs again when a call continues a stored run.
 
@@ -142,7 +155,8 @@ def multilevel(
     Warns
     -----
     CoverageWarning
-        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone.
+        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone,
+        and if the evaluations are too few to see rare failures of a coarse generator.
 
     Examples
     --------
@@ -190,6 +204,35 @@ def multilevel(
         return run_each(estimand, options, shares, run_one)
 
 
+@dataclass(frozen=True, eq=False)
+class _Pilot:
+    """What a pilot found, for k components.
+
+    Attributes
+    ----------
+    coefficients : list of ndarray of shape (k,)
+        The factor of the coarser generator in each level but the coarsest.
+    variances : ndarray of shape (levels, k)
+        Variances of replicate means.
+    alone : ndarray of shape (k,)
+        Variance of a replicate mean of the finest generator alone.
+    sd : ndarray of shape (levels - 1, k)
+        Standard deviation of a value of each level's finer generator where its differences are nearly 0, else 0.
+    heavy : list of bool
+        Whether one replicate makes most of the variance of each level's differences.
+    beside : ndarray of shape (k,)
+        Variance of the coarsest generator in the pilot of level 1. If that pilot shows no failure, but the pilot of
+        level 0 does, the latter's variance is the larger one.
+    """
+
+    coefficients: list[Floats]
+    variances: Floats
+    alone: Floats
+    sd: Floats
+    heavy: list[bool]
+    beside: Floats
+
+
 def _planned(
     levels: list[Level],
     estimand: Estimand,
@@ -199,23 +242,67 @@ def _planned(
     batch_size: int | None,
 ) -> SumOfLevels:
     """Run the pilot of one condition and return the sum of levels to run after it."""
-    coefficients, variances, alone = _pilot(levels, estimand, given, n_pilot, batch_size)
-    weighted = weights_of(coefficients) ** 2 * variances
-    counts = allocation(weighted, np.array([level.replicate_cost for level in levels]), budget)
-    pilot_cost = math.ceil(n_pilot * sum(level.replicate_cost for level in levels) - 1e-9)
-    found = _worse_than_alone(levels[-1], estimand, weighted, counts, alone, budget + pilot_cost)
+    pilot = _pilot(levels, estimand, given, n_pilot, batch_size)
+    weights = weights_of(pilot.coefficients)
+    weighted, sd = weights**2 * pilot.variances, np.abs(weights[1:]) * pilot.sd
+    costs, points = (np.array([getattr(one, name) for one in levels]) for name in ("replicate_cost", "n_points"))
+    optimal = counts = allocation(weighted, costs, budget)
+    # Failures of the coarsest generator that only the pilot of level 0 shows make those of level 1 no less important.
+    unfailing = np.concatenate([np.minimum(weighted[:1], weights[0] ** 2 * pilot.beside), weighted[1:]])
+    over_alone = _over_alone(levels[-1], unfailing, optimal, pilot.alone, budget)
+    limits = partial(
+        least_shares,
+        costs=(costs / points)[1:],
+        budget=budget,
+        optimal=(np.array(optimal) * costs)[1:] / budget,
+        needed=FEWEST_WITHOUT_WARNING * costs / budget,
+        heavy=pilot.heavy,
+        largest=largest_share(1 / over_alone if over_alone > 0 else math.inf),
+    )
+    for _ in range(PASSES):
+        wanted = wanted_evaluations(sd, np.sqrt((unfailing / np.array(counts)[:, None]).sum(axis=0)))
+        least = budget * limits(wanted) / costs[1:]
+        counts = allocation(weighted, costs, budget, [max(FEWEST_WITHOUT_WARNING, int(n)) for n in (0, *least)])
+    pilot_cost = math.ceil(n_pilot * costs.sum() - 1e-9)
+    found = _worse_than_alone(levels[-1], estimand, weighted, counts, pilot.alone, budget + pilot_cost)
+    unseen, notes = _failures(levels, estimand, n_pilot, sd, counts, optimal, wanted)
     spent = pilot_cost + designs_cost([level.design for level in levels])
-    return SumOfLevels(levels, coefficients, counts, spent, found)
+    return SumOfLevels(levels, pilot.coefficients, counts, spent, found + unseen, notes)
+
+
+def _failures(
+    levels: list[Level],
+    estimand: Estimand,
+    n_pilot: int,
+    sd: Floats,
+    counts: Sequence[int],
+    optimal: Sequence[int],
+    wanted: Floats,
+) -> tuple[tuple[str, ...], str]:
+    """Return warnings of levels that may miss rare failures, after giving them, and notes on those that look for them.
+
+    The component that is named has the largest standard deviation among those whose differences are nearly 0.
+    """
+    found, notes, k = [], [], sd.shape[1]
+    names = component_names(estimand.statistic, () if k == 1 else (k,))
+    for level, n, best, of_values, needed in zip(levels[1:], counts[1:], optimal[1:], sd, wanted, strict=True):
+        if not of_values.any():
+            continue
+        name = names[int(of_values.argmax())]
+        text = unseen_text(n_pilot, name, level.name, n * level.n_points, needed)
+        if text is not None:
+            warn_user(text, CoverageWarning)
+            found.append(text)
+        if n > best:
+            notes.append(failures_text(n_pilot, name, level.name, n))
+    return tuple(found), "; ".join(notes)
 
 
 def _pilot(
     levels: list[Level], estimand: Estimand, given: list[Floats] | None, n_pilot: int, batch_size: int | None
-) -> tuple[list[Floats], Floats, Floats]:
-    """Run a pilot and return coefficients, variances of replicate means and those of the finest generator alone.
-
-    Their shapes are (k,) for each level but the coarsest, (levels, k) and (k,).
-    """
-    coefficients, variances, alone = [], [], np.zeros((0, 0))
+) -> _Pilot:
+    """Run a pilot and return what it found."""
+    coefficients, variances, sd, heavy, alone, beside = [], [], [], [], np.zeros((0, 0)), np.zeros(0)
     for level in levels:
         pair = [level.generator] if level.coarser is None else [level.generator, level.coarser]
         rows = pilot_means(estimand, level.design, pair, n_pilot, batch_size, "level", level.number)
@@ -227,7 +314,25 @@ def _pilot(
         coefficients.append(b)
         df = n_pilot - 2 if given is None else n_pilot - 1
         variances.append(residual_variance(alone, coarse[0], b, df))
-    return coefficients, np.stack(variances), alone.var(axis=0, ddof=1)
+        of_values = np.sqrt(rows[0][1].mean(axis=0) + alone.var(axis=0, ddof=1))
+        differences = alone - b * coarse[0]
+        sd.append(np.where(is_nearly_zero(differences, alone), of_values, 0.0))
+        heavy.append(is_heavy(differences))
+        if level.number == 1:
+            same = level.design == levels[0].design
+            beside = coarse[0].var(axis=0, ddof=1) if same else variances[0]
+    return _Pilot(coefficients, np.stack(variances), alone.var(axis=0, ddof=1), np.stack(sd), heavy, beside)
+
+
+def _over_alone(fine: Level, variances: Floats, counts: Sequence[int], alone: Floats, budget: float) -> float:
+    """Return the predicted variance over that of the fine generator alone, the geometric mean over the components.
+
+    It is 0 where no component varies.
+    """
+    predicted = (variances / np.array(counts)[:, None]).sum(axis=0)
+    single = alone * fine.n_points / budget
+    vary = (predicted > 0) & (single > 0)
+    return float(np.exp(np.log(predicted[vary] / single[vary]).mean())) if vary.any() else 0.0
 
 
 def _worse_than_alone(
@@ -237,10 +342,7 @@ def _worse_than_alone(
 
     The warning is returned as a tuple of one text; the tuple is empty if there is none.
     """
-    predicted = (variances / np.array(counts)[:, None]).sum(axis=0)
-    single = alone * fine.design.n_points / budget
-    vary = (predicted > 0) & (single > 0)
-    ratio = float(np.exp(np.log(predicted[vary] / single[vary]).mean())) if vary.any() else 0.0
+    ratio = _over_alone(fine, variances, counts, alone, budget)
     if ratio <= 1:
         return ()
     name, mean = name_of(estimand.generator), " (geometric mean over the components)" if len(alone) > 1 else ""
@@ -301,7 +403,7 @@ def _checked_designs(designs: Any, n_levels: int) -> list[Design]:
         raise ValueError(
             f"designs must be one, or one for each of the {n_levels} levels; got {len(found)}: {designs!r}"
         )
-    return [checked_protocol(one, Design, "design", "pass one such as mcgen.Antithetic()") for one in found]
+    return [checked_design(one) for one in found]
 
 
 def _checked_coefficients(coefficients: Any, n: int) -> list[Floats] | None:

@@ -70,6 +70,11 @@ class Level:
         return f"level {self.number}"
 
     @property
+    def n_points(self) -> int:
+        """Points of a replicate."""
+        return self.design.n_points
+
+    @property
     def replicate_cost(self) -> float:
         """The cost of a replicate, in evaluations of the finest generator."""
         return self.design.n_points * self.cost
@@ -145,6 +150,8 @@ class SumOfLevels:
         Evaluations that were spent on the pilot.
     warnings : tuple of str
         Warnings of the pilot.
+    plan : str
+        What the pilot says of the numbers of replicates, for the provenance.
     """
 
     levels: Sequence[Level]
@@ -152,6 +159,7 @@ class SumOfLevels:
     counts: Sequence[int]
     pilot_cost: int
     warnings: tuple[str, ...] = ()
+    plan: str = ""
 
     def run(self, estimand: Estimand, options: RunOptions) -> Estimate:
         """Run the levels and return their sum.
@@ -202,6 +210,7 @@ class SumOfLevels:
             level=f"sum of {len(self.levels)} levels",
             cost=1.0,
             coefficients=None,
+            plan=self.plan or None,
         )
         numbered = [(str(level.number), part.warnings) for level, part in zip(self.levels, parts, strict=True)]
         notes = self.warnings + merged_warnings(numbered, "level", parts[0].names)

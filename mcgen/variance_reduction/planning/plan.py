@@ -90,8 +90,8 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Empty: what there is to know of a plan is in its `reasons`."""
-        return ()
+        """A warning if rare failures of the coarse generator may go unseen; all else is in the `reasons`."""
+        return (self.chosen.unseen,) if self.chosen.unseen else ()
 
     @property
     def n_evaluations(self) -> int:
@@ -136,7 +136,10 @@ class Plan:
             return run(task, count, replace(options, controls=chosen.controls))
         assert chosen.coefficients is not None
         generators = [(chosen.coarse.generator, chosen.coarse.cost), (estimand.generator, 1.0)]
-        levels = SumOfLevels(levels_of(generators, chosen.designs), [chosen.coefficients], chosen.n_replicates, 0)
+        parts = levels_of(generators, chosen.designs)
+        levels = SumOfLevels(parts, [chosen.coefficients], chosen.n_replicates, 0, self.warnings)
+        for text in self.warnings:
+            warn_user(text, CoverageWarning)
         made = levels.run(estimand, options)
         return made if self.names else _with_check(made, chosen.coefficients)
 

@@ -257,9 +257,12 @@ def _by_pilot(
     if atol is not None:
         budget = _enough_for(predictor, atol, spent, names)
     candidates = predictor.candidates(budget - spent)
-    chosen, why = choose(candidates)
+    found, why = choose(candidates)
+    chosen, notes = predictor.with_unseen(found, names)
+    candidates = [chosen if one is found else one for one in candidates]
     reasons = [
         *why,
+        *notes,
         *reasons,
         *variance_reasons(pilot, coarse, names),
         *rounding_reason(spent + chosen.n_evaluations, budget),

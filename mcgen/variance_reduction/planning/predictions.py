@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,16 @@ from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.log_ratios import LogRatio, welch_satterthwaite
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.levels.allocation import coarse_share
+from mcgen.variance_reduction.levels.unseen_failures import (
+    PASSES,
+    failures_text,
+    is_heavy,
+    is_nearly_zero,
+    largest_share,
+    least_shares,
+    unseen_text,
+    wanted_evaluations,
+)
 from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
 from mcgen.variance_reduction.planning.trials import Coarse, Pilot, log_w
 
@@ -84,6 +95,8 @@ class Candidate:
         Factor of the coarse generator in the fine level.
     controls : Controls or None
         Control variates.
+    unseen : str
+        Warning that rare failures of the coarse generator may go unseen; empty where there is none.
     """
 
     name: str
@@ -96,6 +109,7 @@ class Candidate:
     coarse: Coarse | None = None
     coefficients: Floats | None = None
     controls: Controls | None = None
+    unseen: str = ""
 
     @property
     def n_evaluations(self) -> int:
@@ -241,8 +255,31 @@ class Predictor:
             for design, gain in {Antithetic(): nothing, **self.pilot.gains}.items():
                 for fine in self._fine_designs(number):
                     b, log_w_fine = self._fine_level(number, fine)
-                    levels = _TwoLevels(coarse, b, pairs, log_w_fine)
+                    levels = _TwoLevels(coarse, b, pairs, log_w_fine, *self._unseen(number, b))
                     yield self._sum_of(levels, design, gain, fine, budget)
+
+    def with_unseen(self, chosen: Candidate, names: Sequence[str]) -> tuple[Candidate, list[str]]:
+        """Return a candidate with its warning of unseen failures, and the note that it searches for them."""
+        if chosen.coarse is None or chosen.coefficients is None:
+            return chosen, []
+        number = [one is chosen.coarse for one in self.coarse].index(True)
+        sd, n_pilot = self._unseen(number, chosen.coefficients)[0], len(self.pilot.pairs)
+        if not sd.any():
+            return chosen, []
+        name, count = names[int(sd.argmax())], chosen.n_replicates[1]
+        wanted = float(wanted_evaluations(sd, np.sqrt(chosen.variance))[0])
+        text = unseen_text(n_pilot, name, "level 1", count * chosen.designs[1].n_points, wanted)
+        return replace(chosen, unseen=text or ""), [failures_text(n_pilot, name, "level 1", count)]
+
+    def _unseen(self, number: int, b: Floats) -> tuple[Floats, bool]:
+        """Return the standard deviation of a value where differences are nearly 0, else 0, and whether one is large.
+
+        The shape of the first is (1, k).
+        """
+        pilot = self.pilot
+        differences = pilot.pairs - b * pilot.coarse_pairs[number]
+        sd = np.where(is_nearly_zero(differences, pilot.pairs), np.sqrt(pilot.point_variance), 0.0)
+        return sd[None], is_heavy(differences)
 
     def _fine_designs(self, number: int) -> list[Design]:
         """Return pairs, and a small net unless the difference of the levels is mostly odd.
@@ -278,7 +315,7 @@ class Predictor:
         budget : float
             The evaluations.
         """
-        coarse_design, coarse_gain, evaluations = self._shared_out(levels, design, gain, budget)
+        coarse_design, coarse_gain, evaluations = self._shared_out(levels, design, gain, fine.n_points, budget)
         designs = (coarse_design, fine)
         points = np.array([one.n_points for one in designs])
         # The factor keeps a whole number whole that rounding has put just below it.
@@ -296,9 +333,12 @@ class Predictor:
         return Candidate(name, designs, n_replicates, variance, half, error, source, levels.coarse, levels.b)
 
     def _shared_out(
-        self, levels: _TwoLevels, design: Design, gain: LogRatio, budget: float
+        self, levels: _TwoLevels, design: Design, gain: LogRatio, fine_points: int, budget: float
     ) -> tuple[Design, LogRatio, Floats]:
         """Return the coarse level's design, its log efficiency over pairs, and the evaluations of both levels.
+
+        The difference gets more than the best share where its rare failures are to be seen, see
+        `levels.unseen_failures`.
 
         The best share of the coarse level depends on the efficiency of its net, which depends on the net's size, which
         depends on the share. This is solved by fixed-point iteration from the net of the trial. Sizes are powers of
@@ -308,8 +348,9 @@ class Predictor:
         best = np.minimum(pairs, self.pilot.point_variance)
         enlarged, enlarged_gain = design, gain
         for _ in range(_PASSES):
-            share = coarse_share(levels.w(enlarged_gain) * levels.costs[:, None], pairs, best)
-            evaluations = budget * np.array([share, 1 - share]) / levels.costs
+            w = levels.w(enlarged_gain)
+            share = coarse_share(w * levels.costs[:, None], pairs, best)
+            evaluations = levels.with_least(w, budget, share, np.array([enlarged.n_points, fine_points]), pairs)
             enlarged, enlarged_gain = self._enlarged(design, gain, evaluations[0], _FEWEST_ON_COARSE_LEVEL)
         return enlarged, enlarged_gain, evaluations
 
@@ -328,12 +369,18 @@ class _TwoLevels:
         Log w of antithetic pairs of the coarse generator.
     fine : LogRatio
         Log w of the difference.
+    sd : ndarray of shape (1, k)
+        Standard deviation of a value where the pilot's differences are nearly 0, else 0.
+    heavy : bool
+        Whether one of the pilot's differences makes most of their variance.
     """
 
     coarse: Coarse
     b: Floats
     pairs: LogRatio
     fine: LogRatio
+    sd: Floats
+    heavy: bool
 
     @property
     def costs(self) -> Floats:
@@ -344,6 +391,30 @@ class _TwoLevels:
         """Return w of both levels, shape (2, k), for a coarse design of a log efficiency `gain` over pairs."""
         w = np.exp([self.pairs.minus(gain).value, self.fine.value])
         return np.asarray(w * np.stack([self.b**2, np.ones_like(self.b)]))
+
+    def with_least(self, w: Floats, budget: float, share: float, points: NDArray[np.int_], pairs: Floats) -> Floats:
+        """Return the evaluations of both levels for a best share of the coarse one, with those that failures need.
+
+        The `points` are those of a replicate of each level, and `pairs` is w of antithetic pairs.
+        """
+        evaluations = budget * np.array([share, 1 - share]) / self.costs
+        both = budget * (w / evaluations[:, None]).sum(axis=0)
+        varies = (both > 0) & (pairs > 0)
+        gain = geometric_mean(pairs[varies] / both[varies]) if varies.any() else math.inf
+        limits = partial(
+            least_shares,
+            costs=self.costs[1:],
+            budget=budget,
+            optimal=np.array([1 - share]),
+            needed=FEWEST_WITHOUT_WARNING * points * self.costs / budget,
+            heavy=[self.heavy],
+            largest=largest_share(gain),
+        )
+        for _ in range(PASSES):
+            least = limits(wanted_evaluations(self.sd, np.sqrt((w / evaluations[:, None]).sum(axis=0))))
+            above = max(1 - share, float(least[0]))
+            evaluations = budget * np.array([1 - above, above]) / self.costs
+        return evaluations
 
     def w_error(self, gain: LogRatio) -> Floats:
         """Return the variances e_l of the errors of log w of both levels, shape (2, k)."""

@@ -120,6 +120,7 @@ def candidate_to_plain(one: Candidate) -> dict[str, Any]:
         "coarse": None if one.coarse is None else {"name": name_of(one.coarse.generator), "cost": one.coarse.cost},
         "coefficients": None if one.coefficients is None else numbers_to_plain(one.coefficients),
         "controls": None if one.controls is None else one.controls.name,
+        "unseen": one.unseen,
     }
 
 
@@ -141,6 +142,7 @@ def candidate_from_plain(content: dict[str, Any]) -> Candidate:
         None if below is None else Coarse(below, _number(coarse["cost"])),
         None if coefficients is None else numbers_from_plain(coefficients),
         None if controls is None else cast("Controls", SavedControls(str(controls))),
+        str(content.get("unseen", "")),
     )
     _require(len(made.variance) == len(made.half_width) == len(made.error), "a candidate has as many errors as widths")
     return made
