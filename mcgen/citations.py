@@ -6,6 +6,7 @@ import re
 
 from mcgen._version import __version__
 from mcgen.designs.sobol import MAX_DIMENSION
+from mcgen.inference.methods import AND
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 
@@ -134,6 +135,22 @@ _ENTRIES = {
   volume = {16}, number = {3}, pages = {927--953},
   year = {1988}
 }""",
+    "clopper1934use": """@article{clopper1934use,
+  author = {Clopper, C. J. and Pearson, E. S.},
+  title = {The use of confidence or fiducial limits illustrated in the case of the binomial},
+  journal = {Biometrika}, volume = {26}, number = {4}, pages = {404--413}, year = {1934}
+}""",
+    "fay1997confidence": """@article{fay1997confidence,
+  author = {Fay, Michael P. and Feuer, Eric J.},
+  title = {Confidence intervals for directly standardized rates: a method based on the gamma distribution},
+  journal = {Statistics in Medicine}, volume = {16}, number = {7}, pages = {791--801}, year = {1997}
+}""",
+    "korn1998confidence": """@article{korn1998confidence,
+  author = {Korn, Edward L. and Graubard, Barry I.},
+  title = {Confidence intervals for proportions with small expected number of positive counts estimated from survey
+    data},
+  journal = {Survey Methodology}, volume = {24}, number = {2}, pages = {193--201}, year = {1998}
+}""",
     "hall1992removal": """@article{hall1992removal,
   title = {On the removal of skewness by transformation},
   author = {Hall, Peter},
@@ -229,6 +246,7 @@ _METHOD_KEYS = {
     "skewness-safe": ("hall1992removal", "dunn1961multiple"),
     "skewness-adjusted-t": ("hall1992removal",),
     "bootstrap-t": ("hall1988theoretical",),
+    "proportion": ("clopper1934use", "fay1997confidence", "korn1998confidence"),
     "bootstrap-max-t": ("hall1988theoretical",),
     "bonferroni": ("dunn1961multiple",),
     "gaussian-multiplier": ("chernozhukov2013gaussian",),
@@ -259,14 +277,17 @@ def citation(result: Estimate | Comparison) -> str:
             keys += _design_keys(part.provenance.design)
         keys += ["giles2008multilevel"] if estimate.levels else []
         keys += ["nelson1990control", "avramidis1993splitting"] if estimate.provenance.controls else []
-        # A name such as "bonferroni-anytime" stands for two methods.
-        keys += [
-            key for name in (estimate.method, *estimate.method.split("-", 1)) for key in _METHOD_KEYS.get(name, ())
-        ]
+        keys += _method_keys(estimate.method)
         keys += ["owen1998supercube"] if _is_supercube(estimate) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
     return "\n\n".join(_ENTRIES[key] for key in dict.fromkeys(keys))
+
+
+def _method_keys(method: str) -> list[str]:
+    """Return the entries for the methods of a result; a name such as "bonferroni-anytime" stands for two."""
+    names = [name for one in method.split(AND) for name in (one, *one.split("-", 1))]
+    return [key for name in names for key in _METHOD_KEYS.get(name, ())]
 
 
 def _design_keys(text: str) -> list[str]:

@@ -275,3 +275,10 @@ def test_methods_of_components_are_an_array() -> None:
     means = np.random.default_rng(0).normal(size=(30, 3))
     sampled = IntervalInput.of(Moments.of(ReplicateMeans(0, means, np.ones_like(means), None, 1)), None, SEED)
     assert methods_of(sampled, IntervalOptions(0.95)).tolist() == ["skewness-safe-t"] * 3
+
+
+def test_a_result_cites_the_method_of_each_component() -> None:
+    both = mcgen.statistics.stack(skewed, above)
+    made = mcgen.estimate(model, both, design=mcgen.Antithetic(), n_evaluations=400, seed=0)
+    for key in ("hall1992removal", "clopper1934use", "fay1997confidence", "korn1998confidence"):
+        assert key in mcgen.citation(made)
