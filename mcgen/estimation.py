@@ -19,7 +19,7 @@ from mcgen.generators.base import checked_generator
 from mcgen.generators.joint import pair
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.resampling import checked_resampling
-from mcgen.inference.sequences import SEQUENCES
+from mcgen.inference.sequences import FEWEST_REPLICATES, SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.noise.spec import agree_in_order, differences_of
 from mcgen.replicates.sizes import (
@@ -329,10 +329,12 @@ def _require_interval_of_fixed_run(options: RunOptions, count: int) -> None:
             "interval='two-stage-t' is of a run in two stages, by atol or rtol; got a fixed number of replicates. "
             "Leave it out, or say how narrow the interval is to be"
         )
-    if asked.method in SEQUENCES and math.isinf(SEQUENCES[asked.method](float(count), count, asked.confidence_level)):
+    if asked.method in SEQUENCES and (
+        count < FEWEST_REPLICATES or math.isinf(SEQUENCES[asked.method](float(count), count, asked.confidence_level))
+    ):
         raise ValueError(
             f"interval={asked.method!r} has no end yet at {count} replicates; ask for more, of which 30 are enough at "
-            "95 %, or for 'student-t'"
+            "95 % where they are little skewed, or for 'student-t'"
         )
     if asked.resamples:
         checked_resampling(count, options.keep_replicates)

@@ -22,6 +22,8 @@ from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.moments import Moments
+from mcgen.inference.sequences import REPLICATES_BY_SKEWNESS as LEAST_FOR_SEQUENCES
+from mcgen.inference.sequences import SEQUENCES
 
 FEWEST_WITHOUT_WARNING = 25
 """Fewest replicates whose intervals come without a warning: with fewer, estimated skewness says next to nothing."""
@@ -39,9 +41,13 @@ EXAMPLE_SKEWNESS = 3.4
 # skewness-safe ones, in 50,000 simulated runs each. `tests/inference/test_coverage.py` repeats the simulation.
 EXAMPLE_COVERAGE = {5: (0.81, 0.91), 10: (0.85, 0.94), 25: (0.89, 0.95), 50: (0.91, 0.96), 200: (0.94, 0.96)}
 
-REPLICATES_BY_SKEWNESS = {"skewness-safe-t": 1.5, "skewness-safe": 1.5}
+REPLICATES_BY_SKEWNESS = {
+    **dict.fromkeys(("skewness-safe-t", "skewness-safe", "two-stage-t", "bonferroni-two-stage-t"), 1.5),
+    **{f"{prefix}{name}": float(LEAST_FOR_SEQUENCES) for prefix in ("", "bonferroni-") for name in SEQUENCES},
+}
 """Replicates that an interval needs for each unit of squared skewness, 25 where it is not named here. Skewness-safe
-intervals covered 0.94 and more of means of skewness up to 3.4 from 16 replicates on, and of skewness 6.2 from 50 on."""
+intervals covered 0.94 and more of means of skewness up to 3.4 from 16 replicates on, and of skewness 6.2 from 50 on.
+Confidence sequences have no end before."""
 
 
 def coverage_warnings(
@@ -81,7 +87,7 @@ def coverage_warnings(
     together = FEWEST_WITHOUT_WARNING if "bootstrap-max-t" in judged.methods else fewest_for(numbers, confidence_level)
     if judged.few.any():
         found.append(_few_text(n, int(judged.fewest.max())))
-    elif numbers > 1 and n < together:
+    elif numbers > 1 and n < together and not judged.proven.all():
         found.append(
             f"{n} replicates are few for {numbers:,} intervals that are to cover together: far tails show only in "
             f"more replicates. Use at least {together}, or keep_replicates=True for a bootstrap"
@@ -93,12 +99,16 @@ def coverage_warnings(
             f"the replicate means of {names[worst]}{_and_others(judged.skewed)} have skewness up to {skewness:.2g}, "
             f"for which {n} replicates are few (below {needed / skewness**2:g} x skewness^2 = {needed:.0f}). "
             f"{_measured_at(n / skewness**2)}. {_advice(str(judged.methods[worst]))}"
+            if not judged.sequence[worst]
+            else f"the replicate means of {names[worst]}{_and_others(judged.skewed)} have skewness up to "
+            f"{skewness:.2g}: their confidence sequence has no end before {LEAST_FOR_SEQUENCES} x skewness^2 = "
+            f"{needed:.0f} replicates, and there are {n}. Use more replicates"
         )
     if judged.constant.any():
         found.append(
             f"all {n} replicate means of {names[int(judged.constant.argmax())]}{_and_others(judged.constant)} are "
-            "equal but for rounding: their interval has no width. The statistic is constant, the design integrates it "
-            "exactly, or a rare event was never seen"
+            f"equal but for rounding: their {_of_constant(judged)}. The statistic is constant, the design integrates "
+            "it exactly, or a rare event was never seen"
         )
     return found
 
@@ -141,14 +151,26 @@ class Judged:
     ) -> Judged:
         """Judge the intervals of these replicate means; see `coverage_warnings`."""
         methods = np.broadcast_to(methods, len(moments.mean))
-        events = np.char.endswith(methods, "proportion")
+        proven = np.char.endswith(methods, "betting")
+        events = np.char.endswith(methods, "proportion") | proven
         safe = events if student_holds is None else events | (student_holds & (methods == "student-t"))
         fewest = np.where(safe, FEWEST_WHERE_SAFE, FEWEST_OF_NETS if net else FEWEST_WITHOUT_WARNING)
+        fewest = np.where(proven, 0, fewest)
         factors = np.array([REPLICATES_BY_SKEWNESS.get(method, 25.0) for method in methods.tolist()])
         constant = moments.constant(rounding)
         skewness = np.where(constant, 0.0, np.abs(moments.skewness))
         needed = np.where(safe, 0.0, factors * skewness**2)
         return cls(moments.count, methods, fewest, skewness, needed, constant & ~events)
+
+    @property
+    def proven(self) -> NDArray[np.bool_]:
+        """Where the interval covers by proof, whatever the replicate means."""
+        return np.asarray(np.char.endswith(self.methods, "betting"))
+
+    @property
+    def sequence(self) -> NDArray[np.bool_]:
+        """Where the interval is that of a confidence sequence."""
+        return np.asarray(np.char.endswith(self.methods, "anytime"))
 
     @property
     def few(self) -> NDArray[np.bool_]:
@@ -196,6 +218,11 @@ def _measured_at(replicates_by_skewness: float) -> str:
         f"Student t intervals covered the truth {100 * plain:.0f} % of the time, and skewness-safe ones "
         f"{100 * safe:.0f} %"
     )
+
+
+def _of_constant(judged: Judged) -> str:
+    """Return, in words, what the intervals of constant replicate means are."""
+    return "confidence sequence has no end" if judged.sequence[judged.constant].all() else "interval has no width"
 
 
 def _advice(method: str) -> str:

@@ -28,11 +28,12 @@ of all components over resampled replicates (max-t); or Gaussian multipliers [4]
 Where the replicates are counted by what they give, an interval has to allow for it. "two-stage-t" is that of
 `mcgen.inference.stopping`: with s_0 the standard deviation of the first R_0 replicates,
 
-.. math:: \bar B \pm \max(t_{R_0-1}\; s_0,\; t_{R-1}\; s) / \sqrt R .
+.. math:: \bar B \pm \max(t_{R_0-1}\; s_0,\; t_{R-1}\; s) / \sqrt R ,
 
-The first term alone [6]_ covers exactly for normal replicate means, whatever standard deviations R is chosen by, since
-the mean of R normal values is independent of them all. "anytime" and "asymptotic-anytime" are of `sequences`: they
-cover at all R together. Their simultaneous form is Bonferroni's.
+where each side takes the skewness-adjusted end if that is farther. The first term alone [6]_ covers exactly for normal
+replicate means, whatever standard deviations R is chosen by, since the mean of R normal values is independent of them
+all. "anytime" and "asymptotic-anytime" are of `sequences`, and "betting" of `betting`: they cover at all R together.
+The simultaneous form of all these is Bonferroni's, with the skewness enlarged as for skewness-safe ends.
 
 .. rubric:: References
 
@@ -50,7 +51,6 @@ cover at all R together. Their simultaneous form is Bonferroni's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -59,10 +59,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.betting import betting_interval
 from mcgen.inference.indicators import stopped_interval
 from mcgen.inference.interval_input import (
     Interval,
     IntervalInput,
+    enlarged_skewness,
     hall_inverse,
     shared_level,
     skewness_safe_ends,
@@ -79,7 +81,7 @@ from mcgen.inference.resampling import (
     count_of,
     gaussian_multiplier,
 )
-from mcgen.inference.sequences import SEQUENCES
+from mcgen.inference.sequences import FEWEST_REPLICATES, SEQUENCES, sequence_ends
 
 FEWEST_FOR_SKEWNESS = 10
 """Fewest replicates whose skewness the default interval looks at: of fewer it is nearly all chance."""
@@ -100,8 +102,8 @@ def make_interval(
     confidence_level : float
         In (0, 1).
     method : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion", \
-            "two-stage-t", "anytime", "asymptotic-anytime"}, optional
-        For each component alone. The last three are for runs that stopped at what they gave. By default the method is
+            "two-stage-t", "anytime", "asymptotic-anytime", "betting"}, optional
+        For each component alone. The last four allow for runs that stopped at what they gave. By default the method is
         chosen for each component: "proportion" for boolean ones, "skewness-safe-t" from 10 replicates on, and
         "student-t" below and where it is known to cover (`IntervalInput.student_holds`).
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
@@ -109,7 +111,7 @@ def make_interval(
         and skewness-safe t at Bonferroni's level otherwise; also where a component varies in so few replicates that the
         bootstrap has no finite interval, or is boolean: it then has the interval of a probability at Bonferroni's
         level. "bonferroni" is Student's t at that level, which covers too rarely where replicate means are skewed.
-        Beside "proportion" and one of the last three methods True is Bonferroni's form of it, whose name is
+        Beside "proportion" and one of the last four methods True is Bonferroni's form of it, whose name is
         "bonferroni-two-stage-t", and alike.
 
     Raises
@@ -137,14 +139,17 @@ def interval_of(sampled: IntervalInput, options: IntervalOptions) -> tuple[Inter
             low, high = _SIMULTANEOUS[method](sampled, options)
         low, high = _finite(low, sampled), _finite(high, sampled)
     else:
-        level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
-        low, high = (_finite(end, sampled) for end in studentized_ends(sampled, level, options.method))
+        numbers = options.numbers(len(sampled.mean))
+        level, adjusted = shared_level(options.confidence_level, numbers), enlarged_skewness(sampled, numbers)
+        low, high = studentized_ends(adjusted, level, options.method)
+        if not options.is_sequential:
+            low, high = _finite(low, sampled), _finite(high, sampled)
     interval, half_width = _around(sampled, low, high)
-    events = _events(sampled, options)
-    if events.any():
-        low, high = _ends_of_events(sampled, options, events)
-        interval = Interval(np.where(events, low, interval.low), np.where(events, high, interval.high))
-        half_width = np.where(events, (high - low) / 2, half_width)
+    own, ends = _with_own_ends(sampled, options)
+    if own.any():
+        low, high = ends
+        interval = Interval(np.where(own, low, interval.low), np.where(own, high, interval.high))
+        half_width = np.where(own, (high - low) / 2, half_width)
     return interval, half_width, AND.join(dict.fromkeys(_methods(sampled, options, method).tolist()))
 
 
@@ -176,6 +181,15 @@ def _events(sampled: IntervalInput, options: IntervalOptions) -> NDArray[np.bool
     if sampled.indicators is None or not options.by_component:
         return np.zeros(len(sampled.mean), bool)
     return sampled.indicators
+
+
+def _with_own_ends(sampled: IntervalInput, options: IntervalOptions) -> tuple[NDArray[np.bool_], tuple[Floats, Floats]]:
+    """Return which components have ends that are not in standard errors, and these ends."""
+    if options.method == "betting":
+        level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
+        return np.ones(len(sampled.mean), bool), betting_interval(sampled, level)
+    events = _events(sampled, options)
+    return events, _ends_of_events(sampled, options, events) if events.any() else (sampled.mean, sampled.mean)
 
 
 def _ends_of_events(
@@ -212,7 +226,8 @@ def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Me
 
 def _around(sampled: IntervalInput, low: Floats, high: Floats) -> tuple[Interval, Floats]:
     """Return the interval with these ends in standard errors from the mean, and its half-width."""
-    error = sampled.standard_error
+    # An end that is not there stays away where the replicate means do not vary: infinity times 0 is no number.
+    error = np.where(np.isinf(low) | np.isinf(high), 1.0, sampled.standard_error)
     return Interval(sampled.mean + low * error, sampled.mean + high * error), np.asarray((high - low) / 2 * error)
 
 
@@ -246,32 +261,21 @@ def _skewness_adjusted_t(sampled: IntervalInput, level: float) -> tuple[Floats, 
     return -hall_inverse(t, sampled.skewness), -hall_inverse(-t, sampled.skewness)
 
 
-def _skewness_safe_t(sampled: IntervalInput, level: float, inflation: float = 1.0) -> tuple[Floats, Floats]:
-    """Return, on each side, the end farther from the mean: Student's, or that of the skewness-adjusted t interval.
-
-    Parameters
-    ----------
-    inflation : float
-        Multiplies the estimated skewness, which few replicates underestimate where far tails count.
-    """
+def _skewness_safe_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
+    """Return, on each side, the end farther from the mean: Student's, or that of the skewness-adjusted t interval."""
     t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
     if sampled.skewness is None:
         raise ValueError(
             "skewness-safe-t needs the skewness of the replicate means, which an estimate saved by an older version "
             "does not have; use student-t, or run it again"
         )
-    return skewness_safe_ends(t, inflation * sampled.skewness)
+    return skewness_safe_ends(t, sampled.skewness)
 
 
 def _simultaneous_skewness_safe(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
-    """Return the ends of skewness-safe t intervals at Bonferroni's level for all numbers that cover together.
-
-    For k of them the skewness is multiplied by min(1.5, 1 + 0.12 ln k), found by simulation: the sample's skewness is
-    bounded by its size and biased towards 0, which matters the more the farther out the ends lie.
-    """
+    """Return the ends of skewness-safe t intervals at Bonferroni's level for all numbers that cover together."""
     numbers = options.numbers(len(sampled.mean))
-    inflation = min(1.5, 1 + 0.12 * math.log(numbers))
-    return _skewness_safe_t(sampled, shared_level(options.confidence_level, numbers), inflation)
+    return _skewness_safe_t(enlarged_skewness(sampled, numbers), shared_level(options.confidence_level, numbers))
 
 
 def _resampled(
@@ -282,7 +286,7 @@ def _resampled(
 
 
 def _two_stage_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
-    """Return the ends by the larger of the two stages' terms; Student's t where no replicate varies."""
+    """Return, on each side, the farthest of the ends by the two stages' terms and the skewness-adjusted one."""
     if sampled.first_stage is None:
         raise ValueError(
             "two-stage-t needs the number and the standard deviations of the first stage, which only a run in two "
@@ -293,7 +297,13 @@ def _two_stage_t(sampled: IntervalInput, level: float) -> tuple[Floats, Floats]:
     last = sampled.standard_error * np.sqrt(sampled.degrees_of_freedom + 1)
     ratio = np.divide(first, last, out=np.zeros_like(t), where=last > 0)
     width = np.maximum(t, student_t_quantile((1 + level) / 2, first_count - 1.0) * ratio)
-    return -width, width
+    low, high = skewness_safe_ends(t, _known_skewness(sampled))
+    return np.minimum(low, -width), np.maximum(high, width)
+
+
+def _known_skewness(sampled: IntervalInput) -> Floats:
+    """Return the skewness of the estimate; 0 for estimates of versions that did not keep it."""
+    return np.zeros_like(sampled.mean) if sampled.skewness is None else sampled.skewness
 
 
 def _of_sequence(sampled: IntervalInput, level: float, method: str) -> tuple[Floats, Floats]:
@@ -302,13 +312,16 @@ def _of_sequence(sampled: IntervalInput, level: float, method: str) -> tuple[Flo
             f"{method} needs the number of replicates that was planned before the run, which only a run that was asked "
             f"for it has: mcgen.estimate(..., interval={method!r}); use student-t"
         )
-    width = SEQUENCES[method](sampled.degrees_of_freedom + 1, sampled.planned, level)
-    if not np.isfinite(width).all():
+    n = sampled.degrees_of_freedom + 1
+    if (n < FEWEST_REPLICATES).all() or np.isinf(SEQUENCES[method](n, sampled.planned, level)).all():
         raise ValueError(
             f"at this confidence level {method} has no end yet for {count_of(sampled)} replicates, with "
             f"{sampled.planned} planned; run more replicates or use student-t"
         )
-    return -width, width
+    low, high = sequence_ends(method, n, sampled.planned, level, _known_skewness(sampled))
+    if sampled.constant is None:
+        return low, high
+    return np.where(sampled.constant, -np.inf, low), np.where(sampled.constant, np.inf, high)
 
 
 def _bonferroni(sampled: IntervalInput, options: IntervalOptions) -> tuple[Floats, Floats]:
@@ -321,6 +334,7 @@ _POINTWISE: dict[str | None, Callable[[IntervalInput, float], tuple[Floats, Floa
     "student-t": _student_t,
     # Replaced by ends that are not in standard errors, see `interval_of`.
     "proportion": _student_t,
+    "betting": _student_t,
     "normal": _normal,
     "skewness-safe-t": _skewness_safe_t,
     "skewness-adjusted-t": _skewness_adjusted_t,

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from mcgen._lib.checks import checked_level
 
 FixedMethod = Literal["student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion"]
-SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime"]
+SequentialMethod = Literal["two-stage-t", "anytime", "asymptotic-anytime", "betting"]
 Method = Literal[FixedMethod, SequentialMethod]
 SimultaneousMethod = Literal["skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"]
 AND = " and "
@@ -71,8 +71,13 @@ class IntervalOptions:
 
     @property
     def resamples(self) -> bool:
-        """Whether the interval is made from the replicate means themselves."""
+        """Whether the interval resamples the replicate means."""
         return self.method == "bootstrap-t" or self.simultaneous in ("bootstrap-max-t", "gaussian-multiplier")
+
+    @property
+    def needs_means(self) -> bool:
+        """Whether the interval is made from the replicate means themselves, in their order or resampled."""
+        return self.resamples or self.method == "betting"
 
     @property
     def by_component(self) -> bool:

@@ -36,10 +36,12 @@ class ToleranceProgress:
         Where an indicator has fewer than 20 events or non-events.
     events : ndarray of shape (c,)
         The smaller number of events and non-events of indicators; 0 for other statistics.
-    needed_for_skewness : ndarray of shape (c,)
-        Replicates that the skewness guard asks for; 0 where it asks for none.
+    fewest : ndarray of shape (c,)
+        Replicates below which the skewness of the replicate means leaves the interval without an end; 0 where none are.
     matched : ndarray of bool of shape (c,)
-        Where the half-width is that of a probability (see `indicators`), which needs no guard.
+        Where the half-width needs no guard: that of a probability (see `indicators`), and by bets (see `betting`).
+    alike : ndarray of bool of shape (c,)
+        Where an indicator had the same value for all points.
     """
 
     n: int
@@ -50,8 +52,9 @@ class ToleranceProgress:
     unseen: NDArray[np.bool_]
     rare: NDArray[np.bool_]
     events: Floats
-    needed_for_skewness: Floats
+    fewest: Floats
     matched: NDArray[np.bool_]
+    alike: NDArray[np.bool_]
 
     @property
     def wide(self) -> NDArray[np.bool_]:
@@ -60,8 +63,8 @@ class ToleranceProgress:
 
     @property
     def skewed(self) -> NDArray[np.bool_]:
-        """Where the skewness guard asks for more replicates than n."""
-        return self.needed_for_skewness > self.n
+        """Where the interval has no end yet, since the replicates are few for their skewness."""
+        return self.fewest > self.n
 
     @property
     def guarded(self) -> NDArray[np.bool_]:
@@ -75,7 +78,7 @@ class ToleranceProgress:
         """
         for_variation = np.where(self.constant & (self.n < NO_VARIATION), min(2 * self.n, NO_VARIATION), 0)
         for_events = np.where(self.rare & ~self.constant, 1.1 * self.n * FEWEST_EVENTS / np.maximum(self.events, 1), 0)
-        for_skewness = np.where(self.constant, 0, self.needed_for_skewness)
+        for_skewness = np.where(self.constant, 0, self.fewest)
         return min(2.0 * self.n, float(np.max([for_variation, for_events, for_skewness])))
 
     def next_look_at_events(self) -> float:

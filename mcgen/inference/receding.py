@@ -55,7 +55,8 @@ def receding_component(
     if not tolerance.may_recede or at.n < first_look(tolerance):
         return None
     mean = np.abs(moments.mean[at.columns])
-    receding = at.wide & ~at.constant & (mean < SHARE_OF_HALF_WIDTH * at.half_width)
+    # An interval without an end says nothing of the mean.
+    receding = at.wide & ~at.constant & np.isfinite(at.half_width) & (mean < SHARE_OF_HALF_WIDTH * at.half_width)
     # An indicator that has an event has no mean of 0.
     receding &= at.events == 0
     return names[int(at.columns[int(receding.argmax())])] if receding.any() else None

@@ -1,9 +1,9 @@
 r"""Confidence sequences: intervals that may be looked at after every replicate, and whose run may stop by any rule.
 
 A confidence sequence covers at all numbers of replicates together: with probability c none of its intervals misses the
-expectation. So a run may stop for any reason, and its interval still covers. Both sequences here are centred at the
-mean of n replicate means with standard deviation s. Their half-widths are in units of the standard error s / sqrt(n).
-With alpha = 1 - c:
+expectation. So a run may stop for any reason, and its interval still covers. Both sequences here start from a
+half-width around the mean of n replicate means with standard deviation s. It is in units of the standard error
+s / sqrt(n). With alpha = 1 - c:
 
 The **normal mixture with estimated variance**. For a normal law with mean mu, any variance, and T the t statistic for
 mu,
@@ -33,6 +33,14 @@ y - log y = 1 + 2 log(1 / alpha). So y = -W(-alpha^2 / e), with the lower branch
 alpha = 0.05 this gives n / x = y - 1 = 8.21. The half-width at the planned n is then sqrt(y) = 3.03 standard errors,
 1.55 times that of the normal interval.
 
+**Skewed replicate means** have other ends. Each side takes the farther of two ends: that of the half-width h, and that
+of Hall's transformation at h (see `mcgen.inference.intervals`). There is no end below 30 replicates, none below 10 g^2
+replicates for the estimated skewness g of the replicate means, and none while the replicate means are constant. A side
+is never shorter than before, so what is proved for normal replicate means still holds. For other laws there is no
+proof, and none is possible without bounds (see `betting`). Simulations up to 10,000 replicates support it, at
+nominal 0.05: the chance of ever missing was 0.026 for pairs of exp(w/2), where the half-width alone from 5 replicates
+on had 0.110, and 0.013 for Bernoulli(0.1), where it had 0.249. `docs/validation/stopping.md` has more laws.
+
 .. rubric:: References
 
 .. [1] T. L. Lai (1976). On confidence sequences. Ann. Statist. 4(2), 265-280.
@@ -50,7 +58,12 @@ import numpy as np
 from scipy.special import lambertw
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import skewness_safe_ends
 
+FEWEST_REPLICATES = 30
+"""Fewest replicates at which a sequence of replicate means of any law has an end."""
+REPLICATES_BY_SKEWNESS = 10
+"""Replicates per squared skewness below which a sequence has no end: fewer seldom show how skewed they are."""
 FEWEST_FOR_ASYMPTOTIC = 30
 """Fewest replicates at which the asymptotic sequence has an end: with fewer its limit is no approximation."""
 
@@ -109,3 +122,28 @@ def asymptotic_half_width(n: float | Floats, planned: float, confidence_level: f
 
 SEQUENCES = {"anytime": mixture_t_half_width, "asymptotic-anytime": asymptotic_half_width}
 """Half-widths of the confidence sequences, in standard errors, by the names of their intervals."""
+
+
+def sequence_ends(
+    method: str, n: float | Floats, planned: float, confidence_level: float, skewness: Floats
+) -> tuple[Floats, Floats]:
+    """Return the ends of a confidence sequence for replicate means of any law, in standard errors from the mean.
+
+    Parameters
+    ----------
+    method : {"anytime", "asymptotic-anytime"}
+        Where the half-width comes from.
+    n, planned, confidence_level
+        As for `mixture_t_half_width`.
+    skewness : ndarray
+        Skewness of the estimate, that of the replicate means over sqrt(n).
+
+    Returns
+    -------
+    low, high : ndarray
+        Infinite where the sequence has no end yet.
+    """
+    width = SEQUENCES[method](n, planned, confidence_level)
+    ended = np.isfinite(width) & (np.asarray(n) >= FEWEST_REPLICATES) & (REPLICATES_BY_SKEWNESS * skewness**2 <= 1)
+    low, high = skewness_safe_ends(np.where(ended, width, 1.0), skewness)
+    return np.where(ended, low, -np.inf), np.where(ended, high, np.inf)

@@ -18,24 +18,28 @@ distance from mu is below t_{R_0 - 1} s_0 / sqrt(R) with the probability that St
 uses the mean too, which this proof does not allow for; simulations show that it covers (`docs/validation/stopping.md`).
 A relative tolerance of a mean that is 0 is never reached, so set a limit beside `rtol` alone; `receding` warns.
 
-**At any time**, `Anytime`: the half-width is that of a confidence sequence (see `sequences`), which covers at all
-numbers of replicates together, whatever the stopping rule. The rule looks at numbers that grow by 5 % to 100 %.
+Skewed replicate means need a longer side: each side has the skewness-adjusted end where that is farther (see
+`intervals`), and the run stops by half the distance of the ends. Where 32 replicates look skewed, R_0 < 50 g^2 for
+their skewness g, the first stage has 64. With lognormal replicate means, simulated 95 % intervals covered the truth in
+93.7 % to 95.2 % of the runs. The Student intervals of before, with at least 50 g^2 replicates in place of the farther
+ends, covered 92.5 % to 95.6 % with up to 13 times the replicates.
+
+**At any time**, `Anytime`: the interval is that of a confidence sequence (see `sequences`), which covers at all
+numbers of replicates together, whatever the stopping rule. The rule looks at numbers that grow by 5 % to 100 %. There
+is no end, and so no stop, before 30 replicates, before 10 g^2, and while replicate means do not vary. `Betting` has the
+sequence of `betting`, for declared bounds.
 
 **Probabilities.** In two stages a boolean component stops by its own interval, which is that of a probability, and has
 no guard (see `indicators`).
 
-**Guards** of both rules, for replicate means that are not normal:
+**Guards** of both rules, for replicate means that are not normal; betting needs none:
 
 - Events: where all values are 0 or 1, a run has at least 20 of each. This holds for sequences, and for values that only
   happen to be 0 and 1.
-- Skewness: replicate means are skewed where R < 50 g^2, with g their estimated skewness. If they are skewed at 32
-  replicates, the first stage has 64, and the run has at least 100. No run stops while R < 50 g^2, with g estimated anew
-  each time. At R = 50 g^2 Student's t covers half a percentage point too little (see `coverage`). With lognormal
-  replicate means, simulated 95 % intervals covered the truth in 92.5 % to 95.5 % of the runs. With a factor of 25 in
-  place of 50 it was 90 % to 94 %. Indicators have the guard on events in place of this one.
 - No variation: while a component's replicate means do not vary, the run does not stop before 1,000 replicates. The
   reason of the result names the component: a constant looks like an event too rare to be seen. Where the values vary
-  inside replicates, the design integrates the component exactly as far as can be seen, and 1,000 replicates are enough.
+  inside replicates, the design integrates the component exactly as far as can be seen, and 1,000 replicates are enough
+  in two stages.
 
 .. rubric:: References
 
@@ -49,61 +53,20 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.indicators import half_widths as half_widths_of_events
-from mcgen.inference.interval_input import EventCounts, IntervalInput, shared_level
-from mcgen.inference.intervals import studentized_ends
+from mcgen.inference.interval_input import IntervalInput, enlarged_skewness, shared_level
 from mcgen.inference.moments import Moments, varies_by_rounding
 from mcgen.inference.progress import FEWEST_EVENTS, ToleranceProgress
 from mcgen.inference.receding import receding_component, receding_warning
-from mcgen.inference.sequences import SEQUENCES
 from mcgen.inference.tolerance import Tolerance
 
-SKEWED_FIRST_STAGE = 64
-"""Replicates of the first stage where 32 look skewed: twice as many, since s_0 of few skewed means is often small."""
-FEWEST_IF_SKEWED = 100
-"""Fewest replicates of a run whose means once looked skewed: few skewed means seldom show their skewness."""
-REPLICATES_BY_SKEWNESS = 50
-"""Replicates per squared skewness below which no run stops: Student's t covers half a point too little there."""
-PLANNED = 256
-"""Replicates at which a confidence sequence is narrowest by default.
-
-From a tenth of the planned number to any larger one, it is at most 27 % wider than the narrowest possible sequence.
-"""
-# Least factor by which replicates grow from one look to the next, so that no run ends in many tiny steps.
-_LEAST_STEP = {"two-stage": 1.02, "anytime": 1.05}
 # Upper limit of a computed number of replicates: more than can ever be run, and still an int64.
 _MOST = 2**60
-
-Kind = Literal["anytime", "asymptotic-anytime"]
-
-
-@dataclass(frozen=True, eq=False)
-class FirstStage:
-    """Moments of the replicates of the first stage.
-
-    Attributes
-    ----------
-    count : int
-        Number of replicates, R_0.
-    mean, standard_deviation, skewness : ndarray of shape (k,)
-        Mean, standard deviation s_0 and skewness of the replicate means.
-    """
-
-    count: int
-    mean: Floats
-    standard_deviation: Floats
-    skewness: Floats
-
-    @classmethod
-    def of(cls, moments: Moments) -> FirstStage:
-        """Return the first stage that has these moments."""
-        return cls(moments.count, moments.mean, np.sqrt(moments.variance), moments.skewness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +75,7 @@ class Stopping:
 
     Attributes
     ----------
-    rule : {"two-stage", "anytime", "asymptotic-anytime"}
+    rule : {"two-stage", "anytime", "asymptotic-anytime", "betting"}
         Name of the rule.
     atol, rtol : float or None
         The tolerances.
@@ -121,7 +84,8 @@ class Stopping:
     first_standard_deviation : ndarray of shape (k,), or None
         Standard deviation of the first stage's replicate means, for all components; None for confidence sequences.
     planned : int or None
-        Number of replicates at which the confidence sequence is narrowest; None for two stages.
+        Number of replicates at which the confidence sequence is narrowest; None for two stages, and for betting to a
+        tolerance.
     reached : bool
         Whether every half-width that counts is within its tolerance and no guard asks for more replicates.
     reason : str
@@ -174,6 +138,8 @@ class Rule(ABC):
     """
 
     name: str
+    # Half-width of a component whose replicate means do not vary.
+    half_width_if_constant = 0.0
 
     def __init__(
         self, tolerance: Tolerance, confidence_level: float, simultaneous: bool = False, n_points: int = 1
@@ -185,8 +151,6 @@ class Rule(ABC):
         self._target = tolerance.first_count
         # Number of replicates that the run is expected to end at, for progress displays; looks may come earlier.
         self.expected = self._target
-        # Whether the replicate means looked skewed at any look; such a run has at least 100 replicates.
-        self._was_skewed = False
         # Name of the component for which the relative tolerance recedes.
         self._receding: str | None = None
         self._n_points, self._boolean = n_points, np.zeros(0, dtype=bool)
@@ -257,7 +221,6 @@ class Rule(ABC):
                 f"the rule asked for {self._target} replicates; got the moments of {moments.count}. Run the others too"
             )
         at = self._progress(moments, rounding)
-        self._was_skewed |= bool(at.skewed.any())
         wanted = max(self._wanted_count(at, moments), self.tolerance.first_count)
         wanted = self.capped(math.ceil(min(wanted, _MOST)))
         if wanted <= moments.count:
@@ -296,11 +259,11 @@ class Rule(ABC):
 
     def state(self) -> dict[str, Any]:
         """Return the state that `restore` takes: a dict of numbers, texts, arrays and None."""
-        return {"target": self._target, "was_skewed": self._was_skewed, "receding": self._receding}
+        return {"target": self._target, "receding": self._receding}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over the state of another rule that has the same arguments."""
-        self._target, self._was_skewed = int(state["target"]), bool(state["was_skewed"])
+        self._target = int(state["target"])
         # Stores of earlier versions do not have it.
         self._receding = state.get("receding")
 
@@ -313,8 +276,16 @@ class Rule(ABC):
         """Return the number of replicates that the run should have; at most the present number means stop."""
 
     def _matched(self, moments: Moments) -> NDArray[np.bool_]:
-        """Return which of the k components have the interval of a probability; by default none."""
+        """Return which of the k components have an interval that needs no guard; by default none."""
         return np.zeros(len(moments.mean), dtype=bool)
+
+    def _fewest(self, moments: Moments) -> Floats:
+        """Return the replicates below which each component's interval has no end, shape (k,); by default 0."""
+        return np.zeros(len(moments.mean))
+
+    def _sampled(self, moments: Moments) -> IntervalInput:
+        """Return what the intervals are computed from."""
+        return enlarged_skewness(IntervalInput.of(moments, None, 0), len(moments.mean) if self.simultaneous else 1)
 
     def _level(self, k: int) -> float:
         return shared_level(self.confidence_level, k) if self.simultaneous else self.confidence_level
@@ -328,18 +299,12 @@ class Rule(ABC):
         n, matched = moments.count, self._matched(moments)
         constant = moments.constant(rounding) & ~matched
         unseen = constant & varies_by_rounding(moments.mean, moments.within, np.zeros(len(constant)), rounding)
-        skewed = REPLICATES_BY_SKEWNESS * np.where(constant, 0.0, moments.skewness) ** 2
         if moments.events is None or moments.non_events is None:
             rare, events = np.zeros(len(constant), dtype=bool), np.zeros(len(constant))
         else:
             events = np.where(moments.counted, np.minimum(moments.events, moments.non_events), 0).astype(np.float64)
             rare = moments.counted & ~matched & (events < FEWEST_EVENTS)
-            skewed = np.where(moments.counted, 0.0, skewed)
-        # Replicate means that once looked skewed stay suspect: a few more replicates may hide the skewness by chance.
-        if self._was_skewed or (skewed[columns] > n).any():
-            skewed = np.maximum(skewed, np.where(skewed > 0, FEWEST_IF_SKEWED, 0))
-        with np.errstate(invalid="ignore"):
-            half_width = np.where((moments.m2 > 0) | matched, self.half_widths(moments), 0.0)
+        half_width = np.where(constant, self.half_width_if_constant, self.half_widths(moments))
         wanted = self.tolerance.wanted(moments.mean)
         return ToleranceProgress(
             n=n,
@@ -350,21 +315,26 @@ class Rule(ABC):
             unseen=unseen[columns],
             rare=rare[columns],
             events=events[columns],
-            needed_for_skewness=skewed[columns],
+            fewest=np.where(constant, 0.0, self._fewest(moments))[columns],
             matched=matched[columns],
+            alike=(moments.counted & (events == 0))[columns],
         )
 
     def _width_target(self, at: ToleranceProgress) -> float:
         """Return the number of replicates at which every half-width is small enough: n (half_width / wanted)^2.
 
-        This supposes that half-widths fall as 1 / sqrt(n). Those of probabilities do not count here.
+        This supposes that half-widths fall as 1 / sqrt(n). Those of probabilities, and of what does not vary, do not
+        count here. Where there is no end yet, it is the number at which there may be one.
         """
         # A mean inside its half-width may be 0; for a relative tolerance it is taken to be as large as its half-width.
         rtol = self.tolerance.rtol
         aim = at.wanted if rtol is None else np.maximum(at.wanted, rtol * at.half_width)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             needed = at.n * (at.half_width / aim) ** 2
-        return float(np.max(np.where(at.wide & ~at.matched, np.nan_to_num(needed, nan=_MOST, posinf=_MOST), 0.0)))
+        without_end = np.where(at.skewed, at.fewest, 2.0 * at.n)
+        needed = np.where(np.isinf(at.half_width), without_end, needed)
+        waiting = at.wide & ~at.matched & ~at.constant
+        return float(np.max(np.where(waiting, np.nan_to_num(needed, nan=_MOST, posinf=_MOST), 0.0)))
 
     def _why(self, at: ToleranceProgress, reached: bool) -> str:
         """Return the reason why the run ended, in words."""
@@ -377,16 +347,17 @@ class Rule(ABC):
         if reached:
             note = f"; {name(int(np.argmax(exact)))} is integrated exactly, or nearly" if exact.any() else ""
             return f"reached: every half-width is at most {self.tolerance}{note}"
-        found = []
-        if at.wide.any():
+        found, wide = [], at.wide & ~at.constant
+        if wide.any():
             with np.errstate(divide="ignore", invalid="ignore"):
-                worst = int(np.argmax(np.where(at.wide, at.half_width / at.wanted, -1.0)))
+                worst = int(np.argmax(np.where(wide, at.half_width / at.wanted, -1.0)))
             found.append(f"{name(worst)} has half-width {at.half_width[worst]:.3g}, wanted {at.wanted[worst]:.3g}")
         for marked, text in (
             (at.rare & ~at.constant, f"has fewer than {FEWEST_EVENTS} events or non-events"),
             (~at.constant & at.skewed, "is too skewed for so few replicates"),
-            (at.wide & at.matched & (at.events == 0), f"was the same for all points of {at.n:,} replicates"),
+            (at.wide & at.matched & at.alike, f"was the same for all points of {at.n:,} replicates"),
             (at.unseen, f"did not vary in {at.n:,} replicates: a constant, or an event too rare to be seen"),
+            (exact & at.wide, "is integrated exactly, or nearly: without variation a sequence has no end"),
         ):
             if marked.any():
                 more = f" (and {int(marked.sum()) - 1} more)" if marked.sum() > 1 else ""
@@ -396,101 +367,6 @@ class Rule(ABC):
     def _ended_by(self, at: ToleranceProgress) -> str:
         if self._most is not None and at.n >= self._most:
             return f"limit: max_evaluations={self.tolerance.max_evaluations:,}"
-        if (at.wide | at.guarded).any():
+        if (at.wide & ~at.constant | at.guarded).any():
             return f"ended early, after {at.n:,} replicates"
         return "no variation"
-
-
-class TwoStage(Rule):
-    """Stein's rule: a first stage tells how many replicates are needed; more follow where these turn out too few."""
-
-    name = "two-stage"
-
-    def __init__(
-        self, tolerance: Tolerance, confidence_level: float, simultaneous: bool = False, n_points: int = 1
-    ) -> None:
-        super().__init__(tolerance, confidence_level, simultaneous, n_points)
-        self.first_stage: FirstStage | None = None
-
-    def half_widths(self, moments: Moments) -> Floats:
-        """Return the larger of the two stages' half-widths, or Student's while the first stage is not over."""
-        first = self.first_stage or FirstStage.of(moments)
-        sampled = replace(IntervalInput.of(moments, None, 0), first_stage=(first.count, first.standard_deviation))
-        level, matched = self._level(len(moments.mean)), self._matched(moments)
-        _, high = studentized_ends(sampled, level, "two-stage-t")
-        half_widths = high * sampled.standard_error
-        if not matched.any():
-            return half_widths
-        return np.where(matched, half_widths_of_events(EventCounts.of(moments, self._n_points), level), half_widths)
-
-    def _matched(self, moments: Moments) -> NDArray[np.bool_]:
-        """Return which components are boolean."""
-        return self._boolean & moments.counted if len(self._boolean) else super()._matched(moments)
-
-    def outcome(self, moments: Moments, rounding: float) -> Stopping:
-        """Return how the run ended; the moments of a run that ended in its first stage are those of both stages."""
-        first = self.first_stage or FirstStage.of(moments)
-        ended = super().outcome(moments, rounding)
-        return replace(ended, first_count=first.count, first_standard_deviation=first.standard_deviation)
-
-    def state(self) -> dict[str, Any]:
-        """Return the state that `restore` takes."""
-        first = self.first_stage
-        return super().state() | {"first_stage": None if first is None else vars(first).copy()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over the state of another rule that has the same arguments."""
-        super().restore(state)
-        first = state["first_stage"]
-        self.first_stage = None if first is None else FirstStage(**first)
-
-    def _wanted_count(self, at: ToleranceProgress, moments: Moments) -> float:
-        if self.first_stage is None:
-            if at.n < SKEWED_FIRST_STAGE and at.skewed.any() and self.capped(SKEWED_FIRST_STAGE) > at.n:
-                return SKEWED_FIRST_STAGE
-            self.first_stage = FirstStage.of(moments)
-        target = self._width_target(at)
-        if target:
-            target = max(target, _LEAST_STEP["two-stage"] * at.n)
-        return max(target, at.next_look_at_events(), at.guard_target() if at.guarded.any() else 0.0)
-
-
-class Anytime(Rule):
-    """A rule that looks at a confidence sequence whenever it may be narrow enough.
-
-    Parameters
-    ----------
-    tolerance, confidence_level, simultaneous, n_points
-        As for `Rule`.
-    kind : {"anytime", "asymptotic-anytime"}
-        The sequence: exact for normal replicate means, or valid in the limit of many replicates for any law.
-    planned : int
-        Number of replicates at which the sequence is narrowest, chosen before the run.
-    """
-
-    def __init__(
-        self,
-        tolerance: Tolerance,
-        confidence_level: float,
-        simultaneous: bool = False,
-        n_points: int = 1,
-        kind: Kind = "anytime",
-        planned: int = PLANNED,
-    ) -> None:
-        super().__init__(tolerance, confidence_level, simultaneous, n_points)
-        self.planned, self.name = planned, kind
-
-    def half_widths(self, moments: Moments) -> Floats:
-        """Return the confidence sequence's half-widths."""
-        width = SEQUENCES[self.name](float(moments.count), self.planned, self._level(len(moments.mean)))
-        return width * moments.standard_error
-
-    def outcome(self, moments: Moments, rounding: float) -> Stopping:
-        """Return how the run ended."""
-        return replace(super().outcome(moments, rounding), planned=self.planned)
-
-    def _wanted_count(self, at: ToleranceProgress, moments: Moments) -> float:
-        target = self._width_target(at)
-        if target:
-            target = min(max(target, _LEAST_STEP["anytime"] * at.n), 2.0 * at.n)
-        return max(target, at.guard_target() if at.guarded.any() else 0.0)

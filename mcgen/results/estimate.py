@@ -44,7 +44,8 @@ CROSS_FITTED = (
 STOPPED_BY_ITSELF = (
     "this run stopped by its own numbers, and the interval is one for a number of replicates that was fixed "
     "beforehand: it covers less than it says (0.92 for 0.95 in simulations, and far less for skewed replicate means); "
-    "keep interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had"
+    "keep interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had, or use 'betting' for "
+    "statistics with declared bounds"
 )
 
 
@@ -258,7 +259,7 @@ class Estimate:
         True
         """
         level = self.confidence_level if confidence_level is None else checked_level(confidence_level)
-        own = IntervalOptions.of_result(level, self.method)
+        own = self._own_options(level)
         if interval is None and simultaneous is None:
             options = own
         else:
@@ -286,11 +287,21 @@ class Estimate:
                 part._with_options(
                     options
                     if part.stopping is None
-                    else replace(IntervalOptions.of_result(level, part.method), shared_with=options.shared_with)
+                    else replace(part._own_options(level), shared_with=options.shared_with)
                 )
                 for part in self.parts
             ),
         )
+
+    def _own_options(self, level: float) -> IntervalOptions:
+        """Return the options that lead to the interval of this estimate again, at a level."""
+        own = IntervalOptions.of_result(level, self.method)
+        staged = self.stopping is not None and self.stopping.first_stage is not None
+        if staged and own.method in (None, "proportion"):
+            # The interval of a probability of a run in two stages allows for its stop, and has the same name.
+            together: bool | SimultaneousMethod = "bonferroni" if self.method.startswith("bonferroni-") else False
+            return replace(own, method="two-stage-t", simultaneous=together)
+        return own
 
     def relative_efficiency(self, confidence_level: float | None = None) -> tuple[float | Floats, Interval]:
         """Return the efficiency of the design over Monte Carlo, estimated from this run alone, with its interval.
@@ -425,7 +436,13 @@ def input_of_run(
     """Return what the interval of one run is computed from; see `IntervalInput`."""
     n_points = 0 if provenance.controls is not None else provenance.n_points
     return IntervalInput.of(
-        moments, replicate_means, provenance.seed, n_points=n_points, boolean=boolean, net=provenance.net
+        moments,
+        replicate_means,
+        provenance.seed,
+        n_points=n_points,
+        boolean=boolean,
+        net=provenance.net,
+        rounding=provenance.rounding,
     )
 
 
@@ -456,6 +473,7 @@ def input_of_sum(parts: tuple[Estimate, ...], weights: tuple[float, ...], boolea
         student_holds=np.all(holds, axis=0) if len(holds) == len(parts) else None,
         first_stage=None,
         planned=None,
+        constant=None,
     )
 
 

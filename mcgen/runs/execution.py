@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from mcgen._lib.arrays import Floats
 from mcgen.errors import CoverageWarning, warn_user, with_partial
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments
 from mcgen.inference.receding import FEWEST_REPLICATES
-from mcgen.inference.sequences import SEQUENCES
+from mcgen.inference.sequences import SEQUENCES, sequence_ends
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.source import Source
 from mcgen.replicates.streams import label_of
@@ -138,7 +140,9 @@ class _Run:
             return self._rule.half_widths(moments)
         level, method = self._options.interval.confidence_level, self._options.interval.method
         if method in SEQUENCES:
-            return SEQUENCES[method](float(moments.count), self._books.planned, level) * moments.standard_error
+            n, skewness = float(moments.count), moments.skewness_of_mean
+            low, high = sequence_ends(method, n, self._books.planned, level, skewness)
+            return np.asarray((high - low) / 2 * np.where(np.isinf(high), 1.0, moments.standard_error))
         return student_t_quantile((1 + level) / 2, moments.count - 1.0) * moments.standard_error
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mcgen.inference.methods import IntervalOptions
-from mcgen.inference.stopping import Anytime, Rule, TwoStage
+from mcgen.inference.rules import Anytime, TwoStage
+from mcgen.inference.stopping import Rule
 from mcgen.inference.tolerance import Tolerance
 from mcgen.replicates.source import Resources
 from mcgen.runs.corrections import Correcting

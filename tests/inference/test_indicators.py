@@ -15,7 +15,8 @@ from mcgen.inference.interval_input import EventCounts, IntervalInput
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.progress import FEWEST_EVENTS, NO_VARIATION
-from mcgen.inference.stopping import Anytime, Rule, TwoStage
+from mcgen.inference.rules import Anytime, TwoStage
+from mcgen.inference.stopping import Rule
 from mcgen.inference.tolerance import Tolerance
 from mcgen.validation.studies.event_laws import EventLaw, clusters, even_pairs, independent, nearly_exact, pairs
 from mcgen.validation.studies.proportions import plan, run_to, student, watched

@@ -8,7 +8,8 @@ from helpers import SEED
 
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.receding import FAR_BEYOND, FEWEST_REPLICATES, first_look
-from mcgen.inference.stopping import Anytime, Rule, TwoStage
+from mcgen.inference.rules import Anytime, TwoStage
+from mcgen.inference.stopping import Rule
 from mcgen.inference.tolerance import Tolerance
 
 ROUNDING = 2.0**-52

@@ -57,7 +57,7 @@ def test_the_plan_is_where_it_is_narrowest(level: float) -> None:
 def test_known_numbers() -> None:
     assert planned_ratio(0.95) == pytest.approx(8.21, abs=0.005)
     assert float(asymptotic_half_width(1e6, 1e6, 0.95)) / 1.959964 == pytest.approx(1.55, abs=0.005)
-    # Within what a tenth of the plan and all beyond cost; see `mcgen.inference.stopping.PLANNED`.
+    # Within what a tenth of the plan and all beyond cost; see `mcgen.inference.rules.PLANNED`.
     narrowest = math.sqrt(1 + planned_ratio(0.95))
     assert float(asymptotic_half_width(100, 1000, 0.95)) / narrowest < 1.27
     assert float(asymptotic_half_width(10_000, 1000, 0.95)) / narrowest < 1.08

@@ -12,11 +12,12 @@ from helpers import SEED
 from scipy import stats
 
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.interval_input import IntervalInput
+from mcgen.inference.interval_input import IntervalInput, enlarged_skewness, skewness_safe_ends
 from mcgen.inference.intervals import make_interval
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.progress import NO_VARIATION
-from mcgen.inference.stopping import Anytime, FirstStage, Rule, Stopping, TwoStage
+from mcgen.inference.rules import Anytime, FirstStage, TwoStage
+from mcgen.inference.stopping import Rule, Stopping
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.validation.__main__ import main
 from mcgen.validation.studies import stopping as stopping_studies
@@ -76,7 +77,9 @@ def test_the_first_stage_says_how_many() -> None:
     rule = TwoStage(Tolerance(atol=0.1), 0.95)
     assert rule.first_target() == 32
     first = normal(32)
-    expected = int(np.ceil((stats.t(31).ppf(0.975) * first.std(ddof=1) / 0.1) ** 2))
+    low, high = skewness_safe_ends(stats.t(31).ppf(0.975), moments_of(first).skewness_of_mean[0])
+    expected = int(np.ceil(((high - low) / 2 * first.std(ddof=1) / 0.1) ** 2))
+    assert expected > (stats.t(31).ppf(0.975) * first.std(ddof=1) / 0.1) ** 2
     assert rule.next_target(moments_of(first), ROUNDING) == expected
     assert isinstance(rule.first_stage, FirstStage)
     assert (rule.first_stage.count, rule.first_stage.standard_deviation[0]) == (32, pytest.approx(first.std(ddof=1)))
@@ -126,15 +129,28 @@ def test_the_widest_component_that_counts_decides() -> None:
 def test_simultaneous_tolerances_take_bonferronis_quantile(make: Make) -> None:
     rule, each = make(Tolerance(0.2)), make(Tolerance(0.2), 0.99)
     together = make(Tolerance(0.2), simultaneous=True)
-    moments = moments_of(normal(64, 5))
+    x = normal(32, 5)
+    moments = moments_of(np.concatenate([x, 2 - x]))
+    assert moments.skewness == pytest.approx(np.zeros(5), abs=1e-9)
     assert together.half_widths(moments) == pytest.approx(each.half_widths(moments))
     assert (together.half_widths(moments) > rule.half_widths(moments)).all()
+    # Skewness is enlarged, and the run stops by the interval that it reports.
+    moments = moments_of(normal(64, 5))
+    assert (together.half_widths(moments) > 1.0001 * each.half_widths(moments)).any()
+    ended = together.outcome(moments, ROUNDING)
+    sampled = replace(IntervalInput.of(moments, None, SEED), first_stage=ended.first_stage, planned=ended.planned)
+    method = "two-stage-t" if ended.rule == "two-stage" else ended.rule
+    made, _ = make_interval(sampled, 0.95, method, True)
+    assert made.half_width == pytest.approx(together.half_widths(moments))
+    larger = enlarged_skewness(sampled, 5).skewness / sampled.skewness
+    assert larger == pytest.approx(np.full(5, 1 + 0.12 * np.log(5)))
+    assert enlarged_skewness(sampled, 1) is sampled
 
 
 @every_rule
 @pytest.mark.parametrize(
     ("draw", "events", "atol"),
-    [(normal, False, 0.07), (skewed, False, 0.07), (rare, True, 0.07), (with_an_outlier, False, 5.0)],
+    [(normal, False, 0.07), (skewed, False, 0.07), (rare, True, 0.07), (with_an_outlier, False, 0.6)],
 )
 def test_a_killed_run_goes_on_to_the_same_end(
     make: Make, draw: Draw, events: bool, atol: float, tmp_path: Path
@@ -196,28 +212,80 @@ def test_indicators_have_twenty_events_and_non_events(make: Make) -> None:
         assert "has fewer than 20 events or non-events" in rule.outcome(before, ROUNDING).reason
 
 
-@every_rule
-def test_skewed_means_have_replicates_for_their_skewness(make: Make) -> None:
+def test_means_that_look_skewed_have_a_longer_first_stage_and_no_other_guard() -> None:
+    rule = TwoStage(Tolerance(5.0), 0.95)
+    targets, moments = targets_of(rule, skewed)
+    assert targets == [32, 64]
+    assert moments.count < 50 * moments.skewness[0] ** 2
+    ended = rule.outcome(moments, ROUNDING)
+    assert ended.reached
+    assert (ended.first_count, rule.first_stage.count) == (64, 64)
+    assert 50 * moments_of(with_an_outlier(32)).skewness[0] ** 2 > 32
+    assert targets_of(TwoStage(Tolerance(5.0), 0.95), with_an_outlier)[0] == [32, 64]
+    assert targets_of(TwoStage(Tolerance(5.0), 0.95), normal)[0] == [32]
+    # The skewness of an indicator says how rare its event is; the guard on events stands for it.
+    assert targets_of(TwoStage(Tolerance(0.5), 0.95), rare, events=True)[0][1] > 1.5 * 32
+    assert TwoStage(Tolerance(5.0, max_evaluations=50), 0.95).next_target(moments_of(skewed(32)), ROUNDING) == 50
+
+
+def test_two_stages_stop_by_the_skewness_safe_ends() -> None:
+    """Half the distance of the farthest ends of Stein's, Student's and the skewness-adjusted interval."""
+    rule = TwoStage(Tolerance(5.0), 0.95)
+    _, moments = targets_of(rule, skewed)
+    n, error = moments.count, moments.standard_error[0]
+    stein = stats.t(63).ppf(0.975) * rule.first_stage.standard_deviation[0] / np.sqrt(n)
+    t, skewness = stats.t(n - 1).ppf(0.975), float(moments.skewness_of_mean[0])
+
+    def hall(y: float) -> float:
+        u = y - skewness / 6
+        c = np.cbrt(1 + skewness * u)
+        return 3 * u / (c * c + c + 1)
+
+    up = max(stein, t * error, -hall(-t) * error)
+    down = max(stein, t * error, hall(t) * error)
+    assert up > 1.1 * down
+    assert rule.half_widths(moments) == pytest.approx((up + down) / 2)
+
+
+every_sequence = pytest.mark.parametrize("make", [RULES["anytime"], RULES["asymptotic-anytime"]], ids=[*RULES][1:])
+
+
+@every_sequence
+def test_sequences_have_no_end_before_ten_times_the_squared_skewness(make: Make) -> None:
     rule = make(Tolerance(5.0))
     targets, moments = targets_of(rule, skewed)
     assert rule.outcome(moments, ROUNDING).reached
     assert targets[0] == 32
-    assert moments.count >= max(100, 50 * moments.skewness[0] ** 2)
+    assert moments.count >= 10 * moments.count * moments.skewness_of_mean[0] ** 2
     for n in targets[:-1]:
         before = moments_of(skewed(n))
-        assert n < max(100, 50 * before.skewness[0] ** 2)
-    assert "is too skewed for so few replicates" in rule.outcome(moments_of(skewed(64)), ROUNDING).reason
-    if isinstance(rule, TwoStage):
-        assert targets[1] == 64
-        assert rule.first_stage.count == 64
+        assert 10 * before.skewness_of_mean[0] ** 2 > 1
+        assert np.isinf(rule.half_widths(before)).all()
+        ended = rule.outcome(before, ROUNDING)
+        assert not ended.reached
+        assert "component 0 has half-width inf, wanted 5" in ended.reason
+        assert "component 0 is too skewed for so few replicates" in ended.reason
+    # The next look is where skewness allows for an end, not at twice as many.
+    assert targets[1] == np.ceil(max(1.05, 10 * moments_of(skewed(32)).skewness_of_mean[0] ** 2) * 32)
+    assert np.isinf(rule.half_widths(moments_of(normal(29)))).all()
+    assert np.isfinite(rule.half_widths(moments_of(normal(30)))).all()
 
 
-@every_rule
-def test_means_that_are_no_longer_skewed_have_a_hundred_replicates(make: Make) -> None:
-    assert 50 * moments_of(with_an_outlier(32)).skewness[0] ** 2 > 32
-    assert 50 * moments_of(with_an_outlier(64)).skewness[0] ** 2 < 64
-    targets, _ = targets_of(make(Tolerance(5.0)), with_an_outlier)
-    assert targets[-1] == 100
+@every_sequence
+def test_sequences_have_no_end_without_variation(make: Make) -> None:
+    rule = make(Tolerance(0.2))
+    still = moments_of(np.full(500, 0.5))
+    assert np.isinf(rule.half_widths(still)).all()
+    assert not rule.outcome(still, ROUNDING).reached
+    # Replicate means that a design integrates exactly: the values inside vary.
+    exact = replace(moments_of(np.full(1000, 0.5)), within=np.array([1.0]))
+    assert rule.next_target(exact, ROUNDING) is None
+    ended = rule.outcome(exact, ROUNDING)
+    assert not ended.reached
+    assert ended.reason == (
+        "no variation: component 0 is integrated exactly, or nearly: without variation a sequence has no end"
+    )
+    assert TwoStage(Tolerance(0.2), 0.95).outcome(exact, ROUNDING).reached
 
 
 @every_rule
@@ -296,7 +364,7 @@ def test_runs_cut_short_say_so() -> None:
     assert ended.first_count == 10
     sampled = replace(IntervalInput.of(moments_of(normal(10)), None, SEED), first_stage=ended.first_stage)
     made, _ = make_interval(sampled, 0.95, "two-stage-t", False)
-    plain, _ = make_interval(sampled, 0.95, "student-t", False)
+    plain, _ = make_interval(sampled, 0.95, "skewness-safe-t", False)
     assert made.half_width == pytest.approx(plain.half_width)
     with pytest.raises(ValueError, match="the rule asked for 32 replicates; got the moments of 10. Run the others too"):
         rule.next_target(moments_of(normal(10)), ROUNDING)

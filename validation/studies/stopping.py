@@ -23,7 +23,8 @@ from mcgen.designs import Antithetic, Design, Sobol
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.sequences import asymptotic_half_width, mixture_t_half_width
-from mcgen.inference.stopping import PLANNED, Anytime, Rule, TwoStage
+from mcgen.inference.rules import PLANNED, Anytime, TwoStage
+from mcgen.inference.stopping import Rule
 from mcgen.inference.tolerance import Tolerance
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.studies.coverage import simulate
