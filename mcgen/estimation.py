@@ -78,11 +78,11 @@ def estimate(
     confidence_level : float
         A number in (0, 1).
     interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion", \
-            "anytime", "asymptotic-anytime"}, optional
+            "anytime", "asymptotic-anytime", "betting"}, optional
         The method; see `mcgen.intervals`. By default it is chosen for each component: "proportion" for boolean ones;
         "skewness-safe-t" from 10 replicates on; "student-t" below, and for large nets in four dimensions or more whose
         values are little skewed. "anytime" and "asymptotic-anytime" are for runs that are watched, and may be stopped
-        at any time.
+        at any time. "betting" is too, and is proved to cover; it needs bounds of the values (`as_statistic`).
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Make all intervals of the result cover together, those of all components, all conditions and their average,
         instead of each alone.
@@ -267,6 +267,11 @@ def _checked_options(asked: RunArguments) -> tuple[RunOptions, range]:
                 "cross-fitting works on kept replicate means; got keep_replicates=False. Leave it out, or fix the "
                 "coefficients before the run: controls=controls.fit(generator, statistic, ...)"
             )
+    if interval.method == "betting" and (controls is not None or keep is False):
+        raise ValueError(
+            "interval='betting' is for the replicate means of the statistic itself, which are kept; got "
+            f"keep_replicates={keep} and controls={controls!r}. Leave them out, or use interval='anytime'"
+        )
     options = RunOptions(interval, keep, asked["progress"], controls, tolerance, asked["batch_size"], part.start)
     return options, part
 
@@ -310,8 +315,8 @@ def _checked_count(
     if not (asked.method in (None, "student-t") or asked.is_sequential) or asked.resamples:
         raise ValueError(
             f"a run that stops by its own numbers needs an interval that knows of it; got interval={asked.method!r} "
-            f"and simultaneous={asked.simultaneous!r}. Leave interval out (it is then of two stages), or use 'anytime' "
-            "or 'asymptotic-anytime', with simultaneous=False or 'bonferroni'"
+            f"and simultaneous={asked.simultaneous!r}. Leave interval out (it is then of two stages), or use "
+            "'anytime', 'asymptotic-anytime' or 'betting', with simultaneous=False or 'bonferroni'"
         )
     if isinstance(options.controls, Controls):
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _DTYPES = ("<f8", "<i8")
 def to_plain(value: Any) -> Any:
     """Return the value in types that JSON has; `from_plain` is the inverse.
 
-    Arrays of more than 256 numbers become base64 of their little-endian bytes.
+    Arrays of more than 256 numbers, and those with infinities, become base64 of their little-endian bytes.
 
     Raises
     ------
@@ -30,7 +31,7 @@ def to_plain(value: Any) -> Any:
     """
     if isinstance(value, np.ndarray):
         kind = {"f": "<f8", "i": "<i8"}[value.dtype.kind]
-        if value.size <= _LARGEST_LIST:
+        if value.size <= _LARGEST_LIST and not np.isinf(value).any():
             return {"array": value.tolist(), "dtype": kind, "shape": [*value.shape]}
         data = base64.b64encode(np.ascontiguousarray(value, dtype=kind).tobytes()).decode()
         return {"base64": data, "dtype": kind, "shape": [*value.shape]}
@@ -40,11 +41,14 @@ def to_plain(value: Any) -> Any:
             entropy = int(entropy) if np.ndim(entropy) == 0 else [int(word) for word in entropy]
         return {"entropy": entropy, "spawn_key": [int(word) for word in value.spawn_key], "pool_size": value.pool_size}
     if isinstance(value, np.generic):
-        return value.item()
+        return to_plain(value.item())
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(name): to_plain(item) for name, item in value.items()}
+    if isinstance(value, float) and math.isinf(value):
+        # JSON has no infinity.
+        return {"infinity": 1 if value > 0 else -1}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a {type(value).__name__} can't be written as JSON: {value!r}")
@@ -72,6 +76,8 @@ def from_plain(value: Any) -> Any:
     if "base64" in value:
         data = np.frombuffer(base64.b64decode(value["base64"]), dtype=value["dtype"])
         return data.reshape(value["shape"]).copy()
+    if set(value) == {"infinity"}:
+        return math.inf if value["infinity"] > 0 else -math.inf
     if "entropy" in value:
         return SeedSequence(value["entropy"], spawn_key=tuple(value["spawn_key"]), pool_size=value["pool_size"])
     return {name: from_plain(item) for name, item in value.items()}

@@ -68,7 +68,7 @@ def betting_interval(sampled: IntervalInput, confidence_level: float) -> tuple[F
             "runs with cross-fitted controls have none"
         )
     bounds = np.full((2, len(sampled.mean)), np.inf) if sampled.bounds is None else sampled.bounds
-    unbounded = np.isinf(bounds).any(axis=0)
+    unbounded = np.asarray(np.isinf(bounds).any(axis=0))
     if unbounded.any():
         raise ValueError(
             f"interval='betting' needs bounds for the values of every component; got none for {int(unbounded.sum())} "

@@ -177,6 +177,7 @@ class IntervalInput:
         boolean: Sequence[bool] = (),
         net: int = 0,
         rounding: float = 0.0,
+        bounds: Sequence[tuple[float, float]] = (),
     ) -> IntervalInput:
         """Return the input for the replicate means of one run, with R - 1 degrees of freedom.
 
@@ -196,6 +197,8 @@ class IntervalInput:
             Dimension of the randomized net that each replicate is; 0 for other designs.
         rounding : float
             Relative rounding error of the values.
+        bounds : sequence of tuple of two float
+            Declared bounds of each component's values; empty where none are.
         """
         df = np.full(len(moments.mean), moments.count - 1.0)
         counts = () if moments.events is None or not n_points else (EventCounts.of(moments, n_points),)
@@ -211,6 +214,7 @@ class IntervalInput:
             indicators=indicators,
             student_holds=student_holds(moments, n_points, net),
             constant=moments.constant(rounding),
+            bounds=bounds_of(len(df), bounds, boolean),
         )
 
 
@@ -227,6 +231,19 @@ def student_holds(moments: Moments, n_points: int, net: int) -> NDArray[np.bool_
     if net < FEWEST_DIMENSIONS or n_points < LEAST_NET or skewness is None:
         return None
     return np.abs(skewness) <= MOST_SKEWED
+
+
+def bounds_of(k: int, declared: Sequence[tuple[float, float]], boolean: Sequence[bool]) -> Floats:
+    """Return the least and the largest value of k components, shape (2, k): those declared, and 0 and 1 of booleans.
+
+    They are infinite where a component has neither.
+    """
+    bounds = np.stack([np.full(k, -np.inf), np.full(k, np.inf)])
+    if len(declared):
+        bounds = np.array(declared, np.float64).T
+    if len(boolean):
+        bounds = np.where(boolean, np.array([[0.0], [1.0]]), bounds)
+    return bounds
 
 
 def shared_level(confidence_level: float, k: int) -> float:

@@ -109,7 +109,7 @@ class IntervalOptions:
         return replace(self, method=None if self.resamples else self.method, simultaneous=simultaneous)
 
     def require_no_resampling(self, what: str, or_else: str = "") -> None:
-        """Refuse to resample an estimate that has no replicate means.
+        """Refuse intervals from replicate means for an estimate that has none.
 
         Parameters
         ----------
@@ -118,9 +118,9 @@ class IntervalOptions:
         or_else : str
             Further advice.
         """
-        if self.resamples:
+        if self.needs_means:
             raise ValueError(
-                f"{what} has no replicate means to resample; got interval={self.method!r} and "
+                f"{what} has no replicate means of its own; got interval={self.method!r} and "
                 f"simultaneous={self.simultaneous!r}. Use 'student-t', 'skewness-safe-t' or simultaneous=True{or_else}"
             )
 

@@ -8,6 +8,7 @@ into slices of their points.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ from mcgen.replicates.laws import Batch, copied, require_components, require_fin
 from mcgen.replicates.summation import LARGE_REPLICATE, LEAF, Reduction
 from mcgen.replicates.tally import Tally
 from mcgen.replicates.task import Facts, Findings, Task
-from mcgen.statistics.values import boolean_components, values_of
+from mcgen.statistics.values import boolean_components, component_bounds, values_of
 
 _USUAL_DRAW = 2**21
 """Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32)."""
@@ -171,6 +172,7 @@ def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> Float
         else:
             values = tried_values(task.statistic, samples, batch.n_rows)
             findings.note_boolean(boolean_components(task.statistic, take_rows(samples, slice(0, 1))))
+            findings.note_bounds(component_bounds(task.statistic, math.prod(values.shape[1:])))
     require_components(task.statistic, values, batch, findings.components)
     require_finite(f"statistic {name_of(task.statistic)!r}", values, batch)
     findings.note_batch(samples, values)

@@ -119,6 +119,8 @@ class Facts:
         Parts of the generator and the statistic that were seen to change by running, such as counters and caches.
     boolean : tuple of bool
         Which components of the statistic are boolean; empty where none is.
+    bounds : tuple of tuple of two float
+        Least and largest value of each component, infinite where none is declared; empty where none are.
     """
 
     components: tuple[int, ...]
@@ -127,6 +129,7 @@ class Facts:
     own_shape: tuple[int, ...] | None = None
     changes: Changes = field(default_factory=dict)
     boolean: tuple[bool, ...] = ()
+    bounds: tuple[tuple[float, float], ...] = ()
 
 
 class Findings:
@@ -160,17 +163,30 @@ class Findings:
         self.rounding = 0.0
         self.warnings: list[str] = []
         self._boolean: tuple[bool, ...] = ()
+        self._bounds: tuple[tuple[float, float], ...] = ()
 
     @property
     def facts(self) -> Facts:
         """All that was found; there must have been a batch."""
         assert self.components is not None
         changes = dict(self._task.given.changes)
-        return Facts(self.components, self.rounding, tuple(self.warnings), self._own_shape, changes, self._boolean)
+        return Facts(
+            self.components,
+            self.rounding,
+            tuple(self.warnings),
+            self._own_shape,
+            changes,
+            self._boolean,
+            self._bounds,
+        )
 
     def note_boolean(self, components: NDArray[np.bool_]) -> None:
         """Take note of which components of the statistic are boolean."""
         self._boolean = tuple(components.tolist()) if components.any() else ()
+
+    def note_bounds(self, bounds: Floats) -> None:
+        """Take note of the least and the largest value of each component, shape (2, k), infinite where not declared."""
+        self._bounds = tuple(zip(*bounds.tolist(), strict=True)) if np.isfinite(bounds).any() else ()
 
     def note_batch(self, samples: Any, values: Floats) -> None:
         """Take note of a batch that has passed all checks."""
@@ -207,7 +223,7 @@ class Findings:
             )
         self.components, self.rounding = facts.components, max(self.rounding, facts.rounding)
         self._own_shape = facts.own_shape if self._own_shape is None else self._own_shape
-        self._boolean = self._boolean or facts.boolean
+        self._boolean, self._bounds = self._boolean or facts.boolean, self._bounds or facts.bounds
         new = [text for text in facts.warnings if text not in self.warnings]
         self.warnings += new
         self._task.given.note(facts.changes)

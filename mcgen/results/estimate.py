@@ -97,6 +97,8 @@ class Estimate:
         Which components are boolean, so that their means are probabilities; empty where none is.
     weights : tuple of float
         The weights of the conditions in an average over independent conditions; empty for other estimates.
+    bounds : tuple of tuple of two float
+        Declared bounds of each component's values (`as_statistic`); empty where none are.
     """
 
     mean: float | Floats
@@ -117,6 +119,7 @@ class Estimate:
     stopping: Stopping | None = None
     boolean: tuple[bool, ...] = ()
     weights: tuple[float, ...] = ()
+    bounds: tuple[tuple[float, float], ...] = ()
 
     @property
     def n_replicates(self) -> int:
@@ -236,8 +239,9 @@ class Estimate:
         ----------
         confidence_level : float, optional
             The new level; by default the present one.
-        interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion"}
-            The method for each component alone; bootstrap-t needs kept replicate means.
+        interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion", \
+                "betting"}
+            The method for each component alone; bootstrap-t and betting need kept replicate means.
         simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
             Whether the interval covers all components together, and by which method; see
             `mcgen.intervals.make_interval`. With neither this nor `interval` the method stays the present one.
@@ -415,7 +419,7 @@ class Estimate:
     def _sampled(self) -> IntervalInput:
         kept = None if self._dependent() else self.replicate_means
         if self.moments is not None:
-            sampled = input_of_run(self.moments, kept, self.provenance, self.boolean)
+            sampled = input_of_run(self.moments, kept, self.provenance, self.boolean, self.bounds)
         else:
             sampled = input_of_sum(self.parts, self.weights, self.boolean)
         return replace(
@@ -427,11 +431,16 @@ class Estimate:
             skewness=None if self.skewness is None else np.ravel(self.skewness),
             first_stage=None if self.stopping is None else self.stopping.first_stage,
             planned=None if self.stopping is None else self.stopping.planned,
+            bets_for=bets_for(self.provenance, self.stopping),
         )
 
 
 def input_of_run(
-    moments: Moments, replicate_means: Floats | None, provenance: Provenance, boolean: tuple[bool, ...]
+    moments: Moments,
+    replicate_means: Floats | None,
+    provenance: Provenance,
+    boolean: tuple[bool, ...],
+    bounds: tuple[tuple[float, float], ...],
 ) -> IntervalInput:
     """Return what the interval of one run is computed from; see `IntervalInput`."""
     n_points = 0 if provenance.controls is not None else provenance.n_points
@@ -443,7 +452,15 @@ def input_of_run(
         boolean=boolean,
         net=provenance.net,
         rounding=provenance.rounding,
+        bounds=bounds,
     )
+
+
+def bets_for(provenance: Provenance, stopping: Stopping | None) -> int | None:
+    """Return the number of replicates that was fixed before a run, for betting intervals; None where none was."""
+    if stopping is not None:
+        return stopping.planned
+    return None if provenance.partial else provenance.n_replicates
 
 
 def input_of_sum(parts: tuple[Estimate, ...], weights: tuple[float, ...], boolean: tuple[bool, ...]) -> IntervalInput:

@@ -13,7 +13,7 @@ from mcgen.inference.intervals import interval_of, methods_of
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
-from mcgen.results.estimate import Estimate, input_of_run, shaped, shaped_interval
+from mcgen.results.estimate import Estimate, bets_for, input_of_run, shaped, shaped_interval
 from mcgen.results.provenance import Provenance
 
 
@@ -27,6 +27,7 @@ def estimate_from_moments(
     *,
     stopping: Stopping | None = None,
     boolean: tuple[bool, ...] = (),
+    bounds: tuple[tuple[float, float], ...] = (),
     rank: int = 0,
     warnings: tuple[str, ...] = (),
 ) -> Estimate:
@@ -50,14 +51,20 @@ def estimate_from_moments(
         How a run that stopped by itself ended.
     boolean : tuple of bool
         Which components are boolean; empty where none is.
+    bounds : tuple of tuple of two float
+        Declared bounds of each component's values; empty where none are.
     rank : int
         Degrees of freedom that the coefficients of control variates use up.
     warnings : tuple of str
         Warnings of the run so far; warnings of the interval's coverage are added.
     """
     means, within = (None, None) if kept is None else kept
-    sampled = input_of_run(moments, None if rank else means, provenance, boolean)
-    sampled = replace(sampled, degrees_of_freedom=sampled.degrees_of_freedom - rank)
+    sampled = input_of_run(moments, None if rank else means, provenance, boolean, bounds)
+    sampled = replace(
+        sampled,
+        degrees_of_freedom=sampled.degrees_of_freedom - rank,
+        bets_for=bets_for(provenance, stopping),
+    )
     notes = coverage_warnings(
         moments,
         names,
@@ -78,6 +85,7 @@ def estimate_from_moments(
         replicate_means=means,
         within=within,
         stopping=stopping,
+        bounds=bounds,
         boolean=boolean,
         warnings=(*warnings, *notes),
     )

@@ -53,6 +53,7 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "warnings": tuple(content["warnings"]),
         "boolean": tuple(content.get("boolean", ())),
         "weights": tuple(content.get("weights", ())),
+        "bounds": tuple((low, high) for low, high in content.get("bounds", ())),
     }
 
 
@@ -79,6 +80,9 @@ _TESTS: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),
     "tuple[float, ...]": lambda value: isinstance(value, tuple) and all(map(_is_number, value)),
     "tuple[bool, ...]": _are(bool),
+    "tuple[tuple[float, float], ...]": lambda value: (
+        isinstance(value, tuple) and all(_is_number(one) for pair in value for one in pair)
+    ),
     "tuple[str, ...]": _are(str),
 }
 

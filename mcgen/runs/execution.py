@@ -13,6 +13,7 @@ from mcgen.errors import CoverageWarning, warn_user, with_partial
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.moments import Moments
 from mcgen.inference.receding import FEWEST_REPLICATES
+from mcgen.inference.rules import Betting
 from mcgen.inference.sequences import SEQUENCES, sequence_ends
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.source import Source
@@ -114,11 +115,26 @@ class _Run:
         recorded = False
         for segment in self._source.segments(range(first + self.tally.count, first + target), target):
             self.tally.add(segment if self._correction is None else self._correction.rows(segment, self._facts))
+            self._require_bounds()
             bar.update(len(segment) * n_points, self.tally)
             self._warn_if_receding()
             if not recorded and self.tally.count > 1:
                 recorded = True
                 self._record(target)
+
+    def _require_bounds(self) -> None:
+        """Refuse, after the first replicates, to bet on a statistic whose values have no declared bounds."""
+        if self._options.interval.method != "betting":
+            return
+        bounds = Outcome(self.tally, self._facts, True, self._source.clock).bounds
+        without = np.asarray(np.isinf(bounds).any(axis=0))
+        if without.any():
+            name = component_names(self.task.statistic, self._facts.components)[int(without.argmax())]
+            raise ValueError(
+                f"interval='betting' needs bounds for the values of every component; got none for {name!r}, and for "
+                f"{int(without.sum())} of {len(without)} components in all. Declare them by "
+                "mcgen.as_statistic(f, bounds=(low, high)), or return booleans; without bounds use interval='anytime'"
+            )
 
     def _warn_if_receding(self) -> None:
         """Warn once where the run may never end; look whenever the replicates have doubled."""
@@ -135,7 +151,10 @@ class _Run:
             warn_user(rule.receding, CoverageWarning, at_once=True)
 
     def half_width(self, moments: Moments) -> Floats:
-        """Return the half-widths to watch: those of the interval that the run is going to have."""
+        """Return the half-widths to watch: those of the interval that the run is going to have.
+
+        With bets on a fixed number of replicates they are Student's: betting intervals take too long to watch.
+        """
         if self._rule is not None:
             return self._rule.half_widths(moments)
         level, method = self._options.interval.confidence_level, self._options.interval.method
@@ -159,6 +178,8 @@ class _Run:
             outcome = replace(outcome, corrected=corrected, control_evaluations=spent)
         elif self._rule is not None:
             self._rule.note_indicators(outcome.facts.boolean)
+            if isinstance(self._rule, Betting) and outcome.kept is not None:
+                self._rule.note_means(outcome.kept[0], outcome.bounds)
         stopping = self._stopping(outcome)
         reached = stopping is not None and stopping.reached
         receding = None if self._rule is None or reached else self._rule.receding
@@ -169,7 +190,7 @@ class _Run:
         if self._rule is not None:
             return self._rule.outcome(outcome.moments, outcome.facts.rounding)
         method = self._options.interval.method
-        if method not in SEQUENCES:
+        if method is None or method not in (*SEQUENCES, "betting"):
             return None
         reason = "ended early" if outcome.partial else "as many as were asked for"
         return Stopping(method, None, None, None, None, self._books.planned, not outcome.partial, reason)

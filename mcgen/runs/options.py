@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mcgen.inference.methods import IntervalOptions
-from mcgen.inference.rules import Anytime, TwoStage
+from mcgen.inference.rules import Anytime, Betting, TwoStage
 from mcgen.inference.stopping import Rule
 from mcgen.inference.tolerance import Tolerance
 from mcgen.replicates.source import Resources
@@ -44,7 +44,7 @@ class RunOptions:
     @property
     def keeps(self) -> bool | None:
         """Whether replicate means are kept; None keeps up to a number of them."""
-        needed = self.interval.resamples or (self.controls is not None and self.controls.needs_means)
+        needed = self.interval.needs_means or (self.controls is not None and self.controls.needs_means)
         return True if needed else self.keep_replicates
 
     def rule(self, n_points: int) -> Rule | None:
@@ -55,4 +55,4 @@ class RunOptions:
         arguments = self.tolerance, asked.confidence_level, bool(asked.simultaneous), n_points
         if asked.method in ("anytime", "asymptotic-anytime"):
             return Anytime(*arguments, kind=asked.method)
-        return TwoStage(*arguments)
+        return Betting(*arguments) if asked.method == "betting" else TwoStage(*arguments)

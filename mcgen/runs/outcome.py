@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.designs._base import net_dimension
+from mcgen.inference.interval_input import bounds_of
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import as_seed_sequence
@@ -70,6 +72,12 @@ class Outcome:
         return self.facts.own_shape
 
     @property
+    def bounds(self) -> Floats:
+        """Least and largest value of each component, shape (2, k); infinite where none is declared."""
+        facts = self.facts
+        return bounds_of(math.prod(facts.components), facts.bounds, facts.boolean)
+
+    @property
     def moments(self) -> Moments:
         """The moments of the replicates, corrected where there are controls."""
         moments = self.tally.moments() if self.corrected is None else self.corrected.moments()
@@ -114,6 +122,7 @@ def estimate_of_columns(
         options.interval,
         stopping=None if outcome.stopping is None else outcome.stopping.select(columns),
         boolean=outcome.facts.boolean[columns] if corrected is None else (),
+        bounds=outcome.facts.bounds[columns] if corrected is None else (),
         rank=0 if corrected is None else corrected.rank,
         warnings=outcome.warnings,
     )

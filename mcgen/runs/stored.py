@@ -123,6 +123,7 @@ def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
         IntervalOptions(about.confidence_level, about.interval, about.simultaneous),
         stopping=None if about.stopping is None else Stopping(**about.stopping),
         boolean=() if run.facts is None else run.facts.boolean,
+        bounds=() if run.facts is None else run.facts.bounds,
         warnings=(*(() if run.facts is None else run.facts.warnings), *_receding_in(run, about)),
     )
 

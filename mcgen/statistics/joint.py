@@ -12,7 +12,7 @@ from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import boolean_components, component_names, values_of, values_of_each
+from mcgen.statistics.values import boolean_components, component_bounds, component_names, values_of, values_of_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,13 @@ class Difference:
                 "coefficients or correlations for them; give one for all, or one for each"
             )
         return np.asarray(a - np.broadcast_to(self.coefficients, b[0].size).reshape(b.shape[1:]) * b)
+
+    def component_bounds(self, k: int) -> Floats:
+        """Return the bounds of the differences, shape (2, k); infinite for coefficients other than 1."""
+        low, high = component_bounds(self.statistic, k)
+        if self.coefficients is not None:
+            return np.stack([np.full(k, -np.inf), np.full(k, np.inf)])
+        return np.stack([low - high, high - low])
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,11 @@ class EachAndAverage:
         """Return which components are boolean: those under each condition may be, their average is not."""
         own = boolean_components(self.statistic, samples[0])
         return np.concatenate([np.tile(own, len(samples)), np.zeros_like(own)])
+
+    def component_bounds(self, k: int) -> Floats:
+        """Return the declared bounds, shape (2, k): an average with weights above 0 has those of its parts."""
+        each = len(self.conditions) + 1
+        return np.tile(component_bounds(self.statistic, k // each), each)
 
 
 class WithControlValues:

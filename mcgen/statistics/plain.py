@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mcgen._lib.arrays import Floats, as_values, numbers_of
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.statistics.values import Statistic, boolean_components, called, checked_callable
+from mcgen.statistics.values import Statistic, boolean_components, called, checked_callable, component_bounds
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,16 @@ class NamedStatistic:
     function: Statistic
     name: str
     names: tuple[str, ...] | None
+    bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
 
     def __mcgen_content__(self, load: bool) -> Any:
-        return self.function
+        return self.function if self.bounds is None else (self.function, self.bounds)
 
     def __call__(self, samples: Any) -> Any:
-        """Return the function's values, once there are as many for each sample as there are names."""
+        """Return the function's values, once there are as many as there are names, and all are within the bounds."""
         values = called(self.function, samples)
         found = int(np.prod(np.shape(values)[1:]))
         if self.names is not None and found != len(self.names):
@@ -37,7 +39,32 @@ class NamedStatistic:
                 f"statistic {self.name!r} has {len(self.names)} component names ({', '.join(self.names)}) and returned "
                 f"{found} values for each sample; give as many names as there are values"
             )
+        if self.bounds is not None:
+            self._require_inside(as_values(values).reshape(len(values), -1))
         return values
+
+    def _require_inside(self, values: Floats) -> None:
+        """Refuse values outside the declared bounds; the interval's proof rests on them."""
+        low, high = self.component_bounds(values.shape[1])
+        outside = (values < low) | (values > high)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            raise RunError(
+                f"statistic {self.name!r} returned {float(values[row, column])!r} for component {column}, outside its bounds "
+                f"({low[column]:g}, {high[column]:g}); every value must lie between them. Declare wider bounds=(low, "
+                "high), or limit the values, which changes their mean"
+            )
+
+    def component_bounds(self, k: int) -> Floats:
+        """Return the declared bounds of k values, shape (2, k)."""
+        if self.bounds is None:
+            return component_bounds(self.function, k)
+        if len(self.bounds[0]) not in (1, k):
+            raise RunError(
+                f"statistic {self.name!r} has bounds for {len(self.bounds[0])} values and returned {k} for each "
+                "sample; give one pair of bounds for all, or a list of lows and a list of highs, one for each value"
+            )
+        return np.array([np.broadcast_to(ends, k) for ends in self.bounds])
 
     def boolean_components(self, samples: Any) -> NDArray[np.bool_]:
         """Return which values of the function are boolean."""
@@ -45,7 +72,12 @@ class NamedStatistic:
 
 
 def as_statistic(
-    function: Statistic, *, name: str | None = None, components: Sequence[str] | None = None, **unknown: Never
+    function: Statistic,
+    *,
+    name: str | None = None,
+    components: Sequence[str] | None = None,
+    bounds: tuple[ArrayLike, ArrayLike] | None = None,
+    **unknown: Never,
 ) -> Statistic:
     """Return a function of the samples as a statistic with a name.
 
@@ -60,13 +92,17 @@ def as_statistic(
         The name in results; by default the function's own.
     components : sequence of str, optional
         Names of the values of one sample, in their order; all different.
+    bounds : tuple of two numbers, or of two lists of numbers
+        The least and the largest value that the function can return: for all values of one sample, or one for each.
+        ``interval="betting"`` needs them for its proof. Booleans lie between 0 and 1 without it.
 
     Raises
     ------
     TypeError, ValueError
-        If the function can't be called, or the names are no different texts.
+        If the function can't be called, the names are no different texts, or the bounds are no finite numbers, the
+        first below the second.
     RunError
-        In a run: if the function returns another number of values than there are names.
+        In a run: if the function returns another number of values than there are names, or a value out of bounds.
 
     Examples
     --------
@@ -79,7 +115,9 @@ def as_statistic(
     """
     if unknown:
         hint = "; did you mean components=['left', 'right'], the names of the values?" if "names" in unknown else "."
-        raise TypeError(f"mcgen.as_statistic has no argument {next(iter(unknown))!r}{hint} It takes name, components")
+        raise TypeError(
+            f"mcgen.as_statistic has no argument {next(iter(unknown))!r}{hint} It takes name, components, bounds"
+        )
     checked_callable(function)
     if name is not None and (not isinstance(name, str) or not name):
         raise TypeError(f"name must be a text such as 'brightness'; got {name!r}. Leave it out for the function's own")
@@ -90,4 +128,17 @@ def as_statistic(
             raise TypeError(f"components must be a list of names such as ['left', 'right']; got {components!r}")
         if len(set(names)) < len(names):
             raise ValueError(f"components repeat in {', '.join(names)}; give each value a name of its own")
-    return NamedStatistic(function, name or name_of(function), names)
+    return NamedStatistic(function, name or name_of(function), names, None if bounds is None else _checked(bounds))
+
+
+def _checked(bounds: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the least and the largest values as tuples of equal lengths, or refuse what is no such bounds."""
+    try:
+        low, high = np.broadcast_arrays(*(numbers_of(end).astype(np.float64).reshape(-1) for end in bounds))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"bounds must be (low, high), two numbers or two lists of numbers; got {bounds!r}") from error
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+        raise ValueError(
+            f"bounds must be finite, and each low below its high; got {bounds!r}. Without known bounds leave them out"
+        )
+    return tuple(low.tolist()), tuple(high.tolist())

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy, numbers_of, unreadable_text
+from mcgen._lib.arrays import Floats, as_numpy, numbers_of, unreadable_text
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics._libraries import _like
-from mcgen.statistics.values import Statistic, boolean_components, called
+from mcgen.statistics.values import Statistic, boolean_components, called, component_bounds
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Stack:
     def boolean_components(self, samples: Any) -> NDArray[np.bool_]:
         """Return which of the statistics are boolean."""
         return np.concatenate([boolean_components(statistic, samples) for statistic in self.statistics])
+
+    def component_bounds(self, k: int) -> Floats:
+        """Return the declared bounds of the statistics, shape (2, k)."""
+        return np.concatenate([component_bounds(statistic, 1) for statistic in self.statistics], axis=1)
 
 
 def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = None) -> Stack:

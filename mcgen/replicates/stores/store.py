@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -377,8 +378,14 @@ class StoredRun:
             noted = Given()
             noted.note(known.changes)
             noted.note(facts.changes)
-            boolean = known.boolean or facts.boolean
-            facts = Facts(known.components, rounding, known.warnings + new, known.own_shape, noted.changes, boolean)
+            facts = replace(
+                known,
+                rounding=rounding,
+                warnings=known.warnings + new,
+                changes=noted.changes,
+                boolean=known.boolean or facts.boolean,
+                bounds=known.bounds or facts.bounds,
+            )
         if facts != known:
             row = (self.name, self._run, text_of(vars(facts)))
             self._database.execute(
@@ -454,8 +461,9 @@ def _facts_of(value: dict[str, Any]) -> Facts:
         tuple(value["warnings"]),
         None if own_shape is None else tuple(own_shape),
         {place: Change(*change) for place, change in value.get("changes", {}).items()},
-        # Stores of older versions do not have it.
+        # Stores of older versions do not have these.
         tuple(value.get("boolean", ())),
+        tuple((low, high) for low, high in value.get("bounds", ())),
     )
 
 
