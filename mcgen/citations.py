@@ -227,6 +227,13 @@ _ENTRIES = {
   volume = {52}, number = {6}, pages = {2613--2640},
   year = {2024}
 }""",
+    "waudbysmith2024betting": """@article{waudbysmith2024betting,
+  title = {Estimating means of bounded random variables by betting},
+  author = {Waudby-Smith, Ian and Ramdas, Aaditya},
+  journal = {Journal of the Royal Statistical Society: Series B},
+  volume = {86}, number = {1}, pages = {1--27},
+  year = {2024}
+}""",
 }
 
 _DESIGN_KEYS = {
@@ -250,9 +257,10 @@ _METHOD_KEYS = {
     "bootstrap-max-t": ("hall1988theoretical",),
     "bonferroni": ("dunn1961multiple",),
     "gaussian-multiplier": ("chernozhukov2013gaussian",),
-    "two-stage-t": ("stein1945two",),
-    "anytime": ("wang2023anytime",),
-    "asymptotic-anytime": ("waudbysmith2024time",),
+    "two-stage-t": ("stein1945two", "hall1992removal"),
+    "anytime": ("wang2023anytime", "hall1992removal"),
+    "asymptotic-anytime": ("waudbysmith2024time", "hall1992removal"),
+    "betting": ("waudbysmith2024betting",),
 }
 
 

@@ -28,6 +28,8 @@ class ToleranceProgress:
         Indices of the components that count among all k.
     half_width, wanted : ndarray of shape (c,)
         The half-widths after n replicates, and the largest ones that the tolerance allows.
+    symmetric : ndarray of shape (c,)
+        The half-widths if the replicate means were not skewed.
     constant : ndarray of bool of shape (c,)
         Where the replicate means do not vary.
     unseen : ndarray of bool of shape (c,)
@@ -47,6 +49,7 @@ class ToleranceProgress:
     n: int
     columns: NDArray[np.int64]
     half_width: Floats
+    symmetric: Floats
     wanted: Floats
     constant: NDArray[np.bool_]
     unseen: NDArray[np.bool_]

@@ -39,10 +39,12 @@ METHOD_NAMES = {
     "two-stage-t": "two-stage t",
     "anytime": "anytime",
     "asymptotic-anytime": "asymptotic anytime",
+    "betting": "betting",
     "bonferroni-proportion": "simultaneous, Bonferroni proportion",
     "bonferroni-two-stage-t": "simultaneous, Bonferroni two-stage t",
     "bonferroni-anytime": "simultaneous, Bonferroni anytime",
     "bonferroni-asymptotic-anytime": "simultaneous, Bonferroni asymptotic anytime",
+    "bonferroni-betting": "simultaneous, Bonferroni betting",
 }
 _SIMULTANEOUS = "simultaneous, "
 # Half-widths of fewer units in the last place of the mean are shown by themselves, since the ends are rounded.

@@ -50,9 +50,9 @@ class NamedStatistic:
         if outside.any():
             row, column = np.argwhere(outside)[0]
             raise RunError(
-                f"statistic {self.name!r} returned {float(values[row, column])!r} for component {column}, outside its bounds "
-                f"({low[column]:g}, {high[column]:g}); every value must lie between them. Declare wider bounds=(low, "
-                "high), or limit the values, which changes their mean"
+                f"statistic {self.name!r} returned {float(values[row, column])!r} for component {column}, outside its "
+                f"bounds ({low[column]:g}, {high[column]:g}); every value must lie between them. Declare wider "
+                "bounds=(low, high), or limit the values, which changes their mean"
             )
 
     def component_bounds(self, k: int) -> Floats:
