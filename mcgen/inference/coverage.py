@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import skewness_factor
 from mcgen.inference.moments import Moments
 from mcgen.inference.sequences import REPLICATES_BY_SKEWNESS as LEAST_FOR_SEQUENCES
 from mcgen.inference.sequences import SEQUENCES
@@ -83,7 +84,7 @@ def coverage_warnings(
         Whether the replicates are randomized nets of 64 points or more.
     """
     n, found = moments.count, []
-    judged = Judged.of(moments, rounding, np.asarray(methods), student_holds, net)
+    judged = Judged.of(moments, rounding, np.asarray(methods), student_holds, net, numbers)
     together = FEWEST_WITHOUT_WARNING if "bootstrap-max-t" in judged.methods else fewest_for(numbers, confidence_level)
     if judged.few.any():
         found.append(_few_text(n, int(judged.fewest.max())))
@@ -148,6 +149,7 @@ class Judged:
         methods: NDArray[np.str_],
         student_holds: NDArray[np.bool_] | None = None,
         net: bool = False,
+        numbers: int = 1,
     ) -> Judged:
         """Judge the intervals of these replicate means; see `coverage_warnings`."""
         methods = np.broadcast_to(methods, len(moments.mean))
@@ -158,7 +160,10 @@ class Judged:
         fewest = np.where(proven, 0, fewest)
         factors = np.array([REPLICATES_BY_SKEWNESS.get(method, 25.0) for method in methods.tolist()])
         constant = moments.constant(rounding)
-        skewness = np.where(constant, 0.0, np.abs(moments.skewness))
+        # Sequences have an end by the skewness without its bias.
+        own = skewness_factor(numbers) * np.sqrt(moments.count) * moments.skewness_of_mean
+        skewness = np.abs(np.where(np.char.endswith(methods, "anytime"), own, moments.skewness))
+        skewness = np.where(constant, 0.0, skewness)
         needed = np.where(safe, 0.0, factors * skewness**2)
         return cls(moments.count, methods, fewest, skewness, needed, constant & ~events)
 

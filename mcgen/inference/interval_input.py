@@ -252,14 +252,19 @@ def shared_level(confidence_level: float, k: int) -> float:
 
 
 def enlarged_skewness(sampled: IntervalInput, numbers: int) -> IntervalInput:
-    """Return the input of intervals that cover together with others, `numbers` in all, at Bonferroni's level.
-
-    The skewness is multiplied by min(1.5, 1 + 0.12 ln numbers), found by simulation: the sample's skewness is bounded
-    by its size and biased towards 0, which matters the more the farther out the ends lie.
-    """
+    """Return the input of intervals that cover together with others, `numbers` in all, at Bonferroni's level."""
     if sampled.skewness is None or numbers == 1:
         return sampled
-    return replace(sampled, skewness=min(1.5, 1 + 0.12 * math.log(numbers)) * sampled.skewness)
+    return replace(sampled, skewness=skewness_factor(numbers) * sampled.skewness)
+
+
+def skewness_factor(numbers: int) -> float:
+    """Return the factor of the estimated skewness for `numbers` intervals that cover together.
+
+    It is min(1.5, 1 + 0.12 ln numbers), found by simulation: the sample's skewness is bounded by its size and biased
+    towards 0, which matters the more the farther out the ends lie.
+    """
+    return min(1.5, 1 + 0.12 * math.log(numbers))
 
 
 def student_t_quantile(p: float | Floats, degrees_of_freedom: float | Floats) -> Floats:

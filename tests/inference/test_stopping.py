@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -251,7 +252,7 @@ def test_skewness_asks_for_few_replicates_at_a_time() -> None:
     targets, moments = targets_of(rule, lambda n: np.cosh(normal(n, mean=0.0)[:, 0]))
     assert rule.outcome(moments, ROUNDING).reached
     assert len(targets) > 3
-    for n, following in zip(targets, targets[1:], strict=False):
+    for n, following in itertools.pairwise(targets):
         before = moments_of(np.cosh(normal(n, mean=0.0)[:, 0]))
         plain = rule.half_widths(replace(before, m3=np.zeros(1)))[0]
         stein = n * (plain / 0.3) ** 2
@@ -475,6 +476,7 @@ def test_the_page_is_written_where_all_laws_were_measured(
     made = stopping_studies.Stopped(hits=190, runs=200, replicates=1.25, width=1.5, beyond=1.0, looks=3.0)
     monkeypatch.setattr(stopping_studies, "simulated", lambda *_: made)
     monkeypatch.setattr(stopping_studies, "ever_missed", lambda *_: {"anytime": 0.04})
+    monkeypatch.setattr(stopping_studies, "widths", lambda *_: {"anytime": 1.6})
     monkeypatch.setattr(
         stopping_studies, "LAWS", {name: stopping_studies.LAWS[name] for name in ("normal", "lognormal")}
     )
@@ -492,5 +494,7 @@ def test_the_page_is_written_where_all_laws_were_measured(
     assert "| lognormal | 0.950, 1.25, 1.50 |" in printed
     assert main(arguments) == 0
     assert page.read_text() != empty
+    assert "| lognormal | 0.040 |" in page.read_text()
+    assert "| lognormal, R = 1,000 | 1.60 |" in page.read_text()
     assert page.read_text().count("| lognormal | 0.950, 1.25, 1.50 |") == len(stopping_studies.RULES)
     assert "two stages, symmetric replicate means: least coverage 0.950 (normal, n* = 30)" in page.read_text()

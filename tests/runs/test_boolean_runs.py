@@ -33,6 +33,10 @@ def rare(x: np.ndarray) -> np.ndarray:
     return x[:, 0] > 3
 
 
+def even(x: np.ndarray) -> np.ndarray:
+    return np.abs(x[:, 0]) > 2
+
+
 def square(x: np.ndarray) -> np.ndarray:
     return x[:, 0] ** 2
 
@@ -175,3 +179,31 @@ def test_a_saved_estimate_has_the_same_interval(tmp_path: Path) -> None:
     found = mcgen.load(tmp_path / "rare.json")
     assert found == made
     assert found.interval == made.interval
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("statistic", [even, stack(even, square), stack(square, even)], ids=["one", "first", "second"])
+def test_another_level_keeps_the_interval_of_a_stopped_run(statistic: Any, together: bool) -> None:
+    """Both points of a pair have the event: a run that stops has a larger level than one of a fixed number."""
+    made = silently(statistic, rtol=0.2, simultaneous=together)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = made.with_interval(confidence_level=0.95)
+        wider = made.with_interval(confidence_level=0.99)
+        back = wider.with_interval(confidence_level=0.95)
+    assert again == made
+    assert back == made
+    assert set(wider.method.split(" and ")) == set(made.method.split(" and "))
+    assert (np.ravel(wider.half_width) > np.ravel(made.half_width)).all()
+    if made.method == "proportion":
+        with pytest.warns(mcgen.CoverageWarning, match="stopped by its own numbers"):
+            fixed = made.with_interval(interval="proportion")
+        assert fixed.half_width < made.half_width
+
+
+def test_conditions_that_stopped_keep_their_intervals_at_another_level() -> None:
+    made = silently(stack(rare, square), condition=[0.0, 1.0], atol=0.05)
+    again = made.with_interval(confidence_level=0.95)
+    for before, after in zip(made.conditions, again.conditions, strict=True):
+        assert after == before
+        assert set(after.method.split(" and ")) == {"proportion", "two-stage-t"}

@@ -186,7 +186,13 @@ def at_a_tolerance(full: bool, seed: int) -> list[Verdict]:
             share("looking until narrow on exponential, n* = 30, covers 0.93", naive.hits, runs, 0.93, at_least=True)
         ),
         control(
-            share("ends without skewness on pairs of exp(w/2), n* = 100, cover 0.93", plain.hits, 4000, 0.93, at_least=True)
+            share(
+                "ends without skewness on pairs of exp(w/2), n* = 100, cover 0.93",
+                plain.hits,
+                4000,
+                0.93,
+                at_least=True,
+            )
         ),
     ]
 
@@ -263,7 +269,9 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 4000) ->
 def _by_name(rows: dict[str, dict[str, float]], digits: int = 3) -> str:
     """Return a table with a row for each name; a cell is empty where an interval is not for the law."""
     heads = list(dict.fromkeys(head for row in rows.values() for head in row))
-    cells = [[name, *(f"{row[head]:.{digits}f}" if head in row else "" for head in heads)] for name, row in rows.items()]
+    cells = [
+        [name, *(f"{row[head]:.{digits}f}" if head in row else "" for head in heads)] for name, row in rows.items()
+    ]
     return markdown_table(["replicate means", *heads], cells)
 
 
