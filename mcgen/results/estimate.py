@@ -22,6 +22,7 @@ from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
+from mcgen.results.inputs import bets_for, input_of_run
 from mcgen.results.notes import with_marks
 from mcgen.results.provenance import Provenance, weights_of_levels
 from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain, require_fields
@@ -433,34 +434,6 @@ class Estimate:
             planned=None if self.stopping is None else self.stopping.planned,
             bets_for=bets_for(self.provenance, self.stopping),
         )
-
-
-def input_of_run(
-    moments: Moments,
-    replicate_means: Floats | None,
-    provenance: Provenance,
-    boolean: tuple[bool, ...],
-    bounds: tuple[tuple[float, float], ...],
-) -> IntervalInput:
-    """Return what the interval of one run is computed from; see `IntervalInput`."""
-    n_points = 0 if provenance.controls is not None else provenance.n_points
-    return IntervalInput.of(
-        moments,
-        replicate_means,
-        provenance.seed,
-        n_points=n_points,
-        boolean=boolean,
-        net=provenance.net,
-        rounding=provenance.rounding,
-        bounds=bounds,
-    )
-
-
-def bets_for(provenance: Provenance, stopping: Stopping | None) -> int | None:
-    """Return the number of replicates that was fixed before a run, for betting intervals; None where none was."""
-    if stopping is not None:
-        return stopping.planned
-    return None if provenance.partial else provenance.n_replicates
 
 
 def input_of_sum(parts: tuple[Estimate, ...], weights: tuple[float, ...], boolean: tuple[bool, ...]) -> IntervalInput:

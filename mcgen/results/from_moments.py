@@ -13,7 +13,8 @@ from mcgen.inference.intervals import interval_of, methods_of
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
-from mcgen.results.estimate import Estimate, bets_for, input_of_run, shaped, shaped_interval
+from mcgen.results.estimate import Estimate, shaped, shaped_interval
+from mcgen.results.inputs import bets_for, input_of_run
 from mcgen.results.provenance import Provenance
 
 

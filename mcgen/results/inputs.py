@@ -1,0 +1,37 @@
+"""The input of the interval of one run, from what its estimate keeps."""
+
+from __future__ import annotations
+
+from mcgen._lib.arrays import Floats
+from mcgen.inference.interval_input import IntervalInput
+from mcgen.inference.moments import Moments
+from mcgen.inference.stopping import Stopping
+from mcgen.results.provenance import Provenance
+
+
+def input_of_run(
+    moments: Moments,
+    replicate_means: Floats | None,
+    provenance: Provenance,
+    boolean: tuple[bool, ...],
+    bounds: tuple[tuple[float, float], ...],
+) -> IntervalInput:
+    """Return what the interval of one run is computed from; see `IntervalInput`."""
+    n_points = 0 if provenance.controls is not None else provenance.n_points
+    return IntervalInput.of(
+        moments,
+        replicate_means,
+        provenance.seed,
+        n_points=n_points,
+        boolean=boolean,
+        net=provenance.net,
+        rounding=provenance.rounding,
+        bounds=bounds,
+    )
+
+
+def bets_for(provenance: Provenance, stopping: Stopping | None) -> int | None:
+    """Return the number of replicates that was fixed before a run, for betting intervals; None where none was."""
+    if stopping is not None:
+        return stopping.planned
+    return None if provenance.partial else provenance.n_replicates
