@@ -159,7 +159,7 @@ def estimate(
     >>> import mcgen
     >>> generator = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="logistic")
     >>> mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
-    0.69673 ± 0.00046 (95 % Student t, 1600 replicates of 2 points, Antithetic(), seed 0)
+    0.69673 ± 0.00047 (95 % skewness-safe t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
     chosen, words = _with_auto(design, run)
     asked = checked_arguments("estimate", words, own=("design",))

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
         ({"seed": -1}, "seed must be at least 0; got -1"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0. Leave it out for about 64"),
         ({"confidence_level": 95}, "confidence_level must lie between 0 and 1, such as 0.95; got 95; for 95 % write 0.95"),
-        ({"interval": "t"}, "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t; got 't'"),
+        ({"interval": "t"}, "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t, proportion, or None .*; got 't'"),
         ({"interval": "bootstrap-t", "keep_replicates": False}, "keep_replicates=True; got 320 replicates and keep_replicates=False"),
         ({"interval": "bootstrap-t", "n_replicates": 4, "n_evaluations": None}, "need 5 or more replicates"),
         ({"condition": []}, "condition is an empty list; give at least one condition, or leave it out"),
@@ -54,7 +54,10 @@ def test_values_that_are_not_allowed(estimate, changes: dict, message: str) -> N
             {"generator": type("Model", (), {"noise": (3,), "__call__": lambda self, z, c=None: z})()},
             r"generator.noise must be an mcgen.NoiseSpec; got \(3,\)",
         ),
-        ({"design": Antithetic}, r"design must satisfy mcgen.Design; got .* pass one such as mcgen.Antithetic\(\)"),
+        (
+            {"design": Antithetic},
+            r"design must be a design, not the class Antithetic; add parentheses: mcgen.Antithetic\(\)",
+        ),
         ({"design": "sobol"}, "design must satisfy mcgen.Design; got 'sobol'"),
         ({"statistic": [pixel_mean]}, "statistic must be a callable .* For several use mcgen.statistics.stack"),
     ],
@@ -195,14 +198,14 @@ def test_statistic_that_changes_its_length() -> None:
     def changing(x: np.ndarray) -> np.ndarray:
         nonlocal calls
         calls += 1
-        # The first batch is one call and eight of a few rows, by which it is tried.
+        # The first batch is one call and nine of a few rows, by which it is tried.
         return x[:, : 2 if calls < 12 else 3]
 
     with pytest.raises(
-        RunError, match=r"components of shape \(3,\) at replicate 96, where \(2,\) as in the first batch"
+        RunError, match=r"components of shape \(3,\) at replicate 64, where \(2,\) as in the first batch"
     ) as caught:
         run(logistic, changing)
-    assert caught.value.partial.n_replicates == 96
+    assert caught.value.partial.n_replicates == 64
 
 
 def test_errors_of_the_users_code_keep_their_type_and_the_finished_replicates() -> None:
@@ -226,7 +229,7 @@ def test_few_replicates_always_warn_with_the_measured_coverage(estimate, n_repli
     with pytest.warns(
         mcgen.CoverageWarning,
         match=rf"{n_replicates} replicates are few: .*In simulations with \d+ replicate means of skewness 3.4, 95 % "
-        r"Student t intervals covered the truth 8\d % of the time\. Use",
+        r"Student t intervals covered the truth 8\d % of the time, and skewness-safe ones 9\d %\. Use",
     ):
         result = estimate(n_replicates=n_replicates)
     assert result.warnings
@@ -242,7 +245,12 @@ def test_skewed_replicate_means_warn() -> None:
         mcgen.CoverageWarning,
         match=r"have skewness up to .*, for which 100 replicates are few \(below 25 x skewness\^2",
     ):
-        run(lambda z: np.exp(2 * z), design=MonteCarlo(), n=100)
+        run(lambda z: np.exp(2 * z), design=MonteCarlo(), n=100, interval="student-t")
+    with pytest.warns(
+        mcgen.CoverageWarning,
+        match=r"have skewness up to .*, for which 100 replicates are few \(below 1.5 x skewness\^2",
+    ):
+        run(lambda z: np.exp(4 * z), design=MonteCarlo(), n=100)
 
 
 def test_no_variation_is_said() -> None:

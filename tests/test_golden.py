@@ -181,29 +181,36 @@ def golden() -> dict[str, Any]:
     return found
 
 
+# Multiplies float32 noise by a basis: the last bits depend on the kernels that BLAS picks for the processor, which the
+# environment does not tell.
+ROUNDED = {"auto with a coarse generator"}
+
+
 def require_same(golden: dict[str, Any], name: str, found: Any) -> None:
     if os.environ.get("MCGEN_GOLDEN") == "write":
         golden[name] = found
         FILE.write_text(json.dumps(golden, indent=0, sort_keys=True) + "\n")
         return
-    if golden["environment"] == environment():
+    if name in ROUNDED:
+        assert_close(found, golden[name], 3e-6)
+    elif golden["environment"] == environment():
         assert found == golden[name]
     else:
-        assert_close(found, golden[name])
+        assert_close(found, golden[name], 1e-9)
 
 
-def assert_close(found: Any, expected: Any) -> None:
+def assert_close(found: Any, expected: Any, tolerance: float) -> None:
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             if name != "sha256":
-                assert_close(found[name], value)
+                assert_close(found[name], value, tolerance)
     elif isinstance(expected, list):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
-            assert_close(one, other)
+            assert_close(one, other, tolerance)
     elif isinstance(expected, float) and isinstance(found, float):
-        assert math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-12)
+        assert math.isclose(found, expected, rel_tol=tolerance, abs_tol=tolerance / 1000)
     else:
         assert found == expected
 
@@ -233,4 +240,4 @@ def test_another_number_would_be_seen(golden: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
         require_same(golden, "design Antithetic()", other)
     with pytest.raises(AssertionError):
-        assert_close(other, golden["design Antithetic()"])
+        assert_close(other, golden["design Antithetic()"], 3e-6)

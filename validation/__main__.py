@@ -74,6 +74,12 @@ def _proportions(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _rare_failures(options: argparse.Namespace) -> None:
+    from mcgen.validation.studies.rare_failures import write_table
+
+    write_table(options.folder, options.only)
+
+
 def _soak(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.soak import write_page
 
@@ -110,6 +116,7 @@ _KINDS = {
     "journeys": _journeys,
     "models": _models,
     "proportions": _proportions,
+    "rare-failures": _rare_failures,
     "soak": _soak,
     "stopping": _stopping,
     "truths": _truths,

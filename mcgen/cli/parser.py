@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from mcgen._version import __version__
 from mcgen.cli import commands
@@ -34,6 +34,11 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter} | kwargs)
         self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.ASCII | re.IGNORECASE)
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong and an example; the usage that argparse prints fills a screen."""
+        example = (self.epilog or "").splitlines()[1].strip()
+        self.exit(2, f"{self.prog}: error: {message}\nFor example: {example}\nAll options: {self.prog} --help\n")
 
 
 def parser() -> argparse.ArgumentParser:

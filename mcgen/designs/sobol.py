@@ -68,7 +68,7 @@ class Sobol(PointsDesign):
     >>> import mcgen
     >>> mcgen.Sobol().for_evaluations(10_000)
     Sobol(n_points=512)
-    >>> model = mcgen.as_generator(lambda z: z**3 + z, noise=(2,), name="cube")
+    >>> model = mcgen.as_generator(lambda z: z**3 + z, noise=(4,), name="cube")
     >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Sobol(), n_evaluations=4000, seed=0)
     >>> result.n_replicates, result.n_evaluations
     (31, 3968)

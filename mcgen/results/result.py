@@ -27,9 +27,9 @@ class Result(Protocol):
     >>> isinstance(result, mcgen.Result)
     True
     >>> print(result.to_markdown())
-    | component  | estimate      | 95 % interval  | replicates | evaluations |
-    | ---------- | ------------- | -------------- | ---------- | ----------- |
-    | pixel_mean | 1.013 ± 0.036 | [0.977, 1.049] | 320        | 640         |
+    | component  | estimate             | 95 % interval  | replicates | evaluations |
+    | ---------- | -------------------- | -------------- | ---------- | ----------- |
+    | pixel_mean | 1.013 [0.977, 1.051] | [0.977, 1.051] | 320        | 640         |
     """
 
     @property

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,12 @@ def _known(condition: Any) -> str | None:
     return content
 
 
+@cache
 def _version(library: str) -> str | None:
-    """Return the installed version of a library, imported or not: a resumed run may import torch later."""
+    """Return the version that was installed when a store was first used, of a library that is imported or not.
+
+    A resumed run may import torch later. An upgrade during the process does not change what it has imported.
+    """
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

@@ -144,7 +144,7 @@ def test_constant_components_have_no_width() -> None:
         (
             sampled(10),
             (0.95, "percentile", False),
-            "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t; got 'percentile'",
+            "interval must be one of student-t, normal, skewness-safe-t, skewness-adjusted-t, bootstrap-t, proportion, or None .*; got 'percentile'",
         ),
         (
             sampled(10),

@@ -170,7 +170,8 @@ def test_few_rows_once() -> None:
     assert rows.count(64) == 10
     tried = sorted(rows)[:-10]
     assert set(tried) == {1, 4}
-    assert sum(tried) == 17
+    # One row more shows whether the values are boolean.
+    assert sum(tried) == 17 + 1
 
 
 @pytest.mark.parametrize(

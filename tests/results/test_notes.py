@@ -50,7 +50,8 @@ def test_warnings_have_a_mark_and_a_line_each() -> None:
 
 
 def test_an_estimate_prints_its_warnings() -> None:
-    result = quiet(mcgen.estimate, SKEWED, lambda x: x[:, 0], design=Antithetic(), n_evaluations=20, seed=1)
+    options: dict[str, Any] = {"design": Antithetic(), "n_evaluations": 20, "interval": "student-t", "seed": 1}
+    result = quiet(mcgen.estimate, SKEWED, lambda x: x[:, 0], **options)
     first, *others = str(result).splitlines()
     assert first.endswith("10 replicates of 2 points, Antithetic(), seed 1)")
     assert others == [f"{MARK} {short_form(text)}" for text in result.warnings]
@@ -58,7 +59,7 @@ def test_an_estimate_prints_its_warnings() -> None:
     assert result._repr_html_().count("<p>&#9888; ") == len(result.warnings) == 2
     assert "skewness up to" in result._repr_html_()
     assert all(f"warning: {text}" in result.summary() for text in result.warnings)
-    named = quiet(mcgen.estimate, SKEWED, lambda x: x, design=Antithetic(), n_evaluations=20, seed=1)
+    named = quiet(mcgen.estimate, SKEWED, lambda x: x, **options)
     assert "of &lt;lambda&gt;" in named._repr_html_().split("</table>")[1]
 
 
@@ -76,7 +77,7 @@ def test_saved_warnings_print_alike(tmp_path: Path) -> None:
 
 
 def test_a_comparison_prints_a_kind_of_warning_once() -> None:
-    options: dict[str, Any] = {"n_evaluations": 40, "seed": 0}
+    options: dict[str, Any] = {"n_evaluations": 40, "interval": "student-t", "seed": 0}
     table = quiet(mcgen.compare, SKEWED, pixel_mean, designs=[MonteCarlo(), Antithetic()], **options)
     lines = [line for line in str(table).splitlines() if line.startswith(MARK)]
     assert len(table.warnings) == 2

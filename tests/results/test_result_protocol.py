@@ -177,7 +177,9 @@ def test_latex_has_minus_signs_and_rows_that_begin_with_brackets() -> None:
 def test_a_comparison_warns_once_and_tells_of_its_baseline() -> None:
     model = mcgen.as_generator(lambda z: np.exp(2 * z), noise=(1,), name="skewed")
     with pytest.warns(mcgen.CoverageWarning) as caught:
-        table = mcgen.compare(model, identity, designs=[Antithetic(), MonteCarlo()], n_evaluations=100, seed=0)
+        table = mcgen.compare(
+            model, identity, designs=[Antithetic(), MonteCarlo()], n_evaluations=100, interval="student-t", seed=0
+        )
     every = [text for one in table.estimates for text in one.warnings]
     assert len(every) > len(table.warnings) > 0
     assert tuple(str(one.message) for one in caught) == table.warnings

@@ -371,7 +371,7 @@ def test_a_comparison_that_breaks_carries_the_finished_designs() -> None:
     ("changes", "message"),
     [
         ({"designs": "antithetic"}, "each of designs must satisfy mcgen.Design; got 'a'"),
-        ({"designs": [Antithetic]}, "each of designs must satisfy mcgen.Design"),
+        ({"designs": [Antithetic]}, "design must be a design, not the class Antithetic; add parentheses"),
         ({"baseline": 1.0}, "baseline must be an int; got 1.0 of type float; write 1"),
         ({"generator": logistic}, "generator must satisfy mcgen.Generator"),
         ({"n_evaluations": 640.0}, "n_evaluations must be an int; got 640.0 of type float; write 640"),

@@ -62,7 +62,7 @@ def test_defaults_fill_what_is_left_out() -> None:
     found = checked_arguments("estimate", {"seed": 0, "atol": 0.1})
     assert set(found) == set(NAMES)
     assert found["atol"] == 0.1
-    assert found["interval"] == "student-t"
+    assert found["interval"] is None
 
 
 def test_type_checkers_see_the_arguments(tmp_path: Path) -> None:

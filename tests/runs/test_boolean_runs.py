@@ -98,7 +98,9 @@ def test_values_that_only_happen_to_be_0_and_1_have_the_guards() -> None:
     assert made.moments.events[0] >= 20
 
 
-@pytest.mark.parametrize("statistics", [(rare, square), (square, rare), (happens, rare, square)], ids=str)
+@pytest.mark.parametrize(
+    "statistics", [(rare, square), (square, rare), (happens, rare, square)], ids=["first", "last", "two"]
+)
 def test_stacks_stop_each_component_by_its_own(statistics: Any) -> None:
     made = silently(stack(*statistics), atol=0.05)
     assert made.stopping.reached

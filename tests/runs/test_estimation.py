@@ -166,13 +166,17 @@ def test_iid_blocks_differ_from_others() -> None:
         mcgen.difference(*pair, pixel_mean, design=Antithetic(), n_evaluations=64, seed=0)
 
 
+def nine_blocks() -> mcgen.Generator:
+    return mcgen.as_generator(summed, mcgen.NoiseSpec({f"step {i}": mcgen.Block((4,)) for i in range(9)}))
+
+
 def test_levels_and_factories_name_the_blocks_that_differ() -> None:
     fine = {f"step {i}": mcgen.Block((4,)) for i in range(9)}
     coarse = {**fine, "step 4": mcgen.Block((4,), iid=True)}
     generators = [mcgen.as_generator(summed, mcgen.NoiseSpec(spec)) for spec in (coarse, fine)]
     with pytest.raises(ValueError, match=r"got step 4: normal\(4, iid\) float32. Wrap it"):
         mcgen.multilevel([(generators[0], 1), (generators[1], 2)], pixel_mean, n_evaluations=1000, seed=0)
-    factory = mcgen.from_factory(lambda: generators[1], noise=mcgen.NoiseSpec(coarse), name="loaded")
+    factory = mcgen.from_factory(nine_blocks, noise=mcgen.NoiseSpec(coarse), name="loaded")
     with pytest.raises(
         ValueError, match=r"block 4 is step 4: normal\(4, iid\) in noise= and step 4: normal\(4\) in the"
     ):

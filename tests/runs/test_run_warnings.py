@@ -54,6 +54,7 @@ def test_a_hundred_conditions_give_one_warning_of_a_kind(common: bool) -> None:
 def test_only_the_conditions_concerned_are_named(common: bool) -> None:
     skewed = mcgen.as_generator(lambda z, c: np.exp(c * z), noise=(1,), name="skewed")
     options = {"design": MonteCarlo(), "n_evaluations": 200, "seed": SEED, "common_random_numbers": common}
+    options["interval"] = "student-t"
     names = {"flat": 0.01, "steep": 3.0, "even": 0.02, "steeper": 4.0}
     result, caught = recorded(mcgen.estimate, skewed, lambda x: x[:, 0], condition=names, **options)
     (text,) = result.warnings
@@ -74,7 +75,14 @@ def test_warnings_about_other_components_are_of_one_kind() -> None:
     statistic = mcgen.as_statistic(lambda x: x, name="columns", components=["left", "right"])
     model = mcgen.as_generator(columns, noise=(2,), name="columns")
     result, _ = recorded(
-        mcgen.estimate, model, statistic, condition=[0, 1], design=MonteCarlo(), n_evaluations=200, seed=SEED
+        mcgen.estimate,
+        model,
+        statistic,
+        condition=[0, 1],
+        design=MonteCarlo(),
+        n_evaluations=200,
+        seed=SEED,
+        interval="student-t",
     )
     assert [text.partition(": ")[0] for text in result.warnings if "skewness" in text] == [
         "in 2 of 2 conditions (0, 1)"

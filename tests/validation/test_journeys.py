@@ -102,6 +102,6 @@ def test_a_journey_of_mcgen() -> None:
         "| journey | modules | rooms | frames | frames at the last call |\n| --- | --- | --- | --- | --- |\n| 1 est"
     )
     assert "\n\n1 estimate, rooms:\n\n1. designs\n2. " in table
-    assert "\n\n1 estimate, frames:\n\n1. mcgen.estimation:estimate\n2. mcgen." in table
+    assert "\n\n1 estimate, frames:\n\n1. mcgen." in table
     assert "mcgen.validation" not in table
     assert "mcgen.adapters" not in table

@@ -194,7 +194,7 @@ def test_one_study_can_be_run_and_failing_it_is_told(
     page.write_text(PAGE)
     monkeypatch.setattr(promises, "STUDIES", promises.STUDIES | {"a | b": failing})
     assert main(["validate", "--only", "The intervals that studies count"]) == 0
-    assert "6 of 6 promises hold" in capsys.readouterr().out
+    assert "7 of 7 promises hold" in capsys.readouterr().out
     assert main(["validate", "--only", "a | b", "--page", str(page)]) == 1
     assert "1 of 2 promises hold\nFAILS the error" in capsys.readouterr().out
     written = page.read_text()

@@ -166,7 +166,7 @@ def test_wrong_expectations_are_seen_as_bias() -> None:
 
 
 def test_degrees_of_freedom_are_those_of_the_residuals() -> None:
-    result, plain = run(), run(controls=None)
+    result, plain = run(interval="student-t"), run(controls=None)
     assert result.degrees_of_freedom == 1000 - 1 - 5
     e = result.replicate_means[:, 0]
     assert result.mean == pytest.approx(e.mean())

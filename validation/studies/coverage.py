@@ -238,8 +238,8 @@ def coverage_study(
     design : Design
         How the noise is drawn.
     interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion"}, or None
-        The method; None for the one that `mcgen.estimate` chooses, which the study calls "default". Up to 2,000 runs share the indices that a bootstrap resamples, so the error of its coverage is a
-        little larger than binomial.
+        The method; None for the one that `mcgen.estimate` chooses, which the study calls "default". Up to 2,000 runs
+        share the indices that a bootstrap resamples, so the error of its coverage is a little larger than binomial.
     n_replicates, repetitions : int
         Replicates of a run, and number of runs.
     seed : int or SeedSequence

@@ -235,7 +235,7 @@ class Controls:
         >>> print(fitted)
         quadratic(Basis(1 direction of 16, cosines, ...)), coefficients from 100 evaluations
         >>> mcgen.estimate(generator, mean, design=design, n_evaluations=400, seed=0, controls=fitted)
-        1.0322 ± 0.0016 (95 % Student t, 200 replicates of 2 points, Antithetic(), seed 0, controls)
+        1.0322 ± 0.0016 (95 % skewness-safe t, 200 replicates of 2 points, Antithetic(), seed 0, controls)
         """
         require_single(
             condition,

@@ -47,7 +47,7 @@ def surrogate(
     >>> mean = mcgen.statistics.pixel_mean
     >>> controls = mcgen.controls.surrogate(cheap, mean, 1 + 1 / 32)
     >>> mcgen.estimate(fine, mean, design=mcgen.Antithetic(), n_evaluations=640, seed=0, controls=controls)
-    1.031729 ± 0.000020 (95 % Student t, 320 replicates of 2 points, Antithetic(), seed 0, controls)
+    1.031729 [1.031709, 1.031752] (95 % skewness-safe t, 320 replicates of 2 points, Antithetic(), seed 0, controls)
     """
     text = f"surrogate({name_of(statistic)} of {name_of(checked_generator(generator))})"
     function = _Surrogate(generator, checked_callable(statistic), np.shape(mean), condition)

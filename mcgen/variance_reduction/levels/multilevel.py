@@ -124,10 +124,10 @@ def multilevel(
         As for `estimate`.
     condition, weights : optional
         Passed to every generator. Several conditions give a sum for each and their average, as for `estimate`.
-    interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t"}, optional
+    interval : str, optional
         As for `estimate`. Bootstrap methods are refused: the sum has no replicate means to resample.
-    simultaneous : bool or "bonferroni"
-        Cover all components together.
+    simultaneous : bool or str
+        As for `estimate`.
     coefficients : float or sequence, optional
         The factor of the coarser generator in each level but the first: a number, or one for each component. A single
         number is for all levels. By default the slopes that minimize the variance in the pilot.
