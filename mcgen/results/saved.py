@@ -53,7 +53,7 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "warnings": tuple(content["warnings"]),
         "boolean": tuple(content.get("boolean", ())),
         "weights": tuple(content.get("weights", ())),
-        "bounds": tuple((low, high) for low, high in content.get("bounds", ())),
+        "bounds": tuple(map(tuple, content.get("bounds", ()))),
     }
 
 
@@ -81,7 +81,7 @@ _TESTS: dict[str, Callable[[Any], bool]] = {
     "tuple[float, ...]": lambda value: isinstance(value, tuple) and all(map(_is_number, value)),
     "tuple[bool, ...]": _are(bool),
     "tuple[tuple[float, float], ...]": lambda value: (
-        isinstance(value, tuple) and all(_is_number(one) for pair in value for one in pair)
+        isinstance(value, tuple) and all(len(pair) == 2 and all(map(_is_number, pair)) for pair in value)
     ),
     "tuple[str, ...]": _are(str),
 }
@@ -109,7 +109,8 @@ def require_fields(estimate: Any) -> None:
             raise TypeError(f"{name} must be numbers; got {value!r}")
         if np.shape(value) != mean:
             raise TypeError(f"{name} must have the shape {mean} of the mean; got {np.shape(value)}")
-    for name, value in (("names", estimate.names), ("coefficients", estimate.provenance.coefficients)):
+    by_component = {"names": estimate.names, "coefficients": estimate.provenance.coefficients}
+    for name, value in (by_component | {"bounds": estimate.bounds or None}).items():
         if value is not None and len(value) != k:
             raise TypeError(f"{name} must be {k}, one for each component; got {len(value)}")
     if not 0 < estimate.confidence_level < 1:
