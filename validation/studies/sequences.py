@@ -128,7 +128,7 @@ def sequences(full: bool, seed: int) -> list[Verdict]:
     the asymptotic sequence are promised 0.94 in full. The controls are the mixture alone, for two skewed laws, and
     Student's t at numbers of replicates that double.
     """
-    runs, last = (4000, LAST) if full else (400, 2000)
+    runs, last = (4000 if full else 2000), LAST
     names = [*LAWS] if full else ["normal", "pairs of exp(w/2)", "Bernoulli 0.1"]
     missed = {name: ever_missed(LAWS[name](), runs, seed, last=last) for name in names}
     found = []

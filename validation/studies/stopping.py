@@ -159,15 +159,15 @@ def _run(law: Law, rule: Rule, rng: NumpyGenerator) -> tuple[Moments, int]:
 def at_a_tolerance(full: bool, seed: int) -> list[Verdict]:
     """Return verdicts on the coverage at the stop, and that no half-width is larger than its tolerance there.
 
-    Symmetric laws are promised 0.945 and others 0.93. One control looks at Student's interval until it is narrow
-    enough. The other is the rule whose ends do not follow the skewness.
+    All laws are promised 0.945, but for the lognormal, whose skewness is 6.2: it is promised 0.93. One control looks at
+    Student's interval until it is narrow enough. The other is the rule whose ends do not follow the skewness.
     """
     names = [*LAWS] if full else ["normal", "pairs of exp(w/2)", "lognormal", "Bernoulli 0.1"]
     sizes, runs = ((30, 100, 400), 4000) if full else ((100,), 800)
     found, beyond = [], 0.0
     for name in names:
         law = LAWS[name]()
-        nominal = 0.945 if law.symmetric else 0.93
+        nominal = 0.93 if name == "lognormal" else 0.945
         for rule in ("two stages", "relative"):
             for n_star in sizes:
                 made = simulated(law, RULES[rule], n_star, runs, seed)
@@ -175,9 +175,9 @@ def at_a_tolerance(full: bool, seed: int) -> list[Verdict]:
                 what = f"{rule} on {name}, n* = {n_star}, cover {nominal}"
                 found.append(share(what, made.hits, made.runs, nominal, at_least=True))
     naive = simulated(LAWS["exponential"](), RULES["naive"], 30, runs, seed)
-    plain = simulated(
-        LAWS["pairs of exp(w/2)"](), lambda atol, _: WithoutSkewness(Tolerance(atol), 0.95), 100, 4000, seed
-    )
+    # Its coverage is near what is promised, so that it takes many runs to tell.
+    pairs, many = LAWS["pairs of exp(w/2)"](), 8000
+    plain = simulated(pairs, lambda atol, _: WithoutSkewness(Tolerance(atol), 0.95), 100, many, seed)
     return [
         *found,
         *_several(full, seed),
@@ -186,13 +186,7 @@ def at_a_tolerance(full: bool, seed: int) -> list[Verdict]:
             share("looking until narrow on exponential, n* = 30, covers 0.93", naive.hits, runs, 0.93, at_least=True)
         ),
         control(
-            share(
-                "ends without skewness on pairs of exp(w/2), n* = 100, cover 0.93",
-                plain.hits,
-                4000,
-                0.93,
-                at_least=True,
-            )
+            share("ends without skewness on pairs of exp(w/2), n* = 100, cover", plain.hits, many, 0.945, at_least=True)
         ),
     ]
 
