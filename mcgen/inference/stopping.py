@@ -1,10 +1,10 @@
 r"""Stopping rules: they end a run when its intervals are narrow enough, and keep the coverage of these intervals.
 
 A rule gives one number of replicates after another to run to. Each number follows from the moments of the replicates
-before it alone, so a run that was killed goes on to the same end. The run stops when the half-width h of every
-component that counts is at most the larger of atol and rtol times the absolute mean, or when its limit is reached. The
-result gives the reason. A plain Student interval that is watched until it is narrow enough covers too little: such a
-run stops where s happens to be too small. There are two remedies:
+before it, or from their means where it bets. So a run that was killed goes on to the same end. The run stops when the
+half-width h of every component that counts is at most the larger of atol and rtol times the absolute mean, or when its
+limit is reached. The result gives the reason. A plain Student interval that is watched until it is narrow enough covers
+too little: such a run stops where s happens to be too small. The rules of `rules` allow for that:
 
 **Two stages** [1]_, `TwoStage`. A first stage of R_0 = 32 replicates with standard deviation s_0 gives the number
 R = (t_{R_0 - 1} s_0 / atol)^2 to run to. The half-width there,
@@ -13,10 +13,11 @@ R = (t_{R_0 - 1} s_0 / atol)^2 to run to. The half-width there,
 
 may still be too large by its second term. Then the run goes on to R (h / atol)^2 replicates, at least 2 % more, and so
 on. For normal replicate means the coverage is at least the confidence level, however many stages there are. The reason:
-the mean of normal values is independent of all their standard deviations and skewnesses. So given R it is N(mu, sigma^2 / R), and its
-distance from mu is below t_{R_0 - 1} s_0 / sqrt(R) with the probability that Student's t promises. A relative tolerance
-uses the mean too, which this proof does not allow for; simulations show that it covers (`docs/validation/stopping.md`).
-A relative tolerance of a mean that is 0 is never reached, so set a limit beside `rtol` alone; `receding` warns.
+the mean of normal values is independent of all their standard deviations and skewnesses. So given R it is N(mu, sigma^2
+/ R), and its distance from mu is below t_{R_0 - 1} s_0 / sqrt(R) with the probability that Student's t promises. A
+relative tolerance uses the mean too, which this proof does not allow for; simulations show that it covers
+(`docs/validation/stopping.md`). A relative tolerance of a mean that is 0 is never reached, so set a limit beside `rtol`
+alone; `receding` warns.
 
 Skewed replicate means need a longer side: each side has the skewness-adjusted end where that is farther (see
 `intervals`), and the run stops by half the distance of the ends. Where 32 replicates look skewed, R_0 < 50 g^2 for
