@@ -409,8 +409,8 @@ DOUBLE = mcgen.as_generator(lambda z: z, NoiseSpec.normal((16,), "float64"), nam
         ({"coefficients": []}, r"for each of the 1 levels above the coarsest, .*; got \[\]"),
         ({"coefficients": "one"}, "coefficients must be a finite number, .*; got 'one'"),
         ({"coefficients": [[1.0, 2.0]]}, "must be a number or one for each of the 1 components; got 2"),
-        ({"interval": "bootstrap-t"}, "no replicate means to resample"),
-        ({"simultaneous": "bootstrap-max-t"}, "no replicate means to resample; .* or simultaneous=True"),
+        ({"interval": "bootstrap-t"}, "no replicate means of its own"),
+        ({"simultaneous": "bootstrap-max-t"}, "no replicate means of its own; .* or simultaneous=True"),
         ({"confidence_level": 1.5}, "confidence_level"),
     ],
 )  # fmt: skip

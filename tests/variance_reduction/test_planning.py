@@ -300,7 +300,7 @@ def test_the_rule_is_better_where_the_correlation_is_true() -> None:
         ({"n": None, "atol": 0.0}, "atol must be above 0"),
         ({"n": 3}, "at least 2 pairs"),
         ({"condition": [1, 2]}, "a plan is for one condition"),
-        ({"interval": "bootstrap-t"}, "no replicate means to resample"),
+        ({"interval": "bootstrap-t"}, "no replicate means of its own"),
         ({"coarse": [(Steep(10), 0.0)]}, "above 0 and below 1, such as"),
         ({"coarse": [(Steep(10), 2.0)]}, "above 0 and below 1, such as"),
         ({"coarse": Steep(10)}, "list of pairs"),

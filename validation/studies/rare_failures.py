@@ -44,7 +44,7 @@ SD = math.sqrt((math.exp(0.5) - math.exp(0.25)) / 4)
 
 
 def _fine(z: Array) -> Array:
-    return np.exp(np.asarray(z) / 2).mean(axis=1, keepdims=True)
+    return np.asarray(np.exp(np.asarray(z) / 2).mean(axis=1, keepdims=True))
 
 
 FINE = as_generator(_fine, noise=(4,), name="fine")
@@ -54,7 +54,7 @@ def failing(size: float, threshold: float) -> Generator:
     """Return the fine generator but for failures of `size` standard deviations where z_0 is above the threshold."""
 
     def coarse(z: Array) -> Array:
-        return _fine(z) - size * SD * (np.asarray(z)[:, :1] > threshold)
+        return np.asarray(_fine(z) - size * SD * (np.asarray(z)[:, :1] > threshold))
 
     return as_generator(coarse, noise=(4,), name=f"fails by {size:g} above {threshold:g}")
 
@@ -68,8 +68,8 @@ def of_fewest(coarse: Generator, n_evaluations: int, seed: int) -> bool:
     options["seed"] = seed + 1_000_000
     above = difference(FINE, coarse, pixel_mean, n_replicates=_FEWEST, **options)
     # The difference has the variance 0 in most runs, and 24 degrees of freedom else: the wider of both quantiles.
-    half = student_t_quantile(0.975, _FEWEST - 1) * math.hypot(below.standard_error, above.standard_error)
-    return bool(abs(below.mean + above.mean - TRUTH) <= half)
+    half = student_t_quantile(0.975, _FEWEST - 1) * np.hypot(below.standard_error, above.standard_error)
+    return abs(float(below.mean) + float(above.mean) - TRUTH) <= float(half)
 
 
 def cell(n_evaluations: int, size: float, threshold: float, runs: int = RUNS) -> dict[str, float]:
@@ -84,9 +84,9 @@ def cell(n_evaluations: int, size: float, threshold: float, runs: int = RUNS) ->
             made = multilevel([(coarse, 1.0), (FINE, COST)], pixel_mean, seed=seed, **options)
             held += TRUTH in made.interval
             warned += any("may miss rare failures" in text for text in made.warnings)
-            squares += (made.mean - TRUTH) ** 2
+            squares += (float(made.mean) - TRUTH) ** 2
             plain = estimate(FINE, pixel_mean, design=Antithetic(), seed=seed, **options)
-            alone += (plain.mean - TRUTH) ** 2
+            alone += (float(plain.mean) - TRUTH) ** 2
     ratio = math.sqrt(squares / alone)
     return {"few": few / runs, "held": held / runs, "ratio": ratio, "warned": warned / runs}
 
