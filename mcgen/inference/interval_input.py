@@ -17,6 +17,8 @@ from mcgen.noise.random import Seed
 
 LEAST_NET, FEWEST_DIMENSIONS, MOST_SKEWED = 64, 4, 3.0
 """Least points and dimensions of a net, and largest skewness of values, for which Student's t interval holds."""
+VALUES_BY_SKEWNESS = 256
+"""Fewest values per unit of their squared skewness for which it is believed; at skewness 3 these are 2,304."""
 
 
 class Interval(NamedTuple):
@@ -221,16 +223,19 @@ class IntervalInput:
 def student_holds(moments: Moments, n_points: int, net: int) -> NDArray[np.bool_] | None:
     """Return for which components Student's t interval is known to cover from few replicates on; None for none.
 
-    It is where replicates are randomized nets of 64 points or more in four dimensions or more, and the skewness of all
-    values is at most 3. There its 95 % intervals covered 0.94 to 0.96 from 5 replicates on, and the skewness-safe one
+    It is where replicates are randomized nets of 64 points or more in four dimensions or more, and the skewness g of
+    all N values is at most 3, with N at least 256 g^2. There its 95 % intervals covered 0.94 to 0.96 from 5 replicates on, and the skewness-safe one
     would be up to twice as wide for smooth integrands, whose replicate means have heavy, symmetric tails. In one or two
     dimensions, and for more skewed values, Student's t covers less: nets integrate the smooth part of a statistic away
-    and leave its tail, however many points they have.
+    and leave its tail, however many points they have. Few values seldom show how skewed they are: where
+    their skewness is 5.4 (Johnson's SU law), 28 % of the samples of 640 values had less than 3, and there Student's t
+    covered 0.78. None of these samples had 256 g^2 values.
     """
     skewness = moments.skewness_of_values
     if net < FEWEST_DIMENSIONS or n_points < LEAST_NET or skewness is None:
         return None
-    return np.abs(skewness) <= MOST_SKEWED
+    n_values = moments.count * n_points
+    return (np.abs(skewness) <= MOST_SKEWED) & (n_values >= VALUES_BY_SKEWNESS * skewness**2)
 
 
 def bounds_of(k: int, declared: Sequence[tuple[float, float]], boolean: Sequence[bool]) -> Floats:
