@@ -65,8 +65,8 @@ class Comparison:
           variances, so that the t quantile of few replicates counts;
         - ``seconds_per_evaluation``;
         - ``efficiency_per_second``: the ratio of variance times seconds, a pilot's evaluations taken to last as long
-          as others; with its interval ``per_second_low``, ``per_second_high``. The interval allows for seconds that vary
-          from batch to batch. The designs run one after another: where other work on the machine begins or ends
+          as others; with its interval ``per_second_low``, ``per_second_high``. The interval allows for seconds that
+          vary from batch to batch. The designs run one after another: where other work on the machine begins or ends
           meanwhile, this ratio is off by as much as ``seconds_per_evaluation`` shows.
 
         Efficiencies are NaN where the replicate means vary by rounding alone. They are jackknife estimates, which
