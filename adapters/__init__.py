@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mcgen.adapters.onnx import from_onnx, noise_inputs
     from mcgen.adapters.samplers.consistency import Consistency, Level
     from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
+    from mcgen.adapters.samplers.fitted import Fitted
     from mcgen.adapters.samplers.flow import Flow, from_zuko
     from mcgen.adapters.samplers.guidance import Guided
     from mcgen.adapters.samplers.pipelines import from_pipeline
@@ -34,6 +35,7 @@ _FAMILIES = {
     "composed.combinators": ("Chain", "Partial", "Start", "Truncate"),
     "samplers.consistency": ("Consistency", "Level"),
     "samplers.diffusion": ("DDIM", "Diffusion", "Heun"),
+    "samplers.fitted": ("Fitted",),
     "samplers.guidance": ("Guided",),
     "samplers.schedule": ("Schedule",),
     "composed.editing": ("Edit", "FlowEdit"),
@@ -57,6 +59,7 @@ __all__ = [
     "Consistency",
     "Diffusion",
     "Edit",
+    "Fitted",
     "Flow",
     "FlowEdit",
     "GaussianBlur",

@@ -93,6 +93,9 @@ class PosteriorSampler(Diffusion):
         a shift and a clamp, such as a network that decodes latents; the operator is then not linear in the states.
     """
 
+    # The measurement corrects each step, which the prior's prediction does not know of.
+    shows_predictions = False
+
     def __init__(
         self, prior: DDIM, operator: Operator, *, prior_condition: object = None, name: str | None = None
     ) -> None:

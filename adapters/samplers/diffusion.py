@@ -118,6 +118,7 @@ class Diffusion(PathGenerator):
     """
 
     _label = "diffusion"
+    shows_predictions = True
 
     def __init__(
         self,
@@ -160,7 +161,18 @@ class Diffusion(PathGenerator):
     @property
     def network_evaluations(self) -> int:
         """Evaluations of the network per sample: one for each step, two under guidance."""
-        return self.steps * (2 if isinstance(self.denoiser, Guided) else 1)
+        return self.steps * self.prediction_evaluations
+
+    @property
+    def prediction_evaluations(self) -> int:
+        """Evaluations of the network per prediction: one, two under guidance."""
+        return 2 if isinstance(self.denoiser, Guided) else 1
+
+    @property
+    def progress(self) -> NDArray[np.float64]:
+        """How far each state is from noise to a sample: the angle of its signal to its noise, over pi / 2."""
+        angles: NDArray[np.float64] = np.arctan2(np.sqrt(self.signals), np.sqrt(1 - self.signals))
+        return angles / (math.pi / 2)
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the sampler's states (n, ...) from the noise to the last one, steps + 1 in all."""
@@ -193,6 +205,10 @@ class Diffusion(PathGenerator):
         if self.clip is not None and not self.keep_noise:
             epsilon = (x - math.sqrt(signal) * x_0) / math.sqrt(1 - signal)
         return x_0, epsilon
+
+    def predict(self, x: torch.Tensor, i: int, condition: object = None) -> torch.Tensor:
+        """Return the predicted sample (n, ...) for states `x` (n, ...) at step i."""
+        return self.denoise(x, i, condition)[0]
 
     def mix(self, x_0: torch.Tensor, noise: torch.Tensor, i: int) -> torch.Tensor:
         r"""Return :math:`\sqrt{\bar\alpha} x_0 + \sqrt{1 - \bar\alpha}\, \varepsilon` at step i, the noised samples."""
@@ -268,6 +284,11 @@ class DDIM(Diffusion):
             made.fresh[i] = {name: w * v for j, w in shares.items() for name, v in self.fresh[j].items()}
         made.noise = self.noise
         return made
+
+    def blocks_before(self, i: int) -> tuple[str, ...]:
+        """Return the names of the blocks of noise that state i depends on: the start and the fresh noises before."""
+        fresh = dict.fromkeys(name for blocks in self.fresh[:i] for name in blocks)
+        return (self.noise.blocks[0][0], *fresh)
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from the state at step i, equation (12) of reference 1."""

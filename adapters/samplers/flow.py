@@ -25,10 +25,13 @@ A normalizing flow [4]_ has an invertible transform f with :math:`f(x) = \mu + \
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mcgen.adapters.samplers.paths import Decode, Modules, Network, PathGenerator, time_grid
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator
@@ -90,6 +93,8 @@ class Flow(PathGenerator):
     tensor([[1.2642, 1.2642, 1.2642]])
     """
 
+    shows_predictions = True
+
     def __init__(
         self,
         velocity: Network,
@@ -126,6 +131,16 @@ class Flow(PathGenerator):
     def network_evaluations(self) -> int:
         """Evaluations of the velocity per sample: 1, 2, 2 or 4 for each step, depending on the method."""
         return self.steps * len(_TABLEAUS[self.method][1])
+
+    @property
+    def progress(self) -> NDArray[np.float64]:
+        """How far each state is from noise to a sample: the angle of t to 1 - t, over pi / 2."""
+        angles: NDArray[np.float64] = np.arctan2(self.times, 1 - self.times)
+        return angles / (math.pi / 2)
+
+    def predict(self, x: torch.Tensor, i: int, condition: object = None) -> torch.Tensor:
+        """Return the velocity (n, ...) for states `x` (n, ...) at step i."""
+        return self.ask("velocity", self.velocity, x, float(self.times[i]), condition)
 
     def with_steps(self, steps: int) -> Self:
         """Return the same model with another number of steps, evenly spaced, on the same noise."""

@@ -10,15 +10,18 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen.adapters.samplers.fitted import Fitted
+from mcgen.adapters.samplers.fitting import fit
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, checked_output, modules_of, owners_of
 from mcgen.noise import Noise, NoiseSpec, Shape
+from mcgen.noise.random import Seed
 
 Network = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 """Maps states (n, ...), their time (n,) and the condition to a tensor (n, ...): a module, its method, or a function."""
@@ -127,6 +130,8 @@ class PathGenerator(LoopGenerator):
     """
 
     steps: int
+    shows_predictions: ClassVar[bool] = False
+    """Whether `predict` has predictions that decide the steps, so that `fitted` can use them."""
 
     @property
     def network_evaluations(self) -> int:
@@ -149,6 +154,71 @@ class PathGenerator(LoopGenerator):
     def coarse(self, steps: int) -> Self:
         """Return the same model with fewer steps, on the same noise or some of its blocks."""
         return self.with_steps(self._fewer(steps))
+
+    def fitted(
+        self,
+        evaluations: int = 5,
+        *,
+        pairs: int = 8,
+        seed: Seed,
+        condition: Any = None,
+        nodes: Sequence[int] | None = None,
+    ) -> Fitted:
+        """Return a sampler of few network evaluations on the same noise, fitted to this sampler's trajectories.
+
+        It follows this sampler far more closely than `coarse` with as many evaluations, and is made for the lower level
+        of `mcgen.multilevel`. `mcgen.adapters.samplers.fitted` has the method.
+
+        Parameters
+        ----------
+        evaluations : int
+            Number of predictions by the network for a sample, fewer than the steps. 5 are enough for 25 steps, 5 to 8
+            for 50.
+        pairs : int
+            Antithetic pairs of trajectories that the fit is made from, at least 2. More than 8 bring little.
+        seed : int or SeedSequence
+            Seed of their noise. It may be that of a run, which has other random numbers.
+        condition : object, optional
+            The condition of the fit, or a list of conditions, each with pairs of its own. The sampler takes no other.
+        nodes : sequence of int, optional
+            The steps at which the network is evaluated; by default they are at fixed shares of the way.
+
+        Returns
+        -------
+        Fitted
+            The generator. Its ``pilot_evaluations`` is the cost of the fit in evaluations of this sampler, and is in
+            the provenance of each run that uses it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described, the sampler has no predictions at its steps that a fit could use, or a
+            trajectory is not finite.
+        """
+        if not self.shows_predictions:
+            raise TypeError(
+                f"a fitted sampler needs the network's prediction at each step, which {type(self).__name__} does not "
+                "have; DDIM, Heun and Flow do. Use coarse(steps)"
+            )
+        return fit(self, evaluations, pairs=pairs, seed=seed, condition=condition, nodes=nodes)
+
+    @property
+    def prediction_evaluations(self) -> int:
+        """Evaluations of the network per prediction."""
+        return 1
+
+    @property
+    def progress(self) -> NDArray[np.float64]:
+        """How far each state is on the way from noise, 0, to a sample, 1; shape (steps + 1,)."""
+        return np.linspace(0, 1, self.steps + 1)
+
+    def predict(self, x: torch.Tensor, i: int, condition: object = None) -> torch.Tensor:
+        """Return the network's prediction (n, ...) for states `x` (n, ...) at step i, where the sampler shows them."""
+        raise NotImplementedError
+
+    def blocks_before(self, i: int) -> tuple[str, ...]:
+        """Return the names of the blocks of noise that state i depends on."""
+        return (self.noise.blocks[0][0],)
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
         """Return the samples (n, ...) that start from `noise`."""
