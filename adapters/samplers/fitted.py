@@ -26,27 +26,18 @@ unbiased for the fine one, whatever the weights are, since they come from random
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.fingerprints import fingerprint_of
-from mcgen._lib.serialization import require_ending
+from mcgen.adapters.samplers.weights import Floats, Weights
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator
 from mcgen.noise import Noise, NoiseSpec
-
-Floats = NDArray[np.float64]
-
-# Version of the format of saved fits; raised when the format changes.
-_SCHEMA = 1
 
 
 class FineSampler(Protocol):
@@ -99,55 +90,31 @@ class FineSampler(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """The weights of a fitted sampler under one condition, for K nodes and m blocks of noise.
-
-    Attributes
-    ----------
-    noise : ndarray of shape (K + 1, m)
-        The weights a of the blocks of noise.
-    predictions : ndarray of shape (K + 1, K)
-        The weights c of the predictions, 0 from the diagonal on.
-    intercepts : ndarray of shape (K + 1, ...)
-        The intercepts b, each of the shape of a state.
-    residual : float
-        Share of the variance of the fine sampler's last states in the pilot that the fit leaves.
-    """
-
-    noise: Floats
-    predictions: Floats
-    intercepts: NDArray[Any]
-    residual: float
-
-
 class Fitted(TorchGenerator):
     """A sampler of K network evaluations that follows a fine sampler on the same noise; made by ``fine.fitted(...)``.
+
+    Use it as the lower level of `mcgen.multilevel`, with the costs ``(fitted, fitted.cost), (fine, 1)``, or by itself:
+    it is a sampler of few steps that needs no training.
 
     Parameters
     ----------
     fine : DDIM, Heun or Flow
         The fine sampler.
-    nodes : sequence of int
-        The steps of the fine sampler at which the network is evaluated, increasing.
-    weights : mapping of str to Weights
-        The weights under each condition, by the key of the condition.
-    pilot_evaluations : int
-        Cost of the fit, in evaluations of the fine sampler.
+    weights : Weights
+        What the fit found.
 
     Attributes
     ----------
-    network_evaluations : int
-        Evaluations of the network per sample: its cost in `mcgen.multilevel`, beside that of the fine sampler.
-    cost : float
-        The same as a share of the fine sampler's.
+    nodes : tuple of int
+        The steps of the fine sampler at which the network is evaluated.
     pilot_evaluations : int
-        See the parameter. It is in the provenance of each run that uses the sampler.
+        Cost of the fit, in evaluations of the fine sampler. It counts in the provenance of each run that uses the
+        sampler.
 
     Notes
     -----
-    A sample under a condition that the sampler was not fitted for is refused: it would follow the fine sampler less
-    well, by five times the squared distance in one model.
+    A condition that the sampler was not fitted for is refused: under another class the squared distance from the fine
+    samples was three times larger.
 
     Examples
     --------
@@ -156,18 +123,25 @@ class Fitted(TorchGenerator):
     >>> fine = models.load("digits-diffusion")
     >>> fitted = fine.fitted(evaluations=5, pairs=8, seed=0)
     >>> fitted
-    Fitted(digits-diffusion ddim-50 fitted-5, nodes 2, 6, 16, 32, 44 of 50, noise=normal(1, 8, 8) float32)
+    Fitted(digits-diffusion ddim-50 fitted-5, nodes 2, 6, 16, 32, 44 of 50, noise=normal(1x8x8) float32)
     >>> fitted.cost, fitted.pilot_evaluations
     (0.1, 18)
     """
 
-    def __init__(
-        self, fine: FineSampler, nodes: Sequence[int], weights: Mapping[str, Weights], pilot_evaluations: int
-    ) -> None:
-        self.fine, self.nodes, self.weights = fine, tuple(nodes), dict(weights)
-        self.pilot_evaluations = pilot_evaluations
-        name = f"{fine.name} fitted-{len(self.nodes)}"
+    def __init__(self, fine: FineSampler, weights: Weights) -> None:
+        self.fine, self.weights = fine, weights
+        name = f"{fine.name} fitted-{len(weights.nodes)}"
         super().__init__(self.sample, fine.noise, device=fine.device, dtype=fine.dtype, modules=fine.modules, name=name)
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The steps of the fine sampler at which the network is evaluated."""
+        return self.weights.nodes
+
+    @property
+    def pilot_evaluations(self) -> int:
+        """Cost of the fit, in evaluations of the fine sampler."""
+        return self.weights.pilot_evaluations
 
     @property
     def network_evaluations(self) -> int:
@@ -181,11 +155,11 @@ class Fitted(TorchGenerator):
 
     @property
     def residual(self) -> float:
-        """Share of the variance of the fine last states that the fit leaves in its pilot, the largest by condition.
+        """Share of the variance of the fine last states that the fit leaves in its own pilot.
 
-        Above 0.1, more evaluations are worth their cost.
+        If it is above 0.1, take more evaluations.
         """
-        return max(one.residual for one in self.weights.values())
+        return self.weights.residual
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
         """Return the samples (n, ...) that `noise` makes.
@@ -195,62 +169,38 @@ class Fitted(TorchGenerator):
         ValueError
             If the sampler was not fitted for the condition.
         """
-        weights = self._weights_for(condition)
-        states = self._of_noise(noise, weights)
+        states = self._of_noise(noise, self._intercepts(condition))
         for j, node in enumerate(self.nodes):
             prediction = self.fine.predict(states[j], node, condition)
             for k in range(j + 1, len(states)):
-                states[k] = states[k] + float(weights.predictions[k, j]) * prediction
+                states[k] = states[k] + float(self.weights.predictions[k, j]) * prediction
         return self.fine.finish(states[-1])
 
-    def _of_noise(self, noise: TensorNoise, weights: Weights) -> list[torch.Tensor]:
-        """Return the intercept and the noises' part of each state, reading each block of noise once."""
-        names = [name for name, _ in self.noise.blocks]
-        states: list[torch.Tensor] = []
-        for m, name in enumerate(names):
+    def _of_noise(self, noise: TensorNoise, intercepts: NDArray[Any]) -> list[torch.Tensor]:
+        """Return the part of each state that the noise and the intercepts make; each block is read once."""
+        states: list[Any] = [*torch.tensor(intercepts, device=self.device)]
+        for (name, _), weights in zip(self.noise.blocks, self.weights.noise.T.tolist(), strict=True):
             block = block_of(noise, name)
-            if not states:
-                intercepts = torch.as_tensor(weights.intercepts).to(device=block.device, dtype=block.dtype)
-                states = [one.expand(block.shape) for one in intercepts]
-            states = [
-                x + float(weights.noise[k, m]) * block if weights.noise[k, m] else x for k, x in enumerate(states)
-            ]
+            states = [x.to(block.dtype) + a * block if a else x for x, a in zip(states, weights, strict=True)]
         return states
 
-    def _weights_for(self, condition: object) -> Weights:
-        key = key_of_condition(condition)
-        if key is None or key not in self.weights:
-            known = ", ".join(self.weights)
+    def _intercepts(self, condition: object) -> NDArray[Any]:
+        key, known = key_of_condition(condition), self.weights.intercepts
+        if key is None or key not in known:
             raise ValueError(
-                f"{self.name!r} was fitted for the condition {known}; got {condition!r}. Fit it for this one: "
-                "fine.fitted(condition=...), which takes a list of conditions too"
+                f"{self.name!r} was fitted for {condition_words(known)}; got the condition {condition!r}. Fit it for "
+                "this one, fine.fitted(condition=...), which takes a list of conditions too"
             )
-        return self.weights[key]
+        return known[key]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the fine sampler's content, the nodes and all weights."""
-        return _digest(fingerprint_of(self.fine), self.nodes, self.pilot_evaluations, self.weights)
+        """SHA-256 of the weights and of the fine sampler's content."""
+        return self.weights.digest(fingerprint_of(self.fine))
 
     def save(self, path: str | Path) -> None:
-        """Write nodes and weights as an npz file, from which `load` makes the same sampler beside the same fine one."""
-        require_ending(path, ".npz", "A fitted sampler is written in numpy's format alone")
-        arrays = {
-            f"{part} {number}": np.asarray(getattr(one, part))
-            for number, one in enumerate(self.weights.values())
-            for part in ("noise", "predictions", "intercepts", "residual")
-        }
-        header = {
-            "schema": _SCHEMA,
-            "fine": fingerprint_of(self.fine),
-            "name": self.fine.name,
-            "nodes": self.nodes,
-            "conditions": [*self.weights],
-            "pilot_evaluations": self.pilot_evaluations,
-            "digest": self.digest,
-        }
-        with Path(path).open("wb") as file:
-            np.savez(file, allow_pickle=False, header=json.dumps(header), **arrays)
+        """Write an npz file, from which `load` makes the same sampler for the same fine one."""
+        self.weights.save(path, fingerprint_of(self.fine))
 
     @classmethod
     def load(cls, path: str | Path, fine: FineSampler) -> Self:
@@ -261,69 +211,32 @@ class Fitted(TorchGenerator):
         path : str or Path
             The file.
         fine : DDIM, Heun or Flow
-            The fine sampler that it was fitted to: the same networks and settings.
+            The sampler that it was fitted to, with the same networks and settings.
 
         Raises
         ------
         ValueError
-            If the file holds something else, was changed, was fitted to another sampler, or was written by a newer
-            schema.
+            If the file holds something else, was changed, was written by a newer schema, or belongs to another sampler.
         """
-        header, arrays = _read(path)
-        if header["schema"] > _SCHEMA:
+        weights, sampler = Weights.load(path)
+        if sampler != fingerprint_of(fine):
             raise ValueError(
-                f"{path} was saved with schema {header['schema']}, this version of mcgen reads up to {_SCHEMA}; "
-                "upgrade mcgen"
+                f"{path} belongs to another sampler than {fine.name!r}: its networks, its settings, or the version of "
+                "Python differ. Load it with the sampler that it was fitted to, or fit this one by fine.fitted(...)"
             )
-        found = {
-            str(key): Weights(
-                arrays[f"noise {i}"],
-                arrays[f"predictions {i}"],
-                arrays[f"intercepts {i}"],
-                float(arrays[f"residual {i}"]),
-            )
-            for i, key in enumerate(header["conditions"])
-        }
-        nodes, pilot = tuple(header["nodes"]), int(header["pilot_evaluations"])
-        if _digest(header["fine"], nodes, pilot, found) != header["digest"]:
-            raise ValueError(
-                f"the content of {path} does not match its SHA-256: it was changed or damaged; fit the sampler again"
-            )
-        if header["fine"] != fingerprint_of(fine):
-            raise ValueError(
-                f"{path} was fitted to another sampler, {header['name']!r}; got {fine.name!r}, whose networks or "
-                "settings differ (or whose code was read by another version of Python). Fit this one by "
-                "fine.fitted(...)"
-            )
-        return cls(fine, nodes, found, pilot)
+        return cls(fine, weights)
 
     def __repr__(self) -> str:
         nodes = ", ".join(map(str, self.nodes))
         return f"Fitted({self.name}, nodes {nodes} of {self.fine.steps}, noise={self.noise})"
 
 
+def condition_words(keys: Iterable[str]) -> str:
+    """Return the conditions of a fit in words."""
+    found = [*keys]
+    return "no condition" if found == ["None"] else f"the condition{'s' * (len(found) > 1)} {', '.join(found)}"
+
+
 def block_of(noise: TensorNoise, name: str) -> torch.Tensor:
     """Return a block of noise by its name; noise of one block is that block itself."""
     return noise if isinstance(noise, torch.Tensor) else noise[name]
-
-
-def _digest(fine: str, nodes: tuple[int, ...], pilot_evaluations: int, weights: Mapping[str, Weights]) -> str:
-    digest = hashlib.sha256(repr((fine, nodes, pilot_evaluations)).encode())
-    for key, one in weights.items():
-        digest.update(repr((key, one.intercepts.shape, one.intercepts.dtype.str, one.residual)).encode())
-        for array in (one.noise, one.predictions, one.intercepts):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the header and the arrays of a saved sampler, or refuse another file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        header = json.loads(str(arrays.pop("header")))
-        if not {"schema", "fine", "name", "nodes", "conditions", "pilot_evaluations", "digest"} <= {*header}:
-            raise KeyError("header")
-    except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{path} is not a file that mcgen.adapters.Fitted saved: {error!r}") from error
-    return header, arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,8 +13,9 @@ import torch
 
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
-from mcgen.adapters.samplers.fitted import FineSampler, Fitted, Floats, Weights, block_of
+from mcgen.adapters.samplers.fitted import FineSampler, Fitted, block_of
 from mcgen.adapters.samplers.nodes import spaced_nodes
+from mcgen.adapters.samplers.weights import Floats, Weights
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.designs import Antithetic
 from mcgen.noise import as_rows
@@ -45,12 +46,11 @@ def fit(
     chosen = spaced_nodes(fine.progress, n_nodes) if nodes is None else _checked_nodes(fine, nodes, n_nodes)
     fine.require_evaluation_mode()
     conditions = conditions_by_key(condition)
-    with torch.no_grad():
-        pilots = [run_pilot(fine, pairs, seed, one, chosen) for one in conditions.values()]
-        found = [one for pilot in pilots for one in regressions(fine, [pilot], chosen)]
     spent = 2 * pairs * len(conditions) * (fine.network_evaluations + n_nodes * fine.prediction_evaluations)
     cost = math.ceil(spent / fine.network_evaluations - 1e-9)
-    return Fitted(fine, chosen, dict(zip(conditions, found, strict=True)), cost)
+    with torch.no_grad():
+        pilots = {key: run_pilot(fine, pairs, seed, one, chosen) for key, one in conditions.items()}
+        return Fitted(fine, regression(fine, pilots, chosen, cost))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,54 +96,54 @@ def run_pilot(fine: FineSampler, pairs: int, seed: Seed, condition: Any, nodes: 
     return Pilot(condition, blocks, states)
 
 
-def regressions(fine: FineSampler, pilots: Sequence[Pilot], nodes: Sequence[int]) -> list[Weights]:
-    """Return the weights for pilots under several conditions: the same a and c for all, an intercept for each.
+def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[int], cost: int) -> Weights:
+    """Return the weights for pilots under several conditions: the same a and c for all, intercepts for each.
 
     Parameters
     ----------
     fine : FineSampler
         The fine sampler.
-    pilots : sequence of Pilot
-        One for each condition.
+    pilots : mapping of str to Pilot
+        A pilot for each condition, by its key.
     nodes : sequence of int
         The steps at which the network is evaluated.
+    cost : int
+        Cost of the fit, in evaluations of the fine sampler.
     """
-    names = [name for name, _ in fine.noise.blocks]
-    shape = (len(nodes) + 1, len(names)), (len(nodes) + 1, len(nodes))
-    of_noise, of_predictions = np.zeros(shape[0]), np.zeros(shape[1])
-    predictions: list[list[torch.Tensor]] = [[] for _ in pilots]
-    intercepts: list[list[torch.Tensor]] = [[] for _ in pilots]
-    residual = 0.0
+    names, n = [name for name, _ in fine.noise.blocks], len(nodes)
+    of_noise, of_predictions, residual = np.zeros((n + 1, len(names))), np.zeros((n + 1, n)), 0.0
+    predictions: dict[str, list[torch.Tensor]] = {key: [] for key in pilots}
+    intercepts: dict[str, list[torch.Tensor]] = {key: [] for key in pilots}
     for j, target in enumerate([*nodes, fine.steps]):
         own = fine.blocks_before(target)
-        features = [
-            [*(pilot.noise[name] for name in own), *made] for pilot, made in zip(pilots, predictions, strict=True)
-        ]
-        weights, residual = _least_squares(features, [pilot.states[target] for pilot in pilots])
+        features = {key: [*(one.noise[name] for name in own), *predictions[key]] for key, one in pilots.items()}
+        weights, residual = _least_squares([(features[key], one.states[target]) for key, one in pilots.items()])
         of_noise[j, [names.index(name) for name in own]] = weights[: len(own)]
         of_predictions[j, :j] = weights[len(own) :]
-        for number, (pilot, made) in enumerate(zip(pilots, features, strict=True)):
-            mean = _combined(pilot.states[target].mean(dim=0), [one.mean(dim=0) for one in made], -weights)
-            intercepts[number].append(mean)
+        for key, pilot in pilots.items():
+            mean = pilot.states[target].mean(dim=0)
+            b = _combined(mean, [one.mean(dim=0) for one in features[key]], -weights)
+            intercepts[key].append(b)
             if target < fine.steps:
-                x = _combined(mean.expand(pilot.states[target].shape), made, weights)
-                predictions[number].append(_predictions(fine, x, target, pilot.condition))
-    return [Weights(of_noise, of_predictions, torch.stack(one).cpu().numpy(), residual) for one in intercepts]
+                x = _combined(b.expand(pilot.states[target].shape), features[key], weights)
+                predictions[key].append(_predictions(fine, x, target, pilot.condition))
+    stacked = {key: torch.stack(some).cpu().numpy() for key, some in intercepts.items()}
+    return Weights(tuple(nodes), of_noise, of_predictions, stacked, residual, cost)
 
 
 def _predictions(fine: FineSampler, x: torch.Tensor, i: int, condition: Any) -> torch.Tensor:
     return torch.cat([fine.predict(x[first : first + _BATCH], i, condition) for first in range(0, len(x), _BATCH)])
 
 
-def _least_squares(features: Sequence[Sequence[torch.Tensor]], targets: Sequence[torch.Tensor]) -> tuple[Floats, float]:
-    """Return the weights of features, each less its mean over the rows, for the targets, and the residual share.
+def _least_squares(parts: Sequence[tuple[Sequence[torch.Tensor], torch.Tensor]]) -> tuple[Floats, float]:
+    """Return the weights of features for targets, and the share of the targets' variance that is left.
 
-    There is a list of features and a target for each condition; the means are those of each condition.
+    There are features and a target for each condition. Their means over the rows of the condition are taken off first.
     """
-    n, total = len(features[0]), 0.0
+    n, total = len(parts[0][0]), 0.0
     gram, right = np.zeros((n, n)), np.zeros(n)
-    for some, target in zip(features, targets, strict=True):
-        columns, y = np.stack([_centred(one) for one in some], axis=1), _centred(target)
+    for features, target in parts:
+        columns, y = np.stack([_centred(one) for one in features], axis=1), _centred(target)
         gram += columns.T @ columns
         right += columns.T @ y
         total += float(y @ y)
