@@ -24,7 +24,9 @@ class Generator(Protocol):
     """A model that turns noise into samples: any object with these two members; no base class is needed.
 
     It may also have a ``name``, which results show, and a ``fingerprint``: a text that identifies its weights and
-    settings. A store then compares this text, instead of the content of the model.
+    settings. A store then compares this text, instead of the content of the model. A generator that was made by a pilot
+    may have ``pilot_evaluations``, what the pilot cost in evaluations of another generator, and ``cost``, the cost of
+    its own evaluation in the same unit; results then count the pilot.
     """
 
     @property

@@ -146,6 +146,11 @@ class Factory:
         """Noise that one sample needs: the declaration that was given, or that of the loaded generator."""
         return self._loaded().noise if self._noise is None else self._noise
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether this process has loaded the generator."""
+        return self._model.generator is not None
+
     def __mcgen_content__(self, load: bool) -> Any:
         # The model is not loaded where its noise was given, so that a process can start a run without it.
         if self._noise is not None or not load or FINGERPRINT in self._content.parts:

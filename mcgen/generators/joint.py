@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.generators import Generator
+from mcgen.generators.factories import Factory
 from mcgen.noise import BlockNoise, Noise, NoiseSpec, noise_of
 
 
@@ -193,3 +194,27 @@ class ControlValues:
     def __call__(self, noise: Noise, condition: Any = None) -> Floats:
         """Return the values less their expectations, shape (n, q)."""
         return self.controls.on(self.noise)(noise)
+
+
+def pilot_evaluations_of(generator: Any) -> float:
+    """Return what was spent to make a generator, in evaluations of this generator; 0 for most.
+
+    A generator that a pilot made has the attributes ``pilot_evaluations``, what the pilot cost in evaluations of a
+    reference generator, and ``cost``, the cost of one of its own evaluations in the same unit. The other generators of
+    a joint one count as the reference. A factory that is not loaded in this process does not say what it cost.
+    """
+    spent, cost = _pilot_and_cost(generator)
+    return spent / cost
+
+
+def _pilot_and_cost(generator: Any) -> tuple[float, float]:
+    """Return both in evaluations of the reference generator: what a pilot cost, and what an evaluation costs."""
+    if isinstance(generator, OnSameNoise):
+        each = [_pilot_and_cost(one) for one in generator.generators]
+        return sum(spent for spent, _ in each), sum(cost for _, cost in each)
+    if isinstance(generator, OnBlocksInOrder | OnSomeBlocks | EachCondition | WithControls):
+        return _pilot_and_cost(generator.generator)
+    if isinstance(generator, Factory) and not generator.is_loaded:
+        return 0.0, 1.0
+    spent = getattr(generator, "pilot_evaluations", None)
+    return (0.0, 1.0) if spent is None else (float(spent), float(getattr(generator, "cost", 1.0)))

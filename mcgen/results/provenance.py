@@ -95,8 +95,8 @@ class Provenance:
     first_replicate : int
         Number of the first replicate; not 0 only for a part of a run.
     pilot_evaluations : int
-        Evaluations before the run that made the design and the controls (once for all conditions), or that plans and
-        levels needed (for all conditions together). They are not in `n_evaluations`.
+        Evaluations before the run that made the design, the controls and a fitted generator (once for all conditions),
+        or that plans and levels needed (for all conditions together). They are not in `n_evaluations`.
     partial : bool
         Whether the run was interrupted.
     common_random_numbers : bool

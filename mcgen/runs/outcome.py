@@ -14,6 +14,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.designs._base import net_dimension
+from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.interval_input import bounds_of
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
@@ -153,7 +154,7 @@ def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provena
         batch_size=task.batch_size,
         first_replicate=first_replicate,
         net=net_dimension(task.design, task.generator.noise),
-        pilot_evaluations=int(getattr(task.design, "n_pilot_evaluations", 0)) + outcome.control_evaluations,
+        pilot_evaluations=_pilot_evaluations(task) + outcome.control_evaluations,
         partial=outcome.partial,
         rounding=outcome.facts.rounding,
         seconds=outcome.clock.seconds,
@@ -162,3 +163,9 @@ def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provena
         controls=None if outcome.corrected is None else outcome.corrected.text,
         versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
     )
+
+
+def _pilot_evaluations(task: Task) -> int:
+    """Return what was spent before the run on the design and on the generator."""
+    spent = int(getattr(task.design, "n_pilot_evaluations", 0))
+    return spent + math.ceil(pilot_evaluations_of(task.generator) - 1e-9)

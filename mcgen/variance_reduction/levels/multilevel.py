@@ -60,6 +60,7 @@ from mcgen.variance_reduction.levels.sum_of_levels import (
     Level,
     SumOfLevels,
     designs_cost,
+    generators_cost,
     levels_of,
     residual_variance,
     slopes,
@@ -119,7 +120,9 @@ def multilevel(
     designs : Design or sequence of Design, optional
         One design for all levels, or one for each; ``Antithetic()`` by default.
     n_evaluations : int
-        Upper limit of the cost of pilot and run together, in evaluations of the fine generator.
+        Upper limit of the cost of pilot and run together, in evaluations of the fine generator. What made the designs
+        and the generators before this call, such as the fit of a `mcgen.adapters.Fitted`, comes on top, and is in
+        ``provenance.pilot_evaluations``.
     seed, confidence_level, batch_size, keep_replicates, progress
         As for `estimate`.
     condition, weights : optional
@@ -197,8 +200,12 @@ def multilevel(
     with opened(store, header, executor, range_timeout) as resources:
         options = replace(options, resources=resources)
 
+        # What was spent before this call counts once, in the first condition.
+        spent = iter([designs_cost([level.design for level in made]) + generators_cost(generators)])
+
         def run_one(part: Estimand, options: RunOptions) -> Estimate:
-            return _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size).run(part, options)
+            sum_of_levels = _planned(made, part, given, n_pilot, budget - pilot_cost, batch_size, next(spent, 0))
+            return sum_of_levels.run(part, options)
 
         shares = checked_weights(condition, weights) if isinstance(condition, Conditions) else None
         return run_each(estimand, options, shares, run_one)
@@ -240,8 +247,12 @@ def _planned(
     n_pilot: int,
     budget: float,
     batch_size: int | None,
+    spent: int,
 ) -> SumOfLevels:
-    """Run the pilot of one condition and return the sum of levels to run after it."""
+    """Run the pilot of one condition and return the sum of levels to run after it.
+
+    `spent` are the evaluations that were spent before this call.
+    """
     pilot = _pilot(levels, estimand, given, n_pilot, batch_size)
     weights = weights_of(pilot.coefficients)
     weighted, sd = weights**2 * pilot.variances, np.abs(weights[1:]) * pilot.sd
@@ -266,8 +277,7 @@ def _planned(
     pilot_cost = math.ceil(n_pilot * costs.sum() - 1e-9)
     found = _worse_than_alone(levels[-1], estimand, weighted, counts, pilot.alone, budget + pilot_cost)
     unseen, notes = _failures(levels, estimand, n_pilot, sd, counts, optimal, wanted)
-    spent = pilot_cost + designs_cost([level.design for level in levels])
-    return SumOfLevels(levels, pilot.coefficients, counts, spent, found + unseen, notes)
+    return SumOfLevels(levels, pilot.coefficients, counts, pilot_cost + spent, found + unseen, notes)
 
 
 def _failures(

@@ -29,7 +29,7 @@ from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.errors import CoverageWarning, held_warnings, partial_of, warn_user, with_partial
 from mcgen.generators import Generator
-from mcgen.generators.joint import OnSomeBlocks, pair
+from mcgen.generators.joint import OnSomeBlocks, pair, pilot_evaluations_of
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
@@ -222,3 +222,9 @@ def designs_cost(designs: Sequence[Design]) -> int:
     """Return the evaluations that the designs' bases cost, counting each basis once."""
     made = {getattr(design, "basis", design): int(getattr(design, "n_pilot_evaluations", 0)) for design in designs}
     return sum(made.values())
+
+
+def generators_cost(generators: Sequence[tuple[Generator, float]]) -> int:
+    """Return what was spent to make the generators of some levels, in evaluations of the finest."""
+    unit = generators[-1][1]
+    return math.ceil(sum(pilot_evaluations_of(one) * cost / unit for one, cost in generators) - 1e-9)

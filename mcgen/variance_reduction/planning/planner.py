@@ -43,6 +43,7 @@ from mcgen._lib.checks import checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
 from mcgen.generators import Generator
+from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.methods import IntervalOptions
@@ -189,6 +190,8 @@ def planned(
 
 def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[Coarse], known: Floats | None) -> Plan:
     """Return the plan without a pilot: pairs, or two levels if the known correlation gives a gain."""
+    spent = _spent_before(estimand, coarse[:1] if known is not None else [])
+    whole, budget = budget, budget - spent
     pairs = budget // 2
     if pairs < 2:
         raise ValueError(f"an interval needs at least 2 pairs; got n_evaluations={budget}. Use 50 or more")
@@ -200,8 +203,14 @@ def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[
     chosen = candidates[-1]
     counts = " + ".join(f"{n:,}" for n in chosen.n_replicates)
     reasons.append(f"chosen: {chosen.name}, {counts} replicates")
-    reasons += rounding_reason(chosen.n_evaluations, budget)
-    return Plan(tuple(candidates), chosen, 0, tuple(reasons), (), (), estimand, options)
+    reasons += rounding_reason(spent + chosen.n_evaluations, whole)
+    return Plan(tuple(candidates), chosen, spent, tuple(reasons), (), (), estimand, options)
+
+
+def _spent_before(estimand: Estimand, coarse: Sequence[Coarse]) -> int:
+    """Return what pilots of their own have spent on the generators, in evaluations of the estimand's."""
+    spent = sum(pilot_evaluations_of(one.generator) * one.cost for one in coarse)
+    return math.ceil(pilot_evaluations_of(estimand.generator) + spent - 1e-9)
 
 
 def _two_levels_by_rule(coarse: Coarse, known: Floats, budget: int) -> tuple[Candidate | None, str]:
@@ -246,7 +255,8 @@ def _by_pilot(
     share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
     coarse, reasons = _affordable(coarse, share)
     pilot = run_pilot(estimand, coarse, share, net_size((1 - PILOT_SHARE) * budget), options.batch_size)
-    spent = math.ceil(pilot.spent - 1e-9)
+    of_pilot = math.ceil(pilot.spent - 1e-9)
+    spent = of_pilot + _spent_before(estimand, coarse)
     k = len(pilot.variance)
     names = component_names(estimand.statistic, () if k == 1 else (k,))
     # Cross-fitted controls keep replicate means, and have the default interval or Student's alone.
@@ -267,7 +277,7 @@ def _by_pilot(
         *variance_reasons(pilot, coarse, names),
         *rounding_reason(spent + chosen.n_evaluations, budget),
     ]
-    if 10 * spent > budget:
+    if 10 * of_pilot > budget:
         reasons.append("the pilot is more than a tenth of all evaluations: it could not know how few would be enough")
     correlations = tuple(pilot.correlation(number) for number in range(len(coarse)))
     return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, correlations, estimand, options)

@@ -1,0 +1,272 @@
+"""Fitted samplers: how closely they follow, what they cost, what they refuse, and that two levels stay unbiased."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import SEED, Z_LIMIT
+
+torch = pytest.importorskip("torch")
+
+import mcgen  # noqa: E402
+from mcgen.adapters import DDIM, Consistency, Fitted, Flow, Heun, Schedule, models  # noqa: E402
+from mcgen.adapters.samplers.nodes import spaced_nodes  # noqa: E402
+from mcgen.noise import as_rows  # noqa: E402
+from mcgen.validation.conformance import check_generator  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*the replicate means", "ignore:all .* replicate means"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
+
+BOTH = mcgen.statistics.stack(mcgen.statistics.pixel_mean, mcgen.statistics.contrast)
+
+
+def denoiser(x: torch.Tensor, time: torch.Tensor, condition: float | None = None) -> torch.Tensor:
+    """As a noise: that of two points, roughly; neither linear nor odd, and cheap."""
+    shift = 0.2 if condition is None else condition
+    return x - 0.8 * torch.tanh(2 * (x - shift)) * (1 - time[:, None])
+
+
+def square(x: torch.Tensor) -> torch.Tensor:
+    return (x**2 + x).mean(dim=1)
+
+
+def small(steps: int = 12, **options: Any) -> DDIM:
+    return DDIM(denoiser, Schedule.cosine(100), (6,), steps=steps, name="small", **options)
+
+
+def correlations(fine: Any, other: Any, condition: Any = None, pairs: int = 96) -> Any:
+    """Correlations of pair means of the two statistics on noise that no fit has seen."""
+    noise = as_rows(mcgen.Antithetic().draw(fine.noise, pairs, SEED + 1))
+    a, b = (np.asarray(BOTH(one(noise, condition))).reshape(pairs, 2, 2).mean(axis=1) for one in (fine, other))
+    return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(a.T, b.T, strict=True)])
+
+
+def test_it_follows_the_fine_sampler_where_as_few_steps_do_not() -> None:
+    fine = models.load("digits-diffusion")
+    fitted = fine.fitted(seed=SEED)
+    assert (correlations(fine, fitted) > 0.985).all()
+    assert (correlations(fine, fine.coarse(5)) < 0.98).all()
+    assert fitted.residual < 0.02
+    assert repr(fitted) == (
+        "Fitted(digits-diffusion ddim-50 fitted-5, nodes 2, 6, 16, 32, 44 of 50, noise=normal(1x8x8) float32)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "condition", "least"),
+    [
+        ({"sampler": "heun", "steps": 18}, None, 0.97),
+        ({"guidance_scale": 3.0}, 3, 0.95),
+        ({"eta": 0.5}, None, 0.8),
+    ],
+    ids=["heun", "guidance", "eta"],
+)
+def test_other_samplers_of_diffusion_models(options: dict[str, Any], condition: Any, least: float) -> None:
+    fine = models.load("digits-diffusion", **options)
+    fitted = fine.fitted(seed=SEED, condition=condition)
+    found = correlations(fine, fitted, condition)
+    assert (found > least).all()
+    assert (found > correlations(fine, fine.coarse(3), condition) + 0.02).all()
+
+
+def test_flows() -> None:
+    fine = models.load("moons-flow")
+    noise = as_rows(mcgen.Antithetic().draw(fine.noise, 200, SEED + 1))
+    target = np.asarray(fine(noise))
+    distances = [np.square(np.asarray(one(noise)) - target).mean() for one in (fine.fitted(seed=SEED), fine.coarse(3))]
+    assert distances[0] < distances[1] / 3
+
+
+def test_an_affine_sampler_is_followed_exactly() -> None:
+    """Where states are linear in the noise and the first prediction, the fit is exact, with fresh noise too."""
+
+    def linear(x: torch.Tensor, time: torch.Tensor, condition: None = None) -> torch.Tensor:
+        return 0.6 * x + 0.1
+
+    for eta in (0.0, 1.0):
+        fine = DDIM(linear, Schedule.cosine(100), (4,), steps=10, eta=eta)
+        noise = as_rows(mcgen.MonteCarlo().draw(fine.noise, 20, SEED + 1))
+        fitted = fine.fitted(3, pairs=16, seed=SEED)
+        assert fitted.residual < 1e-6
+        assert torch.allclose(fitted(noise), fine(noise), atol=2e-3)
+        if eta:
+            assert not torch.allclose(fine.coarse(3)(noise), fine(noise), atol=0.1)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_it_obeys_the_laws_of_generators(eta: float) -> None:
+    fitted = small(eta=eta).fitted(4, seed=SEED)
+    check_generator(fitted).require()
+    same = pickle.loads(pickle.dumps(models.load("digits-diffusion").fitted(2, pairs=2, seed=SEED)))
+    assert same.nodes == (5, 35)
+
+
+def test_seeds_and_batches() -> None:
+    fine = small()
+    noise = np.random.default_rng(SEED).standard_normal((9, 6), dtype=np.float32)
+    once = fine.fitted(4, seed=SEED)
+    assert torch.equal(once(noise), fine.fitted(4, seed=SEED)(noise))
+    assert torch.equal(once(noise)[3:5], once(noise[3:5]))
+    assert not torch.equal(once(noise), fine.fitted(4, seed=SEED + 1)(noise))
+    assert once.digest == fine.fitted(4, seed=SEED).digest != fine.fitted(4, seed=SEED + 1).digest
+    slope = once.gradient(noise, lambda x: x[:, 0])
+    assert slope.shape == (9, 6)
+    assert np.abs(slope).max() > 0
+
+
+@pytest.mark.filterwarnings("ignore:by the pilot the variance")
+def test_two_levels_are_unbiased_whatever_was_fitted() -> None:
+    """Also with a poor fit: the mean of 40 runs is that of the fine sampler; the fitted one alone is far off."""
+    fine = small(clip=1.0, decode=lambda x: torch.exp(2 * x))
+    poor = fine.fitted(1, pairs=2, seed=SEED, nodes=[9])
+    options: dict[str, Any] = {"seed": SEED, "batch_size": 4096}
+    truth = mcgen.estimate(
+        fine, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=400_000, **options
+    )
+    below = mcgen.estimate(
+        poor, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=400_000, **options
+    )
+    assert abs(below.mean - truth.mean) > 5 * (below.standard_error + truth.standard_error)
+    levels = [(poor, poor.cost), (fine, 1)]
+    runs = [
+        mcgen.multilevel(levels, mcgen.statistics.pixel_mean, n_evaluations=2000, seed=SEED + 1 + i, batch_size=4096)
+        for i in range(40)
+    ]
+    means = np.array([one.mean for one in runs])
+    error = np.hypot(means.std(ddof=1) / np.sqrt(len(means)), truth.standard_error)
+    assert abs(means.mean() - truth.mean) < Z_LIMIT * error
+
+
+def test_its_pilot_counts_in_each_run() -> None:
+    fine = small(steps=20)
+    fitted = fine.fitted(4, pairs=3, seed=SEED)
+    assert fitted.cost == 4 / 20
+    assert fitted.network_evaluations == 4
+    assert fitted.pilot_evaluations == 8 == int(np.ceil(6 * (1 + 4 / 20)))
+    options: dict[str, Any] = {"n_evaluations": 200, "seed": SEED}
+    alone = mcgen.estimate(fitted, square, design=mcgen.Antithetic(), **options)
+    # Its own evaluations are cheaper by 4 / 20.
+    assert alone.provenance.pilot_evaluations == 40
+    assert "40 evaluations before the run" in alone.summary()
+    table = mcgen.compare(fitted, square, designs=[mcgen.MonteCarlo(), mcgen.Antithetic()], **options)
+    assert [one.provenance.pilot_evaluations for one in table.estimates] == [40, 40]
+    between = mcgen.difference(fine, fitted, square, design=mcgen.Antithetic(), **options)
+    assert between.provenance.pilot_evaluations == 7
+    levels = [(fitted, fitted.cost), (fine, 1)]
+    two = mcgen.multilevel(levels, square, n_evaluations=400, seed=SEED)
+    plain = mcgen.multilevel([(fine.coarse(4), 4), (fine, 20)], square, n_evaluations=400, seed=SEED)
+    assert two.provenance.pilot_evaluations == plain.provenance.pilot_evaluations + 8
+    auto = mcgen.Auto(coarse=levels[:1])
+    planned = mcgen.estimate(fine, square, design=auto, n_evaluations=1000, seed=SEED)
+    assert planned.n_evaluations + planned.provenance.pilot_evaluations <= 1000
+    assert planned.provenance.pilot_evaluations > 8
+    known = mcgen.Auto(coarse=levels[:1], correlation=0.99)
+    assert mcgen.estimate(fine, square, design=known, **options).provenance.pilot_evaluations == 8
+
+
+def test_several_conditions_count_the_pilot_once() -> None:
+    fine = small()
+    fitted = fine.fitted(4, seed=SEED, condition=[-0.5, 0.5])
+    assert fitted.pilot_evaluations == int(np.ceil(32 * (1 + 4 / 12)))
+    options: dict[str, Any] = {"condition": [-0.5, 0.5], "n_evaluations": 400, "seed": SEED}
+    both = mcgen.multilevel([(fitted, fitted.cost), (fine, 1)], square, **options)
+    plain = mcgen.multilevel([(fine.coarse(4), 4), (fine, 12)], square, **options)
+    assert both.provenance.pilot_evaluations == plain.provenance.pilot_evaluations + fitted.pilot_evaluations
+    noise = np.zeros((2, 6), np.float32)
+    assert not torch.equal(fitted(noise, 0.5), fitted(noise, -0.5))
+    named = fine.fitted(4, seed=SEED, condition={"low": -0.5, "high": 0.5})
+    assert torch.equal(named(noise, 0.5), fitted(noise, 0.5))
+    with pytest.raises(ValueError, match=r"fitted for the conditions -0.5, 0.5; got the condition 0.25. Fit it for"):
+        fitted(noise, 0.25)
+    with pytest.raises(ValueError, match=r"fitted for no condition; got the condition 0.5"):
+        fine.fitted(4, seed=SEED)(noise, 0.5)
+
+
+def test_files(tmp_path: Path) -> None:
+    fine, path = small(), tmp_path / "fit.npz"
+    noise = np.random.default_rng(SEED).standard_normal((5, 6), dtype=np.float32)
+    fitted = fine.fitted(4, seed=SEED, condition=[0.0, 1.0])
+    fitted.save(path)
+    again = Fitted.load(path, small())
+    assert torch.equal(again(noise, 1.0), fitted(noise, 1.0))
+    assert again.digest == fitted.digest
+    assert (again.nodes, again.pilot_evaluations, again.residual) == (
+        fitted.nodes,
+        fitted.pilot_evaluations,
+        fitted.residual,
+    )
+    with pytest.raises(ValueError, match="belongs to another sampler than 'small'"):
+        Fitted.load(path, small(steps=13))
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **(content | {"noise": content["noise"] + 1}))
+    with pytest.raises(ValueError, match="does not match its SHA-256"):
+        Fitted.load(path, fine)
+    np.savez(path, **{name: array for name, array in content.items() if name != "header"})
+    with pytest.raises(ValueError, match="is not a file that mcgen.adapters.Fitted saved"):
+        Fitted.load(path, fine)
+    np.savez(path, **(content | {"header": str(content["header"]).replace('"schema": 1', '"schema": 9')}))
+    with pytest.raises(ValueError, match="saved with schema 9"):
+        Fitted.load(path, fine)
+    with pytest.raises(ValueError, match="npz"):
+        fitted.save(tmp_path / "fit.csv")
+
+
+def test_a_store_knows_it(tmp_path: Path) -> None:
+    fine = small()
+    options: dict[str, Any] = {"design": mcgen.Antithetic(), "n_evaluations": 64, "seed": SEED}
+    options["store"] = tmp_path / "run.sqlite"
+    first = mcgen.estimate(fine.fitted(4, seed=SEED), square, **options)
+    assert mcgen.estimate(fine.fitted(4, seed=SEED), square, **options) == first
+    with pytest.raises(mcgen.StoreError, match="weights"):
+        mcgen.estimate(fine.fitted(4, seed=SEED + 1), square, **options)
+
+
+def test_what_is_refused() -> None:
+    fine = small()
+    for evaluations in (0, 12, 13):
+        with pytest.raises(
+            ValueError, match=f"between 1 and 11 evaluations, fewer than the 12 steps.*got {evaluations}"
+        ):
+            fine.fitted(evaluations, seed=SEED)
+    with pytest.raises(TypeError, match="evaluations"):
+        fine.fitted(2.5, seed=SEED)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 2 antithetic pairs; got pairs=1"):
+        fine.fitted(4, pairs=1, seed=SEED)
+    for nodes in ([3, 3], [4, 12], [5], [-1, 3]):
+        with pytest.raises(ValueError, match="nodes must be 2 increasing steps from 0 to 11"):
+            fine.fitted(2, seed=SEED, nodes=nodes)
+    with pytest.raises(ValueError, match="condition is an empty list"):
+        fine.fitted(4, seed=SEED, condition=[])
+    with pytest.raises(TypeError, match="recognizes its conditions by their content"):
+        fine.fitted(4, seed=SEED, condition=object())
+    steps = Consistency.from_sigmas(lambda x, sigma, c: x, [80.0, 1.0], (3,))
+    with pytest.raises(TypeError, match="which Consistency does not have; DDIM, Heun and Flow do"):
+        steps.fitted(1, seed=SEED)
+    broken = DDIM(lambda x, time, c: x / 0, Schedule.cosine(100), (6,), steps=12, name="broken")
+    with pytest.raises(ValueError, match="a trajectory of 'broken' has a NaN or an infinity"):
+        broken.fitted(4, seed=SEED)
+
+
+def test_a_constant_sampler_can_be_fitted() -> None:
+    fine = Flow(lambda x, t, c: -x, (3,), steps=6, method="euler")
+    constant = Heun(lambda x, t, c: x * 0, Schedule.cosine(100), (3,), steps=4, prediction="sample")
+    noise = np.ones((2, 3), np.float32)
+    assert torch.allclose(constant.fitted(2, seed=SEED)(noise), constant(noise), atol=1e-4)
+    assert torch.allclose(fine.fitted(2, seed=SEED)(noise), fine(noise), atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 9])
+def test_nodes_are_increasing_steps(n: int) -> None:
+    for progress in (np.linspace(0, 1, 11), np.linspace(0, 1, 11) ** 4, np.linspace(0, 1, 11) ** 0.1):
+        nodes = spaced_nodes(progress, n)
+        assert len({*nodes}) == n
+        assert [*nodes] == sorted(nodes)
+        assert nodes[0] >= 1
+        assert nodes[-1] <= 9
