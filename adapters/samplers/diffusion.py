@@ -169,10 +169,9 @@ class Diffusion(PathGenerator):
         return 2 if isinstance(self.denoiser, Guided) else 1
 
     @property
-    def progress(self) -> NDArray[np.float64]:
-        """How far each state is from noise to a sample: the angle of its signal to its noise, over pi / 2."""
-        angles: NDArray[np.float64] = np.arctan2(np.sqrt(self.signals), np.sqrt(1 - self.signals))
-        return angles / (math.pi / 2)
+    def scales(self) -> NDArray[np.float64]:
+        """Scales of the signal and of the noise in each state, shape (2, steps + 1)."""
+        return np.sqrt(np.stack([self.signals, 1 - self.signals]))
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the sampler's states (n, ...) from the noise to the last one, steps + 1 in all."""
@@ -285,10 +284,18 @@ class DDIM(Diffusion):
         made.noise = self.noise
         return made
 
-    def blocks_before(self, i: int) -> tuple[str, ...]:
-        """Return the names of the blocks of noise that state i depends on: the start and the fresh noises before."""
-        fresh = dict.fromkeys(name for blocks in self.fresh[:i] for name in blocks)
-        return (self.noise.blocks[0][0], *fresh)
+    def fresh_weights(self, first: int, last: int) -> dict[str, float]:
+        r"""Return the weights of the blocks of fresh noise of steps `first` to `last` - 1 in state `last`.
+
+        The predictions are held fixed: the weights are :math:`\sigma_j \prod_{l > j} k_l` of the module.
+        """
+        found: dict[str, float] = {}
+        for i in range(first, last):
+            variance, rest = self._variance(i), 1 - float(self.signals[i])
+            keep = math.sqrt(max(0.0, 1 - float(self.signals[i + 1]) - variance) / rest)
+            own = {name: math.sqrt(variance) * weight for name, weight in self.fresh[i].items()}
+            found = {name: keep * weight for name, weight in found.items()} | own
+        return found
 
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from the state at step i, equation (12) of reference 1."""

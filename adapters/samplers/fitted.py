@@ -7,7 +7,7 @@ combinations of the noise and of its own earlier predictions,
 .. math:: y_j = b_j + \sum_m a_{jm} z_m + \sum_{m < j} c_{jm} h_m, \qquad h_j = h(y_j, i_j), \quad j = 1, \ldots, K + 1,
 
 where h is the network's prediction: the predicted sample of a diffusion model [1]_, the velocity of a flow. The noises
-:math:`z_m` are the start and, for samplers with fresh noise, the noise of each step before the node. The weights a and
+:math:`z_m` are the start and, for samplers with fresh noise, the noise of the steps before the node. The weights a and
 c are numbers shared by all entries of a state, and :math:`b_j` has the shape of a state. They are least-squares fits of
 :math:`y_j` to :math:`x_{i_j}` on a pilot of antithetic pairs of fine trajectories: with F the features less their means
 over the pilot, all entries of all states stacked, and :math:`G = F'F`,
@@ -61,8 +61,8 @@ class FineSampler(Protocol):
         ...
 
     @property
-    def progress(self) -> Floats:
-        """How far each state is on the way from noise, 0, to a sample, 1; shape (steps + 1,)."""
+    def scales(self) -> Floats:
+        """Scales of the signal and of the noise in each state, shape (2, steps + 1)."""
         ...
 
     def require_evaluation_mode(self) -> None:
@@ -81,8 +81,8 @@ class FineSampler(Protocol):
         """Return the network's prediction (n, ...) for states `x` (n, ...) at step i."""
         ...
 
-    def blocks_before(self, i: int) -> tuple[str, ...]:
-        """Return the names of the blocks of noise that state i depends on."""
+    def fresh_weights(self, first: int, last: int) -> dict[str, float]:
+        """Return the weights of the blocks of fresh noise of steps `first` to `last` - 1 in state `last`."""
         ...
 
     def finish(self, x: torch.Tensor) -> torch.Tensor:
@@ -123,7 +123,7 @@ class Fitted(TorchGenerator):
     >>> fine = models.load("digits-diffusion")
     >>> fitted = fine.fitted(evaluations=5, pairs=8, seed=0)
     >>> fitted
-    Fitted(digits-diffusion ddim-50 fitted-5, nodes 2, 6, 16, 32, 44 of 50, noise=normal(1x8x8) float32)
+    Fitted(digits-diffusion ddim-50 fitted-5, nodes ... of 50, noise=normal(1x8x8) float32)
     >>> fitted.cost, fitted.pilot_evaluations
     (0.1, 18)
     """

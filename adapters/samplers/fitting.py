@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen.adapters.samplers.fitted import FineSampler, Fitted, block_of
-from mcgen.adapters.samplers.nodes import spaced_nodes
+from mcgen.adapters.samplers.nodes import PredictedError, best_nodes, spaced_nodes, starts_of
 from mcgen.adapters.samplers.weights import Floats, Weights
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.designs import Antithetic
@@ -26,6 +28,12 @@ _FEWEST_PAIRS = 2
 # Weight of the ridge, relative to the diagonal. It only makes systems of nearly equal features solvable: 1e-4 gives the
 # same samples, and 1e-3 samples whose squared distance from the fine ones is a third larger.
 _RIDGE = 1e-6
+# Most features that are sums of fresh noises, without those that nodes add. With one for each of 50 steps the squared
+# distance from the fine samples is a fifth smaller than with one between two nodes; with 1,000 they would be too many
+# for the pilot's states.
+_MOST_SUMS = 64
+# Most steps among which nodes are chosen: more would only make the choice slow.
+_MOST_CANDIDATES = 64
 # Rows that the network gets at a time in a fit: the 8 pairs of the default in one batch.
 _BATCH = 16
 
@@ -43,13 +51,15 @@ def fit(
     n_nodes = _checked_evaluations(fine, evaluations)
     if checked_integer("pairs", pairs) < _FEWEST_PAIRS:
         raise ValueError(f"a fit needs at least {_FEWEST_PAIRS} antithetic pairs; got pairs={pairs}. The default is 8")
-    chosen = spaced_nodes(fine.progress, n_nodes) if nodes is None else _checked_nodes(fine, nodes, n_nodes)
+    given = None if nodes is None else _checked_nodes(fine, nodes, n_nodes)
     fine.require_evaluation_mode()
     conditions = conditions_by_key(condition)
     spent = 2 * pairs * len(conditions) * (fine.network_evaluations + n_nodes * fine.prediction_evaluations)
     cost = math.ceil(spent / fine.network_evaluations - 1e-9)
     with torch.no_grad():
-        pilots = {key: run_pilot(fine, pairs, seed, one, chosen) for key, one in conditions.items()}
+        kept = steps_to_keep(fine, n_nodes, given)
+        pilots = {key: run_pilot(fine, pairs, seed, one, kept) for key, one in conditions.items()}
+        chosen = chosen_nodes(fine, [*pilots.values()], n_nodes) if given is None else given
         return Fitted(fine, regression(fine, pilots, chosen, cost))
 
 
@@ -64,7 +74,7 @@ class Pilot:
     noise : dict of str to Tensor (N, ...)
         The blocks of noise.
     states : dict of int to Tensor (N, ...)
-        The fine states at the nodes and at the end.
+        The fine states, by their number.
     """
 
     condition: Any
@@ -72,14 +82,13 @@ class Pilot:
     states: dict[int, torch.Tensor]
 
 
-def run_pilot(fine: FineSampler, pairs: int, seed: Seed, condition: Any, nodes: Sequence[int]) -> Pilot:
+def run_pilot(fine: FineSampler, pairs: int, seed: Seed, condition: Any, kept: Collection[int]) -> Pilot:
     """Return antithetic pairs of fine trajectories, whose random numbers no run uses."""
     key = key_of_condition(condition)
     stream = ("fitted",) if condition is None else ("fitted", str(key))
     rows = as_rows(Antithetic().draw(fine.noise, pairs, seed, stream=stream))
     noise = fine.tensors_of(rows)
     blocks = {name: block_of(noise, name) for name, _ in fine.noise.blocks}
-    kept = {*nodes, fine.steps}
     parts: dict[int, list[torch.Tensor]] = {i: [] for i in sorted(kept)}
     for first in range(0, 2 * pairs, _BATCH):
         some = {name: block[first : first + _BATCH] for name, block in blocks.items()}
@@ -96,6 +105,60 @@ def run_pilot(fine: FineSampler, pairs: int, seed: Seed, condition: Any, nodes: 
     return Pilot(condition, blocks, states)
 
 
+def candidates(fine: FineSampler, n_nodes: int) -> list[int]:
+    """Return the steps that may be nodes: all but the first, and evenly spread ones where there are many."""
+    n = min(fine.steps - 1, max(_MOST_CANDIDATES, n_nodes))
+    return [int(one) for one in np.rint(np.linspace(1, fine.steps - 1, n))]
+
+
+def steps_to_keep(fine: FineSampler, n_nodes: int, nodes: Sequence[int] | None) -> set[int]:
+    """Return the numbers of the fine states that a fit needs, for given nodes, or for a choice of them."""
+    steps = [one + i for one in candidates(fine, n_nodes) for i in (0, 1)] if nodes is None else nodes
+    return {*steps, fine.steps}
+
+
+def chosen_nodes(fine: FineSampler, pilots: Sequence[Pilot], n_nodes: int) -> tuple[int, ...]:
+    """Return the nodes with the least predicted error; `mcgen.adapters.samplers.nodes` has the criterion."""
+    steps = candidates(fine, n_nodes)
+    features = [_features_of_choice(fine, pilot, steps) for pilot in pilots]
+    error = PredictedError(len(steps), features, fine.scales[:, steps], n_nodes)
+    starts = starts_of(spaced_nodes(fine.scales, n_nodes), steps)
+    return tuple(steps[one] for one in best_nodes(error, starts, len(steps)))
+
+
+def _features_of_choice(fine: FineSampler, pilot: Pilot, steps: Sequence[int]) -> list[NDArray[Any]]:
+    """Return the features of `PredictedError` for a pilot."""
+    start, *fresh = pilot.noise
+    ends = [*steps, fine.steps if any(fine.fresh_weights(0, fine.steps).values()) else fine.steps - 1]
+    found = [pilot.noise[start]]
+    found += [_added(pilot.noise, fine.fresh_weights(0, end)) for end in ends] if fresh else []
+    found += [_implied_prediction(fine, pilot, i) for i in steps]
+    found += [pilot.states[i] for i in (*steps, fine.steps)]
+    return [as_numpy(one) for one in found]
+
+
+def _implied_prediction(fine: FineSampler, pilot: Pilot, i: int) -> torch.Tensor:
+    """Return the predicted sample that two neighbouring states imply.
+
+    With the fresh noise f of the step and the scales s and n, they are x_i = s_i x0 + n_i e and
+    x_{i+1} - f = s_{i+1} x0 + k e, where k^2 = n_{i+1}^2 - Var f.
+    """
+    fresh = fine.fresh_weights(i, i + 1)
+    (s, s_next), (n, n_next) = fine.scales[:, i : i + 2].tolist()
+    k = math.sqrt(max(0.0, n_next**2 - sum(weight**2 for weight in fresh.values())))
+    rest = pilot.states[i + 1] - (_added(pilot.noise, fresh) if any(fresh.values()) else 0.0)
+    implied: torch.Tensor = (k * pilot.states[i] - n * rest) / (k * s - n * s_next)
+    return implied
+
+
+def _added(noise: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
+    """Return the sum of blocks (N, ...) with weights."""
+    found = torch.zeros_like(next(iter(noise.values())))
+    for name, weight in weights.items():
+        found = found + weight * noise[name]
+    return found
+
+
 def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[int], cost: int) -> Weights:
     """Return the weights for pilots under several conditions: the same a and c for all, intercepts for each.
 
@@ -110,16 +173,19 @@ def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[i
     cost : int
         Cost of the fit, in evaluations of the fine sampler.
     """
-    names, n = [name for name, _ in fine.noise.blocks], len(nodes)
-    of_noise, of_predictions, residual = np.zeros((n + 1, len(names))), np.zeros((n + 1, n)), 0.0
+    n, (blocks, ends) = len(nodes), noise_features(fine, nodes)
+    of_noise, of_predictions, residual = np.zeros((n + 1, blocks.shape[1])), np.zeros((n + 1, n)), 0.0
+    names = [name for name, _ in fine.noise.blocks]
+    sums = [{names[m]: float(row[m]) for m in np.flatnonzero(row)} for row in blocks]
+    noises = {key: [_added(one.noise, weights) for weights in sums] for key, one in pilots.items()}
     predictions: dict[str, list[torch.Tensor]] = {key: [] for key in pilots}
     intercepts: dict[str, list[torch.Tensor]] = {key: [] for key in pilots}
     for j, target in enumerate([*nodes, fine.steps]):
-        own = fine.blocks_before(target)
-        features = {key: [*(one.noise[name] for name in own), *predictions[key]] for key, one in pilots.items()}
+        m = int(np.searchsorted(ends, target, side="right"))
+        features = {key: [*noises[key][:m], *predictions[key]] for key in pilots}
         weights, residual = _least_squares([(features[key], one.states[target]) for key, one in pilots.items()])
-        of_noise[j, [names.index(name) for name in own]] = weights[: len(own)]
-        of_predictions[j, :j] = weights[len(own) :]
+        of_noise[j] = weights[:m] @ blocks[:m]
+        of_predictions[j, :j] = weights[m:]
         for key, pilot in pilots.items():
             mean = pilot.states[target].mean(dim=0)
             b = _combined(mean, [one.mean(dim=0) for one in features[key]], -weights)
@@ -129,6 +195,31 @@ def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[i
                 predictions[key].append(_predictions(fine, x, target, pilot.condition))
     stacked = {key: torch.stack(some).cpu().numpy() for key, some in intercepts.items()}
     return Weights(tuple(nodes), of_noise, of_predictions, stacked, residual, cost)
+
+
+def noise_features(fine: FineSampler, nodes: Sequence[int]) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the features that the noise makes, and the first step that each may help to fit, in increasing order.
+
+    The first feature is the start. The others are sums of the fresh noises of consecutive steps, which end at each node
+    and are 64 to 64 + K in number, or one for each step if the steps are fewer.
+
+    Returns
+    -------
+    ndarray of shape (features, blocks), ndarray of shape (features,)
+        The weights of the blocks of noise, and the steps.
+    """
+    names = [name for name, _ in fine.noise.blocks]
+    edges = {*nodes, *np.rint(np.linspace(0, fine.steps, min(fine.steps, _MOST_SUMS) + 1)).astype(int).tolist()}
+    features, ends = [np.eye(1, len(names))[0]], [0]
+    for first, last in pairwise(sorted(edges)):
+        found = fine.fresh_weights(first, last)
+        if not any(found.values()):
+            # A last step that ends without noise keeps no fresh noise, but the network has seen that of steps before.
+            found = fine.fresh_weights(first, last - 1)
+        if any(found.values()):
+            features.append(np.array([found.get(name, 0.0) for name in names]))
+            ends.append(last)
+    return np.stack(features), np.array(ends)
 
 
 def _predictions(fine: FineSampler, x: torch.Tensor, i: int, condition: Any) -> torch.Tensor:

@@ -25,7 +25,6 @@ A normalizing flow [4]_ has an invertible transform f with :math:`f(x) = \mu + \
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Self, get_args
 
@@ -133,10 +132,9 @@ class Flow(PathGenerator):
         return self.steps * len(_TABLEAUS[self.method][1])
 
     @property
-    def progress(self) -> NDArray[np.float64]:
-        """How far each state is from noise to a sample: the angle of t to 1 - t, over pi / 2."""
-        angles: NDArray[np.float64] = np.arctan2(self.times, 1 - self.times)
-        return angles / (math.pi / 2)
+    def scales(self) -> NDArray[np.float64]:
+        """Scales of the signal and of the noise in each state, t and 1 - t, shape (2, steps + 1)."""
+        return np.stack([self.times, 1 - self.times])
 
     def predict(self, x: torch.Tensor, i: int, condition: object = None) -> torch.Tensor:
         """Return the velocity (n, ...) for states `x` (n, ...) at step i."""

@@ -175,13 +175,16 @@ class PathGenerator(LoopGenerator):
             Number of predictions by the network for a sample, fewer than the steps. 5 are enough for 25 steps, 5 to 8
             for 50.
         pairs : int
-            Antithetic pairs of trajectories that the fit is made from, at least 2. More than 8 bring little.
+            Antithetic pairs of trajectories that the fit is made from, for each condition, at least 2. For images more
+            than 8 bring little, and 2 or 4 are enough where there are many conditions. Take 32 with fresh noise at each
+            step, and 64 for samples of a few numbers.
         seed : int or SeedSequence
             Seed of their noise. It may be that of a run, which has other random numbers.
         condition : object, optional
-            The condition of the fit, or a list of conditions, each with pairs of its own. The sampler takes no other.
+            The condition of the fit, or a list of conditions; the sampler takes no others. All conditions share the
+            weights, and each has a mean image of its own.
         nodes : sequence of int, optional
-            The steps at which the network is evaluated; by default they are at fixed shares of the way.
+            The steps at which the network is evaluated; by default they are chosen by the pilot.
 
         Returns
         -------
@@ -208,17 +211,20 @@ class PathGenerator(LoopGenerator):
         return 1
 
     @property
-    def progress(self) -> NDArray[np.float64]:
-        """How far each state is on the way from noise, 0, to a sample, 1; shape (steps + 1,)."""
-        return np.linspace(0, 1, self.steps + 1)
+    def scales(self) -> NDArray[np.float64]:
+        """Scales of the signal and of the noise in each state, shape (2, steps + 1)."""
+        raise NotImplementedError
 
     def predict(self, x: torch.Tensor, i: int, condition: object = None) -> torch.Tensor:
         """Return the network's prediction (n, ...) for states `x` (n, ...) at step i, where the sampler shows them."""
         raise NotImplementedError
 
-    def blocks_before(self, i: int) -> tuple[str, ...]:
-        """Return the names of the blocks of noise that state i depends on."""
-        return (self.noise.blocks[0][0],)
+    def fresh_weights(self, first: int, last: int) -> dict[str, float]:
+        """Return the weights of the blocks of fresh noise of steps `first` to `last` - 1 in state `last`.
+
+        The predictions are held fixed. Deterministic samplers have none.
+        """
+        return {}
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
         """Return the samples (n, ...) that start from `noise`."""

@@ -50,12 +50,13 @@ def correlations(fine: Any, other: Any, condition: Any = None, pairs: int = 96) 
 def test_it_follows_the_fine_sampler_where_as_few_steps_do_not() -> None:
     fine = models.load("digits-diffusion")
     fitted = fine.fitted(seed=SEED)
-    assert (correlations(fine, fitted) > 0.985).all()
+    assert (correlations(fine, fitted) > 0.99).all()
     assert (correlations(fine, fine.coarse(5)) < 0.98).all()
     assert fitted.residual < 0.02
-    assert repr(fitted) == (
-        "Fitted(digits-diffusion ddim-50 fitted-5, nodes 2, 6, 16, 32, 44 of 50, noise=normal(1x8x8) float32)"
-    )
+    assert repr(fitted).startswith("Fitted(digits-diffusion ddim-50 fitted-5, nodes ")
+    spaced = fine.fitted(seed=SEED, nodes=spaced_nodes(fine.scales, 5))
+    assert spaced.nodes == (2, 6, 16, 32, 44)
+    assert (correlations(fine, spaced) < correlations(fine, fitted)).all()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,8 @@ def test_flows() -> None:
     fine = models.load("moons-flow")
     noise = as_rows(mcgen.Antithetic().draw(fine.noise, 200, SEED + 1))
     target = np.asarray(fine(noise))
-    distances = [np.square(np.asarray(one(noise)) - target).mean() for one in (fine.fitted(seed=SEED), fine.coarse(3))]
+    fitted = fine.fitted(pairs=64, seed=SEED)
+    distances = [np.square(np.asarray(one(noise)) - target).mean() for one in (fitted, fine.coarse(3))]
     assert distances[0] < distances[1] / 3
 
 
@@ -104,7 +106,7 @@ def test_it_obeys_the_laws_of_generators(eta: float) -> None:
     fitted = small(eta=eta).fitted(4, seed=SEED)
     check_generator(fitted).require()
     same = pickle.loads(pickle.dumps(models.load("digits-diffusion").fitted(2, pairs=2, seed=SEED)))
-    assert same.nodes == (5, 35)
+    assert len(same.nodes) == 2
 
 
 def test_seeds_and_batches() -> None:
@@ -264,8 +266,8 @@ def test_a_constant_sampler_can_be_fitted() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 9])
 def test_nodes_are_increasing_steps(n: int) -> None:
-    for progress in (np.linspace(0, 1, 11), np.linspace(0, 1, 11) ** 4, np.linspace(0, 1, 11) ** 0.1):
-        nodes = spaced_nodes(progress, n)
+    for angles in (np.linspace(0, 1, 11), np.linspace(0, 1, 11) ** 4, np.linspace(0, 1, 11) ** 0.1):
+        nodes = spaced_nodes(np.stack([np.sin(1.57 * angles), np.cos(1.57 * angles)]), n)
         assert len({*nodes}) == n
         assert [*nodes] == sorted(nodes)
         assert nodes[0] >= 1
