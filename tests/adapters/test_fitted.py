@@ -19,7 +19,7 @@ from mcgen.noise import as_rows  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*the replicate means", "ignore:all .* replicate means"),
+    pytest.mark.filterwarnings("ignore:.*the replicate means", "ignore:.*by the pilot the variance"),
     pytest.mark.usefixtures("one_torch_thread"),
 ]
 
@@ -47,16 +47,23 @@ def correlations(fine: Any, other: Any, condition: Any = None, pairs: int = 96) 
     return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(a.T, b.T, strict=True)])
 
 
+def distance(fine: Any, other: Any) -> float:
+    """Mean squared distance of samples from the fine ones on the same noise that no fit has seen."""
+    noise = as_rows(mcgen.Antithetic().draw(fine.noise, 96, SEED + 1))
+    return float(np.square(np.asarray(other(noise)) - np.asarray(fine(noise))).mean())
+
+
 def test_it_follows_the_fine_sampler_where_as_few_steps_do_not() -> None:
     fine = models.load("digits-diffusion")
     fitted = fine.fitted(seed=SEED)
-    assert (correlations(fine, fitted) > 0.99).all()
-    assert (correlations(fine, fine.coarse(5)) < 0.98).all()
+    followed = correlations(fine, fitted)
+    assert (followed > 0.98).all()
+    assert (1 - followed < (1 - correlations(fine, fine.coarse(5))) / 3).all()
     assert fitted.residual < 0.02
     assert repr(fitted).startswith("Fitted(digits-diffusion ddim-50 fitted-5, nodes ")
     spaced = fine.fitted(seed=SEED, nodes=spaced_nodes(fine.scales, 5))
     assert spaced.nodes == (2, 6, 16, 32, 44)
-    assert (correlations(fine, spaced) < correlations(fine, fitted)).all()
+    assert distance(fine, fitted) < distance(fine, spaced) < distance(fine, fine.coarse(5)) / 3
 
 
 @pytest.mark.parametrize(
@@ -78,11 +85,7 @@ def test_other_samplers_of_diffusion_models(options: dict[str, Any], condition: 
 
 def test_flows() -> None:
     fine = models.load("moons-flow")
-    noise = as_rows(mcgen.Antithetic().draw(fine.noise, 200, SEED + 1))
-    target = np.asarray(fine(noise))
-    fitted = fine.fitted(pairs=64, seed=SEED)
-    distances = [np.square(np.asarray(one(noise)) - target).mean() for one in (fitted, fine.coarse(3))]
-    assert distances[0] < distances[1] / 3
+    assert distance(fine, fine.fitted(pairs=64, seed=SEED)) < distance(fine, fine.coarse(3)) / 2
 
 
 def test_an_affine_sampler_is_followed_exactly() -> None:
@@ -122,7 +125,6 @@ def test_seeds_and_batches() -> None:
     assert np.abs(slope).max() > 0
 
 
-@pytest.mark.filterwarnings("ignore:by the pilot the variance")
 def test_two_levels_are_unbiased_whatever_was_fitted() -> None:
     """Also with a poor fit: the mean of 40 runs is that of the fine sampler; the fitted one alone is far off."""
     fine = small(clip=1.0, decode=lambda x: torch.exp(2 * x))
