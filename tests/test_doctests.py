@@ -41,7 +41,13 @@ TORCH_ITSELF = tuple(
     f"validation.{name}"
     for name in (
         *("pages.demo", "measurements.speed", "measurements.models", "pages.models", "measurements.image_mixtures"),
-        *("measurements.widths", "measurements.cases", "pages.efficiency", "measurements.rivals"),
+        *(
+            "measurements.widths",
+            "measurements.cases",
+            "pages.efficiency",
+            "measurements.rivals",
+            "measurements.fitted",
+        ),
     )
 )
 

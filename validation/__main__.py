@@ -74,6 +74,12 @@ def _proportions(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _fitted(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.fitted import write_tables
+
+    write_tables(options.folder, options.only)
+
+
 def _rare_failures(options: argparse.Namespace) -> None:
     from mcgen.validation.studies.rare_failures import write_table
 
@@ -113,6 +119,7 @@ _KINDS = {
     "coverage": _coverage,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
+    "fitted": _fitted,
     "journeys": _journeys,
     "models": _models,
     "proportions": _proportions,

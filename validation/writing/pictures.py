@@ -41,7 +41,7 @@ def samples_figure(
         samples = as_numpy(generator(noise, column if by_class else None))
         chosen = real[real_classes == column] if by_class else real[column::N_COLUMNS]
         for row, image in enumerate([*samples, *as_numpy(chosen[:n_real])]):
-            _show(axes[row, column], image)
+            show_image(axes[row, column], image)
     axes[n_rows // 2, 0].set_ylabel("samples")
     axes[n_rows + n_real // 2, 0].set_ylabel("real")
     return figure
@@ -53,7 +53,7 @@ def pairs_figure(generator: Any, n_pairs: int, seed: int, condition: Any = None)
     samples = as_numpy(generator(noise, condition))
     figure, axes = new_figure(2, n_pairs, 0.9 * n_pairs, 1.9)
     for i, image in enumerate(samples):
-        _show(axes[i % 2, i // 2], image)
+        show_image(axes[i % 2, i // 2], image)
     axes[0, 0].set_ylabel("z")
     axes[1, 0].set_ylabel("-z")
     return figure
@@ -74,7 +74,8 @@ def plane_figure(generator: Any, real: Any, n_points: int = 1000, n_pairs: int =
     return figure
 
 
-def _show(ax: Any, image: Any) -> None:
+def show_image(ax: Any, image: Any) -> None:
+    """Draw one image, in grey or in colour, without ticks."""
     ax.imshow(as_picture(np.asarray(image)), cmap="gray", vmin=0, vmax=1)
     ax.set_xticks([])
     ax.set_yticks([])
