@@ -40,6 +40,7 @@ from mcgen.adapters.tensors.floats import require_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
+from mcgen.generators.joint import OnSameNoise, pilot_evaluations_of
 from mcgen.noise import Block, BlockNoise, NoiseSpec
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -193,6 +194,11 @@ class Chain(TorchGenerator):
             modules=[module for model in parts.values() for module in getattr(model, "modules", ())],
             name=name or f"{name_of(first)}, {name_of(second)}",
         )
+
+    @property
+    def pilot_evaluations(self) -> float:
+        """What was spent to fit the parts, in evaluations of the chain; 0 where no part is a `Fitted` sampler."""
+        return pilot_evaluations_of(OnSameNoise((self.first, self.second), self.noise))
 
     def sample(self, noise: Mapping[str, torch.Tensor], condition: object = None) -> Any:
         """Return the second generator's samples (n, ...)."""

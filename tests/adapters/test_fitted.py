@@ -12,8 +12,10 @@ from helpers import SEED, Z_LIMIT
 
 torch = pytest.importorskip("torch")
 
+from half_precision import HalfNetwork  # noqa: E402
+
 import mcgen  # noqa: E402
-from mcgen.adapters import DDIM, Consistency, Fitted, Flow, Heun, Schedule, models  # noqa: E402
+from mcgen.adapters import DDIM, Chain, Consistency, Fitted, Flow, Heun, Schedule, models  # noqa: E402
 from mcgen.adapters.samplers.nodes import spaced_nodes  # noqa: E402
 from mcgen.noise import as_rows  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
@@ -166,6 +168,9 @@ def test_its_pilot_counts_in_each_run() -> None:
     two = mcgen.multilevel(levels, square, n_evaluations=400, seed=SEED)
     plain = mcgen.multilevel([(fine.coarse(4), 4), (fine, 20)], square, n_evaluations=400, seed=SEED)
     assert two.provenance.pilot_evaluations == plain.provenance.pilot_evaluations + 8
+    blur = mcgen.as_generator(lambda z, x: x + z, noise=(6,), name="blur")
+    assert Chain(fitted, blur).pilot_evaluations == pytest.approx(8 / 1.2)
+    assert Chain(blur, blur).pilot_evaluations == 0
     auto = mcgen.Auto(coarse=levels[:1])
     planned = mcgen.estimate(fine, square, design=auto, n_evaluations=1000, seed=SEED)
     assert planned.n_evaluations + planned.provenance.pilot_evaluations <= 1000
@@ -274,3 +279,34 @@ def test_nodes_are_increasing_steps(n: int) -> None:
         assert [*nodes] == sorted(nodes)
         assert nodes[0] >= 1
         assert nodes[-1] <= 9
+
+
+def test_networks_in_half_precision() -> None:
+    """States and weights stay in single precision, so that the samples are near those of a network in single."""
+
+    def velocity(x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        return 0.5 - torch.tanh(x) * (1 + time[:, None])
+
+    half = Flow(HalfNetwork(velocity).eval(), (6,), steps=12, method="euler", name="half")
+    whole = Flow(velocity, (6,), steps=12, method="euler", name="whole")
+    noise = np.random.default_rng(SEED).standard_normal((9, 6), dtype=np.float32)
+    found = half.fitted(3, seed=SEED, nodes=[2, 5, 9])(noise)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, whole.fitted(3, seed=SEED, nodes=[2, 5, 9])(noise), atol=0.02)
+
+
+def test_pipelines_with_latents_and_guidance() -> None:
+    """The states are latents, which the pipeline's decoder turns into images at the end."""
+    diffusers = pytest.importorskip("diffusers")
+    from test_pipelines import N_TRAINING, dit
+
+    from mcgen.adapters import from_pipeline
+
+    case = dit(diffusers.DDIMScheduler(num_train_timesteps=N_TRAINING, clip_sample=False))
+    fine = from_pipeline(case.pipe, steps=10, guidance_scale=2.0)
+    fitted = fine.fitted(3, pairs=4, seed=SEED, condition=case.condition)
+    assert (fitted.network_evaluations, fitted.cost) == (6, 0.3)
+    noise = as_rows(mcgen.MonteCarlo().draw(fine.noise, 8, SEED + 1))
+    target, found, few = (one(noise, case.condition) for one in (fine, fitted, fine.coarse(3)))
+    assert found.shape == target.shape
+    assert ((found - target) ** 2).mean() < ((few - target) ** 2).mean() / 3
