@@ -10,7 +10,7 @@ WORKERS ?= 2
 # The versions of Python that `make matrix` tries, where there is such an interpreter.
 VERSIONS ?= 3.11 3.12 3.13
 
-.PHONY: demo test matrix docs bench validate coverage efficiency soak models lint types clean
+.PHONY: demo test matrix docs bench validate coverage efficiency soak models fitted lint types clean
 
 demo: $(DEMO_STAMP)
 	$(BIN)/mcgen demo
@@ -52,6 +52,10 @@ soak: $(STAMP)
 
 models: $(STAMP)
 	$(BIN)/python -m mcgen.validation models
+
+# How closely fitted samplers follow, into docs/adapters.md; a quarter of an hour.
+fitted: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation fitted
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
