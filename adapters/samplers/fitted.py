@@ -113,8 +113,8 @@ class Fitted(TorchGenerator):
 
     Notes
     -----
-    A condition that the sampler was not fitted for is refused: under another class the squared distance from the fine
-    samples was three times larger.
+    A condition that the sampler was not fitted for is refused: with the fit of another class the squared distance from
+    the fine samples of digits was two to three times larger.
 
     Examples
     --------

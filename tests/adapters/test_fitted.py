@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from half_precision import HalfNetwork  # noqa: E402
 
 import mcgen  # noqa: E402
-from mcgen.adapters import DDIM, Chain, Consistency, Fitted, Flow, Heun, Schedule, models  # noqa: E402
+from mcgen.adapters import DDIM, DDS, Chain, Consistency, Fitted, Flow, Heun, Inpainting, Schedule, models  # noqa: E402
 from mcgen.adapters.samplers.nodes import spaced_nodes  # noqa: E402
 from mcgen.noise import as_rows  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
@@ -258,6 +258,10 @@ def test_what_is_refused() -> None:
     steps = Consistency.from_sigmas(lambda x, sigma, c: x, [80.0, 1.0], (3,))
     with pytest.raises(TypeError, match="which Consistency does not have; DDIM, Heun and Flow do"):
         steps.fitted(1, seed=SEED)
+    prior = DDIM(denoiser, Schedule.cosine(100), (1, 2, 3), steps=12)
+    posterior = DDS(prior, Inpainting((1, 2, 3), np.ones((2, 3), bool)))
+    with pytest.raises(TypeError, match="which DDS does not have"):
+        posterior.fitted(4, seed=SEED)
     broken = DDIM(lambda x, time, c: x / 0, Schedule.cosine(100), (6,), steps=12, name="broken")
     with pytest.raises(ValueError, match="a trajectory of 'broken' has a NaN or an infinity"):
         broken.fitted(4, seed=SEED)
