@@ -109,8 +109,8 @@ class PredictedError:
     def __call__(self, nodes: Sequence[int]) -> float:
         """Return E for increasing positions among the candidates, in units of the last states' variance."""
         found = sum(self._at(tuple(nodes[:j]), node) for j, node in enumerate(nodes))
-        last = self._residual(tuple(nodes), self._m)
-        return float((found + last.sum()) / self._moments[:, -1, -1].sum())
+        last, total = self._residual(tuple(nodes), self._m).sum(), self._moments[:, -1, -1].sum()
+        return float((found + last) / total) if total > 0 else 0.0
 
     def _at(self, before: tuple[int, ...], node: int) -> float:
         signal, noise = self._scales[:, node] ** 2
