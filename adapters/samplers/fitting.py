@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +18,14 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
+from mcgen._lib.fingerprints import fingerprint_of
 from mcgen.adapters.samplers.fitted import FineSampler, Fitted, block_of
 from mcgen.adapters.samplers.nodes import PredictedError, best_nodes, spaced_nodes, starts_of
 from mcgen.adapters.samplers.weights import Floats, Weights
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.designs import Antithetic
 from mcgen.noise import as_rows
-from mcgen.noise.random import Seed
+from mcgen.noise.random import Seed, as_seed_sequence
 
 # Fewest antithetic pairs of a fit: with one, its two states determine the mean and nothing is left for the weights.
 _FEWEST_PAIRS = 2
@@ -46,6 +50,7 @@ def fit(
     seed: Seed,
     condition: Any,
     nodes: Sequence[int] | None = None,
+    folder: str | Path | None = None,
 ) -> Fitted:
     """Return a sampler that is fitted to the trajectories of `fine`; see `PathGenerator.fitted`."""
     n_nodes = _checked_evaluations(fine, evaluations)
@@ -54,12 +59,32 @@ def fit(
     given = None if nodes is None else _checked_nodes(fine, nodes, n_nodes)
     fine.require_evaluation_mode()
     conditions = conditions_by_key(condition)
+    if folder is None:
+        return _made(fine, n_nodes, pairs, seed, conditions, given)
+    number = as_seed_sequence(seed)
+    asked = (n_nodes, pairs, number.entropy, number.spawn_key, number.pool_size, [*conditions], given)
+    path = Path(folder) / f"fitted-{hashlib.sha256(repr((fingerprint_of(fine), asked)).encode()).hexdigest()[:16]}.npz"
+    if path.exists():
+        return Fitted.load(path, fine)
+    made = _made(fine, n_nodes, pairs, seed, conditions, given)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Renamed when it is complete, so that another process never reads a part of it.
+    draft = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+    made.save(draft)
+    os.replace(draft, path)
+    return made
+
+
+def _made(
+    fine: FineSampler, n_nodes: int, pairs: int, seed: Seed, conditions: dict[str, Any], nodes: tuple[int, ...] | None
+) -> Fitted:
+    """Run the pilot and return the fitted sampler; without nodes, choose them."""
     spent = 2 * pairs * len(conditions) * (fine.network_evaluations + n_nodes * fine.prediction_evaluations)
     cost = math.ceil(spent / fine.network_evaluations - 1e-9)
     with torch.no_grad():
-        kept = steps_to_keep(fine, n_nodes, given)
+        kept = steps_to_keep(fine, n_nodes, nodes)
         pilots = {key: run_pilot(fine, pairs, seed, one, kept) for key, one in conditions.items()}
-        chosen = chosen_nodes(fine, [*pilots.values()], n_nodes) if given is None else given
+        chosen = chosen_nodes(fine, [*pilots.values()], n_nodes) if nodes is None else nodes
         return Fitted(fine, regression(fine, pilots, chosen, cost))
 
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -163,6 +164,7 @@ class PathGenerator(LoopGenerator):
         seed: Seed,
         condition: Any = None,
         nodes: Sequence[int] | None = None,
+        folder: str | Path | None = None,
     ) -> Fitted:
         """Return a sampler of few network evaluations on the same noise, fitted to this sampler's trajectories.
 
@@ -185,6 +187,9 @@ class PathGenerator(LoopGenerator):
             weights, and each has a mean image of its own.
         nodes : sequence of int, optional
             The steps at which the network is evaluated; by default they are chosen by the pilot.
+        folder : str or Path, optional
+            A folder that keeps fits: the same call for the same sampler reads its fit from there. The evaluations of a
+            fit that was read count in runs as if it had been made.
 
         Returns
         -------
@@ -203,7 +208,7 @@ class PathGenerator(LoopGenerator):
                 f"a fitted sampler needs the network's prediction at each step, which {type(self).__name__} does not "
                 "have; DDIM, Heun and Flow do. Use coarse(steps)"
             )
-        return fit(self, evaluations, pairs=pairs, seed=seed, condition=condition, nodes=nodes)
+        return fit(self, evaluations, pairs=pairs, seed=seed, condition=condition, nodes=nodes, folder=folder)
 
     @property
     def prediction_evaluations(self) -> int:

@@ -227,6 +227,26 @@ def test_files(tmp_path: Path) -> None:
         fitted.save(tmp_path / "fit.csv")
 
 
+def test_a_folder_keeps_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "fits"
+    once = small().fitted(4, seed=SEED, folder=folder)
+    assert len([*folder.iterdir()]) == 1
+    others: list[tuple[Any, dict[str, Any]]] = [
+        (small(), {"seed": SEED + 1}),
+        (small(), {"seed": SEED, "pairs": 4}),
+        (small(), {"seed": SEED, "condition": 0.5}),
+        (small(), {"seed": SEED, "nodes": [1, 2, 3, 4]}),
+        (small(clip=1.0), {"seed": SEED}),
+    ]
+    for fine, options in others:
+        fine.fitted(4, folder=folder, **options)
+    assert len([*folder.iterdir()]) == 1 + len(others)
+    monkeypatch.setattr(DDIM, "states", None)
+    again = small().fitted(4, seed=SEED, folder=str(folder))
+    assert again.digest == once.digest
+    assert again.pilot_evaluations == once.pilot_evaluations
+
+
 def test_a_store_knows_it(tmp_path: Path) -> None:
     fine = small()
     options: dict[str, Any] = {"design": mcgen.Antithetic(), "n_evaluations": 64, "seed": SEED}
