@@ -24,6 +24,8 @@ DESIGNS = [
     Sobol(2),
     Sobol(16),
     Sobol(256),
+    Antithetic(Sobol(8)),
+    Antithetic(LatinHypercube(3)),
 ]
 SPECS = [
     NoiseSpec.normal((3, 2)),

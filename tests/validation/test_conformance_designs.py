@@ -39,6 +39,7 @@ DESIGNS = [
     *(Sobol(2**k) for k in range(1, 8)),
     *map(LatinHypercube, (2, 10, 64)),
     *map(OrthogonalAntithetic, (2, 4, 6)),
+    *map(Antithetic, (Sobol(4), LatinHypercube(5), KAntithetic(3))),
 ]
 LAWS = [
     "signature",
