@@ -24,8 +24,6 @@ DESIGNS = [
     Sobol(2),
     Sobol(16),
     Sobol(256),
-    Antithetic(Sobol(8)),
-    Antithetic(LatinHypercube(3)),
 ]
 SPECS = [
     NoiseSpec.normal((3, 2)),
