@@ -81,7 +81,7 @@ def estimate(
             "anytime", "asymptotic-anytime", "betting"}, optional
         The method; see `mcgen.intervals`. By default it is chosen for each component: "proportion" for boolean ones;
         "skewness-safe-t" from 10 replicates on; "student-t" below, and for large nets in four dimensions or more whose
-        values are little skewed. "anytime" and "asymptotic-anytime" are for runs that are watched, and may be stopped
+        values are hardly skewed. "anytime" and "asymptotic-anytime" are for runs that are watched, and may be stopped
         at any time. "betting" is too, and is proved to cover; it needs bounds of the values (`as_statistic`).
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Make all intervals of the result cover together, those of all components, all conditions and their average,

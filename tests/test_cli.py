@@ -874,3 +874,32 @@ def test_the_commands_in_the_documentation_are_commands() -> None:
     for arguments in found:
         assert parser().parse_args(arguments).command
     assert len(found) > 10
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_result_that_can_not_be_printed_is_saved() -> None:
+    call = [sys.executable, "-m", "mcgen", "estimate", "mymodel.py:generator", "--statistic", "pixel_mean", *RUN]
+    call += ["--design", "antithetic", "--output"]
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([*call, "full.json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == "mcgen: the result could not be printed (No space left on device)\n"
+    # A reader that has gone, such as head, wanted no more.
+    with subprocess.Popen([*call, "gone.json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0
+    assert mcgen.load("full.json") == mcgen.load("gone.json")
+
+
+def test_lists_may_be_cut_short() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mcgen", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0

@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(f"interrupted{':' if _kept(options) else ''} {str(interrupt) or kept}")
             return 130
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and not hasattr(options, "generator"):
+                # The reader of a list, such as head, has enough.
+                _give_up_stdout()
+                return 0
             return _failed(error, options)
         if result is None or isinstance(result, bool):
             return int(result is False)
@@ -53,14 +57,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _finished(result: Estimate | Comparison | Plan, options: argparse.Namespace) -> int:
     """Print a result, save it, and return the exit status."""
     shown = result.summary() if isinstance(result, Estimate) else str(result)
-    print(in_flags(shown) if isinstance(result, Plan) else shown, flush=True)
-    saved = _save(result, options)
+    printed = _print(in_flags(shown) if isinstance(result, Plan) else shown)
+    saved = _save(result, options) and printed
     parts = result.estimates if isinstance(result, Comparison) else (result,)
     if not any(isinstance(part, Estimate) and part.partial for part in parts):
         return 0 if saved else 1
     if _kept(options):
         print(_kept(options), file=sys.stderr)
     return 130
+
+
+def _print(text: str) -> bool:
+    """Print a text, and return whether it is not lost; a reader that has gone, such as head, wanted no more."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        _give_up_stdout()
+        if isinstance(error, BrokenPipeError):
+            return True
+        _say(f"the result could not be printed ({error.strerror})")
+        return False
+    return True
+
+
+def _give_up_stdout() -> None:
+    """Let all that is still to be printed go nowhere: the interpreter would try again at its end."""
+    with suppress(OSError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _failed(error: Exception, options: argparse.Namespace) -> int:
@@ -146,7 +169,7 @@ def _save(result: Result, options: argparse.Namespace) -> bool:
     except Exception as error:
         _say(f"the result could not be saved to {output} ({error})")
         return False
-    print(f"saved to {output}")
+    _print(f"saved to {output}")
     return True
 
 

@@ -177,7 +177,7 @@ def _public(module: Any) -> list[str]:
 def design_named(text: str, n_points: int | None, flag: str = "--design") -> Design:
     """Return the design that a text names: ``antithetic``, ``sobol:64``, or ``sobol`` with ``n_points=64``.
 
-    ``sobol`` without points takes them from the run.
+    ``sobol`` without points takes them from the run. ``antithetic:sobol:32`` is `Antithetic` of what follows.
 
     Raises
     ------
@@ -186,6 +186,8 @@ def design_named(text: str, n_points: int | None, flag: str = "--design") -> Des
     """
     name, colon, number = text.strip().partition(":")
     name = name.strip().lower().replace("_", "-")
+    if name == "antithetic" and number and not number.strip().isdigit():
+        return Antithetic(design_named(number, n_points, flag))
     points = _points(name, number, flag) if colon else n_points
     if colon and n_points not in (None, points):
         raise ValueError(f"the design {text!r} and --n-points {n_points} disagree; leave out one of them")
@@ -225,8 +227,8 @@ def _no_design(text: str, name: str, n_points: int | None) -> str:
         )
     near = difflib.get_close_matches(name, [*_FIXED_DESIGNS, *_DESIGNS], 1)
     return (
-        f"a design is one of {', '.join(_FIXED_DESIGNS)}, k-antithetic:K, sobol:N (N a power of two), "
-        f"latin-hypercube:N or orthogonal:N (N even), and auto for mcgen estimate; got {text!r}"
+        f"a design is one of {', '.join(_FIXED_DESIGNS)}, antithetic:sobol:N, k-antithetic:K, sobol:N (N a power of "
+        f"two), latin-hypercube:N or orthogonal:N (N even), and auto for mcgen estimate; got {text!r}"
         + (f" with --n-points {n_points}" if n_points is not None else "")
         + (f". Did you mean {near[0]}?" if near else "")
     )

@@ -20,7 +20,7 @@ _GENERATOR = (
     "package.module:name, file.py:name, or a shipped model (mcgen models lists them), with options as in "
     "mnist-ddpm:steps=10"
 )
-_DESIGN = "monte-carlo, antithetic, k-antithetic:K, sobol:N, latin-hypercube:N, orthogonal:N"
+_DESIGN = "monte-carlo, antithetic, antithetic:sobol:N, k-antithetic:K, sobol:N, latin-hypercube:N, orthogonal:N"
 _MINE = "(mymodel.py is a file of yours with generator = mcgen.as_generator(...).)"
 _LONG_EXAMPLE = (
     "mcgen estimate mymodel.py:generator --statistic pixel_mean --design antithetic --seed 0 --rtol 0.01 "

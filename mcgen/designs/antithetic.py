@@ -1,4 +1,4 @@
-"""Antithetic pairs: z and -z."""
+"""Antithetic pairs: z and -z, also of the points of another design."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcgen.designs._base import PointsDesign, _Pieces
-from mcgen.noise import Array
+from mcgen.designs._base import (
+    Design,
+    Path,
+    PointsDesign,
+    Replicates,
+    _checked_range,
+    _Pieces,
+    refuse_class,
+    require_points,
+)
+from mcgen.noise import Array, BlockNoise, Noise, NoiseSpec, Shape, as_noise_spec
+from mcgen.noise.random import Seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Antithetic(PointsDesign):
     r"""Antithetic pairs z, -z of normal noise and u, 1 - u of uniform noise [1]_ [2]_.
 
@@ -18,22 +28,115 @@ class Antithetic(PointsDesign):
     :math:`\sigma^2 (1 + \rho) / 2`, so the efficiency relative to Monte Carlo is 1 / (1 + rho). The part of the
     statistic that is odd in the noise cancels entirely; the variance of the even part stays.
 
+    With a `base` each point of its replicates comes with its negation: ``Antithetic(Sobol(32))`` has 32 Sobol' points
+    and their 32 negations, 64 in all. What is odd in the noise cancels, which it does not in the points of the base
+    alone; the base integrates what is even.
+
+    Parameters
+    ----------
+    base : Design, optional
+        Design whose points are negated. By default one point.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the base is no design, has no number of points, or has negations of its own.
+
     References
     ----------
     .. [1] J. M. Hammersley, K. W. Morton (1956). A new Monte Carlo technique: antithetic variates. Math. Proc.
        Cambridge Philos. Soc. 52(3), 449-475.
     .. [2] J. Jia, S. Liu, B. Song, W. Yuan, L. Shen, G. Wang (2025). Antithetic noise in diffusion models.
        arXiv:2506.06185.
+
+    Examples
+    --------
+    >>> from mcgen import Antithetic, Sobol
+    >>> noise = Antithetic(Sobol(32)).draw((3,), replicates=10, seed=0)
+    >>> noise.shape, bool((noise[:, ::2] == -noise[:, 1::2]).all())
+    ((10, 64, 3), True)
     """
 
-    n_points: int = field(default=2, init=False, repr=False)
+    base: Design | None = None
+    n_points: int = field(default=2, init=False)
+
+    def __post_init__(self) -> None:
+        if self.base is None:
+            return
+        refuse_class(self.base)
+        if not isinstance(self.base, Design):
+            raise TypeError(
+                f"the base of Antithetic must satisfy mcgen.Design, such as mcgen.Sobol(32); got {self.base!r}"
+            )
+        require_points(self.base)
+        if isinstance(self.base, Antithetic):
+            raise ValueError(
+                f"the points of {self.base} have their negations already; got Antithetic({self.base}). Use "
+                f"{self.base}, or a base without negations such as Sobol(32)"
+            )
+        object.__setattr__(self, "n_points", 2 * self.base.n_points)
+
+    def __repr__(self) -> str:
+        return "Antithetic()" if self.base is None else f"Antithetic({self.base})"
+
+    @property
+    def n_pilot_evaluations(self) -> int:
+        """Cost of making the base, in evaluations of the generator, which the run itself does not include."""
+        return int(getattr(self.base, "n_pilot_evaluations", 0))
+
+    def draw(
+        self,
+        spec: NoiseSpec | Shape,
+        replicates: Replicates,
+        seed: Seed,
+        *,
+        stream: Path = (),
+        points: range | None = None,
+    ) -> Noise:
+        """Return the noise of some replicates; see `PointsDesign.draw`. Point 2i is the base's, 2i + 1 its negation."""
+        spec = as_noise_spec(spec)
+        single = len(spec.blocks) == 1
+        if self.base is None or (single and spec.blocks[0][1].iid):
+            return super().draw(spec, replicates, seed, stream=stream, points=points)
+        rows = _checked_range("replicates", replicates, None)
+        columns = _checked_range("points", self.n_points if points is None else points, self.n_points)
+        halves = range(columns.start // 2, (columns.stop + 1) // 2)
+        found = self.base.draw(spec, rows, seed, stream=(str(self), *stream), points=halves)
+        cut = slice(columns.start - 2 * halves.start, columns.stop - 2 * halves.start)
+        if single or isinstance(found, np.ndarray):
+            assert isinstance(found, np.ndarray)
+            return _with_negations(found, spec.blocks[0][1].law)[:, cut]
+        # Only its blocks of i.i.d. points are drawn.
+        independent = super().draw(spec, rows, seed, stream=stream, points=columns)
+        assert not isinstance(independent, np.ndarray)
+        blocks = dict(spec.blocks)
+
+        def block(name: str) -> Array:
+            if blocks[name].iid:
+                return independent[name]
+            return _with_negations(found[name], blocks[name].law)[:, cut]
+
+        return BlockNoise(block, tuple(blocks))
 
     def _draw_block(self, pieces: _Pieces, replicates: range, points: range) -> Array:
         out = np.empty((len(replicates), 2, pieces.size), pieces.dtype)
         for rows, numbers in pieces.tiles(replicates):
             out[rows, 0] = numbers
-            if pieces.law == "normal":
-                np.negative(numbers, out=out[rows, 1])
-            else:
-                np.subtract(1, numbers, out=out[rows, 1])
+            _negate(numbers, pieces.law, out[rows, 1])
         return out[:, points.start : points.stop]
+
+
+def _with_negations(points: Array, law: str) -> Array:
+    """Return points (R, n, ...) each followed by its negation, shape (R, 2n, ...)."""
+    out = np.empty((len(points), 2 * points.shape[1], *points.shape[2:]), points.dtype)
+    out[:, ::2] = points
+    _negate(points, law, out[:, 1::2])
+    return out
+
+
+def _negate(points: Array, law: str, out: Array) -> None:
+    """Write -z of normal noise and 1 - u of uniform noise into an array."""
+    if law == "normal":
+        np.negative(points, out=out)
+    else:
+        np.subtract(1, points, out=out)

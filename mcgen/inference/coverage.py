@@ -32,9 +32,12 @@ FEWEST_WITHOUT_WARNING = 25
 FEWEST_OF_NETS = 32
 """Fewest replicates that are nets of 64 points or more: these integrate the smooth part of a statistic away, and leave
 its tail."""
+FEWEST_OF_TAME_NETS, TAME = 16, 2.0
+"""Fewest such replicates where the skewness of all values is at most 2: there skewness-safe intervals covered 0.94 from
+16 nets on, in one dimension too."""
 FEWEST_WHERE_SAFE = 8
 """Fewest replicates where the interval is known to cover from few on: that of a probability, and Student's t for nets
-of bounded or little skewed values."""
+of hardly skewed values."""
 
 EXAMPLE_SKEWNESS = 3.4
 """Skewness of the means of antithetic pairs of exp(w/2), w ~ N(0, 1): the example whose coverage was simulated."""
@@ -156,7 +159,7 @@ class Judged:
         proven = np.char.endswith(methods, "betting")
         events = np.char.endswith(methods, "proportion") | proven
         safe = events if student_holds is None else events | (student_holds & (methods == "student-t"))
-        fewest = np.where(safe, FEWEST_WHERE_SAFE, FEWEST_OF_NETS if net else FEWEST_WITHOUT_WARNING)
+        fewest = np.where(safe, FEWEST_WHERE_SAFE, _fewest_of_nets(moments) if net else FEWEST_WITHOUT_WARNING)
         fewest = np.where(proven, 0, fewest)
         factors = np.array([REPLICATES_BY_SKEWNESS.get(method, 25.0) for method in methods.tolist()])
         constant = moments.constant(rounding)
@@ -191,6 +194,14 @@ class Judged:
     def warned(self) -> NDArray[np.bool_]:
         """Where there is a warning."""
         return self.few | self.skewed | self.constant
+
+
+def _fewest_of_nets(moments: Moments) -> NDArray[np.int64]:
+    """Return the fewest nets without a warning, by the skewness of all values."""
+    skewness = moments.skewness_of_values
+    if skewness is None:
+        return np.full(len(moments.mean), FEWEST_OF_NETS)
+    return np.where(np.abs(skewness) <= TAME, FEWEST_OF_TAME_NETS, FEWEST_OF_NETS)
 
 
 def _few_text(n: int, fewest: int) -> str:

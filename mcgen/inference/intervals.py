@@ -87,6 +87,14 @@ FEWEST_FOR_SKEWNESS = 10
 """Fewest replicates whose skewness the default interval looks at: of fewer it is nearly all chance."""
 
 
+NO_PROBABILITIES = (
+    "interval='proportion' is for components whose values are all 0 or 1, of one run or of an average over independent "
+    "conditions, without control variates; got others. Leave interval out: boolean components then have it, and others "
+    "what suits them"
+)
+"""Refusal of the interval of a probability for other numbers."""
+
+
 def make_interval(
     sampled: IntervalInput,
     confidence_level: float,
@@ -197,11 +205,7 @@ def _ends_of_events(
 ) -> tuple[Floats, Floats]:
     """Return the ends of the intervals of these probabilities; those of other components mean nothing."""
     if not sampled.counts or any((one.events[events] < 0).any() for one in sampled.counts):
-        raise ValueError(
-            "interval='proportion' is for components whose values are all 0 or 1, of one run or of an average over "
-            "independent conditions, without control variates; got others. Leave interval out: boolean components then "
-            "have it, and others what suits them"
-        )
+        raise ValueError(NO_PROBABILITIES)
     level = shared_level(options.confidence_level, options.numbers(len(sampled.mean)))
     if options.method == "two-stage-t":
         return stopped_interval(sampled.counts[0], level)

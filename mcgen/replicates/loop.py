@@ -171,8 +171,9 @@ def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> Float
             values = values_of(task.statistic, samples, batch.n_rows)
         else:
             values = tried_values(task.statistic, samples, batch.n_rows)
-            findings.note_boolean(boolean_components(task.statistic, take_rows(samples, slice(0, 1))))
-            findings.note_bounds(component_bounds(task.statistic, math.prod(values.shape[1:])))
+            one = take_rows(samples, slice(0, 1))
+            findings.note_boolean(boolean_components(task.statistic, one))
+            findings.note_bounds(component_bounds(task.statistic, math.prod(values.shape[1:]), one))
     require_components(task.statistic, values, batch, findings.components)
     require_finite(f"statistic {name_of(task.statistic)!r}", values, batch)
     findings.note_batch(samples, values)

@@ -432,7 +432,7 @@ class Estimate:
             skewness=None if self.skewness is None else np.ravel(self.skewness),
             first_stage=None if self.stopping is None else self.stopping.first_stage,
             planned=None if self.stopping is None else self.stopping.planned,
-            bets_for=bets_for(self.provenance, self.stopping),
+            bets_for=bets_for(self.stopping),
         )
 
 

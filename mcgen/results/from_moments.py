@@ -64,7 +64,7 @@ def estimate_from_moments(
     sampled = replace(
         sampled,
         degrees_of_freedom=sampled.degrees_of_freedom - rank,
-        bets_for=bets_for(provenance, stopping),
+        bets_for=bets_for(stopping),
     )
     notes = coverage_warnings(
         moments,

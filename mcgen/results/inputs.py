@@ -30,8 +30,9 @@ def input_of_run(
     )
 
 
-def bets_for(provenance: Provenance, stopping: Stopping | None) -> int | None:
-    """Return the number of replicates that was fixed before a run, for betting intervals; None where none was."""
-    if stopping is not None:
-        return stopping.planned
-    return None if provenance.partial else provenance.n_replicates
+def bets_for(stopping: Stopping | None) -> int | None:
+    """Return the number of replicates that was fixed before the run for betting intervals; None where none was.
+
+    Only a run that was asked for them knows it: another one may have been extended in a store after a look at it.
+    """
+    return None if stopping is None else stopping.planned

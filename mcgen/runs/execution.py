@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.errors import CoverageWarning, warn_user, with_partial
+from mcgen.errors import CoverageWarning, RunError, warn_user, with_partial
 from mcgen.inference.interval_input import student_t_quantile
+from mcgen.inference.intervals import NO_PROBABILITIES
 from mcgen.inference.moments import Moments
 from mcgen.inference.receding import FEWEST_REPLICATES
 from mcgen.inference.rules import Betting
@@ -26,7 +27,7 @@ from mcgen.runs.bookkeeping import Bookkeeping
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, single_estimate
 from mcgen.runs.progress import Progress
-from mcgen.statistics.values import component_names
+from mcgen.statistics.values import LARGEST_VALUE, component_names
 
 Finish = Callable[[Task, Outcome, RunOptions], Estimate]
 """Makes an estimate of the outcome of a run."""
@@ -71,6 +72,18 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
     return made
 
 
+def _require_no_underflow(task: Task, moments: Moments, shape: tuple[int, ...]) -> None:
+    """Refuse components whose values are so small that their powers vanish, and with them spread and skewness."""
+    size = np.abs(moments.mean) + np.sqrt(moments.m2)
+    tiny = (size > 0) & (size < 1 / LARGEST_VALUE)
+    if tiny.any():
+        name = component_names(task.statistic, shape)[int(tiny.argmax())]
+        raise RunError(
+            f"the values of {name} are below {1 / LARGEST_VALUE:g}, where their powers vanish; multiply them by a "
+            "constant"
+        )
+
+
 class _Run:
     """A run, from its first replicate to the last one that is wanted."""
 
@@ -88,6 +101,8 @@ class _Run:
         # Whether it was warned that the tolerance recedes, and the replicates at which to look for that again.
         self._warned_of_receding = False
         self._next_look = FEWEST_REPLICATES
+        # Whether the first replicates were looked at.
+        self._looked = False
         if self._rule is not None:
             self._rule.limit_to_groups(self.task.group, self._books.n_contiguous)
 
@@ -115,16 +130,23 @@ class _Run:
         recorded = False
         for segment in self._source.segments(range(first + self.tally.count, first + target), target):
             self.tally.add(segment if self._correction is None else self._correction.rows(segment, self._facts))
-            self._require_bounds()
+            if not self._looked:
+                self._looked = True
+                self._require_what_the_interval_takes()
             bar.update(len(segment) * n_points, self.tally)
             self._warn_if_receding()
             if not recorded and self.tally.count > 1:
                 recorded = True
                 self._record(target)
 
-    def _require_bounds(self) -> None:
-        """Refuse, after the first replicates, to bet on a statistic whose values have no declared bounds."""
-        if self._options.interval.method != "betting":
+    def _require_what_the_interval_takes(self) -> None:
+        """Refuse, after the first replicates, values that an interval can't be made from."""
+        method, moments = self._options.interval.method, self.tally.moments()
+        assert moments is not None
+        _require_no_underflow(self.task, moments, self._facts.components)
+        if method == "proportion" and not moments.counted.all():
+            raise ValueError(NO_PROBABILITIES)
+        if method != "betting":
             return
         bounds = Outcome(self.tally, self._facts, True, self._source.clock).bounds
         without = np.asarray(np.isinf(bounds).any(axis=0))

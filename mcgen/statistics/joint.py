@@ -56,11 +56,13 @@ class Difference:
             )
         return np.asarray(a - np.broadcast_to(self.coefficients, b[0].size).reshape(b.shape[1:]) * b)
 
-    def component_bounds(self, k: int) -> Floats:
+    def component_bounds(self, k: int, samples: tuple[Any, ...]) -> Floats:
         """Return the bounds of the differences, shape (2, k); infinite for coefficients other than 1."""
-        low, high = component_bounds(self.statistic, k)
         if self.coefficients is not None:
             return np.stack([np.full(k, -np.inf), np.full(k, np.inf)])
+        low, high = component_bounds(self.statistic, k, samples[0])
+        boolean = boolean_components(self.statistic, samples[0])
+        low, high = np.where(boolean, 0.0, low), np.where(boolean, 1.0, high)
         return np.stack([low - high, high - low])
 
 
@@ -127,10 +129,13 @@ class EachAndAverage:
         own = boolean_components(self.statistic, samples[0])
         return np.concatenate([np.tile(own, len(samples)), np.zeros_like(own)])
 
-    def component_bounds(self, k: int) -> Floats:
-        """Return the declared bounds, shape (2, k): an average with weights above 0 has those of its parts."""
+    def component_bounds(self, k: int, samples: tuple[Any, ...]) -> Floats:
+        """Return the bounds, shape (2, k): an average with weights above 0 has those of its parts."""
         each = len(self.conditions) + 1
-        return np.tile(component_bounds(self.statistic, k // each), each)
+        low, high = component_bounds(self.statistic, k // each, samples[0])
+        boolean = boolean_components(self.statistic, samples[0])
+        low, high = np.where(boolean, 0.0, low), np.where(boolean, 1.0, high)
+        return np.tile(np.stack([low, high]), each)
 
 
 class WithControlValues:

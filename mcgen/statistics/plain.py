@@ -12,7 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from mcgen._lib.arrays import Floats, as_values, numbers_of
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
-from mcgen.statistics.values import Statistic, boolean_components, called, checked_callable, component_bounds
+from mcgen.statistics.values import (
+    LARGEST_VALUE,
+    Statistic,
+    boolean_components,
+    called,
+    checked_callable,
+    component_bounds,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class NamedStatistic:
 
     def _require_inside(self, values: Floats) -> None:
         """Refuse values outside the declared bounds; the interval's proof rests on them."""
-        low, high = self.component_bounds(values.shape[1])
+        low, high = self.component_bounds(values.shape[1], None)
         outside = (values < low) | (values > high)
         if outside.any():
             row, column = np.argwhere(outside)[0]
@@ -55,10 +62,10 @@ class NamedStatistic:
                 "bounds=(low, high), or limit the values, which changes their mean"
             )
 
-    def component_bounds(self, k: int) -> Floats:
+    def component_bounds(self, k: int, samples: Any) -> Floats:
         """Return the declared bounds of k values, shape (2, k)."""
         if self.bounds is None:
-            return component_bounds(self.function, k)
+            return component_bounds(self.function, k, samples)
         if len(self.bounds[0]) not in (1, k):
             raise RunError(
                 f"statistic {self.name!r} has bounds for {len(self.bounds[0])} values and returned {k} for each "
@@ -140,5 +147,10 @@ def _checked(bounds: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise ValueError(
             f"bounds must be finite, and each low below its high; got {bounds!r}. Without known bounds leave them out"
+        )
+    if max(-low.min(), high.max()) > LARGEST_VALUE:
+        raise ValueError(
+            f"bounds must lie within ±{LARGEST_VALUE:g}, as all values must; got {bounds!r}. Divide the values by a "
+            "constant"
         )
     return tuple(low.tolist()), tuple(high.tolist())

@@ -50,9 +50,9 @@ class Stack:
         """Return which of the statistics are boolean."""
         return np.concatenate([boolean_components(statistic, samples) for statistic in self.statistics])
 
-    def component_bounds(self, k: int) -> Floats:
+    def component_bounds(self, k: int, samples: Any) -> Floats:
         """Return the declared bounds of the statistics, shape (2, k)."""
-        return np.concatenate([component_bounds(statistic, 1) for statistic in self.statistics], axis=1)
+        return np.concatenate([component_bounds(statistic, 1, samples) for statistic in self.statistics], axis=1)
 
 
 def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = None) -> Stack:

@@ -119,15 +119,15 @@ def boolean_components(statistic: Statistic, samples: Any) -> NDArray[np.bool_]:
     return np.full(math.prod(np.shape(result)[1:]), kind in ("bool", "boolean", "torch.bool"))
 
 
-def component_bounds(statistic: Statistic, k: int) -> Floats:
+def component_bounds(statistic: Statistic, k: int, samples: Any) -> Floats:
     """Return the least and the largest value that each of k components can have, shape (2, k).
 
-    A statistic declares them by a method of this name, which takes k; they are infinite where none is declared. Those
-    of boolean components, 0 and 1, are not among them.
+    A statistic declares them by a method of this name, which takes k and some samples; they are infinite where none is
+    declared. Those of boolean components, 0 and 1, are not among them.
     """
     own = getattr(statistic, "component_bounds", None)
     if callable(own):
-        return np.asarray(own(k), np.float64)
+        return np.asarray(own(k, samples), np.float64)
     return np.stack([np.full(k, -np.inf), np.full(k, np.inf)])
 
 

@@ -56,11 +56,9 @@ def test_the_choice_by_design_replicates_and_values() -> None:
     assert method(design=mcgen.LatinHypercube(64)) == "skewness-safe-t"
     few = mcgen.as_generator(lambda z: z, noise=(3,), name="few dimensions")
     assert method(generator=few, design=net) == "skewness-safe-t"
-    bounded = mcgen.as_statistic(lambda x: np.tanh(x[:, 0]), name="tanh", bounds=(-1, 1))
-    assert method(bounded, few, design=net) == "student-t"
-    assert method(bounded, few, design=mcgen.Sobol(32)) == "skewness-safe-t"
-    rare = mcgen.as_statistic(lambda x: (x[:, 0] > 2.5) * 0.5, name="rare", bounds=(0, 1))
-    assert method(rare, few, design=net) == "skewness-safe-t"
+    # Somewhat skewed values of many coordinates, and of one, look alike.
+    assert method(lambda x: np.exp(x[:, 0] / 4), design=net) == "skewness-safe-t"
+    assert method(lambda x: np.exp(x[:, 0] / 20), design=net) == "student-t"
     blocks = {"start": mcgen.Block((4,)), "rest": mcgen.Block((4,), iid=True)}
     mixed = mcgen.as_generator(lambda z: z["start"] + z["rest"], noise=mcgen.NoiseSpec(blocks), name="mixed")
     assert method(generator=mixed, design=net) == "skewness-safe-t"
@@ -194,13 +192,24 @@ def test_events_are_counted_for_each_component() -> None:
 
 
 INTEGRANDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sine of a weighted sum": lambda z: np.sin(z @ np.linspace(0.2, 0.8, z.shape[-1]) + 0.3),
+    "sine of a weighted sum": lambda z: np.sin(z @ np.linspace(0.2, 0.8, z.shape[-1]) + 0.1),
+    "mean of arctangents": lambda z: np.arctan(2 * z - 0.5).mean(axis=-1),
+    "weighted sum of exponentials": lambda z: np.exp(0.1 * z) @ np.linspace(1, 2, z.shape[-1]),
+    "one coordinate, a little curved": lambda z: z[..., 0] + 0.04 * z[..., 0] ** 2,
+    "one coordinate, with a kink": lambda z: z[..., 1] + 0.1 * np.abs(z[..., 1]),
+    "one coordinate, cubed": lambda z: (z[..., 0] / 2 + 0.05) ** 3 + z[..., 0],
+}
+"""Values of skewness up to 0.3, declared before they were tried; the limit was chosen on others."""
+TAME: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "product of distribution functions": lambda z: np.prod(0.75 + ndtr(z) / 2, axis=-1),
-    "softplus": lambda z: np.logaddexp(0, 2 * z.mean(axis=-1) * np.sqrt(z.shape[-1]) - 1),
+    "softplus": lambda z: np.logaddexp(0, z.mean(axis=-1) * np.sqrt(z.shape[-1]) - 1),
     "largest coordinate": lambda z: z.max(axis=-1),
     "absolute sum": lambda z: np.abs(z.sum(axis=-1) / np.sqrt(z.shape[-1])),
     "mean square": lambda z: (z**2).mean(axis=-1),
+    "one coordinate, exponential": lambda z: np.exp(0.45 * z[..., 0]),
+    "two coordinates, convex": lambda z: np.logaddexp(z[..., 0], 0.5 * z[..., 1]),
 }
+"""Values of skewness up to 2, likewise."""
 
 
 def pool(integrand: Callable[[np.ndarray], np.ndarray], d: int, n: int, nets: int) -> tuple[np.ndarray, float]:
@@ -231,63 +240,45 @@ def hits(means: np.ndarray, skewness: float, d: int, n: int, r: int, runs: int, 
 @pytest.mark.study
 @pytest.mark.parametrize("d", [4, 12])
 @pytest.mark.parametrize("integrand", INTEGRANDS)
-def test_the_default_covers_nets_of_tame_values(integrand: str, d: int) -> None:
-    """At least 0.93 from 5 replicates on where Student's t is chosen, to the rounding of tables."""
-    for n in (64, 256):
+def test_students_t_covers_nets_of_hardly_skewed_values(integrand: str, d: int) -> None:
+    """At least 0.93 from 5 replicates on, less what 3,000 nets in place of all take away, where it is the default."""
+    for n in (64, 512):
         means, skewness = pool(INTEGRANDS[integrand], d, n, 3000)
-        assert abs(skewness) <= 3
+        assert abs(skewness) <= 0.3
         for r in (5, 10, 25):
             found = hits(means, skewness, d, n, r, 10_000, None)
-            assert share(f"{integrand}, n = {n}, R = {r}", found, 10_000, 0.935, at_least=True).holds
-
-
-BOUNDED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "arctangent": lambda z: np.arctan(2 * z.sum(axis=-1) - 1),
-    "product of logistics": lambda z: np.prod(1 / (1 + np.exp(-2 * z)), axis=-1),
-    "clipped": lambda z: np.clip(z.sum(axis=-1) + 0.4, -1, 1),
-}
+            assert found == hits(means, skewness, d, n, r, 10_000, "student-t")
+            assert share(f"{integrand}, n = {n}, R = {r}", found, 10_000, 0.93, at_least=True).holds
 
 
 @pytest.mark.study
-@pytest.mark.parametrize("d", [1, 2])
-@pytest.mark.parametrize("integrand", BOUNDED)
-def test_the_default_covers_nets_of_bounded_values(integrand: str, d: int) -> None:
-    """As above, in few dimensions."""
-    for n in (64, 256):
-        means, skewness = pool(BOUNDED[integrand], d, n, 3000)
-        for r in (10, 25):
-            found = hits(means, skewness, d, n, r, 10_000, None, bounds=[(-2.0, 2.0)])
+@pytest.mark.parametrize("d", [4, 12])
+@pytest.mark.parametrize("integrand", TAME)
+def test_the_default_covers_16_nets_of_tame_values(integrand: str, d: int) -> None:
+    """At least 0.94 from 16 nets on, where no warning comes, to the rounding of tables."""
+    for n in (64, 512):
+        means, skewness = pool(TAME[integrand], d, n, 3000)
+        assert abs(skewness) <= 2
+        for r in (16, 32):
+            found = hits(means, skewness, d, n, r, 10_000, None)
             assert share(f"{integrand}, n = {n}, R = {r}", found, 10_000, 0.935, at_least=True).holds
-
-
-def test_few_values_do_not_show_how_skewed_they_are() -> None:
-    """Heavy-tailed values that look tame by chance do not count as tame: at skewness 2.5 that takes 1,600 values."""
-    for n_values, believed in ((640, False), (1536, False), (1664, True)):
-        r = n_values // 64
-        means = np.random.default_rng(0).normal(size=(r, 1))
-        moments = Moments.of(ReplicateMeans(0, means, np.ones_like(means), None, 64, np.zeros_like(means)))
-        spread = 1 + moments.m2 / r
-        moments = Moments(**{**vars(moments), "third": 2.5 * spread**1.5})
-        sampled = IntervalInput.of(moments, None, SEED, n_points=64, net=4)
-        assert sampled.student_holds is not None
-        assert sampled.student_holds.tolist() == [believed]
-        assert methods_of(sampled, IntervalOptions(0.95)).tolist() == ["student-t" if believed else "skewness-safe-t"]
 
 
 @pytest.mark.study
 def test_the_default_is_wider_for_nets_of_skewed_values() -> None:
     """Student's t is no choice there: it covers less than the default does, and fails the rule that this one keeps."""
-    means, skewness = pool(lambda z: np.exp(1.1 * z.sum(axis=-1) / 2), 4, 64, 4000)
-    assert skewness > 3
-    default, student = (hits(means, skewness, 4, 64, 32, 20_000, name) for name in (None, "student-t"))
+    means, skewness = pool(lambda z: np.exp(z[..., 0] / 2), 4, 64, 4000)
+    assert 1 < skewness < 2
+    default, student = (hits(means, skewness, 4, 64, 16, 20_000, name) for name in (None, "student-t"))
     assert default > student + 400
     assert not share("student", student, 20_000, 0.935, at_least=True).holds
 
 
 def test_warnings_of_few_replicates_depend_on_what_is_known() -> None:
-    def told(n: int, methods: str, holds: bool, net: bool) -> bool:
+    def told(n: int, methods: str, holds: bool, net: bool, skewness: float | None = None) -> bool:
         means = np.random.default_rng(0).normal(size=(n, 1))
-        moments = Moments.of(ReplicateMeans(0, means, np.ones_like(means), None, 64))
+        third = None if skewness is None else np.full_like(means, skewness * 2**1.5)
+        moments = Moments.of(ReplicateMeans(0, means, np.ones_like(means), None, 64, third))
         known = np.array([holds])
         return bool(coverage_warnings(moments, ["x"], 0.0, methods, student_holds=known, net=net))
 
@@ -295,6 +286,9 @@ def test_warnings_of_few_replicates_depend_on_what_is_known() -> None:
     assert told(7, "student-t", holds=True, net=True)
     assert told(31, "skewness-safe-t", holds=False, net=True)
     assert not told(32, "skewness-safe-t", holds=False, net=True)
+    assert told(31, "skewness-safe-t", holds=False, net=True, skewness=5.0)
+    assert told(15, "skewness-safe-t", holds=False, net=True, skewness=0.5)
+    assert not told(16, "skewness-safe-t", holds=False, net=True, skewness=0.5)
     assert told(24, "skewness-safe-t", holds=False, net=False)
     assert not told(8, "proportion", holds=False, net=False)
 

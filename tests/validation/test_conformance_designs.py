@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import numpy as np
@@ -39,6 +39,7 @@ DESIGNS = [
     *(Sobol(2**k) for k in range(1, 8)),
     *map(LatinHypercube, (2, 10, 64)),
     *map(OrthogonalAntithetic, (2, 4, 6)),
+    *map(Antithetic, (Sobol(4), LatinHypercube(5), KAntithetic(3))),
 ]
 LAWS = [
     "signature",
@@ -310,7 +311,7 @@ class NotFrozen(OwnBase):
 class Duplicated(Antithetic):
     """One replicate is replicate 3 again."""
 
-    replicate: int
+    replicate: int = field(kw_only=True)
 
     def _draw_block(self, pieces, replicates, points):
         noise = super()._draw_block(pieces, replicates, points)
@@ -323,7 +324,7 @@ class Duplicated(Antithetic):
 class Period(Antithetic):
     """The random numbers come again after so many replicates."""
 
-    period: int
+    period: int = field(kw_only=True)
 
     def _draw_block(self, pieces, replicates, points):
         start = replicates.start % self.period
@@ -516,8 +517,11 @@ BROKEN = [
     ("value", NoValue()),
     ("value", NotFrozen()),
     ("text", NoText()),
-    *(("replicates", Duplicated(r)) for r in (700, 2**16 - 1, 2**16, 10**5, 101_000, 10**6, 1_001_000, 2**20, 2**31)),
-    *(("replicates", Period(n)) for n in (10**5, 10**5 + 500, 2**20)),
+    *(
+        ("replicates", Duplicated(replicate=r))
+        for r in (700, 2**16 - 1, 2**16, 10**5, 101_000, 10**6, 1_001_000, 2**20, 2**31)
+    ),
+    *(("replicates", Period(period=n)) for n in (10**5, 10**5 + 500, 2**20)),
     ("replicates", NegatedNeighbours()),
     ("replicates", SameSizes()),
     ("streams", SameEverySeed()),

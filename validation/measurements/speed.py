@@ -22,6 +22,7 @@ import mcgen
 from mcgen.designs import Design
 from mcgen.statistics import pixel_mean
 from mcgen.validation.measurements.long_runs import content_table, coordinator_table, processes_table, store_table
+from mcgen.validation.measurements.negated_nets import negations_table
 
 Job = Callable[[], object]
 
@@ -368,4 +369,5 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "Two processes": processes_table,
     "A coordinator": coordinator_table,
     "import mcgen": import_table,
+    "Nets and their negations, efficiency over pairs": negations_table,
 }
