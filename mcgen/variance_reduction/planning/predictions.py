@@ -39,7 +39,7 @@ from mcgen.variance_reduction.levels.unseen_failures import (
     wanted_evaluations,
 )
 from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
-from mcgen.variance_reduction.planning.trials import Coarse, Pilot, log_w
+from mcgen.variance_reduction.planning.trials import Coarse, Pilot, log_w, prior_of_doubling
 
 LEAST_EFFICIENCY = 0.975
 """Efficiency that a choice must keep for every component, relative to the better of pairs and Monte Carlo.
@@ -215,7 +215,8 @@ class Predictor:
             return design, gain
         net = Sobol(net_size(evaluations, fewest))
         larger = net if isinstance(design, Sobol) else Subspace(design.basis, net)
-        doublings, (mean, sd) = math.log2(larger.n_points / design.n_points), self.pilot.doubling
+        mean, sd = self.pilot.doubling.get(design, prior_of_doubling(design))
+        doublings = math.log2(larger.n_points / design.n_points)
         added = LogRatio.of((-mean * doublings, sd * doublings), len(gain.value))
         return larger, gain.minus(added)
 

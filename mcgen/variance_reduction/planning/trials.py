@@ -111,8 +111,8 @@ class Pilot:
         alone integrate exactly.
     tried : dict of int
         Number of replicates of each design's trial; designs known from other models are not in it.
-    doubling : tuple of float
-        Log efficiency that a doubling of the number of Sobol' points adds, and its error.
+    doubling : dict of tuple of float
+        Log efficiency that a doubling of a net's points adds, and its error, of each net that was tried with fewer.
     controls : Controls or None
         Squares and products of leading coordinates, if they were tried.
     controls_gain : LogRatio or None
@@ -130,7 +130,7 @@ class Pilot:
     basis: Basis | None = None
     gains: dict[Design, LogRatio] = field(default_factory=dict)
     tried: dict[Design, int] = field(default_factory=dict)
-    doubling: tuple[float, float] = PRIOR_OF_DOUBLING
+    doubling: dict[Design, tuple[float, float]] = field(default_factory=dict)
     controls: Controls | None = None
     controls_gain: LogRatio | None = None
     residual_skewness: float = 0.0
@@ -245,8 +245,13 @@ def _try_design(
     lost = (pilot.variance == 0) & np.isneginf(reference.value) & np.isfinite(tried.value)
     pilot.gains[design], pilot.tried[design] = LogRatio(np.where(lost, -np.inf, gain.value), gain.variance), n
     if smaller is not None:
-        prior = PRIOR_OF_DOUBLING_IN_ALL if isinstance(design, Sobol) else PRIOR_OF_DOUBLING
-        pilot.doubling = doubling_gain(_trial(source, smaller, n, batch_size).minus(tried), prior)
+        fourfold = _trial(source, smaller, n, batch_size).minus(tried)
+        pilot.doubling[design] = doubling_gain(fourfold, prior_of_doubling(design))
+
+
+def prior_of_doubling(design: Design) -> tuple[float, float]:
+    """Return what is known beforehand of a doubling of a net's points."""
+    return PRIOR_OF_DOUBLING_IN_ALL if isinstance(design, Sobol) else PRIOR_OF_DOUBLING
 
 
 def odd_share(means: Floats, within: Floats) -> Floats:
@@ -330,19 +335,19 @@ def _quarter(design: Design) -> Design | None:
 
 
 def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, evaluations: float) -> list[Design]:
-    """Return Sobol' points on the leading directions, and orthogonal frames, of at most `points` points each.
+    """Return Sobol' points on the leading directions and in all dimensions, and orthogonal frames.
 
-    The net is as large as the evaluations allow for 6 replicates of it and of a quarter of it, and has 8 points or
-    more. Without a basis it is in all dimensions where these are few, and left out where they are many. Frames are left
-    out for noise of one dimension.
+    Each has at most `points` points. The nets are as large as the evaluations allow for 6 replicates of each and of a
+    quarter of it, and have 8 points or more. There is none on directions without a basis, and none in all dimensions
+    where these are many. Frames are left out for noise of one dimension.
     """
-    found: list[Design] = []
     steered = [block.size for _, block in noise.blocks if not block.iid]
-    if basis is not None or 0 < sum(steered) <= _MOST_DIRECTIONS:
-        size = points
-        while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > evaluations * _NET_SHARE:
-            size //= 2
-        found.append(Sobol(size) if basis is None else Subspace(basis, Sobol(size)))
+    in_all = 0 < sum(steered) <= _MOST_DIRECTIONS
+    share, size = evaluations * _NET_SHARE / (2 if in_all and basis is not None else 1), points
+    while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > share:
+        size //= 2
+    found: list[Design] = [] if basis is None else [Subspace(basis, Sobol(size))]
+    found += [Sobol(size)] if in_all else []
     smallest = min(steered, default=1)
     frame = min(points, 1 << int(math.log2(2 * smallest)))
     return [*found, OrthogonalAntithetic(frame)] if frame > 2 else found
