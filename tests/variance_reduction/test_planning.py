@@ -95,7 +95,7 @@ def planned(n: int | None = 3200, **changes: Any) -> mcgen.Plan:
 def test_two_levels_with_a_net_below_are_chosen_and_better() -> None:
     plan = planned()
     assert plan.chosen.coarse is not None
-    assert isinstance(plan.chosen.designs[0], Subspace | mcgen.Sobol)
+    assert isinstance(plan.chosen.designs[0], Subspace)
     made = plan.estimate()
     pairs = mcgen.estimate(Steep(), BOTH, design=Antithetic(), n_evaluations=3200, seed=SEED, batch_size=1024)
     assert ((pairs.half_width / made.half_width) ** 2 > 2).all()
@@ -250,8 +250,7 @@ def test_atol_is_met_about() -> None:
     plan = planned(None, atol=atol)
     assert (plan.half_width <= atol * 1.0001).all()
     wider = planned(None, atol=2 * atol)
-    # Nets gain more than the square.
-    assert 1.5 < (plan.n_evaluations - plan.pilot_evaluations) / (wider.n_evaluations - wider.pilot_evaluations) < 6
+    assert 2 < (plan.n_evaluations - plan.pilot_evaluations) / (wider.n_evaluations - wider.pilot_evaluations) < 6
     assert (plan.estimate().half_width < 2 * atol).all()
 
 

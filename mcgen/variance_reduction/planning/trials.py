@@ -338,11 +338,12 @@ def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, evaluatio
     """Return Sobol' points on the leading directions and in all dimensions, and orthogonal frames.
 
     Each has at most `points` points. The nets are as large as the evaluations allow for 6 replicates of each and of a
-    quarter of it, and have 8 points or more. There is none on directions without a basis, and none in all dimensions
-    where these are many. Frames are left out for noise of one dimension.
+    quarter of it, and have 8 points or more. There is none on directions without a basis. There is none in all
+    dimensions where these are many, or where gradients found directions, which are worth more. Frames are left out for
+    noise of one dimension.
     """
     steered = [block.size for _, block in noise.blocks if not block.iid]
-    in_all = 0 < sum(steered) <= _MOST_DIRECTIONS
+    in_all = 0 < sum(steered) <= _MOST_DIRECTIONS and (basis is None or basis.importance is None)
     share, size = evaluations * _NET_SHARE / (2 if in_all and basis is not None else 1), points
     while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > share:
         size //= 2
