@@ -411,6 +411,25 @@ def test_what_pairs_integrate_exactly_is_left_to_them() -> None:
     assert plan.chosen.coarse is not None
 
 
+def test_nets_in_all_of_few_dimensions_are_tried_without_a_basis() -> None:
+    def decode(z: Any) -> Any:
+        return 1 / (1 + np.exp(-z - 1))
+
+    smooth = mcgen.as_generator(decode, noise=(16,), name="decode")
+    plan = planned(3200, generator=smooth, statistic=pixel_mean)
+    assert plan.chosen.designs == (mcgen.Sobol(64),)
+    assert plan.chosen.name == "sobol 64"
+    assert "sobol n: n in all dimensions" in str(plan)
+    pairs = mcgen.estimate(smooth, pixel_mean, design=Antithetic(), n_evaluations=3200, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mcgen.CoverageWarning)
+        assert plan.estimate().half_width < pairs.half_width / 4
+    # What is nearly odd is left to designs with negations, and noise of many dimensions has no such net.
+    for d, model in ((8, lambda z: z + 0.01 * z**2), (64, decode)):
+        other = planned(3200, generator=mcgen.as_generator(model, noise=(d,), name="other"), statistic=pixel_mean)
+        assert not isinstance(other.chosen.designs[0], mcgen.Sobol)
+
+
 def test_a_rare_event_is_not_planned_for() -> None:
     def rare(x: Any) -> Any:
         return (x.mean(axis=1) > 3.0).astype(float)

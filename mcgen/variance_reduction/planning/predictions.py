@@ -39,7 +39,7 @@ from mcgen.variance_reduction.levels.unseen_failures import (
     wanted_evaluations,
 )
 from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
-from mcgen.variance_reduction.planning.trials import Coarse, Pilot, log_w
+from mcgen.variance_reduction.planning.trials import Coarse, Pilot, log_w, prior_of_doubling
 
 LEAST_EFFICIENCY = 0.975
 """Efficiency that a choice must keep for every component, relative to the better of pairs and Monte Carlo.
@@ -139,6 +139,8 @@ def design_text(design: Design) -> str:
     """Return the short name of a design, as `LEGEND` explains it."""
     if isinstance(design, Subspace):
         return f"net {design.n_points}"
+    if isinstance(design, Sobol):
+        return f"sobol {design.n_points}"
     if isinstance(design, OrthogonalAntithetic):
         return f"frames {design.n_points}"
     return "pairs" if isinstance(design, Antithetic) else "Monte Carlo"
@@ -150,9 +152,10 @@ def two_levels_text(cost: float, coarse: Design, fine: Design) -> str:
 
 
 LEGEND = (
-    "net n: n Sobol' points on the leading directions, pairs on the rest; frames n: n/2 orthogonal directions and\n"
-    "their negations; two levels (c): the coarse generator of cost c + the difference; overall: geometric mean; known\n"
-    "from: this pilot's pairs, trials or regression, or what the same design did on other models"
+    "net n: n Sobol' points on the leading directions, pairs on the rest; sobol n: n in all dimensions; frames n: n/2\n"
+    "orthogonal directions and their negations; two levels (c): the coarse generator of cost c + the difference;\n"
+    "overall: geometric mean; known from: this pilot's pairs, trials or regression, or what the same design did on\n"
+    "other models"
 )
 
 
@@ -196,7 +199,11 @@ class Predictor:
         ]
         for design, gain in pilot.gains.items():
             larger, larger_gain = self._enlarged(design, gain, budget, _FEWEST_ALONE)
-            found.append(self._single(larger, pairs.minus(larger_gain), budget, self._source_text(design)))
+            lost = np.isneginf(larger_gain.value)
+            work = pairs.minus(LogRatio(np.where(lost, 0.0, larger_gain.value), larger_gain.variance))
+            # Any variance above 0 says that the design loses a component that pairs integrate exactly.
+            work = LogRatio(np.where(lost, points.value, work.value), work.variance)
+            found.append(self._single(larger, work, budget, self._source_text(design)))
         return [one for one in [*found, *self._two_levels(budget)] if one is not None]
 
     def _enlarged(self, design: Design, gain: LogRatio, evaluations: float, fewest: int) -> tuple[Design, LogRatio]:
@@ -204,10 +211,12 @@ class Predictor:
 
         Each doubling of the points adds the pilot's log efficiency of a doubling. Other designs are returned unchanged.
         """
-        if not isinstance(design, Subspace):
+        if not isinstance(design, Subspace | Sobol):
             return design, gain
-        larger = Subspace(design.basis, Sobol(net_size(evaluations, fewest)))
-        doublings, (mean, sd) = math.log2(larger.n_points / design.n_points), self.pilot.doubling
+        net = Sobol(net_size(evaluations, fewest))
+        larger = net if isinstance(design, Sobol) else Subspace(design.basis, net)
+        mean, sd = self.pilot.doubling.get(design, prior_of_doubling(design))
+        doublings = math.log2(larger.n_points / design.n_points)
         added = LogRatio.of((-mean * doublings, sd * doublings), len(gain.value))
         return larger, gain.minus(added)
 
@@ -253,6 +262,8 @@ class Predictor:
             pairs = log_w(self.pilot.coarse_pairs[number], 2)
             nothing = LogRatio(np.zeros_like(pairs.value), np.zeros_like(pairs.value))
             for design, gain in {Antithetic(): nothing, **self.pilot.gains}.items():
+                if np.isneginf(gain.value).any():
+                    continue
                 for fine in self._fine_designs(number):
                     b, log_w_fine = self._fine_level(number, fine)
                     levels = _TwoLevels(coarse, b, pairs, log_w_fine, *self._unseen(number, b))

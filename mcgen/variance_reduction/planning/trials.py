@@ -40,6 +40,7 @@ from mcgen.variance_reduction.levels.sum_of_levels import residual_variance, slo
 from mcgen.variance_reduction.planning.shrinkage import (
     LEAST_SCATTER,
     PRIOR_OF_DOUBLING,
+    PRIOR_OF_DOUBLING_IN_ALL,
     PRIORS,
     doubling_gain,
     shrunk,
@@ -106,11 +107,12 @@ class Pilot:
     basis : Basis or None
         Leading directions.
     gains : dict of LogRatio
-        Log efficiency over pairs of each design, from a trial or from other models.
+        Log efficiency over pairs of each design, from a trial or from other models; -inf for components that pairs
+        alone integrate exactly.
     tried : dict of int
         Number of replicates of each design's trial; designs known from other models are not in it.
-    doubling : tuple of float
-        Log efficiency that a doubling of the number of Sobol' points adds, and its error.
+    doubling : dict of tuple of float
+        Log efficiency that a doubling of a net's points adds, and its error, of each net that was tried with fewer.
     controls : Controls or None
         Squares and products of leading coordinates, if they were tried.
     controls_gain : LogRatio or None
@@ -128,7 +130,7 @@ class Pilot:
     basis: Basis | None = None
     gains: dict[Design, LogRatio] = field(default_factory=dict)
     tried: dict[Design, int] = field(default_factory=dict)
-    doubling: tuple[float, float] = PRIOR_OF_DOUBLING
+    doubling: dict[Design, tuple[float, float]] = field(default_factory=dict)
     controls: Controls | None = None
     controls_gain: LogRatio | None = None
     residual_skewness: float = 0.0
@@ -238,9 +240,18 @@ def _try_design(
         return
     tried = _trial(source, design, n, batch_size)
     pilot.spent += n * points * cost
-    pilot.gains[design], pilot.tried[design] = shrunk(reference.minus(tried), prior), n
+    gain = shrunk(reference.minus(tried), prior)
+    # What pairs integrate exactly and the design does not is no gain of an unknown size.
+    lost = (pilot.variance == 0) & np.isneginf(reference.value) & np.isfinite(tried.value)
+    pilot.gains[design], pilot.tried[design] = LogRatio(np.where(lost, -np.inf, gain.value), gain.variance), n
     if smaller is not None:
-        pilot.doubling = doubling_gain(_trial(source, smaller, n, batch_size).minus(tried))
+        fourfold = _trial(source, smaller, n, batch_size).minus(tried)
+        pilot.doubling[design] = doubling_gain(fourfold, prior_of_doubling(design))
+
+
+def prior_of_doubling(design: Design) -> tuple[float, float]:
+    """Return what is known beforehand of a doubling of a net's points."""
+    return PRIOR_OF_DOUBLING_IN_ALL if isinstance(design, Sobol) else PRIOR_OF_DOUBLING
 
 
 def odd_share(means: Floats, within: Floats) -> Floats:
@@ -316,24 +327,28 @@ def _trial(source: Estimand, design: Design, n_replicates: int, batch_size: int 
 
 def _quarter(design: Design) -> Design | None:
     """Return this design with a quarter of its Sobol' points, or None where there are none or too few."""
-    if not isinstance(design, Subspace) or design.n_points < _FEWEST_TO_QUARTER:
+    if design.n_points < (_FEWEST_TO_QUARTER if isinstance(design, Subspace) else _SMALLEST_NET):
         return None
-    return replace(design, leading=Sobol(design.n_points // 4))
+    if isinstance(design, Subspace):
+        return replace(design, leading=Sobol(design.n_points // 4))
+    return Sobol(design.n_points // 4) if isinstance(design, Sobol) else None
 
 
 def designs_to_try(noise: NoiseSpec, basis: Basis | None, points: int, evaluations: float) -> list[Design]:
-    """Return Sobol' points on the leading directions, and orthogonal frames, of at most `points` points each.
+    """Return Sobol' points on the leading directions and in all dimensions, and orthogonal frames.
 
-    The net is as large as the evaluations allow for 6 replicates of it and of a quarter of it, and has 8 points or
-    more. It is left out without a basis, and frames are left out for noise of one dimension.
+    Each has at most `points` points. The nets are as large as the evaluations allow for 6 replicates of each and of a
+    quarter of it, and have 8 points or more. There is none on directions without a basis. There is none in all
+    dimensions where these are many, or where gradients found directions, which are worth more. Frames are left out for
+    noise of one dimension.
     """
-    found: list[Design] = []
-    if basis is not None:
-        size = points
-        while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > evaluations * _NET_SHARE:
-            size //= 2
-        found.append(Subspace(basis, Sobol(size)))
     steered = [block.size for _, block in noise.blocks if not block.iid]
+    in_all = 0 < sum(steered) <= _MOST_DIRECTIONS and (basis is None or basis.importance is None)
+    share, size = evaluations * _NET_SHARE / (2 if in_all and basis is not None else 1), points
+    while size > _SMALLEST_NET and size * 1.25 * _WANTED_REPLICATES > share:
+        size //= 2
+    found: list[Design] = [] if basis is None else [Subspace(basis, Sobol(size))]
+    found += [Sobol(size)] if in_all else []
     smallest = min(steered, default=1)
     frame = min(points, 1 << int(math.log2(2 * smallest)))
     return [*found, OrthogonalAntithetic(frame)] if frame > 2 else found
