@@ -254,14 +254,14 @@ def test_students_t_covers_nets_of_hardly_skewed_values(integrand: str, d: int) 
 @pytest.mark.study
 @pytest.mark.parametrize("d", [4, 12])
 @pytest.mark.parametrize("integrand", TAME)
-def test_the_default_covers_16_nets_of_tame_values(integrand: str, d: int) -> None:
-    """At least 0.94 from 16 nets on, where no warning comes, to the rounding of tables."""
+def test_the_default_covers_10_nets_of_tame_values(integrand: str, d: int) -> None:
+    """At least 0.93 with 10 nets, from which on no warning comes, and 0.94 from 16 on, to the rounding of tables."""
     for n in (64, 512):
         means, skewness = pool(TAME[integrand], d, n, 3000)
         assert abs(skewness) <= 2
-        for r in (16, 32):
+        for r, least in ((10, 0.925), (16, 0.935), (32, 0.935)):
             found = hits(means, skewness, d, n, r, 10_000, None)
-            assert share(f"{integrand}, n = {n}, R = {r}", found, 10_000, 0.935, at_least=True).holds
+            assert share(f"{integrand}, n = {n}, R = {r}", found, 10_000, least, at_least=True).holds
 
 
 @pytest.mark.study
@@ -287,8 +287,8 @@ def test_warnings_of_few_replicates_depend_on_what_is_known() -> None:
     assert told(31, "skewness-safe-t", holds=False, net=True)
     assert not told(32, "skewness-safe-t", holds=False, net=True)
     assert told(31, "skewness-safe-t", holds=False, net=True, skewness=5.0)
-    assert told(15, "skewness-safe-t", holds=False, net=True, skewness=0.5)
-    assert not told(16, "skewness-safe-t", holds=False, net=True, skewness=0.5)
+    assert told(9, "student-t", holds=False, net=True, skewness=0.5)
+    assert not told(10, "skewness-safe-t", holds=False, net=True, skewness=0.5)
     assert told(24, "skewness-safe-t", holds=False, net=False)
     assert not told(8, "proportion", holds=False, net=False)
 
