@@ -904,3 +904,15 @@ def test_lists_may_be_cut_short() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 0
+
+
+def test_what_a_shipped_model_or_statistic_refuses_is_no_error_of_own_code(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    run = ["--design", "antithetic", "--n-evaluations", "60", "--seed", "0", "--no-progress", "--statistic"]
+    assert main(["estimate", "digits-diffusion:steps=3", *run, "pixel_mean", "--condition", "11"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("mcgen: --condition must be a class from 0 to 9, or None for any; got 11")
+    assert "Traceback" not in message
+    assert "File" not in message
+    assert main(["estimate", "moons-flow", *run, "centroid"]) == 2
+    assert capsys.readouterr().err.startswith("mcgen: this statistic takes images of shape")

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from mcgen.cli.outputs import require_json_name, require_writable
@@ -89,7 +90,7 @@ def _give_up_stdout() -> None:
 def _failed(error: Exception, options: argparse.Namespace) -> int:
     """Print the error, save the finished part, and return the exit status."""
     ours = isinstance(error, RunError | StoreError | WorkerError)
-    if ours or (isinstance(error, _EXPECTED) and not getattr(error, "__notes__", None)):
+    if ours or _is_of_arguments(error):
         _say(in_flags(str(error)))
     else:
         _show_place(error, options)
@@ -108,12 +109,38 @@ def _status_of(error: Exception) -> int:
     notes = getattr(error, "__notes__", [])
     if any(note.startswith("raised while importing") for note in notes):
         return 2
-    if notes or isinstance(error, RunError | WorkerError):
+    if (notes and not _is_of_arguments(error)) or isinstance(error, RunError | WorkerError):
         return 1
     # Some arguments, such as names of components, can be checked only after the first replicates.
     if isinstance(error, ValueError | TypeError):
         return 2
     return 2 if isinstance(error, (StoreError, *_EXPECTED)) and getattr(error, "partial", None) is None else 1
+
+
+def _is_of_arguments(error: Exception) -> bool:
+    """Return whether mcgen itself has refused something, also where a shipped model or statistic has.
+
+    An error that has notes was raised under a generator or a statistic. It is no error of the user's code where this
+    code is not on the way to it, and an adapter or a statistic of mcgen raised it.
+    """
+    if not isinstance(error, _EXPECTED):
+        return False
+    if not getattr(error, "__notes__", None):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    shipped = _module_of(frames[-1]).startswith(("mcgen.adapters.", "mcgen.statistics."))
+    # A function that does not take what it is called with is refused by Python, in the frame of the call.
+    called = isinstance(error, TypeError) and "positional argument" in str(error)
+    others = [frame for frame in frames if not _is_of_mcgen(frame) and "site-packages" not in frame.f_code.co_filename]
+    return shipped and not called and not others and error.__cause__ is None
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _is_of_mcgen(frame: FrameType) -> bool:
+    return _module_of(frame).partition(".")[0] in ("mcgen", "importlib")
 
 
 def _show_place(error: Exception, options: argparse.Namespace) -> None:
@@ -124,7 +151,7 @@ def _show_place(error: Exception, options: argparse.Namespace) -> None:
         for (frame, _), summary in zip(
             traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True
         )
-        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("mcgen", "importlib")
+        if not _is_of_mcgen(frame)
     ]
     if not frames and not notes:
         traceback.print_exception(error)
