@@ -48,3 +48,16 @@ def logistic_until(n_calls: int, error: BaseException) -> Callable[..., np.ndarr
         return logistic(z, condition)
 
     return function
+
+
+class EndsAfter:
+    """A model that returns its noise, and is interrupted after some calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        self.calls -= 1
+        if self.calls < 0:
+            raise KeyboardInterrupt
+        return z

@@ -95,16 +95,14 @@ class Antithetic(PointsDesign):
     ) -> Noise:
         """Return the noise of some replicates; see `PointsDesign.draw`. Point 2i is the base's, 2i + 1 its negation."""
         spec = as_noise_spec(spec)
-        single = len(spec.blocks) == 1
-        if self.base is None or (single and spec.blocks[0][1].iid):
+        if self.base is None or all(block.iid for _, block in spec.blocks):
             return super().draw(spec, replicates, seed, stream=stream, points=points)
         rows = _checked_range("replicates", replicates, None)
         columns = _checked_range("points", self.n_points if points is None else points, self.n_points)
         halves = range(columns.start // 2, (columns.stop + 1) // 2)
         found = self.base.draw(spec, rows, seed, stream=(str(self), *stream), points=halves)
         cut = slice(columns.start - 2 * halves.start, columns.stop - 2 * halves.start)
-        if single or isinstance(found, np.ndarray):
-            assert isinstance(found, np.ndarray)
+        if isinstance(found, np.ndarray):
             return _with_negations(found, spec.blocks[0][1].law)[:, cut]
         # Only its blocks of i.i.d. points are drawn.
         independent = super().draw(spec, rows, seed, stream=stream, points=columns)

@@ -2,7 +2,8 @@
 
 No warning is no proof of coverage: few replicates of a skewed statistic seldom look skewed. So below 25 replicates
 there is always a warning, and below 32 nets, but where something else than the replicate means shows that the interval
-covers: the moments of all values for nets, and the numbers of events for probabilities. There it is below 8.
+covers: the skewness of all values for nets, and the numbers of events for probabilities. There it is below 8, or below
+10 for nets of somewhat skewed values.
 
 The rule for skewness follows from the expansion of the Student t interval's coverage (P. Hall (1988), Ann. Statist.
 16(3), 927-953). At level 95 %, with R replicate means of skewness g, the coverage is too small by about

@@ -60,9 +60,7 @@ class Difference:
         """Return the bounds of the differences, shape (2, k); infinite for coefficients other than 1."""
         if self.coefficients is not None:
             return np.stack([np.full(k, -np.inf), np.full(k, np.inf)])
-        low, high = component_bounds(self.statistic, k, samples[0])
-        boolean = boolean_components(self.statistic, samples[0])
-        low, high = np.where(boolean, 0.0, low), np.where(boolean, 1.0, high)
+        low, high = _bounds(self.statistic, k, samples[0])
         return np.stack([low - high, high - low])
 
 
@@ -132,10 +130,14 @@ class EachAndAverage:
     def component_bounds(self, k: int, samples: tuple[Any, ...]) -> Floats:
         """Return the bounds, shape (2, k): an average with weights above 0 has those of its parts."""
         each = len(self.conditions) + 1
-        low, high = component_bounds(self.statistic, k // each, samples[0])
-        boolean = boolean_components(self.statistic, samples[0])
-        low, high = np.where(boolean, 0.0, low), np.where(boolean, 1.0, high)
-        return np.tile(np.stack([low, high]), each)
+        return np.tile(_bounds(self.statistic, k // each, samples[0]), each)
+
+
+def _bounds(statistic: Statistic, k: int, samples: Any) -> Floats:
+    """Return the bounds of k components, shape (2, k): those declared, and 0 and 1 of boolean ones."""
+    low, high = component_bounds(statistic, k, samples)
+    boolean = boolean_components(statistic, samples)
+    return np.stack([np.where(boolean, 0.0, low), np.where(boolean, 1.0, high)])
 
 
 class WithControlValues:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SEED
+from helpers import EndsAfter
 
 import mcgen
 from mcgen.designs import Antithetic, MonteCarlo, Sobol
@@ -118,19 +119,6 @@ def test_a_constant_is_known_without_a_thousand_replicates() -> None:
     assert made.stopping.reached
     assert made.n_replicates < 1000
     assert 0.22 < made.interval.low < 0.25 < made.interval.high < 0.28
-
-
-class EndsAfter:
-    """The same model, which is interrupted after some calls."""
-
-    def __init__(self, calls: int) -> None:
-        self.calls = calls
-
-    def __call__(self, z: np.ndarray) -> np.ndarray:
-        self.calls -= 1
-        if self.calls < 0:
-            raise KeyboardInterrupt
-        return z
 
 
 @pytest.mark.parametrize("asked", [{"atol": 0.01}, {"n_replicates": 1500}], ids=str)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SEED
+from helpers import EndsAfter
 
 import mcgen
 from mcgen.designs import Antithetic, KAntithetic, MonteCarlo, Sobol
@@ -112,19 +113,6 @@ def test_stacks_stop_each_component_by_its_own(statistics: Any) -> None:
     i = statistics.index(rare)
     assert made.interval.half_width[i] <= 0.4 * made.mean[i]
     assert 15 <= made.moments.events[i] <= 60
-
-
-class EndsAfter:
-    """The same model, which is interrupted after some calls."""
-
-    def __init__(self, calls: int) -> None:
-        self.calls = calls
-
-    def __call__(self, z: np.ndarray) -> np.ndarray:
-        self.calls -= 1
-        if self.calls < 0:
-            raise KeyboardInterrupt
-        return z
 
 
 @pytest.mark.parametrize("tolerance", [{"rtol": 0.5}, {"atol": 0.0005}, {"n_replicates": 3000}], ids=str)
