@@ -26,7 +26,7 @@ unbiased for the fine one, whatever the weights are, since they come from random
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -102,6 +102,9 @@ class Fitted(TorchGenerator):
         The fine sampler.
     weights : Weights
         What the fit found.
+    ends : mapping, optional
+        For each condition, by its key, the last states of the fine sampler and of this one in the fit's pilot; a
+        sampler that was loaded has none.
 
     Attributes
     ----------
@@ -128,10 +131,19 @@ class Fitted(TorchGenerator):
     (0.1, 18)
     """
 
-    def __init__(self, fine: FineSampler, weights: Weights) -> None:
-        self.fine, self.weights = fine, weights
+    def __init__(
+        self,
+        fine: FineSampler,
+        weights: Weights,
+        ends: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
+    ) -> None:
+        self.fine, self.weights, self._ends = fine, weights, dict(ends or {})
         name = f"{fine.name} fitted-{len(weights.nodes)}"
         super().__init__(self.sample, fine.noise, device=fine.device, dtype=fine.dtype, modules=fine.modules, name=name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The pilot's states are no part of what the sampler does, and no file has them.
+        return self.__dict__ | {"_ends": {}}
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -160,6 +172,19 @@ class Fitted(TorchGenerator):
         If it is above 0.1, take more evaluations.
         """
         return self.weights.residual
+
+    def pilot_samples(self, condition: object = None) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return the samples (2 pairs, ...) of the fine sampler and of this one in the fit's pilot, on the same noise.
+
+        Each first point of an antithetic pair is followed by the second. They show, without a run, how closely this
+        sampler follows a statistic. None for a sampler that was loaded, or for another condition.
+        """
+        found = self._ends.get(str(key_of_condition(condition)))
+        if found is None:
+            return None
+        with torch.no_grad():
+            fine, own = (self.fine.finish(x) for x in found)
+        return fine, own
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:
         """Return the samples (n, ...) that `noise` makes.

@@ -54,19 +54,16 @@ def fit(
 ) -> Fitted:
     """Return a sampler that is fitted to the trajectories of `fine`; see `PathGenerator.fitted`."""
     n_nodes = _checked_evaluations(fine, evaluations)
-    if checked_integer("pairs", pairs) < _FEWEST_PAIRS:
-        raise ValueError(f"a fit needs at least {_FEWEST_PAIRS} antithetic pairs; got pairs={pairs}. The default is 8")
+    conditions = _checked_fit(fine, pairs, condition)
     given = None if nodes is None else _checked_nodes(fine, nodes, n_nodes)
-    fine.require_evaluation_mode()
-    conditions = conditions_by_key(condition)
     if folder is None:
-        return _made(fine, n_nodes, pairs, seed, conditions, given)
+        return _made(fine, [n_nodes], pairs, seed, conditions, given)[0]
     number = as_seed_sequence(seed)
     asked = (n_nodes, pairs, number.entropy, number.spawn_key, number.pool_size, [*conditions], given)
     path = Path(folder) / f"fitted-{hashlib.sha256(repr((fingerprint_of(fine), asked)).encode()).hexdigest()[:16]}.npz"
     if path.exists():
         return Fitted.load(path, fine)
-    made = _made(fine, n_nodes, pairs, seed, conditions, given)
+    made = _made(fine, [n_nodes], pairs, seed, conditions, given)[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renamed when it is complete, so that another process never reads a part of it.
     draft = path.with_name(f"{path.stem}.{os.getpid()}.npz")
@@ -75,17 +72,41 @@ def fit(
     return made
 
 
+def fit_several(
+    fine: FineSampler, evaluations: Sequence[int], *, pairs: int, seed: Seed, condition: Any
+) -> tuple[Fitted, ...]:
+    """Return a sampler for each number of evaluations, all fitted to the same trajectories of `fine`."""
+    numbers = [_checked_evaluations(fine, one) for one in evaluations]
+    return _made(fine, numbers, pairs, seed, _checked_fit(fine, pairs, condition), None)
+
+
+def _checked_fit(fine: FineSampler, pairs: int, condition: Any) -> dict[str, Any]:
+    """Return the conditions of a fit by their keys; refuse too few pairs, and modules in training mode."""
+    if checked_integer("pairs", pairs) < _FEWEST_PAIRS:
+        raise ValueError(f"a fit needs at least {_FEWEST_PAIRS} antithetic pairs; got pairs={pairs}. The default is 8")
+    fine.require_evaluation_mode()
+    return conditions_by_key(condition)
+
+
 def _made(
-    fine: FineSampler, n_nodes: int, pairs: int, seed: Seed, conditions: dict[str, Any], nodes: tuple[int, ...] | None
-) -> Fitted:
-    """Run the pilot and return the fitted sampler; without nodes, choose them."""
-    spent = 2 * pairs * len(conditions) * (fine.network_evaluations + n_nodes * fine.prediction_evaluations)
-    cost = math.ceil(spent / fine.network_evaluations - 1e-9)
+    fine: FineSampler,
+    numbers: Sequence[int],
+    pairs: int,
+    seed: Seed,
+    conditions: dict[str, Any],
+    nodes: tuple[int, ...] | None,
+) -> tuple[Fitted, ...]:
+    """Run the pilot and return a fitted sampler for each number of nodes; without nodes, choose them."""
     with torch.no_grad():
-        kept = steps_to_keep(fine, n_nodes, nodes)
+        kept = set().union(*(steps_to_keep(fine, n, nodes) for n in numbers))
         pilots = {key: run_pilot(fine, pairs, seed, one, kept) for key, one in conditions.items()}
-        chosen = chosen_nodes(fine, [*pilots.values()], n_nodes) if nodes is None else nodes
-        return Fitted(fine, regression(fine, pilots, chosen, cost))
+        made = []
+        for n in numbers:
+            spent = 2 * pairs * len(conditions) * (fine.network_evaluations + n * fine.prediction_evaluations)
+            cost = math.ceil(spent / fine.network_evaluations - 1e-9)
+            chosen = chosen_nodes(fine, [*pilots.values()], n) if nodes is None else nodes
+            made.append(regression(fine, pilots, chosen, cost))
+    return tuple(made)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +205,8 @@ def _added(noise: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> t
     return found
 
 
-def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[int], cost: int) -> Weights:
-    """Return the weights for pilots under several conditions: the same a and c for all, intercepts for each.
+def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[int], cost: int) -> Fitted:
+    """Return the sampler for pilots under several conditions: the same a and c for all, intercepts for each.
 
     Parameters
     ----------
@@ -198,15 +219,16 @@ def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[i
     cost : int
         Cost of the fit, in evaluations of the fine sampler.
     """
-    n, (blocks, ends) = len(nodes), noise_features(fine, nodes)
+    n, (blocks, firsts) = len(nodes), noise_features(fine, nodes)
     of_noise, of_predictions, residual = np.zeros((n + 1, blocks.shape[1])), np.zeros((n + 1, n)), 0.0
     names = [name for name, _ in fine.noise.blocks]
     sums = [{names[m]: float(row[m]) for m in np.flatnonzero(row)} for row in blocks]
     noises = {key: [_added(one.noise, weights) for weights in sums] for key, one in pilots.items()}
     predictions: dict[str, list[torch.Tensor]] = {key: [] for key in pilots}
     intercepts: dict[str, list[torch.Tensor]] = {key: [] for key in pilots}
+    ends: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for j, target in enumerate([*nodes, fine.steps]):
-        m = int(np.searchsorted(ends, target, side="right"))
+        m = int(np.searchsorted(firsts, target, side="right"))
         features = {key: [*noises[key][:m], *predictions[key]] for key in pilots}
         weights, residual = _least_squares([(features[key], one.states[target]) for key, one in pilots.items()])
         of_noise[j] = weights[:m] @ blocks[:m]
@@ -215,11 +237,13 @@ def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[i
             mean = pilot.states[target].mean(dim=0)
             b = _combined(mean, [one.mean(dim=0) for one in features[key]], -weights)
             intercepts[key].append(b)
+            x = _combined(b.expand(pilot.states[target].shape), features[key], weights)
             if target < fine.steps:
-                x = _combined(b.expand(pilot.states[target].shape), features[key], weights)
                 predictions[key].append(_predictions(fine, x, target, pilot.condition))
+            else:
+                ends[key] = (pilot.states[target], x)
     stacked = {key: torch.stack(some).cpu().numpy() for key, some in intercepts.items()}
-    return Weights(tuple(nodes), of_noise, of_predictions, stacked, residual, cost)
+    return Fitted(fine, Weights(tuple(nodes), of_noise, of_predictions, stacked, residual, cost), ends)
 
 
 def noise_features(fine: FineSampler, nodes: Sequence[int]) -> tuple[Floats, NDArray[np.int64]]:

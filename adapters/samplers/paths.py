@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters.samplers.fitted import Fitted
-from mcgen.adapters.samplers.fitting import fit
+from mcgen.adapters.samplers.fitting import fit, fit_several
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, checked_output, modules_of, owners_of
 from mcgen.noise import Noise, NoiseSpec, Shape
 from mcgen.noise.random import Seed
@@ -203,12 +203,25 @@ class PathGenerator(LoopGenerator):
             If an argument is not as described, the sampler has no predictions at its steps that a fit could use, or a
             trajectory is not finite.
         """
+        self._require_predictions()
+        return fit(self, evaluations, pairs=pairs, seed=seed, condition=condition, nodes=nodes, folder=folder)
+
+    def fitted_several(
+        self, evaluations: Sequence[int], *, pairs: int = 8, seed: Seed, condition: Any = None
+    ) -> tuple[Fitted, ...]:
+        """Return a sampler for each number of evaluations, all fitted to the same trajectories; see `fitted`.
+
+        Each one's ``pilot_evaluations`` includes the trajectories, so that it is right for that sampler alone.
+        """
+        self._require_predictions()
+        return fit_several(self, evaluations, pairs=pairs, seed=seed, condition=condition)
+
+    def _require_predictions(self) -> None:
         if not self.shows_predictions:
             raise TypeError(
                 f"a fitted sampler needs the network's prediction at each step, which {type(self).__name__} does not "
                 "have; DDIM, Heun and Flow do. Use coarse(steps)"
             )
-        return fit(self, evaluations, pairs=pairs, seed=seed, condition=condition, nodes=nodes, folder=folder)
 
     @property
     def prediction_evaluations(self) -> int:

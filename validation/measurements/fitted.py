@@ -217,8 +217,8 @@ def both_ways(fine: Any, classes: Sequence[int], pairs: int) -> Iterator[list[Fi
         kept = {one + i for one in candidates(fine, 5) for i in (0, 1)} | {fine.steps}
         pilots = {str(one): run_pilot(fine, pairs, _SEED, one, kept) for one in classes}
         nodes = chosen_nodes(fine, [*pilots.values()], 5)
-        yield [Fitted(fine, regression(fine, {key: pilot}, nodes, 0)) for key, pilot in pilots.items()]
-        yield [Fitted(fine, regression(fine, pilots, nodes, 0))] * len(classes)
+        yield [regression(fine, {key: pilot}, nodes, 0) for key, pilot in pilots.items()]
+        yield [regression(fine, pilots, nodes, 0)] * len(classes)
 
 
 def samples_figure(follower: Follower) -> Any:
