@@ -214,8 +214,7 @@ def _run_design(
 
 def _run_plan(estimand: Estimand, options: RunOptions, *, design: Auto, n_evaluations: int | None) -> Estimate:
     """Run what a pilot chooses under one condition."""
-    coarse = None if design.coarse is None else [*design.coarse]
-    made = planned(estimand, options, n_evaluations, None, coarse=coarse, correlation=design.correlation)
+    made = planned(estimand, options, n_evaluations, None, design)
     return made.estimate()
 
 

@@ -92,7 +92,7 @@ def welch_satterthwaite(variances: Floats, degrees_of_freedom: Floats) -> Floats
     return np.asarray(np.where(np.isnan(df), np.broadcast_to(degrees_of_freedom, variances.shape).min(axis=0), df))
 
 
-def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
+def log_variance_of(variance: Floats, degrees_of_freedom: float) -> LogRatio:
     r"""Return the log of a variance that was estimated from normal values, corrected for the bias of the logarithm.
 
     With nu degrees of freedom and the digamma and trigamma functions psi and psi_1,
@@ -105,6 +105,27 @@ def log_variance_of(variance: Floats, degrees_of_freedom: int) -> LogRatio:
     with np.errstate(divide="ignore"):
         value = np.log(variance) - (psi(half) - math.log(half))
     return LogRatio(value, np.full(len(variance), float(polygamma(1, half))))
+
+
+def log_variance_of_sample(x: Floats) -> LogRatio:
+    r"""Return the log of the variance of each column of x (R, k), with an error that allows for heavy tails.
+
+    The error variance of a log variance is about :math:`(\kappa - 1) / R`, with :math:`\kappa` the kurtosis, and its
+    bias half of that. Both are those of `log_variance_of` times :math:`(\kappa - 1) / 2`, which is 1 for normal values.
+    The kurtosis is that of the sample, and at least 3.
+    """
+    found = log_variance_of(x.var(axis=0, ddof=1), len(x) - 1)
+    factor = (kurtosis(x) - 1) / 2
+    half = (len(x) - 1) / 2
+    bias = float(psi(half) - math.log(half))
+    return LogRatio(found.value - (factor - 1) * bias, found.variance * factor)
+
+
+def kurtosis(x: Floats) -> Floats:
+    """Return the kurtosis of each column, mean(d^4) / mean(d^2)^2 with d the deviations from its mean; at least 3."""
+    d = x - x.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.maximum(3.0, np.nan_to_num((d**4).mean(axis=0) / (d**2).mean(axis=0) ** 2)))
 
 
 def skew(x: Floats) -> Floats:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Design
+from mcgen.designs._base import Path, Replicates
 from mcgen.generators import Generator
 from mcgen.generators.joint import OnSameNoise
 from mcgen.inference.moments import varies_by_rounding
+from mcgen.noise import Noise, NoiseSpec, Shape, change_noise
+from mcgen.noise.random import Seed
 from mcgen.replicates.loop import run_all
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
@@ -64,6 +67,46 @@ def pilot_means(
     means[:, spread] = 0.0
     split = (np.split(part, 2 * len(generators) - 1, axis=1) for part in (means, within))
     return [*zip(*split, strict=True)]
+
+
+def pilot_values(
+    estimand: Estimand, design: Design, n_replicates: int, batch_size: int | None, *purpose: str | int
+) -> tuple[Floats, float]:
+    """Return the values at all points of a pilot's replicates, shape (n_replicates, n_points, k), and their rounding.
+
+    The rounding is the relative rounding error of the samples' type. The parameters are those of `pilot_means`.
+    """
+    own = replace(estimand, stream=pilot_stream(estimand.stream, *purpose))
+    rows = n_replicates * design.n_points
+    tally, facts = run_all(own.task(_EachPoint(design), checked_batch_size(batch_size, 1, rows)), rows)
+    kept = tally.kept()
+    assert kept is not None
+    return kept[0].reshape(n_replicates, design.n_points, -1), facts.rounding
+
+
+@dataclass(frozen=True)
+class _EachPoint:
+    """A design whose replicates are the single points of another one, in order; for values instead of means."""
+
+    base: Design
+    n_points: int = 1
+
+    def draw(
+        self,
+        spec: NoiseSpec | Shape,
+        replicates: Replicates,
+        seed: Seed,
+        *,
+        stream: Path = (),
+        points: range | None = None,
+    ) -> Noise:
+        """Return the noise of points replicates.start, ... of the base, counted over its replicates."""
+        rows = range(replicates) if isinstance(replicates, int) else replicates
+        each = self.base.n_points
+        whole = range(rows.start // each, -(-rows.stop // each))
+        first, n = rows.start - whole.start * each, len(rows)
+        drawn = self.base.draw(spec, whole, seed, stream=stream)
+        return change_noise(drawn, lambda block: block.reshape(-1, 1, *block.shape[2:])[first : first + n])
 
 
 def pilot_stream(stream: tuple[str | int, ...], *purpose: str | int) -> tuple[str | int, ...]:

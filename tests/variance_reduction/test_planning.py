@@ -21,10 +21,10 @@ from mcgen.statistics.joint import Difference
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.planning.choice import choose
-from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
+from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT
 from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size
 from mcgen.variance_reduction.planning.shrinkage import PRIORS
-from mcgen.variance_reduction.planning.trials import Coarse
+from mcgen.variance_reduction.planning.coarse import Coarse
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")

@@ -41,7 +41,7 @@ from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
 from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import weights_of
-from mcgen.variance_reduction.planning.planner import FEWEST_FOR_PILOT
+from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT
 
 Record = dict[str, Any]
 Run = Callable[[Case, int, int], Estimate]

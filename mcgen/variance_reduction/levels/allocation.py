@@ -70,7 +70,7 @@ def _pooled(variances: Floats, costs: Floats) -> Floats:
     return (variances[:, varies] / least[varies]).mean(axis=1) if varies.any() else np.ones(len(costs))
 
 
-def coarse_share(w: Floats, pairs: Floats, best: Floats) -> float:
+def coarse_share(w: Floats, pairs: Floats, best: Floats, second: Floats | None = None) -> float:
     r"""Return the share of the evaluations for the coarse one of two levels, for all components together.
 
     With the share a the sum of the two levels has variance x cost
@@ -89,14 +89,17 @@ def coarse_share(w: Floats, pairs: Floats, best: Floats) -> float:
     pairs : ndarray of shape (k,)
         Variance x cost of antithetic pairs.
     best : ndarray of shape (k,)
-        Variance x cost of the better of pairs and Monte Carlo.
+        Variance x cost of the better of pairs and Monte Carlo; infinite for components that need not keep it.
+    second : ndarray of shape (k,), optional
+        The standard where no share keeps the first; by default `pairs`.
     """
+    second = pairs if second is None else second
     both = w[0] / _SHARES[:, None] + w[1] / (1 - _SHARES[:, None])
     varies = (both > 0).all(axis=0) & (best > 0)
     if not varies.any():
         return 0.5
-    both, pairs, best = both[:, varies], pairs[varies], best[varies]
-    for standard in (best, pairs):
+    both, pairs, best, second = both[:, varies], pairs[varies], best[varies], second[varies]
+    for standard in (best, second):
         least = (standard / both).min(axis=1)
         enough = least >= _LEAST_EFFICIENCY
         if enough.any():

@@ -9,6 +9,7 @@ from typing import Any
 from mcgen._lib.names import name_of
 from mcgen.generators import Generator
 from mcgen.runs.options import RunOptions
+from mcgen.variance_reduction.planning.promises import checked_protect
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Auto:
     correlation : float or sequence of float, optional
         Known correlation between antithetic pair means of the model and of the first coarse generator, for all
         components or for each. It is used below 1,000 evaluations, which are too few for a pilot.
+    protect : sequence of str, optional
+        Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, but for those
+        that the pilot says nothing reliable of, which the plan names. An empty sequence stands for none: the choice
+        then looks at the geometric mean alone.
 
     Examples
     --------
@@ -41,8 +46,10 @@ class Auto:
 
     coarse: Sequence[tuple[Generator, float]] | None = None
     correlation: float | Sequence[float] | None = None
+    protect: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "protect", checked_protect(self.protect))
         if self.coarse is None:
             return
         try:
@@ -68,6 +75,7 @@ class Auto:
             "n_evaluations": n_evaluations,
             "coarse": self._texts(),
             "correlation": self.correlation,
+            "protect": None if self.protect is None else [*self.protect],
             "confidence_level": asked.confidence_level,
             "interval": asked.method,
             "simultaneous": asked.simultaneous,

@@ -8,29 +8,35 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
+from mcgen.variance_reduction.planning.coarse import Coarse
+from mcgen.variance_reduction.planning.pilot import Pilot, odd_share
 from mcgen.variance_reduction.planning.predictions import LEAST_EFFICIENCY, Candidate, efficiencies, geometric_mean
-from mcgen.variance_reduction.planning.trials import Coarse, Pilot, odd_share
+from mcgen.variance_reduction.planning.promises import Promises
 
 
-def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[str]]:
+def choose(candidates: Sequence[Candidate], promises: Promises) -> tuple[Candidate, list[str]]:
     """Return a candidate and the reasons for it, one text each.
 
     It has the greatest geometric mean of the efficiencies over pairs among the candidates that keep, for every
-    component, 0.975 of the efficiency of the better of pairs and Monte Carlo. If no candidate keeps that, the standard
-    is pairs alone, which pairs themselves meet.
+    protected component, 0.975 of the efficiency of the better of pairs and Monte Carlo. If no candidate keeps that, the
+    standard is pairs alone, which pairs themselves meet.
 
     Parameters
     ----------
     candidates : sequence of Candidate
         Those of `Predictor.candidates`: Monte Carlo and pairs come first.
+    promises : Promises
+        Which components count, and which are protected.
     """
     alone, pairs = candidates[:2]
-    over_pairs = {one: efficiencies(one, pairs) for one in candidates}
+    every = {one: efficiencies(one, pairs) for one in candidates}
+    over_pairs = {one: own[promises.counted] for one, own in every.items()}
+    guarded = {one: own[promises.protected] for one, own in every.items()}
     scores = {one: geometric_mean(own) for one, own in over_pairs.items()}
-    standards = [("the better of pairs and Monte Carlo", np.maximum(1.0, over_pairs[alone])), ("pairs", np.ones(1))]
+    standards = [("the better of pairs and Monte Carlo", np.maximum(1.0, guarded[alone])), ("pairs", np.ones(1))]
     while True:
         name, standard = standards.pop(0)
-        least = {one: float((own / standard).min()) for one, own in over_pairs.items()}
+        least = {one: float((own / standard).min(initial=np.inf)) for one, own in guarded.items()}
         enough = [one for one in candidates if least[one] >= LEAST_EFFICIENCY]
         if enough:
             break

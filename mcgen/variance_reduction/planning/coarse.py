@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcgen._lib.checks import checked_real
-from mcgen._lib.names import name_of
 from mcgen.generators import Generator
 from mcgen.generators.joint import OnSomeBlocks
 from mcgen.noise import NoiseSpec
@@ -50,7 +49,12 @@ class Offered:
     reasons: list[str] = field(default_factory=list)
 
 
-def fitted_samplers(estimand: Estimand, numbers: Sequence[int] = _EVALUATIONS) -> Offered:
+def evaluations_to_try(generator: Any) -> list[int]:
+    """Return the numbers of network evaluations of fitted samplers: 3, 5 and 8, up to a fifth of the steps."""
+    return [one for one in _EVALUATIONS if one <= _LARGEST_SHARE * _steps_of(generator)]
+
+
+def fitted_samplers(estimand: Estimand, numbers: Sequence[int]) -> Offered:
     """Return samplers that are fitted to the generator's own trajectories, from cheap to dear.
 
     Parameters
@@ -58,7 +62,7 @@ def fitted_samplers(estimand: Estimand, numbers: Sequence[int] = _EVALUATIONS) -
     estimand : Estimand
         Gives the generator, the condition and the seed; the random numbers are used by no run.
     numbers : sequence of int
-        Numbers of network evaluations. Those above a fifth of the steps are left out.
+        Numbers of network evaluations.
 
     Returns
     -------
@@ -66,8 +70,7 @@ def fitted_samplers(estimand: Estimand, numbers: Sequence[int] = _EVALUATIONS) -
         Without any coarse generator where the generator has no ``fitted_several``, or refuses it.
     """
     generator: Any = estimand.generator
-    steps, fit = _steps_of(generator), getattr(generator, "fitted_several", None)
-    numbers = [one for one in numbers if one <= _LARGEST_SHARE * steps]
+    fit = getattr(generator, "fitted_several", None)
     if not numbers or not callable(fit):
         return Offered()
     try:
@@ -117,21 +120,3 @@ def checked_coarse(coarse: Any, generator: Generator) -> list[Coarse]:
             )
         checked_levels([(one, cost), (generator, 1.0)])
     return [Coarse(one, float(cost)) for one, cost in pairs]
-
-
-def affordable(coarse: list[Coarse], n_pairs: float, fewest: int) -> tuple[list[Coarse], list[str]]:
-    """Return the cheapest coarse generators that a pilot has enough pairs for, and texts on those left out.
-
-    Parameters
-    ----------
-    coarse : list of Coarse
-        All coarse generators.
-    n_pairs : float
-        Pairs of the generator alone that the pilot has evaluations for.
-    fewest : int
-        Fewest pairs that are enough, of the generator and all coarse ones together.
-    """
-    kept, reasons = sorted(coarse, key=lambda one: one.cost), []
-    while kept and n_pairs < fewest * (1 + sum(one.cost for one in kept)):
-        reasons.append(f"{name_of(kept.pop().generator)} was left out: the pilot has too few evaluations to try it")
-    return [one for one in coarse if one in kept], reasons

@@ -141,7 +141,7 @@ class Plan:
         for text in self.warnings:
             warn_user(text, CoverageWarning)
         made = levels.run(estimand, options)
-        return made if self.names else _with_check(made, chosen.coefficients)
+        return made if chosen.left is None else _with_check(made, chosen.left)
 
     def _told(self, made: Estimate) -> Estimate:
         """Return the estimate with what its plan cost, and why it was chosen."""
@@ -313,10 +313,10 @@ class Plan:
         return table + reasons + marks_html(self.warnings)
 
 
-def _with_check(made: Estimate, correlation: Floats) -> Estimate:
-    """Warn where the levels do not vary as the correlation that was given says they should."""
+def _with_check(made: Estimate, left: Floats) -> Estimate:
+    """Warn where the levels do not vary as the share of variance that the coarse generator leaves says they should."""
     below, above = (np.ravel(part.standard_error) ** 2 * part.n_replicates for part in made.levels)
-    if not (above > _FAR_OFF * np.maximum(1 - correlation**2, 0.01) * below).any():
+    if not (above > _FAR_OFF * np.maximum(left, 0.01) * below).any():
         return made
     text = (
         "the difference of the levels varies far more than the correlation that was given says: the coarse generator "

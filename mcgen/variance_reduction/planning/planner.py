@@ -21,8 +21,7 @@ the run uses fresh random numbers, so that its interval does not depend on the c
 The half-width is predicted with an 80 % interval, on the log scale, from the errors of the pilot's variances and the
 scatter of the variance that the run will estimate.
 
-Below 1,000 evaluations a pilot would cost more than it gains. The choice is then antithetic pairs, or two levels where
-the correlation is known beforehand and the formula above, with g = 1, gives a gain.
+Below 1,000 evaluations a pilot would cost more than it gains; `rule` has the choice without one.
 
 .. rubric:: References
 
@@ -41,8 +40,6 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen._lib.names import name_of
-from mcgen.designs import Antithetic, Design
 from mcgen.generators import Generator
 from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
@@ -55,31 +52,27 @@ from mcgen.runs.arguments import RunArguments, checked_arguments, showing_argume
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
-from mcgen.variance_reduction.levels.allocation import coarse_share
-from mcgen.variance_reduction.levels.multilevel import checked_levels
-from mcgen.variance_reduction.planning.choice import choose, range_text, rounding_reason, variance_reasons
-from mcgen.variance_reduction.planning.plan import Plan
-from mcgen.variance_reduction.planning.predictions import (
-    Candidate,
-    Predictor,
-    design_text,
-    geometric_mean,
-    net_size,
-    two_levels_text,
+from mcgen.variance_reduction.planning.auto import Auto
+from mcgen.variance_reduction.planning.choice import choose, rounding_reason, variance_reasons
+from mcgen.variance_reduction.planning.coarse import (
+    Coarse,
+    Offered,
+    checked_coarse,
+    evaluations_to_try,
+    fitted_samplers,
+    with_fewer_steps,
 )
-from mcgen.variance_reduction.planning.trials import Coarse, affords_pairs, run_pilot
+from mcgen.variance_reduction.planning.pilot import affordable, run_pilot
+from mcgen.variance_reduction.planning.plan import Plan
+from mcgen.variance_reduction.planning.predictions import Predictor, net_size
+from mcgen.variance_reduction.planning.promises import Promises
+from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT, plan_by_rule
 
-FEWEST_FOR_PILOT = 1000
-"""Fewest evaluations for a pilot: its thirteenth of fewer would hold too few pairs to compare designs."""
 PILOT_SHARE = 1 / 13
 """The pilot's part of the evaluations: a choice that keeps 0.975 of an efficiency keeps 0.975 x 12/13 = 0.9 of it."""
 
-# Efficiency that two levels must keep for every component, relative to pairs, if they are chosen without a pilot.
-_LEAST_WITHOUT_PILOT = 0.9
 # Evaluations from which the size of the pilot follows if the number of evaluations is to be found from atol.
 _WITH_ATOL = 3200
-# Fewest steps of a sampler whose versions with fewer steps are tried.
-_FEWEST_STEPS = 4
 # Most evaluations that a plan from atol may have; more are never run.
 _MOST_EVALUATIONS = 1e12
 # Most attempts to find the number of evaluations from atol; each changes it by the squared ratio of half-widths.
@@ -103,6 +96,7 @@ def plan(
     *,
     coarse: Sequence[tuple[Generator, float]] | None = None,
     correlation: float | Sequence[float] | None = None,
+    protect: Sequence[str] | None = None,
     **run: Unpack[RunArguments],
 ) -> Plan:
     """Choose a design by a pilot of at most a tenth of the evaluations, and predict the half-width.
@@ -119,12 +113,16 @@ def plan(
         its half-widths may be somewhat greater.
     coarse : sequence of (Generator, float), optional
         Cheaper generators on the same noise, or some of its blocks, each with its cost in evaluations of the generator.
-        By default the sampler itself with a tenth and a fifth of its steps, if it has ``coarse(steps)``. An empty list
-        stands for none.
+        By default samplers of 3, 5 and 8 network evaluations that are fitted to the sampler's own trajectories, if it
+        shows them (`mcgen.adapters.DDIM` and its kin), else the sampler with a tenth and a fifth of its steps, if it
+        has ``coarse(steps)``. An empty list stands for none.
     correlation : float or sequence of float, optional
         Known correlation between antithetic pair means of the generator and of the first of `coarse`, for all
         components or for each, such as `Plan.correlations` of an earlier plan. It is used below 1,000 evaluations,
         where there is no pilot. It is also taken as the slope, so both generators should have similar variances.
+    protect : sequence of str, optional
+        Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, but for those
+        that the pilot says nothing reliable of, which the plan names. An empty sequence stands for none.
     keep_replicates, progress
         As for `estimate`, for the run.
 
@@ -158,7 +156,7 @@ def plan(
     >>> bool(result.half_width < alone.half_width / 2)
     True
     """
-    asked = checked_arguments("plan", run, _REFUSED, own=("coarse", "correlation"))
+    asked = checked_arguments("plan", run, _REFUSED, own=("coarse", "correlation", "protect"))
     interval = IntervalOptions(asked["confidence_level"], asked["interval"], asked["simultaneous"])
     require_single(
         asked["condition"],
@@ -169,44 +167,19 @@ def plan(
     estimand = replace(estimand_of(generator, statistic, asked["seed"], asked["condition"]), stream=stream)
     options = RunOptions(interval, asked["keep_replicates"], asked["progress"], batch_size=asked["batch_size"])
     goal = asked["n_evaluations"], asked["atol"]
-    return planned(estimand, options, *goal, coarse=coarse, correlation=correlation)
+    return planned(estimand, options, *goal, Auto(coarse, correlation, protect))
 
 
 def planned(
-    estimand: Estimand,
-    options: RunOptions,
-    n_evaluations: int | None,
-    atol: float | None,
-    *,
-    coarse: Sequence[tuple[Generator, float]] | None,
-    correlation: float | Sequence[float] | None,
+    estimand: Estimand, options: RunOptions, n_evaluations: int | None, atol: float | None, asked: Auto
 ) -> Plan:
     """Return the plan for an estimand; the arguments are those of `plan`."""
     budget, tolerance = _checked_goal(n_evaluations, atol)
-    generators = _own_coarse(estimand.generator) if coarse is None else _checked_coarse(coarse, estimand.generator)
-    known = _checked_correlation(correlation, generators)
+    given = None if asked.coarse is None else checked_coarse(asked.coarse, estimand.generator)
+    known = _checked_correlation(asked.correlation, with_fewer_steps(estimand.generator) if given is None else given)
     if tolerance is None and budget < FEWEST_FOR_PILOT:
-        return _by_rule(estimand, options, budget, generators, known)
-    return _by_pilot(estimand, options, budget, tolerance, generators)
-
-
-def _by_rule(estimand: Estimand, options: RunOptions, budget: int, coarse: list[Coarse], known: Floats | None) -> Plan:
-    """Return the plan without a pilot: pairs, or two levels if the known correlation gives a gain."""
-    spent = _spent_before(estimand, coarse[:1] if known is not None else [])
-    whole, budget = budget, budget - spent
-    pairs = budget // 2
-    if pairs < 2:
-        raise ValueError(f"an interval needs at least 2 pairs; got n_evaluations={budget}. Use 50 or more")
-    candidates = [_unpredicted(design_text(Antithetic()), (Antithetic(),), (pairs,), 0)]
-    reasons = [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot: antithetic pairs"]
-    if known is not None:
-        two, reason = _two_levels_by_rule(coarse[0], known, budget)
-        candidates, reasons = ([*candidates, two], [reason]) if two is not None else (candidates, [*reasons, reason])
-    chosen = candidates[-1]
-    counts = " + ".join(f"{n:,}" for n in chosen.n_replicates)
-    reasons.append(f"chosen: {chosen.name}, {counts} replicates")
-    reasons += rounding_reason(spent + chosen.n_evaluations, whole)
-    return Plan(tuple(candidates), chosen, spent, tuple(reasons), (), (), estimand, options)
+        return plan_by_rule(estimand, options, budget, given, known, asked.protect)
+    return _by_pilot(estimand, options, budget, tolerance, given, asked.protect)
 
 
 def _spent_before(estimand: Estimand, coarse: Sequence[Coarse]) -> int:
@@ -215,65 +188,39 @@ def _spent_before(estimand: Estimand, coarse: Sequence[Coarse]) -> int:
     return math.ceil(pilot_evaluations_of(estimand.generator) + spent - 1e-9)
 
 
-def _two_levels_by_rule(coarse: Coarse, known: Floats, budget: int) -> tuple[Candidate | None, str]:
-    """Return two levels of pairs for known correlations, or None, and the reason.
-
-    If pair means of both generators have variance 1, then w_0 = rho^2 s and w_1 = (1 - rho^2) (1 + s). The efficiency
-    over pairs is 1 / (w_0 / a + w_1 / (1 - a)), with a the coarse level's share of the evaluations.
-    """
-    costs = np.array([coarse.cost, 1 + coarse.cost])
-    least = 2 * FEWEST_WITHOUT_WARNING * costs / budget
-    if least.sum() > 1:
-        return None, f"two levels need {math.ceil(budget * least.sum() - 1e-9)} evaluations or more"
-    w, ones = np.stack([known**2, 1 - known**2]) * costs[:, None], np.ones(len(known))
-    share = float(np.clip(coarse_share(w, ones, ones), least[0], 1 - least[1]))
-    shares = np.array([share, 1 - share])
-    gains = 1 / (w / shares[:, None]).sum(axis=0)
-    gain_text = f"{range_text(gains)} times the efficiency of pairs"
-    if gains.min() < _LEAST_WITHOUT_PILOT or geometric_mean(gains) <= 1:
-        return None, f"two levels would have {gain_text} at the correlations that are known: not worth it"
-    n_coarse, n_fine = np.floor(budget * shares / (2 * costs) * (1 + 1e-12)).astype(int).tolist()
-    designs = (Antithetic(), Antithetic())
-    made = _unpredicted(two_levels_text(coarse.cost, *designs), designs, (n_coarse, n_fine), len(known))
-    return replace(
-        made, coarse=coarse, coefficients=known
-    ), f"two levels have {gain_text} at the correlations that are known"
-
-
-def _unpredicted(name: str, designs: tuple[Design, ...], counts: tuple[int, ...], k: int) -> Candidate:
-    """Return a candidate without predictions, for a plan without a pilot."""
-    unknown = np.full(k, math.nan)
-    return Candidate(name, designs, counts, unknown, unknown, unknown, "a rule")
-
-
 def _by_pilot(
     estimand: Estimand,
     options: RunOptions,
     budget: float,
     atol: float | None,
-    coarse: list[Coarse],
+    given: list[Coarse] | None,
+    protect: Sequence[str] | None,
 ) -> Plan:
     """Return the plan that a pilot chooses."""
     share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
-    coarse, reasons = _affordable(coarse, share)
-    pilot = run_pilot(estimand, coarse, share, net_size((1 - PILOT_SHARE) * budget), options.batch_size)
-    of_pilot = math.ceil(pilot.spent - 1e-9)
-    spent = of_pilot + _spent_before(estimand, coarse)
+    coarse, fits, reasons = _offered(estimand, given, share)
+    points = net_size((1 - PILOT_SHARE) * budget, FEWEST_WITHOUT_WARNING)
+    pilot = run_pilot(estimand, coarse, share - fits, points, options.batch_size)
+    of_pilot = math.ceil(pilot.spent + fits - 1e-9)
+    # What made the samplers of `given` was spent before; that of the generator's own is in the pilot.
+    spent = of_pilot + _spent_before(estimand, coarse if given is not None else [])
     k = len(pilot.variance)
     names = component_names(estimand.statistic, () if k == 1 else (k,))
+    promises = Promises.of(pilot.pairs, names, protect)
     # Cross-fitted controls keep replicate means, and have the default interval or Student's alone.
     level = options.interval.confidence_level
     usual = IntervalOptions(level), IntervalOptions(level, "student-t")
     plain = options.keep_replicates is False or options.interval not in usual
-    predictor = Predictor(pilot, coarse, partial(_quantile, options), not plain)
+    predictor = Predictor(pilot, coarse, partial(_quantile, options), promises, not plain)
     if atol is not None:
         budget = _enough_for(predictor, atol, spent, names)
     candidates = predictor.candidates(budget - spent)
-    found, why = choose(candidates)
+    found, why = choose(candidates, promises)
     chosen, notes = predictor.with_unseen(found, names)
     candidates = [chosen if one is found else one for one in candidates]
     reasons = [
         *why,
+        *promises.reasons,
         *notes,
         *reasons,
         *variance_reasons(pilot, coarse, names),
@@ -285,12 +232,14 @@ def _by_pilot(
     return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, correlations, estimand, options)
 
 
-def _affordable(coarse: list[Coarse], budget: float) -> tuple[list[Coarse], list[str]]:
-    """Return the cheapest coarse generators that the pilot has enough pairs for, and texts on those left out."""
-    kept, reasons = sorted(coarse, key=lambda one: one.cost), []
-    while kept and not affords_pairs(kept, budget):
-        reasons.append(f"{name_of(kept.pop().generator)} was left out: the pilot has too few evaluations to try it")
-    return [one for one in coarse if one in kept], reasons
+def _offered(estimand: Estimand, given: list[Coarse] | None, budget: float) -> tuple[list[Coarse], float, list[str]]:
+    """Return the coarse generators that a pilot of this budget tries, what making them cost, and texts on the rest."""
+    offered = Offered(given or [])
+    if given is None:
+        offered = fitted_samplers(estimand, evaluations_to_try(estimand.generator))
+        offered = offered if offered.coarse else replace(offered, coarse=with_fewer_steps(estimand.generator))
+    kept, reasons = affordable(offered.coarse, budget - offered.spent)
+    return kept, offered.spent, [*offered.reasons, *reasons]
 
 
 def _enough_for(predictor: Predictor, atol: float, spent: int, names: tuple[str, ...]) -> float:
@@ -301,7 +250,7 @@ def _enough_for(predictor: Predictor, atol: float, spent: int, names: tuple[str,
     """
     run, enough = float(_WITH_ATOL), math.inf
     for _ in range(_ATTEMPTS):
-        half = choose(predictor.candidates(run))[0].half_width
+        half = choose(predictor.candidates(run), predictor.promises)[0].half_width
         if np.isnan(half).any():
             constant = names[int(np.isnan(half).argmax())]
             raise ValueError(
@@ -324,41 +273,6 @@ def _quantile(options: RunOptions, degrees_of_freedom: Floats) -> Floats:
     asked = options.interval
     tail = (1 - asked.confidence_level) / 2 / (len(degrees_of_freedom) if asked.simultaneous else 1)
     return student_t_quantile(1 - tail, degrees_of_freedom)
-
-
-def _own_coarse(generator: Generator) -> list[Coarse]:
-    """Return the sampler with a tenth and a fifth of its steps, if it has ``coarse(steps)``."""
-    steps, coarse = getattr(generator, "steps", None), getattr(generator, "coarse", None)
-    if not callable(coarse) or not isinstance(steps, int) or steps < _FEWEST_STEPS:
-        return []
-    own = getattr(generator, "network_evaluations", steps)
-    found = []
-    for fewer in sorted({max(2, round(steps / 10)), max(2, round(steps / 5))}):
-        try:
-            made = coarse(fewer)
-            found += _checked_coarse([(made, getattr(made, "network_evaluations", fewer) / own)], generator)
-        except (TypeError, ValueError):
-            # `coarse` means something else here, or takes other noise. The user did not ask for levels: skip it.
-            continue
-    return found
-
-
-def _checked_coarse(coarse: Any, generator: Generator) -> list[Coarse]:
-    """Return the coarse generators with their costs, or refuse those that do not fit the generator."""
-    try:
-        pairs = [(one, cost) for one, cost in coarse]
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"coarse must be a list of pairs (generator, cost), such as [(model.coarse(10), 0.2)]; got {coarse!r}"
-        ) from None
-    for number, (one, cost) in enumerate(pairs):
-        if not 0 < checked_real(f"the cost of coarse[{number}]", cost) < 1:
-            raise ValueError(
-                f"the cost of coarse[{number}] must be a share of an evaluation of the generator, above 0 and below 1, "
-                f"such as 10 / 50 for 10 of 50 steps, or its seconds over the generator's; got {cost}"
-            )
-        checked_levels([(one, cost), (generator, 1.0)])
-    return [Coarse(one, float(cost)) for one, cost in pairs]
 
 
 def _checked_correlation(correlation: Any, coarse: list[Coarse]) -> Floats | None:

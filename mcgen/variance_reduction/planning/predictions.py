@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
-from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.log_ratios import LogRatio, welch_satterthwaite
+from mcgen.designs import Antithetic, Design, LatinHypercube, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
+from mcgen.inference.coverage import FEWEST_OF_NETS, FEWEST_OF_TAME_NETS, FEWEST_WITHOUT_WARNING, TAME
+from mcgen.inference.interval_input import skewness_safe_ends
+from mcgen.inference.log_ratios import LogRatio, skew, welch_satterthwaite
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.levels.unseen_failures import (
@@ -38,8 +39,11 @@ from mcgen.variance_reduction.levels.unseen_failures import (
     unseen_text,
     wanted_evaluations,
 )
+from mcgen.variance_reduction.planning.coarse import Coarse
+from mcgen.variance_reduction.planning.pilot import Pilot, log_w
+from mcgen.variance_reduction.planning.promises import Promises
 from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
-from mcgen.variance_reduction.planning.trials import Coarse, Pilot, log_w, prior_of_doubling
+from mcgen.variance_reduction.planning.trials import Trial, is_net, resized
 
 LEAST_EFFICIENCY = 0.975
 """Efficiency that a choice must keep for every component, relative to the better of pairs and Monte Carlo.
@@ -55,8 +59,13 @@ _UNSEEN = 0.25
 
 # Fewest replicates of a net on the coarse level: with fewer the t quantile costs more than larger nets gain.
 _FEWEST_ON_COARSE_LEVEL = 26
-# Fewest replicates of a net that is run alone.
-_FEWEST_ALONE = 40
+# Fewest replicates of Sobol' points that are run alone where values are hardly skewed. Their interval has no warning
+# from 10 on, but with 10 the Student t quantile costs more than twice as many points gain.
+_FEWEST_TAME_NETS = max(12, FEWEST_OF_TAME_NETS)
+# Skewness of the pilot's values below which those of the run count as hardly skewed, somewhat below the run's limit.
+_TAME = 0.75 * TAME
+# Variance of the difference between the log efficiencies of a design for a coarse generator and for the fine one.
+_TRANSFER = 0.1
 # Most points of a net.
 _LARGEST_NET = 1024
 # Sobol' points on the fine level, the number that `PRIOR_OF_FINE_NET` is for.
@@ -97,6 +106,8 @@ class Candidate:
         Control variates.
     unseen : str
         Warning that rare failures of the coarse generator may go unseen; empty where there is none.
+    left : ndarray of shape (k,) or None
+        Share of the variance of pair means that the coarse generator leaves, for two levels without a pilot.
     """
 
     name: str
@@ -110,6 +121,7 @@ class Candidate:
     coefficients: Floats | None = None
     controls: Controls | None = None
     unseen: str = ""
+    left: Floats | None = None
 
     @property
     def n_evaluations(self) -> int:
@@ -138,12 +150,13 @@ def geometric_mean(values: Floats) -> float:
 def design_text(design: Design) -> str:
     """Return the short name of a design, as `LEGEND` explains it."""
     if isinstance(design, Subspace):
-        return f"net {design.n_points}"
-    if isinstance(design, Sobol):
-        return f"sobol {design.n_points}"
-    if isinstance(design, OrthogonalAntithetic):
-        return f"frames {design.n_points}"
-    return "pairs" if isinstance(design, Antithetic) else "Monte Carlo"
+        return f"{'net ±' if isinstance(design.leading, Antithetic) else 'net'} {design.n_points}"
+    if isinstance(design, Antithetic):
+        return "pairs" if design.base is None else f"sobol ± {design.n_points}"
+    return f"{_SHORT[type(design)]} {design.n_points}".removesuffix(" 1")
+
+
+_SHORT = {Sobol: "sobol", OrthogonalAntithetic: "frames", LatinHypercube: "hypercube", MonteCarlo: "Monte Carlo"}
 
 
 def two_levels_text(cost: float, coarse: Design, fine: Design) -> str:
@@ -152,14 +165,15 @@ def two_levels_text(cost: float, coarse: Design, fine: Design) -> str:
 
 
 LEGEND = (
-    "net n: n Sobol' points on the leading directions, pairs on the rest; sobol n: n in all dimensions; frames n: n/2\n"
-    "orthogonal directions and their negations; two levels (c): the coarse generator of cost c + the difference;\n"
+    "net n: n Sobol' points on the leading directions, pairs on the rest; sobol n: n in all dimensions; ± n: n/2 of\n"
+    "these and their negations; hypercube n: a Latin hypercube; frames n: n/2 orthogonal directions and their\n"
+    "negations; two levels (c): the coarse generator of cost c + the difference;\n"
     "overall: geometric mean; known from: this pilot's pairs, trials or regression, or what the same design did on\n"
     "other models"
 )
 
 
-def net_size(evaluations: float, fewest: int = _FEWEST_ALONE) -> int:
+def net_size(evaluations: float, fewest: int) -> int:
     """Return the largest power of two of points that leaves `fewest` replicates, from 2 to 1024."""
     return min(_LARGEST_NET, max(2, 1 << int(math.log2(max(2.0, evaluations / fewest)))))
 
@@ -176,6 +190,8 @@ class Predictor:
         The coarse generators, in the order of the pilot's.
     quantile : callable
         From degrees of freedom (k,) to half-widths in standard errors.
+    promises : Promises
+        Which components count, and which are protected.
     with_controls : bool
         Whether control variates may be chosen.
     """
@@ -183,57 +199,69 @@ class Predictor:
     pilot: Pilot
     coarse: Sequence[Coarse]
     quantile: Callable[[Floats], Floats]
+    promises: Promises
     with_controls: bool = True
 
     def candidates(self, budget: float) -> list[Candidate]:
         """Return all candidates that the budget of evaluations is enough for; Monte Carlo and pairs come first."""
         pilot = self.pilot
-        k, n_pairs = len(pilot.variance), len(pilot.pairs)
-        with np.errstate(divide="ignore"):
-            points = LogRatio(np.log(pilot.point_variance), np.full(k, 1 / n_pairs))
-        pairs = log_w(pilot.pairs, 2)
+        n_pairs = len(pilot.pairs)
+        points, pairs = pilot.log_w_of_points(), log_w(pilot.pairs, 2)
         found = [
             self._single(MonteCarlo(), points, budget, f"{2 * n_pairs} samples"),
             self._single(Antithetic(), pairs, budget, f"{n_pairs} pairs"),
             self._controlled(pairs, budget),
         ]
-        for design, gain in pilot.gains.items():
-            larger, larger_gain = self._enlarged(design, gain, budget, _FEWEST_ALONE)
-            lost = np.isneginf(larger_gain.value)
-            work = pairs.minus(LogRatio(np.where(lost, 0.0, larger_gain.value), larger_gain.variance))
+        for design, trial in pilot.trials.items():
+            larger, gain, own = self._enlarged(design, trial, budget, self._fewest_alone(design))
+            lost = np.isneginf(gain.value)
             # Any variance above 0 says that the design loses a component that pairs integrate exactly.
-            work = LogRatio(np.where(lost, points.value, work.value), work.variance)
-            found.append(self._single(larger, work, budget, self._source_text(design)))
+            value = np.where(lost, points.value, pairs.value - np.where(lost, 0.0, gain.value))
+            # Where trials run the generator itself, the error of the pairs' variance is no part of that of the design.
+            variance = own + _TRANSFER + pairs.variance if self.coarse else own
+            found.append(self._single(larger, LogRatio(value, variance), budget, _source_text(trial)))
         return [one for one in [*found, *self._two_levels(budget)] if one is not None]
 
-    def _enlarged(self, design: Design, gain: LogRatio, evaluations: float, fewest: int) -> tuple[Design, LogRatio]:
-        """Return a net with as many points as leave `fewest` replicates, and its log efficiency over pairs.
+    def _enlarged(
+        self, design: Design, trial: Trial, evaluations: float, fewest: int
+    ) -> tuple[Design, LogRatio, Floats]:
+        """Return a net with as many points as leave `fewest` replicates, and what its trial says of it (`Trial.at`).
 
-        Each doubling of the points adds the pilot's log efficiency of a doubling. Other designs are returned unchanged.
+        Other designs are returned unchanged.
         """
-        if not isinstance(design, Subspace | Sobol):
-            return design, gain
-        net = Sobol(net_size(evaluations, fewest))
-        larger = net if isinstance(design, Sobol) else Subspace(design.basis, net)
-        mean, sd = self.pilot.doubling.get(design, prior_of_doubling(design))
-        doublings = math.log2(larger.n_points / design.n_points)
-        added = LogRatio.of((-mean * doublings, sd * doublings), len(gain.value))
-        return larger, gain.minus(added)
+        if not is_net(design):
+            return design, trial.gain, trial.work_variance
+        larger = resized(design, net_size(evaluations, fewest))
+        return larger, *trial.at(larger.n_points)
 
-    def _source_text(self, design: Design) -> str:
-        """Return the source of a design's log efficiency: the replicates of its trial, or other models."""
-        tried = self.pilot.tried.get(design)
-        return "other models" if tried is None else f"{tried} replicates"
+    def _fewest_alone(self, design: Design) -> int:
+        """Return the fewest replicates of a design that is run alone: those that its interval has no warning for."""
+        if not is_net(design) or isinstance(design, Subspace):
+            return FEWEST_WITHOUT_WARNING
+        tame = bool((np.abs(self.pilot.skewness_of_points) < _TAME).all())
+        return _FEWEST_TAME_NETS if tame else FEWEST_OF_NETS
 
     def _single(self, design: Design, work: LogRatio, budget: float, source: str) -> Candidate | None:
         """Return the candidate that spends all evaluations on one design, or None if its replicates are too few."""
         count = int(budget // design.n_points)
-        if count < FEWEST_WITHOUT_WARNING:
+        if count < self._fewest_alone(design):
             return None
         variance = np.where(self.pilot.point_variance > 0, np.exp(work.value) / (design.n_points * count), np.nan)
         half = self.quantile(np.full(len(variance), count - 1.0)) * np.sqrt(variance)
-        error = np.sqrt(work.variance + 2 / (count - 1)) / 2
+        half = half * self._lengthened(design, count)
+        # Means of more points have tails that are less heavy, as those of independent points have.
+        excess = self.pilot.excess_kurtosis * min(1.0, 2 / design.n_points)
+        error = np.sqrt(work.variance + (2 + excess) / (count - 1)) / 2
         return Candidate(design_text(design), (design,), (count,), variance, half, error, source)
+
+    def _lengthened(self, design: Design, count: int) -> Floats:
+        """Return the factor, at least 1, by which skewness lengthens an interval that is safe from it, shape (k,)."""
+        skewness = self.pilot.skewness_of_points / math.sqrt(design.n_points)
+        if isinstance(design, Antithetic) and design.base is None:
+            skewness = skew(self.pilot.pairs)
+        t = self.quantile(np.full(len(skewness), count - 1.0))
+        low, high = skewness_safe_ends(t, np.nan_to_num(skewness) / math.sqrt(count))
+        return (high - low) / (2 * t)
 
     def _controlled(self, pairs: LogRatio, budget: float) -> Candidate | None:
         """Return pairs with controls, or None if the replicates are too few for the controls or for their skewness."""
@@ -261,13 +289,13 @@ class Predictor:
         for number, coarse in enumerate(self.coarse):
             pairs = log_w(self.pilot.coarse_pairs[number], 2)
             nothing = LogRatio(np.zeros_like(pairs.value), np.zeros_like(pairs.value))
-            for design, gain in {Antithetic(): nothing, **self.pilot.gains}.items():
-                if np.isneginf(gain.value).any():
+            for design, trial in {Antithetic(): Trial(nothing, pairs.variance), **self.pilot.trials}.items():
+                if np.isneginf(trial.gain.value).any():
                     continue
                 for fine in self._fine_designs(number):
                     b, log_w_fine = self._fine_level(number, fine)
                     levels = _TwoLevels(coarse, b, pairs, log_w_fine, *self._unseen(number, b))
-                    yield self._sum_of(levels, design, gain, fine, budget)
+                    yield self._sum_of(levels, design, trial, fine, budget)
 
     def with_unseen(self, chosen: Candidate, names: Sequence[str]) -> tuple[Candidate, list[str]]:
         """Return a candidate with its warning of unseen failures, and the note that it searches for them."""
@@ -311,7 +339,7 @@ class Predictor:
         return b, LogRatio(log_variance.value + math.log(2), log_variance.variance)
 
     def _sum_of(
-        self, levels: _TwoLevels, design: Design, gain: LogRatio, fine: Design, budget: float
+        self, levels: _TwoLevels, design: Design, trial: Trial, fine: Design, budget: float
     ) -> Candidate | None:
         """Return two levels with their predictions, or None if the budget is too small for their replicates.
 
@@ -319,34 +347,34 @@ class Predictor:
         ----------
         levels : _TwoLevels
             What the pilot measured of the two levels.
-        design, gain : Design and LogRatio
-            The design of the coarse level and its log efficiency over pairs.
+        design, trial : Design and Trial
+            The design of the coarse level and what is known of it.
         fine : Design
             The design of the fine level.
         budget : float
             The evaluations.
         """
-        coarse_design, coarse_gain, evaluations = self._shared_out(levels, design, gain, fine.n_points, budget)
+        coarse_design, coarse_gain, own, evaluations = self._shared_out(levels, design, trial, fine.n_points, budget)
         designs = (coarse_design, fine)
         points = np.array([one.n_points for one in designs])
         # The factor keeps a whole number whole that rounding has put just below it.
         counts = np.maximum(FEWEST_WITHOUT_WARNING, np.floor(evaluations / points * (1 + 1e-12)).astype(int))
         if (counts * points * levels.costs).sum() > budget * (1 + 1e-9):
             return None
-        w, w_error = levels.w(coarse_gain), levels.w_error(coarse_gain)
+        w, w_error = levels.w(coarse_gain), np.stack([own, levels.fine.variance])
         parts = np.where(self.pilot.point_variance > 0, w / (points * counts)[:, None], np.nan)
         variance = parts.sum(axis=0)
         half = self.quantile(welch_satterthwaite(parts, counts[:, None] - 1.0)) * np.sqrt(variance)
         error = _log_half_width_error(parts, w_error + _UNSEEN, counts)
-        own = "" if isinstance(design, Antithetic) else f", {self._source_text(design)}"
-        name, source = two_levels_text(levels.coarse.cost, *designs), f"{len(self.pilot.pairs)} pairs{own}"
+        tried = f", {_source_text(trial)}" if design in self.pilot.trials else ""
+        name, source = two_levels_text(levels.coarse.cost, *designs), f"{len(self.pilot.pairs)} pairs{tried}"
         n_replicates = tuple(counts.tolist())
         return Candidate(name, designs, n_replicates, variance, half, error, source, levels.coarse, levels.b)
 
     def _shared_out(
-        self, levels: _TwoLevels, design: Design, gain: LogRatio, fine_points: int, budget: float
-    ) -> tuple[Design, LogRatio, Floats]:
-        """Return the coarse level's design, its log efficiency over pairs, and the evaluations of both levels.
+        self, levels: _TwoLevels, design: Design, trial: Trial, fine_points: int, budget: float
+    ) -> tuple[Design, LogRatio, Floats, Floats]:
+        """Return the coarse level's design, what its trial says of it, and the evaluations of both levels.
 
         The difference gets more than the best share where its rare failures are to be seen, see
         `levels.unseen_failures`.
@@ -355,15 +383,18 @@ class Predictor:
         depends on the share. This is solved by fixed-point iteration from the net of the trial. Sizes are powers of
         two, so that few passes are enough.
         """
-        pairs = 2 * self.pilot.variance
+        pairs, counted = 2 * self.pilot.variance, self.promises.counted
         best = np.minimum(pairs, self.pilot.point_variance)
-        enlarged, enlarged_gain = design, gain
+        # What is not protected has no standard to keep.
+        best, standard = (np.where(self.promises.protected, one, np.inf) for one in (best, pairs))
+        enlarged, gain, own = design, trial.gain, trial.work_variance
         for _ in range(_PASSES):
-            w = levels.w(enlarged_gain)
-            share = coarse_share(w * levels.costs[:, None], pairs, best)
+            w = levels.w(gain)
+            works = w * levels.costs[:, None]
+            share = coarse_share(works[:, counted], pairs[counted], best[counted], standard[counted])
             evaluations = levels.with_least(w, budget, share, np.array([enlarged.n_points, fine_points]), pairs)
-            enlarged, enlarged_gain = self._enlarged(design, gain, evaluations[0], _FEWEST_ON_COARSE_LEVEL)
-        return enlarged, enlarged_gain, evaluations
+            enlarged, gain, own = self._enlarged(design, trial, evaluations[0], _FEWEST_ON_COARSE_LEVEL)
+        return enlarged, gain, own, evaluations
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,9 +458,10 @@ class _TwoLevels:
             evaluations = budget * np.array([1 - above, above]) / self.costs
         return evaluations
 
-    def w_error(self, gain: LogRatio) -> Floats:
-        """Return the variances e_l of the errors of log w of both levels, shape (2, k)."""
-        return np.stack([self.pairs.minus(gain).variance, self.fine.variance])
+
+def _source_text(trial: Trial) -> str:
+    """Return the source of a design's log efficiency: the replicates of its trial, or other models."""
+    return f"{trial.n_replicates} replicates" if trial.n_replicates else "other models"
 
 
 def _log_half_width_error(parts: Floats, w_error: Floats, counts: NDArray[np.int_]) -> Floats:
