@@ -13,11 +13,15 @@ from mcgen.designs._base import (
     Replicates,
     _checked_range,
     _Pieces,
+    net_dimension,
     refuse_class,
     require_points,
 )
 from mcgen.noise import Array, BlockNoise, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.noise.random import Seed
+
+# Fewest points of a base whose replicates count as nets.
+_LEAST_NET = 64
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,6 +87,14 @@ class Antithetic(PointsDesign):
     def n_pilot_evaluations(self) -> int:
         """Cost of making the base, in evaluations of the generator, which the run itself does not include."""
         return int(getattr(self.base, "n_pilot_evaluations", 0))
+
+    def net_dimension(self, spec: NoiseSpec) -> int:
+        """Return the dimension of the net that the base is, where it has 64 points or more; else 0.
+
+        With bases of 32 points Student's intervals covered down to 0.933 of nearly linear statistics.
+        """
+        large = self.base is not None and self.base.n_points >= _LEAST_NET
+        return net_dimension(self.base, spec) if self.base is not None and large else 0
 
     def draw(
         self,

@@ -211,7 +211,8 @@ def _by_pilot(
     level = options.interval.confidence_level
     usual = IntervalOptions(level), IntervalOptions(level, "student-t")
     plain = options.keep_replicates is False or options.interval not in usual
-    predictor = Predictor(pilot, coarse, partial(_quantile, options), promises, not plain)
+    noise, quantile = estimand.generator.noise, partial(_quantile, options)
+    predictor = Predictor(pilot, coarse, noise, quantile, promises, not plain)
     if atol is not None:
         budget = _enough_for(predictor, atol, spent, names)
     candidates = predictor.candidates(budget - spent)

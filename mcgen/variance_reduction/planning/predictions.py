@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, LatinHypercube, MonteCarlo, OrthogonalAntithetic, Sobol, Subspace
+from mcgen.designs._base import net_dimension
 from mcgen.inference.coverage import FEWEST_OF_NETS, FEWEST_OF_TAME_NETS, FEWEST_WITHOUT_WARNING, TAME
-from mcgen.inference.interval_input import skewness_safe_ends
+from mcgen.inference.interval_input import LEAST_NET, skewness_safe_ends
 from mcgen.inference.log_ratios import LogRatio, skew, welch_satterthwaite
+from mcgen.noise import NoiseSpec
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.levels.unseen_failures import (
@@ -67,7 +69,7 @@ _TAME = 0.75 * TAME
 # Variance of the difference between the log efficiencies of a design for a coarse generator and for the fine one.
 _TRANSFER = 0.1
 # Most points of a net.
-_LARGEST_NET = 1024
+_LARGEST_NET = 8192
 # Sobol' points on the fine level, the number that `PRIOR_OF_FINE_NET` is for.
 _POINTS_ON_FINE_LEVEL = 16
 # Greatest odd share of the difference of levels for which a net on the fine level is tried: nets do not remove the odd
@@ -174,7 +176,7 @@ LEGEND = (
 
 
 def net_size(evaluations: float, fewest: int) -> int:
-    """Return the largest power of two of points that leaves `fewest` replicates, from 2 to 1024."""
+    """Return the largest power of two of points, from 2 to 8192, that leaves `fewest` replicates."""
     return min(_LARGEST_NET, max(2, 1 << int(math.log2(max(2.0, evaluations / fewest)))))
 
 
@@ -188,6 +190,8 @@ class Predictor:
         The pilot's measurements.
     coarse : sequence of Coarse
         The coarse generators, in the order of the pilot's.
+    noise : NoiseSpec
+        The generator's noise.
     quantile : callable
         From degrees of freedom (k,) to half-widths in standard errors.
     promises : Promises
@@ -198,6 +202,7 @@ class Predictor:
 
     pilot: Pilot
     coarse: Sequence[Coarse]
+    noise: NoiseSpec
     quantile: Callable[[Floats], Floats]
     promises: Promises
     with_controls: bool = True
@@ -213,7 +218,7 @@ class Predictor:
             self._controlled(pairs, budget),
         ]
         for design, trial in pilot.trials.items():
-            larger, gain, own = self._enlarged(design, trial, budget, self._fewest_alone(design))
+            larger, gain, own = self._enlarged(design, trial, budget)
             lost = np.isneginf(gain.value)
             # Any variance above 0 says that the design loses a component that pairs integrate exactly.
             value = np.where(lost, points.value, pairs.value - np.where(lost, 0.0, gain.value))
@@ -223,20 +228,22 @@ class Predictor:
         return [one for one in [*found, *self._two_levels(budget)] if one is not None]
 
     def _enlarged(
-        self, design: Design, trial: Trial, evaluations: float, fewest: int
+        self, design: Design, trial: Trial, evaluations: float, fewest: int | None = None
     ) -> tuple[Design, LogRatio, Floats]:
-        """Return a net with as many points as leave `fewest` replicates, and what its trial says of it (`Trial.at`).
+        """Return a net with as many points as leave enough replicates, and what its trial says of it (`Trial.at`).
 
-        Other designs are returned unchanged.
+        Other designs are returned unchanged. By default there are as many replicates as `_fewest_alone` says.
         """
         if not is_net(design):
             return design, trial.gain, trial.work_variance
-        larger = resized(design, net_size(evaluations, fewest))
+        larger = resized(design, net_size(evaluations, fewest or _FEWEST_TAME_NETS))
+        while fewest is None and larger.n_points > 4 and evaluations // larger.n_points < self._fewest_alone(larger):
+            larger = resized(design, larger.n_points // 2)
         return larger, *trial.at(larger.n_points)
 
     def _fewest_alone(self, design: Design) -> int:
         """Return the fewest replicates of a design that is run alone: those that its interval has no warning for."""
-        if not is_net(design) or isinstance(design, Subspace):
+        if design.n_points < LEAST_NET or not net_dimension(design, self.noise):
             return FEWEST_WITHOUT_WARNING
         tame = bool((np.abs(self.pilot.skewness_of_points) < _TAME).all())
         return _FEWEST_TAME_NETS if tame else FEWEST_OF_NETS

@@ -1,8 +1,8 @@
 r"""Trials: a few replicates of a design, and what they say of its variance for any number of points.
 
 Let w be the variance of a replicate mean times the number of points of a replicate: the variance of an estimate is
-w / n after n evaluations. A scrambled net of m points consists of m / s nets of s points, for every power of two s up to
-m: each aligned block of s points is such a net, with a scramble and a shift of the same laws. So a trial of R
+w / n after n evaluations. A scrambled net of m points consists of m / s nets of s points, for every power of two s up
+to m: each aligned block of s points is such a net, with a scramble and a shift of the same laws. So a trial of R
 replicates shows w for all s at once, from R m / s means of blocks. With :math:`x = \log_2(m / s)` the line
 
 .. math:: \log w_s = a + b x
@@ -32,6 +32,7 @@ from mcgen.inference.moments import varies_by_rounding
 from mcgen.variance_reduction.planning.shrinkage import (
     LEAST_SCATTER,
     PRIOR_OF_DOUBLING,
+    PRIOR_OF_DOUBLING_IN_ALL,
     PRIOR_OVER_POINTS,
     PRIORS,
     shrunk,
@@ -77,7 +78,9 @@ class Curve:
         return d * self.slope, variance
 
 
-def curve_of(values: Floats, smallest: int, rounding: float, n_independent: int | None = None) -> Curve:
+def curve_of(
+    values: Floats, smallest: int, rounding: float, prior: tuple[float, float], n_independent: int | None = None
+) -> Curve:
     r"""Return the curve that the values of nets show.
 
     Parameters
@@ -88,6 +91,8 @@ def curve_of(values: Floats, smallest: int, rounding: float, n_independent: int 
         The fewest points of a block; m for points that are not in an order whose blocks are nets.
     rounding : float
         Relative rounding error of the values. Means that vary by no more have a log w of -inf.
+    prior : tuple of float
+        Mean and standard deviation of b in other models.
     n_independent : int, optional
         How many of the replicates are independent, if not all are.
     """
@@ -103,12 +108,12 @@ def curve_of(values: Floats, smallest: int, rounding: float, n_independent: int 
         df = max(independent - 1.0, _INDEPENDENT * independent * (m // size) if j else 0.0)
         found = log_variance_of(square, df)
         logs[j], errors[j] = found.value + math.log(size), found.variance + (_BEND * j) ** 2
-    return _line(logs, errors, m)
+    return _line(logs, errors, m, prior)
 
 
-def _line(logs: Floats, errors: Floats, n_points: int) -> Curve:
+def _line(logs: Floats, errors: Floats, n_points: int, prior: tuple[float, float]) -> Curve:
     """Return the posterior of a and b from logs (J, k) with variances at x = 0, ..., J - 1, and the prior of b."""
-    mean, sd = PRIOR_OF_DOUBLING
+    mean, sd = prior
     known = np.isfinite(logs)
     weights = np.where(known, 1 / errors, 0.0)
     y, x = np.where(known, logs, 0.0), np.arange(len(logs))[:, None]
@@ -226,11 +231,12 @@ def curves_of(design: Design, values: Floats, ordered: bool, rounding: float) ->
     """
     n, m, k = values.shape
     alone = isinstance(design, Sobol)
-    yield design, curve_of(values, (1 if alone else 2) if ordered else m, rounding)
+    prior = PRIOR_OF_DOUBLING if isinstance(design, Subspace) else PRIOR_OF_DOUBLING_IN_ALL
+    yield design, curve_of(values, (1 if alone else 2) if ordered else m, rounding, prior)
     if isinstance(design, Antithetic) and m > 2:
         # For an even function both nets have the same values, so that they count as one.
         halves = values.reshape(n, m // 2, 2, k).swapaxes(1, 2).reshape(2 * n, m // 2, k)
-        yield Sobol(m // 2), curve_of(halves, 1 if ordered else m // 2, rounding, n)
+        yield Sobol(m // 2), curve_of(halves, 1 if ordered else m // 2, rounding, prior, n)
 
 
 def is_net(design: Design) -> bool:
