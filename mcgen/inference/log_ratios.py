@@ -129,6 +129,7 @@ def kurtosis(x: Floats) -> Floats:
 
 
 def skew(x: Floats) -> Floats:
-    """Return the skewness of each column, mean(d^3) / mean(d^2)^(3/2) with d the deviations from its mean."""
+    """Return the skewness of each column, mean(d^3) / mean(d^2)^(3/2) with d the deviations from its mean, or 0."""
     d = x - x.mean(axis=0)
-    return np.asarray((d**3).mean(axis=0) / (d**2).mean(axis=0) ** 1.5)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.nan_to_num((d**3).mean(axis=0) / (d**2).mean(axis=0) ** 1.5))

@@ -21,10 +21,11 @@ from mcgen.statistics.joint import Difference
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.planning.choice import choose
-from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT
-from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size
-from mcgen.variance_reduction.planning.shrinkage import PRIORS
 from mcgen.variance_reduction.planning.coarse import Coarse
+from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size
+from mcgen.variance_reduction.planning.promises import Promises
+from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT
+from mcgen.variance_reduction.planning.shrinkage import PRIORS
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:.*the replicate means")
@@ -181,7 +182,7 @@ def test_without_gradients_or_coarse_generators_it_says_what_there_is() -> None:
     assert plan.chosen.coarse is None
     assert not any(isinstance(design, Subspace) for one in plan.candidates for design in one.designs)
     # Images have low frequencies, which need no gradient.
-    image = mcgen.as_generator(lambda z: np.tanh(z + 0.2), noise=(1, 4, 4), name="image")
+    image = mcgen.as_generator(lambda z: np.tanh(z + 0.2), noise=(1, 8, 8), name="image")
     plan = planned(generator=image, statistic=pixel_mean)
     assert any("cosines" in str(design) for one in plan.candidates for design in one.designs)
 
@@ -190,7 +191,7 @@ def test_a_statistic_without_gradient_is_said() -> None:
     torch = pytest.importorskip("torch")
     from mcgen.adapters import from_torch
 
-    model = from_torch(lambda z: torch.tanh(z + 0.3), noise=(1, 4, 4), name="model")
+    model = from_torch(lambda z: torch.tanh(z + 0.3), noise=(1, 8, 8), name="model")
     with pytest.warns(mcgen.GeneratorWarning, match="has no gradient"):
         plan = planned(generator=model, statistic=lambda x: (x.detach().numpy().mean(axis=(1, 2, 3)) > 0).astype(float))
     assert plan.n_evaluations <= 3200
@@ -345,15 +346,20 @@ def test_choice_is_the_greatest_mean_that_leaves_none_behind() -> None:
     alone, pairs = made_up("alone", [2, 1], MonteCarlo()), made_up("pairs", [1, 1.2], Antithetic())
     greedy = made_up("greedy", [0.1, 1.3], OrthogonalAntithetic(4))
     fair = made_up("fair", [0.6, 0.9], OrthogonalAntithetic(6))
-    chosen, reasons = choose([alone, pairs, greedy, fair])
+    every = Promises(np.ones(2, bool), np.ones(2, bool))
+    chosen, reasons = choose([alone, pairs, greedy, fair], every)
     assert chosen is fair
     assert any("not chosen: greedy" in reason for reason in reasons)
     # The second component is judged by Monte Carlo, which is better there than pairs.
     even = made_up("even", [0.1, 1.1], OrthogonalAntithetic(8))
-    assert choose([alone, pairs, fair, even])[0] is fair
+    assert choose([alone, pairs, fair, even], every)[0] is fair
     # Where nothing reaches the better of both everywhere, pairs are what nothing may be behind.
-    assert choose([alone, pairs, even, greedy])[0] is even
-    assert choose([alone, pairs, greedy])[0] is pairs
+    assert choose([alone, pairs, even, greedy], every)[0] is even
+    assert choose([alone, pairs, greedy], every)[0] is pairs
+    # What is not protected has no veto, and what does not count has no say.
+    first = np.array([True, False])
+    assert choose([alone, pairs, greedy, fair], Promises(np.ones(2, bool), first))[0] is greedy
+    assert choose([alone, pairs, fair, even], Promises(~first, ~first))[0] is fair
     assert efficiencies(fair, pairs) == pytest.approx([1 / 0.36, (1.2 / 0.9) ** 2])
 
 
@@ -369,7 +375,7 @@ def test_shares_of_levels_protect_the_worst_component() -> None:
 
 
 def test_net_sizes_leave_replicates() -> None:
-    assert [net_size(n) for n in (100, 2560, 2570, 10**6)] == [2, 64, 64, 1024]
+    assert [net_size(n, 40) for n in (50, 2560, 2570, 10**6)] == [2, 64, 64, 8192]
 
 
 def test_log_variances_are_unbiased_with_the_error_they_say() -> None:
@@ -417,8 +423,8 @@ def test_nets_in_all_of_few_dimensions_are_tried_without_a_basis() -> None:
 
     smooth = mcgen.as_generator(decode, noise=(16,), name="decode")
     plan = planned(3200, generator=smooth, statistic=pixel_mean)
-    assert plan.chosen.designs == (mcgen.Sobol(64),)
-    assert plan.chosen.name == "sobol 64"
+    assert plan.chosen.designs == (mcgen.Sobol(128),)
+    assert plan.chosen.name == "sobol 128"
     assert "sobol n: n in all dimensions" in str(plan)
     pairs = mcgen.estimate(smooth, pixel_mean, design=Antithetic(), n_evaluations=3200, seed=0)
     with warnings.catch_warnings():

@@ -190,10 +190,9 @@ def run_pilot(
     source = replace(estimand, generator=cheapest.on(noise))
     _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
     reference = _reference(cheapest, coarse, pilot)
-    designs = designs_to_try(noise, pilot, points, (budget - pilot.spent) / cheapest.cost)
-    for number, design in enumerate(designs):
-        left = (budget - pilot.spent) / cheapest.cost / (len(designs) - number)
-        _try_design(design, source, pilot, reference, int(left / design.n_points), batch_size)
+    evaluations = (budget - pilot.spent) / cheapest.cost
+    for design, most in designs_to_try(noise, pilot, points, evaluations):
+        _try_design(design, source, pilot, reference, int(most / design.n_points), batch_size)
         if design in pilot.trials:
             pilot.spent += pilot.trials[design].n_replicates * design.n_points * cheapest.cost
     return pilot
@@ -219,34 +218,35 @@ def _reference(cheapest: Coarse, coarse: Sequence[Coarse], pilot: Pilot) -> Refe
     return Reference(log_w(pilot.pairs, 2), pilot.log_w_of_points(), pilot.variance == 0)
 
 
-def designs_to_try(noise: NoiseSpec, pilot: Pilot, points: int, evaluations: float) -> list[Design]:
+def designs_to_try(noise: NoiseSpec, pilot: Pilot, points: int, evaluations: float) -> list[tuple[Design, float]]:
     """Return nets on the leading directions or in all of few dimensions, Latin hypercubes, and orthogonal frames.
 
-    Each has at most `points` points. Nets have 8 points or more, and as many as the evaluations allow for 6 replicates.
-    In all dimensions there is one kind, points with their negations, whose trial shows what the points alone do. On
-    directions both kinds are tried where the evaluations are enough, else the points with their negations where pairs
-    remove most of the variance. Frames and hypercubes are left out for noise of one dimension, and where a net is in
-    all dimensions.
+    Each comes with the evaluations for its trial, and has at most `points` points. Nets have 8 points or more, and as
+    many as the evaluations allow for 6 replicates. In all dimensions there is one kind, points with their negations,
+    whose trial shows what the points alone do. On directions both kinds are tried where the evaluations are enough,
+    else the points with their negations where pairs remove most of the variance. Frames and hypercubes are left out for
+    noise of one dimension, and where a net is in all dimensions.
     """
     steered = [block.size for _, block in noise.blocks if not block.iid]
-    basis = pilot.basis
+    basis, found = pilot.basis, list[tuple[Design, float]]()
     if 0 < sum(steered) <= _MOST_DIRECTIONS and basis is None:
         size = _net_size(points, evaluations)
-        return [Antithetic(Sobol(size // 2))] if size else []
-    nets: list[Design] = []
+        return [(Antithetic(Sobol(size // 2)), evaluations)] if size else []
     if basis is not None:
         both = evaluations * _NET_SHARE >= 2 * _WANTED_REPLICATES * _SMALLEST_OF_TWO
-        size = _net_size(points, evaluations * _NET_SHARE / (2 if both else 1))
+        each = evaluations * _NET_SHARE / (2 if both else 1)
+        size = _net_size(points, each)
         negated = float(odd_share(pilot.pairs, pilot.within).mean()) > _MOSTLY_ODD
         kinds = [Antithetic(Sobol(max(2, size // 2))), Sobol(max(2, size))]
         kinds = kinds if both else kinds[:1] if negated else kinds[1:]
-        nets = [Subspace(basis, leading=kind) for kind in kinds] if size else []
+        found = [(Subspace(basis, leading=kind), each) for kind in kinds] if size else []
+    left = evaluations * (1 - _NET_SHARE if found else 1) / 2
     frame = min(points, 1 << int(math.log2(2 * min(steered, default=1))))
-    if frame <= 2:
-        return nets
-    left = evaluations * (1 - _NET_SHARE if nets else 1) / 2
-    cube = min(_LARGEST_CUBE, _net_size(points, left))
-    return [*nets, *([LatinHypercube(cube)] if cube else []), OrthogonalAntithetic(frame)]
+    if frame > 2:
+        cube = min(_LARGEST_CUBE, _net_size(points, left))
+        found += [(LatinHypercube(cube), left)] if cube else []
+        found.append((OrthogonalAntithetic(frame), left if cube else 2 * left))
+    return found
 
 
 def _net_size(points: int, evaluations: float) -> int:

@@ -32,8 +32,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any, Unpack
 
 import numpy as np
@@ -75,8 +76,11 @@ PILOT_SHARE = 1 / 13
 _WITH_ATOL = 3200
 # Most evaluations that a plan from atol may have; more are never run.
 _MOST_EVALUATIONS = 1e12
-# Most attempts to find the number of evaluations from atol; each changes it by the squared ratio of half-widths.
-_ATTEMPTS = 20
+# A pilot is right for runs of up to so many times the evaluations that its size is for; otherwise there is another one,
+# for at most so many times the evaluations of the one before.
+_NEAR, _GROWTH = 2.0, 4.0
+# Ratio of evaluations that are enough to evaluations that are too few at which the search from atol ends.
+_BRACKET = 1.02
 
 
 _REFUSED = dict.fromkeys(
@@ -110,7 +114,8 @@ def plan(
         replicates.
     atol : float, optional
         Half-width that every component is to have, in place of n_evaluations. The run is as long as the pilot predicts;
-        its half-widths may be somewhat greater.
+        its half-widths may be somewhat greater. A pilot that predicts a much longer run than it was for is followed by
+        a larger one.
     coarse : sequence of (Generator, float), optional
         Cheaper generators on the same noise, or some of its blocks, each with its cost in evaluations of the generator.
         By default samplers of 3, 5 and 8 network evaluations that are fitted to the sampler's own trajectories, if it
@@ -179,7 +184,7 @@ def planned(
     known = _checked_correlation(asked.correlation, with_fewer_steps(estimand.generator) if given is None else given)
     if tolerance is None and budget < FEWEST_FOR_PILOT:
         return plan_by_rule(estimand, options, budget, given, known, asked.protect)
-    return _by_pilot(estimand, options, budget, tolerance, given, asked.protect)
+    return _by_pilot(estimand, options, budget, tolerance, given, asked)
 
 
 def _spent_before(estimand: Estimand, coarse: Sequence[Coarse]) -> int:
@@ -189,84 +194,114 @@ def _spent_before(estimand: Estimand, coarse: Sequence[Coarse]) -> int:
 
 
 def _by_pilot(
+    estimand: Estimand, options: RunOptions, budget: float, atol: float | None, given: list[Coarse] | None, asked: Auto
+) -> Plan:
+    """Return the plan that a pilot chooses; with `atol`, that the last of several pilots chooses."""
+    offered = Offered(given or [])
+    if given is None:
+        offered = fitted_samplers(estimand, evaluations_to_try(estimand.generator))
+        offered = offered if offered.coarse else replace(offered, coarse=with_fewer_steps(estimand.generator))
+    # What made the samplers of `given` was spent before; that of the generator's own is in the pilot.
+    before, of_pilots = _spent_before(estimand, given or []), offered.spent
+    for number in count():
+        found = _piloted(estimand, options, budget, number, offered, of_pilots if number == 0 else 0.0, asked)
+        of_pilots += found.predictor.pilot.spent
+        spent = before + math.ceil(of_pilots - 1e-9)
+        if atol is None:
+            break
+        enough = _enough_for(found.predictor, atol, spent, found.names)
+        known_for, budget = budget, enough
+        if enough <= _NEAR * known_for:
+            break
+        budget = min(_GROWTH * known_for, enough)
+    return _chosen(found, budget, spent, spent - before, estimand, options)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a pilot has found: predictions, the names of the components, and texts on what it did not try."""
+
+    predictor: Predictor
+    names: tuple[str, ...]
+    reasons: list[str]
+
+
+def _piloted(
     estimand: Estimand,
     options: RunOptions,
     budget: float,
-    atol: float | None,
-    given: list[Coarse] | None,
-    protect: Sequence[str] | None,
-) -> Plan:
-    """Return the plan that a pilot chooses."""
-    share = (_WITH_ATOL if atol is not None else budget) * PILOT_SHARE
-    coarse, fits, reasons = _offered(estimand, given, share)
+    number: int,
+    offered: Offered,
+    spent: float,
+    asked: Auto,
+) -> _Found:
+    """Run one pilot for a run of `budget` evaluations, of which `spent` have gone into it already."""
+    share = budget * PILOT_SHARE
+    coarse, left_out = affordable(offered.coarse, share - spent)
+    # The random numbers of each pilot are its own.
+    own = replace(estimand, stream=(*(("again", number) if number else ()), *estimand.stream))
     points = net_size((1 - PILOT_SHARE) * budget, FEWEST_WITHOUT_WARNING)
-    pilot = run_pilot(estimand, coarse, share - fits, points, options.batch_size)
-    of_pilot = math.ceil(pilot.spent + fits - 1e-9)
-    # What made the samplers of `given` was spent before; that of the generator's own is in the pilot.
-    spent = of_pilot + _spent_before(estimand, coarse if given is not None else [])
+    pilot = run_pilot(own, coarse, share - spent, points, options.batch_size)
     k = len(pilot.variance)
     names = component_names(estimand.statistic, () if k == 1 else (k,))
-    promises = Promises.of(pilot.pairs, names, protect)
+    promises = Promises.of(pilot.pairs, names, asked.protect)
     # Cross-fitted controls keep replicate means, and have the default interval or Student's alone.
     level = options.interval.confidence_level
     usual = IntervalOptions(level), IntervalOptions(level, "student-t")
     plain = options.keep_replicates is False or options.interval not in usual
     noise, quantile = estimand.generator.noise, partial(_quantile, options)
     predictor = Predictor(pilot, coarse, noise, quantile, promises, not plain)
-    if atol is not None:
-        budget = _enough_for(predictor, atol, spent, names)
+    return _Found(predictor, names, [*offered.reasons, *left_out])
+
+
+def _chosen(found: _Found, budget: float, spent: int, of_pilots: int, estimand: Estimand, options: RunOptions) -> Plan:
+    """Return the plan of what is best by the pilot that was the last."""
+    predictor, names = found.predictor, found.names
+    pilot, coarse = predictor.pilot, predictor.coarse
     candidates = predictor.candidates(budget - spent)
-    found, why = choose(candidates, promises)
-    chosen, notes = predictor.with_unseen(found, names)
-    candidates = [chosen if one is found else one for one in candidates]
+    best, why = choose(candidates, predictor.promises)
+    chosen, notes = predictor.with_unseen(best, names)
     reasons = [
         *why,
-        *promises.reasons,
+        *predictor.promises.reasons,
         *notes,
-        *reasons,
+        *found.reasons,
         *variance_reasons(pilot, coarse, names),
         *rounding_reason(spent + chosen.n_evaluations, budget),
     ]
-    if 10 * of_pilot > budget:
+    if 10 * of_pilots > budget:
         reasons.append("the pilot is more than a tenth of all evaluations: it could not know how few would be enough")
+    candidates = [chosen if one is best else one for one in candidates]
     correlations = tuple(pilot.correlation(number) for number in range(len(coarse)))
     return Plan(tuple(candidates), chosen, spent, tuple(reasons), names, correlations, estimand, options)
-
-
-def _offered(estimand: Estimand, given: list[Coarse] | None, budget: float) -> tuple[list[Coarse], float, list[str]]:
-    """Return the coarse generators that a pilot of this budget tries, what making them cost, and texts on the rest."""
-    offered = Offered(given or [])
-    if given is None:
-        offered = fitted_samplers(estimand, evaluations_to_try(estimand.generator))
-        offered = offered if offered.coarse else replace(offered, coarse=with_fewer_steps(estimand.generator))
-    kept, reasons = affordable(offered.coarse, budget - offered.spent)
-    return kept, offered.spent, [*offered.reasons, *reasons]
 
 
 def _enough_for(predictor: Predictor, atol: float, spent: int, names: tuple[str, ...]) -> float:
     """Return the evaluations, pilot included, for which the predicted half-widths are at most atol.
 
-    Half-widths fall about as the inverse square root of the evaluations, so that each attempt multiplies these by the
-    squared ratio of the half-width to atol, until the ratio is between 0.98 and 1.
+    They are found by bisection, to 2 %: half-widths fall in steps where a net doubles.
     """
-    run, enough = float(_WITH_ATOL), math.inf
-    for _ in range(_ATTEMPTS):
-        half = choose(predictor.candidates(run), predictor.promises)[0].half_width
-        if np.isnan(half).any():
-            constant = names[int(np.isnan(half).argmax())]
-            raise ValueError(
-                f"{constant} did not vary in the pilot: it is constant, or too rare an event for a plan from atol. "
-                "Give n_evaluations instead, or leave this component out"
-            )
-        ratio = float((half / atol).max()) ** 2
-        enough = min(enough, run) if ratio <= 1 else enough
-        if 0.98 < ratio <= 1 or (ratio <= 1 and run == FEWEST_FOR_PILOT):
-            break
-        run = max(run * ratio * 1.005, FEWEST_FOR_PILOT)
-    run = min(enough, run)
-    if run > _MOST_EVALUATIONS:
-        raise ValueError(f"atol={atol:g} would take about {run:.1g} evaluations; choose a larger atol")
-    return run + spent
+    few, enough = 0.0, float(FEWEST_FOR_PILOT)
+    while not _is_enough(predictor, enough, atol, names):
+        few, enough = enough, 2 * enough
+        if few > _MOST_EVALUATIONS:
+            raise ValueError(f"atol={atol:g} would take more than {few:.1g} evaluations; choose a larger atol")
+    while few and enough / few > _BRACKET:
+        middle = math.sqrt(few * enough)
+        few, enough = (few, middle) if _is_enough(predictor, middle, atol, names) else (middle, enough)
+    return math.ceil(enough) + spent
+
+
+def _is_enough(predictor: Predictor, evaluations: float, atol: float, names: tuple[str, ...]) -> bool:
+    """Return whether all predicted half-widths are at most atol."""
+    half = choose(predictor.candidates(evaluations), predictor.promises)[0].half_width
+    if np.isnan(half).any():
+        constant = names[int(np.isnan(half).argmax())]
+        raise ValueError(
+            f"{constant} did not vary in the pilot: it is constant, or too rare an event for a plan from atol. "
+            "Give n_evaluations instead, or leave this component out"
+        )
+    return bool((half <= atol).all())
 
 
 def _quantile(options: RunOptions, degrees_of_freedom: Floats) -> Floats:
