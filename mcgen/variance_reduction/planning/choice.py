@@ -19,7 +19,8 @@ def choose(candidates: Sequence[Candidate], promises: Promises) -> tuple[Candida
 
     It has the greatest geometric mean of the efficiencies over pairs among the candidates that keep, for every
     protected component, 0.975 of the efficiency of the better of pairs and Monte Carlo. If no candidate keeps that, the
-    standard is pairs alone, which pairs themselves meet.
+    standard is pairs alone, which pairs themselves meet. Of several components some look better by chance than they
+    are; so each efficiency is multiplied by `Candidate.caution` before it is compared with the standard.
 
     Parameters
     ----------
@@ -31,9 +32,14 @@ def choose(candidates: Sequence[Candidate], promises: Promises) -> tuple[Candida
     alone, pairs = candidates[:2]
     every = {one: efficiencies(one, pairs) for one in candidates}
     over_pairs = {one: own[promises.counted] for one, own in every.items()}
-    guarded = {one: own[promises.protected] for one, own in every.items()}
+    several = int(promises.counted.sum()) > 1
+    cautious = {one: own * (one.caution if several else 1.0) for one, own in every.items()}
+    guarded = {one: own[promises.protected] for one, own in cautious.items()}
     scores = {one: geometric_mean(own) for one, own in over_pairs.items()}
-    standards = [("the better of pairs and Monte Carlo", np.maximum(1.0, guarded[alone])), ("pairs", np.ones(1))]
+    standards = [
+        ("the better of pairs and Monte Carlo", np.maximum(1.0, every[alone][promises.protected])),
+        ("pairs", np.ones(1)),
+    ]
     while True:
         name, standard = standards.pop(0)
         least = {one: float((own / standard).min(initial=np.inf)) for one, own in guarded.items()}

@@ -42,7 +42,7 @@ from mcgen.variance_reduction.levels.unseen_failures import (
     wanted_evaluations,
 )
 from mcgen.variance_reduction.planning.coarse import Coarse
-from mcgen.variance_reduction.planning.pilot import Pilot, log_w
+from mcgen.variance_reduction.planning.pilot import Pilot, log_w, odd_share
 from mcgen.variance_reduction.planning.promises import Promises
 from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
 from mcgen.variance_reduction.planning.trials import Trial, is_net, resized
@@ -59,6 +59,9 @@ _MOST_EFFICIENT = 1e6
 # the fine one. So chosen that 80 % prediction intervals hold 77 to 86 % of half-widths on mixtures and digits.
 _UNSEEN = 0.25
 
+# Odd share of the variance of a protected component above which nets without negations are left out: to be as good as
+# pairs they would have to integrate nearly all of it, which short trials don't show.
+_TOO_ODD = 0.97
 # Fewest replicates of a net on the coarse level: with fewer the t quantile costs more than larger nets gain.
 _FEWEST_ON_COARSE_LEVEL = 26
 # Fewest replicates of Sobol' points that are run alone where values are hardly skewed. Their interval has no warning
@@ -66,8 +69,6 @@ _FEWEST_ON_COARSE_LEVEL = 26
 _FEWEST_TAME_NETS = max(12, FEWEST_OF_TAME_NETS)
 # Skewness of the pilot's values below which those of the run count as hardly skewed, somewhat below the run's limit.
 _TAME = 0.75 * TAME
-# Variance of the difference between the log efficiencies of a design for a coarse generator and for the fine one.
-_TRANSFER = 0.1
 # Most points of a net.
 _LARGEST_NET = 8192
 # Sobol' points on the fine level, the number that `PRIOR_OF_FINE_NET` is for.
@@ -124,6 +125,17 @@ class Candidate:
     controls: Controls | None = None
     unseen: str = ""
     left: Floats | None = None
+
+    @property
+    def caution(self) -> Floats:
+        """Factor of the predicted efficiencies that leaves a margin for their errors, shape (k,).
+
+        It is exp(-e) for the error e of the log half-width, which is half of that of the log efficiency; 1 for Monte
+        Carlo and for pairs, which are what others are compared with.
+        """
+        alone = self.coarse is None and self.controls is None
+        plain = alone and self.designs[0].n_points == (2 if isinstance(self.designs[0], Antithetic) else 1)
+        return np.ones_like(self.error) if plain else np.exp(-np.nan_to_num(self.error))
 
     @property
     def n_evaluations(self) -> int:
@@ -217,15 +229,42 @@ class Predictor:
             self._single(Antithetic(), pairs, budget, f"{n_pairs} pairs"),
             self._controlled(pairs, budget),
         ]
-        for design, trial in pilot.trials.items():
+        for design, trial in self._trials().items():
             larger, gain, own = self._enlarged(design, trial, budget)
             lost = np.isneginf(gain.value)
+            found_gain = replace(gain, value=np.where(lost, 0.0, gain.value))
+            work = self._on_fine(design, found_gain) if self.coarse else LogRatio(pairs.value - found_gain.value, own)
             # Any variance above 0 says that the design loses a component that pairs integrate exactly.
-            value = np.where(lost, points.value, pairs.value - np.where(lost, 0.0, gain.value))
-            # Where trials run the generator itself, the error of the pairs' variance is no part of that of the design.
-            variance = own + _TRANSFER + pairs.variance if self.coarse else own
-            found.append(self._single(larger, LogRatio(value, variance), budget, _source_text(trial)))
+            work = replace(work, value=np.where(lost, points.value, work.value))
+            found.append(self._single(larger, work, budget, _source_text(trial)))
         return [one for one in [*found, *self._two_levels(budget)] if one is not None]
+
+    def _trials(self) -> dict[Design, Trial]:
+        """Return the trials of designs that may be chosen."""
+        odd = odd_share(self.pilot.pairs, self.pilot.within)[self.promises.protected]
+        if (odd <= _TOO_ODD).all():
+            return self.pilot.trials
+        return {design: one for design, one in self.pilot.trials.items() if _has_negations(design)}
+
+    def _on_fine(self, design: Design, gain: LogRatio) -> LogRatio:
+        """Return log w of a design for the generator itself, from its gain over pairs on the cheapest coarse one.
+
+        The generator is the slope times the coarse one, which gains, plus a difference, which need not. The difference
+        has the variance that it has under pairs; or, for points without negations, under independent points if that is
+        more.
+        """
+        number = min(range(len(self.coarse)), key=lambda one: self.coarse[one].cost)
+        b, difference = self.pilot.correction(number)
+        rest = difference.value + math.log(2)
+        if not _has_negations(design):
+            odd = np.minimum(self.pilot.odd_differences[number], 1 - 1e-9)
+            rest = np.maximum(rest, rest - np.log(2 * (1 - odd)))
+        below = log_w(self.pilot.coarse_pairs[number], 2).minus(gain)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = np.exp([below.value + 2 * np.log(np.abs(b)), rest])
+            share = np.nan_to_num(parts / parts.sum(axis=0))
+            variance = share[0] ** 2 * below.variance + share[1] ** 2 * difference.variance
+            return LogRatio(np.log(parts.sum(axis=0)), variance)
 
     def _enlarged(
         self, design: Design, trial: Trial, evaluations: float, fewest: int | None = None
@@ -245,7 +284,7 @@ class Predictor:
         """Return the fewest replicates of a design that is run alone: those that its interval has no warning for."""
         if design.n_points < LEAST_NET or not net_dimension(design, self.noise):
             return FEWEST_WITHOUT_WARNING
-        tame = bool((np.abs(self.pilot.skewness_of_points) < _TAME).all())
+        tame = bool((np.abs(self.pilot.skewness_of_points)[self.promises.counted] < _TAME).all())
         return _FEWEST_TAME_NETS if tame else FEWEST_OF_NETS
 
     def _single(self, design: Design, work: LogRatio, budget: float, source: str) -> Candidate | None:
@@ -296,7 +335,7 @@ class Predictor:
         for number, coarse in enumerate(self.coarse):
             pairs = log_w(self.pilot.coarse_pairs[number], 2)
             nothing = LogRatio(np.zeros_like(pairs.value), np.zeros_like(pairs.value))
-            for design, trial in {Antithetic(): Trial(nothing, pairs.variance), **self.pilot.trials}.items():
+            for design, trial in {Antithetic(): Trial(nothing, pairs.variance), **self._trials()}.items():
                 if np.isneginf(trial.gain.value).any():
                     continue
                 for fine in self._fine_designs(number):
@@ -464,6 +503,13 @@ class _TwoLevels:
             above = max(1 - share, float(least[0]))
             evaluations = budget * np.array([1 - above, above]) / self.costs
         return evaluations
+
+
+def _has_negations(design: Design) -> bool:
+    """Return whether each point of a design comes with its negation."""
+    if isinstance(design, Subspace):
+        return _has_negations(design.leading) and _has_negations(design.rest)
+    return isinstance(design, Antithetic | OrthogonalAntithetic)
 
 
 def _source_text(trial: Trial) -> str:
