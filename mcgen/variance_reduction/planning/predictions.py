@@ -44,7 +44,6 @@ from mcgen.variance_reduction.levels.unseen_failures import (
 from mcgen.variance_reduction.planning.coarse import Coarse
 from mcgen.variance_reduction.planning.pilot import Pilot, log_w, odd_share
 from mcgen.variance_reduction.planning.promises import Promises
-from mcgen.variance_reduction.planning.shrinkage import PRIOR_OF_FINE_NET
 from mcgen.variance_reduction.planning.trials import Trial, is_net, resized
 
 LEAST_EFFICIENCY = 0.975
@@ -62,8 +61,8 @@ _UNSEEN = 0.25
 # Odd share of the variance of a protected component above which nets without negations are left out: to be as good as
 # pairs they would have to integrate nearly all of it, which short trials don't show.
 _TOO_ODD = 0.97
-# Fewest replicates of a net on the coarse level: with fewer the t quantile costs more than larger nets gain.
-_FEWEST_ON_COARSE_LEVEL = 26
+# Fewest replicates of a net on the coarse level: with fewer the interval's factor costs more than larger nets gain.
+_FEWEST_ON_COARSE_LEVEL = 32
 # Fewest replicates of Sobol' points that are run alone where values are hardly skewed. Their interval has no warning
 # from 10 on, but with 10 the Student t quantile costs more than twice as many points gain.
 _FEWEST_TAME_NETS = max(12, FEWEST_OF_TAME_NETS)
@@ -71,11 +70,6 @@ _FEWEST_TAME_NETS = max(12, FEWEST_OF_TAME_NETS)
 _TAME = 0.75 * TAME
 # Most points of a net.
 _LARGEST_NET = 8192
-# Sobol' points on the fine level, the number that `PRIOR_OF_FINE_NET` is for.
-_POINTS_ON_FINE_LEVEL = 16
-# Greatest odd share of the difference of levels for which a net on the fine level is tried: nets do not remove the odd
-# part. For exp less its second-order expansion, which is nearly odd, a net had five times the half-width of pairs.
-_MOST_ODD = 0.9
 # Fewest replicates for each control, as cross-fitting asks for.
 _REPLICATES_PER_CONTROL = 10
 # Passes that share evaluations out between two levels, see `Predictor._shared_out`. A third pass changed the size of
@@ -331,17 +325,18 @@ class Predictor:
         return replace(made, name=name, controls=pilot.controls)
 
     def _two_levels(self, budget: float) -> Iterator[Candidate | None]:
-        """Yield two levels for each coarse generator, each design of the coarse level and each of the fine one."""
+        """Yield two levels for each coarse generator and each design of the coarse level; the fine one has pairs."""
         for number, coarse in enumerate(self.coarse):
             pairs = log_w(self.pilot.coarse_pairs[number], 2)
             nothing = LogRatio(np.zeros_like(pairs.value), np.zeros_like(pairs.value))
+            b, difference = self.pilot.correction(number)
+            # The variance is that of pair means: w is twice as much.
+            fine = LogRatio(difference.value + math.log(2), difference.variance)
+            levels = _TwoLevels(coarse, b, pairs, fine, *self._unseen(number, b))
             for design, trial in {Antithetic(): Trial(nothing, pairs.variance), **self._trials()}.items():
                 if np.isneginf(trial.gain.value).any():
                     continue
-                for fine in self._fine_designs(number):
-                    b, log_w_fine = self._fine_level(number, fine)
-                    levels = _TwoLevels(coarse, b, pairs, log_w_fine, *self._unseen(number, b))
-                    yield self._sum_of(levels, design, trial, fine, budget)
+                yield self._sum_of(levels, design, trial, budget)
 
     def with_unseen(self, chosen: Candidate, names: Sequence[str]) -> tuple[Candidate, list[str]]:
         """Return a candidate with its warning of unseen failures, and the note that it searches for them."""
@@ -366,27 +361,7 @@ class Predictor:
         sd = np.where(is_nearly_zero(differences, pilot.pairs), np.sqrt(pilot.point_variance), 0.0)
         return sd[None], is_heavy(differences)
 
-    def _fine_designs(self, number: int) -> list[Design]:
-        """Return pairs, and a small net unless the difference of the levels is mostly odd.
-
-        Pairs remove the odd part of the difference, nets do not.
-        """
-        basis, odd = self.pilot.basis, self.pilot.odd_differences[number]
-        if basis is None or odd.max(initial=0.0) > _MOST_ODD:
-            return [Antithetic()]
-        return [Antithetic(), Subspace(basis, Sobol(_POINTS_ON_FINE_LEVEL))]
-
-    def _fine_level(self, number: int, design: Design) -> tuple[Floats, LogRatio]:
-        """Return the slopes b on a coarse generator, and log w of the difference by a design of the fine level."""
-        b, log_variance = self.pilot.correction(number)
-        if not isinstance(design, Antithetic):
-            log_variance = log_variance.minus(LogRatio.of(PRIOR_OF_FINE_NET, len(b)))
-        # The variance is that of pair means: w is twice as much.
-        return b, LogRatio(log_variance.value + math.log(2), log_variance.variance)
-
-    def _sum_of(
-        self, levels: _TwoLevels, design: Design, trial: Trial, fine: Design, budget: float
-    ) -> Candidate | None:
+    def _sum_of(self, levels: _TwoLevels, design: Design, trial: Trial, budget: float) -> Candidate | None:
         """Return two levels with their predictions, or None if the budget is too small for their replicates.
 
         Parameters
@@ -395,13 +370,11 @@ class Predictor:
             What the pilot measured of the two levels.
         design, trial : Design and Trial
             The design of the coarse level and what is known of it.
-        fine : Design
-            The design of the fine level.
         budget : float
             The evaluations.
         """
-        coarse_design, coarse_gain, own, evaluations = self._shared_out(levels, design, trial, fine.n_points, budget)
-        designs = (coarse_design, fine)
+        coarse_design, coarse_gain, own, evaluations = self._shared_out(levels, design, trial, budget)
+        designs = (coarse_design, Antithetic())
         points = np.array([one.n_points for one in designs])
         # The factor keeps a whole number whole that rounding has put just below it.
         counts = np.maximum(FEWEST_WITHOUT_WARNING, np.floor(evaluations / points * (1 + 1e-12)).astype(int))
@@ -418,7 +391,7 @@ class Predictor:
         return Candidate(name, designs, n_replicates, variance, half, error, source, levels.coarse, levels.b)
 
     def _shared_out(
-        self, levels: _TwoLevels, design: Design, trial: Trial, fine_points: int, budget: float
+        self, levels: _TwoLevels, design: Design, trial: Trial, budget: float
     ) -> tuple[Design, LogRatio, Floats, Floats]:
         """Return the coarse level's design, what its trial says of it, and the evaluations of both levels.
 
@@ -438,7 +411,7 @@ class Predictor:
             w = levels.w(gain)
             works = w * levels.costs[:, None]
             share = coarse_share(works[:, counted], pairs[counted], best[counted], standard[counted])
-            evaluations = levels.with_least(w, budget, share, np.array([enlarged.n_points, fine_points]), pairs)
+            evaluations = levels.with_least(w, budget, share, np.array([enlarged.n_points, 2]), pairs)
             enlarged, gain, own = self._enlarged(design, trial, evaluations[0], _FEWEST_ON_COARSE_LEVEL)
         return enlarged, gain, own, evaluations
 

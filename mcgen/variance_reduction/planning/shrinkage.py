@@ -47,11 +47,6 @@ dimensions: 16 of them had 0.02 to 32 times the efficiency of pairs, and 8 with 
 """
 PRIOR_OVER_POINTS = (0.8, 0.8)
 """The same of 8 to 32 Sobol' points in all of few dimensions over as many independent points: 0.85 to 24 times."""
-PRIOR_OF_FINE_NET = (math.log(1.15), 0.15)
-"""Log factor, and its error, by which 16 Sobol' points have a smaller variance x cost of the fine level than pairs.
-
-Read off the same tables.
-"""
 PRIOR_OF_DOUBLING = (math.log(1.15), 0.2)
 """Log efficiency, and its error, that each doubling of the number of Sobol' points on leading directions adds; read off
 the same tables."""
