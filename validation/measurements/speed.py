@@ -23,6 +23,7 @@ from mcgen.designs import Design
 from mcgen.statistics import pixel_mean
 from mcgen.validation.measurements.long_runs import content_table, coordinator_table, processes_table, store_table
 from mcgen.validation.measurements.negated_nets import negations_table
+from mcgen.validation.measurements.plans import TABLES as PLANS
 from mcgen.validation.measurements.replicates_of_nets import TABLES as REPLICATES_OF_NETS
 
 Job = Callable[[], object]
@@ -372,4 +373,5 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "import mcgen": import_table,
     "Nets and their negations, efficiency over pairs": negations_table,
     **REPLICATES_OF_NETS,
+    **PLANS,
 }

@@ -107,8 +107,8 @@ def slopes(fine: Floats, coarse: Floats) -> Floats:
 
     .. math:: b = \frac{\sum_r (f_r - \bar f)(c_r - \bar c)}{\sum_r (c_r - \bar c)^2},
 
-    and 1 where the coarse means do not vary. There the pilot has seen nothing of a rare event; with the slope 1 the many
-    replicates of the coarse level look for it, with the slope 0 only the few of the difference would.
+    and 1 where the coarse means do not vary. There the pilot has seen nothing of a rare event. With the slope 1 the
+    many replicates of the coarse level look for it; with the slope 0 only the few of the difference would.
     """
     d_fine, d_coarse = fine - fine.mean(axis=0), coarse - coarse.mean(axis=0)
     squares = (d_coarse**2).sum(axis=0)
