@@ -19,10 +19,7 @@ from mcgen import bases, statistics
 from mcgen.adapters import models
 from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.quality import Judge
-from mcgen.designs import Antithetic
 from mcgen.noise.directions import Basis
-from mcgen.replicates.pilot import pilot_means
-from mcgen.replicates.task import Estimand
 from mcgen.statistics import Stack
 from mcgen.validation.measurements.image_mixtures import MIXTURES, NAMES
 
@@ -108,19 +105,6 @@ class Case:
             return None
         return self.generator.coarse(steps // part), steps // part, steps
 
-    def correlation(self) -> list[float]:
-        """Return the correlations of pair means with those of a fifth of the steps; their pairs don't count as cost."""
-        coarse = self.coarse(5)
-        assert coarse is not None
-        if self.name not in _CORRELATIONS:
-            estimand = Estimand(self.generator, self.statistic, PILOT_SEED, (), self.condition)
-            n_pairs = min(400, self.evaluations // 16)
-            pair = [self.generator, coarse[0]]
-            rows = pilot_means(estimand, Antithetic(), pair, n_pairs, self.batch_size, "known")
-            (fine, _), (below, _) = rows[:2]
-            _CORRELATIONS[self.name] = [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(fine.T, below.T, strict=True)]
-        return _CORRELATIONS[self.name]
-
     def active_subspace(self, n_directions: int) -> Basis:
         """Return the leading directions, from 64 gradients with a tenth of the steps or 16 of the generator itself."""
         coarse = self.coarse(10)
@@ -146,7 +130,6 @@ class Case:
 
 
 _FOUND: dict[tuple[str, int], Basis] = {}
-_CORRELATIONS: dict[str, list[float]] = {}
 
 
 @cache

@@ -77,7 +77,7 @@ def _planned(family: Family, name: str, function: Function, n_evaluations: int, 
         made = plan(generator, as_statistic(_itself, name="itself"), n_evaluations=n_evaluations, seed=seed)
         result = made.estimate()
     half, low, high = (float(one) for one in (result.half_width, result.interval.low, result.interval.high))
-    predicted = bool(((made.prediction.low <= half) & (half <= made.prediction.high)).all())
+    predicted = bool(np.all((made.prediction.low <= half) & (half <= made.prediction.high)))
     return _Planned(half, low <= function.expectation <= high, predicted, made.chosen.name)
 
 

@@ -41,7 +41,6 @@ from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
 from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import weights_of
-from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT
 
 Record = dict[str, Any]
 Run = Callable[[Case, int, int], Estimate]
@@ -125,12 +124,27 @@ def controlled(case: Case, n: int, seed: int) -> Estimate:
     )
 
 
+def fitted_levels(case: Case, n: int, seed: int) -> Estimate:
+    """Return two levels of pairs with a sampler of 5 evaluations, or 3 of few steps, below that is fitted for the run.
+
+    The pilot of the levels has 24 pairs.
+    """
+    evaluations = 5 if case.generator.steps >= 25 else 3
+    below = case.generator.fitted(evaluations, seed=seed, condition=case.condition)
+    return mcgen.multilevel(
+        [(below, below.cost), (case.generator, 1.0)],
+        case.statistic,
+        n_evaluations=n - below.pilot_evaluations,
+        n_pilot=24,
+        seed=seed,
+        condition=case.condition,
+        batch_size=case.batch_size,
+        keep_replicates=True,
+    )
+
+
 def auto(case: Case, n: int, seed: int) -> Estimate:
-    """Return an estimate by the planner; without a pilot it gets the correlation with a fifth of the steps."""
-    coarse = case.coarse(5)
-    known: dict[str, Any] = {}
-    if n < FEWEST_FOR_PILOT and coarse is not None:
-        known = {"coarse": [(coarse[0], coarse[1] / coarse[2])], "correlation": case.correlation()}
+    """Return an estimate by the planner."""
     return mcgen.estimate(
         case.generator,
         case.statistic,
@@ -140,7 +154,6 @@ def auto(case: Case, n: int, seed: int) -> Estimate:
         condition=case.condition,
         batch_size=case.batch_size,
         keep_replicates=True,
-        **known,
     )
 
 
@@ -150,6 +163,10 @@ def _frames(case: Case) -> Design:
 
 def _has_coarse(case: Case) -> bool:
     return case.coarse(5) is not None
+
+
+def _can_be_fitted(case: Case) -> bool:
+    return _has_coarse(case) and hasattr(case.generator, "fitted")
 
 
 PLAIN, PAIRS, AUTO = "Monte Carlo", "antithetic pairs", "auto"
@@ -168,6 +185,7 @@ CONTENDERS = {
         Contender("pairs with controls", runs=controlled, budgets=(3200,)),
         Contender("two levels, pairs", runs=two_levels, needs=_has_coarse),
         Contender("two levels, Sobol' 256 below", runs=two_levels_with_net, budgets=(3200,), needs=_has_coarse),
+        Contender("two levels, fitted below", runs=fitted_levels, budgets=(3200,), needs=_can_be_fitted),
         Contender(AUTO, runs=auto),
     )
 }
