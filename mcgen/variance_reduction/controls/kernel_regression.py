@@ -22,15 +22,21 @@ coefficients of the others, are
 
 Replicate r is in fold r modulo 10. The replicates of fold f are corrected by the coefficients of the other folds,
 
-.. math:: e_r = F_r - h^{-f(r)}(z_r). \tag{3}
+.. math:: e_r = F_r - s\, h^{-f(r)}(z_r), \quad s = 0.9. \tag{3}
 
 Given the other folds, each :math:`e_r` has the expectation of :math:`F_r`, so their mean is unbiased. Length and ridge
 are chosen on the other folds too: for each fold f, (2) with S of two folds gives the residuals of the other nine folds
 in a cross-validation that never sees f. Where no choice has a cross-validated variance clearly below that of the pair
 means, there is no correction.
 
-The interval is Student's t of the :math:`e_r` with R - 1 degrees of freedom. To first order in 1 / R, what the
-estimated coefficients add to the variance of the mean is what they add to the variance of the residuals, divided by R.
+The interval is that of the :math:`e_r` with R - 1 degrees of freedom. It is too narrow where a regression follows the
+statistic almost everywhere. Then a few points beyond all others make most of what is left, and two folds that are
+trained on each other leave correlated errors. So only the share s = 0.9 of the control is subtracted. This costs 3 % of
+a gain of 3.5 and a tenth of a gain of 10, and no gain exceeds 100. In 200 to 400 simulations with 400 pairs in four
+dimensions, 95 % Student intervals covered 0.95 for a logistic function of the sum (gain 55; 0.92 with s = 1), 0.93 for
+its positive part (49), and 0.92 for an indicator (3.7), where pairs alone covered 0.95, 0.95 and 0.93. With 100 pairs
+they covered 0.91 for the logistic function. Skewed statistics cover less, as with other controls: 0.88 for the
+exponential of a normal number of variance 0.49, where pairs cover 0.93.
 
 .. rubric:: References
 
@@ -60,11 +66,14 @@ MOST_CENTRES = 2000
 # Lengths of the kernel, relative to the root of the number of coordinates. Short ones follow wiggles; under long ones
 # the regression is that of a quadratic polynomial.
 _LENGTHS = (0.5, 0.75, 1.0, 1.5, 2.5)
-# Ridges, relative to the kernel at distance 0: from pure noise to a function that is followed almost exactly.
-_RIDGES = (5.0, 1.0, 0.2, 0.05, 0.01, 1e-3, 1e-4, 1e-6)
+# Ridges. At 5 little is left of a function; below 0.001 a regression of 100 pairs in one dimension left, once in 300
+# runs, 100 times the variance of the pair means, at points beyond all that it had seen.
+_RIDGES = (5.0, 1.0, 0.2, 0.05, 0.01, 0.001)
 # Largest ratio of cross-validated variances, with the control over without, that counts as a gain. The least of many
 # ratios is a few thousandths below 1 by chance.
 _LARGEST_RATIO = 0.98
+# Share s of the control that is subtracted; see the module's docstring.
+_SHARE = 0.9
 # Replicates beyond the fit that are corrected at a time: 64 MB of kernel.
 _ROWS = 4096
 
@@ -120,7 +129,7 @@ def kernel_corrected(means: Floats, z: Floats, weights: Floats, n_alike: int = 1
     >>> z = np.random.default_rng(0).normal(size=(300, 2))
     >>> means = np.cos(z.sum(axis=1))[:, None]
     >>> corrected = kernel_corrected(means, z, np.ones(2))
-    >>> bool(corrected.std() < 0.01 * means.std()), bool(abs(corrected.mean() - np.exp(-1)) < 0.001)
+    >>> bool(corrected.std() < 0.2 * means.std()), bool(abs(corrected.mean() - np.exp(-1)) < 0.02)
     (True, True)
     """
     n, centre = min(len(means), MOST_CENTRES), means[:MOST_CENTRES].mean(axis=0)
@@ -201,7 +210,7 @@ class _Search:
                 others = alpha[:, columns] - p[:, part] @ left_out
                 # 0 but for rounding, by equation (2).
                 others[part] = 0.0
-                self._residuals[part, columns] = self._y[part, columns] - centred[part] @ others
+                self._residuals[part, columns] = self._y[part, columns] - _SHARE * (centred[part] @ others)
         for column in np.flatnonzero(better[-1]):
             self._coefficients[:, column], self._kernels[column] = alpha[:, column], kernel
 
@@ -211,7 +220,7 @@ class _Search:
         for kernel in {id(one): one for one in self._kernels if one is not None}.values():
             columns = [column for column, own in enumerate(self._kernels) if own is kernel]
             centred = kernel(z, self._z) - kernel.expectation(self._z)
-            found[:, columns] -= centred @ self._coefficients[:, columns]
+            found[:, columns] -= _SHARE * (centred @ self._coefficients[:, columns])
         return found
 
 
