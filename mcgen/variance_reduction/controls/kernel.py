@@ -224,7 +224,9 @@ class KernelRun:
         text = f"{self._control}, cross-fitted"
         if n > MOST_CENTRES:
             text += f", fitted to {MOST_CENTRES:,} of {n:,} replicates"
-        return with_residuals(tally, np.where(constant, kept[0], corrected), 0, text, ())
+        # The control is one function: it takes one degree of freedom. By that a result knows that nothing is to be
+        # resampled.
+        return with_residuals(tally, np.where(constant, kept[0], corrected), 1, text, ())
 
     def _coordinates(self, replicates: range) -> Floats:
         """Return the coordinates of the first point of each pair, shape (R, r)."""
