@@ -200,6 +200,20 @@ _ENTRIES = {
   volume = {38}, number = {6}, pages = {974--992},
   year = {1990}
 }""",
+    "oates2017control": """@article{oates2017control,
+  title = {Control functionals for {Monte Carlo} integration},
+  author = {Oates, Chris J. and Girolami, Mark and Chopin, Nicolas},
+  journal = {Journal of the Royal Statistical Society: Series B},
+  volume = {79}, number = {3}, pages = {695--718},
+  year = {2017}
+}""",
+    "dubrule1983cross": """@article{dubrule1983cross,
+  title = {Cross validation of kriging in a unique neighborhood},
+  author = {Dubrule, Olivier},
+  journal = {Mathematical Geology},
+  volume = {15}, number = {6}, pages = {687--699},
+  year = {1983}
+}""",
     "avramidis1993splitting": """@article{avramidis1993splitting,
   title = {A splitting scheme for control variates},
   author = {Avramidis, Athanassios N. and Wilson, James R.},
@@ -284,12 +298,20 @@ def citation(result: Estimate | Comparison) -> str:
         for part in estimate.levels or (estimate,):
             keys += _design_keys(part.provenance.design)
         keys += ["giles2008multilevel"] if estimate.levels else []
-        keys += ["nelson1990control", "avramidis1993splitting"] if estimate.provenance.controls else []
+        keys += _control_keys(estimate.provenance.controls)
         keys += _method_keys(estimate.method)
         keys += ["owen1998supercube"] if _is_supercube(estimate) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
     return "\n\n".join(_ENTRIES[key] for key in dict.fromkeys(keys))
+
+
+def _control_keys(text: str | None) -> list[str]:
+    """Return the entries for the text of control variates in a result."""
+    if text is None:
+        return []
+    kernels = ["oates2017control", "dubrule1983cross"] if text.startswith("kernel(") else []
+    return ["nelson1990control", "avramidis1993splitting", *kernels]
 
 
 def _method_keys(method: str) -> list[str]:

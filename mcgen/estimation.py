@@ -42,6 +42,7 @@ from mcgen.statistics import Statistic
 from mcgen.statistics.joint import Difference
 from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
+from mcgen.variance_reduction.controls.kernel import KernelControl
 from mcgen.variance_reduction.planning.auto import Auto, check_auto
 from mcgen.variance_reduction.planning.planner import planned
 
@@ -100,7 +101,7 @@ def estimate(
         filled up with further rows, which `Estimate.executed_evaluations` counts.
     keep_replicates : bool, optional
         Keep the replicate means in the result, for bootstraps, jackknives and plots; by default up to 2^20 numbers.
-    controls : Controls or FittedControls, optional
+    controls : Controls, FittedControls or KernelControl, optional
         Functions of the noise with known expectations, which reduce the variance; see `mcgen.controls`. Their
         coefficients come from cross-fitting, or from a pilot by ``controls.fit(...)``.
     atol, rtol : float, optional
@@ -254,17 +255,18 @@ def _checked_options(asked: RunArguments) -> tuple[RunOptions, range]:
     part = _checked_part(asked["replicates"], asked["n_evaluations"], asked["n_replicates"], tolerance)
     interval = IntervalOptions(asked["confidence_level"], asked["interval"], asked["simultaneous"])
     controls, keep = asked["controls"], asked["keep_replicates"]
-    if not isinstance(controls, Controls | FittedControls | None):
+    if not isinstance(controls, Controls | FittedControls | KernelControl | None):
         raise TypeError(
             f"controls must be mcgen.controls.Controls, such as mcgen.controls.quadratic(basis); got {controls!r}"
         )
-    if isinstance(controls, Controls):
+    if controls is not None and controls.needs_means:
         if interval.resamples:
             raise ValueError(CROSS_FITTED)
         if keep is False:
             raise ValueError(
                 "cross-fitting works on kept replicate means; got keep_replicates=False. Leave it out, or fix the "
-                "coefficients before the run: controls=controls.fit(generator, statistic, ...)"
+                "coefficients of quadratic or other controls before the run: controls=controls.fit(generator, "
+                "statistic, ...)"
             )
     if interval.method == "betting" and (controls is not None or keep is False):
         raise ValueError(
@@ -317,10 +319,10 @@ def _checked_count(
             f"and simultaneous={asked.simultaneous!r}. Leave interval out (it is then of two stages), or use "
             "'anytime', 'asymptotic-anytime' or 'betting', with simultaneous=False or 'bonferroni'"
         )
-    if isinstance(options.controls, Controls):
+    if options.controls is not None and options.controls.needs_means:
         raise ValueError(
-            "cross-fitted controls need to know the number of replicates; fix their coefficients before the run: "
-            "controls=controls.fit(generator, statistic, ...)"
+            "cross-fitted controls need to know the number of replicates; fix the coefficients of quadratic or other "
+            "controls before the run: controls=controls.fit(generator, statistic, ...)"
         )
     return None
 

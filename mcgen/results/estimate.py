@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 CROSS_FITTED = (
     "replicate means corrected by cross-fitted controls share coefficients, and are not to be resampled; use "
-    "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or fixed coefficients from a pilot: "
-    "controls=controls.fit(...)"
+    "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or fixed coefficients of quadratic or other "
+    "controls from a pilot: controls=controls.fit(...)"
 )
 
 

@@ -67,12 +67,12 @@ class Correction(Protocol):
 
     @property
     def task(self) -> Task:
-        """The task that returns the values of the controls beside those of the statistic."""
+        """The task to run; controls that are known at the noise alone return their values beside the statistic's."""
         ...
 
     @property
     def n_controls(self) -> int:
-        """The number of controls."""
+        """The number of controls whose values stand beside those of the statistic."""
         ...
 
     def rows(self, segment: Segment, facts: Facts) -> ReplicateMeans:
@@ -89,7 +89,7 @@ class Correcting(Protocol):
 
     @property
     def needs_means(self) -> bool:
-        """Whether the correction is made from the replicate means themselves."""
+        """Whether the correction is made from the replicate means themselves, by cross-fitting."""
         ...
 
     def begin(self, task: Task, n_replicates: int | None) -> Correction:

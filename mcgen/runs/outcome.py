@@ -67,10 +67,8 @@ class Outcome:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the components of the user's statistic."""
-        if self.corrected is None:
-            return self.facts.components
-        assert self.facts.own_shape is not None
-        return self.facts.own_shape
+        own = None if self.corrected is None else self.facts.own_shape
+        return self.facts.components if own is None else own
 
     @property
     def bounds(self) -> Floats:

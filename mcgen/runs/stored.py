@@ -101,7 +101,7 @@ def tally_of(run: StoredRun) -> Tally | None:
 
 def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
     """Return the estimate from the replicates up to the first gap; None where only the run's own call can make one."""
-    tally = None if about.controls or not about.provenance else tally_of(run)
+    tally = None if not about.provenance or about.provenance.get("controls") is not None else tally_of(run)
     if tally is None or tally.count < 2:
         return None
     moments = tally.moments()

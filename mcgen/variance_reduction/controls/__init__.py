@@ -24,6 +24,9 @@ R = 100, q = 10. Leaving out one replicate at a time gave the same. If controls 
 residuals are more skewed still, and intervals cover less: 0.69 for cosh of a normal number at R = 30, q = 1, where
 pairs alone cover 0.86.
 
+A kernel regression of the pair means on the noise is a control that needs no form beforehand; `kernel_regression` has
+its mathematics.
+
 More controls than R / 10 are refused. A control that a design makes constant, as antithetic pairs do with odd ones,
 gets the coefficient 0. For linearly dependent controls least squares take the solution of least norm.
 

@@ -30,6 +30,7 @@ from mcgen.replicates.task import Estimand, Task
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import WithControlValues
 from mcgen.statistics.values import checked_callable
+from mcgen.variance_reduction.controls.coordinates import n_points_of
 from mcgen.variance_reduction.controls.correction import (
     REPLICATES_PER_CONTROL,
     ControlledRun,
@@ -125,6 +126,11 @@ class Controls:
         """Whether the correction needs all replicate means: True, since cross-fitting does."""
         return True
 
+    @property
+    def text(self) -> str:
+        """The text by which a store recognizes the controls."""
+        return f"{self.name} with expectations {', '.join(map(repr, self.mean))}"
+
     def begin(self, task: Task, n_replicates: int | None) -> ControlledRun:
         """Return these controls for a run, with coefficients by cross-fitting."""
         return ControlledRun(task, self, n_replicates, None)
@@ -135,7 +141,7 @@ class Controls:
 
     def n_evaluations_beside(self, design: Design) -> int:
         """Return the cost of the controls, without the bases that the design has paid for."""
-        return sum(basis.n_evaluations for basis in set(self.bases) - _bases_of(design))
+        return cost_beside(self.bases, design)
 
     def __str__(self) -> str:
         return self.name
@@ -311,8 +317,7 @@ class FittedControls:
 
     def n_evaluations_beside(self, design: Design) -> int:
         """Return the cost of the controls, without the bases that the design has paid for."""
-        bases = {*self.controls.bases, *self.bases} - _bases_of(design)
-        return self.pilot_evaluations + sum(basis.n_evaluations for basis in bases)
+        return self.pilot_evaluations + cost_beside((*self.controls.bases, *self.bases), design)
 
     def __str__(self) -> str:
         return f"{self.controls.name}, coefficients from {self.pilot_evaluations:,} evaluations"
@@ -345,9 +350,9 @@ class _Joined(NoiseSpecFunction):
         return np.concatenate([part.values(noise, spec) for part in self.parts], axis=1)
 
 
-def n_points_of(noise: Noise) -> int:
-    """Return the number of points of noise."""
-    return len(noise if isinstance(noise, np.ndarray) else noise[next(iter(noise))])
+def cost_beside(bases: tuple[Basis, ...], design: Any) -> int:
+    """Return the evaluations that found some bases, each counted once, without those that the design has paid for."""
+    return sum(basis.n_evaluations for basis in set(bases) - _bases_of(design))
 
 
 def _bases_of(design: Any) -> set[Basis]:
@@ -364,10 +369,7 @@ def controls_text(controls: Any) -> str | None:
 
     It has no coefficients: a store keeps the means of statistic and controls, which any coefficients can correct.
     """
-    if controls is None:
-        return None
-    own = own_controls(controls)
-    return f"{own.name} with expectations {', '.join(map(repr, own.mean))}"
+    return None if controls is None else str(own_controls(controls).text)
 
 
 def own_controls(controls: Any) -> Any:

@@ -107,9 +107,17 @@ class ControlledRun:
         if not enough:
             text = f"{self._controls.name}, not used"
             warnings = (f"the controls were not used: {too_many(self._controls, int(varies.sum()), n, self.task)}",)
-        made = Tally(True)
-        made.add(_joined(ReplicateMeans(0, *kept, None, 1), residuals, plain, kept[1][:, :k]))
-        return Corrected(made, rank, text, warnings)
+        return with_residuals(tally, residuals, rank, text, warnings)
+
+
+def with_residuals(tally: Tally, residuals: Floats, rank: int, text: str, warnings: tuple[str, ...]) -> Corrected:
+    """Return corrected replicates: the residuals, shape (R, k), in place of the first k means of a tally."""
+    kept = tally.kept()
+    assert kept is not None
+    means, within = (values[:, : residuals.shape[1]] for values in kept)
+    made = Tally(True)
+    made.add(_joined(ReplicateMeans(0, means, within, None, 1), residuals, means, within))
+    return Corrected(made, rank, text, warnings)
 
 
 def cross_fitted(means: Floats, controls: Floats, folds: int = FOLDS) -> tuple[Floats, int]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.special import ndtri
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.directions import Basis
-from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction, n_points_of
+from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction
+from mcgen.variance_reduction.controls.coordinates import coordinates, require_controlled
 
 
 def quadratic(basis: Basis, degree: int = 2) -> Controls:
@@ -55,19 +55,10 @@ class _Quadratic(NoiseSpecFunction):
     degree: int
 
     def check(self, spec: NoiseSpec) -> None:
-        if not self.basis.by_block(spec):
-            raise ValueError(
-                f"{self.basis} has directions only in blocks that are drawn independently for every point ({spec}); "
-                "controls need directions in other blocks"
-            )
+        require_controlled(self.basis, spec)
 
     def __call__(self, noise: Noise, spec: NoiseSpec) -> Floats:
-        blocks, a = dict(spec.blocks), np.zeros((n_points_of(noise), self.basis.n_directions))
-        for name, matrix in self.basis.by_block(spec).items():
-            block = noise if isinstance(noise, np.ndarray) else noise[name]
-            z = np.asarray(block, np.float64).reshape(len(a), 1, len(matrix))
-            # One product for each point: a product for all has other last bits for other numbers of points.
-            a += np.matmul(z if blocks[name].law == "normal" else ndtri(z), matrix)[:, 0]
+        a = coordinates(self.basis, noise, spec)
         if self.degree == 1:
             return a
         i, j = np.triu_indices(self.basis.n_directions, 1)

@@ -16,7 +16,8 @@ from mcgen.generators.base import checked_generator
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import checked_callable, values_of
-from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction, n_points_of
+from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction
+from mcgen.variance_reduction.controls.coordinates import n_points_of
 
 
 def surrogate(
