@@ -296,13 +296,13 @@ class Predictor:
         for number, coarse in enumerate(self.coarse):
             pairs = log_w(self.pilot.coarse_pairs[number], 2)
             nothing = LogRatio(np.zeros_like(pairs.value), np.zeros_like(pairs.value))
+            of_fine = []
+            for fine in self._fine_designs(number):
+                b, log_w_fine = self._fine_level(number, fine)
+                of_fine.append((fine, _TwoLevels(coarse, b, pairs, log_w_fine, *self._unseen(number, b))))
             for design, trial in {Antithetic(): Trial(nothing, pairs.variance), **self.pilot.trials}.items():
-                if np.isneginf(trial.gain.value).any():
-                    continue
-                for fine in self._fine_designs(number):
-                    b, log_w_fine = self._fine_level(number, fine)
-                    levels = _TwoLevels(coarse, b, pairs, log_w_fine, *self._unseen(number, b))
-                    yield self._sum_of(levels, design, trial, fine, budget)
+                if not np.isneginf(trial.gain.value).any():
+                    yield from (self._sum_of(levels, design, trial, fine, budget) for fine, levels in of_fine)
 
     def with_unseen(self, chosen: Candidate, names: Sequence[str]) -> tuple[Candidate, list[str]]:
         """Return a candidate with its warning of unseen failures, and the note that it searches for them."""
@@ -438,7 +438,8 @@ class _TwoLevels:
 
     def w(self, gain: LogRatio) -> Floats:
         """Return w of both levels, shape (2, k), for a coarse design of a log efficiency `gain` over pairs."""
-        w = np.exp([self.pairs.minus(gain).value, self.fine.value])
+        with np.errstate(invalid="ignore"):
+            w = np.exp([self.pairs.value - gain.value, self.fine.value])
         return np.asarray(w * np.stack([self.b**2, np.ones_like(self.b)]))
 
     def with_least(self, w: Floats, budget: float, share: float, points: NDArray[np.int_], pairs: Floats) -> Floats:
