@@ -100,8 +100,8 @@ def _made(
     with torch.no_grad():
         kept = set().union(*(steps_to_keep(fine, n, nodes) for n in numbers))
         pilots = {key: run_pilot(fine, pairs, seed, one, kept) for key, one in conditions.items()}
-        made, several = [], [nodes] * len(numbers) if nodes is not None else None
-        several = chosen_nodes(fine, [*pilots.values()], numbers) if several is None else several
+        several = chosen_nodes(fine, [*pilots.values()], numbers) if nodes is None else [nodes] * len(numbers)
+        made = []
         for n, chosen in zip(numbers, several, strict=True):
             spent = 2 * pairs * len(conditions) * (fine.network_evaluations + n * fine.prediction_evaluations)
             cost = math.ceil(spent / fine.network_evaluations - 1e-9)
