@@ -20,7 +20,7 @@ from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.fingerprints import fingerprint_of
 from mcgen.adapters.samplers.fitted import FineSampler, Fitted, block_of
-from mcgen.adapters.samplers.nodes import PredictedError, best_nodes, spaced_nodes, starts_of
+from mcgen.adapters.samplers.nodes import Moments, PredictedError, best_nodes, moments_of, spaced_nodes, starts_of
 from mcgen.adapters.samplers.weights import Floats, Weights
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.designs import Antithetic
@@ -100,11 +100,11 @@ def _made(
     with torch.no_grad():
         kept = set().union(*(steps_to_keep(fine, n, nodes) for n in numbers))
         pilots = {key: run_pilot(fine, pairs, seed, one, kept) for key, one in conditions.items()}
+        several = chosen_nodes(fine, [*pilots.values()], numbers) if nodes is None else [nodes] * len(numbers)
         made = []
-        for n in numbers:
+        for n, chosen in zip(numbers, several, strict=True):
             spent = 2 * pairs * len(conditions) * (fine.network_evaluations + n * fine.prediction_evaluations)
             cost = math.ceil(spent / fine.network_evaluations - 1e-9)
-            chosen = chosen_nodes(fine, [*pilots.values()], n) if nodes is None else nodes
             made.append(regression(fine, pilots, chosen, cost))
     return tuple(made)
 
@@ -163,38 +163,55 @@ def steps_to_keep(fine: FineSampler, n_nodes: int, nodes: Sequence[int] | None) 
     return {*steps, fine.steps}
 
 
-def chosen_nodes(fine: FineSampler, pilots: Sequence[Pilot], n_nodes: int) -> tuple[int, ...]:
-    """Return the nodes with the least predicted error; `mcgen.adapters.samplers.nodes` has the criterion."""
-    steps = candidates(fine, n_nodes)
-    features = [_features_of_choice(fine, pilot, steps) for pilot in pilots]
-    error = PredictedError(len(steps), features, fine.scales[:, steps], n_nodes)
-    starts = starts_of(spaced_nodes(fine.scales, n_nodes), steps)
-    return tuple(steps[one] for one in best_nodes(error, starts, len(steps)))
+def chosen_nodes(fine: FineSampler, pilots: Sequence[Pilot], numbers: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return, for each number of nodes, those with the least predicted error.
+
+    `mcgen.adapters.samplers.nodes` has the criterion.
+    """
+    found, known = [], {}
+    for n in numbers:
+        steps = candidates(fine, n)
+        if len(steps) not in known:
+            known[len(steps)] = _moments_of_choice(fine, pilots, steps)
+        error = PredictedError(known[len(steps)], fine.scales[:, steps], n)
+        starts = starts_of(spaced_nodes(fine.scales, n), steps)
+        found.append(tuple(steps[one] for one in best_nodes(error, starts, len(steps))))
+    return found
 
 
-def _features_of_choice(fine: FineSampler, pilot: Pilot, steps: Sequence[int]) -> list[NDArray[Any]]:
-    """Return the features of `PredictedError` for a pilot."""
-    start, *fresh = pilot.noise
-    ends = [*steps, fine.steps if any(fine.fresh_weights(0, fine.steps).values()) else fine.steps - 1]
-    found = [pilot.noise[start]]
-    found += [_added(pilot.noise, fine.fresh_weights(0, end)) for end in ends] if fresh else []
-    found += [_implied_prediction(fine, pilot, i) for i in steps]
-    found += [pilot.states[i] for i in (*steps, fine.steps)]
-    return [as_numpy(one) for one in found]
+def _moments_of_choice(fine: FineSampler, pilots: Sequence[Pilot], steps: Sequence[int]) -> Moments:
+    """Return the moments of the pilots' features, with the predictions that two neighbouring states imply.
 
-
-def _implied_prediction(fine: FineSampler, pilot: Pilot, i: int) -> torch.Tensor:
-    """Return the predicted sample that two neighbouring states imply.
-
-    With the fresh noise f of the step and the scales s and n, they are x_i = s_i x0 + n_i e and
+    With the fresh noise f of the step and the scales s and n, the states are x_i = s_i x0 + n_i e and
     x_{i+1} - f = s_{i+1} x0 + k e, where k^2 = n_{i+1}^2 - Var f.
     """
-    fresh = fine.fresh_weights(i, i + 1)
-    (s, s_next), (n, n_next) = fine.scales[:, i : i + 2].tolist()
-    k = math.sqrt(max(0.0, n_next**2 - sum(weight**2 for weight in fresh.values())))
-    rest = pilot.states[i + 1] - (_added(pilot.noise, fresh) if any(fresh.values()) else 0.0)
-    implied: torch.Tensor = (k * pilot.states[i] - n * rest) / (k * s - n * s_next)
-    return implied
+    start, *fresh = pilots[0].noise
+    ends = [*steps, fine.steps if any(fine.fresh_weights(0, fine.steps).values()) else fine.steps - 1] if fresh else []
+    sums = [fine.fresh_weights(0, end) for end in ends]
+    steps_noise = {i: one for i in steps if any((one := fine.fresh_weights(i, i + 1)).values())}
+    kept = sorted({*steps, *(i + 1 for i in steps), fine.steps})
+    fields = [start, *ends, *steps_noise, *kept]
+    place = {("noise", i): 1 + len(ends) + j for j, i in enumerate(steps_noise)}
+    place |= {("state", i): len(fields) - len(kept) + j for j, i in enumerate(kept)}
+    predictions = np.zeros((len(steps), len(fields)))
+    for row, i in zip(predictions, steps, strict=True):
+        (s, s_next), (n, n_next) = fine.scales[:, i : i + 2].tolist()
+        k = math.sqrt(max(0.0, n_next**2 - sum(weight**2 for weight in steps_noise.get(i, {}).values())))
+        row[place["state", i]], row[place["state", i + 1]] = k, -n
+        if i in steps_noise:
+            row[place["noise", i]] = n
+        row /= k * s - n * s_next
+    own = np.eye(len(fields))
+    states = [place["state", i] for i in (*steps, fine.steps)]
+    combinations = np.concatenate([own[: 1 + len(ends)], predictions, own[states]])
+    weights = [*sums, *steps_noise.values()]
+    return moments_of([_fields(one, weights, kept) for one in pilots], combinations)
+
+
+def _fields(pilot: Pilot, weights: Sequence[Mapping[str, float]], kept: Sequence[int]) -> list[NDArray[Any]]:
+    """Return the start of a pilot, sums of its blocks of noise, and some of its states."""
+    noises = [next(iter(pilot.noise.values())), *(_added(pilot.noise, one) for one in weights)]
+    return [as_numpy(one) for one in (*noises, *(pilot.states[i] for i in kept))]
 
 
 def _added(noise: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:

@@ -20,7 +20,8 @@ cosine schedule of diffusion models it is linear in time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -77,80 +78,168 @@ def _apart(numbers: NDArray[Any], first: int, last: int) -> tuple[int, ...]:
     return tuple(int(one) for one in np.minimum(later, last + 1 - len(numbers) + order))
 
 
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Second moments of the features of a pilot, less those of their means, in bands of components.
+
+    The features are the start; if there is fresh noise, that added up to each candidate and to the end; the prediction
+    at each candidate; the state at each candidate; the last state.
+
+    Attributes
+    ----------
+    values : ndarray of shape (F, F, bands)
+        The moments, summed over the rows and the components of a band.
+    sizes : ndarray of shape (bands,)
+        Components of each band.
+    n_rows : int
+        Rows of the pilot.
+    """
+
+    values: Floats
+    sizes: NDArray[np.int64]
+    n_rows: int
+
+    def joined(self, fewest: int) -> Moments:
+        """Return the moments in bands of at least `fewest` components each: smaller ones are joined with the next."""
+        names, current, filled = np.zeros(len(self.sizes), dtype=np.int64), 0, 0
+        for band, size in enumerate(self.sizes):
+            if filled >= fewest and self.sizes[band:].sum() >= fewest:
+                current, filled = current + 1, 0
+            names[band] = current
+            filled += int(size)
+        firsts = np.searchsorted(names, np.arange(current + 1))
+        return Moments(np.add.reduceat(self.values, firsts, axis=2), np.add.reduceat(self.sizes, firsts), self.n_rows)
+
+
+def moments_of(pilots: Sequence[Sequence[NDArray[Any]]], combinations: Floats) -> Moments:
+    """Return the moments of features that are linear combinations of some fields.
+
+    Parameters
+    ----------
+    pilots : sequence of sequence of ndarray
+        For each pilot its fields (N, ...).
+    combinations : ndarray of shape (F, fields)
+        The features as combinations of the fields. Cosines and products of the fields alone are then enough.
+    """
+    bands = bands_of(pilots[0][0].shape[1:])
+    of_fields: Floats = np.sum([_moments(one, bands) for one in pilots], axis=0)
+    values = combinations @ of_fields @ combinations.T
+    return Moments(np.moveaxis(values, 0, 2), np.bincount(bands), sum(len(one[0]) for one in pilots))
+
+
 class PredictedError:
     """The predicted error E of nodes, by the second moments of a pilot's features.
 
     Parameters
     ----------
-    n_candidates : int
-        Number of steps that may be nodes. Nodes are given as positions among them.
-    pilots : sequence of sequence of ndarray
-        For each pilot the features (N, ...): the start; if there is fresh noise, that added up to each candidate and to
-        the end; the prediction at each candidate; the state at each candidate; the last state.
+    moments : Moments
+        The moments.
     scales : ndarray of shape (2, n_candidates)
-        The scales of signal and noise at the candidates.
+        The scales of signal and noise at the steps that may be nodes. Nodes are given as positions among these.
     n_nodes : int
         Number of nodes that are looked for.
     """
 
-    def __init__(
-        self, n_candidates: int, pilots: Sequence[Sequence[NDArray[Any]]], scales: Floats, n_nodes: int
-    ) -> None:
-        self._m, self._scales = n_candidates, scales
-        self._has_fresh = len(pilots[0]) > 2 * n_candidates + 2
-        self._first = 1 + (n_candidates + 1) * self._has_fresh
-        n_rows = sum(len(one[0]) for one in pilots)
-        fewest = _FEWEST_NUMBERS * n_nodes * (1 + self._has_fresh)
-        bands = joined_bands(bands_of(pilots[0][0].shape[1:]), -(-fewest // n_rows))
-        self._moments: Floats = np.sum([_moments(one, bands) for one in pilots], axis=0)
-        self._variances = self._moments[:, -1, -1] / (n_rows * np.bincount(bands))
-        self._residual = cache(self._residual_of)
+    def __init__(self, moments: Moments, scales: Floats, n_nodes: int) -> None:
+        self._m = scales.shape[1]
+        self._has_fresh = len(moments.values) > 2 * self._m + 2
+        self._first = 1 + (self._m + 1) * self._has_fresh
+        moments = moments.joined(-(-_FEWEST_NUMBERS * n_nodes * (1 + self._has_fresh) // moments.n_rows))
+        self._moments, self._total = moments.values, moments.values[-1, -1].sum()
+        variances = self._moments[-1, -1] / (moments.n_rows * moments.sizes)
+        signal, noise = scales[:, :, None] ** 2
+        # The factors of the residuals at each candidate, and at the end.
+        self._factors = np.concatenate([variances / (signal * variances + noise), np.ones((1, len(variances)))])
 
     def __call__(self, nodes: Sequence[int]) -> float:
         """Return E for increasing positions among the candidates, in units of the last states' variance."""
-        found = sum(self._at(tuple(nodes[:j]), node) for j, node in enumerate(nodes))
-        last, total = self._residual(tuple(nodes), self._m).sum(), self._moments[:, -1, -1].sum()
-        return float((found + last) / total) if total > 0 else 0.0
+        return float(self.of_several(np.array([nodes]))[0])
 
-    def _at(self, before: tuple[int, ...], node: int) -> float:
-        signal, noise = self._scales[:, node] ** 2
-        weights = self._variances / (signal * self._variances + noise)
-        return float((self._residual(before, node) * weights).sum())
+    def of_several(self, nodes: NDArray[np.int64]) -> Floats:
+        """Return E for several choices of nodes, one a row."""
+        if not self._total > 0:
+            return np.zeros(len(nodes))
+        targets = np.column_stack([nodes, np.full(len(nodes), self._m)])
+        # Each target has the features before it: fresh noise up to it, and the predictions at the nodes before.
+        columns = [np.zeros((len(nodes), 1), dtype=np.int64)]
+        for j in range(targets.shape[1]):
+            columns += [1 + targets[:, j : j + 1]] if self._has_fresh else []
+            columns += [self._first + targets[:, j : j + 1]] if j + 1 < targets.shape[1] else []
+        features, states = np.concatenate(columns, axis=1).T, self._first + self._m + targets.T
+        counts = 1 + self._has_fresh + (1 + self._has_fresh) * np.arange(len(states))
+        residuals = _residuals(
+            self._moments[features[:, None], features],
+            self._moments[features[:, None], states],
+            self._moments[states, states],
+            counts,
+        )
+        found: Floats = (residuals * self._factors[targets.T]).sum(axis=(0, 2)) / self._total
+        return found
 
-    def _residual_of(self, before: tuple[int, ...], target: int) -> Floats:
-        """Return the residual sum of squares in each band, for a target position; m is the end."""
-        fresh = [1 + one for one in (*before, target)] if self._has_fresh else []
-        features = [0, *fresh, *(self._first + one for one in before)]
-        t = self._first + self._m + target
-        gram, right = self._moments[:, features][:, :, features], self._moments[:, features, t]
-        diagonal = np.einsum("bii->bi", gram)
-        ridge = np.where(diagonal > 0, _RIDGE * diagonal, 1.0)
-        weights = np.linalg.solve(gram + ridge[:, :, None] * np.eye(len(features)), right[:, :, None])[:, :, 0]
-        explained = 2 * (weights * right).sum(axis=1) - np.einsum("bi,bij,bj->b", weights, gram, weights)
-        left: Floats = np.maximum(self._moments[:, t, t] - explained, 0.0)
-        return left
+
+def _residuals(gram: Floats, right: Floats, squares: Floats, counts: NDArray[np.int64]) -> Floats:
+    r"""Return the residual sums of squares of ridge regressions that share their features, shape (targets, ...).
+
+    With the ridge R and :math:`G + R = L D L'` the residual of a target of square s and products r is
+    :math:`s - r' (G + R)^{-1} r - w' R w` for :math:`w = (G + R)^{-1} r`. The leading part of L is that of the leading
+    features, so that one elimination serves all targets.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (p, p, ...)
+        Moments of the features.
+    right : ndarray of shape (p, targets, ...)
+        Their moments with the targets.
+    squares : ndarray of shape (targets, ...)
+        Those of the targets.
+    counts : ndarray of shape (targets,)
+        How many of the features each target has.
+    """
+    p = len(gram)
+    diagonal = gram[range(p), range(p)]
+    ridge = np.where(diagonal > 0, _RIDGE * diagonal, 1.0)
+    gram[range(p), range(p)] += ridge
+    for a in range(p - 1):
+        ratio = gram[a + 1 :, a] / gram[a, a]
+        gram[a + 1 :, a + 1 :] -= ratio[:, None] * gram[a, a + 1 :]
+        right[a + 1 :] -= ratio[:, None] * right[a]
+        gram[a + 1 :, a] = ratio
+    used = (np.arange(p)[:, None] < counts).reshape(p, -1, *(1,) * (gram.ndim - 2))
+    weights = np.where(used, right / gram[range(p), range(p)][:, None], 0.0)
+    explained = (right * weights).sum(axis=0)
+    for a in range(p - 1, 0, -1):
+        weights[:a] -= gram[a, :a][:, None] * weights[a]
+    left: Floats = squares - explained - (weights**2 * ridge[:, None]).sum(axis=0)
+    return np.maximum(left, 0.0)
 
 
 def best_nodes(error: PredictedError, starts: Sequence[Sequence[int]], n_candidates: int) -> tuple[int, ...]:
     """Return the positions of nodes with the least predicted error, by coordinate descent from several starts."""
-    found = [_descent(error, [*start], n_candidates) for start in starts]
-    return min(found)[1]
+
+    @cache
+    def between(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[int, float]]:
+        """Return the positions that may be between others, with the error of each."""
+        places = range(before[-1] + 1 if before else 0, after[0] if after else n_candidates)
+        nodes = np.array([[*before, one, *after] for one in places])
+        return [*zip(places, error.of_several(nodes).tolist(), strict=True)]
+
+    return min(_descent(between, error(start), tuple(start)) for start in starts)[1]
 
 
-def _descent(error: PredictedError, nodes: list[int], n_candidates: int) -> tuple[float, tuple[int, ...]]:
+def _descent(
+    between: Callable[[tuple[int, ...], tuple[int, ...]], list[tuple[int, float]]], least: float, nodes: tuple[int, ...]
+) -> tuple[float, tuple[int, ...]]:
     """Return the error and the nodes that no move of a single node between its neighbours improves."""
-    least, improved = error(nodes), True
-    while improved:
-        improved = False
-        for j in range(len(nodes)):
-            low = nodes[j - 1] + 1 if j > 0 else 0
-            high = nodes[j + 1] if j + 1 < len(nodes) else n_candidates
-            for one in range(low, high):
-                moved = [*nodes[:j], one, *nodes[j + 1 :]]
-                found = error(moved)
-                if found < least * (1 - _LEAST_GAIN):
-                    nodes, least, improved = moved, found, True
-    return least, tuple(nodes)
+    j, unmoved = 0, -1
+    # A node that was just moved is at its best place until another one moves.
+    while unmoved < len(nodes) - 1:
+        unmoved += 1
+        before, after = nodes[:j], nodes[j + 1 :]
+        for one, found in between(before, after):
+            if found < least * (1 - _LEAST_GAIN):
+                nodes, least, unmoved = (*before, one, *after), found, 0
+        j = (j + 1) % len(nodes)
+    return least, nodes
 
 
 def starts_of(spaced: Sequence[int], candidates: Sequence[int]) -> list[tuple[int, ...]]:
@@ -173,30 +262,19 @@ def bands_of(shape: tuple[int, ...]) -> NDArray[np.int64]:
     return np.ravel(bands + (channels[:, None, None] > 0) * (bands.max() + 1))
 
 
-def joined_bands(bands: NDArray[np.int64], fewest: int) -> NDArray[np.int64]:
-    """Return bands of at least `fewest` components each, numbered from 0: smaller ones are joined with the next."""
-    sizes = np.bincount(bands)
-    names, current, filled = np.zeros(len(sizes), dtype=np.int64), 0, 0
-    for band, size in enumerate(sizes):
-        if filled >= fewest and sizes[band:].sum() >= fewest:
-            current, filled = current + 1, 0
-        names[band] = current
-        filled += int(size)
-    return names[bands]
-
-
-def _moments(features: Sequence[NDArray[Any]], bands: NDArray[np.int64]) -> Floats:
-    """Return the second moments of features (N, ...) in each band, less those of the means: (bands, F, F)."""
-    n_rows, shape = len(features[0]), features[0].shape[1:]
+def _moments(fields: Sequence[NDArray[Any]], bands: NDArray[np.int64]) -> Floats:
+    """Return the second moments of fields (N, ...) in each band, less those of the means: (bands, fields, fields)."""
+    n_rows, shape = len(fields[0]), fields[0].shape[1:]
     order, ends = np.argsort(bands, kind="stable"), np.cumsum(np.bincount(bands))
     # Orthonormal cosines over rows and columns, and over channels, so that the first is the mean over channels.
     is_image = bands.max() > 0
-    total = np.zeros((len(features), len(bands)))
-    found = np.zeros((len(ends), len(features), len(features)))
+    total = np.zeros((len(fields), len(bands)))
+    found = np.zeros((len(ends), len(fields), len(fields)))
     for row in range(n_rows):
-        values = np.stack([one[row] for one in features]).astype(np.float64)
+        values = np.stack([one[row] for one in fields])
+        # In the type of the fields: cosines of float32 take half the time, and their errors are those of the fields.
         values = dctn(values, axes=range(1, 1 + len(shape)), norm="ortho") if is_image else values
-        flat = values.reshape(len(features), -1)[:, order]
+        flat = values.reshape(len(fields), -1)[:, order].astype(np.float64)
         total += flat
         for band, part in enumerate(np.split(flat, ends[:-1], axis=1)):
             found[band] += part @ part.T

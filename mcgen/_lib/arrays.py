@@ -179,8 +179,8 @@ def leading_length(samples: Any) -> int:
 def non_finite_rows(samples: Any, n_rows: int) -> NDArray[np.intp]:
     """Return which of the first `n_rows` rows have a NaN or an infinity; samples other than numbers are finite."""
     if isinstance(samples, tuple):
-        found = [non_finite_rows(part, n_rows) for part in samples]
-        return np.unique(np.concatenate(found))
+        found = [rows for part in samples if len(rows := non_finite_rows(part, n_rows))]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.intp)
     samples = samples.detach() if hasattr(samples, "detach") else samples
     # If the sum is finite, so are all its terms; it takes a single pass in the samples' own library.
     with np.errstate(invalid="ignore", over="ignore"):

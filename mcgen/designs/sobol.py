@@ -16,7 +16,7 @@ each with its own randomization and with its points in random order. This is Lat
 
 .. [1] J. Matousek (1998). On the L2-discrepancy for anchored boxes. J. Complexity 14(4), 527-556.
 .. [2] S. Joe, F. Y. Kuo (2008). Constructing Sobol sequences with better two-dimensional projections. SIAM J. Sci.
-   Comput. 30(5), 2635-2654. The direction numbers are those of `scipy.stats.qmc.Sobol`, read off its first points.
+   Comput. 30(5), 2635-2654. The direction numbers are those of `scipy.stats.qmc.Sobol`.
 .. [3] A. B. Owen (1998). Latin supercube sampling for very high-dimensional simulations. ACM Trans. Model. Comput.
    Simul. 8(1), 71-102.
 """
@@ -25,13 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer
 from mcgen.designs._base import PointsDesign, _Pieces
+from mcgen.designs.sobol_matrices import Words, generator_columns
 from mcgen.noise import Array, NoiseSpec
 from mcgen.noise.numbers import number_from_digits
 
@@ -41,8 +41,6 @@ MAX_POINTS = 2**24
 """Most points in a replicate; each still has 8 of its 32 random digits below the net's own."""
 # Numbers made at a time: their float64 middles (256 KB) stay in a core's second-level cache until they are stored.
 _CHUNK = 2**15
-
-Words = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -213,25 +211,3 @@ def scramble(columns: Words, random: Words) -> Words:
             bit = columns[i] >> np.uint32(31 - j) & np.uint32(1)
             scrambled[:, i] ^= lower[:, j] * bit
     return scrambled
-
-
-@lru_cache(maxsize=8)
-def generator_columns(d: int, k: int) -> Words:
-    """Return the first k columns of the Sobol' generator matrices of d dimensions as words, shape (k, d).
-
-    They are computed from scipy's unscrambled sequence by its public interface. Scipy's points come in Gray code order,
-    in which point 2^j is point 2^j - 1 XOR column j.
-    """
-    # Imported here, since importing scipy.stats takes most of a second and most runs draw no Sobol' points.
-    from scipy.stats import qmc
-
-    engine = qmc.Sobol(d, scramble=False, bits=32)
-    columns = np.empty((k, d), np.uint32)
-    for j in range(k):
-        engine.reset()
-        if j > 0:
-            engine.fast_forward((1 << j) - 1)
-        before, after = (engine.random(2) * 2.0**32).astype(np.uint32)
-        columns[j] = before ^ after
-    columns.setflags(write=False)
-    return columns

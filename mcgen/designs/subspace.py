@@ -148,22 +148,30 @@ class _Joined:
     def block(self, name: str) -> Array:
         """Return one block of noise for the points that were asked for."""
         spec, points = dict(self._spec.blocks)[name], self._points
-        out = np.empty((len(self._replicates), len(points), spec.size), self._spec.dtype)
-        if name not in self._matrices:
-            for rows, w in self._others(name, self._spec):
-                out[rows] = w[:, points.start : points.stop]
-        else:
-            matrix = self._matrices[name]
-            # A single block is drawn once; with several blocks, a - B'w needs all of them first.
-            steps = self._coordinates if len(self._matrices) == 1 else self._steps
-            for rows, w in self._others(name, self._normal):
-                # One product per whole replicate, since the last bits of matrix products depend on their sizes.
-                for i, r in enumerate(range(rows.start, rows.stop)):
-                    step = steps[r] - w[i] @ matrix if len(self._matrices) == 1 else steps[r]
-                    w[i] += step.astype(matrix.dtype) @ matrix.T
-                    z = w[i, points.start : points.stop]
-                    out[r] = z if spec.law == "normal" else uniform_from_normal(z, self._spec.dtype)
+        steered = name in self._matrices
+        parts = []
+        for rows, w in self._others(name, self._normal if steered else self._spec):
+            if steered:
+                self._steer(name, rows, w)
+            z = w[:, points.start : points.stop]
+            uniform = steered and spec.law == "uniform"
+            parts.append(
+                uniform_from_normal(z, self._spec.dtype) if uniform else z.astype(self._spec.dtype, copy=False)
+            )
+        # A single part is returned without a copy.
+        out = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return out.reshape(len(out), len(points), *spec.shape)
+
+    def _steer(self, name: str, rows: slice, w: Array) -> None:
+        """Add B (a - B'w) to the points w (rows, n_points, size) of one block."""
+        matrix = self._matrices[name]
+        # A single block is drawn once; with several blocks, a - B'w needs all of them first.
+        alone = len(self._matrices) == 1
+        steps, product = self._coordinates if alone else self._steps, np.empty(w.shape[1:], w.dtype)
+        # One product per whole replicate, since the last bits of matrix products depend on their sizes.
+        for one, step in zip(w, steps[rows], strict=True):
+            step = step - one @ matrix if alone else step
+            one += np.matmul(step.astype(matrix.dtype), matrix.T, out=product)
 
     @cached_property
     def _coordinates(self) -> Matrix:

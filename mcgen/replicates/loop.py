@@ -33,6 +33,8 @@ from mcgen.statistics.values import boolean_components, component_bounds, values
 
 _USUAL_DRAW = 2**21
 """Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32)."""
+_SMALL_DRAW = 2**16
+"""Noise of up to this many numbers in all is drawn at once: that takes less than a millisecond."""
 _LARGEST_DRAW = 2**24
 """Noise of one group is drawn as a whole up to this many numbers (64 MB in float32)."""
 
@@ -85,9 +87,12 @@ def samples_of(task: Task, replicates: range) -> Iterator[Any]:
             findings.tried = True
 
 
-def run_all(task: Task, n_replicates: int) -> tuple[Tally, Facts]:
-    """Run the first replicates of a task in this process, and return them with what they showed of the task."""
-    tally, findings = Tally(True), Findings(task)
+def run_all(task: Task, n_replicates: int, tried: bool = False) -> tuple[Tally, Facts]:
+    """Run the first replicates of a task in this process, and return them with what they showed of the task.
+
+    The first batch is not tried again where `tried` says that another run of the same generator has done it.
+    """
+    tally, findings = Tally(True), Findings(task, tried=tried)
     for rows in replicate_means(task, range(n_replicates), findings):
         tally.add(rows)
     return tally, findings.facts
@@ -103,11 +108,26 @@ def _groups(task: Task, replicates: range) -> Iterator[tuple[range, Noise | None
         for start in range(first, last, n):
             yield range(start, start + n), None
         return
-    at_once = n * max(1, min(LEAF // n, _USUAL_DRAW // size))
-    parts = (range(start, min(start + at_once, last)) for start in range(first, last, at_once))
-    for part, noise in _one_ahead(partial(_draw, task), parts, several=last - first > at_once):
+    # Replicates that the design can only draw together are drawn once, not for each group anew.
+    together = math.lcm(n, getattr(task.design, "n_together", 1))
+    length = together if together // n * size <= _LARGEST_DRAW else n
+    at_once = length * max(1, min(LEAF // length, _USUAL_DRAW // (length // n * size)))
+    several = last - first > at_once or (last - first) // n * size > _SMALL_DRAW
+    parts = _parts(first, last, length if several else at_once, at_once)
+    for part, noise in _one_ahead(partial(_draw, task), parts, several):
         for place in range(0, len(part), n):
             yield part[place : place + n], change_noise(noise, itemgetter(slice(place, place + n)))
+
+
+def _parts(first: int, last: int, length: int, longest: int) -> Iterator[range]:
+    """Yield ranges from `first` to `last` of `length`, 2 `length`, 3 `length`, ..., up to the longest.
+
+    The model waits for the first alone: while it works on one part, the next is drawn, which may not take much longer.
+    """
+    start, n = first, length
+    while start < last:
+        yield range(start, min(start + n, last))
+        start, n = start + n, min(n + length, longest)
 
 
 def _draw(task: Task, replicates: range) -> Noise:

@@ -28,6 +28,7 @@ def pilot_means(
     n_replicates: int,
     batch_size: int | None,
     *purpose: str | int,
+    tried: bool = False,
 ) -> list[tuple[Floats, Floats]]:
     """Return a pilot's replicate means of the statistic for several generators on the same noise.
 
@@ -43,6 +44,8 @@ def pilot_means(
         As for `mcgen.estimate`.
     *purpose : str or int
         Sets the random numbers of this pilot apart from others.
+    tried : bool
+        Whether another pilot has tried the laws of these generators and of the statistic.
 
     Returns
     -------
@@ -56,9 +59,8 @@ def pilot_means(
         statistic=EachOf(estimand.statistic),
         stream=pilot_stream(estimand.stream, *purpose),
     )
-    tally, facts = run_all(
-        joint.task(design, checked_batch_size(batch_size, design.n_points, n_replicates)), n_replicates
-    )
+    task = joint.task(design, checked_batch_size(batch_size, design.n_points, n_replicates))
+    tally, facts = run_all(task, n_replicates, tried)
     kept = tally.kept()
     assert kept is not None
     means, within = kept[0].copy(), kept[1]
@@ -70,7 +72,12 @@ def pilot_means(
 
 
 def pilot_values(
-    estimand: Estimand, design: Design, n_replicates: int, batch_size: int | None, *purpose: str | int
+    estimand: Estimand,
+    design: Design,
+    n_replicates: int,
+    batch_size: int | None,
+    *purpose: str | int,
+    tried: bool = False,
 ) -> tuple[Floats, float]:
     """Return the values at all points of a pilot's replicates, shape (n_replicates, n_points, k), and their rounding.
 
@@ -78,7 +85,7 @@ def pilot_values(
     """
     own = replace(estimand, stream=pilot_stream(estimand.stream, *purpose))
     rows = n_replicates * design.n_points
-    tally, facts = run_all(own.task(_EachPoint(design), checked_batch_size(batch_size, 1, rows)), rows)
+    tally, facts = run_all(own.task(_EachPoint(design), checked_batch_size(batch_size, 1, rows)), rows, tried)
     kept = tally.kept()
     assert kept is not None
     return kept[0].reshape(n_replicates, design.n_points, -1), facts.rounding
@@ -90,6 +97,11 @@ class _EachPoint:
 
     base: Design
     n_points: int = 1
+
+    @property
+    def n_together(self) -> int:
+        """Points of a replicate of the base, which may draw it as a whole for any of them."""
+        return self.base.n_points
 
     def draw(
         self,

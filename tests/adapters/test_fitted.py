@@ -16,7 +16,14 @@ from half_precision import HalfNetwork  # noqa: E402
 
 import mcgen  # noqa: E402
 from mcgen.adapters import DDIM, DDS, Chain, Consistency, Fitted, Flow, Heun, Inpainting, Schedule, models  # noqa: E402
-from mcgen.adapters.samplers.nodes import spaced_nodes  # noqa: E402
+from mcgen.adapters.samplers.fitting import (  # noqa: E402
+    _moments_of_choice,
+    candidates,
+    chosen_nodes,
+    run_pilot,
+    steps_to_keep,
+)
+from mcgen.adapters.samplers.nodes import PredictedError, moments_of, spaced_nodes  # noqa: E402
 from mcgen.noise import as_rows  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
@@ -334,3 +341,59 @@ def test_pipelines_with_latents_and_guidance() -> None:
     target, found, few = (one(noise, case.condition) for one in (fine, fitted, fine.coarse(3)))
     assert found.shape == target.shape
     assert ((found - target) ** 2).mean() < ((few - target) ** 2).mean() / 3
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_predicted_error_is_that_of_one_ridge_regression_for_each_target(fresh: bool) -> None:
+    m, rng = 6, np.random.default_rng(0)
+    n_features = 2 * m + 2 + (m + 1) * fresh
+    fields = rng.standard_normal((8, n_features, 1, 6, 6)) @ rng.standard_normal((6, 6))
+    moments = moments_of([[*fields.swapaxes(0, 1)]], np.eye(n_features) + 0.1 * rng.standard_normal(n_features))
+    scales = np.sqrt(np.stack([np.linspace(0.1, 0.9, m), np.linspace(0.9, 0.1, m)]))
+    error, first = PredictedError(moments, scales, 2), 1 + (m + 1) * fresh
+    joined = moments.joined(-(-3 * 2 * (1 + fresh) // 8))
+    for nodes in ([0, 3], [2, 5]):
+        expected = 0.0
+        for j, target in enumerate([*nodes, m]):
+            before = nodes[:j]
+            features = [0, *([1 + one for one in (*before, target)] if fresh else []), *(first + i for i in before)]
+            for band, size in enumerate(joined.sizes):
+                values = joined.values[:, :, band]
+                gram, right = values[np.ix_(features, features)], values[features, first + m + target]
+                w = np.linalg.solve(gram + 1e-3 * np.diag(np.diag(gram)), right)
+                left = values[first + m + target, first + m + target] - 2 * w @ right + w @ gram @ w
+                variance = values[-1, -1] / (8 * size)
+                signal, noise = scales[:, target] ** 2 if target < m else (0.0, variance)
+                expected += left * variance / (signal * variance + noise)
+        assert error(nodes) == pytest.approx(expected / joined.values[-1, -1].sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_choice_sees_the_predictions_that_two_states_imply(eta: float) -> None:
+    fine = small(eta=eta)
+    with torch.no_grad():
+        pilot = run_pilot(fine, 8, SEED, None, range(fine.steps + 1))
+    x, z, ends = pilot.states, pilot.noise, range(1, fine.steps)
+
+    def fresh(first: int, last: int) -> Any:
+        return sum((w * z[name] for name, w in fine.fresh_weights(first, last).items()), torch.zeros_like(x[0]))
+
+    sums = [fresh(0, i) for i in (*ends, fine.steps - 1)] if eta else []
+    features = [x[0], *sums, *(fine.predict(x[i], i) for i in ends), *(x[i] for i in (*ends, fine.steps))]
+    rows = np.stack([one.double().numpy() for one in features])
+    centred = (rows - rows.mean(axis=1, keepdims=True)).reshape(len(rows), -1)
+    found = _moments_of_choice(fine, [pilot], [*ends])
+    assert found.values[:, :, 0] == pytest.approx(centred @ centred.T, rel=1e-3, abs=1e-3)
+
+
+def test_the_descent_ends_where_no_single_node_can_be_moved() -> None:
+    fine = models.load("digits-diffusion").with_steps(25)
+    with torch.no_grad():
+        pilot = run_pilot(fine, 4, SEED, None, steps_to_keep(fine, 4, None))
+    steps = candidates(fine, 4)
+    nodes = [steps.index(one) for one in chosen_nodes(fine, [pilot], [4])[0]]
+    error = PredictedError(_moments_of_choice(fine, [pilot], steps), fine.scales[:, steps], 4)
+    for j in range(4):
+        low, high = ([-1, *nodes, len(steps)][i] for i in (j, j + 2))
+        moved = np.array([[*nodes[:j], one, *nodes[j + 1 :]] for one in range(low + 1, high)])
+        assert error.of_several(moved).min() >= error(nodes) * (1 - 1e-8)

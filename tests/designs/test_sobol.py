@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from scipy.stats import qmc
 
 import mcgen
 from mcgen import Block, NoiseSpec, Sobol
-from mcgen.designs.sobol import MAX_DIMENSION, generator_columns, scramble
+from mcgen.designs import sobol_matrices
+from mcgen.designs.sobol import MAX_DIMENSION, scramble
+from mcgen.designs.sobol_matrices import generator_columns
 
 
 def points(n: int, d: int, replicates: int, seed: int = SEED, first: int = 0) -> np.ndarray:
@@ -235,3 +239,24 @@ def test_no_points_where_there_are_no_evaluations() -> None:
     with pytest.raises(ValueError, match=message):
         mcgen.multilevel([(CUBE, 1), (CUBE, 2)], MEAN, designs=Sobol(), n_evaluations=1000, seed=SEED)
     assert repr(Sobol()) == "Sobol()"
+
+
+@pytest.mark.parametrize(("d", "k"), [(1, 1), (2, 5), (7, 12), (300, 14), (MAX_DIMENSION, 10)])
+def test_generator_matrices_are_those_of_scipys_points(d: int, k: int) -> None:
+    assert np.array_equal(generator_columns(d, k), sobol_matrices._by_interface(d, k))
+
+
+def test_without_scipys_file_the_matrices_come_from_its_points(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = generator_columns.__wrapped__(40, 6)
+    (tmp_path / "other").write_bytes(b"no numbers")
+    for name in ("absent", "other"):
+        monkeypatch.setattr(sobol_matrices, "_FILE", tmp_path / name)
+        monkeypatch.setattr(sobol_matrices, "_direction_numbers", sobol_matrices._direction_numbers.__wrapped__)
+        assert sobol_matrices._direction_numbers() is None
+        assert np.array_equal(generator_columns.__wrapped__(40, 6), expected)
+        monkeypatch.undo()
+
+
+def test_drawing_imports_no_scipy_stats() -> None:
+    code = "import sys, mcgen; mcgen.Sobol(8).draw((3,), 2, 0); assert 'scipy.stats' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,6 +6,7 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import mcgen
 from mcgen import Antithetic, Block, KAntithetic, MonteCarlo, NoiseSpec, Sobol
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.pilot import pilot_values
 from mcgen.replicates.task import Estimand, Task
 from mcgen.statistics import identity, pixel_mean
 from mcgen.validation.measurements.speed import GROWTH
@@ -101,6 +103,37 @@ def test_replicates_too_large_to_hold_are_drawn_in_slices(monkeypatch: pytest.Mo
     whole = means(task(Sobol(1024), 64), range(3))
     monkeypatch.setattr("mcgen.replicates.loop._LARGEST_DRAW", 16 * 300)
     assert np.array_equal(means(task(Sobol(1024), 64), range(3)), whole)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A design that records the ranges that were drawn."""
+
+    base: mcgen.Design
+    n_points: int
+    drawn: list[range] = field(default_factory=list, repr=False, compare=False)
+
+    def draw(self, spec: Any, replicates: Any, seed: Any, *, stream: Any = (), points: range | None = None) -> Any:
+        self.drawn.append(replicates)
+        return self.base.draw(spec, replicates, seed, stream=stream, points=points)
+
+
+def test_the_model_waits_for_the_noise_of_one_batch_only() -> None:
+    design = Recorded(Antithetic(), 2)
+    found = means(task(design, 64, spec=(1024,)), range(1000))
+    assert np.array_equal(found, means(task(Antithetic(), 64, spec=(1024,)), range(1000)))
+    assert design.drawn[:3] == [range(32), range(32, 96), range(96, 192)]
+    assert [one.start for one in design.drawn[1:]] == [one.stop for one in design.drawn[:-1]]
+
+
+def test_a_pilot_draws_replicates_once_that_are_drawn_as_a_whole() -> None:
+    design = Recorded(Sobol(512), 512)
+    generator = mcgen.as_generator(logistic, (256,))
+    values, _ = pilot_values(
+        Estimand(generator, pixel_mean, as_seed_sequence(SEED)), design, 5, 64, "trial", tried=True
+    )
+    assert values.shape == (5, 512, 1)
+    assert [r for one in design.drawn for r in one] == [*range(5)]
 
 
 @pytest.mark.parametrize(("n_evaluations", "most"), [(200, 200), (3200, 3200), (3202, 3264)])

@@ -216,7 +216,7 @@ def both_ways(fine: Any, classes: Sequence[int], pairs: int) -> Iterator[list[Fi
     with torch.no_grad():
         kept = {one + i for one in candidates(fine, 5) for i in (0, 1)} | {fine.steps}
         pilots = {str(one): run_pilot(fine, pairs, _SEED, one, kept) for one in classes}
-        nodes = chosen_nodes(fine, [*pilots.values()], 5)
+        nodes = chosen_nodes(fine, [*pilots.values()], [5])[0]
         yield [regression(fine, {key: pilot}, nodes, 0) for key, pilot in pilots.items()]
         yield [regression(fine, pilots, nodes, 0)] * len(classes)
 

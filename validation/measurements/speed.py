@@ -13,7 +13,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ import pandas as pd
 import mcgen
 from mcgen.designs import Design
 from mcgen.statistics import pixel_mean
+from mcgen.validation.measurements.auto_runs import auto_table
 from mcgen.validation.measurements.long_runs import content_table, coordinator_table, processes_table, store_table
 from mcgen.validation.measurements.negated_nets import negations_table
 from mcgen.validation.measurements.plans import TABLES as PLANS
@@ -171,59 +172,6 @@ def overhead_table(n_batches: int = 200, seconds: float = 0.02) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-class _Sampler:
-    """A sampler that only waits: 20 ms for 50 steps on a batch of 64; a gradient waits like 3 evaluations."""
-
-    def __init__(self, d: int, steps: int = 50) -> None:
-        self.steps, self.noise, self.name = steps, mcgen.NoiseSpec.normal((d,)), f"sampler-{steps}"
-        self.waited: list[float] = []
-
-    def coarse(self, steps: int) -> Self:
-        made = type(self)(self.noise.dimension, steps)
-        made.waited = self.waited
-        return made
-
-    def _wait(self, evaluations: float) -> None:
-        start = time.perf_counter()
-        time.sleep(0.02 * self.steps / 50 * evaluations / 64)
-        self.waited.append(time.perf_counter() - start)
-
-    def __call__(self, z: Any, condition: Any = None) -> Any:
-        self._wait(len(z))
-        return np.tanh(z[:, :4] + 0.2) + z[:, :4] ** 2 / 4 + np.sin(3 * z[:, :4]) / self.steps
-
-    def jacobian(self, z: Any, statistic: Any, condition: Any = None) -> Any:
-        self._wait(3 * len(z))
-        slopes = np.zeros((len(z), 1, z.shape[1]))
-        slopes[:, 0, :4] = 1 - np.tanh(z[:, :4] + 0.2) ** 2 + z[:, :4] / 2
-        return slopes
-
-    gradient = jacobian
-
-
-def auto_table(n_evaluations: int = 12_800) -> pd.DataFrame:
-    """Return the time of `estimate` with design="auto", pilot included, beyond the sampler's own time."""
-    rows = []
-    # Imports and caches are filled once, and are left out of the time of a run.
-    mcgen.Sobol(64).draw((32,), 1, 0)
-    for d in (64, 784, 3072):
-        row: dict[str, Any] = {"dimensions": d}
-        designs: dict[str, Any] = {"auto": "auto", "pairs": mcgen.Antithetic()}
-        for name, design in designs.items():
-            sampler: Any = _Sampler(d)
-            start = time.perf_counter()
-            made = mcgen.estimate(
-                sampler, lambda x: x.mean(axis=1), design=design, n_evaluations=n_evaluations, seed=0, batch_size=64
-            )
-            waited = sum(sampler.waited)
-            row[f"{name}, %"] = 100 * ((time.perf_counter() - start) / waited - 1)
-            row[f"{name}, sampler's s"] = waited
-            if name == "auto":
-                row["chosen"] = str(made.provenance.plan).partition(",")[0]
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def _overhead(generator: Any, design: Design, n_batches: int, rounds: int = 2) -> float:
     """Return the overhead of a whole run over a bare loop in percent, from the fastest round of each, run in turn."""
     shape = (64, *generator.noise.blocks[0][1].shape)
@@ -363,7 +311,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "The other designs": plain_table,
     "Peak memory of drawing": memory_table,
     "The loop, 200 batches of 64": overhead_table,
-    "Auto, 200 batches of 64": auto_table,
+    "Auto": auto_table,
     "A captured sampler": capture_table,
     "Memory of a run": growth_table,
     "A store": store_table,

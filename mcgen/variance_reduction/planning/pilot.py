@@ -270,10 +270,10 @@ def _try_design(
             pilot.trials[design] = known_trial(design, len(pilot.variance))
         return
     if not is_net(design):
-        means, _ = pilot_means(source, design, [source.generator], n, batch_size, "plan", "trial")[0]
+        means, _ = pilot_means(source, design, [source.generator], n, batch_size, "plan", "trial", tried=True)[0]
         pilot.trials[design] = trial_of(design, log_w(means, design.n_points), reference, n)
         return
-    values, rounding = pilot_values(source, design, n, batch_size, "plan", "trial")
+    values, rounding = pilot_values(source, design, n, batch_size, "plan", "trial", tried=True)
     # Blocks of noise of their own have their points in random order.
     ordered = isinstance(design, Subspace) or len(source.generator.noise.blocks) == 1
     for one, curve in curves_of(design, values, ordered, rounding):
@@ -314,7 +314,9 @@ def _try_controls(source: Estimand, pilot: Pilot, n_pairs: int, cost: float, bat
     if pilot.basis is None or r == 0 or n_pairs < _FEWEST_TO_CONTROL or not pilot.basis.by_block(noise):
         return
     controls = quadratic(pilot.basis.leading(min(r, pilot.basis.n_directions)))
-    means, _ = pilot_means(source, Antithetic(), [source.generator], n_pairs, batch_size, "plan", "controls")[0]
+    means, _ = pilot_means(
+        source, Antithetic(), [source.generator], n_pairs, batch_size, "plan", "controls", tried=True
+    )[0]
     pilot.spent += 2 * n_pairs * cost
     residuals, df = _residuals(means, _even_controls(controls, source, n_pairs))
     varies = residuals.std(axis=0) > 0

@@ -450,7 +450,8 @@ class _TwoLevels:
 
     def w(self, gain: LogRatio) -> Floats:
         """Return w of both levels, shape (2, k), for a coarse design of a log efficiency `gain` over pairs."""
-        w = np.exp([self.pairs.minus(gain).value, self.fine.value])
+        with np.errstate(invalid="ignore"):
+            w = np.exp([self.pairs.value - gain.value, self.fine.value])
         return np.asarray(w * np.stack([self.b**2, np.ones_like(self.b)]))
 
     def with_least(self, w: Floats, budget: float, share: float, points: NDArray[np.int_], pairs: Floats) -> Floats:
