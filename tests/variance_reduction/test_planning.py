@@ -20,9 +20,10 @@ from mcgen.statistics import Combined, pixel_mean, stack
 from mcgen.statistics.joint import Difference
 from mcgen.validation.studies.verdicts import acceptance_band
 from mcgen.variance_reduction.levels.allocation import coarse_share
+from mcgen.variance_reduction.planning.candidate import Candidate, efficiencies
 from mcgen.variance_reduction.planning.choice import choose
 from mcgen.variance_reduction.planning.coarse import Coarse
-from mcgen.variance_reduction.planning.predictions import Candidate, efficiencies, net_size
+from mcgen.variance_reduction.planning.predictions import net_size
 from mcgen.variance_reduction.planning.promises import Promises
 from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT
 from mcgen.variance_reduction.planning.shrinkage import PRIORS

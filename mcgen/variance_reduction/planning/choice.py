@@ -8,9 +8,9 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
+from mcgen.variance_reduction.planning.candidate import LEAST_EFFICIENCY, Candidate, efficiencies, geometric_mean
 from mcgen.variance_reduction.planning.coarse import Coarse
 from mcgen.variance_reduction.planning.pilot import Pilot, odd_share
-from mcgen.variance_reduction.planning.predictions import LEAST_EFFICIENCY, Candidate, efficiencies, geometric_mean
 from mcgen.variance_reduction.planning.promises import Promises
 
 

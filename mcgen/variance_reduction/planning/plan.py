@@ -24,7 +24,7 @@ from mcgen.results.text import frame_html
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.variance_reduction.levels.sum_of_levels import SumOfLevels, levels_of
-from mcgen.variance_reduction.planning.predictions import LEGEND, Candidate, efficiencies, geometric_mean
+from mcgen.variance_reduction.planning.candidate import LEGEND, Candidate, efficiencies, geometric_mean
 from mcgen.variance_reduction.planning.saved import (
     NOT_RUN,
     PlanProvenance,

@@ -27,10 +27,10 @@ from mcgen.replicates.task import Estimand
 from mcgen.runs.options import RunOptions
 from mcgen.statistics.values import component_names, values_of
 from mcgen.variance_reduction.levels.allocation import coarse_share
+from mcgen.variance_reduction.planning.candidate import Candidate, design_text, geometric_mean, two_levels_text
 from mcgen.variance_reduction.planning.choice import range_text, rounding_reason
 from mcgen.variance_reduction.planning.coarse import Coarse, evaluations_to_try, fitted_samplers, with_fewer_steps
 from mcgen.variance_reduction.planning.plan import Plan
-from mcgen.variance_reduction.planning.predictions import Candidate, design_text, geometric_mean, two_levels_text
 from mcgen.variance_reduction.planning.promises import Promises
 
 FEWEST_FOR_PILOT = 1000

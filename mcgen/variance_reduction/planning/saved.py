@@ -18,8 +18,8 @@ from mcgen.replicates.streams import condition_text
 from mcgen.replicates.task import Estimand
 from mcgen.results.provenance import text_of_seed
 from mcgen.variance_reduction.controls.control_variates import Controls
+from mcgen.variance_reduction.planning.candidate import Candidate
 from mcgen.variance_reduction.planning.coarse import Coarse
-from mcgen.variance_reduction.planning.predictions import Candidate
 
 NOT_RUN = (
     "this plan is from a file, which has its numbers but no model, and can't run; call mcgen.plan again with the same "
