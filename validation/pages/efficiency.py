@@ -118,24 +118,33 @@ def _measure_case(store: Path, name: str, again: bool) -> None:
 
 
 def _measure_rivals(store: Path, again: bool) -> None:
-    wanted: Record = {"evaluations": N_TRUTH}
-    if again or not is_known(store, AGAINST, _TRUTH, wanted):
-        print(f"{AGAINST}: {_TRUTH}", flush=True)
-        keep(store, AGAINST, _TRUTH, {"settings": wanted} | truth())
-    means = stored(store)[AGAINST][_TRUTH]["mean"]
-    wanted = {"repetitions": N_REPETITIONS, "means": means}
+    means = _truth_of(store, ON, again)
+    wanted: Record = {"repetitions": N_REPETITIONS, "means": means}
     for label, rival in RIVALS.items():
-        if not again and is_known(store, AGAINST, label, wanted):
-            continue
-        print(f"{AGAINST}: {label}", flush=True)
-        keep(store, AGAINST, label, {"settings": wanted} | repeated(rival, means))
-    for n, repetitions in COVERED.items():
-        label, wanted = f"{AUTO}, {n}", {"repetitions": repetitions, "means": means}
+        if again or not is_known(store, AGAINST, label, wanted):
+            print(f"{AGAINST}: {label}", flush=True)
+            keep(store, AGAINST, label, {"settings": wanted} | repeated(rival, means))
+    for name, n, repetitions in COVERED:
+        means = _truth_of(store, name, again)
+        label, wanted = _coverage_label(name, n), {"repetitions": repetitions, "means": means}
         if again or not is_known(store, AGAINST, label, wanted):
             print(f"{AGAINST}: {label} evaluations", flush=True)
-            keep(
-                store, AGAINST, label, {"settings": wanted} | repeated(RIVALS[f"mcgen, {AUTO}"], means, repetitions, n)
-            )
+            found = repeated(RIVALS[f"mcgen, {AUTO}"], means, repetitions, n, name)
+            keep(store, AGAINST, label, {"settings": wanted} | found)
+
+
+def _truth_of(store: Path, name: str, again: bool) -> list[float]:
+    """Return the means of a long run on a case, which is made if it is not stored."""
+    label, wanted = _TRUTH if name == ON else f"{_TRUTH}: {name}", {"evaluations": N_TRUTH}
+    if (again and name == ON) or not is_known(store, AGAINST, label, wanted):
+        print(f"{AGAINST}: {label}", flush=True)
+        keep(store, AGAINST, label, {"settings": wanted} | truth(name))
+    found: list[float] = stored(store)[AGAINST][label]["mean"]
+    return found
+
+
+def _coverage_label(name: str, n: int) -> str:
+    return f"{AUTO}, {name}, {n}"
 
 
 def summary(n: int, baseline: str) -> Callable[[Numbers], str]:
@@ -289,13 +298,13 @@ def against_table(numbers: Numbers) -> str:
 def coverage_table(numbers: Numbers) -> str:
     """Return the table of the shares of auto's intervals that cover, with the band for a coverage of exactly 95 %."""
     found, rows = numbers.get(AGAINST, {}), []
-    for n, repetitions in COVERED.items():
-        made = found.get(f"{AUTO}, {n}")
+    for name, n, repetitions in COVERED:
+        made = found.get(_coverage_label(name, n))
         if made is not None:
             low, high = acceptance_band(repetitions)
             shares = [f"{share:.2%}" for share in made["covered"]]
-            rows.append([f"{n:,}", f"{repetitions:,}", f"{low:.2%} to {high:.2%}", *shares])
-    return markdown_table(["evaluations", "repetitions", "band", *NAMES], rows)
+            rows.append([name, f"{n:,}", f"{repetitions:,}", f"{low:.2%} to {high:.2%}", *shares])
+    return markdown_table(["case", "evaluations", "repetitions", "band", *NAMES], rows)
 
 
 def made_with(numbers: Numbers) -> str:
