@@ -39,6 +39,7 @@ from mcgen.inference.interval_input import Interval, student_t_quantile
 from mcgen.inference.log_ratios import LogRatio, welch_satterthwaite
 from mcgen.results.estimate import Estimate
 from mcgen.validation.measurements.cases import MOST_DIRECTIONS, Case
+from mcgen.variance_reduction.controls.kernel import MOST_COORDINATES
 from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import weights_of
 
@@ -124,6 +125,21 @@ def controlled(case: Case, n: int, seed: int) -> Estimate:
     )
 
 
+def kernel_controlled(case: Case, n: int, seed: int) -> Estimate:
+    """Return an estimate by pairs with a cross-fitted kernel control on all coordinates of the noise."""
+    return mcgen.estimate(
+        case.generator,
+        case.statistic,
+        design=mcgen.Antithetic(),
+        n_evaluations=n,
+        controls=mcgen.controls.kernel(),
+        seed=seed,
+        condition=case.condition,
+        batch_size=case.batch_size,
+        keep_replicates=True,
+    )
+
+
 def fitted_levels(case: Case, n: int, seed: int) -> Estimate:
     """Return two levels of pairs with a sampler of 5 evaluations, or 3 of few steps, below that is fitted for the run.
 
@@ -165,6 +181,10 @@ def _has_coarse(case: Case) -> bool:
     return case.coarse(5) is not None
 
 
+def _is_small_black_box(case: Case) -> bool:
+    return case.dimension <= MOST_COORDINATES and not _has_coarse(case)
+
+
 def _can_be_fitted(case: Case) -> bool:
     return _has_coarse(case) and hasattr(case.generator, "fitted")
 
@@ -183,6 +203,7 @@ CONTENDERS = {
         Contender("Sobol' 64 on cosines", lambda case: mcgen.Subspace(case.cosines(), mcgen.Sobol(64))),
         Contender("Sobol' 64 on active subspace", active),
         Contender("pairs with controls", runs=controlled, budgets=(3200,)),
+        Contender("pairs with kernel control", runs=kernel_controlled, budgets=(3200,), needs=_is_small_black_box),
         Contender("two levels, pairs", runs=two_levels, needs=_has_coarse),
         Contender("two levels, Sobol' 256 below", runs=two_levels_with_net, budgets=(3200,), needs=_has_coarse),
         Contender("two levels, fitted below", runs=fitted_levels, budgets=(3200,), needs=_can_be_fitted),
