@@ -6,11 +6,11 @@ Ratios of variances (relative efficiencies) are compared on the log scale, where
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from scipy.special import polygamma, psi
+from scipy.special import log_ndtr, polygamma, psi
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import Interval, skewness_safe_ends, student_t_quantile
@@ -56,6 +56,24 @@ class LogRatio:
             value = self.value - other.value
             skewness = np.nan_to_num(third / variance**1.5)
         return LogRatio(value, variance, welch_satterthwaite(variances, df), skewness)
+
+    def above(self, limit: Floats) -> Self:
+        """Return the mean and the variance that the normal law of the estimate has above a limit, shape (k,).
+
+        Values that are not finite stay as they are.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.sqrt(self.variance)
+            a = (limit - self.value) / error
+            # The hazard phi(a) / (1 - Phi(a)); far above the value it is about a + 1 / a.
+            hazard = np.exp(-(a**2) / 2 - log_ndtr(-a)) / math.sqrt(2 * math.pi)
+            value, variance = self.value + error * hazard, self.variance * (1 + a * hazard - hazard**2)
+        usable = np.isfinite(self.value) & np.isfinite(a) & (self.variance > 0)
+        value, variance = (
+            np.where(usable, value, self.value),
+            np.where(usable, np.maximum(variance, 0.0), self.variance),
+        )
+        return replace(self, value=value, variance=variance)
 
     def plus_noise(self, variance: float) -> LogRatio:
         """Return the same value with an independent symmetric error of known variance added to its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mcgen._lib.names import name_of
 from mcgen.generators import Generator
@@ -27,7 +27,7 @@ class Auto:
     correlation : float or sequence of float, optional
         Known correlation between antithetic pair means of the model and of the first coarse generator, for all
         components or for each. It is used below 1,000 evaluations, which are too few for a pilot.
-    protect : sequence of str, optional
+    protect : "all" or sequence of str
         Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, but for those
         that the pilot says nothing reliable of, which the plan names. An empty sequence stands for none: the choice
         then looks at the geometric mean alone.
@@ -46,7 +46,7 @@ class Auto:
 
     coarse: Sequence[tuple[Generator, float]] | None = None
     correlation: float | Sequence[float] | None = None
-    protect: Sequence[str] | None = None
+    protect: Literal["all"] | Sequence[str] = "all"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "protect", checked_protect(self.protect))
@@ -75,7 +75,7 @@ class Auto:
             "n_evaluations": n_evaluations,
             "coarse": self._texts(),
             "correlation": self.correlation,
-            "protect": None if self.protect is None else [*self.protect],
+            "protect": self.protect if self.protect == "all" else [*self.protect],
             "confidence_level": asked.confidence_level,
             "interval": asked.method,
             "simultaneous": asked.simultaneous,

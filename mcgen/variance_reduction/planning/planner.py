@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def plan(
     *,
     coarse: Sequence[tuple[Generator, float]] | None = None,
     correlation: float | Sequence[float] | None = None,
-    protect: Sequence[str] | None = None,
+    protect: Literal["all"] | Sequence[str] = "all",
     **run: Unpack[RunArguments],
 ) -> Plan:
     """Choose a design by a pilot of at most a tenth of the evaluations, and predict the half-width.
@@ -125,7 +125,7 @@ def plan(
         Known correlation between antithetic pair means of the generator and of the first of `coarse`, for all
         components or for each, such as `Plan.correlations` of an earlier plan. It is used below 1,000 evaluations,
         where there is no pilot. It is also taken as the slope, so both generators should have similar variances.
-    protect : sequence of str, optional
+    protect : "all" or sequence of str
         Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, but for those
         that the pilot says nothing reliable of, which the plan names. An empty sequence stands for none.
     keep_replicates, progress

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Promises:
     reasons: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, pairs: Floats, names: Sequence[str], protect: Sequence[str] | None) -> Promises:
+    def of(cls, pairs: Floats, names: Sequence[str], protect: Literal["all"] | Sequence[str] = "all") -> Promises:
         """Return what pair means of a pilot, shape (n, k), allow to promise.
 
         Parameters
@@ -62,7 +62,7 @@ class Promises:
             Pair means.
         names : sequence of str
             The names of the components.
-        protect : sequence of str, optional
+        protect : "all" or sequence of str
             Names of the components that must keep their efficiency; by default all that the pilot says something of.
 
         Raises
@@ -76,27 +76,24 @@ class Promises:
         if doubtful.all():
             # With no other component, those that are doubtful decide.
             doubtful = np.zeros(len(names), dtype=bool)
-        if protect is None:
+        if protect == "all":
             return cls(~doubtful, ~doubtful, _named(text, names, doubtful))
         chosen = _chosen(names, protect)
         left = _named("not protected", names, ~chosen & ~doubtful)
         return cls(~doubtful | chosen, chosen, left + _named(text, names, doubtful & ~chosen))
 
 
-def checked_protect(protect: Any) -> tuple[str, ...] | None:
-    """Return the names of protected components as a tuple, or None; refuse what is no list of names."""
-    if protect is None:
-        return None
+def checked_protect(protect: Any) -> Literal["all"] | tuple[str, ...]:
+    """Return "all", or the names of protected components as a tuple; refuse what is neither."""
     if isinstance(protect, str):
-        protect = (protect,)
+        return "all" if protect == "all" else (protect,)
     try:
         names = tuple(protect)
     except TypeError:
         names = (None,)
     if not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"protect must be names of components, such as protect=['mean'], or () for none; got {protect!r}. Leave it "
-            "out to protect all that the pilot says something of"
+            f"protect must be 'all', or names of components such as protect=['mean'], or () for none; got {protect!r}"
         )
     return names
 

@@ -13,8 +13,9 @@ one have the efficiency :math:`1 / (c / a + r (1 + c) / (1 - a))` over pairs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def plan_by_rule(
     budget: int,
     given: list[Coarse] | None,
     known: Floats | None,
-    protect: Any,
+    protect: Literal["all"] | Sequence[str],
 ) -> Plan:
     """Return the plan without a pilot; the arguments are those of `planner.planned`."""
     spent = math.ceil(pilot_evaluations_of(estimand.generator) - 1e-9)
@@ -60,8 +61,9 @@ def plan_by_rule(
         coarse = (with_fewer_steps(estimand.generator) if given is None else given)[0]
         more = pilot_evaluations_of(coarse.generator) * coarse.cost
         left = 1 - known**2
-        two = _TwoLevels(coarse, known**2, left, known, "at the correlations that are known")
-        found, reason = two.candidate(budget - spent - more, np.ones(len(known), bool))
+        two = _KnownLevels(coarse, known**2, left, known, "at the correlations that are known")
+        every = np.ones(len(known), dtype=bool)
+        found, reason = two.candidate(budget - spent - more, Promises(every, every))
         reasons.append(reason)
     elif given is None and budget >= FEWEST_FOR_FIT:
         found, why, more = _fitted(estimand, budget - spent, protect)
@@ -79,14 +81,18 @@ def plan_by_rule(
     return Plan(tuple(candidates), chosen, spent, tuple(reasons), (), (), estimand, options)
 
 
-def _fitted(estimand: Estimand, budget: float, protect: Any) -> tuple[Candidate | None, list[str], float]:
+def _fitted(
+    estimand: Estimand, budget: float, protect: Literal["all"] | Sequence[str]
+) -> tuple[Candidate | None, list[str], float]:
     """Return two levels with a fitted sampler below, or None; the reasons; and what the fit has cost."""
     numbers = [one for one in evaluations_to_try(estimand.generator) if one <= _MOST_EVALUATIONS]
     offered = fitted_samplers(estimand, numbers[-1:])
     if not offered.coarse:
         return None, offered.reasons, offered.spent
-    coarse = offered.coarse[0]
-    fine, own = _pair_means(estimand, coarse)
+    coarse, means = offered.coarse[0], _pair_means(estimand, offered.coarse[0])
+    if means is None:
+        return None, [f"{name_of(coarse.generator)} does not show the samples of its fit"], offered.spent
+    fine, own = means
     names = component_names(estimand.statistic, () if fine.shape[1] == 1 else fine.shape[1:])
     promises = Promises.of(fine, names, protect)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -95,20 +101,23 @@ def _fitted(estimand: Estimand, budget: float, protect: Any) -> tuple[Candidate 
         left = np.exp((n * np.log(np.maximum(left, 1e-12)) + _COUNTS_AS * math.log(_LEFT)) / (n + _COUNTS_AS))
     left = np.where(fine.var(axis=0) > 0, left, _LEFT)
     where = f"of {name_of(coarse.generator)}, which leaves {range_text(left)} of the variance of {n} pair means"
-    two = _TwoLevels(coarse, np.ones(len(left)), left, np.ones(len(left)), where)
-    found, reason = two.candidate(budget - offered.spent, promises.counted)
+    two = _KnownLevels(coarse, np.ones(len(left)), left, np.ones(len(left)), where)
+    found, reason = two.candidate(budget - offered.spent, promises)
     return found, [reason, *promises.reasons], offered.spent
 
 
-def _pair_means(estimand: Estimand, coarse: Coarse) -> tuple[Floats, Floats]:
-    """Return the pair means (pairs, k) of the generator and of a fitted sampler in the pilot of the fit."""
-    generator: Any = coarse.generator
-    values = [values_of(estimand.statistic, x, len(x)) for x in generator.pilot_samples(estimand.condition)]
-    fine, own = (np.asarray(part, np.float64).reshape(len(part) // 2, 2, -1).mean(axis=1) for part in values)
+def _pair_means(estimand: Estimand, coarse: Coarse) -> tuple[Floats, Floats] | None:
+    """Return the pair means (pairs, k) of the generator and of a fitted sampler in the pilot of the fit, or None."""
+    shown = getattr(coarse.generator, "pilot_samples", None)
+    samples = None if shown is None else shown(estimand.condition)
+    if samples is None:
+        return None
+    values = (np.asarray(values_of(estimand.statistic, x, len(x)), np.float64) for x in samples)
+    fine, own = (part.reshape(len(part) // 2, 2, -1).mean(axis=1) for part in values)
     return fine, own
 
 
-class _TwoLevels:
+class _KnownLevels:
     """Two levels of pairs, of which the variances are known beforehand.
 
     Parameters
@@ -127,20 +136,22 @@ class _TwoLevels:
         self._coarse, self._below, self._left = coarse, below, left
         self._coefficients, self._where = coefficients, where
 
-    def candidate(self, budget: float, counted: Any) -> tuple[Candidate | None, str]:
+    def candidate(self, budget: float, promises: Promises) -> tuple[Candidate | None, str]:
         """Return the candidate, or None where it is not worth it for the components that count, and the reason."""
         coarse = self._coarse
         costs = np.array([coarse.cost, 1 + coarse.cost])
         least = 2 * FEWEST_WITHOUT_WARNING * costs / budget
         if least.sum() > 1:
-            return None, f"two levels need {math.ceil(budget * least.sum() - 1e-9)} evaluations or more: pairs"
-        w = np.stack([self._below, self._left])[:, counted] * costs[:, None]
-        ones = np.ones(w.shape[1])
-        share = float(np.clip(coarse_share(w, ones, ones), least[0], 1 - least[1]))
-        shares = np.array([share, 1 - share])
+            return None, f"two levels need {math.ceil(budget * least.sum() - 1e-9)} evaluations or more"
+        w = np.stack([self._below, self._left]) * costs[:, None]
+        standard = np.where(promises.protected, 1.0, np.inf)[promises.counted]
+        counted = w[:, promises.counted]
+        share = coarse_share(counted, np.ones(counted.shape[1]), standard, standard)
+        shares = np.clip(share, least[0], 1 - least[1]) * np.array([1, -1]) + np.array([0, 1])
         gains = 1 / (w / shares[:, None]).sum(axis=0)
-        text = f"{range_text(gains)} times the efficiency of pairs {self._where}"
-        if len(gains) and (gains.min() < _LEAST or geometric_mean(gains) <= 1):
+        text = f"{range_text(gains[promises.counted])} times the efficiency of pairs {self._where}"
+        worst = gains[promises.protected].min(initial=np.inf)
+        if worst < _LEAST or geometric_mean(gains[promises.counted]) <= 1:
             return None, f"two levels would have {text}: not worth it"
         counts = np.floor(budget * shares / (2 * costs) * (1 + 1e-12)).astype(int).tolist()
         designs = (Antithetic(), Antithetic())
