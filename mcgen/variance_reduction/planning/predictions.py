@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, MonteCarlo, OrthogonalAntithetic, Subspace
 from mcgen.designs._base import net_dimension
-from mcgen.inference.coverage import FEWEST_OF_NETS, FEWEST_OF_TAME_NETS, FEWEST_WITHOUT_WARNING, TAME
+from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING, fewest_of_nets
 from mcgen.inference.interval_input import LEAST_NET, skewness_safe_ends
 from mcgen.inference.log_ratios import LogRatio, skew, welch_satterthwaite
 from mcgen.noise import NoiseSpec
@@ -55,11 +55,11 @@ _UNSEEN = 0.25
 _TOO_ODD = 0.97
 # Fewest replicates of a net on the coarse level: with fewer the interval's factor costs more than larger nets gain.
 _FEWEST_ON_COARSE_LEVEL = 32
-# Fewest replicates of Sobol' points that are run alone where values are hardly skewed. Their interval has no warning
-# from 10 on, but with 10 the Student t quantile costs more than twice as many points gain.
-_FEWEST_TAME_NETS = max(12, FEWEST_OF_TAME_NETS)
-# Skewness of the pilot's values below which those of the run count as hardly skewed, somewhat below the run's limit.
-_TAME = 0.75 * TAME
+# Fewest replicates of Sobol' points that are run alone. Where values are hardly skewed there is no warning from 10 on,
+# but with 10 the Student t quantile costs more than twice as many points gain.
+_FEWEST_ALONE = 12
+# Skewness of the pilot's values as a share of what that of the run's may be.
+_SKEWNESS_SEEN = 0.75
 # Most points of a net.
 _LARGEST_NET = 8192
 # Efficiency that designs are known to keep of what they are made from: pairs, or independent points. Of 14 functions
@@ -160,7 +160,7 @@ class Predictor:
         """
         if not is_net(design):
             return design, self._at_least_known(design, trial.gain), trial.work_variance
-        larger = resized(design, net_size(evaluations, fewest or _FEWEST_TAME_NETS))
+        larger = resized(design, net_size(evaluations, fewest or _FEWEST_ALONE))
         while fewest is None and larger.n_points > 4 and evaluations // larger.n_points < self._fewest_alone(larger):
             larger = resized(design, larger.n_points // 2)
         gain, own = trial.at(larger.n_points)
@@ -187,8 +187,8 @@ class Predictor:
         """Return the fewest replicates of a design that is run alone: those that its interval has no warning for."""
         if design.n_points < LEAST_NET or not net_dimension(design, self.noise):
             return FEWEST_WITHOUT_WARNING
-        tame = bool((np.abs(self.pilot.skewness_of_points)[self.promises.counted] < _TAME).all())
-        return _FEWEST_TAME_NETS if tame else FEWEST_OF_NETS
+        skewness = self.pilot.skewness_of_points[self.promises.counted] / _SKEWNESS_SEEN
+        return max(_FEWEST_ALONE, int(fewest_of_nets(skewness).max(initial=0)))
 
     def _single(self, design: Design, work: LogRatio, budget: float, source: str) -> Candidate | None:
         """Return the candidate that spends all evaluations on one design, or None if its replicates are too few."""
