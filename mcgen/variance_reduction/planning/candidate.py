@@ -120,7 +120,6 @@ def two_levels_text(cost: float, coarse: Design, fine: Design) -> str:
 LEGEND = (
     "net n: n Sobol' points on the leading directions, pairs on the rest; sobol n: n in all dimensions; ± n: n/2 of\n"
     "these and their negations; hypercube n: a Latin hypercube; frames n: n/2 orthogonal directions and their\n"
-    "negations; two levels (c): the coarse generator of cost c + the difference;\n"
-    "overall: geometric mean; known from: this pilot's pairs, trials or regression, or what the same design did on\n"
-    "other models"
+    "negations; two levels (c): the coarse generator of cost c + the difference; overall: geometric mean; known from:\n"
+    "this pilot's pairs, trials or regression, or what the same design did on other models"
 )

@@ -1,15 +1,15 @@
-r"""Candidates: ways of spending the evaluations, each with the half-width that a pilot predicts for it.
+r"""Predictions: the half-width that a pilot predicts for each candidate.
 
 Let w be the variance of a replicate mean times the points of a replicate. A part l of an estimate with R_l replicates
 of n_l points has variance :math:`v_l = w_l / (n_l R_l)`. An estimate of one design has one part; that of two levels has
-two. The half-width of an estimate with variance :math:`\sum_l v_l` is predicted as t times its square root, and the
-error of its logarithm h has
+two. The half-width of an estimate with variance :math:`\sum_l v_l` is predicted as t times its square root, longer where
+skewness lengthens the interval, and the error of its logarithm h has
 
-.. math:: \operatorname{Var} h \approx \tfrac14 \sum_l p_l^2 \bigl(e_l + 2 / (R_l - 1)\bigr),
+.. math:: \operatorname{Var} h \approx \tfrac14 \sum_l p_l^2 \Bigl(e_l + \frac{\kappa_l - 1}{R_l - 1}\Bigr),
    \qquad p_l = v_l / \sum_m v_m,
 
 where :math:`e_l` is the variance of the error of :math:`\log w_l` in the pilot, and the other term is the scatter of
-the variance that the run itself will estimate.
+the variance that the run itself will estimate from replicate means of kurtosis :math:`\kappa_l`, which is 3 for levels.
 """
 
 from __future__ import annotations
@@ -178,9 +178,8 @@ class Predictor:
             if self.coarse or not is_net(design):
                 return gain
             with np.errstate(divide="ignore", invalid="ignore"):
-                limit = limit + np.nan_to_num(
-                    np.log(2 * self.pilot.variance / self.pilot.point_variance), neginf=-np.inf
-                )
+                over_pairs = np.log(2 * self.pilot.variance / self.pilot.point_variance)
+            limit = limit + np.nan_to_num(over_pairs, neginf=-np.inf)
         return gain.above(limit)
 
     def _fewest_alone(self, design: Design) -> int:
