@@ -2,8 +2,8 @@ r"""Predictions: the half-width that a pilot predicts for each candidate.
 
 Let w be the variance of a replicate mean times the points of a replicate. A part l of an estimate with R_l replicates
 of n_l points has variance :math:`v_l = w_l / (n_l R_l)`. An estimate of one design has one part; that of two levels has
-two. The half-width of an estimate with variance :math:`\sum_l v_l` is predicted as t times its square root, longer where
-skewness lengthens the interval, and the error of its logarithm h has
+two. The half-width of an estimate with variance :math:`\sum_l v_l` is predicted as t times its square root, or longer
+where skewness lengthens the interval, and the error of its logarithm h has
 
 .. math:: \operatorname{Var} h \approx \tfrac14 \sum_l p_l^2 \Bigl(e_l + \frac{\kappa_l - 1}{R_l - 1}\Bigr),
    \qquad p_l = v_l / \sum_m v_m,
