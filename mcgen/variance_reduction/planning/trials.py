@@ -231,7 +231,8 @@ def curves_of(design: Design, values: Floats, ordered: bool, rounding: float) ->
     """
     n, m, k = values.shape
     alone = isinstance(design, Sobol)
-    prior = PRIOR_OF_DOUBLING if isinstance(design, Subspace) else PRIOR_OF_DOUBLING_IN_ALL
+    # Several nets side by side in random order integrate nothing that is joint between their blocks.
+    prior = PRIOR_OF_DOUBLING_IN_ALL if ordered and not isinstance(design, Subspace) else PRIOR_OF_DOUBLING
     yield design, curve_of(values, (1 if alone else 2) if ordered else m, rounding, prior)
     if isinstance(design, Antithetic) and m > 2:
         # For an even function both nets have the same values, so that they count as one.
