@@ -56,10 +56,10 @@ def plan_by_rule(
 ) -> Plan:
     """Return the plan without a pilot; the arguments are those of `planner.planned`."""
     spent = math.ceil(pilot_evaluations_of(estimand.generator) - 1e-9)
-    found, reasons, more = None, [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot"], 0.0
+    found, reasons, more = None, [f"below {FEWEST_FOR_PILOT:,} evaluations there is no pilot"], 0
     if known is not None:
         coarse = (with_fewer_steps(estimand.generator) if given is None else given)[0]
-        more = pilot_evaluations_of(coarse.generator) * coarse.cost
+        more = math.ceil(pilot_evaluations_of(coarse.generator) * coarse.cost - 1e-9)
         left = 1 - known**2
         two = _KnownLevels(coarse, known**2, left, known, "at the correlations that are known")
         every = np.ones(len(known), dtype=bool)
@@ -68,7 +68,7 @@ def plan_by_rule(
     elif given is None and budget >= FEWEST_FOR_FIT:
         found, why, more = _fitted(estimand, budget - spent, protect)
         reasons += why
-    spent += math.ceil(more - 1e-9)
+    spent += more
     pairs = (budget - spent) // 2
     if pairs < 2:
         raise ValueError(f"an interval needs at least 2 pairs; got n_evaluations={budget}. Use 50 or more")
@@ -82,16 +82,18 @@ def plan_by_rule(
 
 
 def _fitted(
-    estimand: Estimand, budget: float, protect: Literal["all"] | Sequence[str]
-) -> tuple[Candidate | None, list[str], float]:
-    """Return two levels with a fitted sampler below, or None; the reasons; and what the fit has cost."""
+    estimand: Estimand, budget: int, protect: Literal["all"] | Sequence[str]
+) -> tuple[Candidate | None, list[str], int]:
+    """Return two levels with a fitted sampler below, or None; the reasons; and what the fit has cost, rounded up."""
     numbers = [one for one in evaluations_to_try(estimand.generator) if one <= _MOST_EVALUATIONS]
     offered = fitted_samplers(estimand, numbers[-1:])
+    # The run gets what is left of the budget after rounding, so that both together keep to it.
+    spent = math.ceil(offered.spent - 1e-9)
     if not offered.coarse:
-        return None, offered.reasons, offered.spent
+        return None, offered.reasons, spent
     coarse, means = offered.coarse[0], _pair_means(estimand, offered.coarse[0])
     if means is None:
-        return None, [f"{name_of(coarse.generator)} does not show the samples of its fit"], offered.spent
+        return None, [f"{name_of(coarse.generator)} does not show the samples of its fit"], spent
     fine, own = means
     names = component_names(estimand.statistic, () if fine.shape[1] == 1 else fine.shape[1:])
     promises = Promises.of(fine, names, protect)
@@ -102,8 +104,8 @@ def _fitted(
     left = np.where(fine.var(axis=0) > 0, left, _LEFT)
     where = f"of {name_of(coarse.generator)}, which leaves {range_text(left)} of the variance of {n} pair means"
     two = _KnownLevels(coarse, np.ones(len(left)), left, np.ones(len(left)), where)
-    found, reason = two.candidate(budget - offered.spent, promises)
-    return found, [reason, *promises.reasons], offered.spent
+    found, reason = two.candidate(budget - spent, promises)
+    return found, [reason, *promises.reasons], spent
 
 
 def _pair_means(estimand: Estimand, coarse: Coarse) -> tuple[Floats, Floats] | None:
