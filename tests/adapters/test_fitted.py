@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch")
 from half_precision import HalfNetwork  # noqa: E402
 
 import mcgen  # noqa: E402
+from mcgen._lib.condition_keys import key_of_condition  # noqa: E402
+from mcgen._lib.fingerprints import fingerprint_of  # noqa: E402
 from mcgen.adapters import DDIM, DDS, Chain, Consistency, Fitted, Flow, Heun, Inpainting, Schedule, models  # noqa: E402
 from mcgen.adapters.samplers.fitting import (  # noqa: E402
     _moments_of_choice,
@@ -397,3 +399,90 @@ def test_the_descent_ends_where_no_single_node_can_be_moved() -> None:
         low, high = ([-1, *nodes, len(steps)][i] for i in (j, j + 2))
         moved = np.array([[*nodes[:j], one, *nodes[j + 1 :]] for one in range(low + 1, high)])
         assert error.of_several(moved).min() >= error(nodes) * (1 - 1e-8)
+
+
+@pytest.mark.parametrize("condition", [None, 0.5, [0.0, 0.5]], ids=["no condition", "one", "two"])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_several_fits_are_those_that_are_made_one_by_one(condition: Any, eta: float) -> None:
+    fine = small(steps=25, eta=eta)
+    several = fine.fitted_several((3, 5), seed=SEED, condition=condition)
+    assert len(several) == 2
+    (other,) = fine.fitted_several((5,), seed=SEED + 1, condition=condition)
+    assert other.digest != several[1].digest
+    noise = as_rows(mcgen.Antithetic().draw(fine.noise, 4, SEED + 1))
+    asked = 0.5 if condition else None
+    for evaluations, one in zip((3, 5), several, strict=True):
+        alone = fine.fitted(evaluations, seed=SEED, condition=condition)
+        assert one.digest == alone.digest
+        assert one.nodes == alone.nodes
+        assert len(one.nodes) == evaluations
+        assert one.pilot_evaluations == alone.pilot_evaluations
+        assert one.residual == alone.residual
+        assert torch.equal(one(noise, asked), alone(noise, asked))
+        for name in ("noise", "predictions"):
+            assert np.array_equal(getattr(one.weights, name), getattr(alone.weights, name))
+    # A control: seeds matter.
+    assert not torch.equal(several[1](noise, asked), other(noise, asked))
+    with pytest.raises(ValueError, match="between 1 and 24 evaluations"):
+        fine.fitted_several((3, 25), seed=SEED)
+
+
+@pytest.mark.parametrize("condition", [None, 0.5])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_it_shows_the_samples_of_its_pilot(condition: float | None, eta: float) -> None:
+    fine = small(steps=25, eta=eta, decode=lambda x: 3 * x)
+    fitted = fine.fitted(5, pairs=9, seed=SEED, condition=condition)
+    shown = fitted.pilot_samples(condition)
+    assert shown is not None
+    stream = ("fitted",) if condition is None else ("fitted", str(key_of_condition(condition)))
+    noise = as_rows(mcgen.Antithetic().draw(fine.noise, 9, SEED, stream=stream))
+    for one, found in zip((fine, fitted), shown, strict=True):
+        assert found.shape == (18, 6)
+        assert torch.allclose(found, one(noise, condition), atol=1e-5)
+    # A control: the two differ, by more than rounding.
+    assert not torch.allclose(shown[0], shown[1], atol=1e-3)
+    assert not any(x.requires_grad for x in shown)
+    # Only for the condition of the fit.
+    assert fitted.pilot_samples(0.25) is None
+    assert fitted.pilot_samples(None if condition else 0.5) is None
+
+
+def test_each_condition_has_pilot_samples_of_its_own() -> None:
+    fine = small(steps=25)
+    fitted = fine.fitted(5, seed=SEED, condition={"low": -0.5, "high": 0.5})
+    low, high = fitted.pilot_samples(-0.5), fitted.pilot_samples(0.5)
+    assert low is not None
+    assert high is not None
+    for condition, (own, _) in ((-0.5, low), (0.5, high)):
+        noise = as_rows(
+            mcgen.Antithetic().draw(fine.noise, 8, SEED, stream=("fitted", str(key_of_condition(condition))))
+        )
+        assert torch.allclose(own, fine(noise, condition), atol=1e-5)
+    assert not torch.allclose(low[0], high[0], atol=0.1)
+
+
+def test_pilot_samples_are_no_part_of_the_sampler(tmp_path: Path) -> None:
+    fine = models.load("digits-diffusion").with_steps(15)
+    fitted = fine.fitted(3, pairs=2, seed=SEED)
+    assert fitted.pilot_samples() is not None
+    before = fingerprint_of(fitted)
+    content = pickle.dumps(fitted)
+    again = pickle.loads(content)
+    assert again.pilot_samples() is None
+    assert again.digest == fitted.digest
+    assert fingerprint_of(again) == before
+    # Pickling takes nothing from the sampler itself.
+    assert fitted.pilot_samples() is not None
+    assert fingerprint_of(fitted) == before
+    bare = Fitted(fine, fitted.weights)
+    assert bare.pilot_samples() is None
+    assert fingerprint_of(bare) == before
+    # Files have none either.
+    fitted.save(tmp_path / "fit.npz")
+    loaded = Fitted.load(tmp_path / "fit.npz", fine)
+    assert loaded.pilot_samples() is None
+    assert fingerprint_of(loaded) == before
+    noise = np.random.default_rng(SEED).standard_normal((3, 1, 8, 8), dtype=np.float32)
+    assert torch.equal(loaded(noise), fitted(noise))
+    # A control: another fit has another fingerprint.
+    assert fingerprint_of(fine.fitted(3, pairs=2, seed=SEED + 1)) != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from helpers import SEED
 import mcgen
 from mcgen import Antithetic, Block, KAntithetic, LatinHypercube, MonteCarlo, NoiseSpec, Sobol, Subspace
 from mcgen.cli.objects import design_named
+from mcgen.designs._base import net_dimension
 
 BASES = [MonteCarlo(), Sobol(8), LatinHypercube(5), KAntithetic(3)]
 MIXED = NoiseSpec({"start": Block((3,)), "share": Block((2,), law="uniform"), "rest": Block((4,), iid=True)})
@@ -89,3 +91,31 @@ def test_odd_parts_cancel_and_even_ones_are_integrated() -> None:
         for name, design in designs.items()
     }
     assert errors["both"] < 0.5 * min(errors["pairs"], errors["net"])
+
+
+def test_large_bases_that_are_nets_make_nets() -> None:
+    spec = NoiseSpec.normal((3, 5))
+    assert Antithetic(Sobol(64)).net_dimension(spec) == 15 == net_dimension(Antithetic(Sobol(64)), spec)
+    assert Antithetic(Sobol(256)).net_dimension(spec) == 15
+    for design in (Antithetic(Sobol(32)), Antithetic(), Antithetic(LatinHypercube(64)), Antithetic(MonteCarlo())):
+        assert design.net_dimension(spec) == net_dimension(design, spec) == 0
+    # Only what the net is in counts.
+    assert net_dimension(Antithetic(Sobol(64)), MIXED) == net_dimension(Sobol(64), MIXED)
+
+
+def test_few_replicates_of_large_nets_with_negations_have_no_warning() -> None:
+    tame = mcgen.as_generator(lambda z: np.tanh(z + 0.2), noise=(8,), name="tame")
+    options: dict[str, Any] = {"n_replicates": 12, "seed": SEED}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", mcgen.CoverageWarning)
+        made = mcgen.estimate(tame, mcgen.statistics.pixel_mean, design=Antithetic(Sobol(64)), **options)
+    assert made.warnings == ()
+    for design in (Antithetic(Sobol(32)), Antithetic(LatinHypercube(64)), Antithetic()):
+        with pytest.warns(mcgen.CoverageWarning, match="12 replicates are few"):
+            mcgen.estimate(tame, mcgen.statistics.pixel_mean, design=design, **options)
+    # Skewed values need more of them.
+    skewed = mcgen.as_generator(
+        lambda z: np.exp(1.5 * z.sum(axis=1, keepdims=True) / 8**0.5), noise=(8,), name="skewed"
+    )
+    with pytest.warns(mcgen.CoverageWarning, match="12 replicates are few"):
+        mcgen.estimate(skewed, mcgen.statistics.pixel_mean, design=Antithetic(Sobol(64)), **options)

@@ -450,3 +450,21 @@ def test_the_least_budget_is_enough() -> None:
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*the replicate means")
         run(n_evaluations=640)
+
+
+def test_where_coarse_means_do_not_vary_the_slope_is_one() -> None:
+    """So the coarse level, whose replicates are many, looks for a rare event that the pilot has not seen."""
+    rng = np.random.default_rng(SEED)
+    coarse = np.stack([np.zeros(20), np.full(20, 0.25), rng.standard_normal(20), np.zeros(20)], axis=1)
+    fine = np.stack([rng.standard_normal(20), np.ones(20), np.zeros(20), np.zeros(20)], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = slopes(fine, coarse)
+    assert found.tolist() == [1, 1, 0, 1]
+    # In a sum the rare event of both generators is counted on the coarse level.
+    one, two = (mcgen.as_generator(lambda z: z, noise=(1,), name=name) for name in ("one", "two"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mcgen.CoverageWarning)
+        made = run([(one, 1), (two, 20)], lambda x: (x[:, 0] > 3).astype(float), n_evaluations=20_000)
+    assert made.levels[1].provenance.coefficients == (1.0,)
+    assert made.mean == made.levels[0].mean > 0
