@@ -8,14 +8,16 @@ error. The components say more together than one by one. The model is
 
 where :math:`s_i` is the scatter of the components about their common mean, :math:`e_i` the error of the trial, and
 :math:`N(m, \sigma^2)` a prior: what the same design did for other models (`PRIORS`). Components share their noise, so
-their errors are taken as fully correlated: the mean :math:`\bar x` has variance :math:`v + \tau^2 / k`. The estimates
-of :math:`\mu` and of :math:`\theta_i = \mu + s_i` are [1]_
+their errors are taken as fully correlated: the mean :math:`\bar x` of the components has the error variance v about
+:math:`\mu + \bar s`, whose prior variance is :math:`\sigma^2 + \tau^2 / k`. The estimates of that mean and of
+:math:`\theta_i = \mu + s_i` are [1]_
 
-.. math:: \hat\mu = V \Bigl(\frac{\bar x}{v + \tau^2 / k} + \frac{m}{\sigma^2}\Bigr), \qquad
-   V = \Bigl(\frac{1}{v + \tau^2 / k} + \frac{1}{\sigma^2}\Bigr)^{-1}, \qquad
+.. math:: \hat\mu = V \Bigl(\frac{\bar x}{v} + \frac{m}{\sigma^2 + \tau^2 / k}\Bigr), \qquad
+   V = \Bigl(\frac{1}{v} + \frac{1}{\sigma^2 + \tau^2 / k}\Bigr)^{-1}, \qquad
    \hat\theta_i = \hat\mu + \lambda (x_i - \bar x), \qquad \lambda = \frac{\tau^2}{\tau^2 + v},
 
-and :math:`\hat\theta_i` has the variance :math:`(1 - \lambda) V + \lambda v`. The scatter is estimated from the trial,
+and :math:`\hat\theta_i` has the variance :math:`(1 - \lambda) V + \lambda v`. A long trial is believed: with v = 0
+each estimate is the trial's own. The scatter is estimated from the trial,
 :math:`\tau^2 = \max(\tau_0^2,\, \operatorname{var}(x) - v)`.
 
 .. rubric:: References
@@ -63,8 +65,7 @@ def shrunk(trial: LogRatio, prior: tuple[float, float]) -> LogRatio:
     r"""Return a trial's log efficiencies, shrunk to their common mean and that to the prior's.
 
     This is :math:`\hat\theta_i` of the module's formulas with its variance. Components without a finite value get
-    :math:`\hat\mu`. A single component has :math:`\hat\theta = \hat\mu`, and as variance :math:`(1 - \lambda) V +
-    \lambda v + (1 - \lambda) \tau^2`, since one value shows no scatter.
+    :math:`\hat\mu`. A single component has :math:`\hat\theta = \hat\mu`, with the variance V.
 
     Parameters
     ----------
@@ -79,20 +80,9 @@ def shrunk(trial: LogRatio, prior: tuple[float, float]) -> LogRatio:
     x, v = trial.value[known], float(trial.variance[known].mean())
     k, mean = len(x), x.mean()
     tau2 = max(LEAST_SCATTER, float(x.var(ddof=1)) - v) if k > 1 else LEAST_SCATTER
-    mu, precision = _with_prior(mean, v + tau2 / k, prior)
-    lam = tau2 / (tau2 + v)
+    weight = (prior[1] ** 2 + tau2 / k) / (prior[1] ** 2 + tau2 / k + v)
+    mu, v_mu = prior[0] + weight * (mean - prior[0]), weight * v
+    lam = tau2 / (tau2 + v) if k > 1 else 0.0
     theta = np.full(k_all, mu)
-    theta[known] = mu + lam * (x - mean) if k > 1 else mu
-    variance = (1 - lam) / precision + lam * v + (tau2 if k == 1 else 0.0) * (1 - lam)
-    return LogRatio(theta, np.full(k_all, variance))
-
-
-def _with_prior(estimate: float, variance: float, prior: tuple[float, float]) -> tuple[float, float]:
-    r"""Return the average of an estimate and a prior's mean, weighted by precision, and its precision.
-
-    With :math:`N(m, \sigma^2)` the prior, the precision is :math:`1/V = 1/\text{variance} + 1/\sigma^2` and the average
-    :math:`V (\text{estimate} / \text{variance} + m / \sigma^2)`.
-    """
-    precisions = np.array([1 / variance, 1 / prior[1] ** 2])
-    precision = precisions.sum()
-    return float(precisions @ [estimate, prior[0]] / precision), precision
+    theta[known] = mu + lam * (x - mean)
+    return LogRatio(theta, np.full(k_all, (1 - lam) * v_mu + lam * v))
