@@ -95,12 +95,12 @@ def planned(n: int | None = 3200, **changes: Any) -> mcgen.Plan:
 
 
 def test_two_levels_with_a_net_below_are_chosen_and_better() -> None:
-    # With seed 0 pairs with controls are chosen: half of the statistic is quadratic.
-    plan = planned(seed=SEED + 1)
+    # With some seeds pairs with controls are chosen, since much of the statistic is quadratic.
+    plan = planned(seed=1)
     assert plan.chosen.coarse is not None
     assert isinstance(plan.chosen.designs[0], Subspace)
     made = plan.estimate()
-    pairs = mcgen.estimate(Steep(), BOTH, design=Antithetic(), n_evaluations=3200, seed=SEED + 1, batch_size=1024)
+    pairs = mcgen.estimate(Steep(), BOTH, design=Antithetic(), n_evaluations=3200, seed=1, batch_size=1024)
     assert ((pairs.half_width / made.half_width) ** 2 > 2).all()
     value, error = truth()
     assert (abs(made.mean - value) < Z_LIMIT * np.hypot(made.standard_error, error)).all()
