@@ -50,8 +50,8 @@ from mcgen.variance_reduction.planning.trials import Trial, is_net, resized
 # the fine one. So chosen that 80 % prediction intervals hold 77 to 86 % of half-widths on mixtures and digits.
 _UNSEEN = 0.25
 
-# Odd share of the variance of a protected component above which nets without negations are left out: to be as good as
-# pairs they would have to integrate nearly all of it, which short trials don't show.
+# Odd share of the variance of a component above which nets without negations are left out: to be as good as pairs they
+# would have to integrate nearly all of it, which short trials don't show.
 _TOO_ODD = 0.97
 # Fewest replicates of a net on the coarse level: with fewer the interval's factor costs more than larger nets gain.
 _FEWEST_ON_COARSE_LEVEL = 32
@@ -126,7 +126,7 @@ class Predictor:
 
     def _trials(self) -> dict[Design, Trial]:
         """Return the trials of designs that may be chosen."""
-        odd = odd_share(self.pilot.pairs, self.pilot.within)[self.promises.protected]
+        odd = odd_share(self.pilot.pairs, self.pilot.within)[self.promises.watched]
         if (odd <= _TOO_ODD).all():
             return self.pilot.trials
         return {design: one for design, one in self.pilot.trials.items() if _has_negations(design)}

@@ -46,11 +46,19 @@ class Promises:
         Which components must keep their efficiency.
     reasons : tuple of str
         Texts that name the components which are not promised anything.
+    doubtful : ndarray of bool, shape (k,), or None
+        Which components are not protected only because the pilot says nothing reliable of them.
     """
 
     counted: NDArray[np.bool_]
     protected: NDArray[np.bool_]
     reasons: tuple[str, ...] = ()
+    doubtful: NDArray[np.bool_] | None = None
+
+    @property
+    def watched(self) -> NDArray[np.bool_]:
+        """Which components a choice must not ruin, even if it does not know how they fare: shape (k,)."""
+        return self.protected if self.doubtful is None else self.protected | self.doubtful
 
     @classmethod
     def of(cls, pairs: Floats, names: Sequence[str], protect: Literal["all"] | Sequence[str] = "all") -> Promises:
@@ -77,7 +85,7 @@ class Promises:
             # With no other component, those that are doubtful decide.
             doubtful = np.zeros(len(names), dtype=bool)
         if protect == "all":
-            return cls(~doubtful, ~doubtful, _named(text, names, doubtful))
+            return cls(~doubtful, ~doubtful, _named(text, names, doubtful), doubtful)
         chosen = _chosen(names, protect)
         left = _named("not protected", names, ~chosen & ~doubtful)
         return cls(~doubtful | chosen, chosen, left + _named(text, names, doubtful & ~chosen))
