@@ -40,6 +40,8 @@ FEWEST_FOR_FIT = 150
 """Fewest evaluations for which a sampler is fitted: of fewer, the fit would take more than an eighth."""
 # Most network evaluations of the fitted sampler.
 _MOST_EVALUATIONS = 5
+# Fewest numbers of noise for which 8 pairs are enough to fit a sampler: a flow of the plane needs 64.
+_FEWEST_NUMBERS = 4
 # Efficiency that two levels must keep for every component, relative to pairs.
 _LEAST = 0.9
 # Share of the variance that fitted samplers are known to leave, and the pairs that this counts as.
@@ -85,6 +87,8 @@ def _fitted(
     estimand: Estimand, budget: int, protect: Literal["all"] | Sequence[str]
 ) -> tuple[Candidate | None, list[str], int]:
     """Return two levels with a fitted sampler below, or None; the reasons; and what the fit has cost, rounded up."""
+    if estimand.generator.noise.dimension < _FEWEST_NUMBERS:
+        return None, [], 0
     numbers = [one for one in evaluations_to_try(estimand.generator) if one <= _MOST_EVALUATIONS]
     offered = fitted_samplers(estimand, numbers[-1:])
     # The run gets what is left of the budget after rounding, so that both together keep to it.
