@@ -261,11 +261,15 @@ def _of_variance(case: Case, design: Design) -> Record:
 
 
 def _of_runs(case: Case, run: Run, n: int) -> Record:
-    """Return the log of the mean squared half-width over whole runs, scaled to n evaluations if fewer were spent."""
+    """Return the log of the mean squared half-width over whole runs, scaled to n evaluations if fewer were spent.
+
+    The half-widths are those of Student's intervals, as for designs whose variance is measured; the default interval of
+    a run is longer where its replicate means are skewed, whatever the design.
+    """
     made = [run(case, n, _SEED + number) for number in range(case.runs[n])]
     pilots = [one.provenance.pilot_evaluations for one in made]
     spent = [one.n_evaluations + pilot for one, pilot in zip(made, pilots, strict=True)]
-    squares = np.stack([np.ravel(one.half_width) ** 2 * s / n for one, s in zip(made, spent, strict=True)])
+    squares = np.stack([students_half_width(one) ** 2 * s / n for one, s in zip(made, spent, strict=True)])
     widths = over_runs(squares, made, case.counted)
     return _plain(widths) | {
         "designs": dict(Counter(one.provenance.design for one in made)),
@@ -273,6 +277,13 @@ def _of_runs(case: Case, run: Run, n: int) -> Record:
         "pilot": float(np.mean(pilots)),
         "spent": float(np.mean(spent)),
     }
+
+
+def students_half_width(one: Estimate) -> Floats:
+    """Return the half-widths of the Student intervals of a run or a sum of levels, shape (k,)."""
+    df = np.asarray(one.degrees_of_freedom, np.float64)
+    t = student_t_quantile((1 + LEVEL) / 2, np.where(df > 0, df, 1.0))
+    return np.ravel(one.standard_error) * np.ravel(np.broadcast_to(t, np.shape(one.standard_error)))
 
 
 def over_runs(squares: Floats, made: Sequence[Estimate], counted: NDArray[np.bool_]) -> LogRatio:
