@@ -27,7 +27,7 @@ from mcgen.variance_reduction.planning.planner import plan
 
 BUDGETS = (1000, 3200, 10_000)
 """Numbers of evaluations, those of the pilot included."""
-RUNS, BASELINE_RUNS = 400, 1000
+RUNS, BASELINE_RUNS = 200, 1000
 """Plans of each function, and runs of each design that they are compared with."""
 TOLERANCES = (3200, 12_800)
 """Numbers of evaluations whose half-width under pairs, over 4, is the tolerance of plans from ``atol``."""
