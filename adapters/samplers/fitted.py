@@ -199,7 +199,7 @@ class Fitted(TorchGenerator):
             prediction = self.fine.predict(states[j], node, condition)
             for k in range(j + 1, len(states)):
                 states[k] = states[k] + float(self.weights.predictions[k, j]) * prediction
-        return self.fine.finish(states[-1])
+        return self.fine.finish(in_range(self.fine, states[-1]))
 
     def _of_noise(self, noise: TensorNoise, intercepts: NDArray[Any]) -> list[torch.Tensor]:
         """Return the part of each state that the noise and the intercepts make; each block is read once."""
@@ -254,6 +254,16 @@ class Fitted(TorchGenerator):
     def __repr__(self) -> str:
         nodes = ", ".join(map(str, self.nodes))
         return f"Fitted({self.name}, nodes {nodes} of {self.fine.steps}, noise={self.noise})"
+
+
+def in_range(fine: FineSampler, x: torch.Tensor) -> torch.Tensor:
+    """Return fitted last states, within the range of the fine sampler's where it clips its predicted samples.
+
+    A combination of states may leave that range, in which a statistic may have no value.
+    """
+    clip = getattr(fine, "clip", None)
+    ends_clean = bool(fine.scales[1, -1] == 0)
+    return x.clamp(-clip, clip) if clip is not None and ends_clean else x
 
 
 def condition_words(keys: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.fingerprints import fingerprint_of
-from mcgen.adapters.samplers.fitted import FineSampler, Fitted, block_of
+from mcgen.adapters.samplers.fitted import FineSampler, Fitted, block_of, in_range
 from mcgen.adapters.samplers.nodes import Moments, PredictedError, best_nodes, moments_of, spaced_nodes, starts_of
 from mcgen.adapters.samplers.weights import Floats, Weights
 from mcgen.adapters.tensors.torch_generator import TensorNoise
@@ -258,7 +258,7 @@ def regression(fine: FineSampler, pilots: Mapping[str, Pilot], nodes: Sequence[i
             if target < fine.steps:
                 predictions[key].append(_predictions(fine, x, target, pilot.condition))
             else:
-                ends[key] = (pilot.states[target], x)
+                ends[key] = (pilot.states[target], in_range(fine, x))
     stacked = {key: torch.stack(some).cpu().numpy() for key, some in intercepts.items()}
     return Fitted(fine, Weights(tuple(nodes), of_noise, of_predictions, stacked, residual, cost), ends)
 

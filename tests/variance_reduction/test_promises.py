@@ -129,7 +129,7 @@ def test_of_many_names_four_are_told() -> None:
     assert reason.endswith("component 1, component 2, component 3, component 4 and 2 more")
 
 
-@pytest.mark.parametrize("protect", [None, 3, 1.5, [1, "mean"], [None], [["mean"]], object()], ids=repr)
+@pytest.mark.parametrize("protect", [None, 3, 1.5, [1, "mean"], [None], [["mean"]]], ids=repr)
 def test_what_is_no_list_of_names_is_refused(protect: Any) -> None:
     with pytest.raises(ValueError, match=r"protect must be 'all', or names of components .* or \(\) for none; got "):
         checked_protect(protect)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design
-from mcgen.inference.log_ratios import skew
 from mcgen.inference.moments import ReplicateMeans
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.noise.directions import Basis
@@ -25,11 +23,6 @@ MOST_COORDINATES = 16
 """Most coordinates of a kernel control: in more, a few thousand pairs are too far from each other to say anything."""
 FEWEST_REPLICATES = 100
 """Fewest pairs for a kernel control: the cross-validation inside the folds needs about 80 pairs to find a gain."""
-FEWEST_EFFECTIVE = 15.0
-"""Fewest replicates, (sum d^2)^2 / sum d^4, that make the variance of what a control leaves of pair means that are
-skewed; normal ones have R / 3."""
-MOST_SKEWED = 1.5
-"""Skewness of pair means up to which what a control leaves may be made by few."""
 # Numbers of noise that are drawn again at a time: 32 MB in double precision.
 _DRAWN = 2**22
 
@@ -233,8 +226,7 @@ class KernelRun:
             text += f", fitted to {MOST_CENTRES:,} of {n:,} replicates"
         # The control is one function: it takes one degree of freedom. By that a result knows that nothing is to be
         # resampled.
-        few = _made_by_few(corrected) & (np.abs(skew(kept[0])) > MOST_SKEWED)
-        return with_residuals(tally, np.where(constant | few, kept[0], corrected), 1, text, ())
+        return with_residuals(tally, np.where(constant, kept[0], corrected), 1, text, ())
 
     def _coordinates(self, replicates: range) -> Floats:
         """Return the coordinates of the first point of each pair, shape (R, r)."""
@@ -243,19 +235,6 @@ class KernelRun:
         parts = [replicates[i : i + step] for i in range(0, len(replicates), step)]
         drawn = (task.design.draw(spec, part, task.seed, stream=task.stream, points=range(1)) for part in parts)
         return np.concatenate([coordinates(self._basis, as_rows(noise), spec) for noise in drawn])
-
-
-def _made_by_few(residuals: Floats) -> NDArray[np.bool_]:
-    """Return whether a few replicates make most of the variance of each component's residuals (R, k), shape (k,).
-
-    Such residuals are those of a regression that follows the statistic but for points beyond all others. Of a skewed
-    statistic these are as large as they are rare, and the interval does not cover: 0.84 instead of 0.95 for exp(0.7 z)
-    with 100 pairs. Such components are left as they are.
-    """
-    d = residuals - residuals.mean(axis=0)
-    scaled = d / np.maximum(np.abs(d).max(axis=0), 1e-300)
-    squares, fourth = (scaled**2).sum(axis=0), (scaled**4).sum(axis=0)
-    return np.asarray((fourth > 0) & (squares**2 < FEWEST_EFFECTIVE * fourth))
 
 
 def _weights(basis: Basis) -> Floats:

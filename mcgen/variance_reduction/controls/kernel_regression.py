@@ -61,6 +61,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dpotri
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.log_ratios import skew
 from mcgen.variance_reduction.controls.correction import FOLDS
 
 MOST_CENTRES = 2000
@@ -74,6 +75,11 @@ _RIDGES = (5.0, 1.0, 0.2, 0.05, 0.01, 0.001)
 # Largest ratio of cross-validated variances, with the control over without, that counts as a gain. The least of many
 # ratios is a few thousandths below 1 by chance.
 _LARGEST_RATIO = 0.98
+# Fewest replicates, (sum e^2)^2 / sum e^4, that make what a control leaves of pair means of a skewness above a limit.
+# Where a regression follows a skewed statistic but for points beyond all others, the interval of these few does not
+# cover: 0.84 instead of 0.95 for exp(0.7 z) with 100 pairs. Each fold is judged by the others alone, so that the
+# estimate stays unbiased.
+_FEWEST_EFFECTIVE, _MOST_SKEWED = 15.0, 1.5
 # Share s of the control that is subtracted; see the module's docstring.
 _SHARE = 0.9
 # Replicates beyond the fit that are corrected at a time: 64 MB of kernel.
@@ -167,7 +173,9 @@ class _Search:
         self._kernels: list[GaussianKernel | None] = [None] * y.shape[1]
         # Without a control, P of equation (1) is the limit of a large ridge, up to a factor that (2) does not see.
         without = np.eye(len(y)) - 1 / len(y)
-        self._plain = _squared_errors(without, without @ self._y, self._folds)
+        self._plain, _ = _errors(without, without @ self._y, self._folds)
+        parts = [np.delete(self._y, part, axis=0) for part in [*self._folds, slice(0, 0)]]
+        self._skewed = np.abs([skew(part) for part in parts]) > _MOST_SKEWED
         # One row a fold that is held out, and one where none is.
         self._best = np.full((FOLDS + 1, y.shape[1] // n_alike), _LARGEST_RATIO)
 
@@ -186,7 +194,7 @@ class _Search:
         for ridge in _RIDGES:
             p = _projected_inverse(k, ridge)
             alpha = p @ self._y
-            ratios = self._ratios(_squared_errors(p, alpha, self._folds))
+            ratios = self._ratios(*_errors(p, alpha, self._folds))
             falls &= ratios < last
             if not falls.any():
                 return
@@ -195,11 +203,15 @@ class _Search:
             self._take(kernel, centred, p, alpha, np.tile(better, self._n_alike))
             last = ratios
 
-    def _ratios(self, errors: Floats) -> Floats:
-        """Return variances over those without control, one for equal components: infinite where one of them loses."""
+    def _ratios(self, errors: Floats, fourth: Floats) -> Floats:
+        """Return variances over those without control, one for equal components: infinite where one of them loses.
+
+        They are infinite too where the pair means are skewed and a few replicates make what the control leaves.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             each = np.where(self._plain > 0, errors / self._plain, 1.0)
-            each = each.reshape(len(each), self._n_alike, -1)
+            few = self._skewed & (errors**2 < _FEWEST_EFFECTIVE * fourth)
+            each = np.where(few, np.inf, each).reshape(len(each), self._n_alike, -1)
             return np.asarray(np.where((each <= 1).all(axis=1), np.exp(np.log(each).mean(axis=1)), np.inf))
 
     def _take(
@@ -242,18 +254,22 @@ def _left_out(p: Floats, alpha: Floats, part: slice | NDArray[np.intp]) -> Float
     return np.asarray(cho_solve(cho_factor(block, check_finite=False), alpha[part], check_finite=False))
 
 
-def _squared_errors(p: Floats, alpha: Floats, folds: list[slice]) -> Floats:
-    """Return the sums of squares of left-out residuals, shape (folds + 1, k).
+def _errors(p: Floats, alpha: Floats, folds: list[slice]) -> tuple[Floats, Floats]:
+    """Return the sums of squares and of fourth powers of left-out residuals, each of shape (folds + 1, k).
 
     Row f has those of all folds but f: each is left out together with f. The last row has each fold left out alone.
     """
-    found = np.zeros((len(folds) + 1, alpha.shape[1]))
+    found = np.zeros((2, len(folds) + 1, alpha.shape[1]))
     for part in folds:
-        found[-1] += np.square(_left_out(p, alpha, part)).sum(axis=0)
+        found[:, -1] += _powers(_left_out(p, alpha, part))
     for f, g in combinations(range(len(folds)), 2):
-        both = np.r_[folds[f], folds[g]]
-        squares = np.square(_left_out(p, alpha, both))
+        residuals = _left_out(p, alpha, np.r_[folds[f], folds[g]])
         n = folds[f].stop - folds[f].start
-        found[g] += squares[:n].sum(axis=0)
-        found[f] += squares[n:].sum(axis=0)
-    return found
+        found[:, g] += _powers(residuals[:n])
+        found[:, f] += _powers(residuals[n:])
+    return found[0], found[1]
+
+
+def _powers(residuals: Floats) -> Floats:
+    squares = np.square(residuals)
+    return np.stack([squares.sum(axis=0), np.square(squares).sum(axis=0)])

@@ -76,7 +76,7 @@ def fitted_samplers(estimand: Estimand, numbers: Sequence[int]) -> Offered:
     try:
         made = fit(numbers, pairs=FIT_PAIRS, seed=estimand.seed, condition=estimand.condition)
         found = checked_coarse([(one, one.cost) for one in made], generator)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         return Offered(reasons=[f"no sampler could be fitted to the trajectories: {error}"])
     # All are fitted to the same trajectories, on which each runs once more.
     return Offered(found, 2 * FIT_PAIRS * (1 + sum(one.cost for one in found)))

@@ -319,7 +319,7 @@ def _with_check(made: Estimate, left: Floats) -> Estimate:
     if not (above > _FAR_OFF * np.maximum(left, 0.01) * below).any():
         return made
     text = (
-        "the difference of the levels varies far more than the correlation that was given says: the coarse generator "
+        "the difference of the levels varies far more than the correlation or the fit says: the coarse generator "
         "follows the fine one less, or its pair means vary otherwise. Antithetic pairs may do better; look at the "
         "correlations and the choice of mcgen.plan with 1,000 evaluations or more"
     )

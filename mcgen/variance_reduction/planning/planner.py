@@ -41,6 +41,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen.errors import NonFiniteError
 from mcgen.generators import Generator
 from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
@@ -204,7 +205,15 @@ def _by_pilot(
     # What made the samplers of `given` was spent before; that of the generator's own is in the pilot.
     before, of_pilots = _spent_before(estimand, given or []), offered.spent
     for number in count():
-        found = _piloted(estimand, options, budget, number, offered, of_pilots if number == 0 else 0.0, asked)
+        before_pilot = of_pilots if number == 0 else 0.0
+        try:
+            found = _piloted(estimand, options, budget, number, offered, before_pilot, asked)
+        except NonFiniteError as error:
+            if given is not None or not offered.coarse:
+                raise
+            # The user asked for no coarse generator: one that leaves the range of the statistic is left out.
+            offered = Offered(reasons=[f"no coarse generator is used: {error}"])
+            found = _piloted(estimand, options, budget, number, offered, before_pilot, asked)
         of_pilots += found.predictor.pilot.spent
         spent = before + math.ceil(of_pilots - 1e-9)
         if atol is None:

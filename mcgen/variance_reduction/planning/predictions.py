@@ -31,7 +31,9 @@ from mcgen.inference.log_ratios import LogRatio, skew, welch_satterthwaite
 from mcgen.noise import NoiseSpec
 from mcgen.variance_reduction.levels.allocation import coarse_share
 from mcgen.variance_reduction.levels.unseen_failures import (
+    NEARLY_ZERO,
     PASSES,
+    SMALL,
     failures_text,
     is_heavy,
     is_nearly_zero,
@@ -240,7 +242,7 @@ class Predictor:
             b, difference = self.pilot.correction(number)
             # The variance is that of pair means: w is twice as much.
             fine = LogRatio(difference.value + math.log(2), difference.variance)
-            levels = _TwoLevels(coarse, b, pairs, fine, *self._unseen(number, b))
+            levels = _TwoLevels(coarse, b, pairs, fine, *self._unseen(number, b, SMALL))
             for design, trial in {Antithetic(): Trial(nothing, pairs.variance), **self._trials()}.items():
                 if np.isneginf(trial.gain.value).any():
                     continue
@@ -251,7 +253,7 @@ class Predictor:
         if chosen.coarse is None or chosen.coefficients is None:
             return chosen, []
         number = [one is chosen.coarse for one in self.coarse].index(True)
-        sd, n_pilot = self._unseen(number, chosen.coefficients)[0], len(self.pilot.pairs)
+        sd, n_pilot = self._unseen(number, chosen.coefficients, NEARLY_ZERO)[0], len(self.pilot.pairs)
         if not sd.any():
             return chosen, []
         name, count = names[int(sd.argmax())], chosen.n_replicates[1]
@@ -259,14 +261,14 @@ class Predictor:
         text = unseen_text(n_pilot, name, "level 1", count * chosen.designs[1].n_points, wanted)
         return replace(chosen, unseen=text or ""), [failures_text(n_pilot, name, "level 1", count)]
 
-    def _unseen(self, number: int, b: Floats) -> tuple[Floats, bool]:
+    def _unseen(self, number: int, b: Floats, limit: float) -> tuple[Floats, bool]:
         """Return the standard deviation of a value where differences are nearly 0, else 0, and whether one is large.
 
         The shape of the first is (1, k).
         """
         pilot = self.pilot
         differences = pilot.pairs - b * pilot.coarse_pairs[number]
-        sd = np.where(is_nearly_zero(differences, pilot.pairs), np.sqrt(pilot.point_variance), 0.0)
+        sd = np.where(is_nearly_zero(differences, pilot.pairs, limit), np.sqrt(pilot.point_variance), 0.0)
         return sd[None], is_heavy(differences)
 
     def _sum_of(self, levels: _TwoLevels, design: Design, trial: Trial, budget: float) -> Candidate | None:

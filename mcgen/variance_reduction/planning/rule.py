@@ -4,7 +4,8 @@ A pilot of such a run would cost more than it gains. Two levels need to know how
 Either the user knows the correlations, or a sampler is fitted to a few of the generator's own trajectories, at about 19
 evaluations; these also show, on 8 antithetic pairs, what share r of the variance of a pair mean the fitted sampler
 leaves. The logarithm of r is averaged with that of 0.03, which fitted samplers of five network evaluations left on
-shipped models, as if that were known from 4 pairs.
+shipped models, as if that were known from 4 pairs; and r is never taken as less, since 8 pairs do not show the rare
+large differences of statistics that jump.
 
 With c the cost of the coarse generator and the slope 1, two levels with the share a of the evaluations on the coarse
 one have the efficiency :math:`1 / (c / a + r (1 + c) / (1 - a))` over pairs.
@@ -22,6 +23,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.designs import Antithetic, Design
+from mcgen.errors import RunError
 from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.replicates.task import Estimand
@@ -67,6 +69,8 @@ def plan_by_rule(
         every = np.ones(len(known), dtype=bool)
         found, reason = two.candidate(budget - spent - more, Promises(every, every))
         reasons.append(reason)
+    elif given:
+        reasons.append("the coarse generators are not used without correlation=")
     elif given is None and budget >= FEWEST_FOR_FIT:
         found, why, more = _fitted(estimand, budget - spent, protect)
         reasons += why
@@ -97,15 +101,19 @@ def _fitted(
         return None, offered.reasons, spent
     coarse, means = offered.coarse[0], _pair_means(estimand, offered.coarse[0])
     if means is None:
-        return None, [f"{name_of(coarse.generator)} does not show the samples of its fit"], spent
+        return (
+            None,
+            [f"the statistic has no values for the samples that {name_of(coarse.generator)} was fitted to"],
+            spent,
+        )
     fine, own = means
     names = component_names(estimand.statistic, () if fine.shape[1] == 1 else fine.shape[1:])
     promises = Promises.of(fine, names, protect)
     with np.errstate(divide="ignore", invalid="ignore"):
         left = (fine - own).var(axis=0) / fine.var(axis=0)
         n = len(fine)
-        left = np.exp((n * np.log(np.maximum(left, 1e-12)) + _COUNTS_AS * math.log(_LEFT)) / (n + _COUNTS_AS))
-    left = np.where(fine.var(axis=0) > 0, left, _LEFT)
+        left = np.exp((n * np.log(left) + _COUNTS_AS * math.log(_LEFT)) / (n + _COUNTS_AS))
+    left = np.where(fine.var(axis=0) > 0, np.maximum(left, _LEFT), _LEFT)
     where = f"of {name_of(coarse.generator)}, which leaves {range_text(left)} of the variance of {n} pair means"
     two = _KnownLevels(coarse, np.ones(len(left)), left, np.ones(len(left)), where)
     found, reason = two.candidate(budget - spent, promises)
@@ -118,7 +126,11 @@ def _pair_means(estimand: Estimand, coarse: Coarse) -> tuple[Floats, Floats] | N
     samples = None if shown is None else shown(estimand.condition)
     if samples is None:
         return None
-    values = (np.asarray(values_of(estimand.statistic, x, len(x)), np.float64) for x in samples)
+    try:
+        values = [np.asarray(values_of(estimand.statistic, x, len(x)), np.float64) for x in samples]
+    except RunError:
+        # The fitted sampler may leave the range of the fine one, where the statistic has no value.
+        return None
     fine, own = (part.reshape(len(part) // 2, 2, -1).mean(axis=1) for part in values)
     return fine, own
 
