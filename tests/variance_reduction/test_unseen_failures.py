@@ -121,7 +121,8 @@ def test_smooth_differences_are_left_near_their_optimum() -> None:
 
 def test_a_plan_says_that_failures_may_go_unseen() -> None:
     options: dict[str, Any] = {"n_evaluations": 3200, "seed": SEED, "coarse": [(failing(threshold=9.0), 0.05)]}
-    made = mcgen.plan(FINE, pixel_mean, **options)
+    # Without kept replicate means there are no controls, which serve the fine generator alone.
+    made = mcgen.plan(FINE, pixel_mean, keep_replicates=False, **options)
     assert made.chosen.coarse is not None
     assert "in search of rare failures" in str(made)
     count = made.chosen.n_replicates[1] * made.chosen.designs[1].n_points

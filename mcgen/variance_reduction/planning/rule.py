@@ -101,11 +101,7 @@ def _fitted(
         return None, offered.reasons, spent
     coarse, means = offered.coarse[0], _pair_means(estimand, offered.coarse[0])
     if means is None:
-        return (
-            None,
-            [f"the statistic has no values for the samples that {name_of(coarse.generator)} was fitted to"],
-            spent,
-        )
+        return None, [f"there are no values for the fit's samples of {name_of(coarse.generator)}"], spent
     fine, own = means
     names = component_names(estimand.statistic, () if fine.shape[1] == 1 else fine.shape[1:])
     promises = Promises.of(fine, names, protect)
