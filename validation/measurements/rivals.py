@@ -23,7 +23,7 @@ from mcgen.validation.measurements.cases import CASES, Case
 from mcgen.validation.measurements.widths import AUTO, LEVEL, active, auto
 
 Found = tuple[Floats, Floats, int]
-"""Means (k,), half-widths (k,) and the evaluations that they cost."""
+"""Middles of the intervals (k,), half-widths (k,) and the evaluations that they cost."""
 Rival = Callable[[Case, int, int], Found]
 """From a case, evaluations and a seed to what was found."""
 
@@ -150,8 +150,8 @@ def repeated(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", CoverageWarning)
         for seed in range(repetitions):
-            mean, half, n = rival(case, n_evaluations, seed)
-            hits.append(np.abs(mean - np.array(means)) <= half)
+            middle, half, n = rival(case, n_evaluations, seed)
+            hits.append(np.abs(middle - np.array(means)) <= half)
             widths.append(half)
             spent.append(n)
     return {
