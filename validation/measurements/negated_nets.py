@@ -19,6 +19,7 @@ from mcgen.errors import CoverageWarning
 from mcgen.estimation import estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.noise import Array, NoiseSpec
+from mcgen.statistics import identity
 
 DESIGNS: tuple[Design, ...] = (
     Sobol(64),
@@ -51,10 +52,6 @@ def _called(function: Callable[[Floats], Floats], z: Array) -> Array:
     return function(np.asarray(z))
 
 
-def _itself(x: Array) -> Array:
-    return x
-
-
 def negations_table() -> pd.DataFrame:
     """Return the ratio of the variance of pairs to that of each design, at equal evaluations."""
     rows = []
@@ -71,5 +68,5 @@ def negations_table() -> pd.DataFrame:
 
 
 def _variance(generator: Generator, design: Design) -> float:
-    made = estimate(generator, _itself, design=design, n_evaluations=N_EVALUATIONS, seed=_SEED, batch_size=4096)
+    made = estimate(generator, identity, design=design, n_evaluations=N_EVALUATIONS, seed=_SEED, batch_size=4096)
     return float(made.standard_error) ** 2

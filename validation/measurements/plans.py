@@ -13,16 +13,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, LatinHypercube, MonteCarlo, Sobol
 from mcgen.errors import CoverageWarning
 from mcgen.generators import as_generator
-from mcgen.statistics import as_statistic
+from mcgen.results.estimate import Estimate
+from mcgen.statistics import identity
 from mcgen.validation.measurements.replicates_of_nets import Family, Function, families, measured
+from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.planner import plan
 
 BUDGETS = (1000, 3200, 10_000)
@@ -71,18 +73,19 @@ class _Planned:
 
 def _planned(family: Family, name: str, function: Function, n_evaluations: int, seed: int) -> _Planned:
     """Return what comes of one plan."""
-    generator = as_generator(function.values, noise=family.noise, name=name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CoverageWarning)
-        made = plan(generator, as_statistic(_itself, name="itself"), n_evaluations=n_evaluations, seed=seed)
-        result = made.estimate()
+    made, result = _made(family, name, function, seed, n_evaluations=n_evaluations)
     half, low, high = (float(one) for one in (result.half_width, result.interval.low, result.interval.high))
     predicted = bool(np.all((made.prediction.low <= half) & (half <= made.prediction.high)))
     return _Planned(half, low <= function.expectation <= high, predicted, made.chosen.name)
 
 
-def _itself(x: Floats) -> Floats:
-    return x
+def _made(family: Family, name: str, function: Function, seed: int, **goal: Any) -> tuple[Plan, Estimate]:
+    """Return the plan of a function, for `n_evaluations` or `atol`, and its run."""
+    generator = as_generator(function.values, noise=family.noise, name=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CoverageWarning)
+        made = plan(generator, identity, seed=seed, **goal)
+        return made, made.estimate()
 
 
 def atol_table(runs: int = PLANS_FROM_ATOL) -> pd.DataFrame:
@@ -103,11 +106,7 @@ def atol_table(runs: int = PLANS_FROM_ATOL) -> pd.DataFrame:
 
 
 def _planned_over_needed(family: Family, name: str, function: Function, atol: float, seed: int) -> float:
-    generator = as_generator(function.values, noise=family.noise, name=name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CoverageWarning)
-        made = plan(generator, as_statistic(_itself, name="itself"), atol=atol, seed=seed)
-        result = made.estimate()
+    made, result = _made(family, name, function, seed, atol=atol)
     needed = made.pilot_evaluations + result.n_evaluations * (float(result.half_width) / atol) ** 2
     return made.n_evaluations / needed
 

@@ -36,7 +36,7 @@ from mcgen.noise import Array, NoiseSpec
 from mcgen.replicates.loop import replicate_means
 from mcgen.replicates.tally import joined
 from mcgen.replicates.task import Estimand, Facts, Findings, Task
-from mcgen.statistics import stack
+from mcgen.statistics import identity, stack
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.problems.quadrature import density, normal_rule
 
@@ -90,13 +90,9 @@ class Family:
 
     def task(self, design: Design) -> Task:
         """Return the task of estimating all expectations in one run."""
-        generator = as_generator(_itself, noise=self.noise, name="the noise itself")
+        generator = as_generator(identity, noise=self.noise, name="the noise itself")
         columns = [one.values for one in self.functions.values()]
         return Estimand(generator, stack(*columns, names=[*self.functions]), _SEED).task(design, _BATCH)
-
-
-def _itself(z: Array) -> Array:
-    return z
 
 
 def _sum(z: Floats) -> Floats:

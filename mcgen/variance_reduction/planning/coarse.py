@@ -40,6 +40,11 @@ class Coarse:
         return self.generator if self.generator.noise == noise else OnSomeBlocks(self.generator, noise)
 
 
+def cheapest(coarse: Sequence[Coarse]) -> int | None:
+    """Return the number of the cheapest coarse generator, on which designs are tried; None where there is none."""
+    return min(range(len(coarse)), key=lambda number: coarse[number].cost, default=None)
+
+
 @dataclass(frozen=True)
 class Offered:
     """Coarse generators, what making them has cost in evaluations of the generator, and texts on those left out."""

@@ -37,7 +37,7 @@ from mcgen.variance_reduction.bases.regression import regression_basis
 from mcgen.variance_reduction.controls.control_variates import Controls
 from mcgen.variance_reduction.controls.quadratic import quadratic
 from mcgen.variance_reduction.levels.sum_of_levels import residual_variance, slopes
-from mcgen.variance_reduction.planning.coarse import Coarse
+from mcgen.variance_reduction.planning.coarse import Coarse, cheapest
 from mcgen.variance_reduction.planning.shrinkage import PRIORS, shrunk
 from mcgen.variance_reduction.planning.trials import Reference, Trial, curves_of, is_net, known_trial, trial_of
 
@@ -184,17 +184,18 @@ def run_pilot(
         As for `mcgen.estimate`.
     """
     noise = estimand.generator.noise
-    cheapest = min(coarse, key=lambda one: one.cost, default=Coarse(estimand.generator, 1.0))
+    number = cheapest(coarse)
+    own = Coarse(estimand.generator, 1.0) if number is None else coarse[number]
     pilot = _measured_pairs(estimand, coarse, budget, batch_size)
-    pilot.basis = _basis(estimand, cheapest, pilot, _SHARES["gradients"] * budget)
-    source = replace(estimand, generator=cheapest.on(noise))
-    _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * cheapest.cost)), cheapest.cost, batch_size)
-    reference = _reference(cheapest, coarse, pilot)
-    evaluations = (budget - pilot.spent) / cheapest.cost
+    pilot.basis = _basis(estimand, own, pilot, _SHARES["gradients"] * budget)
+    source = replace(estimand, generator=own.on(noise))
+    _try_controls(source, pilot, int(_SHARES["controls"] * budget / (2 * own.cost)), own.cost, batch_size)
+    reference = _reference(number, pilot)
+    evaluations = (budget - pilot.spent) / own.cost
     for design, most in designs_to_try(noise, pilot, points, evaluations):
         _try_design(design, source, pilot, reference, int(most / design.n_points), batch_size)
         if design in pilot.trials:
-            pilot.spent += pilot.trials[design].n_replicates * design.n_points * cheapest.cost
+            pilot.spent += pilot.trials[design].n_replicates * design.n_points * own.cost
     return pilot
 
 
@@ -210,12 +211,12 @@ def _measured_pairs(estimand: Estimand, coarse: Sequence[Coarse], budget: float,
     return pilot
 
 
-def _reference(cheapest: Coarse, coarse: Sequence[Coarse], pilot: Pilot) -> Reference:
-    """Return log w of antithetic pairs, and of independent points, of the generator that trials use."""
-    for one, means in zip(coarse, pilot.coarse_pairs, strict=True):
-        if one is cheapest:
-            return Reference(log_w(means, 2), None, pilot.variance == 0)
-    return Reference(log_w(pilot.pairs, 2), pilot.log_w_of_points(), pilot.variance == 0)
+def _reference(number: int | None, pilot: Pilot) -> Reference:
+    """Return log w of pairs, and of independent points, of the coarse generator that trials use, or of the fine one."""
+    exact = pilot.variance == 0
+    if number is not None:
+        return Reference(log_w(pilot.coarse_pairs[number], 2), None, exact)
+    return Reference(log_w(pilot.pairs, 2), pilot.log_w_of_points(), exact)
 
 
 def designs_to_try(noise: NoiseSpec, pilot: Pilot, points: int, evaluations: float) -> list[tuple[Design, float]]:

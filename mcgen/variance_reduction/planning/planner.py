@@ -3,9 +3,9 @@ r"""`plan`: a small pilot finds the design with the narrowest predicted interval
 For each candidate and component the pilot gives (variance of the estimate) x (cost):
 
 - for Monte Carlo and antithetic pairs, from the pilot's own pairs;
-- for the designs of `trials.designs_to_try`, from a trial on the cheapest generator: a design that suits a coarse
+- for the designs of `pilot.designs_to_try`, from a trial on the cheapest generator: a design that suits a coarse
   sampler suits the fine one; these are nets on leading directions, or in all dimensions where these are few and no
-  directions were found, and orthogonal frames;
+  directions were found, Latin hypercubes and orthogonal frames;
 - for control variates, from the regression of the pilot's pairs on squares and products of leading coordinates;
 - for two levels, from the slopes and correlations of fine and coarse pair means. With :math:`\rho` the correlation and
   s the cost of the coarse generator, the allocation of least variance x cost has the efficiency

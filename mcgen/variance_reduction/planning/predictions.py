@@ -43,7 +43,7 @@ from mcgen.variance_reduction.levels.unseen_failures import (
     wanted_evaluations,
 )
 from mcgen.variance_reduction.planning.candidate import Candidate, design_text, geometric_mean, two_levels_text
-from mcgen.variance_reduction.planning.coarse import Coarse
+from mcgen.variance_reduction.planning.coarse import Coarse, cheapest
 from mcgen.variance_reduction.planning.pilot import Pilot, log_w, odd_share
 from mcgen.variance_reduction.planning.promises import Promises
 from mcgen.variance_reduction.planning.trials import Trial, is_net, resized
@@ -140,7 +140,8 @@ class Predictor:
         has the variance that it has under pairs; or, for points without negations, under independent points if that is
         more.
         """
-        number = min(range(len(self.coarse)), key=lambda one: self.coarse[one].cost)
+        number = cheapest(self.coarse)
+        assert number is not None
         b, difference = self.pilot.correction(number)
         rest = difference.value + math.log(2)
         if not _has_negations(design):
