@@ -12,13 +12,17 @@ These have no cancellation: deviations are from the current mean, never differen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
+
+Pairs = NDArray[np.int64]
+"""Numbers of two components in each row, shape (p, 2)."""
 
 COVARIANCE_COMPONENTS = 32
 """Most components whose covariance is kept: its k^2 numbers are then about a thousand at most."""
@@ -43,6 +47,12 @@ class ReplicateMeans:
         Points in a replicate.
     third : ndarray of shape (m, k), or None
         Mean cubed deviation of a replicate's values from their mean, for large replicates.
+    pairs : ndarray of shape (p, 2), or None
+        The pairs of components whose products are computed; None for none.
+    products : ndarray of shape (m, p), or None
+        For each pair the mean product of the deviations of a replicate's values from their means.
+    gathered : mapping of str to ndarray of shape (m, n_points, ...)
+        What was gathered of each sample; see `mcgen.replicates.gathering`.
     """
 
     start: int
@@ -51,6 +61,9 @@ class ReplicateMeans:
     ones: NDArray[np.int64] | None
     n_points: int
     third: Floats | None = None
+    pairs: Pairs | None = None
+    products: Floats | None = None
+    gathered: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.means)
@@ -64,6 +77,9 @@ class ReplicateMeans:
             None if self.ones is None else self.ones[first:last],
             self.n_points,
             None if self.third is None else self.third[first:last],
+            self.pairs,
+            None if self.products is None else self.products[first:last],
+            {name: array[first:last] for name, array in self.gathered.items()},
         )
 
 
@@ -86,6 +102,10 @@ class Moments:
         Sums of products of two components' deviations; None for more than 32 components.
     third : ndarray of shape (k,), or None
         Mean cubed deviation of all values from their mean; None where it was not computed.
+    pairs : ndarray of shape (p, 2), or None
+        The pairs of components whose products are computed; None for none.
+    product : ndarray of shape (p,), or None
+        For each pair the mean product of the deviations of all values from their means.
     """
 
     count: int
@@ -98,6 +118,8 @@ class Moments:
     non_events: NDArray[np.int64] | None = None
     comoment: Floats | None = None
     third: Floats | None = None
+    pairs: Pairs | None = None
+    product: Floats | None = None
 
     @classmethod
     def of(cls, rows: ReplicateMeans) -> Moments:
@@ -119,6 +141,8 @@ class Moments:
             non_events=non_events,
             comoment=d.T @ d if k <= COVARIANCE_COMPONENTS else None,
             third=third,
+            pairs=rows.pairs,
+            product=_product_of(rows, d),
         )
 
     def merge(self, other: Moments) -> Moments:
@@ -141,10 +165,12 @@ class Moments:
             non_events=_sum(self.non_events, other.non_events),
             comoment=_merged_comoment(self, other, delta),
             third=_merged_third(self, other, delta),
+            pairs=self.pairs,
+            product=_merged_product(self, other, delta),
         )
 
     def select(self, components: slice) -> Moments:
-        """Return the moments of some of the components."""
+        """Return the moments of some of the components, without the products of pairs."""
 
         def pick(value: NDArray[Any] | None) -> Any:
             return None if value is None else value[components]
@@ -260,6 +286,21 @@ def _merged_third(a: Moments, b: Moments, delta: Floats) -> Floats | None:
     spread = (b.within + b.m2 / b.count) - (a.within + a.m2 / a.count)
     shifted = delta * product / n**2 * (3 * spread + delta**2 * (a.count - b.count) / n)
     return np.asarray((a.count * a.third + b.count * b.third) / n + shifted)
+
+
+def _product_of(rows: ReplicateMeans, deviations: Floats) -> Floats | None:
+    """Return the mean products over all values, from those inside replicates and the deviations of the means."""
+    if rows.products is None or rows.pairs is None:
+        return None
+    first, second = rows.pairs.T
+    return np.asarray((rows.products + deviations[:, first] * deviations[:, second]).mean(axis=0))
+
+
+def _merged_product(a: Moments, b: Moments, delta: Floats) -> Floats | None:
+    if a.product is None or b.product is None or a.pairs is None:
+        return None
+    share, (first, second) = b.count / (a.count + b.count), a.pairs.T
+    return np.asarray(a.product + (b.product - a.product) * share + delta[first] * delta[second] * share * (1 - share))
 
 
 def _merged_comoment(a: Moments, b: Moments, delta: Floats) -> Floats | None:

@@ -25,11 +25,12 @@ from mcgen.errors import RunError
 from mcgen.inference.moments import ReplicateMeans
 from mcgen.noise import Array, BlockNoise, Noise, as_rows, change_noise
 from mcgen.replicates.first_batch import repeatability_problem, require_evaluation_mode, tried_values
+from mcgen.replicates.gathering import Collected
 from mcgen.replicates.laws import Batch, copied, require_components, require_finite, require_input_kept, require_samples
 from mcgen.replicates.summation import LARGE_REPLICATE, LEAF, Reduction
 from mcgen.replicates.tally import Tally
 from mcgen.replicates.task import Facts, Findings, Task
-from mcgen.statistics.values import boolean_components, component_bounds, values_of
+from mcgen.statistics.values import boolean_components, component_bounds, product_pairs, values_of
 
 _USUAL_DRAW = 2**21
 """Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32)."""
@@ -63,18 +64,29 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
     try:
         for group, noise in _groups(task, replicates):
             kept = range(max(group.start, replicates.start), min(group.stop, replicates.stop))
-            reduction = Reduction(third=task.design.n_points >= LARGE_REPLICATE)
+            reduction: Reduction | None = None
+            collected = Collected(task.gatherers)
             for batch in _batches(task, group, noise):
                 samples, own = _samples(task, batch, kept, findings)
                 values = _values(task, samples, own, findings)
+                if reduction is None:
+                    reduction = _reduction(task, math.prod(values.shape[1:]))
                 reduction.add(values.reshape(len(kept), len(batch.points), -1))
+                collected.add(samples, values, len(kept))
             if watched is not None and first:
                 watched.look()
                 first = False
-            yield reduction.finish(kept.start)
+            assert reduction is not None
+            rows = reduction.finish(kept.start)
+            yield replace(rows, gathered=collected.finish()) if task.gatherers else rows
     finally:
         if watched is not None:
             watched.look()
+
+
+def _reduction(task: Task, k: int) -> Reduction:
+    """Return what takes the means over points of k components, and of what else the task asks for."""
+    return Reduction(task.design.n_points >= LARGE_REPLICATE, product_pairs(task.statistic, k))
 
 
 def samples_of(task: Task, replicates: range) -> Iterator[Any]:

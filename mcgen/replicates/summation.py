@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.moments import ReplicateMeans
+from mcgen.inference.moments import Pairs, ReplicateMeans
 
 LEAF = 256
 """Points of a replicate, or replicates, that are summed at a time: enough that merging the sums takes little time."""
@@ -23,9 +23,13 @@ class Reduction:
     ----------
     third : bool
         Whether mean cubed deviations are computed too.
+    pairs : ndarray of shape (p, 2), optional
+        Pairs of components for which mean products of deviations are computed too.
     """
 
-    def __init__(self, third: bool = False) -> None:
+    def __init__(self, third: bool = False, pairs: Pairs | None = None) -> None:
+        self._pairs = pairs
+        self._products: Any = 0.0
         self._left: list[Floats] = []
         self._n = 0
         self._mean: Any = 0.0
@@ -51,7 +55,9 @@ class Reduction:
         if self._left:
             self._merge(self._joined())
         third = None if self._m3 is None else self._m3 / self._n
-        return ReplicateMeans(start, self._mean, self._m2 / self._n, self._counts(), self._n, third)
+        products = None if self._pairs is None else self._products / self._n
+        within = self._m2 / self._n
+        return ReplicateMeans(start, self._mean, within, self._counts(), self._n, third, self._pairs, products)
 
     def _counts(self) -> NDArray[np.int64] | None:
         """Return the numbers of ones, -1 for components with other values; None where all have others."""
@@ -71,6 +77,10 @@ class Reduction:
         mean = values.mean(axis=1)
         deviations = values - mean[:, None]
         delta = mean - self._mean
+        if self._pairs is not None:
+            a, b = self._pairs.T
+            inside = (deviations[:, :, a] * deviations[:, :, b]).sum(axis=1)
+            self._products = self._products + inside + delta[:, a] * delta[:, b] * (self._n * n / total)
         if self._m3 is None:
             m2 = np.square(deviations, out=deviations).sum(axis=1)
         else:

@@ -7,7 +7,7 @@ leaves of 256 replicates. Chunks and leaves are merged in order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from mcgen.replicates.summation import LEAF
 
 KEPT_VALUES = 2**20
 """Most replicate means (replicates times components) that are kept by default: 16 MB, with their deviations."""
+GROUPS = 64
+"""Groups of a jackknife where replicate means are not kept: Student's quantile of 63 degrees of freedom is 2 % above
+the normal one, and the memory is that of 64 sets of moments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +77,17 @@ class Tally:
     ----------
     keep : bool or None
         Whether replicate means are kept; None keeps them up to `KEPT_VALUES` numbers.
+    grouped : bool
+        Whether moments are also kept of `GROUPS` groups of replicates, for a jackknife: leaf i is in group i mod
+        `GROUPS`.
     """
 
-    def __init__(self, keep: bool | None) -> None:
+    def __init__(self, keep: bool | None, grouped: bool = False) -> None:
         self._keep = keep
         self._merged: Moments | None = None
+        self._groups: list[Moments | None] | None = [None] * GROUPS if grouped else None
         self._pending: list[ReplicateMeans] = []
-        self._kept: list[tuple[Floats, Floats]] | None = []
+        self._kept: list[ReplicateMeans] | None = []
         self.count = 0
 
     def add(self, segment: Segment) -> None:
@@ -88,41 +95,71 @@ class Tally:
         self.count += len(segment)
         if isinstance(segment, Leaf):
             assert not self._pending
-            self._merged = segment.moments if self._merged is None else self._merged.merge(segment.moments)
+            self._merge(segment.start, segment.moments)
             self._kept = None
             return
         if not keeps_rows(self._keep, self.count, segment.means.shape[1]):
             self._kept = None
         if self._kept is not None:
-            self._kept.append((segment.means, segment.within))
+            self._kept.append(replace(segment, ones=None, third=None))
         while len(segment):
             room = LEAF - segment.start % LEAF
-            self._pending.append(segment[:room])
+            self._pending.append(_without_gathered(segment[:room]))
             if room <= len(segment):
-                self._merged, self._pending = self.moments(), []
+                leaf, self._pending = joined(self._pending), []
+                self._merge(leaf.start, Moments.of(leaf))
             segment = segment[room:]
+
+    def _merge(self, start: int, leaf: Moments) -> None:
+        """Add the moments of a leaf, or of a part of one, to those of all and of its group."""
+        self._merged = _merged(self._merged, leaf)
+        if self._groups is not None:
+            number = start // LEAF % GROUPS
+            self._groups[number] = _merged(self._groups[number], leaf)
 
     def moments(self) -> Moments | None:
         """Return the moments of all replicates that were added; None where there are none."""
         if not self._pending:
             return self._merged
-        leaf = Moments.of(joined(self._pending))
-        return leaf if self._merged is None else self._merged.merge(leaf)
+        return _merged(self._merged, Moments.of(joined(self._pending)))
 
-    def kept(self) -> tuple[Floats, Floats] | None:
-        """Return the replicate means and the mean squared deviations inside replicates, each (R, k), if kept."""
+    def groups(self) -> list[Moments]:
+        """Return the moments of the groups that have replicates, in the order of their numbers."""
+        assert self._groups is not None
+        found = list(self._groups)
+        if self._pending:
+            last = joined(self._pending)
+            number = last.start // LEAF % GROUPS
+            found[number] = _merged(found[number], Moments.of(last))
+        return [group for group in found if group is not None]
+
+    def rows(self) -> ReplicateMeans | None:
+        """Return all replicates that were added, with what was gathered of them, if they are kept."""
         if not self._kept:
             return None
         if len(self._kept) > 1:
-            means, within = zip(*self._kept, strict=True)
-            self._kept = [(np.concatenate(means), np.concatenate(within))]
+            self._kept = [joined(self._kept)]
         return self._kept[0]
+
+    def kept(self) -> tuple[Floats, Floats] | None:
+        """Return the replicate means and the mean squared deviations inside replicates, each (R, k), if kept."""
+        rows = self.rows()
+        return None if rows is None else (rows.means, rows.within)
+
+
+def _merged(first: Moments | None, second: Moments) -> Moments:
+    return second if first is None else first.merge(second)
+
+
+def _without_gathered(rows: ReplicateMeans) -> ReplicateMeans:
+    return replace(rows, gathered={}) if rows.gathered else rows
 
 
 def joined(parts: list[ReplicateMeans]) -> ReplicateMeans:
     """Return consecutive rows joined to one object."""
     counts = [part.ones for part in parts if part.ones is not None]
     thirds = [part.third for part in parts if part.third is not None]
+    products = [part.products for part in parts if part.products is not None]
     return ReplicateMeans(
         parts[0].start,
         np.concatenate([part.means for part in parts]),
@@ -130,4 +167,7 @@ def joined(parts: list[ReplicateMeans]) -> ReplicateMeans:
         np.concatenate(counts) if len(counts) == len(parts) else None,
         parts[0].n_points,
         np.concatenate(thirds) if len(thirds) == len(parts) else None,
+        parts[0].pairs,
+        np.concatenate(products) if len(products) == len(parts) else None,
+        {name: np.concatenate([part.gathered[name] for part in parts]) for name in parts[0].gathered},
     )

@@ -18,6 +18,7 @@ from mcgen.errors import GeneratorWarning, RunError, warn_user
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.noise.random import Seed, as_seed_sequence
+from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import checked_callable
 
@@ -68,10 +69,13 @@ class Task(Estimand):
         How the noise is drawn.
     batch_size : int
         The most rows that the model sees at a time.
+    gatherers : tuple of Gatherer
+        What is gathered of each sample beside the means of its values.
     """
 
     design: Design = field(kw_only=True)
     batch_size: int = field(kw_only=True)
+    gatherers: tuple[Gatherer, ...] = field(default=(), kw_only=True)
 
     @property
     def group(self) -> int:

@@ -17,6 +17,8 @@ from mcgen.results.provenance import Provenance
 
 # Keys of the files that differ from the names of the attributes: files keep the names of the first version.
 _KEYS = {"parts": "strata"}
+# Attributes that only some estimates have: files of the others do without them, as those of older versions do.
+_LEFT_OUT_IF_NONE = {"pairs", "product", "plug_in", "scale", "quantiles", "functional"}
 
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:
@@ -29,7 +31,12 @@ def estimate_to_plain(record: Any) -> dict[str, Any]:
             return [plain(item) for item in value]
         return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
 
-    return {_KEYS.get(f.name, f.name): plain(getattr(record, f.name)) for f in fields(record)}
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {
+        _KEYS.get(name, name): plain(value)
+        for name, value in values.items()
+        if value is not None or name not in _LEFT_OUT_IF_NONE
+    }
 
 
 def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:

@@ -131,6 +131,15 @@ def component_bounds(statistic: Statistic, k: int, samples: Any) -> Floats:
     return np.stack([np.full(k, -np.inf), np.full(k, np.inf)])
 
 
+def product_pairs(statistic: Statistic, k: int) -> NDArray[np.int64] | None:
+    """Return the pairs of k components whose products a run adds up, shape (p, 2); None where none are asked for.
+
+    A statistic asks for them by a method of this name, which takes k.
+    """
+    own = getattr(statistic, "product_pairs", None)
+    return np.asarray(own(k), np.int64).reshape(-1, 2) if callable(own) else None
+
+
 def _may_be_tensors(samples: Any) -> bool:
     """Tell whether samples are, or hold, anything that a torch module may take."""
     if isinstance(samples, tuple | list):

@@ -1,0 +1,122 @@
+"""What a run gathers of each sample, beside the moments of its values: the values themselves, samples, or features.
+
+A gatherer turns a batch into one entry for each of its rows. The loop collects the entries by replicate and point, as
+`ReplicateMeans.gathered`: shape (replicates, n_points, ...). From there on they are part of the rows: executors send
+them, stores keep them, and rows are joined in replicate order. So they are the same bits however a run is cut. What
+they cost is `n_bytes` for each replicate, and a run that would gather more than `MOST_BYTES` is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen._lib.arrays import Floats, as_numpy
+from mcgen.errors import RunError
+from mcgen.inference.moments import ReplicateMeans
+
+MOST_BYTES = 2**29
+"""Most bytes that a run gathers: 67 million values, or 40,000 images of 3 x 64 x 64 float32 numbers (512 MB)."""
+
+
+class Gatherer(Protocol):
+    """Turns a batch of samples and their values into what is gathered of each."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is kept; other gatherers have other names."""
+        ...
+
+    def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
+        """Return one entry for each sample of a batch, shape (rows, ...), in a type that does not change.
+
+        An entry depends on its own sample alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Values:
+    """Gathers the values of the statistic, shape (rows, k)."""
+
+    name: ClassVar[str] = "values"
+
+    def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
+        """Return the values."""
+        return values.reshape(len(values), -1)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Gathers the samples, as arrays of their own type."""
+
+    name: ClassVar[str] = "samples"
+
+    def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
+        """Return the samples as a numpy array, or refuse what is no single array."""
+        try:
+            array = as_numpy(samples)
+        except (TypeError, ValueError) as error:
+            raise RunError(
+                f"keep_samples keeps samples that are one array for each; got {type(samples).__name__} ({error}). Let "
+                "a statistic return what you need of them (mcgen.analysis.samples_frame keeps its values)"
+            ) from error
+        if array.dtype.kind not in "biufc" or array.ndim == 0:
+            raise RunError(
+                f"keep_samples keeps arrays of numbers; got dtype {array.dtype} and shape {array.shape} from samples "
+                f"of type {type(samples).__name__}"
+            )
+        return array
+
+
+class Collected:
+    """What some gatherers return for the batches of a group of replicates.
+
+    Parameters
+    ----------
+    gatherers : sequence of Gatherer
+        What is gathered.
+    """
+
+    def __init__(self, gatherers: Sequence[Gatherer]) -> None:
+        self._parts: list[tuple[Gatherer, list[NDArray[Any]]]] = [(one, []) for one in gatherers]
+
+    def add(self, samples: Any, values: Floats, n_replicates: int) -> None:
+        """Add a batch of the next points of so many replicates."""
+        for gatherer, parts in self._parts:
+            found = gatherer(samples, values)
+            parts.append(found.reshape(n_replicates, -1, *found.shape[1:]))
+
+    def finish(self) -> dict[str, NDArray[Any]]:
+        """Return what was gathered by name, each of shape (replicates, points, ...)."""
+        return {gatherer.name: np.concatenate(parts, axis=1) for gatherer, parts in self._parts}
+
+
+def require_room(rows: ReplicateMeans, n_replicates: int) -> None:
+    """Refuse to gather more than `MOST_BYTES`, before it happens where the first rows show it.
+
+    Parameters
+    ----------
+    rows : ReplicateMeans
+        Some replicates.
+    n_replicates : int
+        How many the run is to have.
+
+    Raises
+    ------
+    RunError
+        If they would gather too much; the message says how many evaluations fit.
+    """
+    each = sum(array.nbytes for array in rows.gathered.values()) / len(rows)
+    if each * n_replicates <= MOST_BYTES:
+        return
+    fitting = int(MOST_BYTES // each) * rows.n_points
+    raise RunError(
+        f"{' and '.join(rows.gathered)} of {n_replicates * rows.n_points:,} evaluations take "
+        f"{each * n_replicates / 1e6:,.0f} MB, and a run keeps up to {MOST_BYTES / 1e6:,.0f} MB; use up to "
+        f"{fitting:,} evaluations, or a statistic that returns fewer numbers for each sample"
+    )
