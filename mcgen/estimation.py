@@ -14,6 +14,7 @@ from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 from mcgen.errors import warn_user
+from mcgen.functionals import Functional
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.generators.joint import pair
@@ -33,11 +34,12 @@ from mcgen.replicates.sizes import (
 )
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.results.estimate import CROSS_FITTED, Estimate
-from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
+from mcgen.runs.arguments import Across, RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.conditions import RunOne, checked_weights, common_noise_average, run_each
 from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
+from mcgen.runs.scores import parts_of_score, with_functional
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import Difference
 from mcgen.statistics.values import checked_callable
@@ -50,12 +52,12 @@ from mcgen.variance_reduction.planning.planner import planned
 @showing_arguments()
 def estimate(
     generator: Generator,
-    statistic: Statistic,
+    score: Statistic | Functional,
     *,
     design: Design | Auto | Literal["auto"],
     **run: Unpack[RunArguments],
 ) -> Estimate:
-    """Estimate E[statistic(generator(noise))] with a confidence interval.
+    """Estimate E[statistic(generator(noise))], or a functional of the samples' law, with a confidence interval.
 
     The interval covers the model's own expectation. The distance from the model to the data is outside it, and so is
     the distance from a sampler to its limit of many steps.
@@ -64,9 +66,10 @@ def estimate(
     ----------
     generator : Generator
         The model. `as_generator` makes one from a plain function.
-    statistic : callable
-        From n samples to values of shape (n,) or (n, ...), in numpy or torch. `mcgen.statistics` has some, and
-        `as_statistic` gives a function a name.
+    score : callable or Functional
+        A statistic: from n samples to values of shape (n,) or (n, ...), in numpy or torch. `mcgen.statistics` has some,
+        and `as_statistic` gives a function a name. Or a functional of the law of such values, such as a variance or a
+        quantile: `mcgen.functionals`.
     design : Design, Auto or "auto"
         How the noise is drawn, such as ``Antithetic()``. With ``Auto()``, or ``"auto"`` for short, a pilot chooses.
         ``Sobol()`` takes its number of points from `n_evaluations`, for 16 to 31 replicates.
@@ -84,6 +87,7 @@ def estimate(
         "skewness-safe-t" from 10 replicates on; "student-t" below, and for large nets in four dimensions or more whose
         values are hardly skewed. "anytime" and "asymptotic-anytime" are for runs that are watched, and may be stopped
         at any time. "betting" is too, and is proved to cover; it needs bounds of the values (`as_statistic`).
+        Functionals have the first five, and quantiles one of their own.
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
         Make all intervals of the result cover together, those of all components, all conditions and their average,
         instead of each alone.
@@ -94,6 +98,9 @@ def estimate(
     weights : sequence of float or dict, optional
         Weights of the conditions in the average: numbers that sum to 1, in the order of the conditions or by their
         names. They are equal by default. Weights of fewer bits, such as float32, are divided by their sum.
+    across : {"average", "mixture"}
+        What several conditions are joined to: the weighted average of the score, or the score of their pooled law, in
+        which each condition has its weight. For the mean of a statistic both are the same.
     common_random_numbers : bool
         Give all conditions the same noise. The average is then taken replicate by replicate.
     batch_size : int, optional
@@ -101,6 +108,8 @@ def estimate(
         filled up with further rows, which `Estimate.executed_evaluations` counts.
     keep_replicates : bool, optional
         Keep the replicate means in the result, for bootstraps, jackknives and plots; by default up to 2^20 numbers.
+    keep_samples : bool
+        Keep the samples in the result (`Estimate.samples`) and in the store, up to 512 MB.
     controls : Controls, FittedControls or KernelControl, optional
         Functions of the noise with known expectations, which reduce the variance; see `mcgen.controls`. Their
         coefficients come from cross-fitting, or from a pilot by ``controls.fit(...)``.
@@ -138,9 +147,10 @@ def estimate(
     TypeError, ValueError
         If an argument is not as described.
     RunError
-        If the generator or the statistic breaks a law, or uses a network in training mode. Its ``partial`` is the
-        estimate from the replicates before, where there are two; so it is for any exception of the generator or the
-        statistic.
+        If the generator or the statistic breaks a law, or uses a network in training mode; if a functional has no
+        finite value or derivative at what the run gave; or if more values or samples are to be kept than 512 MB. Its
+        ``partial`` is the estimate from the replicates before, where there are two; so it is for any exception of the
+        generator or the statistic.
     StoreError
         If the store is damaged, belongs to another run, is in use by another process, or its disk is full.
     WorkerError
@@ -167,7 +177,9 @@ def estimate(
     options, part = _checked_options(asked)
     condition = conditions_of(asked["condition"])
     shares = _checked_conditions(condition, asked["weights"], asked["common_random_numbers"])
-    given = {"controls": own_controls(asked["controls"])}
+    statistic, functional = parts_of_score(score)
+    options = with_functional(options, functional, asked)
+    given: dict[str, Any] = {"statistic": score, "controls": own_controls(asked["controls"])}
     if isinstance(chosen, Auto):
         given = {"coarse generators": chosen.generators, **given}
     estimand = estimand_of(generator, statistic, asked["seed"], condition, given)
@@ -185,16 +197,18 @@ def estimate(
         count = _checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
         batch_size = _batch_size(chosen, estimand.generator.noise.dimension, options, count, part)
         header = {"design": str(chosen), "controls": controls_text(asked["controls"])}
-        common = shares if asked["common_random_numbers"] else None
-        run_one = partial(_run_design, design=chosen, batch_size=batch_size, n_replicates=count, weights=common)
+        common = (shares, asked["across"]) if asked["common_random_numbers"] and shares is not None else None
+        run_one = partial(_run_design, design=chosen, batch_size=batch_size, n_replicates=count, common=common)
     header |= {"common_random_numbers": shares if asked["common_random_numbers"] else None}
     header |= {"replicates": [part.start, part.stop] if part else None}
+    if options.gatherers:
+        header |= {"gathered": [one.name for one in options.gatherers]}
     belongs_to = partial(header_of, "estimate", estimand, header)
     with opened(asked["store"], belongs_to, asked["executor"], asked["range_timeout"]) as resources:
         options = replace(options, resources=resources)
         if asked["common_random_numbers"]:
             return run_one(estimand, options)
-        return run_each(estimand, options, shares, run_one)
+        return run_each(estimand, options, shares, run_one, asked["across"])
 
 
 def _run_design(
@@ -204,12 +218,12 @@ def _run_design(
     design: Design,
     batch_size: int,
     n_replicates: int | None,
-    weights: Floats | None,
+    common: tuple[Floats, Across] | None,
 ) -> Estimate:
-    """Run a design under one condition, or with weights under several on the same noise."""
+    """Run a design under one condition, or under several on the same noise, with weights and how they are joined."""
     task = estimand.task(design, batch_size)
-    if weights is not None:
-        return common_noise_average(task, n_replicates, options, weights)
+    if common is not None:
+        return common_noise_average(task, n_replicates, options, *common)
     return run(task, n_replicates, options)
 
 

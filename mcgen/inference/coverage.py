@@ -93,7 +93,7 @@ def coverage_warnings(
     judged = Judged.of(moments, rounding, np.asarray(methods), student_holds, net, numbers)
     together = FEWEST_WITHOUT_WARNING if "bootstrap-max-t" in judged.methods else fewest_for(numbers, confidence_level)
     if judged.few.any():
-        found.append(_few_text(n, int(judged.fewest.max())))
+        found.append(few_text(n, int(judged.fewest.max())))
     elif numbers > 1 and n < together and not judged.proven.all():
         found.append(
             f"{n} replicates are few for {numbers:,} intervals that are to cover together: far tails show only in "
@@ -211,7 +211,7 @@ def fewest_of_nets(skewness: Floats) -> NDArray[np.int64]:
     return np.where(size <= TAME, FEWEST_OF_TAME_NETS, np.where(size <= SKEWED, FEWEST_OF_SKEWED_NETS, FEWEST_OF_NETS))
 
 
-def _few_text(n: int, fewest: int) -> str:
+def few_text(n: int, fewest: int) -> str:
     """Return the warning that n replicates are few, where there should be `fewest`."""
     near = _at_most(n, [*EXAMPLE_COVERAGE])
     plain, safe = EXAMPLE_COVERAGE[near]

@@ -93,7 +93,8 @@ def estimand_of(
     generator, statistic, seed, condition
         As for `mcgen.estimate`.
     given : mapping, optional
-        What else the user gave, by which a store has to know the run; None is left out.
+        What else the user gave, by which a store has to know the run, also in place of the generator or the statistic;
+        None is left out.
     """
     things = {"generator": generator, "statistic": statistic, **(given or {})}
     return Estimand(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.batches import executed_rows
@@ -16,10 +17,11 @@ from mcgen._lib.checks import checked_level
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
+from mcgen.inference.functional_intervals import Scale, interval_of_functional
 from mcgen.inference.interval_input import Interval, IntervalInput
-from mcgen.inference.intervals import interval_of
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
+from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
 from mcgen.results.inputs import bets_for, input_of_run
@@ -100,6 +102,15 @@ class Estimate:
         The weights of the conditions in an average over independent conditions; empty for other estimates.
     bounds : tuple of tuple of two float
         Declared bounds of each component's values (`as_statistic`); empty where none are.
+    plug_in : float or ndarray, or None
+        Of a functional: its value for all samples as they are, from which `mean` takes the bias of second order. Its
+        `replicate_means` are then jackknife pseudo-values.
+    scale : Scale or None
+        Of a functional whose interval is made on another scale, such as Fisher's z: the estimate on it.
+    quantiles : Quantiles or None
+        Of a quantile: the values around it, from which intervals follow.
+    samples : ndarray of shape (R, n_points, ...), or None
+        The samples by replicate and point, with ``keep_samples=True``. `save` leaves them out.
     """
 
     mean: float | Floats
@@ -121,6 +132,10 @@ class Estimate:
     boolean: tuple[bool, ...] = ()
     weights: tuple[float, ...] = ()
     bounds: tuple[tuple[float, float], ...] = ()
+    plug_in: float | Floats | None = None
+    scale: Scale | None = None
+    quantiles: Quantiles | None = None
+    samples: NDArray[Any] | None = None
 
     @property
     def n_replicates(self) -> int:
@@ -279,7 +294,7 @@ class Estimate:
             raise ValueError(CROSS_FITTED)
         if not options.is_sequential and self._stopped_by_itself():
             warn_user(STOPPED_BY_ITSELF, CoverageWarning)
-        made, half_width, method = interval_of(self._sampled(), options)
+        made, half_width, method = interval_of_functional(self._sampled(), options, self.scale, self.quantiles)
         level = options.confidence_level
         return replace(
             self,

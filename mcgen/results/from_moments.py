@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import with_partial
-from mcgen.inference.coverage import coverage_warnings
+from mcgen.inference.coverage import coverage_warnings, few_text
+from mcgen.inference.functional_intervals import Scale, interval_of_functional, moments_of
 from mcgen.inference.interval_input import LEAST_NET, IntervalInput
-from mcgen.inference.intervals import interval_of, methods_of
+from mcgen.inference.intervals import methods_of
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments
+from mcgen.inference.quantiles import FEWEST_FOR_INVERSION, Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.estimate import Estimate, shaped, shaped_interval
 from mcgen.results.inputs import bets_for, input_of_run
@@ -128,7 +130,9 @@ def estimate_from_sampled(
         options = options.without_resampling()
 
     def made(chosen: IntervalOptions, notes: tuple[str, ...]) -> Estimate:
-        interval, half_width, method = interval_of(sampled, chosen)
+        interval, half_width, method = interval_of_functional(
+            sampled, chosen, parts.get("scale"), parts.get("quantiles")
+        )
         return Estimate(
             mean=shaped(sampled.mean, shape),
             standard_error=shaped(sampled.standard_error, shape),
@@ -154,3 +158,82 @@ def estimate_from_sampled(
             return made(replace(options, method="student-t"), (*warnings, note))
         with_partial(error, made(IntervalOptions(level), warnings))
         raise
+
+
+class EvaluatedFunctional(Protocol):
+    """A functional at the replicates of a run; see `mcgen.functionals.base.Evaluated`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of its components."""
+        ...
+
+    @property
+    def plug_in(self) -> Floats:
+        """The functional of the law of all values, with its bias."""
+        ...
+
+    @property
+    def strata(self) -> tuple[Floats, ...]:
+        """Pseudo-values of each independent run."""
+        ...
+
+    @property
+    def scale(self) -> Scale | None:
+        """The estimate on the scale of its interval."""
+        ...
+
+    @property
+    def quantiles(self) -> Quantiles | None:
+        """What the interval is inverted from."""
+        ...
+
+
+def estimate_from_functional(
+    evaluated: EvaluatedFunctional,
+    provenance: Provenance,
+    names: tuple[str, ...],
+    options: IntervalOptions,
+    *,
+    stopping: Stopping | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Estimate:
+    """Return the estimate of a functional of one run; its pseudo-values stand for replicate means.
+
+    Parameters
+    ----------
+    evaluated : EvaluatedFunctional
+        The functional at the replicates.
+    provenance, names, options, stopping, warnings
+        As for `estimate_from_moments`.
+    """
+    (pseudo_values,) = evaluated.strata
+    moments, quantiles = moments_of(pseudo_values), evaluated.quantiles
+    sampled = replace(input_of_run(moments, pseudo_values, provenance, (), ()), student_holds=None)
+    if quantiles is None:
+        notes = coverage_warnings(
+            moments,
+            names,
+            provenance.rounding,
+            methods_of(sampled, options),
+            options.numbers(len(moments.mean)),
+            options.confidence_level,
+            net=provenance.net > 0 and provenance.n_points >= LEAST_NET,
+        )
+    else:
+        few = moments.count < FEWEST_FOR_INVERSION and not quantiles.independent
+        notes = [few_text(moments.count, FEWEST_FOR_INVERSION)] if few else []
+    return estimate_from_sampled(
+        sampled,
+        provenance,
+        evaluated.shape,
+        names,
+        options,
+        moments=moments,
+        replicate_means=pseudo_values,
+        plug_in=shaped(evaluated.plug_in, evaluated.shape),
+        scale=evaluated.scale,
+        quantiles=quantiles,
+        stopping=stopping,
+        warnings=(*warnings, *notes),
+    )

@@ -11,6 +11,8 @@ from numpy.random import SeedSequence
 
 def expectation_text(provenance: Provenance) -> str:
     """Return what is estimated, such as ``E[brightness(model(noise))]``."""
+    if provenance.functional is not None:
+        return f"{provenance.functional} of {provenance.statistic}({provenance.generator}(noise))"
     if ", " in provenance.statistic:
         return f"E[S({provenance.generator}(noise))] for S = {provenance.statistic}"
     return f"E[{provenance.statistic}({provenance.generator}(noise))]"
@@ -123,6 +125,8 @@ class Provenance:
         The control variates, and where their coefficients are from.
     net : int
         Dimension of the randomized net that each replicate is; 0 for other designs.
+    functional : str or None
+        What is estimated of the statistic, such as "variance"; None for its mean.
     """
 
     generator: str
@@ -151,6 +155,7 @@ class Provenance:
     controls: str | None = None
     first_replicate: int = 0
     net: int = 0
+    functional: str | None = None
 
     @property
     def seed_text(self) -> str:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from mcgen._lib.serialization import to_plain
+from mcgen.inference.functional_intervals import Scale
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.moments import Moments
+from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.provenance import Provenance
 
@@ -31,7 +33,7 @@ def estimate_to_plain(record: Any) -> dict[str, Any]:
             return [plain(item) for item in value]
         return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
 
-    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    values = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "samples"}
     return {
         _KEYS.get(name, name): plain(value)
         for name, value in values.items()
@@ -56,6 +58,8 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "provenance": Provenance(**provenance),
         "moments": None if moments is None else Moments(**moments),
         "stopping": None if stopping is None else Stopping(**stopping),
+        "scale": None if content.get("scale") is None else Scale(**content["scale"]),
+        "quantiles": None if content.get("quantiles") is None else Quantiles(**content["quantiles"]),
         "names": tuple(content["names"]),
         "warnings": tuple(content["warnings"]),
         "boolean": tuple(content.get("boolean", ())),
@@ -103,7 +107,7 @@ def require_fields(estimate: Any) -> None:
         If a field is a text where numbers belong, has another shape than the mean, or the like.
     """
     _require_types(estimate, "")
-    for name in ("provenance", "moments", "stopping"):
+    for name in ("provenance", "moments", "stopping", "scale", "quantiles"):
         if getattr(estimate, name) is not None:
             _require_types(getattr(estimate, name), f"{name}.")
     mean, k = np.shape(estimate.mean), int(np.size(estimate.mean))

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from mcgen._lib.arrays import Floats
+from mcgen.inference.functional_intervals import summed
 from mcgen.inference.interval_input import shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.stopping import Stopping
-from mcgen.results.estimate import Estimate, input_of_sum
-from mcgen.results.from_moments import estimate_from_sampled
+from mcgen.results.estimate import Estimate, input_of_sum, shaped
+from mcgen.results.from_moments import EvaluatedFunctional, estimate_from_sampled
 from mcgen.results.provenance import Provenance
 
 
@@ -79,6 +80,53 @@ def weighted_sum(
         warnings=warnings,
         parts=parts,
         weights=shares,
+    )
+
+
+def of_mixture(
+    parts: tuple[Estimate, ...],
+    evaluated: EvaluatedFunctional,
+    weights: Floats,
+    provenance: Provenance,
+    options: IntervalOptions,
+    *,
+    warnings: tuple[str, ...] = (),
+) -> Estimate:
+    """Return the estimate of a functional of a mixture of laws, each of which was run independently.
+
+    Parameters
+    ----------
+    parts : tuple of Estimate
+        The functional of each law.
+    evaluated : EvaluatedFunctional
+        The functional of the mixture, with the pseudo-values of each run.
+    weights : ndarray of shape (parts,)
+        Weights of the laws.
+    provenance, options, warnings
+        As for `weighted_sum`.
+    """
+    found, shares = summed(evaluated.strata), tuple(weights.tolist())
+    sampled = replace(
+        input_of_sum(parts, shares, ()),
+        mean=found.mean,
+        standard_error=found.standard_error,
+        degrees_of_freedom=found.degrees_of_freedom,
+        seed=provenance.seed,
+        skewness=found.skewness,
+        student_holds=None,
+    )
+    return estimate_from_sampled(
+        sampled,
+        provenance,
+        evaluated.shape,
+        parts[0].names,
+        options,
+        warnings=warnings,
+        parts=parts,
+        weights=shares,
+        plug_in=shaped(evaluated.plug_in, evaluated.shape),
+        scale=evaluated.scale,
+        quantiles=evaluated.quantiles,
     )
 
 

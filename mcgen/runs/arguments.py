@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Required, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Required, TypedDict, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from mcgen.runs.corrections import Correcting
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+Across = Literal["average", "mixture"]
+"""What several conditions are joined to: the average of a score over them, or the score of their pooled law."""
 
 
 class RunArguments(TypedDict, total=False):
@@ -38,10 +42,12 @@ class RunArguments(TypedDict, total=False):
     simultaneous: bool | SimultaneousMethod
     condition: Any
     weights: Sequence[float] | Mapping[Any, float] | None
+    across: Across
     common_random_numbers: bool
     controls: Correcting | None
     batch_size: int | None
     keep_replicates: bool | None
+    keep_samples: bool
     store: str | Path | None
     executor: Executor | Client | None
     range_timeout: float | None
@@ -53,13 +59,15 @@ NAMES = tuple(RunArguments.__annotations__)
 DEFAULTS: Mapping[str, Any] = dict.fromkeys(name for name in NAMES if name != "seed") | {
     "confidence_level": 0.95,
     "simultaneous": False,
+    "across": "average",
     "common_random_numbers": False,
+    "keep_samples": False,
     "progress": False,
 }
 """The value of an argument that is left out; the seed has none."""
 
 # The arguments that are True or False, and those of them that may be None too.
-_FLAGS = {"common_random_numbers", "keep_replicates", "progress"}
+_FLAGS = {"common_random_numbers", "keep_replicates", "keep_samples", "progress"}
 _MAY_BE_NONE = {"keep_replicates"}
 
 # Words of other libraries for these arguments.
@@ -125,6 +133,8 @@ def checked_values(given: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = checked_flag(name, given[name])
     if isinstance(given.get("simultaneous"), np.bool_):
         found["simultaneous"] = bool(given["simultaneous"])
+    if given.get("across", "average") not in get_args(Across):
+        raise ValueError(f"across must be one of {', '.join(get_args(Across))}; got {given['across']!r}")
     if "confidence_level" in given:
         found["confidence_level"] = checked_level(given["confidence_level"])
     return found
@@ -163,6 +173,9 @@ def showing_arguments(without: Collection[str] = ()) -> Callable[[Callable[_P, _
         def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             if len(args) > len(by_position):
                 raise TypeError(_misplaced(function.__name__, by_position, first_keyword, args[len(by_position) :]))
+            if "score" in by_position and "score" not in kwargs and "statistic" in kwargs:
+                # The name before scores could be functionals; it stays right for a statistic.
+                kwargs["score"] = kwargs.pop("statistic")
             return function(*args, **kwargs)
 
         called.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]

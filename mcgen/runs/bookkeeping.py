@@ -158,7 +158,7 @@ def _require_same(stored: StoredRun, begun: Begun, asked: Asked, n_replicates: i
             f"store {stored.store.path} has {there:,} replicates, as sums of {LEAF}; got {n_replicates:,}, whose "
             f"last sum is not whole. Ask for {there:,} or more, for a multiple of {LEAF}, or give another path"
         )
-    if options.keeps and not stored.keeps_rows:
+    if options.keeps(n_replicates) and not stored.keeps_rows:
         raise StoreError(
             f"store {stored.store.path} has sums of replicate means alone, since they were many or keep_replicates was "
             "False, and this call asks for the means (by keep_replicates=True, a bootstrap or cross-fitted controls); "

@@ -18,6 +18,7 @@ from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
 from mcgen.errors import CoverageWarning, RunError, held_warnings, partial_of, warn_user, with_partial
+from mcgen.functionals.joint import OnSameNoise
 from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.sizes import Conditions, is_named, named_conditions
@@ -25,10 +26,11 @@ from mcgen.replicates.streams import condition_text, stream_of
 from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
 from mcgen.results.notes import merged_warnings
-from mcgen.results.sums import weighted_sum
+from mcgen.results.sums import of_mixture, weighted_sum
+from mcgen.runs.arguments import Across
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
-from mcgen.runs.outcome import Outcome, estimate_of_columns, provenance_of
+from mcgen.runs.outcome import Outcome, estimate_of_columns, functional_estimate, provenance_of
 from mcgen.statistics.joint import EachAndAverage
 from mcgen.statistics.values import component_names
 
@@ -39,19 +41,25 @@ RunOne = Callable[[Estimand, RunOptions], Estimate]
 """Runs an estimand under one condition."""
 
 
-def run_each(estimand: Estimand, options: RunOptions, weights: Floats | None, run_one: RunOne) -> Estimate:
-    """Estimate one condition by `run_one`, or several and their weighted average; weights are None for one."""
+def run_each(
+    estimand: Estimand, options: RunOptions, weights: Floats | None, run_one: RunOne, across: Across = "average"
+) -> Estimate:
+    """Estimate one condition by `run_one`, or several and what joins them; weights are None for one."""
     if weights is None:
         return run_one(replace(estimand, stream=stream_of(estimand.condition, 0)), options)
-    return stratified_average(estimand, options, weights, run_one)
+    return stratified_average(estimand, options, weights, run_one, across)
 
 
-def stratified_average(estimand: Estimand, options: RunOptions, weights: Floats, run_one: RunOne) -> Estimate:
+def stratified_average(
+    estimand: Estimand, options: RunOptions, weights: Floats, run_one: RunOne, across: Across = "average"
+) -> Estimate:
     """Estimate each condition on its own random numbers by `run_one`, and return their weighted average.
 
     Variances add; degrees of freedom are those of Welch and Satterthwaite. If interrupted, the average is over the
-    conditions that were finished.
+    conditions that were finished. A functional across a mixture is that of the pooled law of the conditions.
     """
+    if across == "mixture" and options.functional is not None:
+        options = replace(options, collected=[])
     options.interval.require_no_resampling("the average over independent conditions", ", or common_random_numbers=True")
     options = _sharing(options, len(estimand.condition))
     strata: list[Estimate] = []
@@ -129,6 +137,9 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     )
     # The average has no stages: its standard errors come from the parts' intervals, which have.
     asked = replace(options.interval, method=None) if options.interval.method == "two-stage-t" else options.interval
+    if options.collected is not None and options.functional is not None:
+        evaluated = options.functional.of_mixture(options.collected, share)
+        return of_mixture(tuple(strata), evaluated, share, provenance, asked, warnings=notes)
     return weighted_sum(tuple(strata), share, provenance, asked, stopping=_stopping_of(strata), warnings=notes)
 
 
@@ -147,8 +158,16 @@ def _labels(conditions: Conditions) -> tuple[str, ...]:
     return tuple(map(condition_text, conditions)) if conditions.names is None else conditions.names
 
 
-def common_noise_average(task: Task, n_replicates: int | None, options: RunOptions, weights: Floats) -> Estimate:
+def common_noise_average(
+    task: Task, n_replicates: int | None, options: RunOptions, weights: Floats, across: Across = "average"
+) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
+    if options.functional is not None:
+        labels = _labels(task.condition)
+        several = OnSameNoise(options.functional, labels, tuple(weights.tolist()), f"each and {across}")
+        joint = replace(task, generator=EachCondition(task.generator), statistic=several.statistic)
+        options = replace(_sharing(options, len(task.condition)), functional=several)
+        return run(joint, n_replicates, options, _split_functional)
     joint = replace(
         task,
         generator=EachCondition(task.generator),
@@ -177,10 +196,27 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
         provenance = replace(provenance, condition=text, common_random_numbers=True)
         columns = slice(number * k, (number + 1) * k)
         parts.append(estimate_of_columns(outcome, columns, shape, names, provenance, options))
+    return _joined(parts, texts, outcome)
+
+
+def _split_functional(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
+    """Return a functional across all conditions, with that of each, out of a run of all on the same noise."""
+    assert outcome.evaluated is not None
+    texts = _labels(joint.condition)
+    parts = []
+    for found, text in zip(outcome.evaluated.parts, [*texts, ", ".join(texts)], strict=True):
+        provenance = provenance_of(joint, outcome, options.first_replicate)
+        provenance = replace(provenance, condition=text, common_random_numbers=True)
+        parts.append(functional_estimate(outcome, found, joint, provenance, options))
+    return _joined(parts, texts, outcome)
+
+
+def _joined(parts: list[Estimate], texts: tuple[str, ...], outcome: Outcome) -> Estimate:
+    """Return the last estimate, which joins the others, with these as its parts and one warning of a kind."""
     *each, average = parts
     run_notes = outcome.warnings
     own = [[text for text in part.warnings if text not in run_notes] for part in parts]
-    notes = merged_warnings(list(zip(texts, own, strict=False)), "condition", names, own[-1])
+    notes = merged_warnings(list(zip(texts, own, strict=False)), "condition", average.names, own[-1])
     return replace(average, parts=tuple(each), warnings=(*run_notes, *notes))
 
 

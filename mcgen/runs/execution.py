@@ -9,14 +9,17 @@ from dataclasses import replace
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.errors import CoverageWarning, RunError, warn_user, with_partial
+from mcgen.errors import CoverageWarning, RunError, partial_of, warn_user, with_partial
+from mcgen.functionals.base import Evaluated, Replicates
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.intervals import NO_PROBABILITIES
-from mcgen.inference.moments import Moments
+from mcgen.inference.jackknife import Units
+from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.receding import FEWEST_REPLICATES
 from mcgen.inference.rules import Betting
 from mcgen.inference.sequences import SEQUENCES, sequence_ends
 from mcgen.inference.stopping import Stopping
+from mcgen.replicates.gathering import Values, require_room
 from mcgen.replicates.source import Source
 from mcgen.replicates.streams import label_of
 from mcgen.replicates.summation import LEAF
@@ -25,7 +28,7 @@ from mcgen.replicates.task import Facts, Task
 from mcgen.results.estimate import Estimate
 from mcgen.runs.bookkeeping import Bookkeeping
 from mcgen.runs.options import RunOptions
-from mcgen.runs.outcome import Outcome, single_estimate
+from mcgen.runs.outcome import Outcome, functional_names, single_estimate
 from mcgen.runs.progress import Progress
 from mcgen.statistics.values import LARGEST_VALUE, component_names
 
@@ -59,11 +62,10 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
             raise
         interrupted = True
     except Exception as error:
-        if under_way.tally.count >= 2:
-            with_partial(error, finish(under_way.task, under_way.outcome(partial=True), options))
+        if under_way.tally.count >= 2 and partial_of(error, Estimate) is None:
+            with_partial(error, under_way.finished(finish, True, at_least=True)[0])
         raise
-    outcome = under_way.outcome(partial=interrupted)
-    made = finish(under_way.task, outcome, options)
+    made, outcome = under_way.finished(finish, interrupted)
     # Warnings that were given in the middle of the run.
     known = (*outcome.facts.warnings, outcome.receding)
     for text in dict.fromkeys(made.warnings):
@@ -89,15 +91,19 @@ class _Run:
 
     def __init__(self, task: Task, n_replicates: int | None, options: RunOptions) -> None:
         self._n_replicates, self._options = n_replicates, options
+        task = replace(task, gatherers=options.gatherers)
         stored = options.resources.run_of(task)
         self._books = Bookkeeping(stored, task, n_replicates, options)
         self.task = self._books.task
         self._correction = None if options.controls is None else options.controls.begin(self.task, n_replicates)
         # The means with their controls are corrected here, so a source has to keep them.
-        inner, keep = (self.task, options.keeps) if self._correction is None else (self._correction.task, True)
+        keeps = options.keeps(n_replicates)
+        inner, keep = (self.task, keeps) if self._correction is None else (self._correction.task, True)
         self._source = Source(inner, keep, options.resources, stored)
         self._rule = options.rule(task.design.n_points)
-        self.tally = Tally(options.keeps)
+        self.tally = Tally(keeps, grouped=options.functional is not None)
+        # The functional at the replicates so far, and their number.
+        self._evaluated: tuple[int, Evaluated] | None = None
         # Whether it was warned that the tolerance recedes, and the replicates at which to look for that again.
         self._warned_of_receding = False
         self._next_look = FEWEST_REPLICATES
@@ -118,8 +124,9 @@ class _Run:
                 self._books.save(self._rule)
                 self._run_to(self._whole(wanted), bar)
                 outcome = self.outcome(partial=True)
-                self._rule.name_components(component_names(self.task.statistic, outcome.shape))
+                self._rule.name_components(self._names(outcome))
                 wanted = self._rule.next_target(outcome.moments, outcome.facts.rounding)
+                wanted = self._beyond(outcome) if wanted is None else wanted
             self._books.save(self._rule)
         self._record(self.tally.count, done=True)
 
@@ -129,6 +136,8 @@ class _Run:
         bar.expect((target if self._rule is None else self._rule.expected) * n_points)
         recorded = False
         for segment in self._source.segments(range(first + self.tally.count, first + target), target):
+            if isinstance(segment, ReplicateMeans) and segment.gathered:
+                require_room(segment, target)
             self.tally.add(segment if self._correction is None else self._correction.rows(segment, self._facts))
             if not self._looked:
                 self._looked = True
@@ -138,6 +147,23 @@ class _Run:
             if not recorded and self.tally.count > 1:
                 recorded = True
                 self._record(target)
+
+    def _beyond(self, outcome: Outcome) -> int | None:
+        """Return how many replicates are needed where a functional's interval is wider than its rule takes it to be.
+
+        The rule goes by standard errors; the interval may be on another scale, or lack an end. None where it is narrow
+        enough, or the rule has ended for another reason.
+        """
+        rule, n = self._rule, self.tally.count
+        if rule is None or self._options.functional is None or outcome.stopping is None or not outcome.stopping.reached:
+            return None
+        made = single_estimate(self.task, outcome, self._options)
+        wide = np.ravel(made.half_width) / rule.tolerance.wanted(np.ravel(made.mean))
+        if rule.tolerance.components is not None:
+            wide = wide[np.isin(self._names(outcome), rule.tolerance.components)]
+        worst = float(wide.max(initial=0.0))
+        target = rule.capped(math.ceil(min(1.01 * worst**2, 2.0) * n))
+        return target if worst > 1 and target > n else None
 
     def _require_what_the_interval_takes(self) -> None:
         """Refuse, after the first replicates, values that an interval can't be made from."""
@@ -164,6 +190,8 @@ class _Run:
         if rule is None or not rule.tolerance.may_recede or self.tally.count < self._next_look:
             return
         self._next_look = 2 * self.tally.count
+        if self._options.functional is not None and self.tally.count < rule.tolerance.first_count:
+            return
         outcome = self.outcome(partial=True)
         rule.note_receding(outcome.moments, outcome.facts.rounding)
         if rule.receding is not None and not self._warned_of_receding:
@@ -177,7 +205,7 @@ class _Run:
 
         With bets on a fixed number of replicates they are Student's: betting intervals take too long to watch.
         """
-        if self._rule is not None:
+        if self._rule is not None and self._options.functional is None:
             return self._rule.half_widths(moments)
         level, method = self._options.interval.confidence_level, self._options.interval.method
         if method in SEQUENCES:
@@ -190,18 +218,63 @@ class _Run:
     def _facts(self) -> Facts:
         return self._source.findings.facts
 
-    def outcome(self, partial: bool) -> Outcome:
-        """Return what there is to make an estimate of."""
+    def _names(self, outcome: Outcome) -> tuple[str, ...]:
+        if outcome.evaluated is None or self._options.functional is None:
+            return component_names(self.task.statistic, outcome.shape)
+        return functional_names(self._options.functional, self.task, outcome.facts.components, outcome.shape)
+
+    def finished(self, finish: Finish, partial: bool, at_least: bool = False) -> tuple[Estimate, Outcome]:
+        """Return the estimate and the outcome that it is made of.
+
+        Where a functional has no value, the error carries the estimate of the means of its statistic as its
+        ``partial``; that estimate is returned instead where there has been an error already (`at_least`).
+        """
+        try:
+            outcome = self.outcome(partial)
+            if self._options.collected is not None:
+                self._options.collected.append(self._replicates())
+            return finish(self.task, outcome, self._options), outcome
+        except RunError as error:
+            outcome = self.outcome(partial, evaluate=False)
+            plain = replace(self._options, functional=None, interval=replace(self._options.interval, method=None))
+            made = single_estimate(self.task, outcome, plain)
+            if at_least:
+                return made, outcome
+            with_partial(error, made)
+            raise
+
+    def _functional(self) -> Evaluated | None:
+        """Return the functional at the replicates so far; None where none is estimated."""
+        functional, count = self._options.functional, self.tally.count
+        if functional is None:
+            return None
+        if self._evaluated is None or self._evaluated[0] != count:
+            self._evaluated = count, functional.evaluated(self._replicates())
+        return self._evaluated[1]
+
+    def _replicates(self) -> Replicates:
+        """Return the replicates so far as a functional takes them: each, or groups of those that are not kept."""
+        rows, facts = self.tally.rows(), self._facts
+        units = Units.of_groups(self.tally.groups()) if rows is None else Units.of_rows(rows)
+        values = None if rows is None else rows.gathered.get(Values.name)
+        return Replicates(units, facts.components, facts.rounding, self.task.design.n_points, values)
+
+    def outcome(self, partial: bool, evaluate: bool = True) -> Outcome:
+        """Return what there is to make an estimate of; without its functional unless `evaluate`."""
         outcome = Outcome(self.tally, self._facts, partial, self._source.clock)
+        if evaluate:
+            outcome = replace(outcome, evaluated=self._functional())
         if self._correction is not None:
             assert self._options.controls is not None
             spent = self._options.controls.n_evaluations_beside(self.task.design)
             corrected = self._correction.corrected(self.tally, self._facts)
             outcome = replace(outcome, corrected=corrected, control_evaluations=spent)
         elif self._rule is not None:
-            self._rule.note_indicators(outcome.facts.boolean)
+            self._rule.note_indicators(outcome.facts.boolean if self._options.functional is None else ())
             if isinstance(self._rule, Betting) and outcome.kept is not None:
                 self._rule.note_means(outcome.kept[0], outcome.bounds)
+        if outcome.evaluated is None and self._options.functional is not None:
+            return outcome
         stopping = self._stopping(outcome)
         reached = stopping is not None and stopping.reached
         receding = None if self._rule is None or reached else self._rule.receding
@@ -233,7 +306,7 @@ class _Run:
         """Store what `mcgen status` shows."""
         if self._books.stored is None:
             return
-        outcome = self.outcome(partial=not done)
+        outcome = self.outcome(not done, evaluate=self._options.functional is None)
         names = component_names(self.task.statistic, outcome.shape)
         n_controls = 0 if self._correction is None else self._correction.n_controls
         self._books.record(outcome, names, n_controls, self._rule, target, done)

@@ -5,26 +5,32 @@ from __future__ import annotations
 import math
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen._version import __version__
 from mcgen.designs._base import net_dimension
+from mcgen.functionals import Functional
+from mcgen.functionals.base import Evaluated
+from mcgen.functionals.joint import OnSameNoise
 from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.interval_input import bounds_of
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.clock import Clock
+from mcgen.replicates.gathering import Samples
 from mcgen.replicates.streams import label_of
 from mcgen.replicates.tally import Tally
 from mcgen.replicates.task import Facts, Task
 from mcgen.results.estimate import Estimate
-from mcgen.results.from_moments import estimate_from_moments
+from mcgen.results.from_moments import estimate_from_functional, estimate_from_moments
 from mcgen.results.provenance import Provenance
 from mcgen.runs.corrections import Corrected
 from mcgen.runs.options import RunOptions
@@ -53,6 +59,8 @@ class Outcome:
         How it ended, where its interval has to know.
     receding : str or None
         The warning that its relative tolerance recedes, where it was given and the tolerance is not reached.
+    evaluated : Evaluated or None
+        The functional at these replicates, where one is estimated.
     """
 
     tally: Tally
@@ -63,10 +71,13 @@ class Outcome:
     control_evaluations: int = 0
     stopping: Stopping | None = None
     receding: str | None = None
+    evaluated: Evaluated | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the components of the user's statistic."""
+        """Shape of the components of the user's statistic, or of the functional."""
+        if self.evaluated is not None:
+            return self.evaluated.shape
         own = None if self.corrected is None else self.facts.own_shape
         return self.facts.components if own is None else own
 
@@ -78,7 +89,9 @@ class Outcome:
 
     @property
     def moments(self) -> Moments:
-        """The moments of the replicates, corrected where there are controls."""
+        """The moments of the replicates, corrected where there are controls; those of a functional's pseudo-values."""
+        if self.evaluated is not None:
+            return self.evaluated.moments
         moments = self.tally.moments() if self.corrected is None else self.corrected.moments()
         assert moments is not None
         return moments
@@ -92,14 +105,50 @@ class Outcome:
     def warnings(self) -> tuple[str, ...]:
         """The warnings that concern the whole run."""
         receding = () if self.receding is None else (self.receding,)
-        return (*self.facts.warnings, *(() if self.corrected is None else self.corrected.warnings), *receding)
+        own = self.corrected or self.evaluated
+        return (*self.facts.warnings, *(() if own is None else own.warnings), *receding)
+
+    @property
+    def samples(self) -> NDArray[Any] | None:
+        """The samples, shape (R, points, ...), where they were gathered."""
+        rows = self.tally.rows()
+        return None if rows is None else rows.gathered.get(Samples.name)
 
 
 def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     """Return the estimate of all components of a run."""
-    names = component_names(task.statistic, outcome.shape)
     provenance = provenance_of(task, outcome, options.first_replicate)
+    if outcome.evaluated is not None:
+        return functional_estimate(outcome, outcome.evaluated, task, provenance, options)
+    names = component_names(task.statistic, outcome.shape)
     return estimate_of_columns(outcome, slice(None), outcome.shape, names, provenance, options)
+
+
+def functional_estimate(
+    outcome: Outcome, evaluated: Evaluated, task: Task, provenance: Provenance, options: RunOptions
+) -> Estimate:
+    """Return the estimate of a functional that is all, or a part, of what a run evaluated."""
+    functional = options.functional
+    assert functional is not None
+    whole = evaluated is outcome.evaluated
+    made = estimate_from_functional(
+        evaluated,
+        replace(provenance, functional=functional.label),
+        functional_names(functional, task, outcome.facts.components, evaluated.shape),
+        options.interval,
+        stopping=outcome.stopping if whole else None,
+        warnings=outcome.warnings,
+    )
+    return replace(made, samples=outcome.samples)
+
+
+def functional_names(
+    functional: Functional, task: Task, components: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Return the names of a functional's components, from those of its statistic."""
+    if isinstance(functional, OnSameNoise):
+        functional, components = functional.functional, components[1:]
+    return functional.component_names(component_names(functional.statistic, components), shape)
 
 
 def estimate_of_columns(
@@ -112,7 +161,7 @@ def estimate_of_columns(
 ) -> Estimate:
     """Return the estimate of some columns of a run's components."""
     kept, corrected = outcome.kept, outcome.corrected
-    return estimate_from_moments(
+    made = estimate_from_moments(
         outcome.moments.select(columns),
         None if kept is None else (kept[0][:, columns], kept[1][:, columns]),
         provenance,
@@ -125,6 +174,7 @@ def estimate_of_columns(
         rank=0 if corrected is None else corrected.rank,
         warnings=outcome.warnings,
     )
+    return replace(made, samples=outcome.samples)
 
 
 def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provenance:

@@ -1,0 +1,301 @@
+"""What a functional of a model's law is to a run: a statistic to run, what to gather, and how the numbers follow."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from mcgen._lib.arrays import Floats
+from mcgen._lib.names import name_of
+from mcgen.errors import RunError
+from mcgen.inference.functional_intervals import SCALES, Scale, Summed, moments_of, summed
+from mcgen.inference.jackknife import Units, in_strata, mixture_of, pseudo_values
+from mcgen.inference.moments import Moments
+from mcgen.inference.quantiles import Quantiles
+from mcgen.replicates.gathering import Gatherer
+from mcgen.statistics import Statistic
+from mcgen.statistics.values import checked_callable
+
+# Most numbers of leave-one-out moments at a time (32 MB).
+_AT_ONCE = 2**22
+# Second-order bias, in standard errors, above which a functional is warned of as too curved for its replicates.
+_CURVED = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates:
+    """What a functional is computed from: the replicates of one run.
+
+    Attributes
+    ----------
+    units : Units
+        Central moments of the values of each replicate, or of groups of replicates where these are not kept.
+    shape : tuple of int
+        Shape of the components of the functional's statistic.
+    rounding : float
+        Relative rounding error of the values.
+    n_points : int
+        Points of a replicate.
+    values : ndarray of shape (R, points, k), or None
+        All values, where they were gathered.
+    weights : ndarray of shape (points,), or None
+        Weights of the points of a replicate in the law; None for equal ones.
+    """
+
+    units: Units
+    shape: tuple[int, ...]
+    rounding: float
+    n_points: int
+    values: Floats | None = None
+    weights: Floats | None = None
+
+    def part(self, number: int, of: int) -> Replicates:
+        """Return one of several models or conditions, whose values stand side by side in the first axis."""
+        k = math.prod(self.shape) // of
+        values = None if self.values is None else self.values[:, :, number * k : (number + 1) * k]
+        return Replicates(self.units.part(number, of), self.shape[1:], self.rounding, self.n_points, values)
+
+    @property
+    def point_weights(self) -> Floats:
+        """The weights of the points of a replicate; they sum to 1."""
+        return np.full(self.n_points, 1 / self.n_points) if self.weights is None else self.weights
+
+
+def mixed(parts: Sequence[Replicates], weights: Floats) -> Replicates:
+    """Return the replicates of a mixture of laws, from those of each law on the same noise."""
+    first = parts[0]
+    values, points = None, None
+    if first.values is not None:
+        values = np.concatenate([part.values for part in parts if part.values is not None], axis=1)
+        points = np.concatenate([w * part.point_weights for w, part in zip(weights, parts, strict=True)])
+    units = mixture_of([part.units for part in parts], weights)
+    return Replicates(units, first.shape, first.rounding, first.n_points, values, points)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A functional at the replicates of one or several independent runs; c components.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the components.
+    plug_in : ndarray of shape (c,)
+        The functional of the law of all values, with its bias.
+    strata : tuple of ndarray of shape (G_s, c)
+        Pseudo-values of each run. The sum of their means is the estimate.
+    scale : Scale or None
+        The estimate on the scale of its interval, where it is another one.
+    quantiles : Quantiles or None
+        What the interval is inverted from, where it is.
+    warnings : tuple of str
+        Reasons for doubt.
+    parts : tuple of Evaluated
+        Those of each law and their combination, of a functional of several laws on the same noise; else empty.
+    """
+
+    shape: tuple[int, ...]
+    plug_in: Floats
+    strata: tuple[Floats, ...]
+    scale: Scale | None = None
+    quantiles: Quantiles | None = None
+    warnings: tuple[str, ...] = ()
+    parts: tuple[Evaluated, ...] = ()
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Moments of the pseudo-values of a single run."""
+        (only,) = self.strata
+        return moments_of(only)
+
+    @cached_property
+    def summed(self) -> Summed:
+        """Mean, standard error, skewness and degrees of freedom of the estimate."""
+        return summed(self.strata)
+
+
+@dataclass(frozen=True)
+class Functional(ABC):
+    """A number that belongs to the law of a model's samples, such as a variance or a quantile.
+
+    `mcgen.functionals` makes them; `mcgen.estimate`, `difference`, `compare` and `plan` take them in place of a
+    statistic.
+    """
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What it is, such as "variance"."""
+
+    @property
+    @abstractmethod
+    def statistic(self) -> Statistic:
+        """The statistic that is run."""
+
+    @property
+    def gatherers(self) -> tuple[Gatherer, ...]:
+        """What a run gathers of each sample."""
+        return ()
+
+    @property
+    def fewest_values(self) -> int:
+        """Fewest values that a run needs before its first look at the functional."""
+        return 0
+
+    @property
+    def name(self) -> str:
+        """The name in results."""
+        return f"{self.label} of {name_of(self.statistic)}"
+
+    @abstractmethod
+    def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the names of the components, of this shape, from those of the statistic's."""
+
+    @abstractmethod
+    def evaluated(self, found: Replicates) -> Evaluated:
+        """Return the functional at the replicates of a run.
+
+        Raises
+        ------
+        RunError
+            If it has no finite value or derivative there.
+        """
+
+    @abstractmethod
+    def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
+        """Return the functional of a mixture of laws, from an independent run of each."""
+
+    @abstractmethod
+    def influence(self, found: Replicates) -> Statistic:
+        """Return a statistic whose mean varies as this functional does, to first order, near these replicates.
+
+        Designs are planned by it: what makes its variance small makes that of the functional small.
+        """
+
+
+@dataclass(frozen=True)
+class MomentFunctional(Functional):
+    """A functional that is a function of means, variances and products of a statistic's components."""
+
+    @property
+    def scale(self) -> str | None:
+        """The name of the scale of its intervals; None for its own."""
+        return None
+
+    @abstractmethod
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the functional of the law of each unit, shape (G, c)."""
+
+    def shape_of(self, shape: tuple[int, ...], whole: Units) -> tuple[int, ...]:
+        """Return the shape of the functional from that of the statistic's components."""
+        return shape
+
+    def without_each(self, units: Units, whole: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the functional without each unit, shape (G, c)."""
+        size = max(1, _AT_ONCE // units.mean.shape[1])
+        parts = range(0, len(units), size)
+        return np.concatenate([self.of(units.left_out(whole, slice(at, at + size)), shape) for at in parts])
+
+    def evaluated(self, found: Replicates) -> Evaluated:
+        """Return the functional by the jackknife over the units."""
+        units = found.units.settled(found.rounding)
+        if len(units) < 2:
+            raise RunError(
+                f"{self.name} needs two or more groups of 256 replicates, or the replicate means; got {len(units)} "
+                "group and no means. Leave out keep_replicates=False"
+            )
+        whole = units.total()
+        value = self._checked(self.of(whole, found.shape)[0], whole)
+        left_out = self._checked(self.without_each(units, whole, found.shape), whole)
+        return self._evaluated(value, [left_out], [units.counts], self.shape_of(found.shape, whole))
+
+    def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
+        """Return the functional of the mixture by the jackknife inside each stratum."""
+        shape = strata[0].shape
+        each = [one.units.settled(one.rounding) for one in strata]
+        totals = [units.total() for units in each]
+        whole = mixture_of(totals, weights)
+        value = self._checked(self.of(whole, shape)[0], whole)
+        left_out = []
+        for number, units in enumerate(each):
+            rest = units.left_out(totals[number])
+            parts = [rest if place == number else total for place, total in enumerate(totals)]
+            left_out.append(self._checked(self.of(mixture_of(parts, weights), shape), whole))
+        return self._evaluated(value, left_out, [units.counts for units in each], self.shape_of(shape, whole))
+
+    def _evaluated(
+        self, value: Floats, left_out: Sequence[Floats], counts: Sequence[Floats], shape: tuple[int, ...]
+    ) -> Evaluated:
+        """Return the functional from its values without each unit of each stratum."""
+
+        def strata(of: Floats, without: Sequence[Floats]) -> tuple[Floats, ...]:
+            if len(without) == 1:
+                return (pseudo_values(counts[0], of, without[0]),)
+            return tuple(in_strata(without, of, counts))
+
+        scale, name = None, self.scale
+        if name is not None:
+            to = SCALES[name][0]
+            scale = Scale.of(name, strata(to(value), [to(one) for one in left_out]))
+        own = strata(value, left_out)
+        return Evaluated(shape, value, own, scale, warnings=self._curved(value, own))
+
+    def _checked(self, values: Floats, whole: Units) -> Floats:
+        """Return values, or refuse those that are not finite."""
+        wrong = ~np.asarray(np.isfinite(np.atleast_2d(values)).all(axis=0))
+        if not wrong.any():
+            return values
+        raise RunError(
+            f"{self.name} has no finite value, or no finite derivative, at what the run gave: {self._at(whole)}"
+            f"{f', component {int(wrong.argmax())} of {len(wrong)}' if len(wrong) > 1 else ''}. It is not defined "
+            "there, or too near to where it is not defined; look at the means by mcgen.estimate of the statistic itself"
+        )
+
+    def _at(self, whole: Units) -> str:
+        """Return the moments in words, for messages."""
+        means, spreads = whole.mean[0], np.sqrt(whole.variance[0])
+        return f"means {_shown(means)}, standard deviations {_shown(spreads)}"
+
+    def _curved(self, value: Floats, strata: Sequence[Floats]) -> tuple[str, ...]:
+        """Return a warning where the bias that was taken away is larger than the standard error."""
+        found = summed(strata)
+        bias = np.abs(value - found.mean)
+        curved = (bias > _CURVED * found.standard_error) & (bias > 1e-9 * np.abs(value))
+        if not curved.any():
+            return ()
+        worst = int(np.where(curved, bias, 0).argmax())
+        return (
+            f"{self.label} bends so much at this uncertainty that its bias ({bias[worst]:.2g}, taken away) is larger "
+            f"than its standard error ({found.standard_error[worst]:.2g}): the interval may cover less often than it "
+            "says. Use more replicates",
+        )
+
+
+@dataclass(frozen=True)
+class OfOneStatistic(MomentFunctional):
+    """A functional of each component of a statistic."""
+
+    own: Statistic = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        checked_callable(self.own)
+
+    @property
+    def statistic(self) -> Statistic:
+        """The user's statistic."""
+        return self.own
+
+    def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the names of the statistic's components, after what is taken of them."""
+        return tuple(f"{self.label} of {name}" for name in base)
+
+
+def _shown(numbers: Floats) -> str:
+    """Return numbers as a text, the first few of many."""
+    texts = [f"{number:.6g}" for number in numbers[:4]]
+    return ", ".join(texts) + (", ..." if len(numbers) > len(texts) else "")

@@ -1,0 +1,381 @@
+"""Functionals of means, variances and products: variance, ratio, correlation, inception score and the like."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
+from mcgen._lib.arrays import Floats, as_values, leading_length
+from mcgen._lib.names import name_of
+from mcgen.errors import RunError
+from mcgen.functionals.base import Functional, MomentFunctional, OfOneStatistic, Replicates
+from mcgen.functionals.influence import Influence
+from mcgen.inference.jackknife import Units
+from mcgen.statistics import Statistic
+from mcgen.statistics.values import called, checked_callable, values_of
+
+# How far probabilities of a sample may miss a sum of 1: rounding in half precision of a thousand classes.
+_OFF_ONE = 1e-2
+
+
+@dataclass(frozen=True)
+class Variance(OfOneStatistic):
+    """The variance of each component; made by `variance`."""
+
+    label = "variance"
+    scale = "from 0"
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the variances."""
+        return units.variance
+
+    def influence(self, found: Replicates) -> Statistic:
+        """Return the squared deviation from the mean."""
+        mean = found.units.total().mean[0]
+        return Influence(self.own, self.name, lambda values: (values - mean) ** 2)
+
+
+@dataclass(frozen=True)
+class StandardDeviation(Variance):
+    """The standard deviation of each component; made by `std`."""
+
+    label = "standard deviation"
+    scale = "square"
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the standard deviations."""
+        return np.sqrt(units.variance)
+
+
+@dataclass(frozen=True)
+class CoefficientOfVariation(OfOneStatistic):
+    """The standard deviation over the mean of each component; made by `coefficient_of_variation`."""
+
+    label = "coefficient of variation"
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the coefficients."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(units.variance > 0, np.sqrt(units.variance) / units.mean, np.nan)
+
+    def influence(self, found: Replicates) -> Statistic:
+        """Return the derivative in the direction of a value."""
+        whole = found.units.total()
+        mean, sd = whole.mean[0], np.sqrt(whole.variance[0])
+        return Influence(
+            self.own, self.name, lambda values: (values - mean) ** 2 / (2 * sd * mean) - sd * (values - mean) / mean**2
+        )
+
+
+@dataclass(frozen=True)
+class LogMean(OfOneStatistic):
+    """The logarithm of the mean of each component; made by `log_mean`."""
+
+    label = "log of the mean"
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the logarithms; NaN where a mean is not above 0."""
+        return np.log(np.where(units.mean > 0, units.mean, np.nan))
+
+    def influence(self, found: Replicates) -> Statistic:
+        """Return the value itself, over its mean."""
+        mean = found.units.total().mean[0]
+        return Influence(self.own, self.name, lambda values: values / mean)
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two statistics of the same samples, side by side: values of shape (n, 2, ...)."""
+
+    a: Statistic
+    b: Statistic
+
+    @property
+    def name(self) -> str:
+        """Both names."""
+        return f"{name_of(self.a)} and {name_of(self.b)}"
+
+    def __call__(self, samples: Any) -> Floats:
+        """Return the values of n samples."""
+        n = leading_length(samples)
+        a, b = values_of(self.a, samples, n), values_of(self.b, samples, n)
+        if a.shape != b.shape:
+            raise RunError(
+                f"{self.name} have components of shapes {a.shape[1:]} and {b.shape[1:]}; a functional of both needs "
+                "the same number of values from each, component by component"
+            )
+        return np.stack([a, b], axis=1)
+
+    def product_pairs(self, k: int) -> NDArray[np.int64]:
+        """Return each component of the first statistic with that of the second, shape (k / 2, 2)."""
+        return np.arange(k).reshape(2, -1).T
+
+
+@dataclass(frozen=True)
+class OfTwoStatistics(MomentFunctional):
+    """A functional of each component of one statistic with that of another."""
+
+    a: Statistic = field(kw_only=True)
+    b: Statistic = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        checked_callable(self.a)
+        checked_callable(self.b)
+
+    @property
+    def statistic(self) -> Statistic:
+        """Both statistics."""
+        return Both(self.a, self.b)
+
+    def shape_of(self, shape: tuple[int, ...], whole: Units) -> tuple[int, ...]:
+        """Return the shape of one of them."""
+        return shape[1:]
+
+    def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the name, with the number of the component where there are several."""
+        if shape == ():
+            return (self.name,)
+        return tuple(f"{self.name}[{', '.join(map(str, index))}]" for index in np.ndindex(shape))
+
+    def _halves(self, found: Replicates) -> tuple[Floats, ...]:
+        """Return means, standard deviations and products of both statistics."""
+        whole = found.units.total()
+        (a, b), (va, vb) = whole.mean[0].reshape(2, -1), whole.variance[0].reshape(2, -1)
+        return a, b, np.sqrt(va), np.sqrt(vb), whole.product[0]
+
+
+@dataclass(frozen=True)
+class Ratio(OfTwoStatistics):
+    """The ratio of two means; made by `ratio`."""
+
+    label = "ratio"
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the ratios; NaN where a denominator is 0."""
+        a, b = np.split(units.mean, 2, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(b != 0, a / b, np.nan)
+
+    def influence(self, found: Replicates) -> Statistic:
+        """Return the residual of the first statistic, over the mean of the second."""
+        a, b, *_ = self._halves(found)
+        return Influence(self.statistic, self.name, lambda v: (v[:, 0] - a / b * v[:, 1]) / b, 2)
+
+
+@dataclass(frozen=True)
+class Covariance(OfTwoStatistics):
+    """The covariance of two statistics; made by `covariance`."""
+
+    label = "covariance"
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the covariances."""
+        return units.product
+
+    def influence(self, found: Replicates) -> Statistic:
+        """Return the product of the deviations from the means."""
+        a, b, *_ = self._halves(found)
+        return Influence(self.statistic, self.name, lambda v: (v[:, 0] - a) * (v[:, 1] - b), 2)
+
+
+@dataclass(frozen=True)
+class Correlation(OfTwoStatistics):
+    """Pearson's correlation of two statistics; made by `correlation`."""
+
+    label = "correlation"
+    scale = "Fisher's z"
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the correlations; NaN where a statistic does not vary."""
+        a, b = np.split(np.sqrt(units.variance), 2, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.clip(np.where((a > 0) & (b > 0), units.product / a / b, np.nan), -1.0, 1.0)
+
+    def influence(self, found: Replicates) -> Statistic:
+        """Return u v - r (u^2 + v^2) / 2 of the standardized values u and v."""
+        a, b, sa, sb, product = self._halves(found)
+        r = product / sa / sb
+
+        def of(v: Floats) -> Floats:
+            x, y = (v[:, 0] - a) / sa, (v[:, 1] - b) / sb
+            return np.asarray(x * y - r * (x**2 + y**2) / 2)
+
+        return Influence(self.statistic, self.name, of, 2)
+
+
+@dataclass(frozen=True)
+class Entropies:
+    """Class probabilities of each sample after their sum of p log p, shape (n, classes + 1)."""
+
+    probabilities: Statistic
+
+    @property
+    def name(self) -> str:
+        """The name of the probabilities."""
+        return name_of(self.probabilities)
+
+    def __call__(self, samples: Any) -> Floats:
+        """Return the values, or refuse what are no probabilities."""
+        p = as_values(called(self.probabilities, samples))
+        if p.ndim != 2 or p.shape[1] < 2:
+            raise RunError(
+                f"an inception score needs the probabilities of two or more classes for each sample, shape (n, "
+                f"classes); {self.name!r} returned shape {p.shape}"
+            )
+        total = p.sum(axis=1)
+        if not ((p >= 0).all() and (np.abs(total - 1) < _OFF_ONE).all()):
+            raise RunError(
+                f"an inception score needs probabilities, at least 0 and with sum 1; {self.name!r} returned values "
+                f"from {p.min():.3g} to {p.max():.3g} with sums from {total.min():.3g} to {total.max():.3g}. Apply "
+                "softmax to logits"
+            )
+        p = p / total[:, None]
+        return np.concatenate([xlogy(p, p).sum(axis=1, keepdims=True), p], axis=1)
+
+
+@dataclass(frozen=True)
+class InceptionScore(MomentFunctional):
+    """exp(E[KL(p(class | sample), p(class))]); made by `inception_score`."""
+
+    probabilities: Statistic
+
+    label = "inception score"
+
+    def __post_init__(self) -> None:
+        checked_callable(self.probabilities)
+
+    @property
+    def statistic(self) -> Statistic:
+        """The probabilities and their entropies."""
+        return Entropies(self.probabilities)
+
+    def shape_of(self, shape: tuple[int, ...], whole: Units) -> tuple[int, ...]:
+        """Return the shape of a single number."""
+        return ()
+
+    def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the name."""
+        return (self.name,)
+
+    def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
+        """Return the scores."""
+        marginal = np.maximum(units.mean[:, 1:], 0.0)
+        return np.asarray(np.exp(units.mean[:, :1] - xlogy(marginal, marginal).sum(axis=1, keepdims=True)))
+
+    def influence(self, found: Replicates) -> Statistic:
+        """Return the divergence of a sample's probabilities from the mean ones."""
+        marginal = found.units.total().mean[0, 1:]
+        logs = np.log(np.maximum(marginal, math.ulp(0.0)))
+        return Influence(self.statistic, self.name, lambda v: np.asarray(v[:, :1] - v[:, 1:] @ logs[:, None]))
+
+
+def variance(statistic: Statistic) -> Functional:
+    """Return the variance of a statistic as a functional, for `mcgen.estimate` and the other verbs.
+
+    The estimate is unbiased under every design: the mean squared deviation of all values from their mean, plus the
+    variance of that mean. Its interval ends at 0 or above.
+
+    Parameters
+    ----------
+    statistic : callable
+        From n samples to values of shape (n,) or (n, ...); each component has its own variance.
+
+    Raises
+    ------
+    TypeError
+        If the statistic can't be called.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: 3 * z[:, 0], noise=(1,), name="model")
+    >>> spread = mcgen.functionals.variance(mcgen.as_statistic(lambda x: x, name="x"))
+    >>> result = mcgen.estimate(model, spread, design=mcgen.Sobol(64), n_evaluations=3200, seed=0)
+    >>> result.names, bool(abs(result.mean - 9) < 0.2), 9 in result.interval
+    (('variance of x',), True, True)
+    """
+    return Variance(own=statistic)
+
+
+def std(statistic: Statistic) -> Functional:
+    """Return the standard deviation of a statistic as a functional; its ends are the roots of the variance's.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: 3 * z[:, 0], noise=(1,), name="model")
+    >>> spread = mcgen.functionals.std(mcgen.as_statistic(lambda x: x, name="x"))
+    >>> 3 in mcgen.estimate(model, spread, design=mcgen.Sobol(64), n_evaluations=3200, seed=0).interval
+    True
+    """
+    return StandardDeviation(own=statistic)
+
+
+def coefficient_of_variation(statistic: Statistic) -> Functional:
+    """Return the standard deviation over the mean of a statistic as a functional.
+
+    A run refuses it where the statistic does not vary, or its mean is 0.
+    """
+    return CoefficientOfVariation(own=statistic)
+
+
+def log_mean(statistic: Statistic) -> Functional:
+    """Return log E[S] as a functional, such as a log evidence; the mean must be above 0."""
+    return LogMean(own=statistic)
+
+
+def ratio(a: Statistic, b: Statistic) -> Functional:
+    """Return E[a] / E[b] as a functional, such as a precision or a conditional mean.
+
+    Parameters
+    ----------
+    a, b : callable
+        Statistics with components of the same shape.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z[:, 0], noise=(1,), name="model")
+    >>> upper = mcgen.functionals.ratio(lambda x: x * (x > 0), lambda x: x > 0)
+    >>> result = mcgen.estimate(model, upper, design=mcgen.Antithetic(), n_evaluations=6400, seed=0)
+    >>> bool(abs(result.mean - (2 / 3.14159) ** 0.5) < 0.03)
+    True
+    """
+    return Ratio(a=a, b=b)
+
+
+def covariance(a: Statistic, b: Statistic) -> Functional:
+    """Return the covariance of two statistics, component by component, as a functional; it is unbiased."""
+    return Covariance(a=a, b=b)
+
+
+def correlation(a: Statistic, b: Statistic) -> Functional:
+    """Return Pearson's correlation of two statistics, component by component, as a functional.
+
+    Its interval is made on the scale of Fisher's z = artanh(r). A run refuses it where a statistic does not vary.
+    """
+    return Correlation(a=a, b=b)
+
+
+def inception_score(probabilities: Statistic) -> Functional:
+    r"""Return the inception score as a functional, from class probabilities of each sample.
+
+    It is :math:`\exp(E[KL(p(y | x) \,\|\, p(y))])` with p(y) the mean of p(y | x) [1]_. The score that others print is
+    too large by about its number of classes less 1, over twice the number of samples; here that is taken away. So
+    scores of different numbers of samples can be compared.
+
+    Parameters
+    ----------
+    probabilities : callable
+        From n samples to probabilities of shape (n, classes): a classifier after softmax.
+
+    References
+    ----------
+    .. [1] T. Salimans and others (2016). Improved techniques for training GANs. NeurIPS.
+    """
+    return InceptionScore(probabilities)

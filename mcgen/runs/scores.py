@@ -1,0 +1,93 @@
+"""Scores: a statistic, whose mean is estimated, or a functional; and what a run of a functional refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mcgen.functionals import Functional
+from mcgen.inference.methods import IntervalOptions
+from mcgen.runs.arguments import RunArguments
+from mcgen.runs.options import RunOptions
+from mcgen.statistics import Statistic
+from mcgen.statistics.values import checked_callable
+
+_METHODS = ("student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t")
+
+
+def parts_of_score(score: Any) -> tuple[Statistic, Functional | None]:
+    """Return the statistic that is run, and the functional where the score is one.
+
+    Raises
+    ------
+    TypeError
+        If the score is neither.
+    """
+    if isinstance(score, Functional):
+        return score.statistic, score
+    if isinstance(score, type) and issubclass(score, Functional):
+        raise TypeError(
+            f"got the class {score.__name__}; make a functional by mcgen.functionals, such as "
+            "mcgen.functionals.variance(statistic)"
+        )
+    if getattr(score, "__module__", "").startswith("mcgen.functionals"):
+        name = getattr(score, "__name__", str(score))
+        raise TypeError(f"{name} takes a statistic first: pass mcgen.functionals.{name}(statistic), not the function")
+    return checked_callable(score), None
+
+
+def require_statistic(score: Any, what: str, instead: str) -> None:
+    """Refuse a functional by name where only a mean makes sense.
+
+    Parameters
+    ----------
+    score : object
+        What the user gave.
+    what : str
+        What takes statistics alone, such as "mcgen.multilevel".
+    instead : str
+        What to do.
+    """
+    if isinstance(score, Functional):
+        raise ValueError(f"{what} is for the mean of a statistic; got the functional {score.name!r}. {instead}")
+
+
+def with_functional(options: RunOptions, functional: Functional | None, asked: RunArguments) -> RunOptions:
+    """Return the options of a run of a score: of a functional, and with the samples where they are to be kept.
+
+    Raises
+    ------
+    ValueError
+        If control variates, an interval for means, or dropped values are asked for of a functional; or samples without
+        the replicate means.
+    """
+    options = replace(options, functional=functional, keep_samples=asked["keep_samples"])
+    if options.keep_samples and (options.controls is not None or options.keep_replicates is False):
+        raise ValueError(
+            f"keep_samples=True keeps the replicate means too, and goes with no controls; got keep_replicates="
+            f"{options.keep_replicates} and controls={options.controls!r}. Leave them out"
+        )
+    if functional is None:
+        return options
+    _check_functional(functional, options)
+    tolerance = options.tolerance
+    if tolerance is None or not functional.fewest_values:
+        return options
+    fewest = max(tolerance.min_replicates or 0, functional.fewest_values)
+    return replace(options, tolerance=replace(tolerance, min_replicates=fewest))
+
+
+def _check_functional(functional: Functional, options: RunOptions) -> None:
+    """Refuse what makes no sense for a functional, by name."""
+    asked: IntervalOptions = options.interval
+    if options.controls is not None:
+        require_statistic(functional, "controls", "Leave out controls, or use a design such as Sobol(64)")
+    allowed: tuple[str, ...] = () if functional.gatherers and functional.fewest_values else _METHODS
+    if asked.method is not None and asked.method not in allowed:
+        use = f"one of {', '.join(allowed)}" if allowed else "the interval that it has without"
+        raise ValueError(f"interval={asked.method!r} is not for a {functional.label}; use {use}: leave interval out")
+    if functional.gatherers and options.keep_replicates is False:
+        raise ValueError(
+            f"a {functional.label} is made from all values, which are kept with the replicate means; got "
+            "keep_replicates=False. Leave it out"
+        )
