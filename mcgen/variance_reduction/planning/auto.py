@@ -62,6 +62,12 @@ class Auto:
         # Kept, since an iterator would be used up by the first look.
         object.__setattr__(self, "coarse", pairs)
 
+    def __str__(self) -> str:
+        given = {"coarse": self._texts(), "correlation": self.correlation}
+        texts = [f"{name}={value}" for name, value in given.items() if value is not None]
+        texts += [] if self.protect == "all" else [f"protect={[*self.protect]}"]
+        return f"Auto({', '.join(texts)})" if texts else "auto"
+
     @property
     def generators(self) -> tuple[Generator, ...] | None:
         """The coarse generators without their costs; None if none are given."""
