@@ -17,7 +17,7 @@ from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
-from mcgen.results.provenance import Provenance, expectation_text, percent_of, weights_of_levels
+from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of, weights_of_levels
 from mcgen.results.saved import estimate_to_plain
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, fact_lines, frame_html
@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The name of each row: its design; for a design that a pilot chose, ``auto`` and what it chose."""
+        """The name of each row: its design, or such as ``auto: sobol 128`` for one that a pilot chose."""
         asked = self.designs or [one.provenance.design for one in self.estimates]
         return tuple(map(label_of_design, asked, self.estimates))
 
@@ -158,7 +158,9 @@ class Comparison:
             "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
         }
         named = [*zip(self.labels, self.estimates, strict=True)]
-        plans = [f"{label} by its plan: {one.provenance.plan}" for label, one in named if one.provenance.plan]
+        plans = [
+            f"{label} is {one.provenance.design}; {one.provenance.plan}" for label, one in named if one.provenance.plan
+        ]
         partial = [f"PARTIAL: the run of {label} ended early" for label, one in named if one.partial]
         lines = [self._text(), *fact_lines(facts), *plans, *partial]
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
@@ -232,12 +234,11 @@ class Comparison:
 
 
 def label_of_design(asked: str, made: Estimate) -> str:
-    """Return the name of a row: the design as it was asked for, and what a pilot chose in its place."""
-    p = made.provenance
-    if p.plan is None:
-        return p.design
-    beside = [text for text in (p.level, "controls" if p.controls else None) if text is not None]
-    return ", ".join([f"{asked}: {p.design}" if asked != p.design else f"auto: {asked}", *beside])
+    """Return the name of a row: its design, or for one that a pilot chose also what was asked for."""
+    chosen = chosen_by(made.provenance)
+    if chosen is None:
+        return made.provenance.design
+    return f"{'auto' if asked == made.provenance.design else asked}: {chosen}"
 
 
 def _rows(one: Estimate, base: Estimate, label: str) -> pd.DataFrame:

@@ -63,8 +63,11 @@ class Auto:
         object.__setattr__(self, "coarse", pairs)
 
     def __str__(self) -> str:
-        given = {"coarse": self._texts(), "correlation": self.correlation}
-        texts = [f"{name}={value}" for name, value in given.items() if value is not None]
+        coarse = self._texts()
+        if isinstance(coarse, list):
+            coarse = f"[{', '.join(f'{name} at {cost:g}' for name, cost in coarse)}]"
+        texts = [] if coarse is None else [f"coarse={coarse}"]
+        texts += [] if self.correlation is None else [f"correlation={self.correlation}"]
         texts += [] if self.protect == "all" else [f"protect={[*self.protect]}"]
         return f"Auto({', '.join(texts)})" if texts else "auto"
 
