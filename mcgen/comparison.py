@@ -100,6 +100,7 @@ def compare(
     >>> designs = [mcgen.MonteCarlo(), "auto"]
     >>> table = mcgen.compare(generator, mcgen.statistics.pixel_mean, designs=designs, n_evaluations=3200, seed=0)
     >>> table.labels
+    ('MonteCarlo()', 'auto: sobol 128')
     """
     asked = checked_arguments("compare", run, _REFUSED, own=("designs", "baseline"))
     given, baseline, asked["n_evaluations"] = _with_points(_listed(designs), baseline, asked["n_evaluations"])

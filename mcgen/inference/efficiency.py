@@ -22,7 +22,9 @@ weights w_l and R_l replicates of level l. Its logarithm L is the jackknife's fo
 
 To first order this is the delta method: the error of L is the sum of those of :math:`\log s_l^2`, each times the
 level's share of V. Third central moments of the levels add, and degrees of freedom are Welch-Satterthwaite's. With one
-level the formulas are those above.
+level the formulas are those above. The interval is stretched by the level of fewest replicates. Over Monte Carlo it
+covered 0.964 to 0.984 with 200 and 50 replicates of pairs, for differences of skewness up to 4.4, and 0.88 with 400 and
+25 replicates at skewness 4.4 (``tests/inference/test_efficiency_intervals.py``).
 
 .. rubric:: References
 
