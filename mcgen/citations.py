@@ -186,6 +186,13 @@ _ENTRIES = {
   volume = {39}, number = {2}, pages = {567--582},
   year = {1968}
 }""",
+    "jones1974jackknife": """@article{jones1974jackknife,
+  title = {Jackknife estimation of functions of stratum means},
+  author = {Jones, Howard L.},
+  journal = {Biometrika},
+  volume = {61}, number = {2}, pages = {343--348},
+  year = {1974}
+}""",
     "giles2008multilevel": """@article{giles2008multilevel,
   title = {Multilevel {Monte Carlo} path simulation},
   author = {Giles, Michael B.},
@@ -303,6 +310,7 @@ def citation(result: Estimate | Comparison) -> str:
         keys += ["owen1998supercube"] if _is_supercube(estimate) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
+    keys += ["jones1974jackknife"] if compared and "giles2008multilevel" in keys else []
     return "\n\n".join(_ENTRIES[key] for key in dict.fromkeys(keys))
 
 

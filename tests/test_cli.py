@@ -104,8 +104,17 @@ def test_compare_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_auto_is_a_design_of_estimate(capsys) -> None:
     assert main(["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design", "auto", *RUN]) == 0
     assert "seed" in capsys.readouterr().out
-    assert main(["compare", "mymodel:generator", "--statistic", "pixel_mean", "--designs", "auto", *RUN]) == 2
-    assert "auto for mcgen estimate" in capsys.readouterr().err
+    assert main(["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design", "autos", *RUN]) == 2
+    assert "or auto, which a pilot chooses" in capsys.readouterr().err
+
+
+def test_auto_is_a_design_of_compare(capsys) -> None:
+    call = ["compare", "mymodel:generator", "--statistic", "pixel_mean", "--designs", "monte-carlo,Auto", *RUN]
+    assert main([*call, "--output", "table.json"]) == 0
+    assert "auto: " in capsys.readouterr().out
+    assert [one.split(":")[0] for one in mcgen.Comparison.load("table.json").labels] == ["MonteCarlo()", "auto"]
+    assert main([*call, "--condition", "1", "--condition", "2", "--common-random-numbers"]) == 2
+    assert "'auto' plans each condition alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.runs.export import EXPORTS, export
 from mcgen.runs.stored import status
+from mcgen.variance_reduction.planning.auto import Auto
 from mcgen.variance_reduction.planning.plan import Plan
 from mcgen.variance_reduction.planning.planner import plan
 
@@ -109,7 +110,7 @@ def _long_run(verb: Callable[..., Estimate], targets: Sequence[str], options: ar
     chosen = _given(options, _LONG) | {"replicates": _replicates_named(options.replicates)}
     if options.components is not None:
         chosen["components"] = names_in(options.components)
-    is_auto = options.design.strip().lower() == "auto"
+    is_auto = _is_auto(options.design)
     if is_auto and options.n_points is not None:
         raise ValueError("--design auto chooses its points itself; leave out --n-points")
     design = "auto" if is_auto else design_named(options.design, options.n_points)
@@ -126,6 +127,11 @@ def _long_run(verb: Callable[..., Estimate], targets: Sequence[str], options: ar
             chosen["executor"] = stack.enter_context(pool)
             chosen |= _given(options, ["range_timeout"])
         return verb(*generators, statistic, design=design, **chosen, **_run_options(options))
+
+
+def _is_auto(text: str) -> bool:
+    """Return whether a design's text leaves the choice to a pilot."""
+    return text.strip().lower() == "auto"
 
 
 def _prepare(targets: Sequence[str], statistic: Sequence[str]) -> None:
@@ -183,7 +189,7 @@ def _replicates_named(text: str | None) -> range | None:
 def compare_command(options: argparse.Namespace) -> Comparison:
     """Return the comparison of several designs."""
     names = names_in(options.designs or [DESIGNS])
-    designs = [design_named(text, None, "--designs") for text in names]
+    designs = [Auto() if _is_auto(text) else design_named(text, None, "--designs") for text in names]
     generator = generator_named(options.generator)
     return compare(generator, statistic_named(options.statistic), designs=designs, **_run_options(options))
 

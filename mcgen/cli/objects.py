@@ -228,7 +228,7 @@ def _no_design(text: str, name: str, n_points: int | None) -> str:
     near = difflib.get_close_matches(name, [*_FIXED_DESIGNS, *_DESIGNS], 1)
     return (
         f"a design is one of {', '.join(_FIXED_DESIGNS)}, antithetic:sobol:N, k-antithetic:K, sobol:N (N a power of "
-        f"two), latin-hypercube:N or orthogonal:N (N even), and auto for mcgen estimate; got {text!r}"
+        f"two), latin-hypercube:N or orthogonal:N (N even), or auto, which a pilot chooses; got {text!r}"
         + (f" with --n-points {n_points}" if n_points is not None else "")
         + (f". Did you mean {near[0]}?" if near else "")
     )

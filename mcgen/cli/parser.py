@@ -138,7 +138,9 @@ def _add_compare(found: Any) -> None:
     )
     several.add_argument("generator", metavar="GENERATOR", help=_GENERATOR)
     several.add_argument(
-        "--designs", action="append", help=f"separated by commas: {_DESIGN} (default: {commands.DESIGNS})"
+        "--designs",
+        action="append",
+        help=f"separated by commas: auto (by a pilot), {_DESIGN} (default: {commands.DESIGNS})",
     )
     several.add_argument(
         "--n-evaluations", type=whole_number, required=True, metavar="N", help="how many samples of each design"

@@ -13,20 +13,36 @@ L_(r) that without replicate r, of mean :math:`\bar L`,
 .. math:: \hat L = R L - (R - 1) \bar L, \qquad \text{with variance }
    \frac{R - 1}{R} \sum_r (L_{(r)} - \bar L)^2 .
 
+A sum of levels has no replicate means of its own. Its variance is :math:`V = \sum_l w_l^2 s_l^2 / R_l`, with
+weights w_l and R_l replicates of level l. Its logarithm L is the jackknife's for independent strata [2]_. With
+:math:`L_{(lr)}` the logarithm without replicate r of level l, of mean :math:`\bar L_l` over the level,
+
+.. math:: \hat L = L + \sum_l (R_l - 1) (L - \bar L_l), \qquad \text{with variance }
+   \sum_l \frac{R_l - 1}{R_l} \sum_r (L_{(lr)} - \bar L_l)^2 .
+
+To first order this is the delta method: the error of L is the sum of those of :math:`\log s_l^2`, each times the
+level's share of V. Third central moments of the levels add, and degrees of freedom are Welch-Satterthwaite's. With one
+level the formulas are those above. The interval is stretched by the level of fewest replicates. Over Monte Carlo it
+covered 0.964 to 0.984 with 200 and 50 replicates of pairs, for differences of skewness up to 4.4, and 0.88 with 400 and
+25 replicates at skewness 4.4 (``tests/inference/test_efficiency_intervals.py``).
+
 .. rubric:: References
 
 .. [1] R. G. Miller (1968). Jackknifing variances. Ann. Math. Statist. 39(2), 567-582.
+.. [2] H. L. Jones (1974). Jackknife estimation of functions of stratum means. Biometrika 61(2), 343-348.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import Interval
-from mcgen.inference.log_ratios import LogRatio
+from mcgen.inference.log_ratios import LogRatio, welch_satterthwaite
 from mcgen.inference.moments import varies_by_rounding
 
 _OWN_RUN, _OTHER_RUN = 3.0, 2.0
@@ -40,8 +56,61 @@ FEWEST_FOR_JACKKNIFE = 5
 def log_variance(replicate_means: Floats, within: Floats, rounding: float) -> LogRatio:
     """Return the jackknife estimate of the log variance of replicate means; arguments as for `over_monte_carlo`."""
     n = _enough(replicate_means)
-    variance, left_out = _left_out_variances(replicate_means, within, rounding)
+    variance, left_out = _defined(*_left_out_variances(replicate_means, within, rounding))
     return _jackknife(np.log(variance), np.log(left_out), n)
+
+
+@dataclass(frozen=True)
+class LevelMeans:
+    """The replicates of one level of a sum.
+
+    Attributes
+    ----------
+    replicate_means, within : ndarray of shape (R, k)
+        As for `over_monte_carlo`.
+    weight : ndarray of shape (k,)
+        The weight of the level in the sum.
+    rounding : float
+        Relative rounding error of the values.
+    """
+
+    replicate_means: Floats
+    within: Floats
+    weight: Floats
+    rounding: float
+
+
+def log_variance_of_sum(levels: Sequence[LevelMeans]) -> LogRatio:
+    """Return the jackknife estimate of the log variance of a weighted sum of independent levels' estimates.
+
+    A level whose replicate means vary by rounding alone adds nothing. The value is NaN for components of which the
+    variance, or that without some replicate, is 0.
+
+    Raises
+    ------
+    ValueError
+        If a level has fewer than 5 replicates.
+    """
+    own, left_out = [], []
+    for level in levels:
+        n = _enough(level.replicate_means)
+        variance, without = _left_out_variances(level.replicate_means, level.within, level.rounding)
+        own.append(level.weight**2 * variance / n)
+        left_out.append(level.weight**2 * without / n)
+    total = np.sum(own, axis=0)
+    # A difference of the total and a level would leave rounding errors where the level is nearly all of it.
+    others = [np.sum([*own[:place], *own[place + 1 :]], axis=0) for place in range(len(own))]
+    totals = [other + part for other, part in zip(others, left_out, strict=True)]
+    defined = np.min([part.min(axis=0) for part in totals], axis=0) > 0
+    value = np.log(np.where(defined, total, np.nan))
+    logs = [np.log(np.where(defined, part, np.nan)) for part in totals]
+    parts = [_jackknife(value, log, len(log)) for log in logs]
+    variances, df = np.stack([one.variance for one in parts]), np.stack([one.degrees_of_freedom for one in parts])
+    third = np.sum([one.skewness * one.variance**1.5 for one in parts], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        skewness = np.nan_to_num(third / variances.sum(axis=0) ** 1.5)
+    corrected = value + np.sum([one.value - value for one in parts], axis=0)
+    return LogRatio(corrected, variances.sum(axis=0), welch_satterthwaite(variances, df), skewness)
 
 
 def over_monte_carlo(
@@ -77,7 +146,7 @@ def over_monte_carlo(
         If there are fewer than 5 replicates.
     """
     n = _enough(replicate_means)
-    variance, left_out = _left_out_variances(replicate_means, within, rounding)
+    variance, left_out = _defined(*_left_out_variances(replicate_means, within, rounding))
     total = within.mean(axis=0) + variance
     total_left_out = (within.sum(axis=0) - within) / (n - 1) + left_out
     log_ratio = np.log(total / (n_points * variance))
@@ -105,7 +174,7 @@ def _enough(replicate_means: Floats) -> int:
 
 
 def _left_out_variances(means: Floats, within: Floats, rounding: float) -> tuple[Floats, Floats]:
-    """Return the variance (k,), and the variance without each replicate (R, k), in closed form; NaN for rounding.
+    """Return the variance (k,), and the variance without each replicate (R, k), in closed form; 0 for rounding.
 
     Without replicate r: (M2 - (B_r - mean)^2 R / (R - 1)) / (R - 2), with M2 the sum of squared deviations.
     """
@@ -113,9 +182,20 @@ def _left_out_variances(means: Floats, within: Floats, rounding: float) -> tuple
     squares = (means - mean) ** 2
     m2 = squares.sum(axis=0)
     left_out = (m2 - squares * (n / (n - 1))) / (n - 2)
-    # The smallest one decides: where all the variance is due to one replicate, the others tell nothing about it.
-    undefined = varies_by_rounding(mean, np.maximum(left_out.min(axis=0), 0.0), within.mean(axis=0), rounding)
-    return np.where(undefined, np.nan, m2 / (n - 1)), np.where(undefined, np.nan, left_out)
+    spread = within.mean(axis=0)
+    own = m2 / (n - 1)
+    rounded = varies_by_rounding(mean, own, spread, rounding)
+    left_rounded = varies_by_rounding(mean, np.maximum(left_out, 0.0), spread, rounding)
+    return np.where(rounded, 0.0, own), np.where(left_rounded, 0.0, left_out)
+
+
+def _defined(variance: Floats, left_out: Floats) -> tuple[Floats, Floats]:
+    """Return both with NaN where there is no variance, or none without some replicate.
+
+    Where all the variance is due to one replicate, the others tell nothing about it.
+    """
+    undefined = left_out.min(axis=0) <= 0
+    return np.where(undefined, np.nan, variance), np.where(undefined, np.nan, left_out)
 
 
 def _jackknife(value: Floats, left_out: Floats, n: int) -> LogRatio:

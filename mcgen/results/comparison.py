@@ -11,13 +11,13 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.efficiency import log_variance, stretch_between
+from mcgen.inference.efficiency import LevelMeans, log_variance, log_variance_of_sum, stretch_between
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.log_ratios import LogRatio
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
-from mcgen.results.provenance import Provenance, expectation_text, percent_of
+from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of, weights_of_levels
 from mcgen.results.saved import estimate_to_plain
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, fact_lines, frame_html
@@ -48,17 +48,27 @@ class Comparison:
         The estimate of each design, on independent random numbers.
     baseline : int
         Number of the estimate that the efficiencies are relative to.
+    designs : tuple of str
+        The designs as they were asked for, such as "auto"; empty in files of older versions.
     """
 
     estimates: tuple[Estimate, ...]
     baseline: int
+    designs: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each row: its design, or such as ``auto: sobol 128`` for one that a pilot chose."""
+        asked = self.designs or [one.provenance.design for one in self.estimates]
+        return tuple(map(label_of_design, asked, self.estimates))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each design and component.
 
         It has these columns beside those of `Estimate.to_frame`:
 
-        - ``pilot_evaluations``: the evaluations before the run that made the design;
+        - ``design``: the name of the row, as in `labels`;
+        - ``pilot_evaluations``: the evaluations before the run that made or chose the design;
         - ``relative_efficiency``: the ratio of variance times evaluations, baseline over design, pilots included; with
           its interval ``efficiency_low``, ``efficiency_high``;
         - ``relative_efficiency_width``: the same ratio with the squared widths of Student's t intervals in place of the
@@ -71,17 +81,19 @@ class Comparison:
 
         Efficiencies are NaN where the replicate means vary by rounding alone. They are jackknife estimates, which
         remove the bias of a ratio of variances of few replicates; so they differ a little from the ratio of the printed
-        standard errors.
+        standard errors. A sum of levels has the jackknife's estimate for independent levels
+        (`mcgen.inference.efficiency`); its numbers of replicates and points are those of the finest level.
         """
         import pandas as pd
 
         base = self.estimates[self.baseline]
-        return pd.concat([_rows(one, base) for one in self.estimates], ignore_index=True)
+        rows = [_rows(one, base, label) for one, label in zip(self.estimates, self.labels, strict=True)]
+        return pd.concat(rows, ignore_index=True)
 
     def save(self, path: str | Path) -> None:
         """Write the comparison as JSON, from which `load` makes an equal one."""
         parts = [estimate_to_plain(one) for one in self.estimates]
-        write_json("comparison", {"baseline": self.baseline, "estimates": parts}, path)
+        write_json("comparison", {"baseline": self.baseline, "estimates": parts, "designs": self.designs}, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
@@ -94,12 +106,21 @@ class Comparison:
         """
         content = read_json("comparison", path)
         parts, baseline = content.get("estimates"), content.get("baseline")
-        if not (isinstance(parts, list) and isinstance(baseline, int) and 0 <= baseline < len(parts)):
+        # Files of older versions have no designs.
+        designs = content.get("designs", [])
+        named = isinstance(designs, list) and all(isinstance(one, str) for one in designs)
+        if not (named and isinstance(parts, list) and isinstance(baseline, int) and 0 <= baseline < len(parts)):
             raise ValueError(
-                "the saved comparison is incomplete, or was changed by hand: it needs estimates, and the number of one "
-                f"of them as baseline; got baseline {baseline!r}. Save it again"
+                "the saved comparison is incomplete, or was changed by hand: it needs estimates, the number of one of "
+                f"them as baseline, and the texts of their designs; got baseline {baseline!r} and designs {designs!r}. "
+                "Save it again"
             )
-        return cls(tuple(estimate_from_plain(part) for part in parts), baseline)
+        if len(designs) not in (0, len(parts)):
+            raise ValueError(
+                f"the saved comparison was changed by hand: it needs a design for each of {len(parts)} estimates; got "
+                f"{len(designs)}. Save it again"
+            )
+        return cls(tuple(estimate_from_plain(part) for part in parts), baseline, tuple(designs))
 
     def to_markdown(self) -> str:
         """Return the table for reading (`readable`) as Markdown."""
@@ -124,7 +145,7 @@ class Comparison:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the runs warned of: one warning for each kind, with the number and the names of its designs."""
-        parts = [(one.provenance.design, one.warnings) for one in self.estimates]
+        parts = [(label, one.warnings) for label, one in zip(self.labels, self.estimates, strict=True)]
         return merged_warnings(parts, "design", self.estimates[0].names)
 
     def summary(self) -> str:
@@ -136,8 +157,13 @@ class Comparison:
             "controls": p.controls,
             "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
         }
-        partial = [f"PARTIAL: the run of {one.provenance.design} ended early" for one in self.estimates if one.partial]
-        return "\n".join([self._text(), *fact_lines(facts), *partial, *(f"warning: {text}" for text in self.warnings)])
+        named = [*zip(self.labels, self.estimates, strict=True)]
+        plans = [
+            f"{label} is {one.provenance.design}; {one.provenance.plan}" for label, one in named if one.provenance.plan
+        ]
+        partial = [f"PARTIAL: the run of {label} ended early" for label, one in named if one.partial]
+        lines = [self._text(), *fact_lines(facts), *plans, *partial]
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
     def __str__(self) -> str:
         return with_marks(self._text(), self.warnings)
@@ -146,10 +172,13 @@ class Comparison:
 
     def _text(self) -> str:
         """Return the table with its notes."""
-        p = self.provenance
+        # What a pilot chose has a seed of its own, and fewer evaluations than were asked for.
+        fixed = [one for one in self.estimates if one.provenance.plan is None]
+        p = (fixed or self.estimates)[0].provenance
+        evaluations = p.n_evaluations + (0 if fixed else p.pilot_evaluations)
         lines = [
-            f"{expectation_text(p)}, {p.n_evaluations:,} evaluations a design, seed {p.seed_text}",
-            f"efficiency: evaluations of {p.design} that one evaluation is worth, with its "
+            f"{expectation_text(p)}, {evaluations:,} evaluations a design, seed {p.seed_text}",
+            f"efficiency: evaluations of {self.labels[self.baseline]} that one evaluation is worth, with its "
             f"{percent_of(self.estimates[0].confidence_level)} interval; in width: the squared ratio of the "
             "widths of Student t intervals",
             self.readable().to_string(index=False),
@@ -164,7 +193,7 @@ class Comparison:
     def notes(self) -> list[str]:
         """Return the notes that belong below the table."""
         found = []
-        few = min(one.n_replicates for one in self.estimates)
+        few = min(map(_fewest_replicates, self.estimates))
         if few < FEW_FOR_EFFICIENCY:
             found.append(
                 f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their "
@@ -182,6 +211,7 @@ class Comparison:
         import pandas as pd
 
         order = {name: i for i, name in enumerate(self.estimates[0].names[:_MOST_COMPONENTS])}
+        replicates, k = [*map(_replicates_text, self.estimates)], len(self.estimates[0].names)
         frame = self.to_frame()
         frame = frame[frame["component"].isin(list(order))]
         frame = frame.sort_values("component", key=lambda names: names.map(order), kind="stable")
@@ -190,7 +220,7 @@ class Comparison:
             {
                 "component": row["component"],
                 "design": row["design"],
-                "replicates": f"{row['n_replicates']} x {row['n_points']}",
+                "replicates": replicates[number // k],
                 **({"pilot": f"{row['pilot_evaluations']:,}"} if piloted else {}),
                 "mean": component_text(row["mean"], row["low"], row["high"], row["half_width"]),
                 "efficiency": _ratio_text(row, *_EFFICIENCY),
@@ -198,14 +228,22 @@ class Comparison:
                 "ms/evaluation": f"{1e3 * row['seconds_per_evaluation']:.3g}",
                 "per second": _ratio_text(row, *_PER_SECOND),
             }
-            for _, row in frame.iterrows()
+            for number, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True)
         ]
         return pd.DataFrame(rows)
 
 
-def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
-    frame = one.to_frame() if not one.conditions else one.to_frame().tail(len(one.names)).reset_index(drop=True)
-    frame.insert(0, "design", one.provenance.design)
+def label_of_design(asked: str, made: Estimate) -> str:
+    """Return the name of a row: its design, or for one that a pilot chose also what was asked for."""
+    chosen = chosen_by(made.provenance)
+    if chosen is None:
+        return made.provenance.design
+    return f"{'auto' if asked == made.provenance.design else asked}: {chosen}"
+
+
+def _rows(one: Estimate, base: Estimate, label: str) -> pd.DataFrame:
+    frame = replace(one, parts=()).to_frame().drop(columns="level", errors="ignore")
+    frame.insert(0, "design", label)
     frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
     frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
     work = _log_work(base).minus(_log_work(one)) if one is not base else _log_one(len(one.names))
@@ -213,15 +251,25 @@ def _rows(one: Estimate, base: Estimate) -> pd.DataFrame:
     speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
     noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
     timed = replace(work.plus_noise(noise), value=work.value + speed)
-    stretch = stretch_between(base.n_replicates, one.n_replicates)
+    stretch = stretch_between(_fewest_replicates(base), _fewest_replicates(one))
     for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
         frame[point], interval = log_ratio.exp(one.confidence_level, stretch)
         frame[low], frame[high] = interval.low, interval.high
     with np.errstate(divide="ignore", invalid="ignore"):
-        widths = (_student_half_width(base) / _student_half_width(one)) ** 2 * (_spent(base) / _spent(one))
+        widths = (_student_half_width(base) / _student_half_width(one)) ** 2 * (_evaluations(base) / _evaluations(one))
     frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
     frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
     return frame
+
+
+def _fewest_replicates(one: Estimate) -> int:
+    """Return the number of replicates, for a sum of levels of the level that has the fewest."""
+    return min(part.n_replicates for part in one.levels or (one,))
+
+
+def _replicates_text(one: Estimate) -> str:
+    """Return the replicates and their points, those of each level for a sum of levels."""
+    return " + ".join(f"{part.n_replicates} x {part.provenance.n_points}" for part in one.levels or (one,))
 
 
 def _student_half_width(one: Estimate) -> Floats:
@@ -236,21 +284,39 @@ def _log_one(k: int) -> LogRatio:
 
 
 def _log_work(one: Estimate) -> LogRatio:
-    """Return the log of (variance of a replicate mean) x (evaluations spent for a replicate, pilot included)."""
+    """Return the log of (variance of the estimate) x (evaluations spent, pilot included)."""
+    if one.levels:
+        weights = np.array(weights_of_levels([part.provenance for part in one.levels], len(one.names)))
+        log = log_variance_of_sum([_level_means(part, w) for part, w in zip(one.levels, weights, strict=True)])
+        return replace(log, value=log.value + np.log(_evaluations(one)))
+    means, within = _kept(one)
+    log = log_variance(means, within, one.provenance.rounding)
+    # The variance of the estimate is that of a replicate mean over the number of replicates.
+    return replace(log, value=log.value + np.log(one.provenance.n_points * _spent(one)))
+
+
+def _level_means(level: Estimate, weight: Floats) -> LevelMeans:
+    return LevelMeans(*_kept(level), weight, level.provenance.rounding)
+
+
+def _kept(one: Estimate) -> tuple[Floats, Floats]:
+    """Return the replicate means and the mean squared deviations within, or refuse where they were not kept."""
     if one.replicate_means is None or one.within is None:
         raise ValueError(
             "an efficiency needs the replicate means, which this estimate does not have; compare with "
             "keep_replicates=True"
         )
-    log = log_variance(one.replicate_means, one.within, one.provenance.rounding)
-    each = one.provenance.n_points * _spent(one)
-    return replace(log, value=log.value + np.log(each))
+    return one.replicate_means, one.within
+
+
+def _evaluations(one: Estimate) -> int:
+    """Return the evaluations spent, a pilot's included, under all conditions."""
+    return one.n_evaluations * max(1, len(one.conditions)) + one.provenance.pilot_evaluations
 
 
 def _spent(one: Estimate) -> float:
-    """Return the evaluations spent, a pilot's included, over those of the run, under all its conditions."""
-    evaluations = one.n_evaluations * max(1, len(one.conditions))
-    return (evaluations + one.provenance.pilot_evaluations) / evaluations
+    """Return the evaluations spent, a pilot's included, over those of the run."""
+    return _evaluations(one) / (_evaluations(one) - one.provenance.pilot_evaluations)
 
 
 def _ratio_text(row: Any, value: str, low: str, high: str) -> str:

@@ -104,10 +104,9 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
 
 def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figure:
     """Draw each design's interval, a panel a component (up to six); onto `ax` where there is one component."""
-    designs = [estimate.provenance.design for estimate in comparison.estimates]
     rows = [np.stack([np.ravel(estimate.mean), *map(np.ravel, estimate.interval)]) for estimate in comparison.estimates]
-    colours = [COLOURS[row % len(COLOURS)] for row in range(len(designs))]
-    return plot_rows(designs, comparison.estimates[0].names, np.stack(rows), colours, ax)
+    colours = [COLOURS[row % len(COLOURS)] for row in range(len(rows))]
+    return plot_rows(comparison.labels, comparison.estimates[0].names, np.stack(rows), colours, ax)
 
 
 def plot_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -53,6 +54,16 @@ def weight_texts(levels: Sequence[Provenance], part: Provenance, k: int) -> list
         if level is part:
             return ["" if w == 1 else f" (times {w:.6g})" for w in weights]
     return [""] * k
+
+
+CHOSEN = "chosen: "
+"""Beginning of the reason of a plan that names its choice; a comma ends the name."""
+
+
+def chosen_by(p: Provenance) -> str | None:
+    """Return the short name of what a plan chose, such as ``sobol 128``; None where there was no plan."""
+    found = re.search(rf"(?:^|; ){CHOSEN}([^,;]*)", p.plan or "")
+    return None if found is None else found[1]
 
 
 def percent_of(level: float) -> str:

@@ -106,3 +106,8 @@ class ShownComparison(Protocol):
     def estimates(self) -> tuple[Shown, ...]:
         """One estimate for each design."""
         ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each design."""
+        ...

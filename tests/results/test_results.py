@@ -370,7 +370,7 @@ def test_a_comparison_that_breaks_carries_the_finished_designs() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"designs": "antithetic"}, "each of designs must satisfy mcgen.Design; got 'a'"),
+        ({"designs": "antithetic"}, "each of designs must satisfy mcgen.Design; got 'antithetic'"),
         ({"designs": [Antithetic]}, "design must be a design, not the class Antithetic; add parentheses"),
         ({"baseline": 1.0}, "baseline must be an int; got 1.0 of type float; write 1"),
         ({"generator": logistic}, "generator must satisfy mcgen.Generator"),

@@ -196,8 +196,7 @@ class SumOfLevels:
             for part, level, b in zip(parts, self.levels, shown, strict=True)
         ]
         cost = sum(part.n_evaluations * part.provenance.cost for part in parts)
-        executed = sum(part.executed_evaluations * part.provenance.cost for part in parts)
-        seconds = sum(part.provenance.seconds for part in parts)
+        seconds_each, timing_error = _timing(parts)
         provenance = replace(
             parts[-1].provenance,
             generator=name_of(estimand.generator),
@@ -205,9 +204,9 @@ class SumOfLevels:
             n_evaluations=math.ceil(cost - 1e-9),
             pilot_evaluations=self.pilot_cost,
             rounding=max(part.provenance.rounding for part in parts),
-            seconds=seconds,
-            seconds_per_evaluation=seconds / executed,
-            timing_error=0.0,
+            seconds=sum(part.provenance.seconds for part in parts),
+            seconds_per_evaluation=seconds_each,
+            timing_error=timing_error,
             level=f"sum of {len(self.levels)} levels",
             cost=1.0,
             coefficients=None,
@@ -217,6 +216,18 @@ class SumOfLevels:
         notes = self.warnings + merged_warnings(numbered, "level", parts[0].names)
         weights = weights_of(self.coefficients)
         return weighted_sum(tuple(parts), weights, provenance, options.interval, warnings=notes)
+
+
+def _timing(levels: Sequence[Estimate]) -> tuple[float, float]:
+    """Return the seconds of an evaluation of the finest generator's cost, and their relative standard error.
+
+    Each level counts with the seconds of its own rows, from which the batch in which it warms up is left out.
+    """
+    executed = sum(level.executed_evaluations * level.provenance.cost for level in levels)
+    seconds = [level.executed_evaluations * level.provenance.seconds_per_evaluation for level in levels]
+    errors = [one * level.provenance.timing_error for one, level in zip(seconds, levels, strict=True)]
+    total = sum(seconds)
+    return total / executed, math.hypot(*errors) / total if total else 0.0
 
 
 def designs_cost(designs: Sequence[Design]) -> int:

@@ -62,6 +62,15 @@ class Auto:
         # Kept, since an iterator would be used up by the first look.
         object.__setattr__(self, "coarse", pairs)
 
+    def __str__(self) -> str:
+        coarse = self._texts()
+        if isinstance(coarse, list):
+            coarse = f"[{', '.join(f'{name} at {cost:g}' for name, cost in coarse)}]"
+        texts = [] if coarse is None else [f"coarse={coarse}"]
+        texts += [] if self.correlation is None else [f"correlation={self.correlation}"]
+        texts += [] if self.protect == "all" else [f"protect={[*self.protect]}"]
+        return f"Auto({', '.join(texts)})" if texts else "auto"
+
     @property
     def generators(self) -> tuple[Generator, ...] | None:
         """The coarse generators without their costs; None if none are given."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
+from mcgen.results.provenance import CHOSEN
 from mcgen.variance_reduction.planning.candidate import LEAST_EFFICIENCY, Candidate, efficiencies, geometric_mean
 from mcgen.variance_reduction.planning.coarse import Coarse
 from mcgen.variance_reduction.planning.pilot import Pilot, odd_share
@@ -47,7 +48,7 @@ def choose(candidates: Sequence[Candidate], promises: Promises) -> tuple[Candida
         if enough:
             break
     chosen, first = max(enough, key=scores.__getitem__), max(candidates, key=scores.__getitem__)
-    reasons = [f"chosen: {chosen.name}, {scores[chosen]:.2g} times as efficient as pairs by the pilot"]
+    reasons = [f"{CHOSEN}{chosen.name}, {scores[chosen]:.2g} times as efficient as pairs by the pilot"]
     if len(over_pairs[chosen]) > 1:
         reasons[0] += f" (geometric mean; least {over_pairs[chosen].min():.2g})"
     if first is not chosen:

@@ -181,11 +181,16 @@ def planned(
 ) -> Plan:
     """Return the plan for an estimand; the arguments are those of `plan`."""
     budget, tolerance = _checked_goal(n_evaluations, atol)
-    given = None if asked.coarse is None else checked_coarse(asked.coarse, estimand.generator)
-    known = _checked_correlation(asked.correlation, with_fewer_steps(estimand.generator) if given is None else given)
+    given, known = checked_request(asked, estimand.generator)
     if tolerance is None and budget < FEWEST_FOR_PILOT:
         return plan_by_rule(estimand, options, budget, given, known, asked.protect)
     return _by_pilot(estimand, options, budget, tolerance, given, asked)
+
+
+def checked_request(asked: Auto, generator: Generator) -> tuple[list[Coarse] | None, Floats | None]:
+    """Return the coarse generators and the correlations that are given, or refuse what does not suit the generator."""
+    given = None if asked.coarse is None else checked_coarse(asked.coarse, generator)
+    return given, _checked_correlation(asked.correlation, with_fewer_steps(generator) if given is None else given)
 
 
 def _spent_before(estimand: Estimand, coarse: Sequence[Coarse]) -> int:

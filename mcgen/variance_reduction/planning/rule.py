@@ -27,6 +27,7 @@ from mcgen.errors import RunError
 from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.replicates.task import Estimand
+from mcgen.results.provenance import CHOSEN
 from mcgen.runs.options import RunOptions
 from mcgen.statistics.values import component_names, values_of
 from mcgen.variance_reduction.levels.allocation import coarse_share
@@ -82,7 +83,7 @@ def plan_by_rule(
     candidates += [] if found is None else [found]
     chosen = candidates[-1]
     counts = " + ".join(f"{n:,}" for n in chosen.n_replicates)
-    reasons.append(f"chosen: {chosen.name}, {counts} replicates")
+    reasons.append(f"{CHOSEN}{chosen.name}, {counts} replicates")
     reasons += rounding_reason(spent + chosen.n_evaluations, budget)
     return Plan(tuple(candidates), chosen, spent, tuple(reasons), (), (), estimand, options)
 
