@@ -24,6 +24,7 @@ FLOORS: list[set[str]] = [
     {"noise", "statistics"},
     {"designs", "generators", "inference"},
     {"replicates", "results"},
+    {"functionals"},
     {"runs"},
     {"variance_reduction.bases", "variance_reduction.controls", "variance_reduction.levels"},
     {"variance_reduction.planning"},
@@ -65,6 +66,8 @@ CORE = set().union(*FLOORS[: FLOORS.index({"__main__"}) + 1])
 FORBIDDEN = [
     ("inference", "designs"),
     ("replicates", "results"),
+    ("functionals", "results"),
+    ("adapters", "functionals"),
     ("adapters", "inference"),
     ("adapters", "replicates"),
     ("adapters", "results"),

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrik
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import student_t_quantile
@@ -95,8 +95,8 @@ class Quantiles:
         """
         if self.independent and np.all(np.asarray(stretch) == 1):
             tail, n = (1 - confidence_level) / 2, self.n_values
-            ranks = np.asarray(binom.ppf(np.array([tail, 1 - tail]), n, self.q)) / n
-            return self._between(np.full_like(self.error, ranks[0]), np.full_like(self.error, ranks[1]))
+            low, high = (binomial_quantile(p, n, self.q) / n for p in (tail, 1 - tail))
+            return self._between(np.full_like(self.error, low), np.full_like(self.error, high))
         h = student_t_quantile((1 + confidence_level) / 2, self.degrees_of_freedom) * self.error * stretch
         return self._between(self.q - h, self.q + h)
 
@@ -209,6 +209,12 @@ def _window(levels: Floats, values: Floats, places: Floats, error: Floats) -> tu
     rows = first + np.arange(2 * reach)[:, None]
     columns = np.arange(k)
     return levels[rows, columns], values[rows, columns]
+
+
+def binomial_quantile(p: float, n: int, q: float) -> float:
+    """Return the least number of successes of n, each of probability q, whose distribution function is at least p."""
+    above = max(float(np.ceil(bdtrik(p, n, q))), 0.0)
+    return above - 1 if above >= 1 and bdtr(above - 1, n, q) >= p else above
 
 
 def excess_beyond(values: Floats, point: Floats, weights: Floats) -> Floats:

@@ -103,14 +103,12 @@ class Estimate:
     bounds : tuple of tuple of two float
         Declared bounds of each component's values (`as_statistic`); empty where none are.
     plug_in : float or ndarray, or None
-        Of a functional: its value for all samples as they are, from which `mean` takes the bias of second order. Its
-        `replicate_means` are then jackknife pseudo-values.
-    scale : Scale or None
-        Of a functional whose interval is made on another scale, such as Fisher's z: the estimate on it.
-    quantiles : Quantiles or None
-        Of a quantile: the values around it, from which intervals follow.
+        A functional's value for all samples as they are; `mean` has the bias of second order taken away. Its
+        `replicate_means` are jackknife pseudo-values.
+    scale, quantiles : Scale, Quantiles, or None
+        From what a functional's interval is made, where it is made on another scale or by inversion.
     samples : ndarray of shape (R, n_points, ...), or None
-        The samples by replicate and point, with ``keep_samples=True``. `save` leaves them out.
+        The samples by replicate and point, with ``keep_samples=True``; not in files.
     """
 
     mean: float | Floats

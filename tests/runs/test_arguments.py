@@ -257,7 +257,7 @@ RUN: dict[str, Any] = {"n_evaluations": 640, "seed": 0}
     [
         (
             lambda: mcgen.estimate(model, mean, mcgen.Antithetic(), 200),
-            r"mcgen.estimate takes generator and statistic by position, and everything else by keyword, such as "
+            r"mcgen.estimate takes generator and score by position, and everything else by keyword, such as "
             r"design=\.\.\., n_evaluations=\.\.\.; got Antithetic\(\), 200 without a keyword",
         ),
         (
