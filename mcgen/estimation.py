@@ -1,4 +1,4 @@
-"""`estimate` and `difference`: from a generator and a statistic to an estimate with its interval."""
+"""`estimate`: from a generator and a statistic to an estimate with its interval."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from typing import Any, Literal, Unpack
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
-from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 from mcgen.errors import warn_user
 from mcgen.generators import Generator
-from mcgen.generators.base import checked_generator
-from mcgen.generators.joint import pair
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.resampling import checked_resampling
 from mcgen.inference.sequences import FEWEST_REPLICATES, SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
-from mcgen.noise.spec import agree_in_order, differences_of
 from mcgen.replicates.sizes import (
     Conditions,
     batch_until_sure,
@@ -39,8 +35,6 @@ from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
-from mcgen.statistics.joint import Difference
-from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
 from mcgen.variance_reduction.controls.kernel import KernelControl
 from mcgen.variance_reduction.planning.auto import Auto, check_auto
@@ -162,7 +156,7 @@ def estimate(
     >>> mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
     0.69673 ± 0.00047 (95 % skewness-safe t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
-    chosen, words = _with_auto(design, run)
+    chosen, words = with_auto(design, run)
     asked = checked_arguments("estimate", words, own=("design",))
     options, part = _checked_options(asked)
     condition = conditions_of(asked["condition"])
@@ -219,7 +213,7 @@ def _run_plan(estimand: Estimand, options: RunOptions, *, design: Auto, n_evalua
     return made.estimate()
 
 
-def _with_auto(design: Design | Auto | Literal["auto"], run: Mapping[str, Any]) -> tuple[Design | Auto, dict[str, Any]]:
+def with_auto(design: Design | Auto | Literal["auto"], run: Mapping[str, Any]) -> tuple[Design | Auto, dict[str, Any]]:
     """Return the design and the other arguments, with `Auto` for "auto" and for the words that it has replaced."""
     rest = dict(run)
     old = {name: rest.pop(name, None) for name in ("coarse", "correlation")}
@@ -355,59 +349,3 @@ def _checked_conditions(condition: Any, weights: Any, common: bool) -> Floats | 
             "weights and common_random_numbers are for several conditions: pass a list or a dict as condition"
         )
     return None
-
-
-@showing_arguments()
-def difference(
-    generator_a: Generator,
-    generator_b: Generator,
-    statistic: Statistic,
-    *,
-    design: Design | Auto | Literal["auto"],
-    **run: Unpack[RunArguments],
-) -> Estimate:
-    """Estimate E[statistic(a(noise))] - E[statistic(b(noise))] under common random numbers.
-
-    Both generators see the same noise, and the interval is that of the differences, replicate by replicate: for
-    models that are much alike it is far narrower than that of two runs.
-
-    Parameters
-    ----------
-    generator_a, generator_b : Generator
-        Two models that take the same noise. The names of their blocks may differ; shapes and laws must agree in order.
-    statistic : callable
-        As for `estimate`.
-    design : Design
-        As for `estimate`.
-    **run
-        The other arguments of `estimate`. `n_evaluations` counts pairs: each evaluates both models.
-
-    Raises
-    ------
-    ValueError
-        If the generators want different noise; the message lists what differs, block by block.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import mcgen
-    >>> a = mcgen.as_generator(np.tanh, noise=(4,), name="a")
-    >>> b = mcgen.as_generator(lambda z: np.tanh(1.1 * z + 0.1), noise=(4,), name="b")
-    >>> mean = mcgen.statistics.pixel_mean
-    >>> paired = mcgen.difference(b, a, mean, design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
-    >>> alone = mcgen.estimate(b, mean, design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
-    >>> paired.half_width < alone.half_width / 5
-    True
-    """
-    checked_arguments("difference", _with_auto(design, run)[1], own=("design",))
-    for side, generator in (("generator_a", generator_a), ("generator_b", generator_b)):
-        checked_generator(generator, side)
-    if not agree_in_order(generator_a.noise, generator_b.noise):
-        names = name_of(generator_a), name_of(generator_b)
-        sides = (repr(names[0]), repr(names[1])) if names[0] != names[1] else ("generator_a", "generator_b")
-        raise ValueError(
-            "common random numbers need noise whose blocks agree in order by shape, law and dtype; got noise that "
-            f"differs: {differences_of(generator_a.noise, generator_b.noise, sides)}. Give both the same NoiseSpec, or "
-            "estimate each alone"
-        )
-    return estimate(pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **run)

@@ -22,7 +22,8 @@ from mcgen.cli.objects import (
 from mcgen.cli.outputs import require_folder
 from mcgen.cli.values import names_in
 from mcgen.comparison import compare
-from mcgen.estimation import difference, estimate
+from mcgen.differences import difference
+from mcgen.estimation import estimate
 from mcgen.generators.factories import from_factory
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison

@@ -22,9 +22,10 @@ from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
+from mcgen.results.frames import estimate_frame
 from mcgen.results.inputs import bets_for, input_of_run
 from mcgen.results.notes import with_marks
-from mcgen.results.provenance import Provenance, weights_of_levels
+from mcgen.results.provenance import Provenance
 from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain, require_fields
 from mcgen.results.tables import estimate_table
 from mcgen.results.text import estimate_html, estimate_line, summary_text
@@ -329,31 +330,7 @@ class Estimate:
         Columns: level and condition (where there are any), component, weight (of a level in the sum), mean,
         standard_error, low, high, half_width, degrees_of_freedom, n_replicates, n_evaluations.
         """
-        import pandas as pd
-
-        if self.parts:
-            frames = [part.to_frame() for part in (*self.parts, replace(self, parts=()))]
-            if self.levels:
-                weights: list[Any] = weights_of_levels([part.provenance for part in self.levels], len(self.names))
-                for frame, weight in zip(frames, [*weights, 1.0], strict=True):
-                    frame.insert([*frame.columns].index("component") + 1, "weight", weight)
-            return pd.concat(frames, ignore_index=True)
-        columns: dict[str, Any] = {
-            "component": list(self.names),
-            "mean": np.ravel(self.mean),
-            "standard_error": np.ravel(self.standard_error),
-            "low": np.ravel(self.interval.low),
-            "high": np.ravel(self.interval.high),
-            "half_width": np.ravel(self.half_width),
-            "degrees_of_freedom": np.ravel(self.degrees_of_freedom),
-            "n_replicates": self.n_replicates,
-            "n_evaluations": self.n_evaluations,
-        }
-        if self.provenance.condition is not None:
-            columns = {"condition": self.provenance.condition, **columns}
-        if self.provenance.level is not None:
-            columns = {"level": self.provenance.level, **columns}
-        return pd.DataFrame(columns)
+        return estimate_frame(self)
 
     def summary(self) -> str:
         """Return the long form: every component (the first and last of many), what was done, and the warnings."""
