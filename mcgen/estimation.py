@@ -33,6 +33,7 @@ from mcgen.runs.arguments import RunArguments, checked_arguments, showing_argume
 from mcgen.runs.conditions import RunOne, checked_weights, common_noise_average, run_each
 from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
+from mcgen.runs.models import run_models, with_models
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
@@ -156,6 +157,27 @@ def estimate(
     >>> mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
     0.69673 ± 0.00047 (95 % skewness-safe t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
+    return estimated((generator,), statistic, design, run)
+
+
+def estimated(
+    models: tuple[Generator, ...],
+    statistic: Statistic,
+    design: Design | Auto | Literal["auto"],
+    run: Mapping[str, Any],
+    models_noise: str | None = None,
+) -> Estimate:
+    """Return the estimate of a model, or the difference of two models on independent noise.
+
+    Parameters
+    ----------
+    models : tuple of Generator
+        One model, or two.
+    statistic, design, run
+        As for `estimate`.
+    models_noise : str, optional
+        Which noise the two models of a difference share; one generator may stand for both.
+    """
     chosen, words = with_auto(design, run)
     asked = checked_arguments("estimate", words, own=("design",))
     options, part = _checked_options(asked)
@@ -164,7 +186,10 @@ def estimate(
     given = {"controls": own_controls(asked["controls"])}
     if isinstance(chosen, Auto):
         given = {"coarse generators": chosen.generators, **given}
-    estimand = estimand_of(generator, statistic, asked["seed"], condition, given)
+    if len(models) > 1:
+        given = {"generator": models, **given}
+    estimand = estimand_of(models[0], statistic, asked["seed"], condition, given)
+    estimand = replace(estimand, models_noise=models_noise)
     if shares is not None and not asked["common_random_numbers"] and options.interval.method in SEQUENCES:
         raise ValueError(
             f"the average over independent conditions has no confidence sequence; got interval={asked['interval']!r}. "
@@ -177,12 +202,16 @@ def estimate(
     else:
         chosen, evaluations = with_points(chosen, asked["n_evaluations"], options.tolerance is not None)
         count = _checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
-        batch_size = _batch_size(chosen, estimand.generator.noise.dimension, options, count, part)
+        batch_size = _batch_size(chosen, max(one.noise.dimension for one in models), options, count, part)
         header = {"design": str(chosen), "controls": controls_text(asked["controls"])}
         common = shares if asked["common_random_numbers"] else None
         run_one = partial(_run_design, design=chosen, batch_size=batch_size, n_replicates=count, weights=common)
     header |= {"common_random_numbers": shares if asked["common_random_numbers"] else None}
     header |= {"replicates": [part.start, part.stop] if part else None}
+    if models_noise is not None:
+        header |= {"noise of the models": models_noise}
+    if len(models) > 1:
+        options, run_one = with_models(options), partial(run_models, models=models, run_one=run_one)
     belongs_to = partial(header_of, "estimate", estimand, header)
     with opened(asked["store"], belongs_to, asked["executor"], asked["range_timeout"]) as resources:
         options = replace(options, resources=resources)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen.results.provenance import weights_of_levels
+from mcgen.results.provenance import INDEPENDENT_NOISE, weights_of_levels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,12 +18,13 @@ def estimate_frame(estimate: Any) -> pd.DataFrame:
     import pandas as pd
 
     if estimate.parts:
-        frames = [part.to_frame() for part in (*estimate.parts, replace(estimate, parts=()))]
+        frames = [estimate_frame(part) for part in (*estimate.parts, replace(estimate, parts=()))]
         if estimate.levels:
             weights: list[Any] = weights_of_levels([part.provenance for part in estimate.levels], len(estimate.names))
             for frame, weight in zip(frames, [*weights, 1.0], strict=True):
                 frame.insert([*frame.columns].index("component") + 1, "weight", weight)
-        return pd.concat(frames, ignore_index=True)
+        table: pd.DataFrame = pd.concat(frames, ignore_index=True)
+        return table
     columns: dict[str, Any] = {
         "component": list(estimate.names),
         "mean": np.ravel(estimate.mean),
@@ -37,6 +38,8 @@ def estimate_frame(estimate: Any) -> pd.DataFrame:
     }
     if estimate.provenance.condition is not None:
         columns = {"condition": estimate.provenance.condition, **columns}
+    if estimate.provenance.models_noise == INDEPENDENT_NOISE or estimate.provenance.model is not None:
+        columns = {"model": estimate.provenance.model or estimate.provenance.generator, **columns}
     if estimate.provenance.level is not None:
         columns = {"level": estimate.provenance.level, **columns}
     return pd.DataFrame(columns)

@@ -8,6 +8,9 @@ from decimal import Decimal
 
 from numpy.random import SeedSequence
 
+SAME_NOISE, INDEPENDENT_NOISE = "same noise", "independent noise"
+"""What `Provenance.models_noise` says where two models share all their noise, or none of it."""
+
 
 def expectation_text(provenance: Provenance) -> str:
     """Return what is estimated, such as ``E[brightness(model(noise))]``."""
@@ -123,6 +126,10 @@ class Provenance:
         The control variates, and where their coefficients are from.
     net : int
         Dimension of the randomized net that each replicate is; 0 for other designs.
+    model : str or None
+        Name of the model, for the estimate of one of two models on independent noise (`Estimate.models`).
+    models_noise : str or None
+        For a difference of two models: "same noise", "independent noise", or which blocks they share.
     """
 
     generator: str
@@ -151,6 +158,8 @@ class Provenance:
     controls: str | None = None
     first_replicate: int = 0
     net: int = 0
+    model: str | None = None
+    models_noise: str | None = None
 
     @property
     def seed_text(self) -> str:

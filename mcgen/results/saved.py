@@ -15,6 +15,8 @@ from mcgen.inference.moments import Moments
 from mcgen.inference.stopping import Stopping
 from mcgen.results.provenance import Provenance
 
+# Fields of the provenance that only files of differences have: other files stay as they were.
+_OF_DIFFERENCES = ("model", "models_noise")
 # Keys of the files that differ from the names of the attributes: files keep the names of the first version.
 _KEYS = {"parts": "strata"}
 
@@ -29,7 +31,12 @@ def estimate_to_plain(record: Any) -> dict[str, Any]:
             return [plain(item) for item in value]
         return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
 
-    return {_KEYS.get(f.name, f.name): plain(getattr(record, f.name)) for f in fields(record)}
+    found = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {
+        _KEYS.get(name, name): plain(value)
+        for name, value in found.items()
+        if not (name in _OF_DIFFERENCES and value is None)
+    }
 
 
 def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:

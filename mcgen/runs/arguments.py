@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-class RunArguments(TypedDict, total=False):
-    """The keyword arguments of `mcgen.estimate` that say how much to run, and how; other verbs take them too."""
+class _HowMuch(TypedDict, total=False):
+    """How much to run, which interval, and under which conditions."""
 
     seed: Required[Seed]
     n_evaluations: int | None
@@ -38,7 +38,17 @@ class RunArguments(TypedDict, total=False):
     simultaneous: bool | SimultaneousMethod
     condition: Any
     weights: Sequence[float] | Mapping[Any, float] | None
+
+
+class _CommonNoise(TypedDict, total=False):
+    """Whether several conditions share their noise."""
+
     common_random_numbers: bool
+
+
+class _How(TypedDict, total=False):
+    """How to run."""
+
     controls: Correcting | None
     batch_size: int | None
     keep_replicates: bool | None
@@ -46,6 +56,14 @@ class RunArguments(TypedDict, total=False):
     executor: Executor | Client | None
     range_timeout: float | None
     progress: bool
+
+
+class RunArguments(_HowMuch, _CommonNoise, _How):
+    """The keyword arguments of `mcgen.estimate` that say how much to run, and how; other verbs take them too."""
+
+
+class DifferenceArguments(_HowMuch, _How):
+    """The same for `mcgen.difference`, which declares `common_random_numbers` itself."""
 
 
 NAMES = tuple(RunArguments.__annotations__)

@@ -129,15 +129,24 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     )
     # The average has no stages: its standard errors come from the parts' intervals, which have.
     asked = replace(options.interval, method=None) if options.interval.method == "two-stage-t" else options.interval
-    return weighted_sum(tuple(strata), share, provenance, asked, stopping=_stopping_of(strata), warnings=notes)
+    ends = [(str(part.provenance.condition), part.stopping) for part in strata if part.stopping is not None]
+    stopping = joint_stopping(ends, "condition")
+    return weighted_sum(tuple(strata), share, provenance, asked, stopping=stopping, warnings=notes)
 
 
-def _stopping_of(strata: list[Estimate]) -> Stopping | None:
-    """Return how the runs of all conditions ended; None where their numbers were given."""
-    ends = [(part.provenance.condition, part.stopping) for part in strata if part.stopping is not None]
+def joint_stopping(ends: Sequence[tuple[str, Stopping]], called: str) -> Stopping | None:
+    """Return how all runs of a result ended; None where their numbers of replicates were given.
+
+    Parameters
+    ----------
+    ends : sequence of (str, Stopping)
+        The name of each run that stopped by itself, and how it ended.
+    called : str
+        What the runs are for, such as "condition".
+    """
     if not ends:
         return None
-    reason = "; ".join(f"condition {condition}: {end.reason}" for condition, end in ends)
+    reason = "; ".join(f"{called} {name}: {end.reason}" for name, end in ends)
     reached = all(end.reached for _, end in ends)
     return replace(ends[0][1], first_count=None, first_standard_deviation=None, reached=reached, reason=reason)
 
@@ -162,7 +171,8 @@ def common_noise_average(task: Task, n_replicates: int | None, options: RunOptio
 
 def _sharing(options: RunOptions, n_conditions: int) -> RunOptions:
     """Return options whose simultaneous intervals cover all conditions and their average together."""
-    return replace(options, interval=replace(options.interval, shared_with=n_conditions + 1))
+    shared_with = n_conditions * options.interval.shared_with + 1
+    return replace(options, interval=replace(options.interval, shared_with=shared_with))
 
 
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:

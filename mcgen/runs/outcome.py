@@ -159,6 +159,8 @@ def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provena
         seconds_per_evaluation=seconds,
         timing_error=timing_error,
         controls=None if outcome.corrected is None else outcome.corrected.text,
+        model=task.model,
+        models_noise=task.models_noise,
         versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
     )
 
