@@ -34,6 +34,8 @@ from mcgen.runs.options import RunOptions
 # The models in the paths of their random numbers, and in results where their names are the same.
 _SIDES = ("a", "b")
 _WEIGHTS = np.array([[1.0], [-1.0]])
+# Each model's share of the half-width of the difference: its square is one half.
+_SHARE = 1 / math.sqrt(2)
 # Intervals of a difference on independent noise: one for each model, and its own.
 _INTERVALS = 3
 # Rounding errors of a half-width; a half-width that exceeds its tolerance by less counts as reached.
@@ -87,7 +89,7 @@ def _to_share_of_tolerance(options: RunOptions) -> RunOptions:
     if tolerance is None:
         return options
     assert tolerance.atol is not None
-    return replace(options, tolerance=replace(tolerance, atol=tolerance.atol / math.sqrt(2)))
+    return replace(options, tolerance=replace(tolerance, atol=tolerance.atol * _SHARE))
 
 
 def _require_same_shape(parts: list[Estimate], estimand: Estimand) -> None:
