@@ -21,8 +21,9 @@ from mcgen.designs import (
     Sobol,
     Subspace,
 )
+from mcgen.differences import difference
 from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError, StoreError, WorkerError
-from mcgen.estimation import difference, estimate
+from mcgen.estimation import estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
 from mcgen.inference.interval_input import Interval

@@ -1,4 +1,4 @@
-"""`estimate` and `difference`: from a generator and a statistic to an estimate with its interval."""
+"""`estimate`: from a generator and a statistic to an estimate with its interval."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from typing import Any, Literal, Unpack
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
-from mcgen._lib.names import name_of
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 from mcgen.errors import warn_user
 from mcgen.functionals import Functional
 from mcgen.generators import Generator
-from mcgen.generators.base import checked_generator
-from mcgen.generators.joint import pair
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.resampling import checked_resampling
 from mcgen.inference.sequences import FEWEST_REPLICATES, SEQUENCES
 from mcgen.inference.tolerance import Tolerance, checked_tolerance
-from mcgen.noise.spec import agree_in_order, differences_of
 from mcgen.replicates.sizes import (
     Conditions,
     batch_until_sure,
@@ -38,11 +34,10 @@ from mcgen.runs.arguments import Across, RunArguments, checked_arguments, showin
 from mcgen.runs.conditions import RunOne, checked_weights, common_noise_average, run_each
 from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
+from mcgen.runs.models import run_models, with_models
 from mcgen.runs.options import RunOptions
 from mcgen.runs.scores import parts_of_score, with_functional
 from mcgen.statistics import Statistic
-from mcgen.statistics.joint import Difference
-from mcgen.statistics.values import checked_callable
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
 from mcgen.variance_reduction.controls.kernel import KernelControl
 from mcgen.variance_reduction.planning.auto import Auto, check_auto
@@ -172,22 +167,42 @@ def estimate(
     >>> mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
     0.69673 ± 0.00047 (95 % skewness-safe t, 1600 replicates of 2 points, Antithetic(), seed 0)
     """
-    chosen, words = _with_auto(design, run)
+    return estimated((generator,), score, design, run)
+
+
+def estimated(
+    models: tuple[Generator, ...],
+    score: Statistic | Functional,
+    design: Design | Auto | Literal["auto"],
+    run: Mapping[str, Any],
+    models_noise: str | None = None,
+) -> Estimate:
+    """Return the estimate of a model, or the difference of two models on independent noise.
+
+    Parameters
+    ----------
+    models : tuple of Generator
+        One model, or two.
+    score, design, run
+        As for `estimate`.
+    models_noise : str, optional
+        Which noise the two models of a difference share; one generator may stand for both.
+    """
+    chosen, words = with_auto(design, run)
     asked = checked_arguments("estimate", words, own=("design",))
     options, part = _checked_options(asked)
     condition = conditions_of(asked["condition"])
-    shares = _checked_conditions(condition, asked["weights"], asked["common_random_numbers"])
+    shares = _checked_conditions(condition, asked)
     statistic, functional = parts_of_score(score)
     options = with_functional(options, functional, asked)
-    given: dict[str, Any] = {"statistic": score, "controls": own_controls(asked["controls"])}
-    if isinstance(chosen, Auto):
-        given = {"coarse generators": chosen.generators, **given}
-    estimand = estimand_of(generator, statistic, asked["seed"], condition, given)
-    if shares is not None and not asked["common_random_numbers"] and options.interval.method in SEQUENCES:
-        raise ValueError(
-            f"the average over independent conditions has no confidence sequence; got interval={asked['interval']!r}. "
-            "Use common_random_numbers=True, or estimate the conditions one by one"
-        )
+    given = {
+        "generator": models if len(models) > 1 else models[0],
+        "statistic": score,
+        "coarse generators": chosen.generators if isinstance(chosen, Auto) else None,
+        "controls": own_controls(asked["controls"]),
+    }
+    estimand = estimand_of(models[0], statistic, asked["seed"], condition, given)
+    estimand = replace(estimand, models_noise=models_noise)
     if isinstance(chosen, Auto):
         check_auto(options, asked["n_evaluations"], asked["n_replicates"], asked["common_random_numbers"], part)
         header = chosen.header(asked["n_evaluations"], options)
@@ -195,20 +210,28 @@ def estimate(
     else:
         chosen, evaluations = with_points(chosen, asked["n_evaluations"], options.tolerance is not None)
         count = _checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
-        batch_size = _batch_size(chosen, estimand.generator.noise.dimension, options, count, part)
+        batch_size = _batch_size(chosen, max(one.noise.dimension for one in models), options, count, part)
         header = {"design": str(chosen), "controls": controls_text(asked["controls"])}
         common = (shares, asked["across"]) if asked["common_random_numbers"] and shares is not None else None
         run_one = partial(_run_design, design=chosen, batch_size=batch_size, n_replicates=count, common=common)
     header |= {"common_random_numbers": shares if asked["common_random_numbers"] else None}
-    header |= {"replicates": [part.start, part.stop] if part else None}
-    if options.gatherers:
-        header |= {"gathered": [one.name for one in options.gatherers]}
+    header |= _facts_of_run(options, part, models_noise)
+    if len(models) > 1:
+        options, run_one = with_models(options), partial(run_models, models=models, run_one=run_one)
     belongs_to = partial(header_of, "estimate", estimand, header)
     with opened(asked["store"], belongs_to, asked["executor"], asked["range_timeout"]) as resources:
         options = replace(options, resources=resources)
         if asked["common_random_numbers"]:
             return run_one(estimand, options)
         return run_each(estimand, options, shares, run_one, asked["across"])
+
+
+def _facts_of_run(options: RunOptions, part: range, models_noise: str | None) -> dict[str, Any]:
+    """Return what a store has to know of a call beside its estimand and its design."""
+    gathered = [one.name for one in options.gatherers]
+    facts = {"replicates": [part.start, part.stop] if part else None}
+    optional = {"gathered": gathered or None, "noise of the models": models_noise}
+    return facts | {name: value for name, value in optional.items() if value is not None}
 
 
 def _run_design(
@@ -233,7 +256,7 @@ def _run_plan(estimand: Estimand, options: RunOptions, *, design: Auto, n_evalua
     return made.estimate()
 
 
-def _with_auto(design: Design | Auto | Literal["auto"], run: Mapping[str, Any]) -> tuple[Design | Auto, dict[str, Any]]:
+def with_auto(design: Design | Auto | Literal["auto"], run: Mapping[str, Any]) -> tuple[Design | Auto, dict[str, Any]]:
     """Return the design and the other arguments, with `Auto` for "auto" and for the words that it has replaced."""
     rest = dict(run)
     old = {name: rest.pop(name, None) for name in ("coarse", "correlation")}
@@ -360,68 +383,19 @@ def _require_interval_of_fixed_run(options: RunOptions, count: int) -> None:
         checked_resampling(count, options.keep_replicates)
 
 
-def _checked_conditions(condition: Any, weights: Any, common: bool) -> Floats | None:
+def _checked_conditions(condition: Any, asked: RunArguments) -> Floats | None:
     """Return the weights of several conditions; None for a single one."""
+    weights, common = asked["weights"], asked["common_random_numbers"]
     if isinstance(condition, Conditions):
-        return checked_weights(condition, weights)
+        shares = checked_weights(condition, weights)
+        if not common and asked["interval"] in SEQUENCES:
+            raise ValueError(
+                "the average over independent conditions has no confidence sequence; got interval="
+                f"{asked['interval']!r}. Use common_random_numbers=True, or estimate the conditions one by one"
+            )
+        return shares
     if weights is not None or common:
         raise ValueError(
             "weights and common_random_numbers are for several conditions: pass a list or a dict as condition"
         )
     return None
-
-
-@showing_arguments()
-def difference(
-    generator_a: Generator,
-    generator_b: Generator,
-    statistic: Statistic,
-    *,
-    design: Design | Auto | Literal["auto"],
-    **run: Unpack[RunArguments],
-) -> Estimate:
-    """Estimate E[statistic(a(noise))] - E[statistic(b(noise))] under common random numbers.
-
-    Both generators see the same noise, and the interval is that of the differences, replicate by replicate: for
-    models that are much alike it is far narrower than that of two runs.
-
-    Parameters
-    ----------
-    generator_a, generator_b : Generator
-        Two models that take the same noise. The names of their blocks may differ; shapes and laws must agree in order.
-    statistic : callable
-        As for `estimate`.
-    design : Design
-        As for `estimate`.
-    **run
-        The other arguments of `estimate`. `n_evaluations` counts pairs: each evaluates both models.
-
-    Raises
-    ------
-    ValueError
-        If the generators want different noise; the message lists what differs, block by block.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import mcgen
-    >>> a = mcgen.as_generator(np.tanh, noise=(4,), name="a")
-    >>> b = mcgen.as_generator(lambda z: np.tanh(1.1 * z + 0.1), noise=(4,), name="b")
-    >>> mean = mcgen.statistics.pixel_mean
-    >>> paired = mcgen.difference(b, a, mean, design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
-    >>> alone = mcgen.estimate(b, mean, design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
-    >>> paired.half_width < alone.half_width / 5
-    True
-    """
-    checked_arguments("difference", _with_auto(design, run)[1], own=("design",))
-    for side, generator in (("generator_a", generator_a), ("generator_b", generator_b)):
-        checked_generator(generator, side)
-    if not agree_in_order(generator_a.noise, generator_b.noise):
-        names = name_of(generator_a), name_of(generator_b)
-        sides = (repr(names[0]), repr(names[1])) if names[0] != names[1] else ("generator_a", "generator_b")
-        raise ValueError(
-            "common random numbers need noise whose blocks agree in order by shape, law and dtype; got noise that "
-            f"differs: {differences_of(generator_a.noise, generator_b.noise, sides)}. Give both the same NoiseSpec, or "
-            "estimate each alone"
-        )
-    return estimate(pair(generator_a, generator_b), Difference(checked_callable(statistic)), design=design, **run)

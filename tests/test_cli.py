@@ -487,7 +487,7 @@ def test_messages_use_flags(arguments: list[str], message: str, capsys) -> None:
         ("store a.sqlite does not exist; a run with store= makes it", "store a.sqlite does not exist; a run with --store makes it"),
         ("got 3. For several use mcgen.statistics.stack(...)", "got 3. Name several with commas between them"),
         ("correct the model; this error's .partial is the estimate from the batches before", "correct the model"),
-        ("generator_b must satisfy x, or use a ThreadPoolExecutor", "the second generator must satisfy x, or leave out --workers"),
+        ("generator b must satisfy x, or use a ThreadPoolExecutor", "the second generator must satisfy x, or leave out --workers"),
         ("pass keep_replicates=True or common_random_numbers=False", "pass --keep-replicates or no --common-random-numbers"),
     ],
 )  # fmt: skip

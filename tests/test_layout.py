@@ -30,7 +30,7 @@ FLOORS: list[set[str]] = [
     {"variance_reduction.planning"},
     # The face: what users call.
     {"bases", "controls", "intervals", "estimation", "loading", "sampling"},
-    {"comparison"},
+    {"comparison", "differences"},
     {"citations"},
     {""},
     {"cli"},
@@ -55,6 +55,7 @@ FACE = {
     "loading",
     "sampling",
     "comparison",
+    "differences",
     "citations",
     "",
     "cli",

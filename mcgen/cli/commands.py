@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from mcgen.cli.objects import (
 from mcgen.cli.outputs import require_folder
 from mcgen.cli.values import names_in
 from mcgen.comparison import compare
-from mcgen.estimation import difference, estimate
+from mcgen.differences import difference
+from mcgen.estimation import estimate
 from mcgen.generators.factories import from_factory
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
@@ -100,7 +102,19 @@ def estimate_command(options: argparse.Namespace) -> Estimate:
 
 def difference_command(options: argparse.Namespace) -> Estimate:
     """Return the estimate of the difference of two generators."""
-    return _long_run(difference, [options.generator, options.other], options)
+    given = {
+        "--independent-noise": options.independent_noise,
+        "--share-blocks": options.share_blocks,
+        "--common-random-numbers": options.common_random_numbers,
+    }
+    flags = [flag for flag, value in given.items() if value is not None]
+    if len(flags) > 1:
+        raise ValueError(f"{' and '.join(flags)} each say which noise the generators share; give one of them")
+    common = options.common_random_numbers
+    if options.share_blocks is not None:
+        common = names_in(options.share_blocks)
+    shared = False if options.independent_noise else common
+    return _long_run(partial(difference, common_random_numbers=shared), [options.generator, options.other], options)
 
 
 def _long_run(verb: Callable[..., Estimate], targets: Sequence[str], options: argparse.Namespace) -> Estimate:
@@ -209,7 +223,8 @@ def plan_command(options: argparse.Namespace) -> Plan:
 def _run_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments that all verbs take, without those that were left out."""
     conditions = options.condition or []
-    common = getattr(options, "common_random_numbers", None)
+    # A difference has its own use of this flag.
+    common = None if hasattr(options, "other") else getattr(options, "common_random_numbers", None)
     if common and len(conditions) < 2:
         raise ValueError(
             "--common-random-numbers gives several conditions the same noise; repeat --condition, or leave it out"

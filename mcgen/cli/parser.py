@@ -106,19 +106,24 @@ def _add_difference(found: Any) -> None:
         found,
         "difference",
         commands.difference_command,
-        "estimate the difference of two generators, the first minus the second, on the same noise",
+        "estimate the difference of two generators, the first minus the second",
         [
             "mcgen difference moons-flow:steps=5 moons-flow:steps=20 --statistic pixel_mean --design monte-carlo "
             "--n-evaluations 3200 --seed 0",
             "mcgen difference mymodel.py:generator mymodel.py:broken --statistic brightness --design antithetic "
             "--n-evaluations 3200 --seed 0",
         ],
-        "(mymodel.py is a file of yours with two generators that take the same noise.)",
+        "(mymodel.py is a file of yours with two generators. They run on the same noise where they take the same.)",
         outputs=("output",),
         keeps=True,
     )
     two.add_argument("generator", metavar="GENERATOR", help=_GENERATOR)
     two.add_argument("other", metavar="OTHER", help="the generator that is subtracted, likewise")
+    noise = two.add_argument_group("noise of the two generators (default: the same noise where they take the same)")
+    noise.add_argument("--independent-noise", action="store_true", default=None, help="independent noise")
+    noise.add_argument(
+        "--share-blocks", action="append", metavar="NAMES", help="only these blocks of noise, separated by commas"
+    )
     _add_long_run(two)
 
 
@@ -312,7 +317,10 @@ def _add_shared(command: argparse.ArgumentParser, conditions: bool) -> None:
     )
     if conditions:
         command.add_argument(
-            "--common-random-numbers", action="store_true", default=None, help="the same noise for all conditions"
+            "--common-random-numbers",
+            action="store_true",
+            default=None,
+            help="the same noise for all conditions (and, of a difference, for both generators)",
         )
     _add_intervals(command)
     command.add_argument("--batch-size", type=whole_number, metavar="N", help="samples in a batch (default: about 64)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,7 +58,7 @@ class Replicates:
         """Return one of several models or conditions, whose values stand side by side in the first axis."""
         k = math.prod(self.shape) // of
         values = None if self.values is None else self.values[:, :, number * k : (number + 1) * k]
-        return Replicates(self.units.part(number, of), self.shape[1:], self.rounding, self.n_points, values)
+        return replace(self, units=self.units.part(number, of), shape=self.shape[1:], values=values)
 
     @property
     def point_weights(self) -> Floats:
@@ -74,7 +74,7 @@ def mixed(parts: Sequence[Replicates], weights: Floats) -> Replicates:
         values = np.concatenate([part.values for part in parts if part.values is not None], axis=1)
         points = np.concatenate([w * part.point_weights for w, part in zip(weights, parts, strict=True)])
     units = mixture_of([part.units for part in parts], weights)
-    return Replicates(units, first.shape, first.rounding, first.n_points, values, points)
+    return replace(first, units=units, values=values, weights=points)
 
 
 @dataclass(frozen=True, eq=False)

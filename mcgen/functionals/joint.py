@@ -59,6 +59,11 @@ class OnSameNoise(Functional):
     kind: str
 
     @property
+    def is_mixture(self) -> bool:
+        """Whether the combination is the functional of a mixture."""
+        return self.kind == "each and mixture"
+
+    @property
     def label(self) -> str:
         """That of the functional."""
         return self.functional.label
@@ -85,10 +90,11 @@ class OnSameNoise(Functional):
 
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return what the components are called: each of each law, then the combination."""
-        own = self.functional.component_names(base, shape[1:] if self.kind != "difference" else shape)
         if self.kind == "difference":
-            return own
-        wheres = [*(f"under {label}" for label in self.labels), "on average"]
+            return self.functional.component_names(base, shape)
+        own = self.functional.component_names(base, shape[1:])
+        joined = "of the mixture" if self.is_mixture else "on average"
+        wheres = [*(f"under {label}" for label in self.labels), joined]
         return tuple(f"{name} {where}" for where in wheres for name in own)
 
     def evaluated(self, found: Replicates) -> Evaluated:
@@ -98,19 +104,30 @@ class OnSameNoise(Functional):
         weights = np.array(self.weights)
         if self.kind == "difference":
             return _combined(each, weights)
-        if self.kind == "each and mixture":
-            last = self.functional.evaluated(mixed(parts, weights))
-        else:
-            last = _combined(each, weights)
+        last = self.functional.evaluated(mixed(parts, weights)) if self.is_mixture else _combined(each, weights)
         return _side_by_side([*each, last])
 
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
-        """Refuse: laws on the same noise are mixed by `evaluated`."""
-        raise NotImplementedError
+        """Return the difference of the functionals of two mixtures; both models share their noise in each stratum."""
+        a, b = (self.functional.of_mixture([one.part(number, 2) for one in strata], weights) for number in (0, 1))
+        return less(a, tuple(x - y for x, y in zip(a.strata, b.strata, strict=True)), b)
 
     def influence(self, found: Replicates) -> Statistic:
         """Refuse: designs are planned for one law."""
         raise NotImplementedError
+
+
+def difference_of_mixtures(functional: Functional, found: Sequence[Replicates], weights: Floats) -> Evaluated:
+    """Return the functional of a mixture, or its difference of two models whose runs alternate and are independent."""
+    if len(found) == len(weights):
+        return functional.of_mixture(found, weights)
+    a, b = (functional.of_mixture(found[number::2], weights) for number in (0, 1))
+    return less(a, (*a.strata, *(-one for one in b.strata)), b)
+
+
+def less(a: Evaluated, strata: tuple[Floats, ...], b: Evaluated) -> Evaluated:
+    """Return the difference of two functionals with these pseudo-values."""
+    return Evaluated(a.shape, a.plug_in - b.plug_in, strata, warnings=_all_warnings([a, b]))
 
 
 def _with_pairs(statistic: Statistic, n: int) -> Statistic:

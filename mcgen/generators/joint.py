@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.generators import Generator
 from mcgen.generators.factories import Factory
 from mcgen.noise import BlockNoise, Noise, NoiseSpec, noise_of
+
+MINUS = " - "
+"""Stands between the names of two generators whose difference is taken."""
 
 
 def samples_apart(generator: Any, samples: Any) -> list[Any]:
@@ -60,16 +65,56 @@ def pair(a: Generator, b: Generator) -> OnSameNoise:
 
     The blocks of the second may have other names; they must agree in order.
     """
-    adapted = b if b.noise == a.noise else OnBlocksInOrder(b, a.noise)
-    return OnSameNoise((a, adapted), a.noise, " - ")
+    adapted = b if b.noise == a.noise else OnNamedBlocks(b, a.noise, tuple(name for name, _ in a.noise.blocks))
+    return OnSameNoise((a, adapted), a.noise, MINUS)
+
+
+def pair_on_shared_blocks(a: Generator, b: Generator, shared: Sequence[str]) -> OnSameNoise:
+    """Return two generators that share some blocks of their noise, of which a statistic takes the difference.
+
+    The joint noise has the shared blocks by their own names, then the other blocks of each generator, such as "a/start"
+    and "b/start".
+
+    Parameters
+    ----------
+    a, b : Generator
+        Two generators of one dtype; each has the shared blocks, of the same shapes and laws.
+    shared : sequence of str
+        Names of the shared blocks.
+    """
+    blocks = [(name, block) for name, block in a.noise.blocks if name in shared]
+    joint_names = []
+    for side, generator in (("a", a), ("b", b)):
+        own = [name for name, _ in generator.noise.blocks]
+        # A shared block may itself have a name such as "a/start".
+        while any(f"{side}/{name}" in shared for name in own):
+            side += "'"
+        names = [name if name in shared else f"{side}/{name}" for name in own]
+        laws = [block for _, block in generator.noise.blocks]
+        blocks += [one for one in zip(names, laws, strict=True) if one[0] not in shared]
+        joint_names.append(tuple(names))
+    noise = NoiseSpec(tuple(blocks), a.noise.dtype)
+    adapted = (OnNamedBlocks(one, noise, names) for one, names in zip((a, b), joint_names, strict=True))
+    return OnSameNoise(tuple(adapted), noise, MINUS)
 
 
 @dataclass(frozen=True)
-class OnBlocksInOrder:
-    """A generator fed with the blocks of another noise, in order: its own are the same but for their names."""
+class OnNamedBlocks:
+    """A generator fed with some blocks of another noise, which may have other names there.
+
+    Attributes
+    ----------
+    generator : Generator
+        The generator.
+    noise : NoiseSpec
+        The other noise.
+    names : tuple of str
+        Names in the other noise of the generator's own blocks, in their order.
+    """
 
     generator: Generator
     noise: NoiseSpec
+    names: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -80,9 +125,11 @@ class OnBlocksInOrder:
         """Return the generator's samples."""
         if len(self.noise.blocks) == 1:
             return self.generator(noise, condition)
+        assert not isinstance(noise, np.ndarray)
         own = [name for name, _ in self.generator.noise.blocks]
-        there = dict(zip(own, (name for name, _ in self.noise.blocks), strict=True))
-        return self.generator(BlockNoise(lambda name: noise[there[name]], tuple(own)), condition)
+        there = dict(zip(own, self.names, strict=True))
+        renamed = BlockNoise(lambda name: noise[there[name]], tuple(own))
+        return self.generator(renamed[own[0]] if len(own) == 1 else renamed, condition)
 
     def samples_apart(self, samples: Any) -> list[Any]:
         """Return the samples of each of the user's generators."""
@@ -212,7 +259,7 @@ def _pilot_and_cost(generator: Any) -> tuple[float, float]:
     if isinstance(generator, OnSameNoise):
         each = [_pilot_and_cost(one) for one in generator.generators]
         return sum(spent for spent, _ in each), sum(cost for _, cost in each)
-    if isinstance(generator, OnBlocksInOrder | OnSomeBlocks | EachCondition | WithControls):
+    if isinstance(generator, OnNamedBlocks | OnSomeBlocks | EachCondition | WithControls):
         return _pilot_and_cost(generator.generator)
     if isinstance(generator, Factory) and not generator.is_loaded:
         return 0.0, 1.0

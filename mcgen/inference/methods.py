@@ -63,7 +63,8 @@ class IntervalOptions:
                 return cls(confidence_level, pointwise)
             if method == f"bonferroni-{pointwise}":
                 return cls(confidence_level, pointwise, "bonferroni")
-        return cls(confidence_level)
+        # Quantiles have methods that are not asked for by name.
+        return cls(confidence_level, None, "bonferroni" if method.startswith("bonferroni-") else False)
 
     def numbers(self, k: int) -> int:
         """Return how many intervals cover together: of the k components, and of the results that share the level."""
@@ -107,6 +108,10 @@ class IntervalOptions:
         if simultaneous and not self.has_own_simultaneous:
             simultaneous = "skewness-safe"
         return replace(self, method=None if self.resamples else self.method, simultaneous=simultaneous)
+
+    def by_default(self) -> IntervalOptions:
+        """Return the options with the method that suits each component."""
+        return replace(self, method=None, simultaneous=bool(self.simultaneous))
 
     def require_no_resampling(self, what: str, or_else: str = "") -> None:
         """Refuse intervals from replicate means for an estimate that has none.

@@ -43,6 +43,10 @@ class Estimand:
         The condition's name in results, where it has one.
     given : Given
         The generator and the statistic that the user gave; the estimand's own may be made of them.
+    model : str or None
+        Name in results of one of two models on independent noise, of which the difference is taken.
+    models_noise : str or None
+        Which noise the two models of a difference share, in words.
     """
 
     generator: Generator
@@ -52,6 +56,8 @@ class Estimand:
     condition: Any = None
     label: str | None = field(default=None, kw_only=True)
     given: Given = field(default_factory=Given, kw_only=True)
+    model: str | None = field(default=None, kw_only=True)
+    models_noise: str | None = field(default=None, kw_only=True)
 
     def task(self, design: Design, batch_size: int) -> Task:
         """Return the task of estimating this by a design, with at most `batch_size` rows in a batch."""

@@ -6,7 +6,7 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,11 @@ from mcgen.inference.moments import Moments
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
+from mcgen.results.frames import estimate_frame
 from mcgen.results.inputs import bets_for, input_of_run
 from mcgen.results.notes import with_marks
-from mcgen.results.provenance import Provenance, weights_of_levels
+from mcgen.results.parts import n_intervals, no_subtraction, number_of_part
+from mcgen.results.provenance import Provenance
 from mcgen.results.saved import attributes_from_plain, compared, estimate_to_plain, require_fields
 from mcgen.results.tables import estimate_table
 from mcgen.results.text import estimate_html, estimate_line, summary_text
@@ -70,8 +72,8 @@ class Estimate:
     half_width : float or ndarray
         Half the width of the interval, from the standard error: exact also where the mean is far larger.
     degrees_of_freedom : float or ndarray
-        R - 1, less the rank of cross-fitted controls; Welch-Satterthwaite's for an average over independent conditions
-        and a sum of levels.
+        R - 1, less the rank of cross-fitted controls; Welch-Satterthwaite's for an average over independent conditions,
+        a sum of levels and a difference of models on independent noise.
     confidence_level : float
         Such as 0.95.
     method : str
@@ -81,13 +83,15 @@ class Estimate:
     provenance : Provenance
         What was done.
     moments : Moments or None
-        Moments of the replicate means; None for an average over independent conditions and a sum of levels.
+        Moments of the replicate means; None for an average over independent conditions, a sum of levels and a
+        difference of models on independent noise.
     replicate_means, within : ndarray of shape (R, k), or None
         The replicate means and the mean squared deviations inside each replicate, where they were kept. With controls
         the means are the corrected ones, and `within` is adjusted so that both still add up to the variance of one
         value.
     parts : tuple of Estimate
-        The estimates that it is made of: those of its `conditions`, or of its `levels`; empty for a single run.
+        The estimates that it is made of: those of its `conditions`, its `levels` or its `models`; empty for a single
+        run.
     warnings : tuple of str
         What the run warned of. An average or a sum has one warning for all parts with a warning of a kind.
     skewness : float or ndarray, or None
@@ -163,7 +167,16 @@ class Estimate:
     @property
     def conditions(self) -> tuple[Estimate, ...]:
         """The estimate of each condition, for an average over conditions; empty for any other estimate."""
-        return self.parts if self.provenance.level is None else ()
+        return self.parts if self.provenance.level is None and not self.models else ()
+
+    @property
+    def models(self) -> tuple[Estimate, ...]:
+        """The estimates of models a and b, for their difference on independent noise; empty for any other estimate.
+
+        An average over conditions has none of its own: ``result.conditions[i].models`` are those of a condition.
+        """
+        is_sum = self.provenance.model is None and any(part.provenance.model is not None for part in self.parts)
+        return self.parts if is_sum else ()
 
     @property
     def levels(self) -> tuple[Estimate, ...]:
@@ -185,7 +198,7 @@ class Estimate:
         return self.parts
 
     def __contains__(self, name: object) -> bool:
-        """Return whether there is one condition of this name."""
+        """Return whether there is one condition, or one model, of this name."""
         try:
             self[name]
         except KeyError:
@@ -195,10 +208,12 @@ class Estimate:
     def __getitem__(self, name: Any) -> Estimate:
         """Return the estimate of a condition by its name, or by the condition itself where it has none.
 
+        A difference of models on independent noise returns that of a model by its name.
+
         Raises
         ------
         KeyError
-            If there is no such condition, or there are several; the message lists the names.
+            If there is no such condition or model, or there are several; the message lists the names.
 
         Examples
         --------
@@ -209,23 +224,12 @@ class Estimate:
         >>> result["high"].mean > result["low"].mean
         True
         """
-        texts = [str(part.provenance.condition) for part in self.conditions]
-        found = [i for i, text in enumerate(texts) if text == name] or [
-            i for i, text in enumerate(texts) if text == repr(name)
-        ]
-        if len(found) == 1:
-            return self.conditions[found[0]]
-        if name in self.names:
-            number = self.names.index(name)
-            where = f".mean[{number}] is the mean of" if len(self.shape) == 1 else ".mean has the mean of"
-            raise KeyError(
-                f"{name!r} is a component, and an estimate has no conditions of that name; {where} {name!r}, as "
-                f"to_frame() has in row {number} and .names at place {number}"
-            )
-        if not texts:
-            raise KeyError(f"this estimate has no conditions; got {name!r}. Levels of a sum are in .levels")
-        problem = "several conditions are" if found else "no condition is"
-        raise KeyError(f"{problem} called {name!r}; the names are {', '.join(texts)}, in the order of .conditions")
+        return self.parts[number_of_part(self, name)]
+
+    def __sub__(self, other: object) -> NoReturn:
+        raise TypeError(no_subtraction(other))
+
+    __rsub__ = __sub__
 
     # Python would otherwise iterate by result[0], result[1] and so on.
     __iter__ = None
@@ -283,8 +287,7 @@ class Estimate:
         else:
             kept = own.method if own.is_sequential else None
             options = IntervalOptions(level, interval or kept, simultaneous or False)
-        shared_with = len(self.conditions) + 1
-        return self._with_options(replace(options, shared_with=shared_with))
+        return self._with_options(replace(options, shared_with=n_intervals(self)))
 
     def _with_options(self, options: IntervalOptions) -> Estimate:
         """Return the same estimate, and those it is made of, with the interval that the options ask for."""
@@ -300,16 +303,14 @@ class Estimate:
             half_width=shaped(half_width, self.shape),
             confidence_level=level,
             method=method,
-            parts=tuple(
-                # Parts that stopped by themselves keep the intervals that allow for it.
-                part._with_options(
-                    options
-                    if part.stopping is None
-                    else replace(part._own_options(level), shared_with=options.shared_with)
-                )
-                for part in self.parts
-            ),
+            parts=tuple(part._with_options(part._suiting(options)) for part in self.parts),
         )
+
+    def _suiting(self, options: IntervalOptions) -> IntervalOptions:
+        """Return the options of a part: it keeps an interval that allows for its stop, or that of a quantile."""
+        if self.stopping is not None:
+            return replace(self._own_options(options.confidence_level), shared_with=options.shared_with)
+        return options if self.quantiles is None else options.by_default()
 
     def _own_options(self, level: float) -> IntervalOptions:
         """Return the options that lead to the interval of this estimate again, at a level."""
@@ -337,36 +338,12 @@ class Estimate:
         return shaped(value, self.shape), shaped_interval(made, self.shape)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with a row for each component; of each condition or level first, where there are several.
+        """Return a table with a row for each component; those of each condition, level or model first.
 
-        Columns: level and condition (where there are any), component, weight (of a level in the sum), mean,
+        Columns: level, model and condition (where there are any), component, weight (of a level in the sum), mean,
         standard_error, low, high, half_width, degrees_of_freedom, n_replicates, n_evaluations.
         """
-        import pandas as pd
-
-        if self.parts:
-            frames = [part.to_frame() for part in (*self.parts, replace(self, parts=()))]
-            if self.levels:
-                weights: list[Any] = weights_of_levels([part.provenance for part in self.levels], len(self.names))
-                for frame, weight in zip(frames, [*weights, 1.0], strict=True):
-                    frame.insert([*frame.columns].index("component") + 1, "weight", weight)
-            return pd.concat(frames, ignore_index=True)
-        columns: dict[str, Any] = {
-            "component": list(self.names),
-            "mean": np.ravel(self.mean),
-            "standard_error": np.ravel(self.standard_error),
-            "low": np.ravel(self.interval.low),
-            "high": np.ravel(self.interval.high),
-            "half_width": np.ravel(self.half_width),
-            "degrees_of_freedom": np.ravel(self.degrees_of_freedom),
-            "n_replicates": self.n_replicates,
-            "n_evaluations": self.n_evaluations,
-        }
-        if self.provenance.condition is not None:
-            columns = {"condition": self.provenance.condition, **columns}
-        if self.provenance.level is not None:
-            columns = {"level": self.provenance.level, **columns}
-        return pd.DataFrame(columns)
+        return estimate_frame(self)
 
     def summary(self) -> str:
         """Return the long form: every component (the first and last of many), what was done, and the warnings."""
@@ -388,7 +365,7 @@ class Estimate:
         return estimate_from_plain(read_json("estimate", path))
 
     def to_markdown(self) -> str:
-        """Return a table for reading as Markdown: a row for each component, of each condition or level before all."""
+        """Return a table for reading as Markdown: a row for each component, of each part before all."""
         return estimate_table(self).markdown()
 
     def to_latex(self) -> str:

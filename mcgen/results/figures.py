@@ -74,7 +74,8 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
     ----------
     estimate : Estimate
         Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps. The interval against evaluations is
-        Student's t from the kept replicate means, for up to six components.
+        Student's t from the kept replicate means, for up to six components. A difference of models on independent noise
+        has none: the intervals of both models and of the difference are drawn.
     ax : matplotlib Axes, optional
         Where to draw the interval of a single component.
 
@@ -85,6 +86,8 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
     """
     if is_image(estimate.shape):
         return _plot_maps(estimate, ax)
+    if estimate.models:
+        return _plot_models(estimate, ax)
     if estimate.replicate_means is None:
         raise ValueError(
             "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
@@ -100,6 +103,14 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
     title = f"{estimate.provenance.design}: {percent_of(estimate.confidence_level)} Student t interval"
     figure.suptitle(title) if ax is None else ax.set_title(title)
     return figure
+
+
+def _plot_models(estimate: Shown, ax: Axes | None) -> Figure:
+    """Draw the intervals of two models and of their difference, a panel a component (up to six)."""
+    shown = (*estimate.models, estimate)
+    labels = [part.provenance.model or part.provenance.generator for part in shown]
+    rows = [np.stack([np.ravel(part.mean), *map(np.ravel, part.interval)]) for part in shown]
+    return plot_rows(labels, estimate.names, np.stack(rows), COLOURS[: len(rows)], ax)
 
 
 def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figure:

@@ -9,6 +9,9 @@ from decimal import Decimal
 
 from numpy.random import SeedSequence
 
+SAME_NOISE, INDEPENDENT_NOISE = "same noise", "independent noise"
+"""What `Provenance.models_noise` says where two models share all their noise, or none of it."""
+
 
 def expectation_text(provenance: Provenance) -> str:
     """Return what is estimated, such as ``E[brightness(model(noise))]``."""
@@ -138,6 +141,12 @@ class Provenance:
         Dimension of the randomized net that each replicate is; 0 for other designs.
     functional : str or None
         What is estimated of the statistic, such as "variance"; None for its mean.
+    across : str or None
+        "mixture" for a functional of the pooled law of several conditions.
+    model : str or None
+        Name of the model, for the estimate of one of two models on independent noise (`Estimate.models`).
+    models_noise : str or None
+        For a difference of two models: "same noise", "independent noise", or which blocks they share.
     """
 
     generator: str
@@ -167,6 +176,9 @@ class Provenance:
     first_replicate: int = 0
     net: int = 0
     functional: str | None = None
+    across: str | None = None
+    model: str | None = None
+    models_noise: str | None = None
 
     @property
     def seed_text(self) -> str:

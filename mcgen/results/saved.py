@@ -20,7 +20,9 @@ from mcgen.results.provenance import Provenance
 # Keys of the files that differ from the names of the attributes: files keep the names of the first version.
 _KEYS = {"parts": "strata"}
 # Attributes that only some estimates have: files of the others do without them, as those of older versions do.
-_LEFT_OUT_IF_NONE = {"pairs", "product", "plug_in", "scale", "quantiles", "functional"}
+_LEFT_OUT_IF_NONE = {"pairs", "product", "plug_in", "scale", "quantiles"} | {
+    *("functional", "across", "model", "models_noise"),
+}
 
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Shown(Protocol):
 
     @property
     def parts(self) -> tuple[Shown, ...]:
-        """The estimates that it is made of: those of the conditions, or of the levels."""
+        """The estimates that it is made of: those of the conditions, the levels, or the models."""
         ...
 
     @property
@@ -86,6 +86,11 @@ class Shown(Protocol):
     @property
     def levels(self) -> tuple[Shown, ...]:
         """The estimate of each level."""
+        ...
+
+    @property
+    def models(self) -> tuple[Shown, ...]:
+        """The estimate of each of two models on independent noise."""
         ...
 
     @property

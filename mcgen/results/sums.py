@@ -31,7 +31,8 @@ def weighted_sum(
     With weights :math:`w_i` and standard errors :math:`s_i` the variance is :math:`\sum_i w_i^2 s_i^2`, and the third
     central moment is :math:`\sum_i w_i^3 s_i^3 \lambda_i` for skewnesses :math:`\lambda_i`. Degrees of freedom are
     those of Welch and Satterthwaite. A part that stopped by itself enters with a larger standard error: the one with
-    which Student's interval would be as wide as the part's own.
+    which Student's interval would be as wide as the part's own. So does a probability in a sum that is no average, such
+    as a difference: its own interval is not empty where no event was seen.
 
     Parameters
     ----------
@@ -49,15 +50,16 @@ def weighted_sum(
         Warnings of the parts.
     """
     weights = weights.reshape(len(parts), -1)
+    is_average = weights.shape[1] == 1 and bool((weights > 0).all())
+    as_events = options.by_component and not is_average
     means = np.stack([np.ravel(part.mean) for part in parts])
-    variances = (weights * np.stack([_error_in_sums(part, options.shared_with) for part in parts])) ** 2
+    variances = (weights * np.stack([_error_in_sums(part, options.shared_with, as_events) for part in parts])) ** 2
     df = np.stack([np.ravel(part.degrees_of_freedom) for part in parts])
     skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in parts])
     standard_error = np.sqrt(variances.sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
-    is_average = weights.shape[1] == 1
     shares = tuple(weights[:, 0].tolist()) if is_average else ()
     boolean = _boolean_in_all(parts) if is_average else ()
     sampled = replace(
@@ -138,12 +140,19 @@ def _boolean_in_all(parts: tuple[Estimate, ...]) -> tuple[bool, ...]:
     return found if any(found) else ()
 
 
-def _error_in_sums(part: Estimate, shared_with: int) -> Floats:
-    """Return the standard errors of a part; where it stopped by itself, its half-widths over Student's quantile."""
+def _error_in_sums(part: Estimate, shared_with: int, as_events: bool) -> Floats:
+    """Return the standard errors of a part, or what stands for them in a sum.
+
+    Where the part stopped by itself, that is its half-width over Student's quantile. With `as_events` it is the longer
+    side of the interval over this quantile for boolean components.
+    """
     error = np.ravel(part.standard_error)
-    if part.stopping is None:
+    boolean = np.array(part.boolean, bool) if as_events and part.boolean else np.zeros(len(error), bool)
+    if part.stopping is None and not boolean.any():
         return error
     simultaneous = IntervalOptions.of_result(part.confidence_level, part.method).simultaneous
     level = shared_level(part.confidence_level, len(error) * shared_with) if simultaneous else part.confidence_level
     t = student_t_quantile((1 + level) / 2, np.ravel(part.degrees_of_freedom))
-    return np.asarray(np.maximum(error, np.ravel(part.half_width) / t))
+    half = np.ravel(part.half_width) if part.stopping is not None else np.zeros(len(error))
+    longer = np.maximum(np.ravel(part.mean - part.interval.low), np.ravel(part.interval.high - part.mean))
+    return np.asarray(np.maximum(error, np.where(boolean, longer, half) / t))

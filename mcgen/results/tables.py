@@ -78,19 +78,21 @@ class Table(NamedTuple):
 
 
 def estimate_table(estimate: Shown) -> Table:
-    """Return the table of an estimate: a row for each component, of each condition or level before those of all.
+    """Return the table of an estimate: a row for each component, of each condition, level or model before those of all.
 
     Where there are more than 20 components, the first and the last 10 have rows. A level whose weight in the sum is not
     1 shows it behind the names. The row of an average counts the
     evaluations under all its conditions; the row of a sum counts what its levels cost, in evaluations of the finest
     generator.
     """
-    kind = "level" if estimate.levels else "condition" if estimate.conditions else None
+    kinds = {"level": estimate.levels, "condition": estimate.conditions, "model": estimate.models}
+    kind = next((kind for kind, parts in kinds.items() if parts), None)
     header = ["component", "estimate", f"{percent_text(estimate)} interval", "replicates", "evaluations"]
     rows = []
     for part in (*estimate.parts, estimate):
         whole = part is estimate and kind is not None
         label = {"level": part.provenance.level, "condition": "average" if whole else part.provenance.condition}
+        label["model"] = part.provenance.generator if whole else part.provenance.model
         counts = ["" if whole else f"{part.n_replicates:,}", f"{counted_evaluations(part):,}"]
         times = weight_texts([one.provenance for one in estimate.levels], part.provenance, len(part.names))
         rows += [([] if kind is None else [str(label[kind])]) + cells + counts for cells in _cells(part, times)]

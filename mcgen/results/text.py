@@ -118,6 +118,7 @@ def summary_text(estimate: Shown) -> str:
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "plan": p.plan,
         "controls": p.controls,
+        "models": p.models_noise,
         "stopped": None if estimate.stopping is None else estimate.stopping.reason,
         "noise": p.noise,
         "condition": p.condition,
@@ -148,29 +149,36 @@ def _executed(estimate: Shown) -> str | None:
 
 
 def counted_evaluations(estimate: Shown) -> int:
-    """Return the number of evaluations in an estimate, those of all its conditions together."""
-    if estimate.conditions:
-        return sum(map(counted_evaluations, estimate.conditions))
+    """Return the number of evaluations in an estimate, those of all its conditions and models together."""
+    if estimate.conditions or estimate.models:
+        return sum(map(counted_evaluations, estimate.parts))
     return estimate.n_evaluations
 
 
 def _draws(estimate: Shown) -> dict[str, str]:
     """Return which designs drew how many replicates."""
     p = estimate.provenance
-    if len({drawn_text(part.provenance) for part in estimate.conditions}) > 1:
-        # Conditions that were planned one by one have their own designs.
-        parts = [part.provenance for part in estimate.conditions]
-        return {f"condition {one.condition}": f"{drawn_text(one)}, {one.n_evaluations:,} evaluations" for one in parts}
-    if not estimate.levels:
+    kind, each = ("model", estimate.models) if estimate.models else ("condition", estimate.conditions)
+    if len({drawn_text(part.provenance) for part in each}) > 1:
+        # Parts that were planned one by one, or stopped by themselves, have their own designs and numbers.
+        parts = [part.provenance for part in each]
         return {
-            "design": drawn_text(p),
-            "evaluations": f"{p.n_evaluations:,}" + (" for each condition" if estimate.conditions else ""),
+            f"{kind} {getattr(one, kind)}": f"{drawn_text(one)}, {one.n_evaluations:,} evaluations" for one in parts
         }
+    if not estimate.levels:
+        return {"design": drawn_text(p), "evaluations": f"{p.n_evaluations:,}{_for_each(estimate)}"}
     levels = [part.provenance for part in estimate.levels]
     return {
         f"level {i}": f"{one.generator} by {drawn_text(one)}, each at {one.cost:.3g} evaluations{taken_text(one)}"
         for i, one in enumerate(levels)
     } | {"evaluations": f"{p.n_evaluations:,} of {p.generator} is what they cost"}
+
+
+def _for_each(estimate: Shown) -> str:
+    """Return what a number of evaluations is for, where the estimate has several parts or models."""
+    each = [" for each condition"] if estimate.conditions else []
+    noise = estimate.provenance.models_noise
+    return "".join([" of each model"] * (noise is not None) + each)
 
 
 def estimate_html(estimate: Shown) -> str:
@@ -186,8 +194,8 @@ def _how(estimate: Shown) -> str:
     p = estimate.provenance
     parts = [
         f"{percent_text(estimate)} {method_text(estimate.method)}",
-        " + ".join(str(part.n_replicates) for part in estimate.levels) + " replicates"
-        if estimate.levels
+        " + ".join(str(part.n_replicates) for part in estimate.levels or estimate.models) + " replicates"
+        if estimate.levels or len({part.n_replicates for part in estimate.models}) > 1
         else f"{p.n_replicates} replicates of {points_text(p.n_points)}",
         p.design,
         f"seed {p.seed_text}",
@@ -196,8 +204,11 @@ def _how(estimate: Shown) -> str:
         parts.append("controls")
     if p.level is not None:
         parts.append(p.level)
+    if p.models_noise is not None or p.model is not None:
+        parts.append(p.models_noise or f"model {p.model}")
     if estimate.conditions:
-        parts.append(f"average over {len(estimate.conditions)} conditions")
+        joined = "average over" if p.across is None else f"{p.across} of"
+        parts.append(f"{joined} {len(estimate.conditions)} conditions")
     elif p.condition is not None:
         parts.append(f"condition {p.condition}")
     if p.partial:
@@ -222,12 +233,19 @@ def _named_texts(estimate: Shown) -> list[tuple[str, str]]:
             else (part.names[number] + times[number], texts[number])
             for number in shown_components(len(part.names))
         ]
-        label = f"condition {part.provenance.condition}: " if part is not estimate else ""
-        label = "average: " if part is estimate and estimate.conditions else label
-        if estimate.levels:
-            label = f"{part.provenance.level}: "
-        named += [(label + name, text) for name, text in rows]
+        named += [(_label(part, estimate) + name, text) for name, text in rows]
     return named
+
+
+def _label(part: Shown, estimate: Shown) -> str:
+    """Return the words before the components of a part of an estimate, or of the estimate itself."""
+    p = part.provenance
+    if estimate.levels:
+        return f"{p.level}: "
+    if part is estimate:
+        joined = estimate.provenance.across or "average"
+        return f"{joined}: " if estimate.conditions else "difference: " if estimate.models else ""
+    return f"model {p.model}: " if estimate.models else f"condition {p.condition}: "
 
 
 def shown_components(k: int) -> list[int | None]:

@@ -25,8 +25,8 @@ Across = Literal["average", "mixture"]
 """What several conditions are joined to: the average of a score over them, or the score of their pooled law."""
 
 
-class RunArguments(TypedDict, total=False):
-    """The keyword arguments of `mcgen.estimate` that say how much to run, and how; other verbs take them too."""
+class _HowMuch(TypedDict, total=False):
+    """How much to run, which interval, and under which conditions."""
 
     seed: Required[Seed]
     n_evaluations: int | None
@@ -43,7 +43,17 @@ class RunArguments(TypedDict, total=False):
     condition: Any
     weights: Sequence[float] | Mapping[Any, float] | None
     across: Across
+
+
+class _CommonNoise(TypedDict, total=False):
+    """Whether several conditions share their noise."""
+
     common_random_numbers: bool
+
+
+class _How(TypedDict, total=False):
+    """How to run."""
+
     controls: Correcting | None
     batch_size: int | None
     keep_replicates: bool | None
@@ -52,6 +62,14 @@ class RunArguments(TypedDict, total=False):
     executor: Executor | Client | None
     range_timeout: float | None
     progress: bool
+
+
+class RunArguments(_HowMuch, _CommonNoise, _How):
+    """The keyword arguments of `mcgen.estimate` that say how much to run, and how; other verbs take them too."""
+
+
+class DifferenceArguments(_HowMuch, _How):
+    """The same for `mcgen.difference`, which declares `common_random_numbers` itself."""
 
 
 NAMES = tuple(RunArguments.__annotations__)

@@ -18,7 +18,7 @@ from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.condition_keys import key_of_condition
 from mcgen._lib.names import name_of
 from mcgen.errors import CoverageWarning, RunError, held_warnings, partial_of, warn_user, with_partial
-from mcgen.functionals.joint import OnSameNoise
+from mcgen.functionals.joint import OnSameNoise, difference_of_mixtures
 from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.sizes import Conditions, is_named, named_conditions
@@ -138,17 +138,27 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     # The average has no stages: its standard errors come from the parts' intervals, which have.
     asked = replace(options.interval, method=None) if options.interval.method == "two-stage-t" else options.interval
     if options.collected is not None and options.functional is not None:
-        evaluated = options.functional.of_mixture(options.collected, share)
+        provenance = replace(provenance, across="mixture")
+        evaluated = difference_of_mixtures(options.functional, options.collected, share)
         return of_mixture(tuple(strata), evaluated, share, provenance, asked, warnings=notes)
-    return weighted_sum(tuple(strata), share, provenance, asked, stopping=_stopping_of(strata), warnings=notes)
+    ends = [(str(part.provenance.condition), part.stopping) for part in strata if part.stopping is not None]
+    stopping = joint_stopping(ends, "condition")
+    return weighted_sum(tuple(strata), share, provenance, asked, stopping=stopping, warnings=notes)
 
 
-def _stopping_of(strata: list[Estimate]) -> Stopping | None:
-    """Return how the runs of all conditions ended; None where their numbers were given."""
-    ends = [(part.provenance.condition, part.stopping) for part in strata if part.stopping is not None]
+def joint_stopping(ends: Sequence[tuple[str, Stopping]], called: str) -> Stopping | None:
+    """Return how all runs of a result ended; None where their numbers of replicates were given.
+
+    Parameters
+    ----------
+    ends : sequence of (str, Stopping)
+        The name of each run that stopped by itself, and how it ended.
+    called : str
+        What the runs are for, such as "condition".
+    """
     if not ends:
         return None
-    reason = "; ".join(f"condition {condition}: {end.reason}" for condition, end in ends)
+    reason = "; ".join(f"{called} {name}: {end.reason}" for name, end in ends)
     reached = all(end.reached for _, end in ends)
     return replace(ends[0][1], first_count=None, first_standard_deviation=None, reached=reached, reason=reason)
 
@@ -181,7 +191,8 @@ def common_noise_average(
 
 def _sharing(options: RunOptions, n_conditions: int) -> RunOptions:
     """Return options whose simultaneous intervals cover all conditions and their average together."""
-    return replace(options, interval=replace(options.interval, shared_with=n_conditions + 1))
+    shared_with = n_conditions * options.interval.shared_with + 1
+    return replace(options, interval=replace(options.interval, shared_with=shared_with))
 
 
 def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
@@ -202,11 +213,13 @@ def _split(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
 def _split_functional(joint: Task, outcome: Outcome, options: RunOptions) -> Estimate:
     """Return a functional across all conditions, with that of each, out of a run of all on the same noise."""
     assert outcome.evaluated is not None
-    texts = _labels(joint.condition)
+    assert isinstance(options.functional, OnSameNoise)
+    texts, last = _labels(joint.condition), outcome.evaluated.parts[-1]
     parts = []
     for found, text in zip(outcome.evaluated.parts, [*texts, ", ".join(texts)], strict=True):
         provenance = provenance_of(joint, outcome, options.first_replicate)
-        provenance = replace(provenance, condition=text, common_random_numbers=True)
+        across = "mixture" if found is last and options.functional.is_mixture else None
+        provenance = replace(provenance, condition=text, common_random_numbers=True, across=across)
         parts.append(functional_estimate(outcome, found, joint, provenance, options))
     return _joined(parts, texts, outcome)
 

@@ -221,7 +221,7 @@ class _Run:
     def _names(self, outcome: Outcome) -> tuple[str, ...]:
         if outcome.evaluated is None or self._options.functional is None:
             return component_names(self.task.statistic, outcome.shape)
-        return functional_names(self._options.functional, self.task, outcome.facts.components, outcome.shape)
+        return functional_names(self._options.functional, self.task.statistic, outcome.facts.components, outcome.shape)
 
     def finished(self, finish: Finish, partial: bool, at_least: bool = False) -> tuple[Estimate, Outcome]:
         """Return the estimate and the outcome that it is made of.

@@ -18,7 +18,7 @@ from mcgen._version import __version__
 from mcgen.designs._base import net_dimension
 from mcgen.functionals import Functional
 from mcgen.functionals.base import Evaluated
-from mcgen.functionals.joint import OnSameNoise
+from mcgen.functionals.joint import Each, OnSameNoise
 from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.interval_input import bounds_of
 from mcgen.inference.moments import Moments
@@ -34,6 +34,7 @@ from mcgen.results.from_moments import estimate_from_functional, estimate_from_m
 from mcgen.results.provenance import Provenance
 from mcgen.runs.corrections import Corrected
 from mcgen.runs.options import RunOptions
+from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
 
 
@@ -128,13 +129,14 @@ def functional_estimate(
     outcome: Outcome, evaluated: Evaluated, task: Task, provenance: Provenance, options: RunOptions
 ) -> Estimate:
     """Return the estimate of a functional that is all, or a part, of what a run evaluated."""
-    functional = options.functional
+    functional, whole = options.functional, evaluated is outcome.evaluated
+    if isinstance(functional, OnSameNoise) and not whole:
+        functional = functional.functional
     assert functional is not None
-    whole = evaluated is outcome.evaluated
     made = estimate_from_functional(
         evaluated,
         replace(provenance, functional=functional.label),
-        functional_names(functional, task, outcome.facts.components, evaluated.shape),
+        functional_names(functional, task.statistic, outcome.facts.components, evaluated.shape),
         options.interval,
         stopping=outcome.stopping if whole else None,
         warnings=outcome.warnings,
@@ -143,12 +145,12 @@ def functional_estimate(
 
 
 def functional_names(
-    functional: Functional, task: Task, components: tuple[int, ...], shape: tuple[int, ...]
+    functional: Functional, statistic: Statistic, components: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """Return the names of a functional's components, from those of its statistic."""
-    if isinstance(functional, OnSameNoise):
-        functional, components = functional.functional, components[1:]
-    return functional.component_names(component_names(functional.statistic, components), shape)
+    """Return the names of a functional's components, from those of the statistic that is run."""
+    while isinstance(statistic, Each):
+        statistic, components = statistic.own, components[1:]
+    return functional.component_names(component_names(statistic, components), shape)
 
 
 def estimate_of_columns(
@@ -209,6 +211,8 @@ def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provena
         seconds_per_evaluation=seconds,
         timing_error=timing_error,
         controls=None if outcome.corrected is None else outcome.corrected.text,
+        model=task.model,
+        models_noise=task.models_noise,
         versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
     )
 

@@ -31,7 +31,9 @@ def test_signatures_list_the_shared_arguments(verb: str) -> None:
     shared = [name for name in parameters if name in NAMES]
     assert len(shared) >= 10
     assert parameters["seed"].default is inspect.Parameter.empty
-    assert all(parameters[name].default == DEFAULTS[name] for name in shared if name != "seed")
+    # A difference has values of its own for common random numbers.
+    own = {"seed", "common_random_numbers"} if verb == "difference" else {"seed"}
+    assert all(parameters[name].default == DEFAULTS[name] for name in shared if name not in own)
     assert not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
 
 
@@ -129,6 +131,9 @@ def curved_run(**run: Any) -> mcgen.Estimate:
 def test_flags_are_true_or_false(verb: str, name: str, value: Any) -> None:
     # A plan takes no common random numbers at all.
     refusal = "plan takes no" if verb == "plan" and name == "common_random_numbers" else f"{name} must be True or False; got {re.escape(repr(value))} of type"  # fmt: skip
+    if verb == "difference" and name == "common_random_numbers":
+        # Names of blocks that two models share.
+        refusal = "must name one or more" if value == [] else "got 'no': no such block in generator a and no such block"
     with pytest.raises((TypeError, ValueError), match=refusal):
         VERBS[verb](n_evaluations=640, seed=0, **{name: value})
 
@@ -262,7 +267,7 @@ RUN: dict[str, Any] = {"n_evaluations": 640, "seed": 0}
         ),
         (
             lambda: mcgen.difference(model, model, mean, mcgen.Antithetic()),
-            r"takes generator_a, generator_b and statistic by position",
+            r"takes a, b and score by position",
         ),
         (lambda: mcgen.compare(model, mean, [mcgen.Antithetic()]), r"by keyword, such as designs=\.\.\., n_eval"),
         (lambda: mcgen.plan(model, mean, 3200), r"by keyword, such as n_evaluations=\.\.\.; got 3200 without"),

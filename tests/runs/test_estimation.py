@@ -71,7 +71,7 @@ def test_difference_pairs_the_replicates() -> None:
     with pytest.raises(
         ValueError, match=r"got noise that differs: block 0 is noise: normal\(8\) in 'a' and noise: normal\(9\) in"
     ):
-        mcgen.difference(a, mcgen.as_generator(logistic, (9,)), pixel_mean, **options)
+        mcgen.difference(a, mcgen.as_generator(logistic, (9,)), pixel_mean, common_random_numbers=True, **options)
 
 
 def test_progress_shows_evaluations_and_the_estimate_so_far(estimate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_a_difference_with_other_names_is_stored(tmp_path) -> None:
         (blocks(doubled, "ax", shape=5, name="b"), r"block 1 is b: uniform\(4\) in 'a' and x: uniform\(5\) in 'b'"),
         (blocks(doubled, "ab", dtype="float64", name="b"), "the dtype is float32 in 'a' and float64 in 'b'"),
         (blocks(doubled, "abc", name="b"), "'a' has 2 blocks and 'b' has 3"),
-        (blocks(doubled, "ab", shape=3, name="a"), "in generator_a and b: uniform.3. in generator_b"),
+        (blocks(doubled, "ab", shape=3, name="a"), "in generator a and b: uniform.3. in generator b"),
     ],
 )
 def test_differences_name_what_differs_in_the_noise(other, text: str) -> None:
@@ -156,14 +156,20 @@ def test_differences_name_what_differs_in_the_noise(other, text: str) -> None:
         ValueError, match=f"blocks agree in order by shape, law and dtype; got noise that differs: .*{text}"
     ):
         mcgen.difference(
-            blocks(summed, "ab", name="a"), other, pixel_mean, design=Antithetic(), n_evaluations=64, seed=0
+            blocks(summed, "ab", name="a"),
+            other,
+            pixel_mean,
+            design=Antithetic(),
+            n_evaluations=64,
+            seed=0,
+            common_random_numbers=True,
         )
 
 
 def test_iid_blocks_differ_from_others() -> None:
     pair = blocks(summed, "abc", name="a"), blocks(doubled, "abc", iid=True, name="b")
     with pytest.raises(ValueError, match=r"block 2 is c: normal\(2\) in 'a' and c: normal\(2, iid\) in 'b'"):
-        mcgen.difference(*pair, pixel_mean, design=Antithetic(), n_evaluations=64, seed=0)
+        mcgen.difference(*pair, pixel_mean, design=Antithetic(), n_evaluations=64, seed=0, common_random_numbers=True)
 
 
 def nine_blocks() -> mcgen.Generator:

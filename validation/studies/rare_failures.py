@@ -21,7 +21,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from mcgen.designs import Antithetic
-from mcgen.estimation import difference, estimate
+from mcgen.differences import difference
+from mcgen.estimation import estimate
 from mcgen.generators import Generator, as_generator
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.noise import Array
