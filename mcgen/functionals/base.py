@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
+from mcgen.functionals.influence import Influence
 from mcgen.inference.functional_intervals import SCALES, Scale, Summed, moments_of, summed
 from mcgen.inference.jackknife import Units, in_strata, mixture_of, pseudo_values
 from mcgen.inference.moments import Moments
 from mcgen.inference.quantiles import Quantiles
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import checked_callable
+from mcgen.statistics.values import checked_callable, component_names
 
 # Most numbers of leave-one-out moments at a time (32 MB).
 _AT_ONCE = 2**22
@@ -171,11 +173,24 @@ class Functional(ABC):
         """Return the functional of a mixture of laws, from an independent run of each."""
 
     @abstractmethod
-    def influence(self, found: Replicates) -> Statistic:
-        """Return a statistic whose mean varies as this functional does, to first order, near these replicates.
+    def influence(self, found: Replicates) -> Influence:
+        """Return a statistic whose mean varies as this functional does, to first order, near these replicates."""
 
-        Designs are planned by it: what makes its variance small makes that of the functional small.
+    def _influence(
+        self, found: Replicates, function: Callable[..., Any], *constants: Floats, blocks: int = 1
+    ) -> Influence:
+        """Return a function of the statistic's values as an influence, with the names of the functional's components.
+
+        Parameters
+        ----------
+        found : Replicates
+            Where the functional was evaluated.
+        function, constants, blocks
+            As for `Influence`.
         """
+        shape = self.evaluated(found).shape
+        names = self.component_names(component_names(self.statistic, found.shape), shape)
+        return Influence(self.statistic, self.name, names, function, constants, blocks)
 
 
 @dataclass(frozen=True)

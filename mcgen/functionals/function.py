@@ -64,7 +64,7 @@ class FunctionOfMeans(OfOneStatistic):
         points = units.left_out(whole).mean
         return expanded(lambda mean: self._at_means(mean, shape), whole.mean[0], points, error, gradient)
 
-    def influence(self, found: Replicates) -> Statistic:
+    def influence(self, found: Replicates) -> Influence:
         """Return the linear part of g at the means."""
         units = found.units
         mean = units.total().mean[0]
@@ -76,7 +76,7 @@ class FunctionOfMeans(OfOneStatistic):
             ups = [self._at_means(mean + u, found.shape) for u in np.diag(steps)]
             downs = [self._at_means(mean - u, found.shape) for u in np.diag(steps)]
             slope = ((np.stack(ups) - np.stack(downs)) / (2 * steps[:, None])).T
-        return Influence(self.own, self.name, lambda values: values @ slope.T)
+        return self._influence(found, lambda values, slope: values @ slope, slope.T)
 
     def _at_means(self, mean: Floats, shape: tuple[int, ...]) -> Floats:
         """Return g at some means, shape (c,)."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.functionals.base import Evaluated, Functional, Replicates, mixed
+from mcgen.functionals.influence import Influence
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import product_pairs, values_of_each
+from mcgen.statistics.values import product_pairs, values_of, values_of_each
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,29 @@ class OnSameNoise(Functional):
         a, b = (self.functional.of_mixture([one.part(number, 2) for one in strata], weights) for number in (0, 1))
         return less(a, tuple(x - y for x, y in zip(a.strata, b.strata, strict=True)), b)
 
-    def influence(self, found: Replicates) -> Statistic:
-        """Refuse: designs are planned for one law."""
-        raise NotImplementedError
+    def influence(self, found: Replicates) -> Influence:
+        """Return the difference of the influences of two models."""
+        parts = [found.part(number, 2) for number in (0, 1)]
+        a, b = (self.functional.influence(part) for part in parts)
+        return replace(a, statistic=_Both(a, b), function=lambda v: v[:, 0] - v[:, 1], constants=(), blocks=2)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """The influence of each of two models, shape (n, 2, c)."""
+
+    a: Influence
+    b: Influence
+
+    @property
+    def name(self) -> str:
+        """The name of the functional."""
+        return self.a.name
+
+    def __call__(self, samples: tuple[Any, Any]) -> Floats:
+        """Return the values of n samples of both models."""
+        n = leading_length(samples)
+        return np.stack([values_of(one, part, n) for one, part in zip((self.a, self.b), samples, strict=True)], axis=1)
 
 
 def difference_of_mixtures(functional: Functional, found: Sequence[Replicates], weights: Floats) -> Evaluated:

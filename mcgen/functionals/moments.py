@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from mcgen._lib.arrays import Floats, as_values, leading_length
+from mcgen._lib.arrays import Floats, as_values
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.functionals.base import Functional, MomentFunctional, OfOneStatistic, Replicates
 from mcgen.functionals.influence import Influence
 from mcgen.inference.jackknife import Units
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import called, checked_callable, values_of
+from mcgen.statistics.values import called, checked_callable
 
 # How far probabilities of a sample may miss a sum of 1: rounding in half precision of a thousand classes.
 _OFF_ONE = 1e-2
@@ -34,10 +34,10 @@ class Variance(OfOneStatistic):
         """Return the variances."""
         return units.variance
 
-    def influence(self, found: Replicates) -> Statistic:
+    def influence(self, found: Replicates) -> Influence:
         """Return the squared deviation from the mean."""
         mean = found.units.total().mean[0]
-        return Influence(self.own, self.name, lambda values: (values - mean) ** 2)
+        return self._influence(found, lambda values, mean: (values - mean) ** 2, mean)
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ class StandardDeviation(Variance):
         """Return the standard deviations."""
         return np.sqrt(units.variance)
 
+    def influence(self, found: Replicates) -> Influence:
+        """Return the squared deviation from the mean over twice the standard deviation."""
+        whole = found.units.total()
+        constants = whole.mean[0], 1 / (2 * np.sqrt(whole.variance[0]))
+        return self._influence(found, lambda values, mean, factor: (values - mean) ** 2 * factor, *constants)
+
 
 @dataclass(frozen=True)
 class CoefficientOfVariation(OfOneStatistic):
@@ -63,13 +69,12 @@ class CoefficientOfVariation(OfOneStatistic):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(units.variance > 0, np.sqrt(units.variance) / units.mean, np.nan)
 
-    def influence(self, found: Replicates) -> Statistic:
-        """Return the derivative in the direction of a value."""
+    def influence(self, found: Replicates) -> Influence:
+        """Return the derivative in the direction of a value, (s - mean)^2 / (2 sd mean) - sd (s - mean) / mean^2."""
         whole = found.units.total()
         mean, sd = whole.mean[0], np.sqrt(whole.variance[0])
-        return Influence(
-            self.own, self.name, lambda values: (values - mean) ** 2 / (2 * sd * mean) - sd * (values - mean) / mean**2
-        )
+        constants = mean, 1 / (2 * sd * mean), sd / mean**2
+        return self._influence(found, lambda v, mean, a, b: (v - mean) ** 2 * a - (v - mean) * b, *constants)
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,9 @@ class LogMean(OfOneStatistic):
         """Return the logarithms; NaN where a mean is not above 0."""
         return np.log(np.where(units.mean > 0, units.mean, np.nan))
 
-    def influence(self, found: Replicates) -> Statistic:
-        """Return the value itself, over its mean."""
-        mean = found.units.total().mean[0]
-        return Influence(self.own, self.name, lambda values: values / mean)
+    def influence(self, found: Replicates) -> Influence:
+        """Return the value over its mean."""
+        return self._influence(found, lambda values, mean: values / mean, found.units.total().mean[0])
 
 
 @dataclass(frozen=True)
@@ -100,16 +104,19 @@ class Both:
         """Both names."""
         return f"{name_of(self.a)} and {name_of(self.b)}"
 
-    def __call__(self, samples: Any) -> Floats:
-        """Return the values of n samples."""
-        n = leading_length(samples)
-        a, b = values_of(self.a, samples, n), values_of(self.b, samples, n)
-        if a.shape != b.shape:
+    def __call__(self, samples: Any) -> Any:
+        """Return the values of n samples, in their own library where both are of torch."""
+        a, b = called(self.a, samples), called(self.b, samples)
+        if tuple(a.shape) != tuple(b.shape):
             raise RunError(
-                f"{self.name} have components of shapes {a.shape[1:]} and {b.shape[1:]}; a functional of both needs "
-                "the same number of values from each, component by component"
+                f"{self.name} have components of shapes {tuple(a.shape[1:])} and {tuple(b.shape[1:])}; a functional of "
+                "both needs the same number of values from each, component by component"
             )
-        return np.stack([a, b], axis=1)
+        if not (hasattr(a, "new_zeros") and hasattr(b, "new_zeros")):
+            return np.stack([as_values(a), as_values(b)], axis=1)
+        joined = a.double().new_zeros((len(a), 2, *a.shape[1:]))
+        joined[:, 0], joined[:, 1] = a, b
+        return joined
 
     def product_pairs(self, k: int) -> NDArray[np.int64]:
         """Return each component of the first statistic with that of the second, shape (k / 2, 2)."""
@@ -161,10 +168,10 @@ class Ratio(OfTwoStatistics):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(b != 0, a / b, np.nan)
 
-    def influence(self, found: Replicates) -> Statistic:
+    def influence(self, found: Replicates) -> Influence:
         """Return the residual of the first statistic, over the mean of the second."""
         a, b, *_ = self._halves(found)
-        return Influence(self.statistic, self.name, lambda v: (v[:, 0] - a / b * v[:, 1]) / b, 2)
+        return self._influence(found, lambda v, r, b: (v[:, 0] - r * v[:, 1]) / b, a / b, b, blocks=2)
 
 
 @dataclass(frozen=True)
@@ -177,10 +184,10 @@ class Covariance(OfTwoStatistics):
         """Return the covariances."""
         return units.product
 
-    def influence(self, found: Replicates) -> Statistic:
+    def influence(self, found: Replicates) -> Influence:
         """Return the product of the deviations from the means."""
         a, b, *_ = self._halves(found)
-        return Influence(self.statistic, self.name, lambda v: (v[:, 0] - a) * (v[:, 1] - b), 2)
+        return self._influence(found, lambda v, a, b: (v[:, 0] - a) * (v[:, 1] - b), a, b, blocks=2)
 
 
 @dataclass(frozen=True)
@@ -196,16 +203,15 @@ class Correlation(OfTwoStatistics):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.clip(np.where((a > 0) & (b > 0), units.product / a / b, np.nan), -1.0, 1.0)
 
-    def influence(self, found: Replicates) -> Statistic:
+    def influence(self, found: Replicates) -> Influence:
         """Return u v - r (u^2 + v^2) / 2 of the standardized values u and v."""
         a, b, sa, sb, product = self._halves(found)
-        r = product / sa / sb
 
-        def of(v: Floats) -> Floats:
+        def of(v: Any, a: Any, b: Any, sa: Any, sb: Any, r: Any) -> Any:
             x, y = (v[:, 0] - a) / sa, (v[:, 1] - b) / sb
-            return np.asarray(x * y - r * (x**2 + y**2) / 2)
+            return x * y - (x**2 + y**2) * r / 2
 
-        return Influence(self.statistic, self.name, of, 2)
+        return self._influence(found, of, a, b, sa, sb, product / sa / sb, blocks=2)
 
 
 @dataclass(frozen=True)
@@ -267,11 +273,12 @@ class InceptionScore(MomentFunctional):
         marginal = np.maximum(units.mean[:, 1:], 0.0)
         return np.asarray(np.exp(units.mean[:, :1] - xlogy(marginal, marginal).sum(axis=1, keepdims=True)))
 
-    def influence(self, found: Replicates) -> Statistic:
-        """Return the divergence of a sample's probabilities from the mean ones."""
-        marginal = found.units.total().mean[0, 1:]
-        logs = np.log(np.maximum(marginal, math.ulp(0.0)))
-        return Influence(self.statistic, self.name, lambda v: np.asarray(v[:, :1] - v[:, 1:] @ logs[:, None]))
+    def influence(self, found: Replicates) -> Influence:
+        """Return the divergence of a sample's probabilities from the mean ones, times the score."""
+        whole = found.units.total()
+        logs = np.log(np.maximum(whole.mean[0, 1:], math.ulp(0.0)))
+        score = self.of(whole, found.shape)[0]
+        return self._influence(found, lambda v, logs, score: (v[:, :1] - v[:, 1:] @ logs) * score, logs[:, None], score)
 
 
 def variance(statistic: Statistic) -> Functional:

@@ -70,10 +70,10 @@ class Quantile(Functional):
         own = tuple(point / len(shares) + (d.mean(axis=0) - d) / made.density() for d in shares)
         return Evaluated(strata[0].shape, point, own, quantiles=made, warnings=self._warnings(made))
 
-    def influence(self, found: Replicates) -> Statistic:
-        """Return whether a value is above the quantile."""
-        point = self._pooled([found], np.ones(1))[0].point
-        return Influence(self.own, self.name, lambda values: (values > point).astype(np.float64))
+    def influence(self, found: Replicates) -> Influence:
+        """Return whether a value is above the quantile, over the density there."""
+        made = self._pooled([found], np.ones(1))[0]
+        return self._influence(found, lambda v, point, f: (v > point) / f, made.point, made.density())
 
     def _pooled(self, strata: Sequence[Replicates], weights: Floats) -> tuple[Quantiles, list[Floats], list[Floats]]:
         """Return the quantiles, the shares of each replicate, and the weights of the points of each run."""
@@ -129,10 +129,10 @@ class ExpectedShortfall(Quantile):
             )
         return Evaluated(strata[0].shape, np.asarray(value), own, warnings=notes)
 
-    def influence(self, found: Replicates) -> Statistic:
-        """Return the excess beyond the quantile."""
-        point = self._pooled([found], np.ones(1))[0].point
-        return Influence(self.own, self.name, lambda values: np.asarray(np.maximum(values - point, 0.0)))
+    def influence(self, found: Replicates) -> Influence:
+        """Return the excess beyond the quantile, over 1 - q."""
+        point, share = self._pooled([found], np.ones(1))[0].point, np.array(1 - self.q)
+        return self._influence(found, lambda v, point, share: (v - point).clip(min=0) / share, point, share)
 
 
 def quantile(statistic: Statistic, q: float) -> Functional:

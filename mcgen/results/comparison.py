@@ -300,7 +300,12 @@ def _level_means(level: Estimate, weight: Floats) -> LevelMeans:
 
 
 def _kept(one: Estimate) -> tuple[Floats, Floats]:
-    """Return the replicate means and the mean squared deviations within, or refuse where they were not kept."""
+    """Return the replicate means and the mean squared deviations within, or refuse where they were not kept.
+
+    Pseudo-values of a functional have no deviations within.
+    """
+    if one.replicate_means is not None and one.plug_in is not None:
+        return one.replicate_means, np.zeros_like(one.replicate_means)
     if one.replicate_means is None or one.within is None:
         raise ValueError(
             "an efficiency needs the replicate means, which this estimate does not have; compare with "

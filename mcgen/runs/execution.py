@@ -13,13 +13,12 @@ from mcgen.errors import CoverageWarning, RunError, partial_of, warn_user, with_
 from mcgen.functionals.base import Evaluated, Replicates
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.intervals import NO_PROBABILITIES
-from mcgen.inference.jackknife import Units
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.inference.receding import FEWEST_REPLICATES
 from mcgen.inference.rules import Betting
 from mcgen.inference.sequences import SEQUENCES, sequence_ends
 from mcgen.inference.stopping import Stopping
-from mcgen.replicates.gathering import Values, require_room
+from mcgen.replicates.gathering import require_room
 from mcgen.replicates.source import Source
 from mcgen.replicates.streams import label_of
 from mcgen.replicates.summation import LEAF
@@ -30,6 +29,7 @@ from mcgen.runs.bookkeeping import Bookkeeping
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, functional_names, single_estimate
 from mcgen.runs.progress import Progress
+from mcgen.runs.scores import replicates_of
 from mcgen.statistics.values import LARGEST_VALUE, component_names
 
 Finish = Callable[[Task, Outcome, RunOptions], Estimate]
@@ -253,11 +253,7 @@ class _Run:
         return self._evaluated[1]
 
     def _replicates(self) -> Replicates:
-        """Return the replicates so far as a functional takes them: each, or groups of those that are not kept."""
-        rows, facts = self.tally.rows(), self._facts
-        units = Units.of_groups(self.tally.groups()) if rows is None else Units.of_rows(rows)
-        values = None if rows is None else rows.gathered.get(Values.name)
-        return Replicates(units, facts.components, facts.rounding, self.task.design.n_points, values)
+        return replicates_of(self.tally, self._facts, self.task.design.n_points)
 
     def outcome(self, partial: bool, evaluate: bool = True) -> Outcome:
         """Return what there is to make an estimate of; without its functional unless `evaluate`."""

@@ -6,7 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from mcgen.functionals import Functional
+from mcgen.functionals.base import Replicates
+from mcgen.inference.jackknife import Units
 from mcgen.inference.methods import IntervalOptions
+from mcgen.replicates.gathering import Values
+from mcgen.replicates.tally import Tally
+from mcgen.replicates.task import Facts
 from mcgen.runs.arguments import RunArguments
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
@@ -36,20 +41,12 @@ def parts_of_score(score: Any) -> tuple[Statistic, Functional | None]:
     return checked_callable(score), None
 
 
-def require_statistic(score: Any, what: str, instead: str) -> None:
-    """Refuse a functional by name where only a mean makes sense.
-
-    Parameters
-    ----------
-    score : object
-        What the user gave.
-    what : str
-        What takes statistics alone, such as "mcgen.multilevel".
-    instead : str
-        What to do.
-    """
-    if isinstance(score, Functional):
-        raise ValueError(f"{what} is for the mean of a statistic; got the functional {score.name!r}. {instead}")
+def replicates_of(tally: Tally, facts: Facts, n_points: int) -> Replicates:
+    """Return replicates as a functional takes them: each by itself, or groups of those that are not kept."""
+    rows = tally.rows()
+    units = Units.of_groups(tally.groups()) if rows is None else Units.of_rows(rows)
+    values = None if rows is None else rows.gathered.get(Values.name)
+    return Replicates(units, facts.components, facts.rounding, n_points, values)
 
 
 def with_functional(options: RunOptions, functional: Functional | None, asked: RunArguments) -> RunOptions:
@@ -81,7 +78,10 @@ def _check_functional(functional: Functional, options: RunOptions) -> None:
     """Refuse what makes no sense for a functional, by name."""
     asked: IntervalOptions = options.interval
     if options.controls is not None:
-        require_statistic(functional, "controls", "Leave out controls, or use a design such as Sobol(64)")
+        raise ValueError(
+            f"controls are for the mean of a statistic; got the functional {functional.name!r}. Leave them out, or use "
+            "a design such as Sobol(64)"
+        )
     allowed: tuple[str, ...] = () if functional.gatherers and functional.fewest_values else _METHODS
     if asked.method is not None and asked.method not in allowed:
         use = f"one of {', '.join(allowed)}" if allowed else "the interval that it has without"

@@ -201,6 +201,11 @@ def _checked_names(name: str, names: tuple[str, ...], shape: tuple[int, ...]) ->
 
 def checked_callable(statistic: Any) -> Statistic:
     """Return the statistic, or refuse what can't be called."""
+    if type(statistic).__module__.startswith("mcgen.functionals") and not callable(statistic):
+        raise TypeError(
+            f"here a statistic is needed, a function of the samples; got the functional {name_of(statistic)!r}. "
+            "Functionals are for mcgen.estimate, difference, compare and plan; pass the statistic that it is made of"
+        )
     if not callable(statistic):
         raise TypeError(
             f"statistic must be a callable from n samples to n values; got {statistic!r}. For several use "

@@ -41,17 +41,22 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen.designs import Antithetic
 from mcgen.errors import NonFiniteError
+from mcgen.functionals import Functional
 from mcgen.generators import Generator
 from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.methods import IntervalOptions
+from mcgen.replicates.loop import run_all
+from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.sizes import require_single
 from mcgen.replicates.streams import stream_of
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.options import RunOptions
+from mcgen.runs.scores import parts_of_score, replicates_of, with_functional
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.planning.auto import Auto
@@ -73,6 +78,10 @@ from mcgen.variance_reduction.planning.rule import FEWEST_FOR_PILOT, plan_by_rul
 PILOT_SHARE = 1 / 13
 """The pilot's part of the evaluations: a choice that keeps 0.975 of an efficiency keeps 0.975 x 12/13 = 0.9 of it."""
 
+# Fewest replicates of a functional, whose jackknife covers from so many on.
+_FEWEST_FOR_FUNCTIONAL = 50
+# Pairs that make a functional's influence values known, their batches, and their largest share of the evaluations.
+_INFLUENCE_PAIRS, _INFLUENCE_BATCH, _INFLUENCE_SHARE = 64, 64, 0.1
 # Evaluations from which the size of the pilot follows if the number of evaluations is to be found from atol.
 _WITH_ATOL = 3200
 # Most evaluations that a plan from atol may have; more are never run.
@@ -97,7 +106,7 @@ _REFUSED = dict.fromkeys(
 @showing_arguments(without=_REFUSED)
 def plan(
     generator: Generator,
-    statistic: Statistic,
+    score: Statistic | Functional,
     *,
     coarse: Sequence[tuple[Generator, float]] | None = None,
     correlation: float | Sequence[float] | None = None,
@@ -108,8 +117,9 @@ def plan(
 
     Parameters
     ----------
-    generator, statistic, seed, condition, confidence_level, interval, simultaneous, batch_size
-        As for `estimate`, for one condition.
+    generator, score, seed, condition, confidence_level, interval, simultaneous, batch_size
+        As for `estimate`, for one condition. A functional is planned by its influence values, which a first small pilot
+        makes known, and is run by one design.
     n_evaluations : int, optional
         Upper limit of the cost of pilot and run together, in evaluations of the generator. It is rounded down to whole
         replicates.
@@ -170,8 +180,11 @@ def plan(
     )
     interval.require_no_resampling("a plan may choose a sum of levels, which")
     stream = stream_of(asked["condition"], 0)
-    estimand = replace(estimand_of(generator, statistic, asked["seed"], asked["condition"]), stream=stream)
+    statistic, functional = parts_of_score(score)
+    given = {"statistic": score}
+    estimand = replace(estimand_of(generator, statistic, asked["seed"], asked["condition"], given), stream=stream)
     options = RunOptions(interval, asked["keep_replicates"], asked["progress"], batch_size=asked["batch_size"])
+    options = with_functional(options, functional, asked)
     goal = asked["n_evaluations"], asked["atol"]
     return planned(estimand, options, *goal, Auto(coarse, correlation, protect))
 
@@ -181,10 +194,37 @@ def planned(
 ) -> Plan:
     """Return the plan for an estimand; the arguments are those of `plan`."""
     budget, tolerance = _checked_goal(n_evaluations, atol)
+    if options.functional is not None:
+        return _of_functional(estimand, options, options.functional, budget, tolerance, asked)
     given, known = checked_request(asked, estimand.generator)
     if tolerance is None and budget < FEWEST_FOR_PILOT:
         return plan_by_rule(estimand, options, budget, given, known, asked.protect)
     return _by_pilot(estimand, options, budget, tolerance, given, asked)
+
+
+def _of_functional(
+    estimand: Estimand, options: RunOptions, functional: Functional, budget: int, atol: float | None, asked: Auto
+) -> Plan:
+    """Return the plan for a functional: that for the mean of its influence values, without levels and controls."""
+    if asked.coarse is not None or asked.correlation is not None:
+        raise ValueError(
+            "coarse generators and their correlations are for the mean of a statistic; got them for "
+            f"{functional.name}, which is run by one design. Leave them out"
+        )
+    pairs = max(_INFLUENCE_PAIRS, math.ceil(functional.fewest_values / 2))
+    if atol is None and budget < max(FEWEST_FOR_PILOT, 2 * pairs / _INFLUENCE_SHARE):
+        return plan_by_rule(estimand, options, budget, [], None, asked.protect)
+    own = replace(estimand, stream=pilot_stream(estimand.stream, "influence"))
+    found, facts = run_all(replace(own.task(Antithetic(), _INFLUENCE_BATCH), gatherers=functional.gatherers), pairs)
+    influence = functional.influence(replicates_of(found, facts, 2))
+    spent = 2 * pairs
+    linear = replace(estimand, statistic=influence)
+    made = _by_pilot(linear, options, budget - spent, atol, [], replace(asked, coarse=()))
+    reason = f"planned by influence values of {functional.name} at {spent} evaluations"
+    reasons = (*made.reasons, reason)
+    return replace(
+        made, pilot_evaluations=made.pilot_evaluations + spent, reasons=reasons, _estimand=estimand, _options=options
+    )
 
 
 def checked_request(asked: Auto, generator: Generator) -> tuple[list[Coarse] | None, Floats | None]:
@@ -262,9 +302,10 @@ def _piloted(
     # Cross-fitted controls keep replicate means, and have the default interval or Student's alone.
     level = options.interval.confidence_level
     usual = IntervalOptions(level), IntervalOptions(level, "student-t")
-    plain = options.keep_replicates is False or options.interval not in usual
+    plain = options.functional is not None or options.keep_replicates is False or options.interval not in usual
     noise, quantile = estimand.generator.noise, partial(_quantile, options)
-    predictor = Predictor(pilot, coarse, noise, quantile, promises, not plain)
+    fewest = _FEWEST_FOR_FUNCTIONAL if options.functional is not None else 0
+    predictor = Predictor(pilot, coarse, noise, quantile, promises, not plain, fewest)
     return _Found(predictor, names, [*offered.reasons, *left_out])
 
 

@@ -97,6 +97,8 @@ class Predictor:
         Which components count, and which are protected.
     with_controls : bool
         Whether control variates may be chosen.
+    fewest : int
+        Fewest replicates of a design that is run alone, where its interval needs more than that of a mean.
     """
 
     pilot: Pilot
@@ -105,6 +107,7 @@ class Predictor:
     quantile: Callable[[Floats], Floats]
     promises: Promises
     with_controls: bool = True
+    fewest: int = 0
 
     def candidates(self, budget: float) -> list[Candidate]:
         """Return all candidates that the budget of evaluations is enough for; Monte Carlo and pairs come first."""
@@ -188,9 +191,9 @@ class Predictor:
     def _fewest_alone(self, design: Design) -> int:
         """Return the fewest replicates of a design that is run alone: those that its interval has no warning for."""
         if design.n_points < LEAST_NET or not net_dimension(design, self.noise):
-            return FEWEST_WITHOUT_WARNING
+            return max(FEWEST_WITHOUT_WARNING, self.fewest)
         skewness = self.pilot.skewness_of_points[self.promises.counted] / _SKEWNESS_SEEN
-        return max(_FEWEST_ALONE, int(fewest_of_nets(skewness).max(initial=0)))
+        return max(_FEWEST_ALONE, self.fewest, int(fewest_of_nets(skewness).max(initial=0)))
 
     def _single(self, design: Design, work: LogRatio, budget: float, source: str) -> Candidate | None:
         """Return the candidate that spends all evaluations on one design, or None if its replicates are too few."""

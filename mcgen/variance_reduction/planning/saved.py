@@ -56,7 +56,8 @@ class PlanProvenance:
         condition = estimand.label
         if condition is None and estimand.condition is not None:
             condition = condition_text(estimand.condition)
-        names = name_of(estimand.generator), name_of(estimand.statistic)
+        score = estimand.given.things.get("statistic", estimand.statistic)
+        names = name_of(estimand.generator), name_of(score)
         return cls(*names, condition, text_of_seed(as_seed_sequence(estimand.seed)), n_evaluations)
 
     @classmethod
