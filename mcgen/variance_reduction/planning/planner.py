@@ -48,7 +48,7 @@ from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.methods import IntervalOptions
 from mcgen.replicates.sizes import require_single
-from mcgen.replicates.streams import stream_of
+from mcgen.replicates.streams import under_condition
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.options import RunOptions
@@ -169,8 +169,8 @@ def plan(
         "a plan is for one condition; got {}. Use mcgen.estimate with design='auto', which plans each",
     )
     interval.require_no_resampling("a plan may choose a sum of levels, which")
-    stream = stream_of(asked["condition"], 0)
-    estimand = replace(estimand_of(generator, statistic, asked["seed"], asked["condition"]), stream=stream)
+    condition = asked["condition"]
+    estimand = under_condition(estimand_of(generator, statistic, asked["seed"], condition), condition)
     options = RunOptions(interval, asked["keep_replicates"], asked["progress"], batch_size=asked["batch_size"])
     goal = asked["n_evaluations"], asked["atol"]
     return planned(estimand, options, *goal, Auto(coarse, correlation, protect))
