@@ -287,6 +287,8 @@ def _advice(message: str, on_missing: str | None) -> Iterator[str]:
         )
     if on_missing is not None and "missing 1 required positional argument" in message:
         yield on_missing
+    if "takes 1 positional argument but 2 were given" in message:
+        yield "it was called with a condition too; if it takes none, leave out condition=..., or uses_condition=True"
 
 
 def _rows_of(points: range, first: int, block: Array) -> Array:

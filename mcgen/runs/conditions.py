@@ -160,17 +160,23 @@ def common_noise_average(
     task: Task, n_replicates: int | None, options: RunOptions, weights: Floats, across: Across = "average"
 ) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
+    labels = _labels(task.condition)
     if options.functional is not None:
-        labels = _labels(task.condition)
         several = OnSameNoise(options.functional, labels, tuple(weights.tolist()), f"each and {across}")
-        joint = replace(task, generator=EachCondition(task.generator), statistic=several.statistic)
+        joint = replace(
+            task,
+            generator=EachCondition(task.generator),
+            statistic=several.statistic_under(task.condition),
+            label=", ".join(labels),
+        )
         options = replace(_sharing(options, len(task.condition)), functional=several)
         return run(joint, n_replicates, options, _split_functional)
     each = tuple(with_condition(task.statistic, one) for one in task.condition)
     joint = replace(
         task,
         generator=EachCondition(task.generator),
-        statistic=EachAndAverage(task.statistic, weights, _labels(task.condition), each),
+        statistic=EachAndAverage(task.statistic, weights, labels, each),
+        label=", ".join(labels),
     )
     if options.controls is not None:
         # The average of the same coefficients is themselves: weights sum to 1.
