@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +71,9 @@ def stratified_average(
         if not strata:
             raise
     except Exception as error:
+        # A frozen exception takes no note, and stays as it is.
+        with suppress(Exception):
+            error.add_note(f"under condition {_labels(estimand.condition)[len(strata)]}")
         last = partial_of(error, Estimate)
         strata += [] if last is None else [last]
         if strata:

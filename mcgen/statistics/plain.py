@@ -206,7 +206,7 @@ def as_statistic(
     >>> options = dict(design=mcgen.MonteCarlo(), n_evaluations=640, seed=0)
     >>> result = mcgen.estimate(noisy, statistic, condition={"low": 0.2, "high": 0.8}, **options)
     >>> [round(float(result[name].mean), 1) for name in ("low", "high")]
-    [20.1, 20.1]
+    [20.0, 20.1]
     """
     if unknown:
         hint = "; did you mean components=['left', 'right'], the names of the values?" if "names" in unknown else "."

@@ -110,3 +110,13 @@ def test_errors_have_the_names() -> None:
     wide = as_statistic(lambda x, t: x[:, : 1 + int(t[0])], name="wide", uses_condition=True)
     with pytest.raises(mcgen.RunError, match="under condition dog, where"):
         mcgen.estimate(MODEL, wide, condition=PICTURES, **RUN)
+
+    def breaks(x: Any, t: Any) -> Any:
+        if t[0] == 1:
+            raise KeyError("no such picture")
+        return x.mean(1)
+
+    with pytest.raises(KeyError, match="no such picture") as caught:
+        mcgen.estimate(MODEL, as_statistic(breaks, uses_condition=True), condition=PICTURES, **RUN)
+    assert "under condition dog" in caught.value.__notes__
+    assert caught.value.partial.conditions[0].provenance.condition == "cat"  # type: ignore[attr-defined]
