@@ -1,7 +1,7 @@
 """Statistics that compare each sample with a reference.
 
-A reference is the same for all conditions. Where each condition, such as a measurement, has a reference of its own, make
-the statistic of samples and condition by ``as_statistic(f, uses_condition=True)``; `PSNR` has an example.
+A reference is the same for all conditions. Where each condition has its own, such as the truth of a measurement, make
+a statistic of samples and condition by ``as_statistic(f, uses_condition=True)``; `PSNR` has an example.
 """
 
 from __future__ import annotations
