@@ -305,6 +305,15 @@ def test_a_statistic_that_counts_its_calls_goes_on(tmp_path: Path) -> None:
     options: dict[str, Any] = {**RUN, "condition": TRUTHS["low"], "store": tmp_path / "run.sqlite"}
     mcgen.estimate(MODEL, statistic, **options)
     assert mcgen.estimate(MODEL, statistic, **{**options, "n_evaluations": 2560}).n_replicates == 2560
+    options = {"condition": TRUTHS, "n_evaluations": 1280, "seed": SEED}
+    for store in (tmp_path / "levels.sqlite", tmp_path / "auto.sqlite"):
+        made = [
+            mcgen.multilevel([(COARSE, 1.0), (MODEL, 10.0)], statistic, store=store, **options)
+            if store.stem == "levels"
+            else mcgen.estimate(MODEL, statistic, design=mcgen.Auto([(COARSE, 0.1)]), store=store, **options)
+            for _ in range(2)
+        ]
+        np.testing.assert_array_equal(made[0].mean, made[1].mean)
 
 
 def test_other_processes_get_the_truth() -> None:
