@@ -8,7 +8,7 @@ from typing import Any
 
 from mcgen._lib.arrays import Floats, leading_length
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import values_of
+from mcgen.statistics.values import parts_with_condition, values_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,10 @@ class Influence:
     name: str
     function: Callable[[Floats], Floats]
     blocks: int = 1
+
+    def for_condition(self, condition: Any) -> Influence:
+        """Return the influence by the statistic under a condition."""
+        return parts_with_condition(self, condition, "statistic")
 
     def __call__(self, samples: Any) -> Floats:
         """Return the influence of n samples, shape (n, c)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ from mcgen.statistics.values import (
     boolean_components,
     component_bounds,
     component_names,
+    parts_with_condition,
     values_of,
     values_of_each,
-    with_condition,
 )
 
 
@@ -65,8 +65,7 @@ class Difference:
 
     def for_condition(self, condition: Any) -> Difference:
         """Return the difference of the statistic under a condition, which both generators share."""
-        bound = with_condition(self.statistic, condition)
-        return self if bound is self.statistic else replace(self, statistic=bound)
+        return parts_with_condition(self, condition, "statistic")
 
     def component_bounds(self, k: int, samples: tuple[Any, ...]) -> Floats:
         """Return the bounds of the differences, shape (2, k); infinite for coefficients other than 1."""

@@ -12,7 +12,14 @@ from mcgen._lib.arrays import Floats, as_numpy, numbers_of, unreadable_text
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics._libraries import _like
-from mcgen.statistics.values import Statistic, boolean_components, called, component_bounds, with_condition
+from mcgen.statistics.values import (
+    Statistic,
+    boolean_components,
+    called,
+    component_bounds,
+    parts_with_condition,
+    with_condition,
+)
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,7 @@ class Combined:
 
     def for_condition(self, condition: Any) -> Combined:
         """Return the combinations of the statistic under a condition."""
-        bound = with_condition(self.statistic, condition)
-        return self if bound is self.statistic else replace(self, statistic=bound)
+        return parts_with_condition(self, condition, "statistic")
 
 
 def _column(name: str, values: Any) -> Any:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 
 Statistic = Callable[[Any], Any]
+T = TypeVar("T")
 
 # Most names that a message lists.
 _MOST_SHOWN = 6
@@ -121,6 +122,18 @@ def with_condition(statistic: Statistic, condition: Any) -> Statistic:
     """
     bind = getattr(statistic, "for_condition", None)
     found: Statistic = statistic if bind is None else bind(condition)
+    return found
+
+
+def parts_with_condition(whole: T, condition: Any, *names: str) -> T:
+    """Return a dataclass made of statistics, with those of some fields under a condition.
+
+    It is returned itself where none of them depends on the condition.
+    """
+    made: Any = whole
+    own = {name: getattr(made, name) for name in names}
+    bound = {name: with_condition(statistic, condition) for name, statistic in own.items()}
+    found: T = made if all(bound[name] is own[name] for name in names) else replace(made, **bound)
     return found
 
 

@@ -20,6 +20,8 @@ from helpers import SEED, z_score
 import mcgen
 from mcgen import Antithetic, MonteCarlo, Sobol
 from mcgen.errors import StoreError
+from mcgen.functionals.influence import Influence
+from mcgen.functionals.joint import Each
 from mcgen.statistics import as_statistic, stack
 from mcgen.statistics.values import with_condition
 from mcgen.variance_reduction.controls.kernel import kernel
@@ -362,3 +364,48 @@ def test_psnr_of_three_measurements_is_that_of_each_truth() -> None:
     for part in made.conditions:
         assert part.replicate_means is not None
         assert abs(z_score(part.replicate_means[:, 0], expected)) < 6
+
+
+SCALED = as_statistic(lambda x, t: (x - t)[:, :2] * 10, name="scaled", components=["a", "b"], uses_condition=True)
+SQUARED = as_statistic(lambda x, t: ((x - t)[:, :2] * 10) ** 2, name="squared", uses_condition=True)
+SIGNS = as_statistic(
+    lambda x, t: np.stack([x[:, 0] > t[0], x[:, 0] <= t[0]], axis=1), name="signs", uses_condition=True
+)
+
+
+@pytest.mark.parametrize(
+    ("functional", "expected"),
+    [
+        (mcgen.functionals.variance(SCALED), 1.0),
+        (mcgen.functionals.covariance(SCALED, SQUARED), 0.0),
+        (mcgen.functionals.ratio(SQUARED, as_statistic(lambda x, t: np.ones((len(x), 2)), uses_condition=True)), 1.0),
+        (mcgen.functionals.quantile(SCALED, 0.5), 0.0),
+        (mcgen.functionals.function_of_means(SQUARED, np.sqrt), 1.0),
+        (mcgen.functionals.inception_score(SIGNS), 2.0),
+    ],
+    ids=lambda one: getattr(one, "label", ""),
+)
+@pytest.mark.parametrize("common", [False, True])
+@pytest.mark.parametrize("across", ["average", "mixture"])
+def test_functionals(functional: Any, expected: float, common: bool, across: Any) -> None:
+    options: dict[str, Any] = {**RUN, "n_evaluations": 3200, "common_random_numbers": common, "across": across}
+    made = mcgen.estimate(MODEL, functional, condition=TRUTHS, **options)
+    # A truth that is 5 less would move the means by 50.
+    for part in (*made.conditions, made):
+        np.testing.assert_allclose(part.mean, expected, atol=0.25)
+    alone = mcgen.estimate(MODEL, functional, condition=TRUTHS["high"], **{**RUN, "n_evaluations": 3200})
+    np.testing.assert_allclose(alone.mean, expected, atol=0.25)
+    with pytest.raises(ValueError, match="no condition was given"):
+        mcgen.estimate(mcgen.as_generator(lambda z: z, NOISE), functional, **RUN)
+
+
+def test_statistics_of_functionals_hand_the_condition_on() -> None:
+    samples = copies(np.arange(24.0).reshape(4, 6), TRUTHS["high"])
+    influence = Influence(SCALED, "influence", lambda values: values - 1)
+    np.testing.assert_allclose(with_condition(influence, TRUTHS["high"])(samples), samples[:, :2] * 10 - 51, atol=1e-9)
+    each = Each(SCALED)
+    np.testing.assert_allclose(
+        with_condition(each, TRUTHS["high"])((samples, samples + 1))[:, 1], (samples[:, :2] - 4) * 10, atol=1e-9
+    )
+    plain = Each(mcgen.statistics.pixel_mean)
+    assert with_condition(plain, TRUTHS["high"]) is plain
