@@ -87,7 +87,8 @@ def estimate(
         Make all intervals of the result cover together, those of all components, all conditions and their average,
         instead of each alone.
     condition : object, or a list, range, dict or pandas Series of them, optional
-        Passed to the generator. Several conditions give an estimate for each (`Estimate.conditions`) and their average.
+        Passed to the generator, and to a statistic that takes it (`as_statistic` with ``uses_condition=True``). Several
+        conditions give an estimate for each (`Estimate.conditions`) and their average.
         Each has its own random numbers unless `common_random_numbers`. The keys of a dict, or the index of a Series,
         are their names in results. An array or a tuple is one condition.
     weights : sequence of float or dict, optional

@@ -212,6 +212,21 @@ def test_errors_of_the_users_code_show_where_and_save_what_was_finished(tmp_path
     assert "typo.py" in capsys.readouterr().err
 
 
+def test_statistics_that_take_the_condition(tmp_path: Path, capsys) -> None:
+    own = "\ndef squares(x, c):\n    return (x.mean((1, 2, 3)) - c) ** 2\n"
+    own += "taken = mcgen.as_statistic(squares, uses_condition=True)\nplain = lambda x, c: squares(x, c)\n"
+    (tmp_path / "own.py").write_text(MODEL + own)
+    run = ["estimate", "own.py:generator", "--design", "antithetic", *RUN, "--statistic"]
+    assert main([*run, "own.py:taken", "--condition", "1", "--condition", "2"]) == 0
+    assert "condition 2: squares" in capsys.readouterr().out
+    assert main([*run, "own.py:taken"]) == 2
+    assert "and no condition was given; pass --condition" in capsys.readouterr().err
+    assert main([*run, "own.py:plain", "--condition", "1"]) == 1
+    told = capsys.readouterr().err
+    assert "uses_condition=True" in told
+    assert "the generator may take no condition" not in told
+
+
 def test_an_interrupted_run_without_results_exits_with_130(tmp_path: Path, capsys) -> None:
     (tmp_path / "stops.py").write_text(
         "import mcgen\ndef stops(z):\n    raise KeyboardInterrupt\ngenerator = mcgen.as_generator(stops, noise=(8,))\n"

@@ -17,6 +17,7 @@ from mcgen._lib.arrays import as_numpy
 from mcgen._lib.names import name_of
 from mcgen.generators import checked_fingerprint
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
+from mcgen.statistics.values import with_condition
 
 try:
     import torch
@@ -151,7 +152,7 @@ class TorchGenerator:
         statistic : callable
             Maps n samples to a tensor of n values.
         condition : object, optional
-            As in a call.
+            As in a call; a statistic that takes it gets it too.
 
         Returns
         -------
@@ -194,7 +195,8 @@ class TorchGenerator:
         blocks = {"noise": given} if isinstance(given, torch.Tensor) else given
         tensors = {name: block.detach().clone().requires_grad_() for name, block in blocks.items()}
         with torch.enable_grad():
-            values = statistic(self._run(tensors["noise"] if lone else tensors, condition))
+            samples = self._run(tensors["noise"] if lone else tensors, condition)
+            values = with_condition(statistic, condition)(samples)
             n = len(next(iter(tensors.values())))
             if not isinstance(values, torch.Tensor) or not (_is_vector if vector else _is_single)(values, n):
                 found = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__

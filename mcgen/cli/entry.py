@@ -161,7 +161,8 @@ def _show_place(error: Exception, options: argparse.Namespace) -> None:
     places = traceback.format_list(frames) or _places_outside(str(error.__cause__))
     lines = [*places, *traceback.format_exception_only(error)]
     print("".join(lines), end="", file=sys.stderr)
-    if not frames and isinstance(error, TypeError) and "positional argument" in str(error):
+    of_statistic = any("the statistic was called" in note for note in notes)
+    if not frames and isinstance(error, TypeError) and "positional argument" in str(error) and not of_statistic:
         given = getattr(options, "condition", None) is not None
         _say("the generator may take no condition: leave out --condition" if given else "it may need a --condition")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mcgen._lib.arrays import Floats
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import called
+from mcgen.statistics.values import called, parts_with_condition
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,10 @@ class Influence:
     function: Callable[..., Any]
     constants: tuple[Floats, ...]
     blocks: int = 1
+
+    def for_condition(self, condition: Any) -> Influence:
+        """Return the influence by the statistic under a condition."""
+        return parts_with_condition(self, condition, "statistic")
 
     def component_names(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return the names of the functional's components."""

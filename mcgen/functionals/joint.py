@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,29 @@ from mcgen.functionals.base import Evaluated, Functional, Replicates, mixed
 from mcgen.functionals.influence import Influence
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import product_pairs, values_of, values_of_each
+from mcgen.statistics.values import (
+    parts_with_condition,
+    product_pairs,
+    values_of,
+    values_of_each,
+    with_condition,
+)
 
 
 @dataclass(frozen=True)
 class Each:
-    """A statistic of the samples of each of several models or conditions, shape (n, models, ...)."""
+    """A statistic of the samples of each of several models or conditions, shape (n, models, ...).
+
+    Attributes
+    ----------
+    own : callable
+        The statistic.
+    under : tuple of callable
+        The statistic under each condition; empty where there is one condition or none.
+    """
 
     own: Statistic
+    under: tuple[Statistic, ...] = field(default=(), kw_only=True)
 
     def __mcgen_content__(self, load: bool) -> Any:
         return (self.own,)
@@ -32,10 +47,14 @@ class Each:
         """The statistic's name."""
         return name_of(self.own)
 
+    def for_condition(self, condition: Any) -> Each:
+        """Return the statistic under a condition that all models share."""
+        return parts_with_condition(self, condition, "own")
+
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
         """Return the values of n samples."""
         where = "on the same noise; they must be the same for all. Estimate them one by one"
-        return np.stack(values_of_each(self.own, samples, where), axis=1)
+        return np.stack(values_of_each(self.under or [self.own] * len(samples), samples, where), axis=1)
 
 
 @dataclass(frozen=True)
@@ -78,6 +97,11 @@ class OnSameNoise(Functional):
     def statistic(self) -> Statistic:
         """The statistic of each law."""
         return _with_pairs(self.functional.statistic, len(self.labels))
+
+    def statistic_under(self, conditions: Sequence[Any]) -> Statistic:
+        """Return the statistic of each law, where each has a condition of its own."""
+        under = tuple(with_condition(self.functional.statistic, one) for one in conditions)
+        return replace(_with_pairs(self.functional.statistic, len(self.labels)), under=under)
 
     @property
     def gatherers(self) -> tuple[Gatherer, ...]:
@@ -132,6 +156,10 @@ class _Both:
         """The name of the functional."""
         return self.a.name
 
+    def for_condition(self, condition: Any) -> _Both:
+        """Return both influences under a condition."""
+        return parts_with_condition(self, condition, "a", "b")
+
     def __call__(self, samples: tuple[Any, Any]) -> Floats:
         """Return the values of n samples of both models."""
         n = leading_length(samples)
@@ -151,7 +179,7 @@ def less(a: Evaluated, strata: tuple[Floats, ...], b: Evaluated) -> Evaluated:
     return Evaluated(a.shape, a.plug_in - b.plug_in, strata, warnings=_all_warnings([a, b]))
 
 
-def _with_pairs(statistic: Statistic, n: int) -> Statistic:
+def _with_pairs(statistic: Statistic, n: int) -> Each:
     return EachWithPairs(statistic, n) if hasattr(statistic, "product_pairs") else Each(statistic)
 
 

@@ -17,7 +17,7 @@ from mcgen.functionals.base import Functional, MomentFunctional, OfOneStatistic,
 from mcgen.functionals.influence import Influence
 from mcgen.inference.jackknife import Units
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import called, checked_callable
+from mcgen.statistics.values import called, checked_callable, parts_with_condition
 
 # How far probabilities of a sample may miss a sum of 1: rounding in half precision of a thousand classes.
 _OFF_ONE = 1e-2
@@ -103,6 +103,10 @@ class Both:
     def name(self) -> str:
         """Both names."""
         return f"{name_of(self.a)} and {name_of(self.b)}"
+
+    def for_condition(self, condition: Any) -> Both:
+        """Return both statistics under a condition."""
+        return parts_with_condition(self, condition, "a", "b")
 
     def __call__(self, samples: Any) -> Any:
         """Return the values of n samples, in their own library where both are of torch."""
@@ -224,6 +228,10 @@ class Entropies:
     def name(self) -> str:
         """The name of the probabilities."""
         return name_of(self.probabilities)
+
+    def for_condition(self, condition: Any) -> Entropies:
+        """Return the values of the probabilities under a condition."""
+        return parts_with_condition(self, condition, "probabilities")
 
     def __call__(self, samples: Any) -> Floats:
         """Return the values, or refuse what are no probabilities."""

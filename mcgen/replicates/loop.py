@@ -39,6 +39,13 @@ _SMALL_DRAW = 2**16
 _LARGEST_DRAW = 2**24
 """Noise of one group is drawn as a whole up to this many numbers (64 MB in float32)."""
 
+_WITHOUT_CONDITION = "the generator was called without a condition; if it takes one, pass condition=..."
+_OF_SAMPLES_ALONE = (
+    "the statistic was called with the samples alone; if it takes the condition too, pass "
+    "mcgen.as_statistic(f, uses_condition=True)"
+)
+"""What to do where an argument is missing in a call of the generator, and of the statistic."""
+
 
 def replicate_means(task: Task, replicates: range, findings: Findings | None = None) -> Iterator[ReplicateMeans]:
     """Yield the replicate means of a range of replicates, group by group, in order.
@@ -179,7 +186,7 @@ def _samples(task: Task, batch: Batch, kept: range, findings: Findings) -> tuple
         require_evaluation_mode(task.generator, task.statistic)
     small = batch.n_rows * task.generator.noise.dimension <= _USUAL_DRAW
     before = copied(batch.noise) if (findings.components is None or trying) and small else None
-    with _located(task.generator, batch, task.condition is None):
+    with _located(task.generator, batch, _WITHOUT_CONDITION if task.condition is None else None):
         samples = task.generator(batch.noise, task.condition)
     if before is not None:
         require_input_kept(task.generator, batch, before)
@@ -198,7 +205,7 @@ def _samples(task: Task, batch: Batch, kept: range, findings: Findings) -> tuple
 
 def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> Floats:
     """Return the statistic's values of the samples of a batch, shape (rows, ...), once its laws were checked."""
-    with _located(task.statistic, batch):
+    with _located(task.statistic, batch, _OF_SAMPLES_ALONE):
         if findings.tried:
             values = values_of(task.statistic, samples, batch.n_rows)
         else:
@@ -241,7 +248,7 @@ def _one_ahead(draw: Callable[[range], Noise], parts: Iterable[range], several: 
 
 
 @contextmanager
-def _located(culprit: object, batch: Batch, no_condition: bool = False) -> Iterator[None]:
+def _located(culprit: object, batch: Batch, on_missing: str | None) -> Iterator[None]:
     """Give what the user's code raises notes that say where it was, and what mistake it is likely to come from.
 
     Parameters
@@ -250,8 +257,8 @@ def _located(culprit: object, batch: Batch, no_condition: bool = False) -> Itera
         The generator or the statistic.
     batch : Batch
         What it was called for.
-    no_condition : bool
-        Whether it is a generator that was called without a condition.
+    on_missing : str or None
+        What to do where an argument is missing.
     """
     first, last = batch.replicates[0], batch.replicates[-1]
     note = f"raised by {name_of(culprit)!r} at replicates {first} to {last}"
@@ -266,20 +273,22 @@ def _located(culprit: object, batch: Batch, no_condition: bool = False) -> Itera
         with suppress(Exception):
             error.add_note(note)
             if isinstance(error, TypeError):
-                for advice in _advice(str(error), no_condition):
+                for advice in _advice(str(error), on_missing):
                     error.add_note(advice)
         raise
 
 
-def _advice(message: str, no_condition: bool) -> Iterator[str]:
+def _advice(message: str, on_missing: str | None) -> Iterator[str]:
     """Yield what to do about a TypeError of the user's code, where its message is that of a frequent mistake."""
     if "must be Tensor" in message and "ndarray" in message:
         yield (
             "a torch network got numpy arrays: make its generator by mcgen.adapters.from_torch(network, noise=shape), "
             "which takes a function of tensors too"
         )
-    if no_condition and "missing 1 required positional argument" in message:
-        yield "the generator was called without a condition; if it takes one, pass condition=..."
+    if on_missing is not None and "missing 1 required positional argument" in message:
+        yield on_missing
+    if "takes 1 positional argument but 2 were given" in message:
+        yield "it was called with a condition too; if it takes none, leave out condition=..., or uses_condition=True"
 
 
 def _rows_of(points: range, first: int, block: Array) -> Array:

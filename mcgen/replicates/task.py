@@ -20,7 +20,7 @@ from mcgen.generators.base import checked_generator
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import checked_callable
+from mcgen.statistics.values import checked_callable, with_condition
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Estimand:
         Name in results of one of two models on independent noise, of which the difference is taken.
     models_noise : str or None
         Which noise the two models of a difference share, in words.
+    bound : callable or None
+        The user's statistic under the condition, of which the estimand's own may be made; None where it is the given.
     """
 
     generator: Generator
@@ -58,6 +60,7 @@ class Estimand:
     given: Given = field(default_factory=Given, kw_only=True)
     model: str | None = field(default=None, kw_only=True)
     models_noise: str | None = field(default=None, kw_only=True)
+    bound: Statistic | None = field(default=None, kw_only=True)
 
     def task(self, design: Design, batch_size: int) -> Task:
         """Return the task of estimating this by a design, with at most `batch_size` rows in a batch."""
@@ -101,11 +104,20 @@ def estimand_of(
     given : mapping, optional
         What else the user gave, by which a store has to know the run, also in place of the generator or the statistic;
         None is left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the generator or the statistic is not one, or the statistic takes a condition and there is none.
     """
     things = {"generator": generator, "statistic": statistic, **(given or {})}
+    found, checked = checked_generator(generator), checked_callable(statistic)
+    # A statistic that takes a condition is refused without one before a store is opened.
+    for one in condition if isinstance(condition, list) else [condition]:
+        with_condition(checked, one)
     return Estimand(
-        generator=checked_generator(generator),
-        statistic=checked_callable(statistic),
+        generator=found,
+        statistic=checked,
         seed=as_seed_sequence(seed),
         condition=condition,
         given=Given({name: thing for name, thing in things.items() if thing is not None}),

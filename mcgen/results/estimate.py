@@ -375,8 +375,8 @@ class Estimate:
     def plot(self, ax: Axes | None = None) -> Figure:
         """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
 
-        Onto `ax` for a single component. See `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra
-        ``[plot]``).
+        Several conditions have a row each, by their names. Onto `ax` for a single component. See
+        `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra ``[plot]``).
         """
         return plot_estimate(self, ax)
 

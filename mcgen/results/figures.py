@@ -68,16 +68,17 @@ def panels_on(ax: Axes | None, n_rows: int, n_columns: int, width: float, height
 
 
 def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
-    """Draw an estimate: maps of mean and half-width for images, else the interval against the evaluations.
+    """Draw an estimate: maps for images, a row for each of several conditions, else the interval against evaluations.
 
     Parameters
     ----------
     estimate : Estimate
-        Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps. The interval against evaluations is
-        Student's t from the kept replicate means, for up to six components. A difference of models on independent noise
-        has none: the intervals of both models and of the difference are drawn.
+        Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps of mean and half-width. Several conditions
+        have a row each, by their names, above their average. The interval against evaluations is Student's t from the
+        kept replicate means. Rows and intervals are drawn for up to six components. A difference of
+        models on independent noise is drawn with the intervals of both models.
     ax : matplotlib Axes, optional
-        Where to draw the interval of a single component.
+        Where to draw a single component.
 
     Raises
     ------
@@ -88,10 +89,12 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
         return _plot_maps(estimate, ax)
     if estimate.models:
         return _plot_models(estimate, ax)
+    if estimate.conditions:
+        return _plot_conditions(estimate, ax)
     if estimate.replicate_means is None:
         raise ValueError(
             "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
-            "run it with keep_replicates=True (for an average over conditions plot one of its .conditions)"
+            "run it with keep_replicates=True"
         )
     means = estimate.replicate_means[:, :_LARGEST_PANELS]
     k = means.shape[1]
@@ -115,9 +118,19 @@ def _plot_models(estimate: Shown, ax: Axes | None) -> Figure:
 
 def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figure:
     """Draw each design's interval, a panel a component (up to six); onto `ax` where there is one component."""
-    rows = [np.stack([np.ravel(estimate.mean), *map(np.ravel, estimate.interval)]) for estimate in comparison.estimates]
-    colours = [COLOURS[row % len(COLOURS)] for row in range(len(rows))]
-    return plot_rows(comparison.labels, comparison.estimates[0].names, np.stack(rows), colours, ax)
+    colours = [COLOURS[row % len(COLOURS)] for row in range(len(comparison.estimates))]
+    return plot_rows(comparison.labels, comparison.estimates[0].names, _rows(comparison.estimates), colours, ax)
+
+
+def _plot_conditions(estimate: Shown, ax: Axes | None) -> Figure:
+    labels = [*(str(part.provenance.condition) for part in estimate.conditions), "average"]
+    colours = [COLOURS[1]] * len(estimate.conditions) + [COLOURS[0]]
+    return plot_rows(labels, estimate.names, _rows((*estimate.conditions, estimate)), colours, ax)
+
+
+def _rows(estimates: Sequence[Shown]) -> Floats:
+    """Return middle, lower and upper end of each estimate, shape (estimates, 3, k)."""
+    return np.stack([np.stack([np.ravel(one.mean), *map(np.ravel, one.interval)]) for one in estimates])
 
 
 def plot_rows(

@@ -139,7 +139,7 @@ def _begin(stored: StoredRun, task: Task, asked: Asked) -> tuple[Begun, Asked]:
 
 
 def _begun(task: Task) -> Begun:
-    given = task.given.things.get("statistic", task.statistic)
+    given = task.given.things.get("statistic", task.statistic) if task.bound is None else task.bound
     # Coefficients of levels and controls are part of the statistic.
     statistic = content_of(task.statistic, known={"given": given}).fingerprint
     return Begun(str(task.design), statistic, task.batch_size)

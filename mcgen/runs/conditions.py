@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from mcgen.functionals.joint import OnSameNoise, difference_of_mixtures
 from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
 from mcgen.replicates.sizes import Conditions, is_named, named_conditions
-from mcgen.replicates.streams import condition_text, stream_of
+from mcgen.replicates.streams import labels_of, under_condition
 from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
 from mcgen.results.notes import merged_warnings
@@ -32,7 +33,7 @@ from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, estimate_of_columns, functional_estimate, provenance_of
 from mcgen.statistics.joint import EachAndAverage
-from mcgen.statistics.values import component_names
+from mcgen.statistics.values import component_names, with_condition
 
 # How far weights in double precision may miss a sum of 1: rounding errors of a million terms, and no typing error.
 _OFF_ONE = 1e-9
@@ -46,7 +47,7 @@ def run_each(
 ) -> Estimate:
     """Estimate one condition by `run_one`, or several and what joins them; weights are None for one."""
     if weights is None:
-        return run_one(replace(estimand, stream=stream_of(estimand.condition, 0)), options)
+        return run_one(under_condition(estimand, estimand.condition), options)
     return stratified_average(estimand, options, weights, run_one, across)
 
 
@@ -70,6 +71,9 @@ def stratified_average(
         if not strata:
             raise
     except Exception as error:
+        # A frozen exception takes no note, and stays as it is.
+        with suppress(Exception):
+            error.add_note(f"under condition {_labels(estimand.condition)[len(strata)]}")
         last = partial_of(error, Estimate)
         strata += [] if last is None else [last]
         if strata:
@@ -85,10 +89,8 @@ def _run_conditions(
 ) -> None:
     """Run one condition after another, and append their estimates and the coverage warnings that they held back."""
     with held_warnings() as held:
-        for number, condition in enumerate(estimand.condition):
-            label = None if estimand.condition.names is None else estimand.condition.names[number]
-            stream = stream_of(condition, number)
-            strata.append(run_one(replace(estimand, stream=stream, condition=condition, label=label), options))
+        for number, (condition, label) in enumerate(zip(estimand.condition, _labels(estimand.condition), strict=True)):
+            strata.append(run_one(under_condition(estimand, condition, number, label), options))
             _require_same_shape(strata, estimand)
             held_back.append(held.take())
             if strata[-1].partial:
@@ -165,23 +167,30 @@ def joint_stopping(ends: Sequence[tuple[str, Stopping]], called: str) -> Stoppin
 
 def _labels(conditions: Conditions) -> tuple[str, ...]:
     """Return what results call some conditions."""
-    return tuple(map(condition_text, conditions)) if conditions.names is None else conditions.names
+    return labels_of(conditions, conditions.names)
 
 
 def common_noise_average(
     task: Task, n_replicates: int | None, options: RunOptions, weights: Floats, across: Across = "average"
 ) -> Estimate:
     """Estimate all conditions on the same noise: each and their average are components of one run."""
+    labels = _labels(task.condition)
     if options.functional is not None:
-        labels = _labels(task.condition)
         several = OnSameNoise(options.functional, labels, tuple(weights.tolist()), f"each and {across}")
-        joint = replace(task, generator=EachCondition(task.generator), statistic=several.statistic)
+        joint = replace(
+            task,
+            generator=EachCondition(task.generator),
+            statistic=several.statistic_under(task.condition),
+            label=", ".join(labels),
+        )
         options = replace(_sharing(options, len(task.condition)), functional=several)
         return run(joint, n_replicates, options, _split_functional)
+    each = tuple(with_condition(task.statistic, one) for one in task.condition)
     joint = replace(
         task,
         generator=EachCondition(task.generator),
-        statistic=EachAndAverage(task.statistic, weights, _labels(task.condition)),
+        statistic=EachAndAverage(task.statistic, weights, labels, each),
+        label=", ".join(labels),
     )
     if options.controls is not None:
         # The average of the same coefficients is themselves: weights sum to 1.

@@ -14,7 +14,7 @@ from mcgen.replicates.stores.states import About
 from mcgen.replicates.stores.store import Store
 from mcgen.replicates.tally import Leaf, Segment
 from mcgen.results.estimate import Estimate
-from mcgen.runs.stored import read_store
+from mcgen.runs.stored import read_store, run_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,8 @@ def replicates_frame(path: str | Path) -> pd.DataFrame:
 
     A row a replicate (its number; the mean of each component and its mean squared deviation within) where their means
     are kept, else a row a leaf of 256: the first and the last replicate, and of each component the mean and the
-    sum of squared deviations of the replicate means. With a column `run` where the store has several.
+    sum of squared deviations of the replicate means. With a column `run` where the store has several:
+    the level, and the condition by its name.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def replicates_frame(path: str | Path) -> pd.DataFrame:
             segments = [one for part in run.covered() for one in run.segments(part)]
             whole = any(isinstance(one, Leaf) for one in segments)
             frame = pd.concat([_sums(one, labels) if whole else _rows(one, labels) for one in segments])
-            frames.append(frame if len(names) == 1 else frame.assign(run=name))
+            frames.append(frame if len(names) == 1 else frame.assign(run=run_label(name, about)))
     if not frames:
         raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
     return pd.concat(frames, ignore_index=True)

@@ -46,6 +46,11 @@ class StoredProgress:
     estimate: Estimate | None
 
     @property
+    def label(self) -> str:
+        """What texts call the run: its level and its condition by its name; empty where the call has one run."""
+        return run_label(self.name, self.about)
+
+    @property
     def n_finished(self) -> int:
         """Number of finished replicates."""
         return sum(map(len, self.covered))
@@ -71,6 +76,13 @@ class StoredProgress:
         if done <= 0 or passed <= 0:
             return None
         return float(max(0, self.n_wanted - self.n_finished) * passed / done)
+
+
+def run_label(name: str, about: About) -> str:
+    """Return the name of a run with the condition's name in results in place of the key of its content."""
+    before, key, _ = name.partition("condition / ")
+    condition = about.provenance.get("condition") if about.provenance else None
+    return (f"{before}condition {condition}" if key and condition is not None else name).replace(" / ", " ")
 
 
 def progress_of(store: Store) -> list[StoredProgress]:
@@ -201,7 +213,7 @@ def status(path: str | Path, verbose: bool = False) -> str:
                 done += "; no process has it open: the same call goes on"
             elif left is not None:
                 done += f", about {_seconds(left)} left at the pace so far"
-        lines.append(f"{one.name.replace(' / ', ' ')}: {done}" if one.name else done)
+        lines.append(f"{one.label}: {done}" if one.name else done)
         if one.estimate is not None:
             lines.append(str(one.estimate))
     if verbose:

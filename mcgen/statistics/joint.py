@@ -12,7 +12,14 @@ from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import boolean_components, component_bounds, component_names, values_of, values_of_each
+from mcgen.statistics.values import (
+    boolean_components,
+    component_bounds,
+    component_names,
+    parts_with_condition,
+    values_of,
+    values_of_each,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +63,10 @@ class Difference:
             )
         return np.asarray(a - np.broadcast_to(self.coefficients, b[0].size).reshape(b.shape[1:]) * b)
 
+    def for_condition(self, condition: Any) -> Difference:
+        """Return the difference of the statistic under a condition, which both generators share."""
+        return parts_with_condition(self, condition, "statistic")
+
     def component_bounds(self, k: int, samples: tuple[Any, ...]) -> Floats:
         """Return the bounds of the differences, shape (2, k); infinite for coefficients other than 1."""
         if self.coefficients is not None:
@@ -84,18 +95,31 @@ class EachOf:
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
         """Return the values of n samples."""
         where = "for generators that stand for each other; they need the same"
-        columns = values_of_each(self.statistic, samples, where)
+        columns = values_of_each([self.statistic] * len(samples), samples, where)
         flat = [column.reshape(len(column), -1) for column in columns]
         return np.concatenate([*flat, *(flat[0] - other for other in flat[1:])], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class EachAndAverage:
-    """A statistic of the samples under each condition, and its weighted average, shape (n, conditions + 1, ...)."""
+    """A statistic of the samples under each condition, and its weighted average, shape (n, conditions + 1, ...).
+
+    Attributes
+    ----------
+    statistic : callable
+        The statistic that the user gave.
+    weights : ndarray of shape (conditions,)
+        Weights in the average.
+    conditions : tuple of str
+        What results call the conditions.
+    each : tuple of callable
+        The statistic under each condition.
+    """
 
     statistic: Statistic
     weights: Floats
     conditions: tuple[str, ...]
+    each: tuple[Statistic, ...]
 
     def __mcgen_content__(self, load: bool) -> Any:
         return self.statistic, self.weights, self.conditions
@@ -117,20 +141,22 @@ class EachAndAverage:
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
         """Return the values of n samples."""
         where = "under the conditions; to average they must be the same. Estimate the conditions one by one"
-        columns = values_of_each(self.statistic, samples, where)
+        columns = values_of_each(self.each, samples, where)
         values = np.stack(columns, axis=1)
         average = np.einsum("c,nc...->n...", self.weights, values)
         return np.concatenate([values, average[:, None]], axis=1)
 
     def boolean_components(self, samples: tuple[Any, ...]) -> NDArray[np.bool_]:
         """Return which components are boolean: those under each condition may be, their average is not."""
-        own = boolean_components(self.statistic, samples[0])
-        return np.concatenate([np.tile(own, len(samples)), np.zeros_like(own)])
+        own = [boolean_components(one, part) for one, part in zip(self.each, samples, strict=True)]
+        return np.concatenate([*own, np.zeros_like(own[0])])
 
     def component_bounds(self, k: int, samples: tuple[Any, ...]) -> Floats:
-        """Return the bounds, shape (2, k): an average with weights above 0 has those of its parts."""
-        each = len(self.conditions) + 1
-        return np.tile(_bounds(self.statistic, k // each, samples[0]), each)
+        """Return the bounds, shape (2, k): an average with weights above 0 lies between the outermost of its parts."""
+        own = k // (len(self.each) + 1)
+        parts = [_bounds(one, own, part) for one, part in zip(self.each, samples, strict=True)]
+        low, high = np.min(parts, axis=0)[0], np.max(parts, axis=0)[1]
+        return np.concatenate([*parts, np.stack([low, high])], axis=1)
 
 
 def _bounds(statistic: Statistic, k: int, samples: Any) -> Floats:

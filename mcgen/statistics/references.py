@@ -1,4 +1,8 @@
-"""Statistics that compare each sample with a reference."""
+"""Statistics that compare each sample with a reference.
+
+A reference is the same for all conditions. Where each condition has its own, such as the truth of a measurement, make
+a statistic of samples and condition by ``as_statistic(f, uses_condition=True)``; `PSNR` has an example.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,8 @@ class L1:
     Parameters
     ----------
     reference : array of the shape of one sample
-        Reference, such as the true image of an inverse problem.
+        Reference, such as the true image of an inverse problem. It is the same for all conditions; `PSNR` shows how
+        each condition gets its own.
     """
 
     reference: Any
@@ -40,7 +45,7 @@ class PSNR:
     Parameters
     ----------
     reference : array of the shape of one sample
-        Reference, such as the true image of an inverse problem.
+        Reference, such as the true image of an inverse problem. It is the same for all conditions.
     data_range : float
         Largest possible value minus the smallest: 1 for images in [0, 1], 2 in [-1, 1], 255 for bytes.
 
@@ -48,6 +53,29 @@ class PSNR:
     ------
     TypeError, ValueError
         If `data_range` is no number above 0.
+
+    Examples
+    --------
+    Several measurements have a truth each. Let a condition be the pair of both; the model uses the measurement, and the
+    statistic the truth:
+
+    >>> import numpy as np
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z, pair: pair[0] + 0.1 * z, noise=(16,), name="model")
+    >>> psnr = lambda x, pair: mcgen.statistics.PSNR(pair[1], data_range=4)(x)
+    >>> statistic = mcgen.as_statistic(psnr, name="psnr", uses_condition=True)
+    >>> truths = {"dark": np.zeros(16), "bright": np.ones(16)}
+    >>> pairs = {name: (truth + 0.1, truth) for name, truth in truths.items()}
+    >>> options = dict(condition=pairs, design=mcgen.MonteCarlo(), n_evaluations=640, seed=0)
+    >>> own = mcgen.estimate(model, statistic, **options)
+    >>> [round(float(part.mean), 1) for part in own.conditions]
+    [29.2, 29.2]
+
+    With the first truth for both, the second number is that of another question:
+
+    >>> first = mcgen.estimate(model, mcgen.statistics.PSNR(truths["dark"], data_range=4), **options)
+    >>> [round(float(part.mean), 1) for part in first.conditions]
+    [29.2, 11.2]
     """
 
     reference: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,14 @@ from mcgen._lib.arrays import Floats, as_numpy, numbers_of, unreadable_text
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics._libraries import _like
-from mcgen.statistics.values import Statistic, boolean_components, called, component_bounds
+from mcgen.statistics.values import (
+    Statistic,
+    boolean_components,
+    called,
+    component_bounds,
+    parts_with_condition,
+    with_condition,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,12 @@ class Stack:
         for j, column in enumerate(columns):
             joined[:, j] = column
         return joined
+
+    def for_condition(self, condition: Any) -> Stack:
+        """Return the stack of the statistics under a condition."""
+        bound = tuple(with_condition(one, condition) for one in self.statistics)
+        unchanged = all(one is own for one, own in zip(bound, self.statistics, strict=True))
+        return self if unchanged else replace(self, statistics=bound)
 
     def boolean_components(self, samples: Any) -> NDArray[np.bool_]:
         """Return which of the statistics are boolean."""
@@ -109,6 +122,10 @@ class Combined:
         """Return the combinations of n samples, values @ matrix, shape (n, m)."""
         values = called(self.statistic, samples)
         return values.reshape(len(values), -1) @ _like(values, self.matrix)
+
+    def for_condition(self, condition: Any) -> Combined:
+        """Return the combinations of the statistic under a condition."""
+        return parts_with_condition(self, condition, "statistic")
 
 
 def _column(name: str, values: Any) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 
 Statistic = Callable[[Any], Any]
+T = TypeVar("T")
 
 # Most names that a message lists.
 _MOST_SHOWN = 6
@@ -94,15 +95,51 @@ def values_of(statistic: Statistic, samples: Any, n: int) -> Floats:
     return values
 
 
-def called(statistic: Statistic, samples: Any) -> Any:
-    """Return what a statistic returns for some samples; refuse a torch module where they are no tensors."""
+def called(statistic: Callable[..., Any], samples: Any, *condition: Any) -> Any:
+    """Return what a statistic returns for some samples; refuse a torch module where they are no tensors.
+
+    The condition, where one is given, is the second argument of the statistic.
+    """
     if hasattr(statistic, "named_parameters") and not _may_be_tensors(samples):
         raise RunError(
             f"statistic {name_of(statistic)!r} is a torch module, which takes tensors, and the samples are of type "
             f"{type(samples).__name__}. Wrap it, lambda x: module(torch.as_tensor(x)).detach(), or let the generator "
             "return tensors (mcgen.adapters.from_torch)"
         )
-    return statistic(samples)
+    return statistic(samples, *condition)
+
+
+def with_condition(statistic: Statistic, condition: Any) -> Statistic:
+    """Return the statistic under a condition; the statistic itself where it does not depend on the condition.
+
+    A statistic that depends on it has a method ``for_condition(condition)``, which returns the statistic of samples
+    alone. A statistic that is made of others has it too, and returns itself where none of them depends on it.
+
+    Raises
+    ------
+    ValueError
+        If the statistic takes the condition, and this is None.
+    """
+    bind = getattr(statistic, "for_condition", None)
+    found: Statistic = statistic if bind is None else bind(condition)
+    return found
+
+
+def parts_with_condition(whole: T, condition: Any, *names: str) -> T:
+    """Return a dataclass made of statistics, with those of some fields under a condition.
+
+    It is returned itself where none of them depends on the condition.
+    """
+    made: Any = whole
+    own = {name: getattr(made, name) for name in names}
+    bound = {name: with_condition(statistic, condition) for name, statistic in own.items()}
+    found: T = made if all(bound[name] is own[name] for name in names) else replace(made, **bound)
+    return found
+
+
+def is_watched() -> bool:
+    """Tell whether the laws of a statistic are being tried, by `watched`."""
+    return _watch.get() is not None
 
 
 def boolean_components(statistic: Statistic, samples: Any) -> NDArray[np.bool_]:
@@ -147,15 +184,16 @@ def _may_be_tensors(samples: Any) -> bool:
     return hasattr(samples, "detach") or not hasattr(samples, "dtype")
 
 
-def values_of_each(statistic: Statistic, samples: tuple[Any, ...], where: str) -> list[Floats]:
-    """Return the statistic's values of several samples made from the same noise, or refuse different shapes."""
+def values_of_each(statistics: Sequence[Statistic], samples: tuple[Any, ...], where: str) -> list[Floats]:
+    """Return the values of several samples made from the same noise, or refuse different shapes.
+
+    The statistics, one for each of the samples, are the same but for their conditions.
+    """
     n = leading_length(samples)
-    columns = [values_of(statistic, part, n) for part in samples]
+    columns = [values_of(statistic, part, n) for statistic, part in zip(statistics, samples, strict=True)]
     if len({column.shape for column in columns}) > 1:
-        raise RunError(
-            f"statistic {name_of(statistic)!r} gave components of shapes {[column.shape[1:] for column in columns]} "
-            f"{where}"
-        )
+        shapes = [column.shape[1:] for column in columns]
+        raise RunError(f"statistic {name_of(statistics[0])!r} gave components of shapes {shapes} {where}")
     return columns
 
 

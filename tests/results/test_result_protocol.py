@@ -115,8 +115,15 @@ def test_what_has_no_plot_says_so() -> None:
     pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match="a plan without a pilot predicts no half-widths"):
         made("plan without a pilot").plot()
-    with pytest.raises(ValueError, match=r"plot one of its \.conditions"):
-        made("conditions").plot()
+    with pytest.raises(ValueError, match="does not have; run it with keep_replicates=True"):
+        made("levels").plot()
+
+
+def test_conditions_are_rows_of_a_plot_by_their_names() -> None:
+    pytest.importorskip("matplotlib")
+    result = made("conditions")
+    labels = [text.get_text() for text in result.plot().axes[0].get_yticklabels()]
+    assert labels == [*(part.provenance.condition for part in result.conditions), "average"]
 
 
 def test_an_estimate_reads_as_a_table() -> None:

@@ -203,7 +203,7 @@ def test_bad_arguments() -> None:
             check_statistic(means, samples)
     with pytest.raises(TypeError, match=r"got the class L1. Make one first: L1\(...\)"):
         check_statistic(s.L1)
-    with pytest.raises(ValueError, match="a condition is for the generator .*; got 3 without one"):
+    with pytest.raises(ValueError, match="a condition is for the generator .*; got 3 without either"):
         check_statistic(means, condition=3)
     with pytest.raises(ZeroDivisionError):
         check_statistic(lambda x: 1 / 0)

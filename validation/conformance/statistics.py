@@ -34,7 +34,7 @@ from mcgen.noise import as_rows
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.laws import values_gap
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import checked_callable, values_of
+from mcgen.statistics.values import checked_callable, values_of, with_condition
 from mcgen.validation.conformance.arguments import checked_size, checked_tolerance
 from mcgen.validation.conformance.arrays import are_arrays, frozen, gap, kept, rows_of, widest_tolerance
 from mcgen.validation.conformance.random_states import (
@@ -80,7 +80,7 @@ def check_statistic(
     generator : Generator, optional
         Makes the samples instead.
     condition : object, optional
-        Passed to the generator.
+        Passed to the generator, and to a statistic that takes it.
     n : int
         How many samples, at least 3; ignored if `samples` is given.
     seed : int or SeedSequence
@@ -99,7 +99,8 @@ def check_statistic(
     ------
     TypeError, ValueError
         If `statistic` is no statistic, there are fewer than 3 samples, samples and generator are both given, there is a
-        condition without a generator, or the tolerance is below 0 or not finite.
+        condition that neither the generator nor the statistic takes, or none for a statistic that needs one, or the
+        tolerance is below 0 or not finite.
 
     Examples
     --------
@@ -110,19 +111,19 @@ def check_statistic(
     >>> [check.law for check in check_statistic(lambda x: x.mean((1, 2, 3)) - x.mean()).failures]
     ['batch size', 'rows apart']
     """
-    checked_statistic(statistic)
+    bound = with_condition(checked_statistic(statistic), condition)
     allowed = checked_tolerance(tolerance)
     if samples is not None and generator is not None:
         raise ValueError("check_statistic takes samples or a generator that makes them; got both. Leave one out")
-    if condition is not None and generator is None:
+    if condition is not None and generator is None and bound is statistic:
         raise ValueError(
-            f"a condition is for the generator that makes the samples; got {condition!r} without one. Pass "
-            "generator=..., or leave the condition out"
+            "a condition is for the generator that makes the samples, or for a statistic with uses_condition=True; got "
+            f"{condition!r} without either. Pass generator=..., or leave the condition out"
         )
     with OwnRandomStates():
         if samples is None:
             samples = _made_samples(generator, condition, checked_size("check_statistic", n), seed)
-        trial = _Trial(statistic, samples, allowed)
+        trial = _Trial(bound, samples, allowed)
         checks = judged(LAWS, trial)
     return Report(name_of(statistic), f"{trial.n} samples", checks)
 

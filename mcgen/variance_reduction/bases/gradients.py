@@ -58,7 +58,7 @@ def active_subspace(
     seed : int or SeedSequence
         May be the run's: the pilot has random numbers of its own.
     condition : optional
-        Passed to the generator.
+        Passed to the generator, and to a statistic that takes it.
     coarse : Generator, optional
         A cheaper generator whose gradients are taken instead, such as ``generator.coarse(5)``, on the same noise or
         some of its blocks.

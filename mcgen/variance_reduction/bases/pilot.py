@@ -21,7 +21,7 @@ from mcgen.replicates.first_batch import tried_values
 from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.streams import stream_of
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import checked_callable, values_of
+from mcgen.statistics.values import checked_callable, values_of, with_condition
 
 # Most gradients, times components, whose n x n Gram matrix is decomposed: at this n it takes half a minute.
 _MOST_GRADIENTS = 4096
@@ -52,7 +52,8 @@ class DirectionPilot:
         seed: Seed,
     ) -> None:
         self.source = checked_generator(generator) if coarse is None else checked_generator(coarse, "coarse")
-        self.statistic, self.condition, self.seed = checked_callable(statistic), condition, seed
+        self.statistic = with_condition(checked_callable(statistic), condition)
+        self.condition, self.seed = condition, seed
         self.cost, self.spent = checked_real("cost", cost), 0
         if self.cost < 0:
             raise ValueError(f"cost must be at least 0, in evaluations of the generator; got {cost}")

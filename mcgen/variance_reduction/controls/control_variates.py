@@ -29,7 +29,7 @@ from mcgen.replicates.streams import stream_of
 from mcgen.replicates.task import Estimand, Task
 from mcgen.statistics import Statistic
 from mcgen.statistics.joint import WithControlValues
-from mcgen.statistics.values import checked_callable
+from mcgen.statistics.values import checked_callable, with_condition
 from mcgen.variance_reduction.controls.coordinates import n_points_of
 from mcgen.variance_reduction.controls.correction import (
     REPLICATES_PER_CONTROL,
@@ -249,7 +249,7 @@ class Controls:
             "for every condition",
         )
         count = checked_replicates(design, n_evaluations, n_replicates)
-        joint = WithControlValues(checked_callable(statistic))
+        joint = WithControlValues(with_condition(checked_callable(statistic), condition))
         estimand = Estimand(
             generator=WithControls(checked_generator(generator), self),
             statistic=joint,

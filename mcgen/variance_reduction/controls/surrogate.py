@@ -15,7 +15,7 @@ from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.noise import Noise, NoiseSpec, noise_of
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import checked_callable, values_of
+from mcgen.statistics.values import checked_callable, values_of, with_condition
 from mcgen.variance_reduction.controls.control_variates import Controls, NoiseSpecFunction
 from mcgen.variance_reduction.controls.coordinates import n_points_of
 
@@ -37,7 +37,7 @@ def surrogate(
     mean : float or array
         Expectation of the statistic under the surrogate, in the shape of the components.
     condition : object, optional
-        Passed to the surrogate.
+        Passed to the surrogate, and to a statistic that takes it.
 
     Examples
     --------
@@ -51,7 +51,8 @@ def surrogate(
     1.031729 [1.031709, 1.031752] (95 % skewness-safe t, 320 replicates of 2 points, Antithetic(), seed 0, controls)
     """
     text = f"surrogate({name_of(statistic)} of {name_of(checked_generator(generator))})"
-    function = _Surrogate(generator, checked_callable(statistic), np.shape(mean), condition)
+    own = with_condition(checked_callable(statistic), condition)
+    function = _Surrogate(generator, own, np.shape(mean), condition)
     try:
         expected = tuple(numbers_of(mean, "iuf").astype(np.float64).ravel().tolist())
     except (TypeError, ValueError):

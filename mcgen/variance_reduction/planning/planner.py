@@ -52,13 +52,13 @@ from mcgen.inference.methods import IntervalOptions
 from mcgen.replicates.loop import run_all
 from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.sizes import require_single
-from mcgen.replicates.streams import stream_of
+from mcgen.replicates.streams import under_condition
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.options import RunOptions
 from mcgen.runs.scores import parts_of_score, replicates_of, with_functional
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import component_names
+from mcgen.statistics.values import component_names, with_condition
 from mcgen.variance_reduction.planning.auto import Auto
 from mcgen.variance_reduction.planning.choice import choose, rounding_reason, variance_reasons
 from mcgen.variance_reduction.planning.coarse import (
@@ -179,10 +179,10 @@ def plan(
         "a plan is for one condition; got {}. Use mcgen.estimate with design='auto', which plans each",
     )
     interval.require_no_resampling("a plan may choose a sum of levels, which")
-    stream = stream_of(asked["condition"], 0)
+    condition = asked["condition"]
     statistic, functional = parts_of_score(score)
-    given = {"statistic": score}
-    estimand = replace(estimand_of(generator, statistic, asked["seed"], asked["condition"], given), stream=stream)
+    found = estimand_of(generator, statistic, asked["seed"], condition, {"statistic": score})
+    estimand = under_condition(found, condition)
     options = RunOptions(interval, asked["keep_replicates"], asked["progress"], batch_size=asked["batch_size"])
     options = with_functional(options, functional, asked)
     goal = asked["n_evaluations"], asked["atol"]
@@ -216,7 +216,7 @@ def _of_functional(
         return plan_by_rule(estimand, options, budget, [], None, asked.protect)
     own = replace(estimand, stream=pilot_stream(estimand.stream, "influence"))
     found, facts = run_all(replace(own.task(Antithetic(), _INFLUENCE_BATCH), gatherers=functional.gatherers), pairs)
-    influence = functional.influence(replicates_of(found, facts, 2))
+    influence = with_condition(functional.influence(replicates_of(found, facts, 2)), estimand.condition)
     spent = 2 * pairs
     linear = replace(estimand, statistic=influence)
     made = _by_pilot(linear, options, budget - spent, atol, [], replace(asked, coarse=()))
