@@ -192,7 +192,7 @@ def shared_blocks(full: bool, seed: int) -> list[Verdict]:
     The control takes their estimates as independent: its intervals are far too wide.
     """
     a, b = _SHARED_TRUTHS
-    joint = pair_on_shared_blocks(_SMOOTH, _ROUGH, ["start"])
+    joint = pair_on_shared_blocks(_SMOOTH, _ROUGH, {"start": "start"})
     problem = Problem("smooth less rough", joint, cast(Any, Difference(first)), a - b)
     levels = {25: 0.945, 50: 0.945} if full else {25: 0.945}
     found = []
