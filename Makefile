@@ -38,6 +38,7 @@ bench: $(STAMP)
 # The whole of what is promised, into docs/validation: up to an hour on two cores. In a minute or two: mcgen validate.
 validate: coverage
 	$(BIN)/mcgen validate --full --page docs/validation/promises.md
+	$(BIN)/mcgen validate --only differences --page docs/two-models.md
 
 coverage: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation coverage

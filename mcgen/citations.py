@@ -302,12 +302,13 @@ def citation(result: Estimate | Comparison) -> str:
     compared = isinstance(result, Comparison)
     keys = ["mcgen", "salmon2011parallel"]
     for estimate in result.estimates if isinstance(result, Comparison) else (result,):
-        for part in estimate.levels or (estimate,):
+        models = estimate.models or (estimate,)
+        for part in (part for model in models for part in model.levels or (model,)):
             keys += _design_keys(part.provenance.design)
-        keys += ["giles2008multilevel"] if estimate.levels else []
+        keys += ["giles2008multilevel"] if any(model.levels for model in models) else []
         keys += _control_keys(estimate.provenance.controls)
         keys += _method_keys(estimate.method)
-        keys += ["owen1998supercube"] if _is_supercube(estimate) else []
+        keys += ["owen1998supercube"] if any(map(_is_supercube, models)) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
     keys += ["jones1974jackknife"] if compared and "giles2008multilevel" in keys else []

@@ -37,7 +37,7 @@ def difference(
     score: Statistic | Functional,
     *,
     design: Design | Auto | Literal["auto"],
-    common_random_numbers: bool | str | Sequence[str] | None = None,
+    common_random_numbers: bool | str | Sequence[str] | Mapping[str, str] | None = None,
     **run: Unpack[DifferenceArguments],
 ) -> Estimate:
     """Estimate E[score(a(noise))] - E[score(b(noise))] of two models, with a confidence interval.
@@ -53,14 +53,15 @@ def difference(
         As for `estimate`; of a functional it is the difference of its values for both models.
     design : Design, Auto or "auto"
         As for `estimate`.
-    common_random_numbers : bool, str or sequence of str, optional
+    common_random_numbers : bool, str, sequence of str or dict, optional
         Which noise both models get. By default the same noise where the blocks of both agree in order by shape, law and
         type, whatever their names; otherwise independent noise. True: the same noise, or an error where they do not
-        agree. False: independent noise. Names of blocks: these are shared, and all others are independent.
+        agree. False: independent noise. Names of blocks: these are shared, and all others are independent. A dictionary
+        has names of blocks in `a` and what the same blocks are called in `b`, such as ``{"start": "noise"}``.
         Several conditions are independent of each other, but with True they have the same noise too.
     **run
         The other arguments of `estimate`. `n_evaluations` counts evaluations of each model. On independent noise `atol`
-        is for the difference, and each model runs to half-widths of ``atol / sqrt(2)``.
+        is for the difference, and each model runs to half-widths of ``0.97 atol / sqrt(2)``.
 
     Returns
     -------
@@ -105,8 +106,10 @@ def difference(
     if shared == INDEPENDENT_NOISE:
         _require_independent_runs(asked)
         return estimated((a, b), score, design, plain, INDEPENDENT_NOISE)
-    joint = pair(a, b) if shared == SAME_NOISE else pair_on_shared_blocks(a, b, shared)
-    text = shared if isinstance(shared, str) else f"{SAME_NOISE} in {', '.join(shared)}"
+    if isinstance(shared, str):
+        joint, text = pair(a, b), shared
+    else:
+        joint, text = pair_on_shared_blocks(a, b, shared), f"{SAME_NOISE} in {_in_words(shared)}"
     if common_random_numbers is True and isinstance(conditions_of(asked["condition"]), Conditions):
         plain["common_random_numbers"] = True
     if isinstance(score, Functional):
@@ -116,8 +119,13 @@ def difference(
     return estimated((joint,), of_both, design, plain, text)
 
 
-def _shared(a: Generator, b: Generator, wanted: Any) -> str | tuple[str, ...]:
-    """Return `SAME_NOISE`, `INDEPENDENT_NOISE`, or the names of the blocks that both models share."""
+def _in_words(shared: Mapping[str, str]) -> str:
+    """Return the names of shared blocks, with both names where they differ."""
+    return ", ".join(in_a if in_a == in_b else f"{in_a} = {in_b}" for in_a, in_b in shared.items())
+
+
+def _shared(a: Generator, b: Generator, wanted: Any) -> str | dict[str, str]:
+    """Return `SAME_NOISE`, `INDEPENDENT_NOISE`, or the names in both models of the blocks that they share."""
     if isinstance(wanted, np.bool_):
         wanted = bool(wanted)
     agree = agree_in_order(a.noise, b.noise)
@@ -138,15 +146,17 @@ def _shared(a: Generator, b: Generator, wanted: Any) -> str | tuple[str, ...]:
     return SAME_NOISE
 
 
-def _checked_blocks(a: Generator, b: Generator, wanted: Any) -> tuple[str, ...]:
-    """Return the names of the blocks to be shared, or refuse those that are not the same in both models."""
-    names = (wanted,) if isinstance(wanted, str) else wanted
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+def _checked_blocks(a: Generator, b: Generator, wanted: Any) -> dict[str, str]:
+    """Return the names in both models of the blocks to be shared, or refuse blocks that are not the same in both."""
+    names = [wanted] if isinstance(wanted, str) else wanted
+    listed = names.values() if isinstance(names, Mapping) else names
+    if not isinstance(names, list | tuple | Mapping) or not all(isinstance(one, str) for one in (*names, *listed)):
         raise TypeError(
-            "common_random_numbers must be True, False, None, or names of blocks that both models have, such as "
-            f"['start']; got {wanted!r}"
+            "common_random_numbers must be True, False, None, names of blocks that both models have, such as "
+            "['start'], or a dictionary of their names in the first and in the second model, such as {'start': "
+            f"'noise'}}; got {wanted!r}"
         )
-    if not names or len(set(names)) < len(names):
+    if not names or len(set(names)) < len(names) or len(set(listed)) < len(names):
         raise ValueError(
             f"common_random_numbers must name one or more different blocks; got {wanted!r}. Name each once, or pass "
             "False for independent noise"
@@ -156,21 +166,23 @@ def _checked_blocks(a: Generator, b: Generator, wanted: Any) -> tuple[str, ...]:
             f"blocks are shared in one type; got noise of {a.noise.dtype} in {name_of(a)!r} and {b.noise.dtype} in "
             f"{name_of(b)!r}. Declare both in one type, or leave out common_random_numbers for independent noise"
         )
-    for name in names:
-        _require_in_both(name, a, b)
-    return tuple(name for name, _ in a.noise.blocks if name in names)
+    found = dict(zip(names, listed, strict=True))
+    for pair_of_names in found.items():
+        _require_in_both(pair_of_names, a, b)
+    return {name: found[name] for name, _ in a.noise.blocks if name in found}
 
 
-def _require_in_both(name: str, a: Generator, b: Generator) -> None:
+def _require_in_both(names: tuple[str, str], a: Generator, b: Generator) -> None:
     """Refuse a block that only one model has, or that is another one in the other model."""
-    named = name_of(a) != name_of(b)
-    sides = {repr(name_of(one)) if named else f"generator {side}": one for side, one in (("a", a), ("b", b))}
-    found = {side: dict(one.noise.blocks).get(name) for side, one in sides.items()}
-    if None not in found.values() and len(set(found.values())) == 1:
+    found = [dict(one.noise.blocks).get(name) for name, one in zip(names, (a, b), strict=True)]
+    if None not in found and found[0] == found[1]:
         return
-    texts = [f"{'no such block' if block is None else block} in {side}" for side, block in found.items()]
+    named = name_of(a) != name_of(b)
+    sides = [repr(name_of(one)) if named else f"generator {side}" for side, one in (("a", a), ("b", b))]
+    what = repr(names[0]) if names[0] == names[1] else f"{names[0]!r} and {names[1]!r}"
+    texts = [f"{block or 'no such block'} in {side}" for block, side in zip(found, sides, strict=True)]
     raise ValueError(
-        f"a shared block must be in both models, by the same name, shape and law; got {name!r}: {' and '.join(texts)}. "
+        f"a shared block must be in both models, by the same shape and law; got {what}: {' and '.join(texts)}. "
         f"{_common_blocks(a.noise, b.noise)}"
     )
 
@@ -179,7 +191,10 @@ def _common_blocks(a: NoiseSpec, b: NoiseSpec) -> str:
     """Return in words which blocks two specs have in common."""
     common = [name for name, block in a.blocks if (name, block) in b.blocks]
     if not common:
-        return "They have no block in common; leave out common_random_numbers for independent noise"
+        return (
+            "They have no block of one name in common: give both names where these differ, such as {'start': 'noise'}, "
+            "or leave out common_random_numbers for independent noise"
+        )
     more = f" and {len(common) - _MOST_LISTED} more" if len(common) > _MOST_LISTED else ""
     return f"Both have {', '.join(map(repr, common[:_MOST_LISTED]))}{more}"
 

@@ -742,6 +742,48 @@ def test_the_difference_of_two_generators(capsys) -> None:
     assert "the second generator must satisfy mcgen.Generator" in capsys.readouterr().err
 
 
+TWO = """
+import mcgen
+long = mcgen.NoiseSpec({"start": mcgen.Block((4,)), "step": mcgen.Block((4,))})
+ancestral = mcgen.as_generator(lambda z: (z["start"] + z["step"] / 2) ** 2, noise=long, name="ancestral")
+plain = mcgen.as_generator(lambda z: z**2, noise=(4,), name="plain")
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "noise"),
+    [
+        ([], "independent noise"),
+        (["--independent-noise"], "independent noise"),
+        (["--share-blocks", "start=noise"], "same noise in start = noise"),
+    ],
+)
+def test_which_noise_two_generators_share(flags: list[str], noise: str, capsys) -> None:
+    Path("two.py").write_text(TWO)
+    call = ["difference", "two.py:ancestral", "two.py:plain", "--statistic", "pixel_mean", "--design", "antithetic"]
+    assert main([*call, *RUN, *flags, "--output", "two.json"]) == 0
+    result = mcgen.load("two.json")
+    assert isinstance(result, mcgen.Estimate)
+    assert result.provenance.models_noise == noise
+    assert len(result.models) == (0 if "same" in noise else 2)
+    assert f"models       {noise}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--common-random-numbers"], "name the blocks that they share, such as --share-blocks start, or leave it out"),
+        (["--share-blocks", "start"], "give both names where these differ, such as start=noise, or leave out --share-blocks"),
+        (["--share-blocks", "start=noise", "--independent-noise"], "--independent-noise and --share-blocks each say which"),
+    ],
+)  # fmt: skip
+def test_noise_that_two_generators_can_not_share(flags: list[str], message: str, capsys) -> None:
+    Path("two.py").write_text(TWO)
+    call = ["difference", "two.py:ancestral", "two.py:plain", "--statistic", "pixel_mean", "--design", "antithetic"]
+    assert main([*call, *RUN, *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_difference_by_workers_and_a_tolerance(tmp_path: Path) -> None:
     call = ["difference", "mymodel.py:generator", "mymodel.py:broken", "--statistic", "pixel_mean", "--design", "antithetic", "--seed", "0", "--no-progress", "--atol", "1e-2"]  # fmt: skip
     for more in ([], ["--workers", "1"]):

@@ -112,7 +112,8 @@ def difference_command(options: argparse.Namespace) -> Estimate:
         raise ValueError(f"{' and '.join(flags)} each say which noise the generators share; give one of them")
     common = options.common_random_numbers
     if options.share_blocks is not None:
-        common = names_in(options.share_blocks)
+        pairs = [name.partition("=") for name in names_in(options.share_blocks)]
+        common = {in_a: in_b or in_a for in_a, _, in_b in pairs}
     shared = False if options.independent_noise else common
     return _long_run(partial(difference, common_random_numbers=shared), [options.generator, options.other], options)
 

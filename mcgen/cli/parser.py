@@ -122,7 +122,10 @@ def _add_difference(found: Any) -> None:
     noise = two.add_argument_group("noise of the two generators (default: the same noise where they take the same)")
     noise.add_argument("--independent-noise", action="store_true", default=None, help="independent noise")
     noise.add_argument(
-        "--share-blocks", action="append", metavar="NAMES", help="only these blocks of noise, separated by commas"
+        "--share-blocks",
+        action="append",
+        metavar="NAMES",
+        help="only these blocks of noise, separated by commas; start=noise where the second generator has another name",
     )
     _add_long_run(two)
 

@@ -62,6 +62,8 @@ def _rules() -> list[tuple[str, _Replacement]]:
         (r"\bgenerator a\b", "the first generator"),
         (r"\bgenerator b\b", "the second generator"),
         (r"common_random_numbers=\['([^\]]*)'\]", r"--share-blocks \1"),
+        (r"leave out common_random_numbers\b", "leave out --share-blocks"),
+        (r"\{'start': 'noise'\}", "start=noise"),
         (r"use a ThreadPoolExecutor", "leave out --workers"),
         (r"Make a new executor and run again", "Give the same command again"),
         (r"For several use mcgen\.statistics\.stack\(\.\.\.\)", "Name several with commas between them"),

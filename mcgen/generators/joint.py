@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,33 +69,32 @@ def pair(a: Generator, b: Generator) -> OnSameNoise:
     return OnSameNoise((a, adapted), a.noise, MINUS)
 
 
-def pair_on_shared_blocks(a: Generator, b: Generator, shared: Sequence[str]) -> OnSameNoise:
+def pair_on_shared_blocks(a: Generator, b: Generator, shared: Mapping[str, str]) -> OnSameNoise:
     """Return two generators that share some blocks of their noise, of which a statistic takes the difference.
 
-    The joint noise has the shared blocks by their own names, then the other blocks of each generator, such as "a/start"
-    and "b/start".
+    The joint noise has the shared blocks by their names in `a`, then the other blocks of each generator, such as
+    "a/start" and "b/start".
 
     Parameters
     ----------
     a, b : Generator
-        Two generators of one dtype; each has the shared blocks, of the same shapes and laws.
-    shared : sequence of str
-        Names of the shared blocks.
+        Two generators of one dtype.
+    shared : mapping of str to str
+        Names of the shared blocks in `a`, and those of the same blocks in `b`. Shapes and laws agree.
     """
+    in_b = {name: joint for joint, name in shared.items()}
     blocks = [(name, block) for name, block in a.noise.blocks if name in shared]
-    joint_names = []
-    for side, generator in (("a", a), ("b", b)):
+    adapted = []
+    for side, generator, joint in (("a", a, {name: name for name in shared}), ("b", b, in_b)):
         own = [name for name, _ in generator.noise.blocks]
         # A shared block may itself have a name such as "a/start".
         while any(f"{side}/{name}" in shared for name in own):
             side += "'"
-        names = [name if name in shared else f"{side}/{name}" for name in own]
-        laws = [block for _, block in generator.noise.blocks]
-        blocks += [one for one in zip(names, laws, strict=True) if one[0] not in shared]
-        joint_names.append(tuple(names))
+        names = {name: joint.get(name, f"{side}/{name}") for name in own}
+        blocks += [(names[name], block) for name, block in generator.noise.blocks if name not in joint]
+        adapted.append((generator, tuple(names.values())))
     noise = NoiseSpec(tuple(blocks), a.noise.dtype)
-    adapted = (OnNamedBlocks(one, noise, names) for one, names in zip((a, b), joint_names, strict=True))
-    return OnSameNoise(tuple(adapted), noise, MINUS)
+    return OnSameNoise(tuple(OnNamedBlocks(one, noise, names) for one, names in adapted), noise, MINUS)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ For estimates :math:`m_a` and :math:`m_b` with standard errors :math:`s_a` and :
 those of Welch and Satterthwaite (`mcgen.results.sums`). Each model has random numbers of its own, also where both are
 the same model.
 
-To reach a half-width of ``atol``, each model runs to half-widths of :math:`atol / \sqrt 2`: squares of half-widths add
-where the quantiles of both are alike.
+To reach a half-width of ``atol``, each model runs to half-widths of :math:`0.97\, atol / \sqrt 2`: squares of
+half-widths add where the quantiles of both are alike. Skewness of opposite signs adds up, which the factor 0.97 mostly
+allows for.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from mcgen.runs.options import RunOptions
 # The models in the paths of their random numbers, and in results where their names are the same.
 _SIDES = ("a", "b")
 _WEIGHTS = np.array([[1.0], [-1.0]])
-# Each model's share of the half-width of the difference: its square is one half.
-_SHARE = 1 / math.sqrt(2)
+# Each model's share of the half-width of the difference. The factor 0.97 takes 6 % more replicates. Without it every
+# second difference of skewed models is a little wider than its tolerance: half-widths of up to 1.03 times were common.
+_SHARE = 0.97 / math.sqrt(2)
 # Intervals of a difference on independent noise: one for each model, and its own.
 _INTERVALS = 3
 # Rounding errors of a half-width; a half-width that exceeds its tolerance by less counts as reached.
@@ -151,11 +153,7 @@ def _provenance(parts: Sequence[Estimate], records: Sequence[Provenance], models
 
 
 def _checked_end(made: Estimate, stopping: Stopping | None, tolerance: Tolerance | None) -> Stopping | None:
-    """Return how both runs ended; the tolerance is not reached where the interval of the difference is wider.
-
-    Skewness of opposite signs adds up in a difference, so that its interval may be wider than those of both models let
-    expect.
-    """
+    """Return how both runs ended; the tolerance is not reached where the interval of the difference is wider."""
     if stopping is None or tolerance is None or tolerance.atol is None or not stopping.reached:
         return stopping
     half = np.ravel(made.half_width)

@@ -161,6 +161,19 @@ def test_all_blocks_shared_is_the_same_noise() -> None:
     assert difference(*alone).mean == difference(*alone, common_random_numbers="start").mean
 
 
+def test_shared_blocks_may_have_two_names() -> None:
+    """As of an ancestral sampler, which calls its first block "start", and a deterministic one with one block."""
+    one = blocks("one", 1.0, noise=START)
+    other = blocks("other", 1.1, start=START, mask=MASK)
+    result = difference(LONG, one, common_random_numbers={"start": "noise"})
+    assert result.provenance.models_noise == "same noise in start = noise"
+    assert abs(result.mean - 4 / 3) < Z_LIMIT * result.standard_error
+    assert result.provenance.noise.startswith("start: normal(8), a/steps")
+    renamed = blocks("other", 1.1, first=START, second=MASK)
+    run = [difference(LONG, b, common_random_numbers=c).mean for b, c in ((other, ["mask", "start"]), (renamed, {"mask": "second", "start": "first"}))]  # fmt: skip
+    assert run[0] == run[1]
+
+
 def test_joint_names_of_blocks_do_not_clash() -> None:
     a = blocks("a", start=START, **{"a/start": MASK, "x": MASK})
     b = blocks("b", 2.0, **{"a/start": MASK, "start": START, "x": MASK})
@@ -175,9 +188,12 @@ def test_joint_names_of_blocks_do_not_clash() -> None:
         ("nothing", "got 'nothing': no such block in 'long' and no such block in 'short'. Both have"),
         ([], r"must name one or more different blocks; got \[\]"),
         (["start", "start"], "one or more different blocks"),
-        (3, r"must be True, False, None, or names of blocks that both models have, such as \['start'\]; got 3"),
-        ([1], "must be True, False, None, or names"),
-        ({"start"}, "must be True, False, None, or names"),
+        (3, r"must be True, False, None, names of blocks that both models have, such as \['start'\], or .*; got 3"),
+        ([1], "must be True, False, None, names"),
+        ({"start"}, "must be True, False, None, names"),
+        ({"start": 1}, "must be True, False, None, names"),
+        ({"start": "mask"}, r"got 'start' and 'mask': normal\(8\) in 'long' and uniform\(5\) in 'short'. Both have"),
+        ({"start": "start", "mask": "start"}, "one or more different blocks"),
     ],
 )
 def test_blocks_that_are_not_in_both_are_refused(names: Any, message: str) -> None:
@@ -191,7 +207,7 @@ def test_blocks_of_another_law_or_type_are_refused() -> None:
         difference(LONG, other, common_random_numbers="start")
     with pytest.raises(ValueError, match="got noise of float32 in 'long' and float64 in 'short'"):
         difference(LONG, blocks("short", dtype="float64", start=START), common_random_numbers="start")
-    with pytest.raises(ValueError, match="They have no block in common; leave out common_random_numbers"):
+    with pytest.raises(ValueError, match="They have no block of one name in common: give both names"):
         difference(ONE, blocks("b", start=START), common_random_numbers="noise")
 
 
