@@ -27,7 +27,7 @@ FLOORS: list[set[str]] = [
     {"functionals"},
     {"runs"},
     {"variance_reduction.bases", "variance_reduction.controls", "variance_reduction.levels"},
-    {"variance_reduction.planning"},
+    {"variance_reduction.planning", "analysis"},
     # The face: what users call.
     {"bases", "controls", "intervals", "estimation", "loading", "sampling"},
     {"comparison", "differences"},

@@ -59,16 +59,14 @@ class Samples:
     def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
         """Return the samples as a numpy array, or refuse what is no single array."""
         try:
-            array = as_numpy(samples)
-        except (TypeError, ValueError) as error:
-            raise RunError(
-                f"keep_samples keeps samples that are one array for each; got {type(samples).__name__} ({error}). Let "
-                "a statistic return what you need of them (mcgen.analysis.samples_frame keeps its values)"
-            ) from error
+            array = as_numpy(samples) if hasattr(samples, "dtype") else np.array(None)
+        except (TypeError, ValueError):
+            array = np.array(None)
         if array.dtype.kind not in "biufc" or array.ndim == 0:
             raise RunError(
-                f"keep_samples keeps arrays of numbers; got dtype {array.dtype} and shape {array.shape} from samples "
-                f"of type {type(samples).__name__}"
+                "keep_samples keeps samples that are one array of numbers for each noise; got samples of type "
+                f"{type(samples).__name__}. Let a statistic return the numbers that you need of them, and take its "
+                "values by mcgen.analysis.samples_frame"
             )
         return array
 

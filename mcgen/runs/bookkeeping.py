@@ -15,6 +15,7 @@ from mcgen.replicates.task import Task
 from mcgen.results.saved import estimate_to_plain
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, provenance_of
+from mcgen.runs.scores import statistics_of
 
 
 class Bookkeeping:
@@ -141,7 +142,7 @@ def _begin(stored: StoredRun, task: Task, asked: Asked) -> tuple[Begun, Asked]:
 def _begun(task: Task) -> Begun:
     given = task.given.things.get("statistic", task.statistic) if task.bound is None else task.bound
     # Coefficients of levels and controls are part of the statistic.
-    statistic = content_of(task.statistic, known={"given": given}).fingerprint
+    statistic = content_of(task.statistic, known=statistics_of(given)).fingerprint
     return Begun(str(task.design), statistic, task.batch_size)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from mcgen import functionals
 from mcgen.functionals import Functional
 from mcgen.functionals.base import Replicates
 from mcgen.inference.jackknife import Units
@@ -35,10 +36,21 @@ def parts_of_score(score: Any) -> tuple[Statistic, Functional | None]:
             f"got the class {score.__name__}; make a functional by mcgen.functionals, such as "
             "mcgen.functionals.variance(statistic)"
         )
-    if getattr(score, "__module__", "").startswith("mcgen.functionals"):
-        name = getattr(score, "__name__", str(score))
+    name = getattr(score, "__name__", None)
+    if isinstance(name, str) and vars(functionals).get(name) is score:
         raise TypeError(f"{name} takes a statistic first: pass mcgen.functionals.{name}(statistic), not the function")
     return checked_callable(score), None
+
+
+def statistics_of(score: Any) -> dict[str, Statistic]:
+    """Return the statistics of the user that a score is made of, by the places where they stand in it."""
+    if not isinstance(score, Functional):
+        return {"given": score}
+    found: dict[str, Statistic] = {}
+    for name, value in vars(score).items():
+        if isinstance(value, Functional) or callable(value):
+            found |= {f"{name} of {place}": one for place, one in statistics_of(value).items()}
+    return found
 
 
 def replicates_of(tally: Tally, facts: Facts, n_points: int) -> Replicates:

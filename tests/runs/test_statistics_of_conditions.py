@@ -401,7 +401,7 @@ def test_functionals(functional: Any, expected: float, common: bool, across: Any
 
 def test_statistics_of_functionals_hand_the_condition_on() -> None:
     samples = copies(np.arange(24.0).reshape(4, 6), TRUTHS["high"])
-    influence = Influence(SCALED, "influence", lambda values: values - 1)
+    influence = Influence(SCALED, "influence", ("x", "y"), lambda values: values - 1, ())
     np.testing.assert_allclose(with_condition(influence, TRUTHS["high"])(samples), samples[:, :2] * 10 - 51, atol=1e-9)
     each = Each(SCALED)
     np.testing.assert_allclose(

@@ -1,0 +1,92 @@
+"""A table of the values of a statistic, sample by sample, for other software."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcgen._lib.checks import checked_integer
+from mcgen.designs import Design
+from mcgen.designs._base import checked_design
+from mcgen.generators import Generator
+from mcgen.noise.random import Seed
+from mcgen.replicates.gathering import Values, require_room
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.sizes import checked_batch_size, require_single
+from mcgen.replicates.streams import under_condition
+from mcgen.replicates.task import Findings, estimand_of
+from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def samples_frame(
+    generator: Generator,
+    statistic: Statistic,
+    *,
+    design: Design,
+    n_replicates: int,
+    seed: Seed,
+    condition: Any = None,
+    batch_size: int | None = None,
+) -> pd.DataFrame:
+    """Return a table of the values of a statistic, a row for each sample.
+
+    The samples are the first ones that `mcgen.estimate` looks at with the same seed, condition and design. Rows of one
+    replicate depend on each other, and different replicates are independent: models of other software take
+    ``replicate`` as the group, or the cluster, such as
+    ``smf.ols("y ~ 1", frame).fit(cov_type="cluster", cov_kwds={"groups": frame["replicate"]})`` of statsmodels.
+
+    Parameters
+    ----------
+    generator, statistic, design, seed
+        As for `mcgen.estimate`.
+    n_replicates : int
+        How many replicates, 1 or more.
+    condition : object, optional
+        Passed to the generator; one condition, not a list.
+    batch_size : int, optional
+        The most rows that the model sees at a time; about 64 by default.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``replicate`` and ``point``, and one with the values of each component by its name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    RunError
+        If the generator or the statistic breaks a law, or the values are more than 512 MB.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**3, noise=(2,), name="cube")
+    >>> options = dict(design=mcgen.Antithetic(), n_replicates=2, seed=0)
+    >>> frame = mcgen.analysis.samples_frame(model, mcgen.statistics.pixel_mean, **options)
+    >>> frame.columns.tolist(), frame["replicate"].tolist(), bool(abs(frame["pixel_mean"].sum()) < 1e-6)
+    (['replicate', 'point', 'pixel_mean'], [0, 0, 1, 1], True)
+    """
+    import pandas as pd
+
+    design, n = checked_design(design), checked_integer("n_replicates", n_replicates)
+    require_single(condition, "a table is of one condition; got {}. Make one for each of them")
+    if n < 1:
+        raise ValueError(f"n_replicates must be 1 or more; got {n}")
+    estimand = under_condition(estimand_of(generator, statistic, seed, condition), condition)
+    task = estimand.task(design, checked_batch_size(batch_size, design.n_points, n))
+    task = replace(task, gatherers=(Values(),))
+    findings, parts = Findings(task), []
+    for rows in replicate_means(task, range(n), findings):
+        require_room(rows, n)
+        parts.append(rows.gathered[Values.name])
+    values = np.concatenate(parts).reshape(n * design.n_points, -1)
+    names = component_names(estimand.statistic, findings.facts.components)
+    index = {"replicate": np.repeat(np.arange(n), design.n_points), "point": np.tile(np.arange(design.n_points), n)}
+    return pd.DataFrame(index | dict(zip(names, values.T, strict=True)))
