@@ -17,7 +17,7 @@ from mcgen.functionals.base import Functional, MomentFunctional, OfOneStatistic,
 from mcgen.functionals.influence import Influence
 from mcgen.inference.jackknife import Units
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import called, checked_callable, parts_with_condition
+from mcgen.statistics.values import called, checked_callable, component_names, parts_with_condition
 
 # How far probabilities of a sample may miss a sum of 1: rounding in half precision of a thousand classes.
 _OFF_ONE = 1e-2
@@ -103,6 +103,10 @@ class Both:
     def name(self) -> str:
         """Both names."""
         return f"{name_of(self.a)} and {name_of(self.b)}"
+
+    def component_names(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the names of the components of both."""
+        return (*component_names(self.a, shape[1:]), *component_names(self.b, shape[1:]))
 
     def for_condition(self, condition: Any) -> Both:
         """Return both statistics under a condition."""

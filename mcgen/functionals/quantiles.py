@@ -53,7 +53,7 @@ class Quantile(Functional):
     @property
     def fewest_values(self) -> int:
         """So many that ten values lie beyond the quantile on each side."""
-        return math.ceil(10 / min(self.q, 1 - self.q))
+        return math.ceil(10 / min(self.q, 1 - self.q) - 1e-6)
 
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return the names of the statistic's components, after what is taken of them."""
@@ -80,7 +80,7 @@ class Quantile(Functional):
         values = [one.values for one in strata if one.values is not None]
         points = [w * one.point_weights for w, one in zip(weights, strata, strict=True)]
         n = sum(one.shape[0] * one.shape[1] for one in values)
-        fewest = math.ceil(1 / min(self.q, 1 - self.q))
+        fewest = math.ceil(1 / min(self.q, 1 - self.q) - 1e-6)
         if n < fewest:
             raise RunError(
                 f"{self.name} lies beyond what {n:,} values show; use at least {fewest:,} "

@@ -85,7 +85,8 @@ class Units:
     def total(self) -> Units:
         """Return the one unit of all values."""
         share = (self.counts / self.counts.sum())[:, None]
-        mean = (share * self.mean).sum(axis=0)
+        # From the first unit on, so that what does not vary stays the same to the last bit.
+        mean = self.mean[0] + (share * (self.mean - self.mean[0])).sum(axis=0)
         d = self.mean - mean
         product = self.product + d[:, self.pairs[:, 0]] * d[:, self.pairs[:, 1]]
         return Units(
@@ -134,7 +135,8 @@ class Units:
 def mixture_of(parts: Sequence[Units], weights: Floats) -> Units:
     """Return the units of a mixture of laws, from units of each that belong together; or a single one of each."""
     n = max(len(part) for part in parts)
-    mean = sum(w * part.mean for w, part in zip(weights, parts, strict=True))
+    base = parts[0].mean[0]
+    mean = base + sum(w * (part.mean - base) for w, part in zip(weights, parts, strict=True))
     variance, product = np.zeros((n, 1)), np.zeros((n, 1))
     pairs = parts[0].pairs
     for w, part in zip(weights, parts, strict=True):

@@ -160,6 +160,10 @@ def estimate_from_sampled(
         raise
 
 
+FEWEST_GROUPS = 32
+"""Fewest groups of a jackknife without a warning."""
+
+
 class EvaluatedFunctional(Protocol):
     """A functional at the replicates of a run; see `mcgen.functionals.base.Evaluated`."""
 
@@ -210,7 +214,12 @@ def estimate_from_functional(
     (pseudo_values,) = evaluated.strata
     moments, quantiles = moments_of(pseudo_values), evaluated.quantiles
     sampled = replace(input_of_run(moments, pseudo_values, provenance, (), ()), student_holds=None)
-    if quantiles is None:
+    if quantiles is None and moments.count < min(provenance.n_replicates, FEWEST_GROUPS):
+        notes = [
+            f"the interval is made from {moments.count} groups of replicates, since their means were not kept: it is "
+            "wider than it need be, and covers less often where they are few. Leave out keep_replicates=False"
+        ]
+    elif quantiles is None:
         notes = coverage_warnings(
             moments,
             names,

@@ -40,6 +40,10 @@ METHOD_NAMES = {
     "anytime": "anytime",
     "asymptotic-anytime": "asymptotic anytime",
     "betting": "betting",
+    "order-statistics": "order statistics",
+    "quantile-inversion": "inversion",
+    "bonferroni-order-statistics": "simultaneous, Bonferroni order statistics",
+    "bonferroni-quantile-inversion": "simultaneous, Bonferroni inversion",
     "bonferroni-proportion": "simultaneous, Bonferroni proportion",
     "bonferroni-two-stage-t": "simultaneous, Bonferroni two-stage t",
     "bonferroni-anytime": "simultaneous, Bonferroni anytime",
@@ -75,8 +79,11 @@ def component_text(mean: float, low: float, high: float, half_width: float) -> s
     """Return ``mean ± half-width``, or the ends of an interval that is not symmetric.
 
     It counts as symmetric where its middle is the mean to half a unit of the last digit that is shown. The ends of an
-    interval that is far narrower than the mean is large have lost their digits; then the half-width is shown too.
+    interval that is far narrower than the mean is large have lost their digits; then the half-width is shown too. An
+    interval with one infinite end shows its ends.
     """
+    if math.isinf(low) != math.isinf(high):
+        return f"{mean:.6g} [{low:.6g}, {high:.6g}]"
     middle, half = number_pair(mean, half_width)
     digits = _decimals(half_width)
     off, unit = abs((low - mean) + (high - mean)) / 2, 1e-2 * half_width if digits is None else 10.0**-digits

@@ -88,12 +88,14 @@ class Bookkeeping:
         """Store what `mcgen status` shows of the run."""
         if self.stored is None:
             return
-        asked = self._options.interval
+        asked, functional = self._options.interval, self._options.functional
+        provenance = provenance_of(self.task, outcome, self._options.first_replicate)
+        provenance = replace(provenance, functional=None if functional is None else functional.label)
         about = About(
             names=names,
             shape=outcome.shape,
             controls=n_controls,
-            provenance=estimate_to_plain(provenance_of(self.task, outcome, self._options.first_replicate)),
+            provenance=estimate_to_plain(provenance),
             confidence_level=asked.confidence_level,
             interval=asked.method,
             simultaneous=asked.simultaneous,

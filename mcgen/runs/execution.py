@@ -55,7 +55,8 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
     """
     under_way, interrupted = _Run(task, n_replicates, options), False
     try:
-        with Progress(_bar_label(task), options.progress, under_way.half_width) as bar:
+        half_width = under_way.half_width if options.functional is None else None
+        with Progress(_bar_label(task), options.progress, half_width) as bar:
             under_way.go_on(bar)
     except KeyboardInterrupt:
         if under_way.tally.count < 2:
@@ -205,7 +206,7 @@ class _Run:
 
         With bets on a fixed number of replicates they are Student's: betting intervals take too long to watch.
         """
-        if self._rule is not None and self._options.functional is None:
+        if self._rule is not None:
             return self._rule.half_widths(moments)
         level, method = self._options.interval.confidence_level, self._options.interval.method
         if method in SEQUENCES:

@@ -73,9 +73,10 @@ def _only_estimate(path: str | Path) -> Estimate:
         raise StoreError(f"{path} has no finished replicates yet; let its run go on first")
     if len(found) != 1 or found[0].estimate is None:
         raise StoreError(
-            f"{path} has {len(found)} runs{'' if len(found) != 1 else ', too short for an estimate'}; JSON "
-            "holds the estimate of one run without controls that has two replicates. Call mcgen.estimate again with "
-            "this store, and save what it returns; export a table; or take each run's from mcgen.read_store"
+            f"{path} has {len(found)} runs{'' if len(found) != 1 else ', which gives no estimate by itself'}; JSON "
+            "holds the estimate of one run of a statistic, without controls, that has two replicates. Call "
+            "mcgen.estimate again with this store, and save what it returns; export a table; or take each run's from "
+            "mcgen.read_store"
         )
     return found[0].estimate
 

@@ -26,10 +26,11 @@ class Progress:
     shown : bool
         Whether the bar is wanted.
     half_width : callable
-        From the moments of the replicates so far to the half-widths of the components. The first one is shown.
+        From the moments of the replicates so far to the half-widths of the components. The first one is shown. None
+        for no numbers: those of a functional would take too long.
     """
 
-    def __init__(self, label: str, shown: bool, half_width: Callable[[Moments], Floats]) -> None:
+    def __init__(self, label: str, shown: bool, half_width: Callable[[Moments], Floats] | None) -> None:
         self._half_width = half_width
         self._last = 0.0
         self._bar: Any = None
@@ -69,7 +70,7 @@ class Progress:
 
     def _so_far(self, tally: Tally) -> str:
         moments = tally.moments()
-        if moments is None or moments.count < 2:
+        if self._half_width is None or moments is None or moments.count < 2:
             return ""
         middle, half = number_pair(float(moments.mean[0]), float(self._half_width(moments)[0]))
         return f"{middle} ± {half}"

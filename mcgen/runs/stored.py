@@ -37,7 +37,7 @@ class StoredProgress:
         The finished replicates.
     estimate : Estimate or None
         The estimate from the replicates up to the first gap; None where there are fewer than two. Runs with control
-        variates have none here, since only their own call can make one.
+        variates and of functionals have none here, since only their own call can make one.
     """
 
     name: str
@@ -113,7 +113,8 @@ def tally_of(run: StoredRun) -> Tally | None:
 
 def _estimate_in(run: StoredRun, about: About) -> Estimate | None:
     """Return the estimate from the replicates up to the first gap; None where only the run's own call can make one."""
-    tally = None if not about.provenance or about.provenance.get("controls") is not None else tally_of(run)
+    known = about.provenance and all(about.provenance.get(name) is None for name in ("controls", "functional"))
+    tally = tally_of(run) if known else None
     if tally is None or tally.count < 2:
         return None
     moments = tally.moments()
