@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from mcgen.designs._base import (
     refuse_class,
     require_points,
 )
+from mcgen.designs.partial_negation import Negated, with_kept
 from mcgen.noise import Array, BlockNoise, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.noise.random import Seed
 
@@ -36,15 +38,24 @@ class Antithetic(PointsDesign):
     and their 32 negations, 64 in all. What is odd in the noise cancels, which it does not in the points of the base
     alone; the base integrates what is even.
 
+    With `only` a part of the noise is negated, and the rest of a pair is the same: the top half of an image's noise, or
+    the steps of a sampler but not its start. Statistics of the kept part are then positively correlated, so that the
+    efficiency may be as low as 1/2: it shows which noise does what, and saves no evaluations.
+
     Parameters
     ----------
     base : Design, optional
         Design whose points are negated. By default one point.
+    only : str, sequence of str, array of bool, or mapping, optional
+        What is negated: blocks by name; a mask, True where noise is negated, for the blocks of its shape; or masks by
+        the names of blocks, with True for a whole block. By default everything. Blocks of i.i.d. points are drawn
+        afresh in any case.
 
     Raises
     ------
     TypeError, ValueError
-        If the base is no design, has no number of points, or has negations of its own.
+        If the base is no design, has no number of points, or has negations of its own; or if `only` is none of these,
+        or negates nothing. A run raises ValueError for blocks that the noise does not have, and masks of other shapes.
 
     References
     ----------
@@ -59,12 +70,18 @@ class Antithetic(PointsDesign):
     >>> noise = Antithetic(Sobol(32)).draw((3,), replicates=10, seed=0)
     >>> noise.shape, bool((noise[:, ::2] == -noise[:, 1::2]).all())
     ((10, 64, 3), True)
+    >>> noise = Antithetic(only=[True, False, False]).draw((3,), replicates=10, seed=0)
+    >>> (noise[0, 1] / noise[0, 0]).tolist()
+    [-1.0, 1.0, 1.0]
     """
 
     base: Design | None = None
+    only: Any = field(default=None, kw_only=True)
     n_points: int = field(default=2, init=False)
 
     def __post_init__(self) -> None:
+        if self.only is not None:
+            object.__setattr__(self, "only", Negated.of(self.only))
         if self.base is None:
             return
         refuse_class(self.base)
@@ -81,7 +98,9 @@ class Antithetic(PointsDesign):
         object.__setattr__(self, "n_points", 2 * self.base.n_points)
 
     def __repr__(self) -> str:
-        return "Antithetic()" if self.base is None else f"Antithetic({self.base})"
+        base = [] if self.base is None else [str(self.base)]
+        only = [] if self.only is None else [f"only={self.only}"]
+        return f"Antithetic({', '.join([*base, *only])})"
 
     @property
     def n_pilot_evaluations(self) -> int:
@@ -107,6 +126,31 @@ class Antithetic(PointsDesign):
     ) -> Noise:
         """Return the noise of some replicates; see `PointsDesign.draw`. Point 2i is the base's, 2i + 1 its negation."""
         spec = as_noise_spec(spec)
+        if self.only is not None:
+            return self._kept_in_part(spec, replicates, seed, stream, points)
+        return self._negated(spec, replicates, seed, stream, points)
+
+    def _kept_in_part(
+        self, spec: NoiseSpec, replicates: Replicates, seed: Seed, stream: Path, points: range | None
+    ) -> Noise:
+        """Return pairs whose second points keep what is not to be negated."""
+        masks, laws = self.only.masks(spec), dict(spec.blocks)
+        columns = _checked_range("points", self.n_points if points is None else points, self.n_points)
+        first = columns.start - columns.start % 2
+        whole = range(first, columns.stop + columns.stop % 2)
+        pairs = self._negated(spec, replicates, seed, stream, whole)
+
+        def block(name: str) -> Array:
+            found = pairs if isinstance(pairs, np.ndarray) else pairs[name]
+            kept = found if laws[name].iid else with_kept(found, masks[name])
+            return kept[:, columns.start - first : columns.stop - first]
+
+        return block(spec.blocks[0][0]) if isinstance(pairs, np.ndarray) else BlockNoise(block, tuple(masks))
+
+    def _negated(
+        self, spec: NoiseSpec, replicates: Replicates, seed: Seed, stream: Path, points: range | None
+    ) -> Noise:
+        """Return pairs of points and their negations."""
         if self.base is None or all(block.iid for _, block in spec.blocks):
             return super().draw(spec, replicates, seed, stream=stream, points=points)
         rows = _checked_range("replicates", replicates, None)
