@@ -1,5 +1,7 @@
 """Looks at a model's samples, beyond one estimate: tables of values for your own analysis."""
 
 from mcgen.analysis.frames import samples_frame
+from mcgen.analysis.pair_analysis import PairAnalysis
+from mcgen.analysis.pairs import pairs
 
-__all__ = ["samples_frame"]
+__all__ = ["PairAnalysis", "pairs", "samples_frame"]

@@ -1,0 +1,148 @@
+"""Measures of how alike the two samples of a pair are, over many pairs at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen._lib.arrays import Floats
+from mcgen.errors import RunError
+
+Measure = Callable[[Any, Any], Any]
+
+# Bytes of samples that are held in memory; beyond, a temporary file holds them.
+_IN_MEMORY = 2**28
+# Numbers of samples that a measure looks at together (32 MB in double precision).
+_AT_ONCE = 2**22
+
+
+def correlation(x: Floats, y: Floats) -> Floats:
+    """Return Pearson's correlation over the entries of each pair, shape (n,); NaN where a sample is constant.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n, P)
+        The samples of each pair.
+    """
+    a, b = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    square = (a * a).sum(axis=1) * (b * b).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (a * b).sum(axis=1) / np.sqrt(square)
+    return np.where(square > 0, np.clip(found, -1, 1), np.nan)
+
+
+def wasserstein(x: Floats, y: Floats) -> Floats:
+    """Return the Wasserstein-1 distance between the values of the two samples of each pair, shape (n,).
+
+    It compares the histograms of the samples' entries, wherever they stand: the mean of abs(x_(i) - y_(i)) over the
+    sorted entries. It is no transport between the places of an image.
+    """
+    return np.asarray(np.abs(np.sort(x, axis=1) - np.sort(y, axis=1)).mean(axis=1))
+
+
+class PairsOfSamples:
+    """The samples of n pairs, in memory or in a temporary file where they are many.
+
+    Parameters
+    ----------
+    n : int
+        Number of pairs.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n, self._filled = n, 0
+        self._array: NDArray[Any] | None = None
+        self.shape: tuple[int, ...] = ()
+        self.total: Floats = np.zeros(0)
+
+    def add(self, samples: NDArray[Any]) -> None:
+        """Add samples in order: both of a pair one after the other."""
+        if self._array is None:
+            self.shape = samples.shape[1:]
+            whole = (2 * self._n, *self.shape)
+            if samples[:1].nbytes * 2 * self._n <= _IN_MEMORY:
+                self._array = np.empty(whole, samples.dtype)
+            else:
+                # The file goes when the array does.
+                with tempfile.TemporaryFile() as file:
+                    self._array = np.memmap(file, samples.dtype, "w+", shape=whole)
+            self.total = np.zeros(int(np.prod(self.shape)))
+        rows = slice(self._filled, self._filled + len(samples))
+        self._array[rows] = samples
+        self._filled = rows.stop
+        self.total = self.total + samples.reshape(len(samples), -1).sum(axis=0, dtype=np.float64)
+
+    def firsts(self, rows: slice) -> NDArray[Any]:
+        """Return the first samples of some pairs."""
+        assert self._array is not None
+        return np.asarray(self._array[2 * rows.start : 2 * rows.stop : 2])
+
+    def batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield the first and the second samples of some pairs at a time, shape (m, ...)."""
+        assert self._array is not None
+        size = max(1, _AT_ONCE // max(1, 2 * len(self.total)))
+        for at in range(0, self._n, size):
+            part = self._array[2 * at : 2 * min(at + size, self._n)]
+            yield part[::2], part[1::2]
+
+
+def measured(
+    samples: PairsOfSamples,
+    measure: str | Measure,
+    centre: tuple[Floats, int] | None,
+    truth: Floats | None,
+    region: NDArray[np.bool_] | None,
+) -> Floats:
+    """Return a measure of each pair, shape (n,).
+
+    Parameters
+    ----------
+    samples : PairsOfSamples
+        The pairs.
+    measure : str or callable
+        "standard", "centralized" or "wasserstein"; or a function of two batches of samples that returns a number for
+        each.
+    centre : tuple of ndarray and int, or None
+        The sum of all samples and their number, for a mean that leaves each pair out; with the number 0 the sum is the
+        mean for all pairs.
+    truth : ndarray of shape (P,), or None
+        What correlations are taken of the samples' errors against.
+    region : ndarray of bool of shape (P,), or None
+        The entries that count; all by default.
+    """
+    found = []
+    for first, second in samples.batches():
+        if not isinstance(measure, str):
+            found.append(_values_of(measure, first, second))
+            continue
+        x, y = (part.reshape(len(part), -1).astype(np.float64) for part in (first, second))
+        if measure != "wasserstein" and truth is not None:
+            x, y = x - truth, y - truth
+        if measure == "centralized":
+            assert centre is not None
+            total, count = centre
+            total = total - truth * max(count, 1) if truth is not None else total
+            mean = (total - x - y) / (count - 2) if count else total
+            x, y = x - mean, y - mean
+        if region is not None:
+            x, y = x[:, region], y[:, region]
+        found.append(wasserstein(x, y) if measure == "wasserstein" else correlation(x, y))
+    return np.concatenate(found)
+
+
+def _values_of(measure: Measure, x: NDArray[Any], y: NDArray[Any]) -> Floats:
+    """Return what a user's measure gives for some pairs, or refuse what is no number for each."""
+    name = getattr(measure, "name", None) or getattr(measure, "__name__", type(measure).__name__)
+    try:
+        found = np.asarray(measure(x, y), np.float64)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"measure {name!r} failed for two batches of {len(x)} samples: {error}") from error
+    if found.shape != (len(x),):
+        raise RunError(
+            f"measure {name!r} must return one number for each of {len(x)} pairs; got an array of shape {found.shape}"
+        )
+    return found

@@ -1,0 +1,423 @@
+"""The result of `pairs`: distributions of measures over pairs, tests, and what the pairs are worth."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import stdtr
+
+from mcgen._lib.arrays import Floats
+from mcgen._lib.serialization import read_json, write_json
+from mcgen.inference.efficiency import log_variance, over_monte_carlo
+from mcgen.inference.functional_intervals import summed
+from mcgen.inference.interval_input import IntervalInput, student_t_quantile
+from mcgen.inference.intervals import make_interval
+from mcgen.inference.log_ratios import welch_satterthwaite
+from mcgen.results.figures import COLOURS, panels_on
+from mcgen.results.provenance import percent_of
+from mcgen.results.tables import Table
+from mcgen.results.text import component_text, frame_html
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ALL = "all"
+_QUARTILES = (0.0, 25.0, 75.0, 100.0)
+
+
+@dataclass(frozen=True)
+class About:
+    """What was done for an analysis of pairs.
+
+    Attributes
+    ----------
+    generator, noise, seed_text : str
+        As in the `Provenance` of an estimate.
+    statistic, condition : str or None
+        Name of the statistic, and names of the conditions.
+    n_evaluations : int
+        Samples that the model made.
+    centre : str
+        As for `pairs`.
+    of_errors : bool
+        Whether correlations are those of errors to a reference.
+    """
+
+    generator: str
+    statistic: str | None
+    noise: str
+    seed_text: str
+    condition: str | None
+    n_evaluations: int
+    centre: str
+    of_errors: bool
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PairAnalysis:
+    """How alike the samples of a pair are, by kind of pair and measure; made by `pairs`.
+
+    Attributes
+    ----------
+    about : About
+        What was done.
+    conditions : tuple of str
+        Names of the conditions; empty where there is one.
+    kinds, measures : tuple of str
+        Their names.
+    values : dict of (str, str) to ndarray of shape (conditions, n)
+        The measure of each pair, by kind and measure; NaN where it is not defined.
+    paired : bool
+        Whether the kinds share their first samples.
+    confidence_level : float
+        Of all intervals.
+    components : tuple of str
+        Names of the statistic's components; empty without a statistic.
+    of_statistic : dict of str to ndarray of shape (conditions, n, 2, k)
+        The statistic of both samples of each pair, by kind.
+    """
+
+    about: About
+    conditions: tuple[str, ...]
+    kinds: tuple[str, ...]
+    measures: tuple[str, ...]
+    values: Mapping[tuple[str, str], Floats]
+    paired: bool
+    confidence_level: float
+    components: tuple[str, ...] = ()
+    of_statistic: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> About:
+        """What was done."""
+        return self.about
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """How many pairs were left out."""
+        found = []
+        for (kind, measure), values in self.values.items():
+            n = int(np.isnan(values).sum())
+            if n:
+                found.append(f"{n} of {values.size} {kind} pairs are left out of {measure}: a sample is constant")
+        return tuple(found)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row for each condition, kind and measure, and for all conditions together.
+
+        Columns: condition (where there are several), kind, measure, n, mean, sd, least, lower_quartile, upper_quartile,
+        greatest (the paper's five numbers), standard_error, low, high (the interval of the mean).
+        """
+        import pandas as pd
+
+        rows = []
+        for (kind, measure), values in self.values.items():
+            for label, part in [*zip(self.conditions, values[:, None], strict=False), (_ALL, values)]:
+                rows.append({"condition": label, "kind": kind, "measure": measure, **self._row(part)})
+        frame = pd.DataFrame(rows)
+        return frame if self.conditions else frame.drop(columns="condition")
+
+    def _row(self, values: Floats) -> dict[str, Any]:
+        """Return the numbers of some pairs under one or several conditions, which count alike."""
+        each = [one[np.isfinite(one)] for one in values]
+        flat = np.concatenate(each)
+        mean, error, low, high = self._interval(each)
+        quartiles = np.percentile(flat, _QUARTILES)
+        names = ("least", "lower_quartile", "upper_quartile", "greatest")
+        return {
+            "n": len(flat),
+            "mean": mean,
+            "sd": float(flat.std(ddof=1)),
+            **dict(zip(names, quartiles.tolist(), strict=True)),
+            "standard_error": error,
+            "low": low,
+            "high": high,
+        }
+
+    def _interval(self, each: Sequence[Floats]) -> tuple[float, float, float, float]:
+        """Return the average over conditions of the mean over pairs, its standard error and its interval."""
+        parts = [one[:, None] / len(each) for one in each]
+        found = summed(parts)
+        sampled = IntervalInput(
+            found.mean, found.standard_error, found.degrees_of_freedom, None, 0, skewness=found.skewness
+        )
+        interval, _ = make_interval(sampled, self.confidence_level)
+        low, high = np.asarray(interval.low), np.asarray(interval.high)
+        return float(found.mean[0]), float(found.standard_error[0]), float(low[0]), float(high[0])
+
+    def test(self) -> pd.DataFrame:
+        """Return tests that the mean of each measure is that of the last kind; a row for each measure and other kind.
+
+        Welch's t-test, or the paired one where first samples are shared; conditions are strata with equal weights.
+        Columns: measure, kind, against, difference, its interval (low, high), t, degrees_of_freedom, p, log10_p (also
+        where p is too small for a number) and holm: the p-value that allows for all tests of the table (S. Holm, 1979,
+        Scand. J. Statist. 6, 65-70).
+
+        Raises
+        ------
+        ValueError
+            If there is one kind alone.
+        """
+        import pandas as pd
+
+        if len(self.kinds) < 2:
+            raise ValueError(
+                f"a test is between kinds of pairs; got {self.kinds[0]!r} alone. Give two, such as "
+                "kinds=('negated', 'independent')"
+            )
+        *others, last = self.kinds
+        rows = [
+            {"measure": measure, "kind": kind, "against": last, **self._tested(kind, last, measure)}
+            for measure in self.measures
+            for kind in others
+        ]
+        frame = pd.DataFrame(rows)
+        frame["holm"] = holm(frame["p"].to_numpy())
+        return frame
+
+    def _tested(self, kind: str, against: str, measure: str) -> dict[str, float]:
+        a, b = self.values[kind, measure], self.values[against, measure]
+        weight = 1 / len(a)
+        if self.paired:
+            differences = [one[np.isfinite(one)] for one in a - b]
+            samples = [weight * one for one in differences]
+        else:
+            samples = [sign * weight * one[np.isfinite(one)] for sign, part in ((1, a), (-1, b)) for one in part]
+        difference = float(sum(one.mean() for one in samples))
+        variances = np.array([[one.var(ddof=1) / len(one)] for one in samples])
+        freedom = np.array([[len(one) - 1.0] for one in samples])
+        df = float(welch_satterthwaite(variances, freedom)[0])
+        error = math.sqrt(variances.sum())
+        t = difference / error if error > 0 else math.copysign(math.inf, difference) if difference else 0.0
+        half = float(student_t_quantile((1 + self.confidence_level) / 2, df)) * error
+        log_p = math.log(2) + log_t_tail(abs(t), df)
+        return {
+            "difference": difference,
+            "low": difference - half,
+            "high": difference + half,
+            "t": t,
+            "degrees_of_freedom": df,
+            "p": float(min(1.0, 2 * stdtr(df, -abs(t)))),
+            "log10_p": min(0.0, log_p / math.log(10)),
+        }
+
+    def efficiencies(self) -> pd.DataFrame:
+        """Return what the pairs are worth for the statistic, over Monte Carlo, by kind and component.
+
+        Columns: kind, component, correlation (of the statistic in a pair), predicted with its interval
+        (predicted_low, predicted_high): 1 / (1 + correlation) from the kind's own pairs; and measured with its
+        interval (measured_low, measured_high): the ratio of the variances of pair means, those of the last kind over
+        the kind's, as `mcgen.compare` measures it.
+
+        Raises
+        ------
+        ValueError
+            If no statistic was given.
+        """
+        import pandas as pd
+
+        if not self.of_statistic:
+            raise ValueError("efficiencies need a statistic: pairs(..., statistic=mcgen.statistics.brightness)")
+        return pd.DataFrame([row for kind in self.kinds for row in self._efficiency_rows(kind)])
+
+    def _efficiency_rows(self, kind: str) -> list[dict[str, Any]]:
+        last = self.kinds[-1]
+        means, within = (self._pair_moments(one) for one in (kind, last))
+        over, interval = over_monte_carlo(*means, 2, self.confidence_level)
+        log = log_variance(*within, 2.0**-52).minus(log_variance(*means, 2.0**-52))
+        measured, ends = log.exp(self.confidence_level, (1.0, 1.0))
+        columns = (over, *interval, measured, *ends)
+        names = ("predicted", "predicted_low", "predicted_high", "measured", "measured_low", "measured_high")
+        rows = []
+        for j, component in enumerate(self.components):
+            numbers = dict(zip(names, (float(np.ravel(one)[j]) for one in columns), strict=True))
+            if kind == last:
+                numbers |= {"measured": 1.0, "measured_low": 1.0, "measured_high": 1.0}
+            correlation = 1 / numbers["predicted"] - 1
+            rows.append({"kind": kind, "component": component, "correlation": correlation, **numbers})
+        return rows
+
+    def _pair_moments(self, kind: str) -> tuple[Floats, Floats]:
+        """Return pair means about the mean of their condition, and mean squared deviations inside pairs, (n, k)."""
+        values = self.of_statistic[kind]
+        means = values.mean(axis=2)
+        within = values.var(axis=2)
+        centred = means - means.mean(axis=1, keepdims=True)
+        k = values.shape[3]
+        return centred.reshape(-1, k), within.reshape(-1, k)
+
+    def readable(self) -> pd.DataFrame:
+        """Return the table for reading: a row for each measure, the mean (sd) and its interval for each kind."""
+        import pandas as pd
+
+        frame = self.to_frame()
+        rows = []
+        for label in [*self.conditions, _ALL]:
+            for measure in self.measures:
+                row = {"condition": label, "measure": measure}
+                for kind in self.kinds:
+                    chosen = frame[(frame["kind"] == kind) & (frame["measure"] == measure)]
+                    one = chosen[chosen["condition"] == label].iloc[0] if self.conditions else chosen.iloc[0]
+                    text = component_text(one["mean"], one["low"], one["high"], (one["high"] - one["low"]) / 2)
+                    row[kind] = f"{text} (sd {one['sd']:.2g})"
+                rows.append(row)
+        found = pd.DataFrame(rows)
+        return found if self.conditions else found.drop(columns="condition")
+
+    def summary(self) -> str:
+        """Return the long form: the table, the tests, what the pairs are worth, and the warnings."""
+        a = self.about
+        lines = [str(self)]
+        if len(self.kinds) > 1:
+            tests = self.test()
+            for _, row in tests.iterrows():
+                p = f"p = {row['p']:.2g}" if row["p"] > 0 else f"p = 10^{row['log10_p']:.0f}"
+                lines.append(
+                    f"{row['measure']}: {row['kind']} less {row['against']} {row['difference']:.3g} "
+                    f"[{row['low']:.3g}, {row['high']:.3g}], t = {row['t']:.3g}, {p} (Holm {row['holm']:.2g})"
+                )
+        lines += [f"noise {a.noise}", f"seed {a.seed_text}", f"samples {a.n_evaluations:,}"]
+        return "\n".join(lines)
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """Draw the histograms of each measure, the kinds over one another, a panel a measure.
+
+        Onto `ax` for a single measure; needs matplotlib (the extra ``[plot]``).
+        """
+        figure, axes = panels_on(ax, 1, len(self.measures), 3.6 * len(self.measures), 2.8)
+        for panel, measure in zip(axes[0], self.measures, strict=True):
+            every = [self.values[kind, measure].ravel() for kind in self.kinds]
+            finite = [one[np.isfinite(one)] for one in every]
+            edges = np.histogram_bin_edges(np.concatenate(finite), bins=min(60, max(10, len(finite[0]) // 8)))
+            for number, (kind, values) in enumerate(zip(self.kinds, finite, strict=True)):
+                colour = COLOURS[number % len(COLOURS)]
+                panel.hist(values, edges, density=True, alpha=0.55, color=colour, label=kind)
+                panel.axvline(values.mean(), color=colour, linewidth=1.2)
+            panel.set_xlabel(f"{measure} correlation" if measure in ("standard", "centralized") else measure)
+            panel.set_yticks([])
+        axes[0, 0].legend(fontsize="small", frameon=False)
+        if ax is None:
+            figure.suptitle(f"{self.about.generator}: {self.values[self.kinds[0], self.measures[0]].size} pairs")
+            figure.tight_layout()
+        return figure
+
+    def to_markdown(self) -> str:
+        """Return the table for reading (`readable`) as Markdown."""
+        return Table.of_frame(self.readable()).markdown()
+
+    def to_latex(self) -> str:
+        """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
+        return Table.of_frame(self.readable()).latex()
+
+    def save(self, path: str | Path) -> None:
+        """Write the analysis as JSON, from which `load` makes an equal one."""
+        write_json("pairs", self._to_plain(), path)
+
+    def _to_plain(self) -> dict[str, Any]:
+        return {
+            "about": asdict(self.about),
+            "conditions": self.conditions,
+            "kinds": self.kinds,
+            "measures": self.measures,
+            "values": [[kind, measure, values] for (kind, measure), values in self.values.items()],
+            "paired": self.paired,
+            "confidence_level": self.confidence_level,
+            "components": self.components,
+            "of_statistic": dict(self.of_statistic),
+        }
+
+    @classmethod
+    def load(cls, path: str | Path) -> PairAnalysis:
+        """Read an analysis that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else, is incomplete, or was written by a newer schema.
+        """
+        content = read_json("pairs", path)
+        try:
+            own = {name: tuple(content[name]) for name in ("conditions", "kinds", "measures", "components")}
+            return cls(
+                about=About(**content["about"]),
+                **own,
+                values={(kind, measure): np.asarray(values) for kind, measure, values in content["values"]},
+                paired=bool(content["paired"]),
+                confidence_level=float(content["confidence_level"]),
+                of_statistic={name: np.asarray(one) for name, one in content["of_statistic"].items()},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"the saved analysis is incomplete, or was changed by hand or by another version ({error!r})"
+            ) from error
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PairAnalysis):
+            return NotImplemented
+        plain, theirs = self._to_plain(), other._to_plain()
+        arrays = ("values", "of_statistic")
+        same = all(plain[name] == theirs[name] for name in plain if name not in arrays)
+        return same and all(_equal(getattr(self, name), getattr(other, name)) for name in arrays)
+
+    def __hash__(self) -> int:
+        return hash((self.about, self.kinds, self.measures))
+
+    def __str__(self) -> str:
+        a = self.about
+        what = "errors to the reference" if a.of_errors else "samples"
+        n = self.values[self.kinds[0], self.measures[0]].size
+        lines = [
+            f"{a.generator}: {n} pairs of {what} of each kind, {percent_of(self.confidence_level)} intervals of means",
+            self.readable().to_string(index=False),
+        ]
+        if self.of_statistic:
+            for row in self.efficiencies().to_dict("records"):
+                if row["kind"] != self.kinds[-1]:
+                    lines.append(
+                        f"{row['component']}: correlation {row['correlation']:.3g} in {row['kind']} pairs, worth "
+                        f"{row['predicted']:.3g} [{row['predicted_low']:.3g}, {row['predicted_high']:.3g}] times Monte "
+                        f"Carlo; measured against {self.kinds[-1]} pairs {row['measured']:.3g} "
+                        f"[{row['measured_low']:.3g}, {row['measured_high']:.3g}]"
+                    )
+        return "\n".join([*lines, *(f"! {text}" for text in self.warnings)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{html.escape(text)}</p>" for text in self.warnings)
+        return f"<p>{html.escape(self.about.generator)}</p>{frame_html(self.readable())}{notes}"
+
+
+def holm(p: Floats) -> Floats:
+    """Return Holm's p-values, which allow for all tests together."""
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    found = np.empty_like(p)
+    found[order] = np.minimum(stepped, 1.0)
+    return found
+
+
+def log_t_tail(t: float, degrees_of_freedom: float) -> float:
+    """Return the logarithm of P(T > t) of Student's t, also where it underflows: by its expansion for large t."""
+    tail = float(stdtr(degrees_of_freedom, -t))
+    if tail > 0:
+        return math.log(tail)
+    if math.isinf(t):
+        return -math.inf
+    # The density over the rate at which it falls there.
+    df = degrees_of_freedom
+    log_density = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
+    log_density -= (df + 1) / 2 * math.log1p(t * t / df)
+    return log_density + math.log((df / t + t) / (df + 1))
+
+
+def _equal(a: Mapping[Any, Floats], b: Mapping[Any, Floats]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)

@@ -1,0 +1,378 @@
+"""`pairs`: what noise and its negation do to the samples of a model, against independent noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.checks import checked_integer, checked_level
+from mcgen._lib.names import name_of
+from mcgen.analysis.measures import Measure, PairsOfSamples, measured
+from mcgen.analysis.pair_analysis import About, PairAnalysis
+from mcgen.designs import Antithetic, Design, MonteCarlo
+from mcgen.designs._base import Path, Replicates, checked_design
+from mcgen.errors import RunError
+from mcgen.generators import Generator
+from mcgen.noise import Noise, NoiseSpec, Shape
+from mcgen.noise.random import Seed, as_seed_sequence
+from mcgen.replicates.loop import samples_of
+from mcgen.replicates.sizes import Conditions, checked_batch_size, conditions_of
+from mcgen.replicates.streams import labels_of, under_condition
+from mcgen.replicates.task import Estimand, estimand_of
+from mcgen.results.provenance import text_of_seed
+from mcgen.statistics import Statistic, identity
+from mcgen.statistics.values import component_names, values_of, with_condition
+
+STANDARD = ("standard", "centralized", "wasserstein")
+"""The measures that are known by name."""
+_KINDS: dict[str, Design] = {"negated": Antithetic(), "independent": MonteCarlo()}
+_FEWEST = 3
+
+
+def pairs(
+    generator: Generator,
+    *,
+    n_pairs: int,
+    seed: Seed,
+    condition: Any = None,
+    reference: Any = None,
+    measures: Sequence[str | Measure] = STANDARD,
+    kinds: Sequence[str | Design] = ("negated", "independent"),
+    statistic: Statistic | None = None,
+    region: Any = None,
+    centre: Literal["leave-pair-out", "all"] = "leave-pair-out",
+    share_first: bool = False,
+    undefined: Literal["error", "drop"] = "error",
+    confidence_level: float = 0.95,
+    batch_size: int | None = None,
+) -> PairAnalysis:
+    """Measure how alike the two samples of a pair are, for noise and its negation and for independent noise.
+
+    In every generative model tried, z and -z give negatively correlated samples [1]_. This says by how much they do in
+    yours, with an interval, a test against independent pairs, and what it is worth for a statistic.
+
+    Parameters
+    ----------
+    generator : Generator
+        The model; its samples are arrays.
+    n_pairs : int
+        Pairs of each kind, 3 or more, under each condition.
+    seed : int or SeedSequence
+        The same seed gives the same samples.
+    condition : object, or a list, range, dict or Series of them, optional
+        Passed to the generator. Several conditions have pairs of their own, and count alike.
+    reference : array, or one for each condition, optional
+        A truth of a sample's shape. Correlations are then those of the errors, sample less truth.
+    measures : sequence of str or callable
+        "standard": Pearson's correlation over the entries of both samples. "centralized": the same once the mean sample
+        is taken away. "wasserstein": the Wasserstein-1 distance of their values, wherever they stand. Or functions of
+        two batches of samples that return a number for each pair.
+    kinds : sequence of str or Design
+        "negated" (z and -z), "independent" (two draws), or designs, of whose replicates the first two points are a
+        pair, such as ``KAntithetic(4)`` or ``Antithetic(only=mask)``. Tests are against the last kind.
+    statistic : callable, optional
+        Of a sample. Its correlation in pairs says what antithetic pairs are worth: 1 / (1 + correlation) times the
+        evaluations of Monte Carlo.
+    region : array of bool, optional
+        The entries of a sample that correlations and distances look at; all by default.
+    centre : {"leave-pair-out", "all"}
+        The mean sample of "centralized": of all other pairs of all kinds, or of the kind's own pairs with the pair
+        itself, as in reference 1, which moves correlations of independent pairs down by about 1 / (2 n_pairs).
+    share_first : bool
+        Let the independent pairs have the first samples of the first kind: a quarter of the evaluations is saved, and
+        the tests are paired.
+    undefined : {"error", "drop"}
+        What to do where a sample is constant, so that it has no correlation: refuse, or leave the pair out and count
+        it.
+    confidence_level : float
+        Of the intervals.
+    batch_size : int, optional
+        The most rows that the model sees at a time; about 64 by default.
+
+    Returns
+    -------
+    PairAnalysis
+        ``print`` it, or use its `to_frame`, `test` and `plot`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described: fewer than 3 pairs, an unknown measure or kind, a reference or a region of
+        another shape.
+    RunError
+        If the generator or the statistic breaks a law, samples are no single arrays, or a sample is constant.
+
+    References
+    ----------
+    .. [1] J. Jia, S. Liu, B. Song, W. Yuan, L. Shen, G. Wang (2025). Antithetic noise in diffusion models.
+       arXiv:2506.06185. Tables 1 and 5 to 9, figure 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(8, 8), name="logistic")
+    >>> found = mcgen.analysis.pairs(model, n_pairs=200, seed=0, statistic=mcgen.statistics.pixel_mean)
+    >>> frame = found.to_frame().set_index(["kind", "measure"])["mean"]
+    >>> bool(frame["negated", "centralized"] < -0.9), bool(abs(frame["independent", "centralized"]) < 0.05)
+    (True, True)
+    """
+    n = checked_integer("n_pairs", n_pairs)
+    if n < _FEWEST:
+        raise ValueError(f"n_pairs must be at least {_FEWEST}; got {n}. Intervals of fewer pairs say nothing")
+    chosen = _checked_kinds(kinds, share_first)
+    names = _checked_measures(measures)
+    _require_one_of("centre", centre, ("leave-pair-out", "all"))
+    _require_one_of("undefined", undefined, ("error", "drop"))
+    conditions = conditions_of(condition)
+    several = conditions if isinstance(conditions, Conditions) else Conditions([conditions], None)
+    labels = labels_of(several, several.names) if isinstance(conditions, Conditions) else ("",)
+    estimand = estimand_of(generator, identity if statistic is None else statistic, seed, None)
+    run = _Run(estimand, n, statistic, batch_size)
+    values: dict[tuple[str, str], list[Floats]] = {(kind.name, name): [] for kind in chosen for name in names}
+    of_statistic: dict[str, list[Floats]] = {kind.name: [] for kind in chosen}
+    for number, (one, label) in enumerate(zip(several, labels, strict=True)):
+        drawn = run.under(one, number, label or None, chosen, share_first)
+        shape = drawn[chosen[0].name].samples.shape
+        truth, where = _truth(reference, several, number, shape), _region(region, shape)
+        centres = _centres(drawn, centre, n)
+        for kind in chosen:
+            own = drawn[kind.name]
+            of_statistic[kind.name] += [] if own.values is None else [own.values]
+            for measure, name in zip(_several(measures), names, strict=True):
+                values[kind.name, name].append(measured(own.samples, measure, centres[kind.name], truth, where))
+    made = {key: np.stack(found) for key, found in values.items()}
+    _require_defined(made, undefined)
+    return PairAnalysis(
+        about=About(
+            generator=name_of(generator),
+            statistic=None if statistic is None else name_of(statistic),
+            noise=str(generator.noise),
+            seed_text=text_of_seed(as_seed_sequence(seed)),
+            condition=", ".join(labels) or None,
+            n_evaluations=run.n_evaluations,
+            centre=centre,
+            of_errors=reference is not None,
+        ),
+        conditions=labels if isinstance(conditions, Conditions) else (),
+        kinds=tuple(kind.name for kind in chosen),
+        measures=names,
+        values=made,
+        paired=share_first,
+        confidence_level=checked_level(confidence_level),
+        components=() if statistic is None else component_names(statistic, run.shape),
+        of_statistic={name: np.stack(found) for name, found in of_statistic.items() if found},
+    )
+
+
+def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def _several(measures: Any) -> Sequence[str | Measure]:
+    return (measures,) if isinstance(measures, str) or callable(measures) else tuple(measures)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of pairs: its name in results, and the design that draws them; one of one point draws independent ones."""
+
+    name: str
+    design: Design
+
+
+@dataclass(frozen=True)
+class _FirstTwo:
+    """The first two points of each replicate of a design, as a design."""
+
+    base: Design
+    n_points: int = 2
+
+    def __repr__(self) -> str:
+        return f"first two of {self.base}"
+
+    def draw(
+        self,
+        spec: NoiseSpec | Shape,
+        replicates: Replicates,
+        seed: Seed,
+        *,
+        stream: Path = (),
+        points: range | None = None,
+    ) -> Noise:
+        """Return the noise of some replicates; see `PointsDesign.draw`."""
+        return self.base.draw(spec, replicates, seed, stream=stream, points=points or range(2))
+
+
+class _Drawn:
+    """The pairs of one kind under one condition, and the statistic's values of shape (n, 2, k) where there is one."""
+
+    def __init__(self, n: int) -> None:
+        self.samples, self._values = PairsOfSamples(n), np.zeros((0, 0))
+        self._parts: list[Floats] = []
+
+    def add(self, samples: NDArray[Any], values: Floats | None) -> None:
+        """Add samples, both of a pair one after the other, with their values."""
+        self.samples.add(samples)
+        if values is not None:
+            self._parts.append(values)
+
+    @property
+    def values(self) -> Floats | None:
+        """The values, shape (n, 2, k)."""
+        if not self._parts:
+            return None
+        flat = np.concatenate(self._parts)
+        return flat.reshape(len(flat) // 2, 2, -1)
+
+
+class _Run:
+    """Draws the pairs of all kinds under one condition after another."""
+
+    def __init__(self, estimand: Estimand, n: int, statistic: Statistic | None, batch_size: int | None) -> None:
+        self._estimand, self._n, self._statistic, self._batch_size = estimand, n, statistic, batch_size
+        self.n_evaluations, self.shape = 0, ()
+
+    def under(
+        self, condition: Any, number: int, label: str | None, kinds: Sequence[Kind], share: bool
+    ) -> dict[str, _Drawn]:
+        """Return the pairs of each kind; with `share` independent ones have the first samples of the first kind."""
+        estimand = under_condition(self._estimand, condition, number, label)
+        statistic = None if self._statistic is None else with_condition(self._statistic, condition)
+        found: dict[str, _Drawn] = {}
+        for kind in kinds:
+            alone = kind.design.n_points == 1
+            first = next(iter(found.values()), None) if share and alone else None
+            found[kind.name] = _Drawn(self._n)
+            count = 2 * self._n if alone and first is None else self._n
+            task = estimand.task(kind.design, checked_batch_size(self._batch_size, kind.design.n_points, count))
+            at = 0
+            for drawn in samples_of(task, range(count)):
+                batch = _as_array(drawn)
+                self.n_evaluations += len(batch)
+                values = None if statistic is None else self._values(statistic, drawn, len(batch))
+                if first is not None:
+                    rows = slice(at, at + len(batch))
+                    batch = _alternating(first.samples.firsts(rows), batch)
+                    own = first.values
+                    values = None if values is None or own is None else _alternating(own[rows, 0], values)
+                found[kind.name].add(batch, values)
+                at += len(batch)
+        return found
+
+    def _values(self, statistic: Statistic, samples: Any, n: int) -> Floats:
+        found = values_of(statistic, samples, n)
+        self.shape = found.shape[1:]
+        return found.reshape(n, -1)
+
+
+def _alternating(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Return rows of both, one after the other."""
+    return np.stack([first, second], axis=1).reshape(2 * len(first), *first.shape[1:])
+
+
+def _as_array(samples: Any) -> NDArray[Any]:
+    """Return samples as an array, or refuse what is none."""
+    if not hasattr(samples, "dtype"):
+        raise RunError(
+            f"pairs compares samples that are one array for each noise; got a {type(samples).__name__}. Wrap the "
+            "generator so that it returns the array to compare"
+        )
+    return as_numpy(samples)
+
+
+def _checked_kinds(kinds: Sequence[str | Design], share_first: bool) -> tuple[Kind, ...]:
+    """Return the kinds with their designs, or refuse what is no design of pairs."""
+    given = (kinds,) if isinstance(kinds, str | Design) else tuple(kinds)
+    found = []
+    for one in given:
+        if isinstance(one, str) and one not in _KINDS:
+            raise ValueError(f"a kind of pairs is one of {', '.join(_KINDS)}, or a design of two points; got {one!r}")
+        design = _KINDS[one] if isinstance(one, str) else checked_design(one)
+        name = one if isinstance(one, str) else str(one)
+        if not isinstance(one, str) and design.n_points == 1:
+            name = "independent"
+        found.append(Kind(name, _FirstTwo(design) if design.n_points > 2 else design))
+    names = [kind.name for kind in found]
+    if not found or len(set(names)) < len(names):
+        raise ValueError(f"kinds must be one or more, all different; got {names}")
+    if share_first and (found[0].design.n_points == 1 or all(kind.design.n_points > 1 for kind in found)):
+        raise ValueError(
+            f"share_first gives independent pairs the first samples of the first kind; got the kinds {names}. Put "
+            "another kind first, and 'independent' after it"
+        )
+    return tuple(found)
+
+
+def _checked_measures(measures: Sequence[str | Measure]) -> tuple[str, ...]:
+    """Return the names of the measures, or refuse unknown ones."""
+    names = []
+    for one in _several(measures):
+        if isinstance(one, str) and one not in STANDARD:
+            raise ValueError(f"a measure is one of {', '.join(STANDARD)}, or a function of two batches; got {one!r}")
+        if not isinstance(one, str) and not callable(one):
+            raise TypeError(f"a measure is one of {', '.join(STANDARD)}, or a function of two batches; got {one!r}")
+        names.append(one if isinstance(one, str) else name_of(one))
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"measures must be one or more, with different names; got {names}. Give each a name")
+    return tuple(names)
+
+
+def _truth(reference: Any, several: Conditions, number: int, shape: tuple[int, ...]) -> Floats | None:
+    """Return the truth of a condition as a flat array, or refuse one of another shape."""
+    if reference is None:
+        return None
+    if isinstance(reference, Mapping):
+        if several.names is None or set(reference) != set(several.names):
+            raise ValueError(f"references by name need the names of the conditions; got {[*reference]}")
+        own = reference[several.names[number]]
+    else:
+        array = as_numpy(reference) if hasattr(reference, "dtype") else None
+        own = reference if array is not None and array.shape == shape else reference[number]
+    truth = as_numpy(own)
+    if truth.shape != shape:
+        raise ValueError(
+            f"a reference has the shape of a sample, {shape}, or is a list or dict with one for each condition; got "
+            f"shape {truth.shape}"
+        )
+    return truth.astype(np.float64).ravel()
+
+
+def _region(region: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return the entries that count as a flat mask, or refuse one of another shape."""
+    if region is None:
+        return None
+    mask = as_numpy(region)
+    if mask.dtype != np.bool_ or mask.shape != shape or mask.sum() < 2:
+        raise ValueError(
+            f"region must be an array of booleans of a sample's shape {shape}, with two or more that are True; got "
+            f"dtype {mask.dtype} and shape {mask.shape}"
+        )
+    return mask.ravel()
+
+
+def _centres(drawn: Mapping[str, _Drawn], centre: str, n: int) -> dict[str, tuple[Floats, int]]:
+    """Return, for each kind, the sum of all samples and their number; or their mean and 0, as the paper takes it."""
+    if centre == "all":
+        return {name: (one.samples.total / (2 * n), 0) for name, one in drawn.items()}
+    whole = np.sum([one.samples.total for one in drawn.values()], axis=0)
+    return dict.fromkeys(drawn, (whole, 2 * n * len(drawn)))
+
+
+def _require_defined(values: Mapping[tuple[str, str], Floats], undefined: str) -> None:
+    """Refuse correlations of constant samples."""
+    for (kind, measure), found in values.items():
+        n = int(np.isnan(found).sum())
+        if n and undefined == "error":
+            raise RunError(
+                f"{n} of {found.size} {kind} pairs have a sample that is constant, so that the {measure} measure is "
+                "not defined for them. Leave them out by undefined='drop', which counts them; or look at the samples"
+            )
+        if found.size - n < _FEWEST:
+            raise RunError(f"only {found.size - n} {kind} pairs have a {measure} measure; all others are constant")
