@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,43 @@ def wasserstein(x: Floats, y: Floats) -> Floats:
     sorted entries. It is no transport between the places of an image.
     """
     return np.asarray(np.abs(np.sort(x, axis=1) - np.sort(y, axis=1)).mean(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Centre:
+    """A mean sample for each pair.
+
+    Attributes
+    ----------
+    total : ndarray of shape (P,)
+        Sum of all samples.
+    count : int
+        Their number.
+    own_weight : float
+        How much the pair's own samples count, where all others count 1.
+    """
+
+    total: Floats
+    count: int
+    own_weight: float
+
+    @classmethod
+    def of(cls, how: str, total: Floats, count: int) -> Centre:
+        r"""Return the centre of a name.
+
+        With N samples and the weight a of a pair's own, products of deviations of independent samples have expectation
+        0 where 2 a (N - 2 + a) = N - 2: the weight is just below 1/2. A pair that counts in full makes its samples look
+        less alike, by about 1 / N; one that is left out more alike, since both deviate from the same mean.
+        """
+        others = count - 2
+        half = (math.sqrt(others**2 + 2 * others) - others) / 2
+        return cls(total, count, {"unbiased": half, "leave-pair-out": 0.0, "all": 1.0}[how])
+
+    def of_pairs(self, x: Floats, y: Floats, truth: Floats | None) -> Floats:
+        """Return the mean sample of each pair, or that of the errors to a truth, which x and y then are."""
+        total = self.total if truth is None else self.total - self.count * truth
+        rest = 1 - self.own_weight
+        return np.asarray((total - rest * (x + y)) / (self.count - 2 * rest))
 
 
 class PairsOfSamples:
@@ -93,7 +132,7 @@ class PairsOfSamples:
 def measured(
     samples: PairsOfSamples,
     measure: str | Measure,
-    centre: tuple[Floats, int] | None,
+    centre: Centre | None,
     truth: Floats | None,
     region: NDArray[np.bool_] | None,
 ) -> Floats:
@@ -106,9 +145,8 @@ def measured(
     measure : str or callable
         "standard", "centralized" or "wasserstein"; or a function of two batches of samples that returns a number for
         each.
-    centre : tuple of ndarray and int, or None
-        The sum of all samples and their number, for a mean that leaves each pair out; with the number 0 the sum is the
-        mean for all pairs.
+    centre : Centre or None
+        The mean sample of "centralized".
     truth : ndarray of shape (P,), or None
         What correlations are taken of the samples' errors against.
     region : ndarray of bool of shape (P,), or None
@@ -124,9 +162,7 @@ def measured(
             x, y = x - truth, y - truth
         if measure == "centralized":
             assert centre is not None
-            total, count = centre
-            total = total - truth * max(count, 1) if truth is not None else total
-            mean = (total - x - y) / (count - 2) if count else total
+            mean = centre.of_pairs(x, y, truth)
             x, y = x - mean, y - mean
         if region is not None:
             x, y = x[:, region], y[:, region]

@@ -298,15 +298,16 @@ class PairAnalysis:
             finite = [one[np.isfinite(one)] for one in every]
             edges = np.histogram_bin_edges(np.concatenate(finite), bins=min(60, max(10, len(finite[0]) // 8)))
             for number, (kind, values) in enumerate(zip(self.kinds, finite, strict=True)):
-                colour = COLOURS[number % len(COLOURS)]
+                # The last kind, which the others are compared with, is grey.
+                colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1 + number % (len(COLOURS) - 1)]
                 panel.hist(values, edges, density=True, alpha=0.55, color=colour, label=kind)
                 panel.axvline(values.mean(), color=colour, linewidth=1.2)
             panel.set_xlabel(f"{measure} correlation" if measure in ("standard", "centralized") else measure)
             panel.set_yticks([])
+            panel.locator_params(axis="x", nbins=5)
         axes[0, 0].legend(fontsize="small", frameon=False)
         if ax is None:
             figure.suptitle(f"{self.about.generator}: {self.values[self.kinds[0], self.measures[0]].size} pairs")
-            figure.tight_layout()
         return figure
 
     def to_markdown(self) -> str:

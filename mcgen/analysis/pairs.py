@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import Floats, as_numpy
 from mcgen._lib.checks import checked_integer, checked_level
 from mcgen._lib.names import name_of
-from mcgen.analysis.measures import Measure, PairsOfSamples, measured
+from mcgen.analysis.measures import Centre, Measure, PairsOfSamples, measured
 from mcgen.analysis.pair_analysis import About, PairAnalysis
 from mcgen.designs import Antithetic, Design, MonteCarlo
 from mcgen.designs._base import Path, Replicates, checked_design
@@ -45,7 +45,7 @@ def pairs(
     kinds: Sequence[str | Design] = ("negated", "independent"),
     statistic: Statistic | None = None,
     region: Any = None,
-    centre: Literal["leave-pair-out", "all"] = "leave-pair-out",
+    centre: Literal["unbiased", "leave-pair-out", "all"] = "unbiased",
     share_first: bool = False,
     undefined: Literal["error", "drop"] = "error",
     confidence_level: float = 0.95,
@@ -80,9 +80,11 @@ def pairs(
         evaluations of Monte Carlo.
     region : array of bool, optional
         The entries of a sample that correlations and distances look at; all by default.
-    centre : {"leave-pair-out", "all"}
-        The mean sample of "centralized": of all other pairs of all kinds, or of the kind's own pairs with the pair
-        itself, as in reference 1, which moves correlations of independent pairs down by about 1 / (2 n_pairs).
+    centre : {"unbiased", "leave-pair-out", "all"}
+        The mean sample of "centralized". By default that of all samples of all kinds, in which the pair's own count
+        half, so that independent pairs have correlation 0 on average. "leave-pair-out" leaves them out, which moves
+        correlations up by about 1 / N for N samples, and "all", as in reference 1, counts all pairs of the kind in
+        full, which moves them down by as much.
     share_first : bool
         Let the independent pairs have the first samples of the first kind: a quarter of the evaluations is saved, and
         the tests are paired.
@@ -127,27 +129,17 @@ def pairs(
         raise ValueError(f"n_pairs must be at least {_FEWEST}; got {n}. Intervals of fewer pairs say nothing")
     chosen = _checked_kinds(kinds, share_first)
     names = _checked_measures(measures)
-    _require_one_of("centre", centre, ("leave-pair-out", "all"))
+    _require_one_of("centre", centre, ("unbiased", "leave-pair-out", "all"))
     _require_one_of("undefined", undefined, ("error", "drop"))
     conditions = conditions_of(condition)
     several = conditions if isinstance(conditions, Conditions) else Conditions([conditions], None)
     labels = labels_of(several, several.names) if isinstance(conditions, Conditions) else ("",)
-    estimand = estimand_of(generator, identity if statistic is None else statistic, seed, None)
-    run = _Run(estimand, n, statistic, batch_size)
-    values: dict[tuple[str, str], list[Floats]] = {(kind.name, name): [] for kind in chosen for name in names}
-    of_statistic: dict[str, list[Floats]] = {kind.name: [] for kind in chosen}
-    for number, (one, label) in enumerate(zip(several, labels, strict=True)):
-        drawn = run.under(one, number, label or None, chosen, share_first)
-        shape = drawn[chosen[0].name].samples.shape
-        truth, where = _truth(reference, several, number, shape), _region(region, shape)
-        centres = _centres(drawn, centre, n)
-        for kind in chosen:
-            own = drawn[kind.name]
-            of_statistic[kind.name] += [] if own.values is None else [own.values]
-            for measure, name in zip(_several(measures), names, strict=True):
-                values[kind.name, name].append(measured(own.samples, measure, centres[kind.name], truth, where))
-    made = {key: np.stack(found) for key, found in values.items()}
-    _require_defined(made, undefined)
+    asked = _Asked(n, chosen, _several(measures), names, centre, share_first, reference, region)
+    run = _Run(
+        estimand_of(generator, identity if statistic is None else statistic, seed, None), n, statistic, batch_size
+    )
+    values, of_statistic = _over_conditions(run, asked, several, labels)
+    _require_defined(values, undefined)
     return PairAnalysis(
         about=About(
             generator=name_of(generator),
@@ -162,12 +154,47 @@ def pairs(
         conditions=labels if isinstance(conditions, Conditions) else (),
         kinds=tuple(kind.name for kind in chosen),
         measures=names,
-        values=made,
+        values=values,
         paired=share_first,
         confidence_level=checked_level(confidence_level),
         components=() if statistic is None else component_names(statistic, run.shape),
-        of_statistic={name: np.stack(found) for name, found in of_statistic.items() if found},
+        of_statistic=of_statistic,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is to be measured: the checked arguments of `pairs`."""
+
+    n: int
+    kinds: tuple[Kind, ...]
+    measures: Sequence[str | Measure]
+    names: tuple[str, ...]
+    centre: str
+    share_first: bool
+    reference: Any
+    region: Any
+
+
+def _over_conditions(
+    run: _Run, asked: _Asked, several: Conditions, labels: Sequence[str]
+) -> tuple[dict[tuple[str, str], Floats], dict[str, Floats]]:
+    """Return the measures by kind and name, and the statistic by kind, with an axis of conditions first."""
+    values: dict[tuple[str, str], list[Floats]] = {}
+    of_statistic: dict[str, list[Floats]] = {}
+    for number, (condition, label) in enumerate(zip(several, labels, strict=True)):
+        drawn = run.under(condition, number, label or None, asked.kinds, asked.share_first)
+        shape = drawn[asked.kinds[0].name].samples.shape
+        truth, where = _truth(asked.reference, several, number, shape), _region(asked.region, shape)
+        centres = _centres(drawn, asked.centre, asked.n)
+        for kind, own in drawn.items():
+            if own.values is not None:
+                of_statistic.setdefault(kind, []).append(own.values)
+            for measure, name in zip(asked.measures, asked.names, strict=True):
+                found = measured(own.samples, measure, centres[kind], truth, where)
+                values.setdefault((kind, name), []).append(found)
+    stacked = {key: np.stack(found) for key, found in values.items()}
+    return stacked, {kind: np.stack(found) for kind, found in of_statistic.items()}
 
 
 def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -357,12 +384,12 @@ def _region(region: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     return mask.ravel()
 
 
-def _centres(drawn: Mapping[str, _Drawn], centre: str, n: int) -> dict[str, tuple[Floats, int]]:
-    """Return, for each kind, the sum of all samples and their number; or their mean and 0, as the paper takes it."""
+def _centres(drawn: Mapping[str, _Drawn], centre: str, n: int) -> dict[str, Centre]:
+    """Return the mean sample of each kind: of all kinds together, or of each alone, as the paper takes it."""
     if centre == "all":
-        return {name: (one.samples.total / (2 * n), 0) for name, one in drawn.items()}
+        return {name: Centre.of(centre, one.samples.total, 2 * n) for name, one in drawn.items()}
     whole = np.sum([one.samples.total for one in drawn.values()], axis=0)
-    return dict.fromkeys(drawn, (whole, 2 * n * len(drawn)))
+    return dict.fromkeys(drawn, Centre.of(centre, whole, 2 * n * len(drawn)))
 
 
 def _require_defined(values: Mapping[tuple[str, str], Floats], undefined: str) -> None:

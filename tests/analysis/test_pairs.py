@@ -1,0 +1,296 @@
+"""`mcgen.analysis.pairs`: correlations and distances in pairs, tests, and what pairs are worth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import SEED, Z_LIMIT
+from scipy import stats
+
+import mcgen
+from mcgen.analysis import measures as own_measures
+from mcgen.analysis import pairs
+from mcgen.analysis.pair_analysis import PairAnalysis, holm, log_t_tail
+from mcgen.designs import Antithetic, KAntithetic
+from mcgen.errors import RunError
+from mcgen.noise import Noise
+
+MATRIX = np.random.default_rng(3).standard_normal((12, 12)).astype(np.float32)
+MEAN = 2 + np.arange(12, dtype=np.float32)
+
+
+def affine(z: Noise, shift: float = 0.0) -> np.ndarray:
+    assert isinstance(z, np.ndarray)
+    return (MEAN + z.reshape(len(z), -1) @ MATRIX + shift).reshape(len(z), 3, 4)
+
+
+def curved(z: Noise) -> np.ndarray:
+    assert isinstance(z, np.ndarray)
+    return np.exp(z / 2) + z[:, ::-1] ** 2 / 4
+
+
+AFFINE = mcgen.as_generator(affine, noise=(3, 4), name="affine")
+CURVED = mcgen.as_generator(curved, noise=(3, 4), name="curved")
+
+
+def means(found: PairAnalysis) -> dict[tuple[str, str], float]:
+    frame = found.to_frame()
+    return {(row.kind, row.measure): row.mean for row in frame.itertuples()}
+
+
+def test_negated_noise_of_an_affine_model_is_perfectly_anticorrelated_about_the_mean() -> None:
+    found = means(pairs(AFFINE, n_pairs=1000, seed=SEED))
+    assert found["negated", "centralized"] < -0.99
+    assert abs(found["independent", "centralized"]) < 0.05
+    # The mean sample, which all share, makes the plain correlations larger.
+    assert found["independent", "standard"] > 0.1
+
+
+def test_independent_pairs_have_correlation_0_on_average() -> None:
+    def found(centre: Any) -> np.ndarray:
+        options: dict[str, Any] = {"n_pairs": 10, "kinds": ["independent"], "measures": ["centralized"]}
+        return np.array(
+            [
+                means(pairs(AFFINE, seed=SEED + i, centre=centre, **options))["independent", "centralized"]
+                for i in range(400)
+            ]
+        )
+
+    unbiased, left_out, with_all = map(found, ("unbiased", "leave-pair-out", "all"))
+    error = unbiased.std(ddof=1) / math.sqrt(400)
+    assert abs(unbiased.mean()) < 4 * error
+    # The negative controls: both others are off by about 1 / 20, and miss the test.
+    assert left_out.mean() > 4 * error
+    assert with_all.mean() < -4 * error
+
+
+def test_correlations_and_distances_are_those_of_numpy_and_scipy() -> None:
+    found = pairs(CURVED, n_pairs=50, seed=SEED, kinds=["negated"], centre="all")
+    samples = mcgen.sample(CURVED, 100, seed=SEED, design=Antithetic()).reshape(50, 2, 12).astype(np.float64)
+    mean = samples.mean(axis=(0, 1))
+    for i, (x, y) in enumerate(samples):
+        assert found.values["negated", "standard"][0, i] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-12)
+        centred = np.corrcoef(x - mean, y - mean)[0, 1]
+        assert found.values["negated", "centralized"][0, i] == pytest.approx(centred, abs=1e-9)
+        distance = stats.wasserstein_distance(x, y)
+        assert found.values["negated", "wasserstein"][0, i] == pytest.approx(distance, abs=1e-12)
+
+
+def test_the_mean_may_leave_both_samples_of_its_pair_out_and_counts_all_kinds() -> None:
+    found = pairs(CURVED, n_pairs=10, seed=SEED, centre="leave-pair-out")
+    negated = mcgen.sample(CURVED, 20, seed=SEED, design=Antithetic()).reshape(20, 12).astype(np.float64)
+    independent = mcgen.sample(CURVED, 20, seed=SEED, design=mcgen.MonteCarlo()).reshape(20, 12).astype(np.float64)
+    mean = (np.concatenate([negated[2:], independent])).mean(axis=0)
+    expected = np.corrcoef(negated[0] - mean, negated[1] - mean)[0, 1]
+    assert found.values["negated", "centralized"][0, 0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_tests_are_those_of_scipy() -> None:
+    found = pairs(CURVED, n_pairs=40, seed=SEED)
+    table = found.test().set_index("measure")
+    for measure in found.measures:
+        a, b = (found.values[kind, measure][0] for kind in ("negated", "independent"))
+        expected = stats.ttest_ind(a, b, equal_var=False)
+        assert table.loc[measure, "t"] == pytest.approx(expected.statistic)
+        assert table.loc[measure, "p"] == pytest.approx(expected.pvalue, rel=1e-8)
+        assert table.loc[measure, "degrees_of_freedom"] == pytest.approx(expected.df)
+        low, high = expected.confidence_interval(0.95)
+        assert (table.loc[measure, "low"], table.loc[measure, "high"]) == pytest.approx((low, high))
+    np.testing.assert_allclose(table["holm"], holm(table["p"].to_numpy()))
+
+
+def test_shared_first_samples_save_evaluations_and_are_tested_in_pairs() -> None:
+    found = pairs(CURVED, n_pairs=40, seed=SEED, share_first=True, statistic=mcgen.statistics.pixel_mean)
+    plain = pairs(CURVED, n_pairs=40, seed=SEED, statistic=mcgen.statistics.pixel_mean)
+    assert (found.about.n_evaluations, plain.about.n_evaluations) == (120, 160)
+    np.testing.assert_array_equal(found.values["negated", "standard"], plain.values["negated", "standard"])
+    first, shared = (found.of_statistic[kind][0, :, 0] for kind in ("negated", "independent"))
+    np.testing.assert_array_equal(first, shared)
+    a, b = (found.values[kind, "standard"][0] for kind in ("negated", "independent"))
+    expected = stats.ttest_rel(a, b)
+    row = found.test().set_index("measure").loc["standard"]
+    assert (row["t"], row["p"]) == pytest.approx((expected.statistic, expected.pvalue))
+
+
+def test_holm_and_tails() -> None:
+    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.6, 0.5])), [1.0, 1.0])
+    for t, df in ((3.0, 10.0), (40.0, 200.0)):
+        assert log_t_tail(t, df) == pytest.approx(stats.t.logsf(t, df), rel=1e-9)
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(50):
+        t, df = mpmath.mpf(54), mpmath.mpf(1600)
+        exact = mpmath.log(mpmath.betainc(df / 2, 0.5, 0, df / (df + t * t), regularized=True) / 2)
+    assert log_t_tail(54.0, 1600.0) == pytest.approx(float(exact), rel=1e-5)
+
+
+def test_errors_to_a_reference() -> None:
+    truth = np.full((3, 4), 5.0)
+    found = pairs(CURVED, n_pairs=30, seed=SEED, kinds=["negated"], reference=truth, centre="all")
+    samples = mcgen.sample(CURVED, 60, seed=SEED, design=Antithetic()).reshape(30, 2, 12).astype(np.float64)
+    x, y = samples[0] - 5.0
+    assert found.values["negated", "standard"][0, 0] == pytest.approx(np.corrcoef(x, y)[0, 1])
+    plain = pairs(CURVED, n_pairs=30, seed=SEED, kinds=["negated"], centre="all")
+    # A constant truth changes no correlation, and no truth one about the mean.
+    np.testing.assert_allclose(found.values["negated", "standard"], plain.values["negated", "standard"])
+    other = pairs(CURVED, n_pairs=30, seed=SEED, kinds=["negated"], reference=MEAN.reshape(3, 4), centre="all")
+    np.testing.assert_allclose(
+        other.values["negated", "centralized"], plain.values["negated", "centralized"], atol=1e-9
+    )
+    assert not np.allclose(other.values["negated", "standard"], plain.values["negated", "standard"])
+
+
+def test_each_condition_has_its_own_reference_samples_and_rows() -> None:
+    truths = {"low": MEAN.reshape(3, 4), "high": MEAN.reshape(3, 4) * 2}
+    options: dict[str, Any] = {"n_pairs": 30, "seed": SEED, "condition": {"low": 0.0, "high": 5.0}}
+    found = pairs(AFFINE, **options, reference=truths)
+    frame = found.to_frame()
+    assert sorted(set(frame["condition"])) == ["all", "high", "low"]
+    rows = frame[(frame["kind"] == "negated") & (frame["measure"] == "standard")].set_index("condition")
+    assert rows.loc["all", "mean"] == pytest.approx((rows.loc["low", "mean"] + rows.loc["high", "mean"]) / 2)
+    assert rows.loc["all", "n"] == 60
+    alone = pairs(AFFINE, n_pairs=30, seed=SEED, condition=5.0, reference=truths["high"])
+    np.testing.assert_allclose(alone.values["negated", "standard"][0], found.values["negated", "standard"][1])
+    by_place = pairs(AFFINE, **options, reference=[*truths.values()])
+    np.testing.assert_array_equal(by_place.values["negated", "standard"], found.values["negated", "standard"])
+
+
+def test_what_pairs_are_worth_agrees_with_compare() -> None:
+    found = pairs(CURVED, n_pairs=3000, seed=SEED, statistic=mcgen.statistics.pixel_mean)
+    row = found.efficiencies().iloc[0]
+    table = mcgen.compare(
+        CURVED,
+        mcgen.statistics.pixel_mean,
+        designs=[mcgen.MonteCarlo(), Antithetic()],
+        n_evaluations=6000,
+        seed=SEED + 1,
+    ).to_frame()
+    compared = table.iloc[1]
+    assert row["predicted"] == pytest.approx(1 / (1 + row["correlation"]))
+    for name in ("predicted", "measured"):
+        assert row[f"{name}_low"] < compared["efficiency_high"]
+        assert row[f"{name}_high"] > compared["efficiency_low"]
+    values = found.of_statistic["negated"][0, :, :, 0]
+    pooled = np.concatenate([values, values[:, ::-1]])
+    assert row["correlation"] == pytest.approx(np.corrcoef(pooled.T)[0, 1], abs=0.01)
+
+
+def test_designs_of_more_points_and_parts_of_samples() -> None:
+    mask = np.zeros((3, 4), bool)
+    mask[:2] = True
+    identity = mcgen.as_generator(lambda z: z + MEAN.reshape(3, 4), noise=(3, 4), name="identity")
+    kinds = [Antithetic(only=mask), KAntithetic(4), mcgen.MonteCarlo()]
+    top = means(pairs(identity, n_pairs=300, seed=SEED, kinds=kinds, region=mask))
+    bottom = means(pairs(identity, n_pairs=300, seed=SEED, kinds=kinds, region=~mask))
+    partial = str(kinds[0])
+    assert top[partial, "centralized"] < -0.98
+    assert bottom[partial, "centralized"] > 0.98
+    several = pairs(identity, n_pairs=300, seed=SEED, kinds=kinds)
+    four = several.values[several.kinds[1], "centralized"]
+    error = four.std(ddof=1) / math.sqrt(300)
+    assert abs(four.mean() + 1 / 3) < Z_LIMIT * error + 0.01
+    assert len(several.test()) == 2 * len(several.measures)
+
+
+def test_samples_in_a_file_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = pairs(CURVED, n_pairs=40, seed=SEED)
+    monkeypatch.setattr(own_measures, "_IN_MEMORY", 100)
+    monkeypatch.setattr(own_measures, "_AT_ONCE", 100)
+    found = pairs(CURVED, n_pairs=40, seed=SEED)
+    assert found == expected
+
+
+def test_batches_change_nothing_but_rounding() -> None:
+    one, other = (pairs(CURVED, n_pairs=40, seed=SEED, batch_size=size) for size in (3, 64))
+    for key, values in one.values.items():
+        np.testing.assert_allclose(values, other.values[key], atol=1e-5)
+
+
+def test_own_measures() -> None:
+    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        assert x.shape[1:] == (3, 4)
+        return np.abs(x - y).mean(axis=(1, 2))
+
+    found = pairs(CURVED, n_pairs=40, seed=SEED, measures=["standard", distance])
+    assert found.measures == ("standard", "distance")
+    assert means(found)["negated", "distance"] > means(found)["independent", "distance"]
+    with pytest.raises(RunError, match="one number for each of 40 pairs; got an array of shape"):
+        pairs(CURVED, n_pairs=40, seed=SEED, measures=[lambda x, y: x - y])
+
+
+def test_intervals_cover_the_mean_over_pairs() -> None:
+    truth = means(pairs(CURVED, n_pairs=20000, seed=SEED + 999, measures=["standard"]))["negated", "standard"]
+    hits = 0
+    for i in range(200):
+        row = pairs(CURVED, n_pairs=25, seed=SEED + i, measures=["standard"], kinds=["negated"]).to_frame().iloc[0]
+        hits += row["low"] <= truth <= row["high"]
+    assert 178 <= hits <= 199
+
+
+def test_constant_samples_are_refused_or_counted() -> None:
+    def half(z: np.ndarray) -> np.ndarray:
+        return np.where(z[:, :1, :1] > 1, 0 * z, z)
+
+    model = mcgen.as_generator(half, noise=(3, 4), name="half")
+    with pytest.raises(RunError, match="have a sample that is constant.*undefined='drop'"):
+        pairs(model, n_pairs=50, seed=SEED)
+    found = pairs(model, n_pairs=50, seed=SEED, undefined="drop")
+    assert any("pairs are left out of standard" in text for text in found.warnings)
+    frame = found.to_frame().set_index(["kind", "measure"])
+    assert frame.loc[("negated", "standard"), "n"] < 50
+    assert frame.loc[("negated", "wasserstein"), "n"] == 50
+    assert "! " in str(found)
+
+
+def test_results_are_saved_printed_and_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = pairs(CURVED, n_pairs=30, seed=SEED, statistic=mcgen.statistics.pixel_mean)
+    assert isinstance(found, mcgen.Result)
+    found.save(tmp_path / "pairs.json")
+    loaded = mcgen.load(tmp_path / "pairs.json")
+    assert loaded == found
+    assert str(loaded) == str(found)
+    assert "pixel_mean: correlation" in str(found)
+    assert "Holm" in found.summary()
+    assert "negated" in found.to_markdown()
+    assert found.to_latex().startswith(r"\begin{tabular}")
+    assert "<table" in found._repr_html_()
+    assert len(found.plot().axes) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n_pairs": 2}, ValueError, "at least 3; got 2"),
+        ({"measures": ["ssim"]}, ValueError, "a measure is one of standard, centralized, wasserstein"),
+        ({"measures": []}, ValueError, "one or more"),
+        ({"measures": [3]}, TypeError, "a measure is one of"),
+        ({"kinds": ["opposite"]}, ValueError, "a kind of pairs is one of negated, independent"),
+        ({"kinds": ["negated", "negated"]}, ValueError, "all different"),
+        ({"kinds": ["independent"], "share_first": True}, ValueError, "share_first gives independent pairs"),
+        ({"reference": np.zeros((4, 3))}, ValueError, r"shape of a sample, \(3, 4\)"),
+        ({"region": np.ones((4, 3), bool)}, ValueError, r"of a sample's shape \(3, 4\)"),
+        ({"region": np.ones((3, 4))}, ValueError, "an array of booleans"),
+        ({"centre": "mean"}, ValueError, "centre must be one of"),
+        ({"undefined": "skip"}, ValueError, "undefined must be one of"),
+    ],
+    ids=lambda value: "",
+)
+def test_refusals(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        pairs(CURVED, **{"n_pairs": 10, "seed": SEED} | options)
+
+
+def test_one_kind_has_no_test_and_no_statistic_no_efficiency() -> None:
+    found = pairs(CURVED, n_pairs=10, seed=SEED, kinds="negated")
+    with pytest.raises(ValueError, match="between kinds of pairs"):
+        found.test()
+    with pytest.raises(ValueError, match="need a statistic"):
+        found.efficiencies()
+    tuples = mcgen.as_generator(lambda z: (z, z), noise=(3, 4), name="tuples")
+    with pytest.raises(RunError, match="one array for each noise; got a tuple"):
+        pairs(tuples, n_pairs=10, seed=SEED)
