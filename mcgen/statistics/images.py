@@ -5,17 +5,22 @@ library: torch samples give a torch tensor with its gradient. The statistics her
 (n, H, W) or (n, C, H, W) with one channel (grey) or three (red, green, blue).
 
 The brightness of a pixel is its relative luminance, Y = 0.2126 R + 0.7152 G + 0.0722 B, with the weights of CIE 1931
-for the primaries of ITU-R BT.709. The brightness of a grey pixel is its value.
+for the primaries of ITU-R BT.709. The brightness of a grey pixel is its value. `contrast` and `centroid` can take the
+mean over the channels in its place, as the paper "Antithetic Noise in Diffusion Models" (arXiv:2506.06185) does for
+these two; it changes the numbers of colour images alone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from mcgen._lib.arrays import as_numpy
 from mcgen.statistics._libraries import _like, _real
+
+Grey = Literal["luminance", "mean"]
+"""How a colour image becomes grey: by luminance, or by the mean over its channels."""
 
 LUMA = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue in the luminance, by ITU-R BT.709."""
@@ -37,12 +42,20 @@ def brightness(samples: Any) -> Any:
     return luminance(samples).reshape(len(samples), -1).mean(1)
 
 
-def contrast(samples: Any) -> Any:
-    """Return the mean luminance of the top half minus that of the bottom half, shape (n,).
+def contrast(samples: Any, *, grey: Grey = "luminance") -> Any:
+    """Return the mean brightness of the top half minus that of the bottom half, shape (n,).
 
     Where the number of rows is odd, the middle row belongs to neither half.
+
+    Parameters
+    ----------
+    samples : array
+        Images.
+    grey : {"luminance", "mean"}
+        What the brightness of a pixel is; "mean" is the paper's. As a statistic:
+        ``functools.partial(contrast, grey="mean")``.
     """
-    y = luminance(samples)
+    y = _grey(samples, grey)
     half = y.shape[1] // 2
     if half == 0:
         raise ValueError(f"contrast needs images of at least two rows; got samples of shape {tuple(samples.shape)}")
@@ -50,15 +63,20 @@ def contrast(samples: Any) -> Any:
     return y[:, :half].reshape(n, -1).mean(1) - y[:, y.shape[1] - half :].reshape(n, -1).mean(1)
 
 
-def centroid(samples: Any) -> Any:
+def centroid(samples: Any, *, grey: Grey = "luminance") -> Any:
     """Return the vertical centre of brightness, sum_h h Y_h / sum_h Y_h in rows from the top (0), shape (n,).
+
+    Parameters
+    ----------
+    samples, grey
+        As for `contrast`.
 
     Raises
     ------
     ValueError
         If an image has negative values, or is black, where the centre is not defined.
     """
-    y = luminance(samples)
+    y = _grey(samples, grey)
     least = float(as_numpy(y.min()))
     if least < 0:
         raise ValueError(
@@ -74,6 +92,14 @@ def centroid(samples: Any) -> Any:
             "and a black image has no centre of brightness; use a statistic that is defined for it"
         )
     return (rows * _like(rows, np.arange(rows.shape[1], dtype=np.float64))).sum(1) / total
+
+
+def _grey(samples: Any, grey: Grey) -> Any:
+    """Return the brightness of each pixel, shape (n, H, W)."""
+    if grey not in get_args(Grey):
+        raise ValueError(f"grey must be one of {', '.join(get_args(Grey))}; got {grey!r}")
+    y = luminance(samples)
+    return _real(samples).mean(1) if grey == "mean" and len(tuple(samples.shape)) == 4 else y
 
 
 def luminance(samples: Any) -> Any:

@@ -46,6 +46,19 @@ def test_odd_rows_leave_the_middle_out() -> None:
     assert s.contrast(image) == 0
 
 
+def test_grey_may_be_the_mean_over_channels() -> None:
+    y = COLOUR.mean(axis=1)
+    weights = y.mean(axis=2)
+    assert s.contrast(COLOUR, grey="mean") == pytest.approx(y[:, :4].mean(axis=(1, 2)) - y[:, 4:].mean(axis=(1, 2)))
+    expected = (weights * np.arange(8)).sum(axis=1) / weights.sum(axis=1)
+    assert s.centroid(COLOUR, grey="mean") == pytest.approx(expected)
+    assert not np.allclose(s.contrast(COLOUR, grey="mean"), s.contrast(COLOUR))
+    for statistic in (s.contrast, s.centroid):
+        np.testing.assert_array_equal(statistic(GREY, grey="mean"), statistic(GREY))
+    with pytest.raises(ValueError, match="grey must be one of luminance, mean; got 'rgb'"):
+        s.contrast(COLOUR, grey="rgb")
+
+
 def test_centroid_of_a_single_bright_row_is_its_number() -> None:
     image = np.zeros((1, 1, 9, 4))
     image[:, :, 6] = 0.5
