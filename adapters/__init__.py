@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mcgen.adapters.composed.editing import Edit, FlowEdit
     from mcgen.adapters.decoders.glow import Glow
     from mcgen.adapters.decoders.vae import VAE
+    from mcgen.adapters.feature_networks import ClassifierScore, FeatureDistance, FeatureNetwork, features
     from mcgen.adapters.inverse.operators import GaussianBlur, Inpainting, MaskedFourier, Operator, SuperResolution
     from mcgen.adapters.inverse.posterior import DDS, DPS, PosteriorSampler
     from mcgen.adapters.onnx import from_onnx, noise_inputs
@@ -41,6 +42,7 @@ _FAMILIES = {
     "composed.editing": ("Edit", "FlowEdit"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),
+    "feature_networks": ("ClassifierScore", "FeatureDistance", "FeatureNetwork", "features"),
     "onnx": ("from_onnx", "noise_inputs"),
     "inverse.operators": ("GaussianBlur", "Inpainting", "MaskedFourier", "Operator", "SuperResolution"),
     "samplers.pipelines": ("from_pipeline",),
@@ -56,9 +58,12 @@ __all__ = [
     "VAE",
     "CapturedGenerator",
     "Chain",
+    "ClassifierScore",
     "Consistency",
     "Diffusion",
     "Edit",
+    "FeatureDistance",
+    "FeatureNetwork",
     "Fitted",
     "Flow",
     "FlowEdit",
@@ -78,6 +83,7 @@ __all__ = [
     "TorchGenerator",
     "Truncate",
     "capture",
+    "features",
     "from_onnx",
     "from_pipeline",
     "from_torch",

@@ -6,18 +6,20 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.errors import RunError
 
 Measure = Callable[[Any, Any], Any]
 
 # Bytes of samples that are held in memory; beyond, a temporary file holds them.
 _IN_MEMORY = 2**28
+_SSIM_WINDOW = 7
 # Numbers of samples that a measure looks at together (32 MB in double precision).
 _AT_ONCE = 2**22
 
@@ -44,6 +46,41 @@ def wasserstein(x: Floats, y: Floats) -> Floats:
     sorted entries. It is no transport between the places of an image.
     """
     return np.asarray(np.abs(np.sort(x, axis=1) - np.sort(y, axis=1)).mean(axis=1))
+
+
+def ssim(x: Any, y: Any, *, data_range: float = 1.0) -> Floats:
+    """Return the structural similarity of each pair of images, shape (n,): 1 where they are equal.
+
+    It is `skimage.metrics.structural_similarity` with its defaults (a uniform window of 7 x 7), over all channels.
+
+    Parameters
+    ----------
+    x, y : array of shape (n, H, W), (n, 1, H, W) or (n, 3, H, W)
+        The images of each pair.
+    data_range : float
+        Largest possible value minus the smallest: 1 for images in [0, 1].
+
+    Raises
+    ------
+    ImportError
+        If scikit-image is not installed (the extra ``[analysis]``).
+    ValueError
+        If the images have other shapes, or are smaller than the window.
+    """
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError as error:
+        raise ImportError(
+            "ssim needs scikit-image, which is not installed; install the extra: pip install 'mcgen-stats[analysis]'"
+        ) from error
+    first, second = (np.asarray(as_numpy(one), np.float64) for one in (x, y))
+    if first.shape != second.shape or first.ndim not in (3, 4) or min(first.shape[-2:]) < _SSIM_WINDOW:
+        raise ValueError(
+            f"ssim takes two batches of images of {_SSIM_WINDOW} or more pixels a side, of shape (n, H, W) or "
+            f"(n, C, H, W); got {first.shape} and {second.shape}"
+        )
+    one: Any = partial(structural_similarity, data_range=data_range, channel_axis=0 if first.ndim == 4 else None)
+    return np.array([one(a, b) for a, b in zip(first, second, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -254,6 +254,58 @@ class PairAnalysis:
         k = values.shape[3]
         return centred.reshape(-1, k), within.reshape(-1, k)
 
+    def equivalence(self, margin: float | Sequence[float]) -> pd.DataFrame:
+        """Return tests that the mean of the statistic differs from that of the last kind by less than a margin.
+
+        A test of a difference that does not reject proves nothing. Two one-sided t-tests [1]_ of pair means do: where p
+        is small, the means differ by less than the margin. Columns: kind, component, difference, its interval (low,
+        high: of level 1 - 2 (1 - confidence_level), so that it lies inside the margin where p < 1 - confidence_level),
+        margin, p.
+
+        Parameters
+        ----------
+        margin : float, or one for each component
+            The difference that does not matter, above 0.
+
+        Raises
+        ------
+        ValueError
+            If there is no statistic or one kind alone, or the margin is not above 0.
+        ImportError
+            If statsmodels is not installed (the extra ``[analysis]``).
+
+        References
+        ----------
+        .. [1] D. J. Schuirmann (1987). A comparison of the two one-sided tests procedure and the power approach. J.
+           Pharmacokin. Biopharm. 15, 657-680.
+        """
+        import pandas as pd
+
+        margins = np.broadcast_to(np.asarray(margin, np.float64), len(self.components))
+        if not self.of_statistic or len(self.kinds) < 2 or not (margins > 0).all():
+            raise ValueError(
+                "equivalence needs a statistic, two kinds of pairs and a margin above 0; got "
+                f"{len(self.components)} components, {len(self.kinds)} kinds and margin={margin}"
+            )
+        try:
+            from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+        except ImportError as error:
+            raise ImportError(
+                "equivalence needs statsmodels, which is not installed; install the extra: pip install "
+                "'mcgen-stats[analysis]'"
+            ) from error
+        *others, last = self.kinds
+        rows = []
+        for kind in others:
+            for j, component in enumerate(self.components):
+                a, b = (self.of_statistic[one][..., j].mean(axis=2).ravel() for one in (kind, last))
+                both = CompareMeans(DescrStatsW(a), DescrStatsW(b))
+                p, *_ = both.ttost_ind(-margins[j], margins[j], usevar="unequal")
+                low, high = both.tconfint_diff(alpha=2 * (1 - self.confidence_level), usevar="unequal")
+                numbers = {"difference": a.mean() - b.mean(), "low": low, "high": high, "margin": margins[j], "p": p}
+                rows.append({"kind": kind, "component": component, **numbers})
+        return pd.DataFrame(rows)
+
     def readable(self) -> pd.DataFrame:
         """Return the table for reading: a row for each measure, the mean (sd) and its interval for each kind."""
         import pandas as pd

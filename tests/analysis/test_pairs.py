@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +295,39 @@ def test_one_kind_has_no_test_and_no_statistic_no_efficiency() -> None:
     tuples = mcgen.as_generator(lambda z: (z, z), noise=(3, 4), name="tuples")
     with pytest.raises(RunError, match="one array for each noise; got a tuple"):
         pairs(tuples, n_pairs=10, seed=SEED)
+
+
+def test_structural_similarity_is_that_of_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    x, y = np.random.default_rng(SEED).random((2, 4, 3, 16, 16))
+    found = mcgen.analysis.ssim(x, y)
+    assert found[0] == pytest.approx(metrics.structural_similarity(x[0], y[0], data_range=1, channel_axis=0))
+    np.testing.assert_allclose(mcgen.analysis.ssim(x, x), 1.0)
+    assert mcgen.analysis.ssim(x[:, 0], y[:, 0])[1] == pytest.approx(
+        metrics.structural_similarity(x[1, 0], y[1, 0], data_range=1)
+    )
+    with pytest.raises(ValueError, match="7 or more pixels a side"):
+        mcgen.analysis.ssim(x[..., :5], y[..., :5])
+
+
+def test_equivalence_is_shown_where_means_agree_and_only_there() -> None:
+    pytest.importorskip("statsmodels")
+    found = pairs(CURVED, n_pairs=2000, seed=SEED, statistic=mcgen.statistics.pixel_mean)
+    table = found.equivalence(0.1)
+    assert table["p"][0] < 1e-6
+    assert -0.1 < table["low"][0] < table["high"][0] < 0.1
+    # A narrow margin, and pairs of another law, are not shown to be the same.
+    assert found.equivalence(1e-4)["p"][0] > 0.05
+
+    def shifted(z: np.ndarray, other: float) -> np.ndarray:
+        return curved(z) + other
+
+    model = mcgen.as_generator(shifted, noise=(3, 4), name="shifted")
+    low, high = (
+        pairs(model, n_pairs=200, seed=SEED, condition=c, kinds=["negated"], statistic=mcgen.statistics.pixel_mean)
+        for c in (0.0, 0.3)
+    )
+    both = dict(low.of_statistic) | {"independent": high.of_statistic["negated"]}
+    assert replace(low, kinds=("negated", "independent"), of_statistic=both).equivalence(0.1)["p"][0] > 0.9
+    with pytest.raises(ValueError, match="a margin above 0"):
+        found.equivalence(0.0)
