@@ -108,6 +108,12 @@ def _benchmarks(options: argparse.Namespace) -> None:
         print(f"\n{title}\n{TABLES[title]().to_string(index=False, float_format='%.3g')}", flush=True)
 
 
+def _paper(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.paper import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _journeys(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.journeys import journeys_table
 
@@ -122,6 +128,7 @@ _KINDS = {
     "fitted": _fitted,
     "journeys": _journeys,
     "models": _models,
+    "paper": _paper,
     "proportions": _proportions,
     "rare-failures": _rare_failures,
     "soak": _soak,
