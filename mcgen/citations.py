@@ -228,6 +228,45 @@ _ENTRIES = {
   volume = {14}, number = {4}, pages = {187--198},
   year = {1993}
 }""",
+    "efron1982jackknife": """@book{efron1982jackknife,
+  title = {The jackknife, the bootstrap and other resampling plans},
+  author = {Efron, Bradley},
+  publisher = {SIAM},
+  year = {1982}
+}""",
+    "busing1999delete": """@article{busing1999delete,
+  title = {Delete-m jackknife for unequal m},
+  author = {Busing, Frank M. T. A. and Meijer, Erik and van der Leeden, Rien},
+  journal = {Statistics and Computing},
+  volume = {9}, pages = {3--8},
+  year = {1999}
+}""",
+    "fisher1921probable": """@article{fisher1921probable,
+  title = {On the ``probable error'' of a coefficient of correlation deduced from a small sample},
+  author = {Fisher, R. A.},
+  journal = {Metron},
+  volume = {1}, pages = {3--32},
+  year = {1921}
+}""",
+    "salimans2016improved": """@inproceedings{salimans2016improved,
+  title = {Improved techniques for training {GANs}},
+  author = {Salimans, Tim and Goodfellow, Ian and Zaremba, Wojciech and Cheung, Vicki and Radford, Alec and Chen, Xi},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2016}
+}""",
+    "woodruff1952confidence": """@article{woodruff1952confidence,
+  title = {Confidence intervals for medians and other position measures},
+  author = {Woodruff, Ralph S.},
+  journal = {Journal of the American Statistical Association},
+  volume = {47}, number = {260}, pages = {635--646},
+  year = {1952}
+}""",
+    "david2003order": """@book{david2003order,
+  title = {Order statistics},
+  author = {David, H. A. and Nagaraja, H. N.},
+  publisher = {Wiley},
+  year = {2003}
+}""",
     "stein1945two": """@article{stein1945two,
   title = {A two-sample test for a linear hypothesis whose power is independent of the variance},
   author = {Stein, Charles},
@@ -282,6 +321,8 @@ _METHOD_KEYS = {
     "anytime": ("wang2023anytime", "hall1992removal"),
     "asymptotic-anytime": ("waudbysmith2024time", "hall1992removal"),
     "betting": ("waudbysmith2024betting",),
+    "quantile-inversion": ("woodruff1952confidence",),
+    "order-statistics": ("david2003order",),
 }
 
 
@@ -308,6 +349,7 @@ def citation(result: Estimate | Comparison) -> str:
         keys += ["giles2008multilevel"] if any(model.levels for model in models) else []
         keys += _control_keys(estimate.provenance.controls)
         keys += _method_keys(estimate.method)
+        keys += _functional_keys(estimate)
         keys += ["owen1998supercube"] if any(map(_is_supercube, models)) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
@@ -321,6 +363,17 @@ def _control_keys(text: str | None) -> list[str]:
         return []
     kernels = ["oates2017control", "dubrule1983cross"] if text.startswith("kernel(") else []
     return ["nelson1990control", "avramidis1993splitting", *kernels]
+
+
+def _functional_keys(estimate: Estimate) -> list[str]:
+    """Return the entries for a functional; quantiles have those of their interval."""
+    if estimate.plug_in is None or estimate.quantiles is not None:
+        return []
+    grouped = estimate.moments is not None and estimate.moments.count < estimate.n_replicates
+    z = estimate.scale is not None and estimate.scale.name == "Fisher's z"
+    score = estimate.provenance.functional == "inception score"
+    keys = {"busing1999delete": grouped, "fisher1921probable": z, "salimans2016improved": score}
+    return ["efron1982jackknife", *(key for key, used in keys.items() if used)]
 
 
 def _method_keys(method: str) -> list[str]:

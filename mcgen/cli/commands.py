@@ -230,7 +230,10 @@ def _run_options(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             "--common-random-numbers gives several conditions the same noise; repeat --condition, or leave it out"
         )
-    chosen = _given(options, _SHARED)
+    across = getattr(options, "across", None)
+    if across and len(conditions) < 2:
+        raise ValueError("--across says how several conditions are joined; repeat --condition, or leave it out")
+    chosen = _given(options, _SHARED) | ({"across": across} if across else {})
     if conditions:
         chosen["condition"] = conditions if len(conditions) > 1 else conditions[0]
     return chosen | ({"common_random_numbers": True} if common else {})

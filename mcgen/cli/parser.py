@@ -13,7 +13,7 @@ from mcgen.cli import commands
 from mcgen.cli.objects import STATISTICS
 from mcgen.cli.values import condition_value, decimal_number, path_text, whole_number
 from mcgen.inference.methods import FixedMethod, Method
-from mcgen.runs.arguments import DEFAULTS
+from mcgen.runs.arguments import DEFAULTS, Across
 from mcgen.runs.export import EXPORTS
 
 _GENERATOR = (
@@ -308,7 +308,8 @@ def _add_shared(command: argparse.ArgumentParser, conditions: bool) -> None:
         metavar="NAMES",
         required=True,
         action="append",
-        help=f"{', '.join(STATISTICS)}, package.module:name or file.py:name; several separated by commas",
+        help=f"{', '.join(STATISTICS)}, package.module:name or file.py:name; several separated by commas. Or a "
+        "functional by its name, such as file.py:spread",
     )
     command.add_argument(
         "--condition",
@@ -324,6 +325,11 @@ def _add_shared(command: argparse.ArgumentParser, conditions: bool) -> None:
             action="store_true",
             default=None,
             help="the same noise for all conditions (and, of a difference, for both generators)",
+        )
+        command.add_argument(
+            "--across",
+            choices=get_args(Across),
+            help="of several conditions: the average of a functional over them (default), or that of their mixture",
         )
     _add_intervals(command)
     command.add_argument("--batch-size", type=whole_number, metavar="N", help="samples in a batch (default: about 64)")

@@ -68,8 +68,24 @@ class ReplicateMeans:
     def __len__(self) -> int:
         return len(self.means)
 
+    def to_keep(self) -> ReplicateMeans:
+        """Return what a run keeps: all but counts and cubed deviations, which only moments need."""
+        if self.ones is None and self.third is None:
+            return self
+        rest = self.pairs, self.products, self.gathered
+        return ReplicateMeans(self.start, self.means, self.within, None, self.n_points, None, *rest)
+
+    def without_gathered(self) -> ReplicateMeans:
+        """Return the rows without what was gathered of each sample."""
+        if not self.gathered:
+            return self
+        moments = self.means, self.within, self.ones, self.n_points, self.third, self.pairs, self.products
+        return ReplicateMeans(self.start, *moments)
+
     def __getitem__(self, rows: slice) -> ReplicateMeans:
         first, last, _ = rows.indices(len(self))
+        if last - first == len(self):
+            return self
         return ReplicateMeans(
             self.start + first,
             self.means[first:last],

@@ -84,8 +84,7 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
                 watched.look()
                 first = False
             assert reduction is not None
-            rows = reduction.finish(kept.start)
-            yield replace(rows, gathered=collected.finish()) if task.gatherers else rows
+            yield reduction.finish(kept.start, collected.finish())
     finally:
         if watched is not None:
             watched.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,14 +51,15 @@ class Reduction:
             self._merge(values[:, first : first + LEAF])
         self._left = [values[:, whole:]] if whole < values.shape[1] else []
 
-    def finish(self, start: int) -> ReplicateMeans:
-        """Return the means of the replicates, of which the first has index `start`."""
+    def finish(self, start: int, gathered: Mapping[str, NDArray[Any]] | None = None) -> ReplicateMeans:
+        """Return the means of the replicates, of which the first has index `start`, with what was gathered of them."""
         if self._left:
             self._merge(self._joined())
         third = None if self._m3 is None else self._m3 / self._n
         products = None if self._pairs is None else self._products / self._n
         within = self._m2 / self._n
-        return ReplicateMeans(start, self._mean, within, self._counts(), self._n, third, self._pairs, products)
+        counts, pairs = self._counts(), self._pairs
+        return ReplicateMeans(start, self._mean, within, counts, self._n, third, pairs, products, gathered or {})
 
     def _counts(self) -> NDArray[np.int64] | None:
         """Return the numbers of ones, -1 for components with other values; None where all have others."""

@@ -7,7 +7,7 @@ leaves of 256 replicates. Chunks and leaves are merged in order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -79,13 +79,13 @@ class Tally:
         Whether replicate means are kept; None keeps them up to `KEPT_VALUES` numbers.
     grouped : bool
         Whether moments are also kept of `GROUPS` groups of replicates, for a jackknife: leaf i is in group i mod
-        `GROUPS`.
+        `GROUPS`. Where the means are kept for certain, there are no groups.
     """
 
     def __init__(self, keep: bool | None, grouped: bool = False) -> None:
         self._keep = keep
         self._merged: Moments | None = None
-        self._groups: list[Moments | None] | None = [None] * GROUPS if grouped else None
+        self._groups: list[Moments | None] | None = [None] * GROUPS if grouped and keep is not True else None
         self._pending: list[ReplicateMeans] = []
         self._kept: list[ReplicateMeans] | None = []
         self.count = 0
@@ -101,10 +101,11 @@ class Tally:
         if not keeps_rows(self._keep, self.count, segment.means.shape[1]):
             self._kept = None
         if self._kept is not None:
-            self._kept.append(replace(segment, ones=None, third=None))
+            self._kept.append(segment.to_keep())
+        segment = segment.without_gathered()
         while len(segment):
             room = LEAF - segment.start % LEAF
-            self._pending.append(_without_gathered(segment[:room]))
+            self._pending.append(segment[:room])
             if room <= len(segment):
                 leaf, self._pending = joined(self._pending), []
                 self._merge(leaf.start, Moments.of(leaf))
@@ -149,10 +150,6 @@ class Tally:
 
 def _merged(first: Moments | None, second: Moments) -> Moments:
     return second if first is None else first.merge(second)
-
-
-def _without_gathered(rows: ReplicateMeans) -> ReplicateMeans:
-    return replace(rows, gathered={}) if rows.gathered else rows
 
 
 def joined(parts: list[ReplicateMeans]) -> ReplicateMeans:

@@ -75,8 +75,8 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
     estimate : Estimate
         Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps of mean and half-width. Several conditions
         have a row each, by their names, above their average. The interval against evaluations is Student's t from the
-        kept replicate means. Rows and intervals are drawn for up to six components. A difference of
-        models on independent noise is drawn with the intervals of both models.
+        kept replicate means; a functional has its own interval in place of it. Rows and intervals are drawn for up to
+        six components. A difference of models on independent noise is drawn with the intervals of both models.
     ax : matplotlib Axes, optional
         Where to draw a single component.
 
@@ -91,6 +91,8 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
         return _plot_models(estimate, ax)
     if estimate.conditions:
         return _plot_conditions(estimate, ax)
+    if estimate.provenance.functional is not None:
+        return plot_rows([estimate.provenance.design], estimate.names, _rows([estimate]), COLOURS[:1], ax)
     if estimate.replicate_means is None:
         raise ValueError(
             "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
@@ -112,8 +114,7 @@ def _plot_models(estimate: Shown, ax: Axes | None) -> Figure:
     """Draw the intervals of two models and of their difference, a panel a component (up to six)."""
     shown = (*estimate.models, estimate)
     labels = [part.provenance.model or part.provenance.generator for part in shown]
-    rows = [np.stack([np.ravel(part.mean), *map(np.ravel, part.interval)]) for part in shown]
-    return plot_rows(labels, estimate.names, np.stack(rows), COLOURS[: len(rows)], ax)
+    return plot_rows(labels, estimate.names, _rows(shown), COLOURS[: len(shown)], ax)
 
 
 def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figure:
@@ -123,7 +124,8 @@ def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figu
 
 
 def _plot_conditions(estimate: Shown, ax: Axes | None) -> Figure:
-    labels = [*(str(part.provenance.condition) for part in estimate.conditions), "average"]
+    joined = estimate.provenance.across or "average"
+    labels = [*(str(part.provenance.condition) for part in estimate.conditions), joined]
     colours = [COLOURS[1]] * len(estimate.conditions) + [COLOURS[0]]
     return plot_rows(labels, estimate.names, _rows((*estimate.conditions, estimate)), colours, ax)
 

@@ -91,7 +91,10 @@ def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = No
     """
     for statistic in statistics:
         if not callable(statistic):
-            raise TypeError(f"stack takes callables, one after another: stack(brightness, contrast); got {statistic!r}")
+            hint = "; a functional takes a stack: variance(stack(a, b))" if hasattr(statistic, "statistic") else ""
+            raise TypeError(
+                f"stack takes callables, one after another: stack(brightness, contrast); got {statistic!r}{hint}"
+            )
     if isinstance(names, str):
         names = (names,)
     chosen = tuple(names) if names is not None else tuple(name_of(statistic) for statistic in statistics)

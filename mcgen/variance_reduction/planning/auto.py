@@ -120,6 +120,11 @@ def check_auto(
             f"n_replicates={n_replicates}. Give n_evaluations, or use mcgen.plan(..., atol=...) to find how many are "
             "enough"
         )
+    if options.keep_samples:
+        raise ValueError(
+            "design='auto' may choose a sum of levels, whose samples are of several models; got keep_samples=True. "
+            "Leave it out, or choose a design"
+        )
     if options.controls is not None:
         raise ValueError("design='auto' chooses controls itself; leave them out, or choose a design")
     if common_random_numbers:
