@@ -416,8 +416,7 @@ def inception_score(probabilities: Statistic) -> Functional:
 
     It is :math:`\exp(E[KL(p(y | x) \,\|\, p(y))])` with p(y) the mean of p(y | x) [1]_. The score of finitely many
     samples is too small, its logarithm by up to the number of classes less 1, over twice the number of samples. That
-    bias is taken away here. So
-    scores of different numbers of samples can be compared.
+    bias is taken away here, so that scores of different numbers of samples can be compared.
 
     Parameters
     ----------
