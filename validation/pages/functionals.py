@@ -1,6 +1,6 @@
 """The tables of functionals: ``docs/functionals.md`` and the map of coverage in ``docs/validation/functionals.md``.
 
-``python -m mcgen.validation functionals`` measures them again in some twenty minutes (``--only NAME`` prints the map of
+``python -m mcgen.validation functionals`` measures them again in some ten minutes (``--only NAME`` prints the map of
 functionals whose name contains NAME).
 """
 
