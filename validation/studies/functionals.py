@@ -32,8 +32,9 @@ from mcgen.validation.studies.functional_laws import (
 )
 from mcgen.validation.studies.verdicts import FALSE_ALARM, Study, Verdict, acceptance_band, at_most, control, mean
 
-PROMISED = (0.93, 0.965)
-"""Least and largest coverage that is promised to intervals of nominally 95 %."""
+PROMISED = (0.93, 0.975)
+"""Least and largest coverage that is promised to intervals of nominally 95 %. Skewness-safe intervals of variances
+cover up to 0.970, of normal values in 50 pairs."""
 DESIGNS: dict[str, tuple[Design, int]] = {
     "Monte Carlo": (MonteCarlo(), 2),
     "pairs": (Antithetic(), 2),
