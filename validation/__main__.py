@@ -80,6 +80,12 @@ def _fitted(options: argparse.Namespace) -> None:
     write_tables(options.folder, options.only)
 
 
+def _functionals(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.functionals import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _rare_failures(options: argparse.Namespace) -> None:
     from mcgen.validation.studies.rare_failures import write_table
 
@@ -126,6 +132,7 @@ _KINDS = {
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
     "fitted": _fitted,
+    "functionals": _functionals,
     "journeys": _journeys,
     "models": _models,
     "paper": _paper,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +16,18 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.functionals.base import Functional, MomentFunctional, OfOneStatistic, Replicates
 from mcgen.functionals.influence import Influence
+from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
+from mcgen.inference.functional_intervals import SKEWNESS_OF_SQUARES, moments_of
 from mcgen.inference.jackknife import Units
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import called, checked_callable, component_names, parts_with_condition
 
 # How far probabilities of a sample may miss a sum of 1: rounding in half precision of a thousand classes.
 _OFF_ONE = 1e-2
+# Replicates for each unit of the excess kurtosis of pseudo-values, below which products are warned of. In 50 values of
+# w^2 and exp(w), where intervals of correlations covered 0.90 and of covariances 0.84, it warns in 37 to 64 % of the
+# runs; in 1 to 3 % of those of normal values.
+_REPLICATES_BY_KURTOSIS = 3.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Variance(OfOneStatistic):
 
     label = "variance"
     scale = "from 0"
+    skewness_factor = SKEWNESS_OF_SQUARES
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the variances."""
@@ -183,10 +191,32 @@ class Ratio(OfTwoStatistics):
 
 
 @dataclass(frozen=True)
-class Covariance(OfTwoStatistics):
+class OfProducts(OfTwoStatistics):
+    """A functional of the products of two statistics, whose standard error few products may decide."""
+
+    def _heavy(self, strata: Sequence[Floats]) -> tuple[str, ...]:
+        """Return a warning where the kurtosis of the pseudo-values is large for their number."""
+        if len(strata) > 1:
+            return ()
+        found = moments_of(strata[0])
+        kurtosis = found.kurtosis - 3
+        heavy = (found.count < _REPLICATES_BY_KURTOSIS * kurtosis) & (found.count >= FEWEST_WITHOUT_WARNING)
+        if not heavy.any():
+            return ()
+        return (
+            f"the standard error of the {self.label} rests on few of the {found.count} replicates (kurtosis "
+            f"{kurtosis[heavy].max():.2g}): in simulations with such tails 95 % intervals covered the truth 84 to 94 % "
+            f"of the time. Use more replicates, at least {_REPLICATES_BY_KURTOSIS * kurtosis[heavy].max():.0f}",
+        )
+
+
+@dataclass(frozen=True)
+class Covariance(OfProducts):
     """The covariance of two statistics; made by `covariance`."""
 
     label = "covariance"
+    scale = "itself"
+    skewness_factor = SKEWNESS_OF_SQUARES
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the covariances."""
@@ -199,7 +229,7 @@ class Covariance(OfTwoStatistics):
 
 
 @dataclass(frozen=True)
-class Correlation(OfTwoStatistics):
+class Correlation(OfProducts):
     """Pearson's correlation of two statistics; made by `correlation`."""
 
     label = "correlation"
@@ -384,9 +414,9 @@ def correlation(a: Statistic, b: Statistic) -> Functional:
 def inception_score(probabilities: Statistic) -> Functional:
     r"""Return the inception score as a functional, from class probabilities of each sample.
 
-    It is :math:`\exp(E[KL(p(y | x) \,\|\, p(y))])` with p(y) the mean of p(y | x) [1]_. The score that others print is
-    too large by about its number of classes less 1, over twice the number of samples; here that is taken away. So
-    scores of different numbers of samples can be compared.
+    It is :math:`\exp(E[KL(p(y | x) \,\|\, p(y))])` with p(y) the mean of p(y | x) [1]_. The score of finitely many
+    samples is too small, its logarithm by up to the number of classes less 1, over twice the number of samples. That
+    bias is taken away here, so that scores of different numbers of samples can be compared.
 
     Parameters
     ----------

@@ -20,6 +20,7 @@ _NEAREST = 1 - 2.0**-52
 
 _Function = Callable[[Floats], Floats]
 SCALES: dict[str, tuple[_Function, _Function]] = {
+    "itself": (lambda x: x, lambda y: y),
     "from 0": (lambda x: x, lambda y: np.maximum(y, 0.0)),
     "square": (np.square, lambda y: np.sqrt(np.maximum(y, 0.0))),
     "Fisher's z": (lambda x: np.arctanh(np.clip(x, -_NEAREST, _NEAREST)), np.tanh),
@@ -27,6 +28,12 @@ SCALES: dict[str, tuple[_Function, _Function]] = {
 """Scales of intervals by name: from the functional to the scale, and back. A variance has no logarithm: with it 95 %
 intervals of skewed statistics were 7 to 11 times as wide in 25 replicates. The ends of a standard deviation are the
 roots of the variance's. A correlation has R. A. Fisher's z = artanh (1921, Metron 1, 3-32)."""
+
+SKEWNESS_OF_SQUARES = 1.15
+"""Factor of the estimated skewness in intervals of variances and covariances, found by simulation. Their influence
+values are squares and products, whose skewness few replicates show too small. With the factor 95 % intervals of the
+variance of exp(w/2) covered 0.939 instead of 0.923 in 50 independent values, and of exp(w) 0.935 instead of 0.904 in
+200; of normal values 0.965 instead of 0.959 in 50. Intervals are 2 to 6 % wider for normal values, and 28 % at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +54,19 @@ class Scale:
     skewness: Floats
 
     @classmethod
-    def of(cls, name: str, strata: Sequence[Floats]) -> Scale:
-        """Return the numbers from pseudo-values on this scale, one array for each independent run."""
-        found = summed(strata)
-        return cls(name, found.mean, found.standard_error, found.skewness)
+    def of(cls, name: str, found: Summed, skewness_factor: float = 1.0) -> Scale:
+        """Return the scale of an estimate whose numbers on it were found.
+
+        Parameters
+        ----------
+        name : str
+            One of `SCALES`.
+        found : Summed
+            From pseudo-values on this scale.
+        skewness_factor : float
+            What the skewness is multiplied by.
+        """
+        return cls(name, found.mean, found.standard_error, skewness_factor * found.skewness)
 
     def select(self, columns: slice) -> Scale:
         """Return some of the components."""

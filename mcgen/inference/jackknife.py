@@ -165,7 +165,12 @@ def pseudo_values(counts: Floats, whole: Floats, left_out: Floats) -> Floats:
     n = len(counts)
     mean = n * whole - ((1 - 1 / h) * left_out).sum(axis=0)
     scaled = (found - mean) * np.sqrt((n - 1) / (h - 1))
-    return np.asarray(mean + scaled - scaled.mean(axis=0))
+    centred = scaled - scaled.mean(axis=0)
+    # The estimate is not the plain mean of the deviations; with what centring takes away the squares keep their sum.
+    ratio = np.divide(
+        (scaled**2).sum(axis=0), (centred**2).sum(axis=0), out=np.ones(len(mean)), where=centred.any(axis=0)
+    )
+    return np.asarray(mean + centred * np.sqrt(ratio))
 
 
 def expanded(
