@@ -75,7 +75,9 @@ def stratified_average(
         with suppress(Exception):
             error.add_note(f"under condition {_labels(estimand.condition)[len(strata)]}")
         last = partial_of(error, Estimate)
-        strata += [] if last is None else [last]
+        # Where a functional has no value, what is there are means of its statistic, which join nothing.
+        of_means = last is not None and options.functional is not None and last.provenance.functional is None
+        strata += [] if last is None or of_means else [last]
         if strata:
             with_partial(error, _average(strata, estimand, options, weights))
         raise
@@ -120,8 +122,9 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     share = weights / weights.sum() if len(strata) < len(estimand.condition) else weights
     notes = _merged_warnings(strata, [part.warnings for part in strata])
     if len(strata) < len(estimand.condition):
+        joined = "average" if options.collected is None else "mixture"
         notes += (
-            f"interrupted: the average is over the first {len(strata)} of {len(estimand.condition)} conditions only",
+            f"interrupted: the {joined} is over the first {len(strata)} of {len(estimand.condition)} conditions only",
         )
     # Plans and levels have a pilot each condition; designs were made once for all.
     each = first.provenance.level is not None or first.provenance.plan is not None
@@ -141,7 +144,9 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     asked = replace(options.interval, method=None) if options.interval.method == "two-stage-t" else options.interval
     if options.collected is not None and options.functional is not None:
         provenance = replace(provenance, across="mixture")
-        evaluated = difference_of_mixtures(options.functional, options.collected, share)
+        # The first of two models may have run under one more condition.
+        found = options.collected[: len(strata) * max(1, len(first.models))]
+        evaluated = difference_of_mixtures(options.functional, found, share)
         return of_mixture(tuple(strata), evaluated, share, provenance, asked, warnings=notes)
     ends = [(str(part.provenance.condition), part.stopping) for part in strata if part.stopping is not None]
     stopping = joint_stopping(ends, "condition")

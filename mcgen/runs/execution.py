@@ -235,7 +235,10 @@ class _Run:
             if self._options.collected is not None:
                 self._options.collected.append(self._replicates())
             return finish(self.task, outcome, self._options), outcome
-        except RunError as error:
+        except Exception as error:
+            own = self._options.functional is not None and partial_of(error, Estimate) is None
+            if not (own or isinstance(error, RunError)):
+                raise
             outcome = self.outcome(partial, evaluate=False)
             plain = replace(self._options, functional=None, interval=replace(self._options.interval, method=None))
             made = single_estimate(self.task, outcome, plain)
