@@ -206,6 +206,11 @@ class MomentFunctional(Functional):
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the functional of the law of each unit, shape (G, c)."""
 
+    @property
+    def fewest_points(self) -> int:
+        """Fewest independent points whose jackknife shows an error at all: with fewer, all pseudo-values are equal."""
+        return 2
+
     def shape_of(self, shape: tuple[int, ...], whole: Units) -> tuple[int, ...]:
         """Return the shape of the functional from that of the statistic's components."""
         return shape
@@ -223,6 +228,11 @@ class MomentFunctional(Functional):
             raise RunError(
                 f"{self.name} needs two or more groups of 256 replicates, or the replicate means; got {len(units)} "
                 "group and no means. Leave out keep_replicates=False"
+            )
+        if found.n_points == 1 and len(units) < self.fewest_points:
+            raise RunError(
+                f"{self.name} needs {self.fewest_points} or more replicates of one point to show its error; got "
+                f"{len(units)}. Use some 50"
             )
         whole = units.total()
         value = self._checked(self.of(whole, found.shape)[0], whole)

@@ -29,6 +29,7 @@ class Variance(OfOneStatistic):
 
     label = "variance"
     scale = "from 0"
+    fewest_points = 3
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the variances."""
@@ -63,6 +64,7 @@ class CoefficientOfVariation(OfOneStatistic):
     """The standard deviation over the mean of each component; made by `coefficient_of_variation`."""
 
     label = "coefficient of variation"
+    fewest_points = 3
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the coefficients."""
@@ -187,6 +189,7 @@ class Covariance(OfTwoStatistics):
     """The covariance of two statistics; made by `covariance`."""
 
     label = "covariance"
+    fewest_points = 3
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the covariances."""
@@ -204,6 +207,7 @@ class Correlation(OfTwoStatistics):
 
     label = "correlation"
     scale = "Fisher's z"
+    fewest_points = 4
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the correlations; NaN where a statistic does not vary."""
@@ -263,6 +267,7 @@ class InceptionScore(MomentFunctional):
     probabilities: Statistic
 
     label = "inception score"
+    fewest_points = 3
 
     def __post_init__(self) -> None:
         checked_callable(self.probabilities)

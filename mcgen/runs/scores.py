@@ -104,6 +104,11 @@ def _check_functional(functional: Functional, options: RunOptions) -> None:
     if asked.method is not None and asked.method not in allowed:
         use = f"one of {', '.join(allowed)}" if allowed else "the interval that it has without"
         raise ValueError(f"interval={asked.method!r} is not for a {functional.label}; use {use}: leave interval out")
+    if not allowed and asked.simultaneous not in (True, False, "bonferroni"):
+        raise ValueError(
+            f"intervals of a {functional.label} cover together by Bonferroni's inequality; got simultaneous="
+            f"{asked.simultaneous!r}. Use simultaneous=True"
+        )
     if functional.gatherers and options.keep_replicates is False:
         raise ValueError(
             f"a {functional.label} is made from all values, which are kept with the replicate means; got "
