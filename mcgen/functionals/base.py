@@ -16,7 +16,7 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.functionals.influence import Influence
 from mcgen.inference.functional_intervals import SCALES, Scale, Summed, moments_of, summed
-from mcgen.inference.jackknife import Units, in_strata, mixture_of, pseudo_values
+from mcgen.inference.jackknife import Units, in_strata, mixture_of, pseudo_values, widened
 from mcgen.inference.moments import Moments
 from mcgen.inference.quantiles import Quantiles
 from mcgen.replicates.gathering import Gatherer
@@ -25,8 +25,8 @@ from mcgen.statistics.values import checked_callable, component_names
 
 # Most numbers of leave-one-out moments at a time (32 MB).
 _AT_ONCE = 2**22
-# Second-order bias, in standard errors, above which a functional is warned of as too curved for its replicates.
-_CURVED = 1.0
+# Second-order bias, in standard errors (which it widens), above which a functional is warned of as too curved.
+_CURVED = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,8 +260,11 @@ class MomentFunctional(Functional):
 
         def strata(of: Floats, without: Sequence[Floats]) -> tuple[Floats, ...]:
             if len(without) == 1:
-                return (pseudo_values(counts[0], of, without[0]),)
-            return tuple(in_strata(without, of, counts))
+                found: tuple[Floats, ...] = (pseudo_values(counts[0], of, without[0]),)
+            else:
+                found = tuple(in_strata(without, of, counts))
+            of_all = summed(found)
+            return widened(found, of - of_all.mean, of_all.standard_error)
 
         scale, name = None, self.scale
         if name is not None:
@@ -295,8 +298,8 @@ class MomentFunctional(Functional):
             return ()
         worst = int(np.where(curved, bias, 0).argmax())
         return (
-            f"{self.label} bends so much at this uncertainty that its bias ({bias[worst]:.2g}, taken away) is larger "
-            f"than its standard error ({found.standard_error[worst]:.2g}): the interval may cover less often than it "
+            f"{self.label} bends so much at this uncertainty that its bias ({bias[worst]:.2g}, taken away) makes most "
+            f"of its standard error ({found.standard_error[worst]:.2g}): the interval may cover less often than it "
             "says. Use more replicates",
         )
 
