@@ -37,6 +37,7 @@ class Variance(OfOneStatistic):
     label = "variance"
     scale = "from 0"
     skewness_factor = SKEWNESS_OF_SQUARES
+    fewest_points = 3
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the variances."""
@@ -71,6 +72,7 @@ class CoefficientOfVariation(OfOneStatistic):
     """The standard deviation over the mean of each component; made by `coefficient_of_variation`."""
 
     label = "coefficient of variation"
+    fewest_points = 3
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the coefficients."""
@@ -217,6 +219,7 @@ class Covariance(OfProducts):
     label = "covariance"
     scale = "itself"
     skewness_factor = SKEWNESS_OF_SQUARES
+    fewest_points = 3
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the covariances."""
@@ -234,6 +237,7 @@ class Correlation(OfProducts):
 
     label = "correlation"
     scale = "Fisher's z"
+    fewest_points = 4
 
     def of(self, units: Units, shape: tuple[int, ...]) -> Floats:
         """Return the correlations; NaN where a statistic does not vary."""
@@ -293,6 +297,7 @@ class InceptionScore(MomentFunctional):
     probabilities: Statistic
 
     label = "inception score"
+    fewest_points = 3
 
     def __post_init__(self) -> None:
         checked_callable(self.probabilities)

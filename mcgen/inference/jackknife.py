@@ -242,6 +242,28 @@ def in_strata(left_out: Sequence[Floats], whole: Floats, counts: Sequence[Floats
     return [pseudo_values(n, whole, each) - whole + share for n, each in zip(counts, left_out, strict=True)]
 
 
+def widened(strata: Sequence[Floats], bias: Floats, error: Floats) -> tuple[Floats, ...]:
+    """Return pseudo-values with larger deviations where their standard error is small beside the bias taken away.
+
+    Near a point where the derivative vanishes, such as a product or a score at its largest value, the deviations of
+    the first order do so too, and the estimate varies by about the bias of second order. So the standard error becomes
+    sqrt(error^2 + bias^2 - error^2 / 16) where the bias is above a quarter of it; elsewhere it stays what it is.
+
+    Parameters
+    ----------
+    strata : sequence of ndarray of shape (G_s, c)
+        Pseudo-values of each independent run.
+    bias, error : ndarray of shape (c,)
+        Bias and standard error of the sum of their means.
+    """
+    excess = np.maximum(bias**2 - error**2 / 16, 0.0)
+    factor = np.sqrt(1 + np.divide(excess, error**2, out=np.zeros_like(error), where=error > 0))
+    if (factor == 1).all():
+        return tuple(strata)
+    wider = (one.mean(axis=0) + (one - one.mean(axis=0)) * factor for one in strata)
+    return tuple(np.where(factor == 1, one, new) for one, new in zip(strata, wider, strict=True))
+
+
 def _without(whole: Floats, own: Floats, ratio: Floats) -> Floats:
     """Return the mean over the other units: (N whole - n own) / (N - n) with ratio = n / (N - n)."""
     return np.asarray(whole + ratio * (whole - own))

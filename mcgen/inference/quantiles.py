@@ -32,8 +32,9 @@ from mcgen.inference.log_ratios import welch_satterthwaite
 FEWEST_FOR_INVERSION = 6
 """Fewest replicates whose inverted intervals covered 0.94 and more in simulations, with nets of 64 points."""
 
-# Levels around the estimate, in standard errors of the share, whose values are kept for other confidence levels.
-_WINDOW = 8.0
+# Levels around the estimate, in standard errors of the share, whose values are kept for other confidence levels; more
+# where the replicates are so few that Student's quantile of this probability is larger.
+_WINDOW, _FARTHEST = 8.0, 1 - 1e-6
 # Values that are kept of each component at least, on each side.
 _FEWEST_KEPT = 16
 # The level at which the density at the quantile is measured.
@@ -180,7 +181,10 @@ class Shares:
         df = welch_satterthwaite(variances, np.stack([np.full(k, len(d) - 1.0) for d in shares]))
         error = np.sqrt(variances.sum(axis=0))
         n = len(values)
-        found = Quantiles(q, *_window(levels, values, places, error), error, df, n, independent)
+        # Exact intervals of independent values go by the binomial law, also where replicates show no error.
+        width = np.maximum(_WINDOW, student_t_quantile(_FARTHEST, df)) * error
+        width = np.maximum(width, _WINDOW * np.sqrt(q * (1 - q) / n)) if independent else width
+        found = Quantiles(q, *_window(levels, values, np.stack([q - width, q + width])), error, df, n, independent)
         return found, shares
 
     def _shares(self, events: Sequence[NDArray[np.bool_]]) -> tuple[list[Floats], Floats]:
@@ -199,14 +203,17 @@ class Shares:
         return values[order], level / level[-1]
 
 
-def _window(levels: Floats, values: Floats, places: Floats, error: Floats) -> tuple[Floats, Floats]:
-    """Return the part of the ordered values that intervals of any usual level need, of equal length for all."""
+def _window(levels: Floats, values: Floats, reach: Floats) -> tuple[Floats, Floats]:
+    """Return the part of the ordered values that intervals of any usual level need, of equal length for all.
+
+    Its levels lie within `reach` standard errors' share of the estimate's, whatever the weights of the values.
+    """
     n, k = values.shape
-    reach = int(np.ceil(_WINDOW * error.max(initial=0.0) * n)) + _FEWEST_KEPT
-    if 2 * reach >= n:
+    low, high = (levels < reach[0]).sum(axis=0) - _FEWEST_KEPT, (levels <= reach[1]).sum(axis=0) + _FEWEST_KEPT
+    length = int((high - low).max(initial=0))
+    if length >= n:
         return levels, values
-    first = np.clip(places - reach, 0, n - 2 * reach)
-    rows = first + np.arange(2 * reach)[:, None]
+    rows = np.clip(low, 0, n - length) + np.arange(length)[:, None]
     columns = np.arange(k)
     return levels[rows, columns], values[rows, columns]
 

@@ -92,6 +92,7 @@ def of_mixture(
     provenance: Provenance,
     options: IntervalOptions,
     *,
+    stopping: Stopping | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Estimate:
     """Return the estimate of a functional of a mixture of laws, each of which was run independently.
@@ -104,7 +105,7 @@ def of_mixture(
         The functional of the mixture, with the pseudo-values of each run.
     weights : ndarray of shape (parts,)
         Weights of the laws.
-    provenance, options, warnings
+    provenance, options, stopping, warnings
         As for `weighted_sum`.
     """
     found, shares = summed(evaluated.strata), tuple(weights.tolist())
@@ -123,6 +124,7 @@ def of_mixture(
         evaluated.shape,
         parts[0].names,
         options,
+        stopping=stopping,
         warnings=warnings,
         parts=parts,
         weights=shares,

@@ -22,6 +22,7 @@ from mcgen.errors import CoverageWarning, RunError, held_warnings, partial_of, w
 from mcgen.functionals.joint import OnSameNoise, difference_of_mixtures
 from mcgen.generators.joint import EachCondition
 from mcgen.inference.stopping import Stopping
+from mcgen.inference.tolerance import Tolerance
 from mcgen.replicates.sizes import Conditions, is_named, named_conditions
 from mcgen.replicates.streams import labels_of, under_condition
 from mcgen.replicates.task import Estimand, Task
@@ -37,6 +38,8 @@ from mcgen.statistics.values import component_names, with_condition
 
 # How far weights in double precision may miss a sum of 1: rounding errors of a million terms, and no typing error.
 _OFF_ONE = 1e-9
+# Rounding errors of a half-width; one that exceeds its tolerance by less counts as reached.
+_ROUNDING = 1e-9
 
 RunOne = Callable[[Estimand, RunOptions], Estimate]
 """Runs an estimand under one condition."""
@@ -75,7 +78,9 @@ def stratified_average(
         with suppress(Exception):
             error.add_note(f"under condition {_labels(estimand.condition)[len(strata)]}")
         last = partial_of(error, Estimate)
-        strata += [] if last is None else [last]
+        # Where a functional has no value, what is there are means of its statistic, which join nothing.
+        of_means = last is not None and options.functional is not None and last.provenance.functional is None
+        strata += [] if last is None or of_means else [last]
         if strata:
             with_partial(error, _average(strata, estimand, options, weights))
         raise
@@ -120,8 +125,9 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     share = weights / weights.sum() if len(strata) < len(estimand.condition) else weights
     notes = _merged_warnings(strata, [part.warnings for part in strata])
     if len(strata) < len(estimand.condition):
+        joined = "average" if options.collected is None else "mixture"
         notes += (
-            f"interrupted: the average is over the first {len(strata)} of {len(estimand.condition)} conditions only",
+            f"interrupted: the {joined} is over the first {len(strata)} of {len(estimand.condition)} conditions only",
         )
     # Plans and levels have a pilot each condition; designs were made once for all.
     each = first.provenance.level is not None or first.provenance.plan is not None
@@ -139,13 +145,32 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     )
     # The average has no stages: its standard errors come from the parts' intervals, which have.
     asked = replace(options.interval, method=None) if options.interval.method == "two-stage-t" else options.interval
-    if options.collected is not None and options.functional is not None:
-        provenance = replace(provenance, across="mixture")
-        evaluated = difference_of_mixtures(options.functional, options.collected, share)
-        return of_mixture(tuple(strata), evaluated, share, provenance, asked, warnings=notes)
     ends = [(str(part.provenance.condition), part.stopping) for part in strata if part.stopping is not None]
     stopping = joint_stopping(ends, "condition")
+    if options.collected is not None and options.functional is not None:
+        provenance = replace(provenance, across="mixture")
+        # The first of two models may have run under one more condition.
+        found = options.collected[: len(strata) * max(1, len(first.models))]
+        evaluated = difference_of_mixtures(options.functional, found, share)
+        made = of_mixture(tuple(strata), evaluated, share, provenance, asked, stopping=stopping, warnings=notes)
+        return replace(made, stopping=_end_of_mixture(made, options.tolerance))
     return weighted_sum(tuple(strata), share, provenance, asked, stopping=stopping, warnings=notes)
+
+
+def _end_of_mixture(made: Estimate, tolerance: Tolerance | None) -> Stopping | None:
+    """Return how the runs of a mixture ended; the tolerance is not reached where its own interval is wider."""
+    stopping = made.stopping
+    if stopping is None or tolerance is None or not stopping.reached:
+        return stopping
+    half_width, wanted = np.ravel(made.half_width), tolerance.wanted(np.ravel(made.mean))
+    wide = np.where(np.isin(made.names, tolerance.components or made.names), half_width - wanted, -np.inf)
+    worst = int(wide.argmax())
+    if wide[worst] <= _ROUNDING * wanted[worst]:
+        return stopping
+    reason = f"{stopping.reason}; but {made.names[worst]} of the mixture has half-width {half_width[worst]:.3g}"
+    return replace(
+        stopping, reached=False, reason=f"{reason}, since each condition stops by itself. Use a smaller atol"
+    )
 
 
 def joint_stopping(ends: Sequence[tuple[str, Stopping]], called: str) -> Stopping | None:
@@ -224,12 +249,13 @@ def _split_functional(joint: Task, outcome: Outcome, options: RunOptions) -> Est
     assert outcome.evaluated is not None
     assert isinstance(options.functional, OnSameNoise)
     texts, last = _labels(joint.condition), outcome.evaluated.parts[-1]
-    parts = []
-    for found, text in zip(outcome.evaluated.parts, [*texts, ", ".join(texts)], strict=True):
+    parts, k = [], math.prod(last.shape)
+    for number, (found, text) in enumerate(zip(outcome.evaluated.parts, [*texts, ", ".join(texts)], strict=True)):
         provenance = provenance_of(joint, outcome, options.first_replicate)
         across = "mixture" if found is last and options.functional.is_mixture else None
         provenance = replace(provenance, condition=text, common_random_numbers=True, across=across)
-        parts.append(functional_estimate(outcome, found, joint, provenance, options))
+        columns = slice(number * k, (number + 1) * k)
+        parts.append(functional_estimate(outcome, found, joint, provenance, options, columns))
     return _joined(parts, texts, outcome)
 
 

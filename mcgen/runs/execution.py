@@ -13,7 +13,7 @@ from mcgen.errors import CoverageWarning, RunError, partial_of, warn_user, with_
 from mcgen.functionals.base import Evaluated, Replicates
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.intervals import NO_PROBABILITIES
-from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.moments import Moments, ReplicateMeans, varies_by_rounding
 from mcgen.inference.receding import FEWEST_REPLICATES
 from mcgen.inference.rules import Betting
 from mcgen.inference.sequences import SEQUENCES, sequence_ends
@@ -31,6 +31,9 @@ from mcgen.runs.outcome import Outcome, functional_names, single_estimate
 from mcgen.runs.progress import Progress
 from mcgen.runs.scores import replicates_of
 from mcgen.statistics.values import LARGEST_VALUE, component_names
+
+# Rounding errors of a half-width, and what stands for values that vary about 0.
+_ROUNDING, _TINY = 1e-9, 1e-300
 
 Finish = Callable[[Task, Outcome, RunOptions], Estimate]
 """Makes an estimate of the outcome of a run."""
@@ -53,7 +56,7 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
     finish : callable
         Makes an estimate of the task, its outcome and the options; by default that of all components.
     """
-    under_way, interrupted = _Run(task, n_replicates, options), False
+    under_way, interrupted = _Run(task, n_replicates, options, finish), False
     try:
         half_width = under_way.half_width if options.functional is None else None
         with Progress(_bar_label(task), options.progress, half_width) as bar:
@@ -64,9 +67,9 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
         interrupted = True
     except Exception as error:
         if under_way.tally.count >= 2 and partial_of(error, Estimate) is None:
-            with_partial(error, under_way.finished(finish, True, at_least=True)[0])
+            with_partial(error, under_way.finished(True, at_least=True)[0])
         raise
-    made, outcome = under_way.finished(finish, interrupted)
+    made, outcome = under_way.finished(interrupted)
     # Warnings that were given in the middle of the run.
     known = (*outcome.facts.warnings, outcome.receding)
     for text in dict.fromkeys(made.warnings):
@@ -90,8 +93,8 @@ def _require_no_underflow(task: Task, moments: Moments, shape: tuple[int, ...]) 
 class _Run:
     """A run, from its first replicate to the last one that is wanted."""
 
-    def __init__(self, task: Task, n_replicates: int | None, options: RunOptions) -> None:
-        self._n_replicates, self._options = n_replicates, options
+    def __init__(self, task: Task, n_replicates: int | None, options: RunOptions, finish: Finish) -> None:
+        self._n_replicates, self._options, self._finish = n_replicates, options, finish
         task = replace(task, gatherers=options.gatherers)
         stored = options.resources.run_of(task)
         self._books = Bookkeeping(stored, task, n_replicates, options)
@@ -126,7 +129,7 @@ class _Run:
                 self._run_to(self._whole(wanted), bar)
                 outcome = self.outcome(partial=True)
                 self._rule.name_components(self._names(outcome))
-                wanted = self._rule.next_target(outcome.moments, outcome.facts.rounding)
+                wanted = self._rule.next_target(self._watched(outcome), outcome.facts.rounding)
                 wanted = self._beyond(outcome) if wanted is None else wanted
             self._books.save(self._rule)
         self._record(self.tally.count, done=True)
@@ -156,15 +159,46 @@ class _Run:
         enough, or the rule has ended for another reason.
         """
         rule, n = self._rule, self.tally.count
-        if rule is None or self._options.functional is None or outcome.stopping is None or not outcome.stopping.reached:
+        worst = self._widest(outcome)[0]
+        if rule is None or worst <= 1:
             return None
-        made = single_estimate(self.task, outcome, self._options)
-        wide = np.ravel(made.half_width) / rule.tolerance.wanted(np.ravel(made.mean))
-        if rule.tolerance.components is not None:
-            wide = wide[np.isin(self._names(outcome), rule.tolerance.components)]
-        worst = float(wide.max(initial=0.0))
         target = rule.capped(math.ceil(min(1.01 * worst**2, 2.0) * n))
-        return target if worst > 1 and target > n else None
+        return target if target > n else None
+
+    def _widest(self, outcome: Outcome) -> tuple[float, str]:
+        """Return the widest half-width of a functional over its tolerance, and whose it is; 0 unless it seems reached.
+
+        Components that do not count are left out.
+        """
+        rule, stopping = self._rule, outcome.stopping
+        if rule is None or self._options.functional is None or stopping is None or not stopping.reached:
+            return 0.0, ""
+        made = self._finish(self.task, outcome, self._options)
+        each, names = (*made.parts, made), np.array(self._names(outcome))
+        half_widths = np.concatenate([np.ravel(one.half_width) for one in each])
+        wide = half_widths / rule.tolerance.wanted(np.concatenate([np.ravel(one.mean) for one in each]))
+        wide = np.where(np.isin(names, rule.tolerance.components or names), wide, 0.0)
+        worst = int(wide.argmax())
+        return float(wide[worst]), f"{names[worst]} has half-width {half_widths[worst]:.3g}"
+
+    def _ended(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of the whole run: a tolerance that a functional's own interval exceeds is not reached."""
+        worst, what = self._widest(outcome)
+        if worst <= 1 + _ROUNDING or outcome.stopping is None or self._rule is None:
+            return outcome
+        reason = f"ended at {self.tally.count:,} replicates: {what}, wanted at most {self._rule.tolerance}"
+        stopping = replace(outcome.stopping, reached=False, reason=reason)
+        return replace(outcome, stopping=stopping, receding=self._rule.receding)
+
+    def _watched(self, outcome: Outcome) -> Moments:
+        """Return the moments that the rule looks at: those of a functional tell whether its statistic has varied."""
+        moments, whole = outcome.moments, self.tally.moments()
+        if outcome.evaluated is None or whole is None:
+            return moments
+        k, rounding = len(moments.mean), outcome.facts.rounding
+        varied = ~varies_by_rounding(whole.mean, whole.within, np.zeros_like(whole.mean), rounding)
+        varied = varied if len(varied) == k else np.full(k, varied.all())
+        return replace(moments, within=np.where(varied, np.maximum(moments.mean**2, _TINY), moments.within))
 
     def _require_what_the_interval_takes(self) -> None:
         """Refuse, after the first replicates, values that an interval can't be made from."""
@@ -224,18 +258,21 @@ class _Run:
             return component_names(self.task.statistic, outcome.shape)
         return functional_names(self._options.functional, self.task.statistic, outcome.facts.components, outcome.shape)
 
-    def finished(self, finish: Finish, partial: bool, at_least: bool = False) -> tuple[Estimate, Outcome]:
+    def finished(self, partial: bool, at_least: bool = False) -> tuple[Estimate, Outcome]:
         """Return the estimate and the outcome that it is made of.
 
         Where a functional has no value, the error carries the estimate of the means of its statistic as its
         ``partial``; that estimate is returned instead where there has been an error already (`at_least`).
         """
         try:
-            outcome = self.outcome(partial)
+            outcome = self._ended(self.outcome(partial))
             if self._options.collected is not None:
                 self._options.collected.append(self._replicates())
-            return finish(self.task, outcome, self._options), outcome
-        except RunError as error:
+            return self._finish(self.task, outcome, self._options), outcome
+        except Exception as error:
+            own = self._options.functional is not None and partial_of(error, Estimate) is None
+            if not (own or isinstance(error, RunError)):
+                raise
             outcome = self.outcome(partial, evaluate=False)
             plain = replace(self._options, functional=None, interval=replace(self._options.interval, method=None))
             made = single_estimate(self.task, outcome, plain)
@@ -280,7 +317,7 @@ class _Run:
     def _stopping(self, outcome: Outcome) -> Stopping | None:
         """Return how the run ended, where its interval has to know."""
         if self._rule is not None:
-            return self._rule.outcome(outcome.moments, outcome.facts.rounding)
+            return self._rule.outcome(self._watched(outcome), outcome.facts.rounding)
         method = self._options.interval.method
         if method is None or method not in (*SEQUENCES, "betting"):
             return None

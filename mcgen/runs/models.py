@@ -66,7 +66,7 @@ def run_models(estimand: Estimand, options: RunOptions, *, models: tuple[Generat
                 _require_same_shape(parts, estimand)
             except Exception as error:
                 last = partial_of(error, Estimate)
-                both = last is not None and len(parts) == 1 and last.shape == parts[0].shape
+                both = last is not None and len(parts) == 1 and _are_alike(last, parts[0])
                 with_partial(error, _difference([*parts, last], estimand, options, models) if last and both else None)
                 raise
             if parts[0].partial:
@@ -101,6 +101,11 @@ def _require_same_shape(parts: list[Estimate], estimand: Estimand) -> None:
             f"{parts[0].provenance.model!r} and {parts[1].shape} for {parts[1].provenance.model!r}; a difference needs "
             "the same"
         )
+
+
+def _are_alike(one: Estimate, other: Estimate) -> bool:
+    """Return whether two estimates have a difference: of a functional that has no value there are means at best."""
+    return one.shape == other.shape and one.provenance.functional == other.provenance.functional
 
 
 def _difference(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -79,10 +80,15 @@ def with_functional(options: RunOptions, functional: Functional | None, asked: R
     if functional is None:
         return options
     _check_functional(functional, options)
-    tolerance = options.tolerance
-    if tolerance is None or not functional.fewest_values:
+    return options
+
+
+def with_fewest_values(options: RunOptions, n_points: int) -> RunOptions:
+    """Return options whose first look has as many replicates as the values of the functional take."""
+    tolerance, functional = options.tolerance, options.functional
+    if tolerance is None or functional is None or not functional.fewest_values:
         return options
-    fewest = max(tolerance.min_replicates or 0, functional.fewest_values)
+    fewest = max(tolerance.min_replicates or 0, math.ceil(functional.fewest_values / n_points))
     return replace(options, tolerance=replace(tolerance, min_replicates=fewest))
 
 
@@ -98,6 +104,11 @@ def _check_functional(functional: Functional, options: RunOptions) -> None:
     if asked.method is not None and asked.method not in allowed:
         use = f"one of {', '.join(allowed)}" if allowed else "the interval that it has without"
         raise ValueError(f"interval={asked.method!r} is not for a {functional.label}; use {use}: leave interval out")
+    if not allowed and asked.simultaneous not in (True, False, "bonferroni"):
+        raise ValueError(
+            f"intervals of a {functional.label} cover together by Bonferroni's inequality; got simultaneous="
+            f"{asked.simultaneous!r}. Use simultaneous=True"
+        )
     if functional.gatherers and options.keep_replicates is False:
         raise ValueError(
             f"a {functional.label} is made from all values, which are kept with the replicate means; got "
