@@ -36,7 +36,7 @@ from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.models import run_models, with_models
 from mcgen.runs.options import RunOptions
-from mcgen.runs.scores import parts_of_score, with_functional
+from mcgen.runs.scores import parts_of_score, with_first_stage, with_functional
 from mcgen.statistics import Statistic
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
 from mcgen.variance_reduction.controls.kernel import KernelControl
@@ -209,6 +209,7 @@ def estimated(
         run_one: RunOne = partial(_run_plan, design=chosen, n_evaluations=asked["n_evaluations"])
     else:
         chosen, evaluations = with_points(chosen, asked["n_evaluations"], options.tolerance is not None)
+        options = with_first_stage(options, chosen.n_points)
         count = _checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
         batch_size = _batch_size(chosen, max(one.noise.dimension for one in models), options, count, part)
         header = {"design": str(chosen), "controls": controls_text(asked["controls"])}

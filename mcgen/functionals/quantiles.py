@@ -68,7 +68,7 @@ class Quantile(Functional):
         made, shares, _ = self._pooled(strata, weights)
         point = made.point
         own = tuple(point / len(shares) + (d.mean(axis=0) - d) / made.density() for d in shares)
-        return Evaluated(strata[0].shape, point, own, quantiles=made, warnings=self._warnings(made))
+        return Evaluated(strata[0].shape, point, own, quantiles=made)
 
     def influence(self, found: Replicates) -> Influence:
         """Return whether a value is above the quantile, over the density there."""
@@ -88,17 +88,6 @@ class Quantile(Functional):
             )
         independent = len(strata) == 1 and strata[0].n_points == 1 and strata[0].weights is None
         return *Shares(values, points).quantiles(self.q, independent), points
-
-    def _warnings(self, made: Quantiles) -> tuple[str, ...]:
-        low, high = made.interval(0.95)
-        if np.isfinite(low).all() and np.isfinite(high).all():
-            return ()
-        # The standard error of the share falls with the root of the number of values.
-        need = math.ceil(made.n_values * np.max((2 * made.error / min(self.q, 1 - self.q)) ** 2, initial=1.0))
-        return (
-            f"{made.n_values:,} values do not reach far enough beyond the {self.label} for an end of its interval, "
-            f"which is infinite; about {max(need, 2 * made.n_values):,} evaluations would have two ends",
-        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -67,10 +68,15 @@ def with_functional(options: RunOptions, functional: Functional | None, asked: R
     if functional is None:
         return options
     _check_functional(functional, options)
-    tolerance = options.tolerance
-    if tolerance is None or not functional.fewest_values:
+    return options
+
+
+def with_first_stage(options: RunOptions, n_points: int) -> RunOptions:
+    """Return the options of a run of a design of so many points; a functional may need more values to begin with."""
+    tolerance, functional = options.tolerance, options.functional
+    if tolerance is None or functional is None or not functional.fewest_values:
         return options
-    fewest = max(tolerance.min_replicates or 0, functional.fewest_values)
+    fewest = max(tolerance.min_replicates or 0, math.ceil(functional.fewest_values / n_points))
     return replace(options, tolerance=replace(tolerance, min_replicates=fewest))
 
 
