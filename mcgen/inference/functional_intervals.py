@@ -161,4 +161,4 @@ def stretch_of_stages(sampled: IntervalInput, level: float) -> Floats:
     last = sampled.standard_error * np.sqrt(sampled.degrees_of_freedom + 1)
     t = student_t_quantile((1 + level) / 2, np.array([count - 1.0, *sampled.degrees_of_freedom]))
     ratio = np.divide(first * t[0], last * t[1:], out=np.zeros_like(last), where=last > 0)
-    return np.maximum(ratio, 1.0)
+    return np.asarray(np.maximum(ratio, 1.0))

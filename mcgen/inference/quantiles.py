@@ -197,7 +197,7 @@ class Quantiles:
 
     def _place(self) -> NDArray[np.intp]:
         """Return the row of each estimate."""
-        return np.minimum((self.levels < self.q).sum(axis=0), len(self.levels) - 1)
+        return np.asarray(np.minimum((self.levels < self.q).sum(axis=0), len(self.levels) - 1))
 
     def _at(self, rows: NDArray[np.intp]) -> Floats:
         inside = np.clip(rows, 0, len(self.values) - 1)

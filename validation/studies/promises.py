@@ -28,7 +28,15 @@ from mcgen.replicates.loop import replicate_means
 from mcgen.replicates.task import Estimand
 from mcgen.validation.conformance import Report, check_design, check_generator, check_statistic
 from mcgen.validation.problems import PROBLEMS
-from mcgen.validation.studies import antithetic_theory, efficiency_formulas, intervals, proportions, sequences, stopping
+from mcgen.validation.studies import (
+    antithetic_theory,
+    efficiency_formulas,
+    intervals,
+    proportions,
+    quantiles,
+    sequences,
+    stopping,
+)
 from mcgen.validation.studies.coverage import Replicates, fitted_designs, simulate
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, mean
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
@@ -155,6 +163,7 @@ STUDIES: dict[str, Study] = {
     "unbiased": unbiased,
     **intervals.STUDIES,
     **proportions.STUDIES,
+    **quantiles.STUDIES,
     **stopping.STUDIES,
     **sequences.STUDIES,
     **efficiency_formulas.STUDIES,
