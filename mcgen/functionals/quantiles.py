@@ -54,7 +54,7 @@ class Quantile(Functional):
     @property
     def fewest_values(self) -> int:
         """So many that ten values lie beyond the quantile on each side."""
-        return math.ceil(10 / min(self.q, 1 - self.q))
+        return self._with_beyond(10)
 
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return the names of the statistic's components, after what is taken of them."""
@@ -76,12 +76,17 @@ class Quantile(Functional):
         made = self._pooled([found], np.ones(1))[0]
         return self._influence(found, lambda v, point, f: (v > point) / f, made.point, made.density())
 
+    def _with_beyond(self, n: int) -> int:
+        """Return the fewest values of which n lie beyond the quantile on each side."""
+        # 1 - q is rounded: of 0.9 it is less than 0.1.
+        return math.ceil(n / min(self.q, 1 - self.q) * (1 - 1e-9))
+
     def _pooled(self, strata: Sequence[Replicates], weights: Floats) -> tuple[Quantiles, list[Floats], list[Floats]]:
         """Return the quantiles, the shares of each replicate, and the weights of the points of each run."""
         values = [one.values for one in strata if one.values is not None]
         points = [w * one.point_weights for w, one in zip(weights, strata, strict=True)]
         n = sum(one.shape[0] * one.shape[1] for one in values)
-        fewest = math.ceil(1 / min(self.q, 1 - self.q))
+        fewest = self._with_beyond(1)
         if n < fewest:
             raise RunError(
                 f"{self.name} lies beyond what {n:,} values show; use at least {fewest:,} "
@@ -120,7 +125,7 @@ class ExpectedShortfall(Quantile):
         if beyond < _FEWEST_BEYOND:
             notes = (
                 f"only about {beyond:.0f} values lie beyond the {self.q:g} quantile: their mean is biased by some per "
-                f"cent; use {math.ceil(_FEWEST_BEYOND / (1 - self.q)):,} evaluations or more",
+                f"cent; use {math.ceil(_FEWEST_BEYOND / (1 - self.q) * (1 - 1e-9)):,} evaluations or more",
             )
         return Evaluated(strata[0].shape, np.asarray(value), own, warnings=notes)
 

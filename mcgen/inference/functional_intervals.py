@@ -129,7 +129,9 @@ def interval_of_functional(
 def _of_quantiles(
     sampled: IntervalInput, options: IntervalOptions, quantiles: Quantiles | QuantileSum
 ) -> tuple[Interval, Floats, str]:
-    if options.method not in (None, "two-stage-t") or options.simultaneous not in (True, False, "bonferroni"):
+    by_influence = isinstance(quantiles, QuantileSum) and quantiles.same_noise
+    alone = options.method in (None, "two-stage-t") and options.simultaneous in (True, False, "bonferroni")
+    if not (alone or by_influence):
         raise ValueError(
             "the interval of a quantile is by inversion of the distribution function, and several cover together by "
             f"Bonferroni's inequality; got interval={options.method!r} and simultaneous={options.simultaneous!r}. "

@@ -11,8 +11,8 @@ without one.
 **The same noise.** The replicates have influence values of the sum, with Student's t interval or a skewness-safe one.
 Two things are added. A side has no end where a quantile has none. And a design may fix a share :math:`F_N` more exactly
 than one value changes it, as antithetic pairs do for the median of an odd statistic. The influence values then do not
-vary, but the quantile is known only up to the next value. Where :math:`h < 4 / N`, the distances
-to the next values add to the half-width as a root of a sum of squares.
+vary, but the quantile is known only up to the next value. Where the standard error of a share is below 2 / N, the
+distances to the next values add to the half-width as a root of a sum of squares.
 
 .. rubric:: References
 
@@ -30,8 +30,8 @@ from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.quantiles import Quantiles
 
-# Shares that are known to fewer values than this: the next values then count.
-_FEW_VALUES = 4
+# Values, as a standard error of their number below an estimate: where it is smaller, the next values count.
+_FEW_VALUES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class QuantileSum:
     def widened(self, made: Interval, mean: Floats, confidence_level: float) -> Interval:
         """Return the interval of a sum on the same noise, from that of its influence values; see the module."""
         down, up = self._reaches(confidence_level)
-        few = np.stack([one.reach(confidence_level) * one.n_values < _FEW_VALUES for one in self.terms])
+        few = np.stack([one.error * one.n_values < _FEW_VALUES for one in self.terms])
         low, high = (
             np.where(np.isinf(reach).any(axis=0), np.inf, np.hypot(own, np.where(few, step, 0.0).sum(axis=0)))
             for own, reach, step in zip(

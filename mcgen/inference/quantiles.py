@@ -140,11 +140,13 @@ class Quantiles:
         if self.independent:
             low, high = (binomial_quantile(p, self.n_values, self.q) for p in ((1 - _LEVEL_KEPT) / 2, _LEVEL_KEPT))
             widest = max(widest, (high - low) / self.n_values)
-        reach = math.ceil(min(widest, 1.0) * n) + _FEWEST_KEPT
+        place, columns = self._place(), np.arange(self.levels.shape[1])
+        below = place - (self.levels < self.q - widest).sum(axis=0)
+        above = (self.levels <= self.q + widest).sum(axis=0) - place
+        reach = int(np.maximum(below, above).max()) + _FEWEST_KEPT
         if 2 * reach >= n:
             return self
-        columns = np.arange(self.levels.shape[1])
-        rows = np.clip(self._place() - reach, 0, n - 2 * reach) + np.arange(2 * reach)[:, None]
+        rows = np.clip(place - reach, 0, n - 2 * reach) + np.arange(2 * reach)[:, None]
         return replace(self, levels=self.levels[rows, columns], values=self.values[rows, columns])
 
     def stretched(self, stretch: Floats) -> Quantiles:

@@ -216,11 +216,13 @@ def _split_functional(joint: Task, outcome: Outcome, options: RunOptions) -> Est
     assert isinstance(options.functional, OnSameNoise)
     texts, last = _labels(joint.condition), outcome.evaluated.parts[-1]
     parts = []
-    for found, text in zip(outcome.evaluated.parts, [*texts, ", ".join(texts)], strict=True):
+    k = len(outcome.evaluated.plug_in) // (len(texts) + 1)
+    for number, (found, text) in enumerate(zip(outcome.evaluated.parts, [*texts, ", ".join(texts)], strict=True)):
         provenance = provenance_of(joint, outcome, options.first_replicate)
         across = "mixture" if found is last and options.functional.is_mixture else None
         provenance = replace(provenance, condition=text, common_random_numbers=True, across=across)
-        parts.append(functional_estimate(outcome, found, joint, provenance, options))
+        columns = slice(number * k, (number + 1) * k)
+        parts.append(functional_estimate(outcome, found, joint, provenance, options, columns))
     return _joined(parts, texts, outcome)
 
 

@@ -126,9 +126,14 @@ def single_estimate(task: Task, outcome: Outcome, options: RunOptions) -> Estima
 
 
 def functional_estimate(
-    outcome: Outcome, evaluated: Evaluated, task: Task, provenance: Provenance, options: RunOptions
+    outcome: Outcome,
+    evaluated: Evaluated,
+    task: Task,
+    provenance: Provenance,
+    options: RunOptions,
+    columns: slice = slice(None),
 ) -> Estimate:
-    """Return the estimate of a functional that is all, or a part, of what a run evaluated."""
+    """Return the estimate of a functional that is all, or some columns, of what a run evaluated."""
     functional, whole = options.functional, evaluated is outcome.evaluated
     if isinstance(functional, OnSameNoise) and not whole:
         functional = functional.functional
@@ -138,7 +143,7 @@ def functional_estimate(
         replace(provenance, functional=functional.label),
         functional_names(functional, task.statistic, outcome.facts.components, evaluated.shape),
         options.interval,
-        stopping=outcome.stopping if whole else None,
+        stopping=None if outcome.stopping is None else outcome.stopping.select(columns),
         warnings=outcome.warnings,
     )
     return replace(made, samples=outcome.samples)

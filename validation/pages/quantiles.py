@@ -67,9 +67,9 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 2000) ->
     parts["stopping"] = _stopping_table(runs // 4, seed)
     parts["in words"] = _in_words(of_quantiles, of_shortfalls, runs, seed)
     parts["made by"] = (
-        f"{made_by('python -m mcgen.validation quantiles', seed)} Each cell is {runs:,} runs, {runs // 2:,} with 10,000 "
-        f"evaluations, and {runs // 4:,} of runs that stop and of 8 components. The standard errors of a coverage of "
-        f"0.95 are {', '.join(f'{np.sqrt(0.0475 / n):.3f}' for n in (runs, runs // 2, runs // 4))}."
+        f"{made_by('python -m mcgen.validation quantiles', seed)} Each cell is {runs:,} runs, {runs // 2:,} with "
+        f"10,000 evaluations, and {runs // 4:,} of runs that stop and of 8 components. The standard errors of a "
+        f"coverage of 0.95 are {', '.join(f'{np.sqrt(0.0475 / n):.3f}' for n in (runs, runs // 2, runs // 4))}."
     )
     fill_page(page, parts)
     print("\n\n".join(parts.values()), flush=True)
