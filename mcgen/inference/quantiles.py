@@ -123,7 +123,7 @@ class Quantiles:
         if self.independent:
             return math.ceil(math.log((1 - confidence_level) / 2) / math.log(max(self.q, 1 - self.q)))
         most = float(np.max(self.reach(confidence_level))) / min(self.q, 1 - self.q)
-        return math.ceil(self.n_values * max(_MARGIN * most**2, 1.0))
+        return math.ceil(self.n_values * _MARGIN * most**2)
 
     def next_values(self) -> tuple[Floats, Floats]:
         """Return the values beside the estimates: the ends of an interval whose standard error is 0."""

@@ -53,7 +53,7 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
     finish : callable
         Makes an estimate of the task, its outcome and the options; by default that of all components.
     """
-    under_way, interrupted = _Run(task, n_replicates, options), False
+    under_way, interrupted = _Run(task, n_replicates, options, finish), False
     try:
         with Progress(_bar_label(task), options.progress, under_way.half_width) as bar:
             under_way.go_on(bar)
@@ -63,9 +63,9 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
         interrupted = True
     except Exception as error:
         if under_way.tally.count >= 2 and partial_of(error, Estimate) is None:
-            with_partial(error, under_way.finished(finish, True, at_least=True)[0])
+            with_partial(error, under_way.finished(True, at_least=True)[0])
         raise
-    made, outcome = under_way.finished(finish, interrupted)
+    made, outcome = under_way.finished(interrupted)
     # Warnings that were given in the middle of the run.
     known = (*outcome.facts.warnings, outcome.receding)
     for text in dict.fromkeys(made.warnings):
@@ -89,8 +89,8 @@ def _require_no_underflow(task: Task, moments: Moments, shape: tuple[int, ...]) 
 class _Run:
     """A run, from its first replicate to the last one that is wanted."""
 
-    def __init__(self, task: Task, n_replicates: int | None, options: RunOptions) -> None:
-        self._n_replicates, self._options = n_replicates, options
+    def __init__(self, task: Task, n_replicates: int | None, options: RunOptions, finish: Finish) -> None:
+        self._n_replicates, self._options, self._finish = n_replicates, options, finish
         task = replace(task, gatherers=options.gatherers)
         stored = options.resources.run_of(task)
         self._books = Bookkeeping(stored, task, n_replicates, options)
@@ -157,8 +157,10 @@ class _Run:
         rule, n = self._rule, self.tally.count
         if rule is None or self._options.functional is None or outcome.stopping is None or not outcome.stopping.reached:
             return None
-        made = single_estimate(self.task, outcome, self._options)
-        wide = np.ravel(made.half_width) / rule.tolerance.wanted(np.ravel(made.mean))
+        made = self._finish(self.task, outcome, self._options)
+        # Conditions on the same noise stand before what joins them, as in the names.
+        each = [np.ravel(one.half_width) / rule.tolerance.wanted(np.ravel(one.mean)) for one in (*made.parts, made)]
+        wide = np.concatenate(each)
         if rule.tolerance.components is not None:
             wide = wide[np.isin(self._names(outcome), rule.tolerance.components)]
         worst = float(wide.max(initial=0.0))
@@ -223,7 +225,7 @@ class _Run:
             return component_names(self.task.statistic, outcome.shape)
         return functional_names(self._options.functional, self.task.statistic, outcome.facts.components, outcome.shape)
 
-    def finished(self, finish: Finish, partial: bool, at_least: bool = False) -> tuple[Estimate, Outcome]:
+    def finished(self, partial: bool, at_least: bool = False) -> tuple[Estimate, Outcome]:
         """Return the estimate and the outcome that it is made of.
 
         Where a functional has no value, the error carries the estimate of the means of its statistic as its
@@ -233,7 +235,7 @@ class _Run:
             outcome = self.outcome(partial)
             if self._options.collected is not None:
                 self._options.collected.append(self._replicates())
-            return finish(self.task, outcome, self._options), outcome
+            return self._finish(self.task, outcome, self._options), outcome
         except RunError as error:
             outcome = self.outcome(partial, evaluate=False)
             plain = replace(self._options, functional=None, interval=replace(self._options.interval, method=None))
