@@ -68,10 +68,10 @@ def with_functional(options: RunOptions, functional: Functional | None, asked: R
     if functional is None:
         return options
     _check_functional(functional, options)
-    asked = options.interval
-    if asked.method is not None or asked.simultaneous or options.tolerance is not None:
+    interval: IntervalOptions = options.interval
+    if interval.method is not None or interval.simultaneous or options.tolerance is not None:
         return options
-    return replace(options, interval=replace(asked, method=functional.default_method))
+    return replace(options, interval=replace(interval, method=functional.default_method))
 
 
 def with_first_stage(options: RunOptions, n_points: int) -> RunOptions:

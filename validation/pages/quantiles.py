@@ -7,11 +7,12 @@ tables of laws whose name contains NAME).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mcgen.functionals import expected_shortfall
 from mcgen.validation.studies.quantiles import (
     DESIGNS,
     LAWS,
@@ -22,7 +23,6 @@ from mcgen.validation.studies.quantiles import (
     as_if_independent,
     cell_of_sum,
     cells,
-    expected_shortfall,
     stopped,
     student,
     together,
@@ -75,14 +75,13 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 2000) ->
     print("\n\n".join(parts.values()), flush=True)
 
 
-def _all(names: Sequence[str], runs: int, seed: int, **options: object) -> list[Cell]:
-    measured = partial(cells, seed=seed, **options)  # type: ignore[arg-type]
+def _all(names: Sequence[str], runs: int, seed: int, **options: Any) -> list[Cell]:
     return [
         cell
         for design in DESIGNS
         for n in _SIZES
         for name in names
-        for cell in measured(name, design, n, runs if n < 10_000 else runs // 2)
+        for cell in cells(name, design, n, runs if n < 10_000 else runs // 2, seed, **options)
     ]
 
 

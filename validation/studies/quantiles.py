@@ -93,8 +93,8 @@ def _quantile_of_mean(q: float) -> float:
     """Return the quantile of the mean of four uniform numbers, by the law of Irwin and Hall."""
 
     def share(x: float) -> float:
-        terms = ((-1) ** j * math.comb(4, j) * (4 * x - j) ** 4 for j in range(5) if j < 4 * x)
-        return sum(terms) / math.factorial(4) - q
+        terms = [(-1.0) ** j * math.comb(4, j) * (4 * x - j) ** 4 for j in range(5) if j < 4 * x]
+        return math.fsum(terms) / math.factorial(4) - q
 
     return float(brentq(share, 0, 1, xtol=1e-14))
 
@@ -284,7 +284,8 @@ def sum_of_quantiles(
         made = mcgen.difference(model, other, asked, common_random_numbers=noise == "same noise", **options)
         return made, own - scale * own
     options |= {"condition": [1.0, _FACTOR], "common_random_numbers": noise == "same noise"}
-    made = mcgen.estimate(model, asked, weights=_WEIGHTS, across=what, **options)
+    options |= {"weights": _WEIGHTS, "across": what}
+    made = mcgen.estimate(model, asked, **options)
     if what == "average":
         return made, (_WEIGHTS[0] + _WEIGHTS[1] * scale) * own
 
