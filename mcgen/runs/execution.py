@@ -157,15 +157,31 @@ class _Run:
         rule, n = self._rule, self.tally.count
         if rule is None or self._options.functional is None or outcome.stopping is None or not outcome.stopping.reached:
             return None
-        made = self._finish(self.task, outcome, self._options)
-        # Conditions on the same noise stand before what joins them, as in the names.
-        each = [np.ravel(one.half_width) / rule.tolerance.wanted(np.ravel(one.mean)) for one in (*made.parts, made)]
-        wide = np.concatenate(each)
-        if rule.tolerance.components is not None:
-            wide = wide[np.isin(self._names(outcome), rule.tolerance.components)]
-        worst = float(wide.max(initial=0.0))
+        worst = self._excess(self._finish(self.task, outcome, self._options), outcome)
         target = rule.capped(math.ceil(min(1.01 * worst**2, 2.0) * n))
         return target if worst > 1 and target > n else None
+
+    def _excess(self, made: Estimate, outcome: Outcome) -> float:
+        """Return the largest half-width that counts, over its tolerance."""
+        assert self._rule is not None
+        tolerance = self._rule.tolerance
+        # Conditions on the same noise stand before what joins them, as in the names.
+        each = [np.ravel(one.half_width) / tolerance.wanted(np.ravel(one.mean)) for one in (*made.parts, made)]
+        wide = np.concatenate(each)
+        if tolerance.components is not None:
+            wide = wide[np.isin(self._names(outcome), tolerance.components)]
+        return float(wide.max(initial=0.0))
+
+    def _with_honest_end(self, made: Estimate, outcome: Outcome) -> Estimate:
+        """Return the estimate of a functional, which has not reached its tolerance where its interval is wider."""
+        stopping = made.stopping
+        if self._options.functional is None or self._rule is None or stopping is None or not stopping.reached:
+            return made
+        worst = self._excess(made, outcome)
+        if worst <= 1:
+            return made
+        reason = f"{stopping.reason}, by standard errors; but the interval is {worst:.3g} times as wide"
+        return replace(made, stopping=replace(stopping, reached=False, reason=reason))
 
     def _require_what_the_interval_takes(self) -> None:
         """Refuse, after the first replicates, values that an interval can't be made from."""
@@ -235,7 +251,7 @@ class _Run:
             outcome = self.outcome(partial)
             if self._options.collected is not None:
                 self._options.collected.append(self._replicates())
-            return self._finish(self.task, outcome, self._options), outcome
+            return self._with_honest_end(self._finish(self.task, outcome, self._options), outcome), outcome
         except RunError as error:
             outcome = self.outcome(partial, evaluate=False)
             plain = replace(self._options, functional=None, interval=replace(self._options.interval, method=None))
