@@ -257,6 +257,15 @@ def test_a_run_that_stops_reaches_its_tolerance_or_says_that_it_does_not() -> No
     assert short.n_evaluations <= 1000
 
 
+def test_a_wider_interval_than_the_rule_takes_it_to_be_has_not_reached_the_tolerance() -> None:
+    # By chance the first values beyond the quantile are far apart.
+    found = run(quantile(even, 0.9), atol=1.3, max_evaluations=300, seed=19)
+    assert found.half_width > 1.3
+    assert found.stopping is not None
+    assert not found.stopping.reached
+    assert "times as wide" in found.stopping.reason
+
+
 @pytest.mark.parametrize("common", [False, True])
 def test_the_quantile_of_a_mixture_of_laws_far_apart(common: bool) -> None:
     shifted = mcgen.as_generator(lambda z, c: z + c, noise=(3,), name="shifted")
@@ -267,3 +276,14 @@ def test_the_quantile_of_a_mixture_of_laws_far_apart(common: bool) -> None:
     # 0.8 of all values are of the first law, and half of the others make 0.9.
     assert mixture.plug_in == medians.conditions[1].plug_in
     assert mixture.method == "quantile-inversion"
+
+
+def test_several_conditions_that_stop_allow_for_it() -> None:
+    shifted = mcgen.as_generator(lambda z, c: z + c, noise=(3,), name="shifted")
+    options: dict[str, Any] = {"condition": [0.0, 1.0], "atol": 0.15, "seed": 5, "design": Antithetic()}
+    for across in ("average", "mixture"):
+        found = mcgen.estimate(shifted, quantile(first, 0.9), common_random_numbers=True, across=across, **options)
+        assert found.stopping is not None
+        assert found.stopping.reached
+        assert max(one.half_width for one in (*found.conditions, found)) <= 0.15
+    assert mcgen.estimate(shifted, quantile(first, 0.9), **options).method == "quantile-sum"

@@ -34,7 +34,7 @@ _SIZES = (400, 2000, 10_000)
 _OF_SHORTFALLS = (0.9, 0.95, 0.99)
 
 
-def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 2000) -> None:
+def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 1000) -> None:
     """Measure coverage and write the tables of the page.
 
     Parameters
@@ -47,7 +47,7 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 2000) ->
     seed : int
         Seed of all runs.
     runs : int
-        Runs in each cell; half of them with 10,000 evaluations, and a quarter where each is a call of its own.
+        Runs in each cell; a quarter of them with 10,000 evaluations, and where each is a call of its own.
 
     Raises
     ------
@@ -66,10 +66,11 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 2000) ->
     parts["sums"] = _sums_table(runs, seed)
     parts["stopping"] = _stopping_table(runs // 4, seed)
     parts["in words"] = _in_words(of_quantiles, of_shortfalls, runs, seed)
+    errors = " and ".join(f"{np.sqrt(0.0475 / n):.3f}" for n in (runs, runs // 4))
     parts["made by"] = (
-        f"{made_by('python -m mcgen.validation quantiles', seed)} Each cell is {runs:,} runs, {runs // 2:,} with "
-        f"10,000 evaluations, and {runs // 4:,} of runs that stop and of 8 components. The standard errors of a "
-        f"coverage of 0.95 are {', '.join(f'{np.sqrt(0.0475 / n):.3f}' for n in (runs, runs // 2, runs // 4))}."
+        f"{made_by('python -m mcgen.validation quantiles', seed)} Each cell is {runs:,} runs; {runs // 4:,} with "
+        f"10,000 evaluations, of runs that stop and of 8 components. The standard errors of a coverage of "
+        f"0.95 are {errors}."
     )
     fill_page(page, parts)
     print("\n\n".join(parts.values()), flush=True)
@@ -81,7 +82,7 @@ def _all(names: Sequence[str], runs: int, seed: int, **options: Any) -> list[Cel
         for design in DESIGNS
         for n in _SIZES
         for name in names
-        for cell in cells(name, design, n, runs if n < 10_000 else runs // 2, seed, **options)
+        for cell in cells(name, design, n, runs if n < 10_000 else runs // 4, seed, **options)
     ]
 
 
