@@ -74,6 +74,12 @@ def _proportions(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _quantiles(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.quantiles import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _fitted(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.fitted import write_tables
 
@@ -137,6 +143,7 @@ _KINDS = {
     "models": _models,
     "paper": _paper,
     "proportions": _proportions,
+    "quantiles": _quantiles,
     "rare-failures": _rare_failures,
     "soak": _soak,
     "stopping": _stopping,

@@ -19,7 +19,9 @@ from mcgen.functionals.influence import Influence
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.functional_intervals import SCALES, Scale, Summed, moments_of, summed
 from mcgen.inference.jackknife import Units, in_strata, mixture_of, pseudo_values, widened
+from mcgen.inference.methods import Method
 from mcgen.inference.moments import Moments
+from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
@@ -99,8 +101,8 @@ class Evaluated:
         Pseudo-values of each run. The sum of their means is the estimate.
     scale : Scale or None
         The estimate on the scale of its interval, where it is another one.
-    quantiles : Quantiles or None
-        What the interval is inverted from, where it is.
+    quantiles : Quantiles, QuantileSum or None
+        What the interval of a quantile, or of a sum of quantiles, is made from.
     warnings : tuple of str
         Reasons for doubt.
     parts : tuple of Evaluated
@@ -111,7 +113,7 @@ class Evaluated:
     plug_in: Floats
     strata: tuple[Floats, ...]
     scale: Scale | None = None
-    quantiles: Quantiles | None = None
+    quantiles: Quantiles | QuantileSum | None = None
     warnings: tuple[str, ...] = ()
     parts: tuple[Evaluated, ...] = ()
 
@@ -154,6 +156,11 @@ class Functional(ABC):
     def fewest_values(self) -> int:
         """Fewest values that a run needs before its first look at the functional."""
         return 0
+
+    @property
+    def default_method(self) -> Method | None:
+        """The interval by default of a fixed number of replicates; None for the one that suits each component."""
+        return None
 
     @property
     def name(self) -> str:

@@ -13,6 +13,9 @@ from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.functionals.base import Evaluated, Functional, Replicates, mixed
 from mcgen.functionals.influence import Influence
+from mcgen.inference.methods import Method
+from mcgen.inference.quantile_sums import QuantileSum
+from mcgen.inference.quantiles import Quantiles
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import (
@@ -113,6 +116,11 @@ class OnSameNoise(Functional):
         """That of the functional."""
         return self.functional.fewest_values
 
+    @property
+    def default_method(self) -> Method | None:
+        """That of the functional."""
+        return self.functional.default_method
+
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return what the components are called: each of each law, then the combination."""
         if self.kind == "difference":
@@ -135,7 +143,7 @@ class OnSameNoise(Functional):
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the difference of the functionals of two mixtures; both models share their noise in each stratum."""
         a, b = (self.functional.of_mixture([one.part(number, 2) for one in strata], weights) for number in (0, 1))
-        return less(a, tuple(x - y for x, y in zip(a.strata, b.strata, strict=True)), b)
+        return less(a, tuple(x - y for x, y in zip(a.strata, b.strata, strict=True)), b, same_noise=True)
 
     def influence(self, found: Replicates) -> Influence:
         """Return the difference of the influences of two models."""
@@ -171,12 +179,18 @@ def difference_of_mixtures(functional: Functional, found: Sequence[Replicates], 
     if len(found) == len(weights):
         return functional.of_mixture(found, weights)
     a, b = (functional.of_mixture(found[number::2], weights) for number in (0, 1))
-    return less(a, (*a.strata, *(-one for one in b.strata)), b)
+    return less(a, (*a.strata, *(-one for one in b.strata)), b, same_noise=False)
 
 
-def less(a: Evaluated, strata: tuple[Floats, ...], b: Evaluated) -> Evaluated:
+def less(a: Evaluated, strata: tuple[Floats, ...], b: Evaluated, *, same_noise: bool) -> Evaluated:
     """Return the difference of two functionals with these pseudo-values."""
-    return Evaluated(a.shape, a.plug_in - b.plug_in, strata, warnings=_all_warnings([a, b]))
+    quantiles = _sum_of_quantiles([a, b], (1.0, -1.0), same_noise)
+    return Evaluated(a.shape, a.plug_in - b.plug_in, strata, quantiles=quantiles, warnings=_all_warnings([a, b]))
+
+
+def _sum_of_quantiles(each: Sequence[Evaluated], weights: Sequence[float], same_noise: bool) -> QuantileSum | None:
+    terms = [one.quantiles for one in each if isinstance(one.quantiles, Quantiles)]
+    return QuantileSum(tuple(terms), tuple(weights), same_noise) if len(terms) == len(each) else None
 
 
 def _with_pairs(statistic: Statistic, n: int) -> Each:
@@ -200,7 +214,8 @@ def _combined(each: Sequence[Evaluated], weights: Floats) -> Evaluated:
     """Return a weighted sum of functionals of the same replicates."""
     own = sum(w * one.strata[0] for w, one in zip(weights, each, strict=True))
     value = sum(w * one.plug_in for w, one in zip(weights, each, strict=True))
-    return Evaluated(each[0].shape, np.asarray(value), (np.asarray(own),), warnings=_all_warnings(each))
+    quantiles, notes = _sum_of_quantiles(each, weights.tolist(), True), _all_warnings(each)
+    return Evaluated(each[0].shape, np.asarray(value), (np.asarray(own),), quantiles=quantiles, warnings=notes)
 
 
 def _side_by_side(each: Sequence[Evaluated]) -> Evaluated:

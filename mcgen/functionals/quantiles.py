@@ -13,6 +13,7 @@ from mcgen._lib.checks import checked_real
 from mcgen.errors import RunError
 from mcgen.functionals.base import Evaluated, Functional, Replicates
 from mcgen.functionals.influence import Influence
+from mcgen.inference.methods import Method
 from mcgen.inference.quantiles import Quantiles, Shares, excess_beyond
 from mcgen.replicates.gathering import Gatherer, Values
 from mcgen.statistics import Statistic
@@ -53,7 +54,7 @@ class Quantile(Functional):
     @property
     def fewest_values(self) -> int:
         """So many that ten values lie beyond the quantile on each side."""
-        return math.ceil(10 / min(self.q, 1 - self.q) - 1e-6)
+        return self._with_beyond(10)
 
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return the names of the statistic's components, after what is taken of them."""
@@ -68,19 +69,24 @@ class Quantile(Functional):
         made, shares, _ = self._pooled(strata, weights)
         point = made.point
         own = tuple(point / len(shares) + (d.mean(axis=0) - d) / made.density() for d in shares)
-        return Evaluated(strata[0].shape, point, own, quantiles=made, warnings=self._warnings(made))
+        return Evaluated(strata[0].shape, point, own, quantiles=made)
 
     def influence(self, found: Replicates) -> Influence:
         """Return whether a value is above the quantile, over the density there."""
         made = self._pooled([found], np.ones(1))[0]
         return self._influence(found, lambda v, point, f: (v > point) / f, made.point, made.density())
 
+    def _with_beyond(self, n: int) -> int:
+        """Return the fewest values of which n lie beyond the quantile on each side."""
+        # 1 - q is rounded: of 0.9 it is less than 0.1.
+        return math.ceil(n / min(self.q, 1 - self.q) * (1 - 1e-9))
+
     def _pooled(self, strata: Sequence[Replicates], weights: Floats) -> tuple[Quantiles, list[Floats], list[Floats]]:
         """Return the quantiles, the shares of each replicate, and the weights of the points of each run."""
         values = [one.values for one in strata if one.values is not None]
         points = [w * one.point_weights for w, one in zip(weights, strata, strict=True)]
         n = sum(one.shape[0] * one.shape[1] for one in values)
-        fewest = math.ceil(1 / min(self.q, 1 - self.q) - 1e-6)
+        fewest = self._with_beyond(1)
         if n < fewest:
             raise RunError(
                 f"{self.name} lies beyond what {n:,} values show; use at least {fewest:,} "
@@ -88,17 +94,6 @@ class Quantile(Functional):
             )
         independent = len(strata) == 1 and strata[0].n_points == 1 and strata[0].weights is None
         return *Shares(values, points).quantiles(self.q, independent), points
-
-    def _warnings(self, made: Quantiles) -> tuple[str, ...]:
-        low, high = made.interval(0.95)
-        if np.isfinite(low).all() and np.isfinite(high).all():
-            return ()
-        # The standard error of the share falls with the root of the number of values.
-        need = math.ceil(made.n_values * np.max((2 * made.error / min(self.q, 1 - self.q)) ** 2, initial=1.0))
-        return (
-            f"{made.n_values:,} values do not reach far enough beyond the {self.label} for an end of its interval, "
-            f"which is infinite; about {max(need, 2 * made.n_values):,} evaluations would have two ends",
-        )
 
 
 @dataclass(frozen=True)
@@ -109,6 +104,11 @@ class ExpectedShortfall(Quantile):
     def label(self) -> str:
         """The shortfall."""
         return f"{self.q:g} expected shortfall"
+
+    @property
+    def default_method(self) -> Method | None:
+        """Skewness-safe at any number of replicates: with 6 nets of 64 points it covered 0.95, Student's t 0.83."""
+        return "skewness-safe-t"
 
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the shortfall by its influence values: quantile + mean (S - quantile)+ / (1 - q) of each replicate."""
@@ -125,7 +125,7 @@ class ExpectedShortfall(Quantile):
         if beyond < _FEWEST_BEYOND:
             notes = (
                 f"only about {beyond:.0f} values lie beyond the {self.q:g} quantile: their mean is biased by some per "
-                f"cent; use {math.ceil(_FEWEST_BEYOND / (1 - self.q)):,} evaluations or more",
+                f"cent; use {math.ceil(_FEWEST_BEYOND / (1 - self.q) * (1 - 1e-9)):,} evaluations or more",
             )
         return Evaluated(strata[0].shape, np.asarray(value), own, warnings=notes)
 

@@ -13,6 +13,7 @@ from mcgen.inference.intervals import interval_of
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 
 # A correlation nearer to 1 than this has no finite Fisher's z in double precision.
@@ -116,7 +117,7 @@ def summed(strata: Sequence[Floats]) -> Summed:
 
 
 def interval_of_functional(
-    sampled: IntervalInput, options: IntervalOptions, scale: Scale | None, quantiles: Quantiles | None
+    sampled: IntervalInput, options: IntervalOptions, scale: Scale | None, quantiles: Quantiles | QuantileSum | None
 ) -> tuple[Interval, Floats, str]:
     """Return the interval of each component, its half-width and the name of the method.
 
@@ -128,11 +129,11 @@ def interval_of_functional(
         The interval that is asked for.
     scale : Scale or None
         The scale of the interval, where it is another one.
-    quantiles : Quantiles or None
-        What quantiles are inverted from, where they are.
+    quantiles : Quantiles, QuantileSum or None
+        What the intervals of quantiles, or of sums of quantiles, are made from.
     """
     if quantiles is not None:
-        return _by_inversion(sampled, options, quantiles)
+        return _of_quantiles(sampled, options, quantiles)
     if scale is None:
         return interval_of(sampled, options)
     made, _, method = interval_of(scale.applied(sampled), options)
@@ -141,10 +142,12 @@ def interval_of_functional(
     return Interval(low, high), np.asarray((high - low) / 2), method
 
 
-def _by_inversion(
-    sampled: IntervalInput, options: IntervalOptions, quantiles: Quantiles
+def _of_quantiles(
+    sampled: IntervalInput, options: IntervalOptions, quantiles: Quantiles | QuantileSum
 ) -> tuple[Interval, Floats, str]:
-    if options.method not in (None, "two-stage-t") or options.simultaneous not in (True, False, "bonferroni"):
+    by_influence = isinstance(quantiles, QuantileSum) and quantiles.same_noise
+    alone = options.method in (None, "two-stage-t") and options.simultaneous in (True, False, "bonferroni")
+    if not (alone or by_influence):
         raise ValueError(
             "the interval of a quantile is by inversion of the distribution function, and several cover together by "
             f"Bonferroni's inequality; got interval={options.method!r} and simultaneous={options.simultaneous!r}. "
@@ -152,13 +155,28 @@ def _by_inversion(
         )
     numbers = options.numbers(len(sampled.mean))
     level = shared_level(options.confidence_level, numbers)
-    stretch: Floats | float = 1.0
-    if sampled.first_stage is not None:
-        # Stein's rule: the standard deviation of the first stage and its degrees of freedom, where they are wider.
-        count, first = sampled.first_stage
-        last = sampled.standard_error * np.sqrt(sampled.degrees_of_freedom + 1)
-        t = student_t_quantile((1 + level) / 2, np.array([count - 1.0, *sampled.degrees_of_freedom]))
-        ratio = np.divide(first * t[0], last * t[1:], out=np.zeros_like(last), where=last > 0)
-        stretch = np.maximum(ratio, 1.0)
-    low, high = quantiles.interval(level, stretch)
-    return Interval(low, high), np.asarray((high - low) / 2), ("bonferroni-" if numbers > 1 else "") + quantiles.method
+    if isinstance(quantiles, Quantiles):
+        stretch = stretch_of_stages(sampled, level)
+        made, method = Interval(*quantiles.interval(level, stretch)), quantiles.method(stretch)
+    elif quantiles.same_noise:
+        own, _, method = interval_of(sampled, options)
+        made = quantiles.widened(own, sampled.mean, level)
+    else:
+        made, method = Interval(*quantiles.interval(level)), "quantile-sum"
+    if numbers > 1 and method in ("order-statistics", "quantile-inversion", "quantile-sum"):
+        method = f"bonferroni-{method}"
+    return made, np.asarray((made.high - made.low) / 2), method
+
+
+def stretch_of_stages(sampled: IntervalInput, level: float) -> Floats:
+    """Return the factor of the standard errors of a run in two stages, shape (k,); 1 for other runs.
+
+    By Stein's rule the standard deviation of the first stage counts with its degrees of freedom where that is wider.
+    """
+    if sampled.first_stage is None:
+        return np.ones_like(sampled.standard_error)
+    count, first = sampled.first_stage
+    last = sampled.standard_error * np.sqrt(sampled.degrees_of_freedom + 1)
+    t = student_t_quantile((1 + level) / 2, np.array([count - 1.0, *sampled.degrees_of_freedom]))
+    ratio = np.divide(first * t[0], last * t[1:], out=np.zeros_like(last), where=last > 0)
+    return np.asarray(np.maximum(ratio, 1.0))

@@ -1,11 +1,16 @@
 r"""Quantiles of all values of a run, with intervals by inversion, and the expected shortfall beyond them.
 
 With F_N the distribution function of all N values, the estimate of the q-quantile is the least value x with
-F_N(x) >= q. Its interval is Woodruff's [1]_: with D_r the share of the values of replicate r that are at most this
-value, and h = t_{R-1} sd(D_r) / sqrt(R), the ends are the values where F_N passes q - h and q + h. The D_r are
-independent and identically distributed under any design, and nothing is assumed of the law of the values. Where values
-lack, an end is infinite. Where several values are equal to the estimate, the larger sd of the shares up to it and below
-it counts. Independent values have the exact interval of two order statistics, from the binomial law (see [2]_).
+F_N(x) >= q. Its interval is Woodruff's [1]_: with D_r the share of the values of replicate r that are at most x, and
+h = t_{R-1} sd(D_r) / sqrt(R), the ends are the values where F_N passes q - h and q + h. The D_r are independent and
+identically distributed under any design, and nothing is assumed of the law of the values. Where values lack, an end is
+infinite. Independent values have the exact interval of two order statistics, from the binomial law (see [2]_).
+
+Several values may be equal to x. Ties are broken at random, as if a small random number had been added to each value:
+this changes no quantile, and the values have a density. With u = (q - F_N(x-)) / (F_N(x) - F_N(x-)) a value equal to x
+then counts with probability u. So D_r = B_r + u A_r, for the shares B_r of values below x and A_r of values equal to
+it; their mean is q. The variance of D_r has the addition u (1 - u) min(8 A_r / n, A_r^2). This supposes random numbers
+that up to 8 points of a replicate share, as the interval of a probability does (`proportions`).
 
 The mean of the replicates' own quantiles is not consistent, and is not used.
 
@@ -18,8 +23,9 @@ The mean of the replicates' own quantiles is not consistent, and is not used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +38,18 @@ from mcgen.inference.log_ratios import welch_satterthwaite
 FEWEST_FOR_INVERSION = 6
 """Fewest replicates whose inverted intervals covered 0.94 and more in simulations, with nets of 64 points."""
 
-# Levels around the estimate, in standard errors of the share, whose values are kept for other confidence levels; more
-# where the replicates are so few that Student's quantile of this probability is larger.
-_WINDOW, _FARTHEST = 8.0, 1 - 1e-6
+# Estimates keep the values that intervals of up to this confidence level need.
+_LEVEL_KEPT = 1 - 1e-9
 # Values that are kept of each component at least, on each side.
 _FEWEST_KEPT = 16
 # The level at which the density at the quantile is measured.
 _LEVEL_OF_DENSITY = 0.95
+# Points of a replicate that share the random number which breaks ties.
+_CLUSTER = 8
+# Decimal digits of the shares of values where weights are summed up: fewer than rounding errors reach.
+_DIGITS = 12
+# Factor on the number of evaluations that a warning names. With it all simulated runs of that number had two ends.
+_MARGIN = 1.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +63,7 @@ class Quantiles:
     levels, values : ndarray of shape (m, k)
         Values in ascending order, and the share of all values that are at most these.
     error : ndarray of shape (k,)
-        Standard error of the share of values at most the estimate.
+        Standard error of the share of values at most the estimate, with ties broken at random.
     degrees_of_freedom : ndarray of shape (k,)
         Its degrees of freedom.
     n_values : int
@@ -72,12 +83,14 @@ class Quantiles:
     @property
     def point(self) -> Floats:
         """The estimates, shape (k,)."""
-        return self._at((self.levels < self.q).sum(axis=0))
+        return self._at(self._place())
 
-    @property
-    def method(self) -> str:
-        """The name of the method of the intervals."""
-        return "order-statistics" if self.independent else "quantile-inversion"
+    def method(self, stretch: Floats | float = 1.0) -> str:
+        """Return the name of the method of `interval`."""
+        return "order-statistics" if self._exact(stretch) else "quantile-inversion"
+
+    def _exact(self, stretch: Floats | float) -> bool:
+        return self.independent and bool(np.all(np.asarray(stretch) == 1))
 
     def interval(self, confidence_level: float, stretch: Floats | float = 1.0) -> tuple[Floats, Floats]:
         """Return the ends of the intervals; an infinite one where the values are too few.
@@ -94,12 +107,51 @@ class Quantiles:
         ValueError
             If the values that a saved estimate has kept do not reach as far as the level asks.
         """
-        if self.independent and np.all(np.asarray(stretch) == 1):
+        if self._exact(stretch):
             tail, n = (1 - confidence_level) / 2, self.n_values
             low, high = (binomial_quantile(p, n, self.q) / n for p in (tail, 1 - tail))
             return self._between(np.full_like(self.error, low), np.full_like(self.error, high))
-        h = student_t_quantile((1 + confidence_level) / 2, self.degrees_of_freedom) * self.error * stretch
+        h = self.reach(confidence_level) * stretch
         return self._between(self.q - h, self.q + h)
+
+    def evaluations_for_two_ends(self, confidence_level: float) -> int:
+        """Return with how many evaluations the interval of every component would likely have two ends.
+
+        Independent values need ``max(q, 1 - q)**n <= (1 - confidence_level) / 2``. Otherwise the standard error of the
+        share is taken to fall with the root of the number of evaluations.
+        """
+        if self.independent:
+            return math.ceil(math.log((1 - confidence_level) / 2) / math.log(max(self.q, 1 - self.q)))
+        most = float(np.max(self.reach(confidence_level))) / min(self.q, 1 - self.q)
+        return math.ceil(self.n_values * _MARGIN * most**2)
+
+    def next_values(self) -> tuple[Floats, Floats]:
+        """Return the values beside the estimates: the ends of an interval whose standard error is 0."""
+        return self._between(np.full_like(self.error, self.q), np.full_like(self.error, self.q))
+
+    def reach(self, confidence_level: float) -> Floats:
+        """Return how far in the share of values the ends are from q, h, shape (k,)."""
+        return student_t_quantile((1 + confidence_level) / 2, self.degrees_of_freedom) * self.error
+
+    def kept(self) -> Quantiles:
+        """Return the same with the values alone that intervals of any usual level need, equally many for each."""
+        n = len(self.levels)
+        widest = float(np.max(self.reach(_LEVEL_KEPT), initial=0.0))
+        if self.independent:
+            low, high = (binomial_quantile(p, self.n_values, self.q) for p in ((1 - _LEVEL_KEPT) / 2, _LEVEL_KEPT))
+            widest = max(widest, (high - low) / self.n_values)
+        place, columns = self._place(), np.arange(self.levels.shape[1])
+        below = place - (self.levels < self.q - widest).sum(axis=0)
+        above = (self.levels <= self.q + widest).sum(axis=0) - place
+        reach = int(np.maximum(below, above).max()) + _FEWEST_KEPT
+        if 2 * reach >= n:
+            return self
+        rows = np.clip(place - reach, 0, n - 2 * reach) + np.arange(2 * reach)[:, None]
+        return replace(self, levels=self.levels[rows, columns], values=self.values[rows, columns])
+
+    def stretched(self, stretch: Floats) -> Quantiles:
+        """Return the same with standard errors that are larger by a factor for each component."""
+        return replace(self, error=self.error * stretch, independent=self._exact(stretch))
 
     def select(self, columns: slice) -> Quantiles:
         """Return some of the components."""
@@ -145,6 +197,10 @@ class Quantiles:
             )
         return np.where(first < 0, -np.inf, self._at(first)), np.where(last == len(self.levels), np.inf, self._at(last))
 
+    def _place(self) -> NDArray[np.intp]:
+        """Return the row of each estimate."""
+        return np.asarray(np.minimum((self.levels < self.q).sum(axis=0), len(self.levels) - 1))
+
     def _at(self, rows: NDArray[np.intp]) -> Floats:
         inside = np.clip(rows, 0, len(self.values) - 1)
         return np.asarray(np.take_along_axis(self.values, inside[None], axis=0)[0])
@@ -168,54 +224,45 @@ class Shares:
     def quantiles(self, q: float, independent: bool) -> tuple[Quantiles, list[Floats]]:
         """Return the quantiles, and for each run the shares D_r of its replicates, shape (R_s, k)."""
         k = self.values[0].shape[2]
-        whole = [self._ordered(column) for column in range(k)]
-        values, levels = np.stack([v for v, _ in whole], axis=1), np.stack([c for _, c in whole], axis=1)
-        places = (levels < q).sum(axis=0)
-        point = values[np.minimum(places, len(values) - 1), np.arange(k)]
-        shares, variances = self._shares([one <= point for one in self.values])
-        ties = sum((one == point).sum(axis=(0, 1)) for one in self.values) > 1
-        if np.any(ties):
-            below = self._shares([one < point for one in self.values])[1]
-            wider = ties & (below.sum(axis=0) > variances.sum(axis=0))
-            variances = np.where(wider, below, variances)
+        n = sum(one.shape[0] * one.shape[1] for one in self.values)
+        values, point = np.empty((n, k)), np.empty(k)
+        equal = len(self.values) == 1 and bool(np.all(self.weights[0] == self.weights[0][0]))
+        levels = np.broadcast_to(np.arange(1.0, n + 1)[:, None] / n, (n, k)) if equal else np.empty((n, k))
+        shares = [np.empty((len(one), k)) for one in self.values]
+        variances = np.empty((len(shares), k))
+        for column in range(k):
+            own = [one[:, :, column] for one in self.values]
+            whole = np.concatenate([one.ravel() for one in own])
+            if equal:
+                values[:, column] = np.sort(whole)
+            else:
+                order = np.argsort(whole, kind="stable")
+                values[:, column], levels[:, column] = whole[order], self._levels(own, order)
+            point[column] = values[min(int((levels[:, column] < q).sum()), n - 1), column]
+            for number, (shares_of, variance) in enumerate(self._shares(own, point[column], q)):
+                shares[number][:, column], variances[number, column] = shares_of, variance
         df = welch_satterthwaite(variances, np.stack([np.full(k, len(d) - 1.0) for d in shares]))
-        error = np.sqrt(variances.sum(axis=0))
-        n = len(values)
-        # Exact intervals of independent values go by the binomial law, also where replicates show no error.
-        width = np.maximum(_WINDOW, student_t_quantile(_FARTHEST, df)) * error
-        width = np.maximum(width, _WINDOW * np.sqrt(q * (1 - q) / n)) if independent else width
-        found = Quantiles(q, *_window(levels, values, np.stack([q - width, q + width])), error, df, n, independent)
-        return found, shares
+        return Quantiles(q, levels, values, np.sqrt(variances.sum(axis=0)), df, n, independent), shares
 
-    def _shares(self, events: Sequence[NDArray[np.bool_]]) -> tuple[list[Floats], Floats]:
-        """Return the weighted share of events of each replicate, and the variance of the mean over each run."""
-        each = [np.einsum("rnk,n->rk", one, w) for one, w in zip(events, self.weights, strict=True)]
-        return each, np.stack([d.var(axis=0, ddof=1) / len(d) for d in each])
-
-    def _ordered(self, column: int) -> tuple[Floats, Floats]:
-        """Return all values of a component in ascending order, and the share that is at most each."""
-        values = np.concatenate([one[:, :, column].ravel() for one in self.values])
-        order = np.argsort(values, kind="stable")
-        if len(self.values) == 1 and np.all(self.weights[0] == self.weights[0][0]):
-            return values[order], np.arange(1, len(values) + 1) / len(values)
-        each = [np.tile(w, len(one)) / len(one) for one, w in zip(self.values, self.weights, strict=True)]
+    def _levels(self, values: Sequence[Floats], order: NDArray[np.intp]) -> Floats:
+        """Return the share of all values that is at most each, in ascending order."""
+        each = [np.tile(w, len(one)) / len(one) for one, w in zip(values, self.weights, strict=True)]
         level = np.cumsum(np.concatenate(each)[order])
-        return values[order], level / level[-1]
+        # Rounding errors of the sum must not carry a level beyond q.
+        return np.asarray(np.round(level / level[-1], _DIGITS))
 
-
-def _window(levels: Floats, values: Floats, reach: Floats) -> tuple[Floats, Floats]:
-    """Return the part of the ordered values that intervals of any usual level need, of equal length for all.
-
-    Its levels lie within `reach` standard errors' share of the estimate's, whatever the weights of the values.
-    """
-    n, k = values.shape
-    low, high = (levels < reach[0]).sum(axis=0) - _FEWEST_KEPT, (levels <= reach[1]).sum(axis=0) + _FEWEST_KEPT
-    length = int((high - low).max(initial=0))
-    if length >= n:
-        return levels, values
-    rows = np.clip(low, 0, n - length) + np.arange(length)[:, None]
-    columns = np.arange(k)
-    return levels[rows, columns], values[rows, columns]
+    def _shares(self, values: Sequence[Floats], point: float, q: float) -> list[tuple[Floats, float]]:
+        """Return of each run the shares D_r, shape (R_s,), and the variance of their mean."""
+        below = [(one < point) @ w for one, w in zip(values, self.weights, strict=True)]
+        at = [(one == point) @ w for one, w in zip(values, self.weights, strict=True)]
+        u = (q - sum(b.mean() for b in below)) / sum(a.mean() for a in at)
+        u = min(max(u, 0.0), 1.0)
+        found = []
+        for one, w, b, a in zip(values, self.weights, below, at, strict=True):
+            d = b + u * a
+            at_random = u * (1 - u) * float(np.minimum(_CLUSTER * ((one == point) @ w**2), a**2).mean())
+            found.append((d, (float(d.var(ddof=1)) + at_random) / len(d)))
+        return found
 
 
 def binomial_quantile(p: float, n: int, q: float) -> float:

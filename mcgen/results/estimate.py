@@ -21,6 +21,7 @@ from mcgen.inference.functional_intervals import Scale, interval_of_functional
 from mcgen.inference.interval_input import Interval, IntervalInput
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
+from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
@@ -109,7 +110,7 @@ class Estimate:
     plug_in : float or ndarray, or None
         A functional's value for all samples as they are; `mean` has the bias of second order taken away. Its
         `replicate_means` are jackknife pseudo-values.
-    scale, quantiles : Scale, Quantiles, or None
+    scale, quantiles : Scale, Quantiles, QuantileSum, or None
         From what a functional's interval is made, where it is made on another scale or by inversion.
     samples : ndarray of shape (R, n_points, ...), or None
         The samples by replicate and point, with ``keep_samples=True``; not in files.
@@ -136,7 +137,7 @@ class Estimate:
     bounds: tuple[tuple[float, float], ...] = ()
     plug_in: float | Floats | None = None
     scale: Scale | None = None
-    quantiles: Quantiles | None = None
+    quantiles: Quantiles | QuantileSum | None = None
     samples: NDArray[Any] | None = None
 
     @property

@@ -5,19 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from mcgen._lib.arrays import Floats
 from mcgen.errors import with_partial
-from mcgen.inference.coverage import coverage_warnings, few_text
+from mcgen.inference.coverage import coverage_warnings
 from mcgen.inference.functional_intervals import Scale, interval_of_functional, moments_of
-from mcgen.inference.interval_input import LEAST_NET, IntervalInput
+from mcgen.inference.interval_input import LEAST_NET, Interval, IntervalInput, shared_level
 from mcgen.inference.intervals import methods_of
 from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments
+from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import FEWEST_FOR_INVERSION, Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.estimate import Estimate, shaped, shaped_interval
 from mcgen.results.inputs import bets_for, input_of_run
 from mcgen.results.provenance import Provenance
+
+_FEW = (
+    "{n} replicates are few for the interval of a quantile: the spread of their shares of values below it is known "
+    "poorly, and the interval may cover less often than it says. Use at least {fewest}: more evaluations, or fewer "
+    "points per replicate"
+)
 
 
 def estimate_from_moments(
@@ -121,7 +130,7 @@ def estimate_from_sampled(
     **parts
         Further attributes of the estimate.
     """
-    level = options.confidence_level
+    level, quantiles = options.confidence_level, parts.pop("quantiles", None)
     if stopping is not None:
         sampled = replace(sampled, first_stage=stopping.first_stage, planned=stopping.planned)
         if stopping.first_stage is not None:
@@ -130,9 +139,8 @@ def estimate_from_sampled(
         options = options.without_resampling()
 
     def made(chosen: IntervalOptions, notes: tuple[str, ...]) -> Estimate:
-        interval, half_width, method = interval_of_functional(
-            sampled, chosen, parts.get("scale"), parts.get("quantiles")
-        )
+        interval, half_width, method = interval_of_functional(sampled, chosen, parts.get("scale"), quantiles)
+        notes += _without_ends(interval, quantiles, shared_level(level, chosen.numbers(len(sampled.mean))))
         return Estimate(
             mean=shaped(sampled.mean, shape),
             standard_error=shaped(sampled.standard_error, shape),
@@ -147,6 +155,7 @@ def estimate_from_sampled(
             stopping=stopping,
             boolean=boolean,
             warnings=notes,
+            quantiles=None if quantiles is None else quantiles.kept(),
             **parts,
         )
 
@@ -158,6 +167,17 @@ def estimate_from_sampled(
             return made(replace(options, method="student-t"), (*warnings, note))
         with_partial(error, made(IntervalOptions(level), warnings))
         raise
+
+
+def _without_ends(interval: Interval, quantiles: Quantiles | QuantileSum | None, level: float) -> tuple[str, ...]:
+    """Return a warning where an interval of a quantile, at this level, lacks an end."""
+    if quantiles is None or (np.isfinite(interval.low).all() and np.isfinite(interval.high).all()):
+        return ()
+    need = quantiles.evaluations_for_two_ends(level)
+    return (
+        f"{quantiles.n_values:,} values do not reach far enough beyond a quantile for an end of the interval, which is "
+        f"infinite; about {need:,} evaluations would have two ends",
+    )
 
 
 FEWEST_GROUPS = 32
@@ -188,8 +208,8 @@ class EvaluatedFunctional(Protocol):
         ...
 
     @property
-    def quantiles(self) -> Quantiles | None:
-        """What the interval is inverted from."""
+    def quantiles(self) -> Quantiles | QuantileSum | None:
+        """What the interval of a quantile, or a sum of quantiles, is made from."""
         ...
 
 
@@ -219,7 +239,7 @@ def estimate_from_functional(
             f"the interval is made from {moments.count} groups of replicates, since their means were not kept: it is "
             "wider than it need be, and covers less often where they are few. Leave out keep_replicates=False"
         ]
-    elif quantiles is None:
+    elif not isinstance(quantiles, Quantiles):
         notes = coverage_warnings(
             moments,
             names,
@@ -231,7 +251,7 @@ def estimate_from_functional(
         )
     else:
         few = moments.count < FEWEST_FOR_INVERSION and not quantiles.independent
-        notes = [few_text(moments.count, FEWEST_FOR_INVERSION)] if few else []
+        notes = [_FEW.format(n=moments.count, fewest=FEWEST_FOR_INVERSION)] if few else []
     return estimate_from_sampled(
         sampled,
         provenance,

@@ -13,6 +13,7 @@ from mcgen._lib.serialization import to_plain
 from mcgen.inference.functional_intervals import Scale
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.moments import Moments
+from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.provenance import Provenance
@@ -61,13 +62,21 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "moments": None if moments is None else Moments(**moments),
         "stopping": None if stopping is None else Stopping(**stopping),
         "scale": None if content.get("scale") is None else Scale(**content["scale"]),
-        "quantiles": None if content.get("quantiles") is None else Quantiles(**content["quantiles"]),
+        "quantiles": _quantiles_from(content.get("quantiles")),
         "names": tuple(content["names"]),
         "warnings": tuple(content["warnings"]),
         "boolean": tuple(content.get("boolean", ())),
         "weights": tuple(content.get("weights", ())),
         "bounds": tuple(map(tuple, content.get("bounds", ()))),
     }
+
+
+def _quantiles_from(content: dict[str, Any] | None) -> Quantiles | QuantileSum | None:
+    """Return what the interval of a quantile, or of a sum of quantiles, is made from."""
+    if content is None or "terms" not in content:
+        return None if content is None else Quantiles(**content)
+    terms = tuple(Quantiles(**term) for term in content["terms"])
+    return QuantileSum(terms, tuple(content["factors"]), content["same_noise"])
 
 
 def _is_number(value: Any) -> bool:

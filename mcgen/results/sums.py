@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.functional_intervals import summed
+from mcgen.inference.functional_intervals import stretch_of_stages, summed
 from mcgen.inference.interval_input import shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import IntervalOptions
+from mcgen.inference.quantile_sums import QuantileSum
+from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.estimate import Estimate, input_of_sum, shaped
 from mcgen.results.from_moments import EvaluatedFunctional, estimate_from_sampled
@@ -82,7 +85,25 @@ def weighted_sum(
         warnings=warnings,
         parts=parts,
         weights=shares,
+        quantiles=_sum_of_quantiles(parts, weights[:, 0].tolist()),
     )
+
+
+def _sum_of_quantiles(parts: tuple[Estimate, ...], weights: Sequence[float]) -> QuantileSum | None:
+    """Return the sum of quantiles of independent runs, or of such sums; None for other estimates."""
+    terms: list[Quantiles] = []
+    factors: list[float] = []
+    for weight, part in zip(weights, parts, strict=True):
+        found = part.quantiles
+        if isinstance(found, Quantiles):
+            terms.append(found.stretched(stretch_of_stages(part._sampled(), part.confidence_level)))
+            factors.append(weight)
+        elif found is not None and not found.same_noise:
+            terms += found.terms
+            factors += [weight * factor for factor in found.factors]
+        else:
+            return None
+    return QuantileSum(tuple(terms), tuple(factors), same_noise=False)
 
 
 def of_mixture(

@@ -80,7 +80,10 @@ def with_functional(options: RunOptions, functional: Functional | None, asked: R
     if functional is None:
         return options
     _check_functional(functional, options)
-    return options
+    interval: IntervalOptions = options.interval
+    if interval.method is not None or interval.simultaneous or options.tolerance is not None:
+        return options
+    return replace(options, interval=replace(interval, method=functional.default_method))
 
 
 def with_fewest_values(options: RunOptions, n_points: int) -> RunOptions:

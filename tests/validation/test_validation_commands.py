@@ -64,6 +64,7 @@ def written_pages(folder: Path) -> None:
     titles = {
         "models.md": "quality, correlations, efficiencies, plane, negated noise of DDPM, inverse problems, conformance",
         "interval.md": "skewed pairs, efficiencies of pairs",
+        "quantiles.md": "made by, quantiles, shortfalls, sums, stopping, in words",
         "validation/coverage.md": "made by, in words, by replicates, least covered, problems",
     }
     for page, named in titles.items():
@@ -72,7 +73,7 @@ def written_pages(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["benchmarks", "coverage", "efficiency-coverage", "fitted", "journeys", "models", "truths"]
+    "kind", ["benchmarks", "coverage", "efficiency-coverage", "fitted", "journeys", "models", "quantiles", "truths"]
 )
 def test_unknown_names_are_refused_before_anything_is_made(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -88,7 +89,7 @@ def test_unknown_names_are_refused_before_anything_is_made(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("kind", ["coverage", "efficiency-coverage", "fitted", "models"])
+@pytest.mark.parametrize("kind", ["coverage", "efficiency-coverage", "fitted", "models", "quantiles"])
 def test_missing_pages_are_told_before_anything_is_measured(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ from mcgen.validation.studies import (
     functionals,
     intervals,
     proportions,
+    quantiles,
     sequences,
     stopping,
 )
@@ -166,6 +167,7 @@ STUDIES: dict[str, Study] = {
     **differences.STUDIES,
     **proportions.STUDIES,
     **functionals.STUDIES,
+    **quantiles.STUDIES,
     **stopping.STUDIES,
     **sequences.STUDIES,
     **efficiency_formulas.STUDIES,

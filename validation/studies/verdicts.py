@@ -11,7 +11,7 @@ value that is not a finite number holds neither as a promise nor as a control.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -112,6 +112,26 @@ def share(promise: str, hits: int, repetitions: int, nominal: float = 0.95, *, a
     rule = f"at least {low:.4f}" if at_least else f"in [{low:.4f}, {high:.4f}]"
     found = hits / repetitions
     return Verdict(promise, rule, f"{found:.4f} of {repetitions:,}", low <= found <= high, found)
+
+
+def least(what: str, hits: Mapping[str, int], runs: Mapping[str, int], nominal: float) -> Verdict:
+    """Return the verdict that the least share of hits is `nominal` or more; false alarms are shared among the cells.
+
+    Parameters
+    ----------
+    what : str
+        What covers, such as "the average".
+    hits, runs : mapping of str to int
+        Hits and repetitions of each cell, by what the cell is called.
+    nominal : float
+        The promised share.
+    """
+    worst = min(hits, key=lambda name: hits[name] / runs[name])
+    n, found = runs[worst], hits[worst] / runs[worst]
+    low, _ = acceptance_band(n, nominal, FALSE_ALARM / len(hits), at_least=True)
+    return Verdict(
+        f"{what} covers {nominal}", f"at least {low:.4f}", f"{found:.4f} of {n:,} ({worst})", found >= low, found
+    )
 
 
 def mean(promise: str, values: Floats, expected: float, expected_error: float = 0.0) -> Verdict:
