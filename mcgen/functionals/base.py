@@ -247,7 +247,7 @@ class MomentFunctional(Functional):
                 f"{self.name} needs two or more groups of 256 replicates, or the replicate means; got {len(units)} "
                 "group and no means. Leave out keep_replicates=False"
             )
-        if found.n_points == 1 and len(units) < self.fewest_points:
+        if found.n_points == 1 and units.counts.sum() < self.fewest_points:
             raise RunError(
                 f"{self.name} needs {self.fewest_points} or more replicates of one point to show its error; got "
                 f"{len(units)}. Use some 50"

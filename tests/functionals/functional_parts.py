@@ -49,7 +49,7 @@ def drawn(design: Any, n: int) -> tuple[Values, Values]:
 
 
 def jackknife(function: Callable[..., Any], units: list[tuple[Values, ...]]) -> tuple[float, float, float]:
-    """Plug-in value, estimate and standard error by F. M. T. A. Busing et al. (1999), equations 6 to 9.
+    """Plug-in value, estimate and standard error by F. M. T. A. Busing et al. (1999), equations 6 to 9, widened by bias.
 
     Units are of n_j rows out of n; the function takes all values of all rows. All leave-one-out values are
     recomputed from the values.
@@ -64,7 +64,10 @@ def jackknife(function: Callable[..., Any], units: list[tuple[Values, ...]]) -> 
     h = n / sizes
     estimate = g * theta - ((1 - sizes / n) * without).sum()
     pseudo = h * theta - (h - 1) * without
-    return theta, float(estimate), float(np.sqrt(((pseudo - estimate) ** 2 / (h - 1)).mean()))
+    variance = ((pseudo - estimate) ** 2 / (h - 1)).mean()
+    # A bias above a quarter of the standard error widens it.
+    widened = variance + max((theta - estimate) ** 2 - variance / 16, 0.0)
+    return theta, float(estimate), float(np.sqrt(widened))
 
 
 def replicates(design: Any, n: int) -> list[tuple[Values, Values]]:

@@ -117,7 +117,7 @@ def test_a_correlation_stays_inside_its_bounds() -> None:
     def close(x: Any) -> Any:
         return first(x) + 0.01 * x[:, 1]
 
-    result = run(functionals.correlation(first, close), MonteCarlo(), 12)
+    result = run(functionals.correlation(first, close), MonteCarlo(), 60)
     assert 0.9 < result.interval.low < result.mean < result.interval.high < 1
 
 

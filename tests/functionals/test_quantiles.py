@@ -263,7 +263,7 @@ def test_a_wider_interval_than_the_rule_takes_it_to_be_has_not_reached_the_toler
     assert found.half_width > 1.3
     assert found.stopping is not None
     assert not found.stopping.reached
-    assert "times as wide" in found.stopping.reason
+    assert "has half-width" in found.stopping.reason
 
 
 @pytest.mark.parametrize("common", [False, True])
