@@ -1,0 +1,477 @@
+r"""`variance_shares`: how much of the variance of a statistic belongs to each part of the noise.
+
+Let y = f(x) be the statistic's value at noise x, V its variance, x' an independent copy of x, and f(x_u : x'_{-u}) the
+value at noise that takes part u from x and the rest from x'. The first-order index (also: closed index) of part u is
+:math:`\operatorname{Var} E[f \mid x_u] / V`, the share that part u has by itself. Its total index is
+:math:`E \operatorname{Var}[f \mid x_{-u}] / V`, the share that has to do with part u at all [1]_. The variances are
+estimated without bias, from one replicate of pick-freeze points (`mcgen.analysis.pick_freeze`), by
+
+.. math::
+
+    \text{first-order:} \quad & \tfrac12 \bigl(f(x) - f(x'_u : x_{-u})\bigr) \bigl(f(x_u : x'_{-u}) - f(x')\bigr), \\
+    \text{total:} \quad & \tfrac14 \bigl(f(x) - f(x'_u : x_{-u})\bigr)^2
+        + \tfrac14 \bigl(f(x_u : x'_{-u}) - f(x')\bigr)^2 .
+
+The second is the mean of two estimates of Jansen's kind ([2]_, table 2, row f). The first is Owen's estimator
+"Correlation 2" [3]_ with the same x' in both factors, where its expectation is twice as large: of the four products,
+:math:`f(x) f(x_u : x'_{-u})` and :math:`f(x'_u : x_{-u}) f(x')` have expectation :math:`V_u + \mu^2` each, and the
+other two :math:`\mu^2`, since their noises are independent. Both are made of differences that vanish where part u does
+not matter. So small indices have small errors, whatever the mean of f is; the products of [2]_, table 2, rows a and b,
+do not have this. In each replicate the first is at most the second.
+
+The odd part of f is (f(x) - f(-x)) / 2, with -u for 1 - u of uniform noise; antithetic pairs remove it. The share of
+its variance is 1 less that of the even part. Additive in the parts is the sum of the first-order indices of parts that
+are all of the noise; what is missing to 1 is due to interactions between parts. The mean dimension is the sum of the
+total indices [4]_: 1 where f is additive, and s where f has interactions of s parts alone. The same for single
+coordinates takes d times the mean over coordinates that are drawn at random, a few in each replicate.
+
+V is estimated by the pairs of independent points whose noises add up to x and x': for m parts by the mean of
+:math:`\tfrac12 (f(x) - f(x'))^2`, with weight max(1 - m / 4, -1), and of :math:`\tfrac12 (f(x_u : x'_{-u}) - f(x'_u :
+x_{-u}))^2` of all parts. With a statistic that is additive in up to 8 parts this is the sum of its first-order terms in
+each replicate. So the share is then 1 without an error, and so is that of a part which is all that matters.
+
+Replicates are independent, and all indices are ratios of means over them. Their estimates and intervals are by the
+jackknife (`mcgen.inference.jackknife`). Components of a statistic have indices of their own; for all of them together,
+numerators and denominators are summed [5]_.
+
+.. rubric:: References
+
+.. [1] I. M. Sobol' (1993). Sensitivity estimates for nonlinear mathematical models. Math. Modelling Comput. Experiment
+   1(4), 407-414.
+.. [2] A. Saltelli, P. Annoni, I. Azzini, F. Campolongo, M. Ratto, S. Tarantola (2010). Variance based sensitivity
+   analysis of model output. Computer Physics Communications 181(2), 259-270.
+.. [3] A. B. Owen (2013). Better estimation of small Sobol' sensitivity indices. ACM Trans. Model. Comput. Simul. 23(2),
+   article 11.
+.. [4] R. Liu, A. B. Owen (2006). Estimating mean dimensionality of analysis of variance decompositions. J. Amer.
+   Statist. Assoc. 101(474), 712-721.
+.. [5] F. Gamboa, A. Janon, T. Klein, A. Lagnoux (2014). Sensitivity analysis for multidimensional and functional
+   outputs. Electron. J. Statist. 8(1), 575-603.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from mcgen._lib.arrays import Floats
+from mcgen._lib.checks import checked_flag, checked_integer
+from mcgen.analysis.noise_parts import ALL, BLOCKS, COORDINATES, parts_of
+from mcgen.analysis.pick_freeze import PickFreeze
+from mcgen.analysis.shares import VarianceShares
+from mcgen.errors import CoverageWarning, RunError, warn_user
+from mcgen.functionals import Functional
+from mcgen.generators import Generator
+from mcgen.inference.functional_intervals import summed
+from mcgen.inference.interval_input import Interval, IntervalInput
+from mcgen.inference.intervals import interval_of
+from mcgen.inference.jackknife import pseudo_values
+from mcgen.inference.methods import IntervalOptions
+from mcgen.inference.moments import varies_by_rounding
+from mcgen.noise import NoiseSpec
+from mcgen.noise.directions import Basis
+from mcgen.noise.random import Seed
+from mcgen.replicates.clock import Clock
+from mcgen.replicates.gathering import Values, require_room
+from mcgen.replicates.loop import replicate_means
+from mcgen.replicates.sizes import checked_batch_size, require_single
+from mcgen.replicates.streams import under_condition
+from mcgen.replicates.tally import Tally
+from mcgen.replicates.task import Findings, Task, estimand_of
+from mcgen.results.provenance import Provenance
+from mcgen.runs.outcome import Outcome, provenance_of
+from mcgen.runs.scores import influence_of, parts_of_score
+from mcgen.statistics import Statistic
+from mcgen.statistics.values import component_names
+
+FEWEST_REPLICATES, FEWEST_WITHOUT_WARNING = 20, 100
+"""Fewest replicates; and fewest for which 95 % intervals are promised to cover 0.93 to 0.97 of the time."""
+# A total index rests on few replicates where fewer than so many of equal size would have its sum and sum of squares.
+_FEW = 10
+# Components at a time, by the numbers that their indices take in all replicates (32 MB each).
+_AT_ONCE = 2**22
+# Differences below so many rounding errors are none.
+_ROUNDINGS = 8
+
+_Blocks = Literal["each"] | Sequence[str] | Mapping[str, str | Sequence[str]]
+
+
+def variance_shares(
+    generator: Generator,
+    score: Statistic | Functional,
+    *,
+    n_evaluations: int,
+    seed: Seed,
+    condition: Any = None,
+    blocks: _Blocks | None = None,
+    basis: Basis | None = None,
+    n_directions: int | Sequence[int] | None = None,
+    coordinates: int = 2,
+    confidence_level: float = 0.95,
+    simultaneous: bool = False,
+    batch_size: int | None = None,
+) -> VarianceShares:
+    """Return which noise the variance of a statistic is due to, each share with an interval.
+
+    Use it to see which noise matters, and why a design gains: antithetic pairs remove the odd share, Latin hypercubes
+    what is additive in the coordinates, and `Subspace` what is due to the directions of its basis.
+
+    Parameters
+    ----------
+    generator, score, seed, condition, batch_size
+        As for `mcgen.estimate`, for one condition. A functional is replaced by its influence values, whose mean varies
+        as the functional does; a pilot of 128 or more evaluations finds them.
+    n_evaluations : int
+        Upper limit of the evaluations, a pilot included. A replicate takes 4, 2 for each part of the noise (2 in all
+        where there are two parts), 2 for each entry of `n_directions`, and 2 for each of `coordinates`.
+    blocks : "each", sequence of str, or mapping of str to str or sequence of str, optional
+        The parts of the noise. Names of blocks, such as "start"; patterns, such as "step *", for several blocks that
+        are one part; or entries along the first axis of a block, such as "steps[3]" and "steps[0:10]". A mapping gives
+        the parts names. What is left is one more part. "each" takes each block. By default each of up to 4 blocks; of
+        more, blocks whose names differ in a number at the end are one part. Noise of one block has no parts by default.
+    basis : Basis, optional
+        Directions of the noise, such as those of `mcgen.bases.active_subspace`; its pilot counts in the provenance.
+    n_directions : int or sequence of int, optional
+        How many leading directions of the basis are looked at together; by default all of them.
+    coordinates : int
+        How many coordinates of the noise are drawn in each replicate, for the share that is additive in the coordinates
+        and for the mean dimension; all of them, where they are fewer. 0 leaves both out. More make both more precise.
+    confidence_level, simultaneous
+        As for `mcgen.estimate`; simultaneous intervals cover all numbers of the result together.
+
+    Returns
+    -------
+    VarianceShares
+        Shares of the variance, and mean dimensions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, a block is drawn independently for every point, or the evaluations are
+        fewer than 20 replicates.
+    RunError
+        If the statistic does not vary, or the generator or the statistic breaks a law.
+
+    Warns
+    -----
+    CoverageWarning
+        If there are fewer than 100 replicates, or a share rests on few of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> noise = mcgen.NoiseSpec({"start": mcgen.Block((4,)), "steps": mcgen.Block((10, 4))})
+    >>> model = mcgen.as_generator(lambda z: 3 * z["start"] + z["steps"].sum(axis=1) ** 2 / 10, noise, name="walk")
+    >>> shares = mcgen.analysis.variance_shares(
+    ...     model, mcgen.statistics.pixel_mean, n_evaluations=1600, seed=0, blocks=["start", "steps"]
+    ... )
+    >>> found = shares.share("start", "first-order")
+    >>> 0.7 < found.estimate < 0.9, 9 / 11 in found.interval
+    (True, True)
+    """
+    require_single(condition, "variance shares are of one condition; got {}. Call it for each of them")
+    options = IntervalOptions(
+        confidence_level, None, "skewness-safe" if checked_flag("simultaneous", simultaneous) else False
+    )
+    statistic, functional = parts_of_score(score)
+    estimand = under_condition(estimand_of(generator, statistic, seed, condition, {"statistic": score}), condition)
+    design = _design(estimand.generator.noise, blocks, basis, n_directions, coordinates)
+    budget, pilot = checked_integer("n_evaluations", n_evaluations), 0
+    if functional is not None:
+        _checked_count(budget, design)
+        influence, pilot = influence_of(estimand, functional)
+        estimand = replace(estimand, statistic=influence)
+    count = _checked_count(budget, design, pilot)
+    task = estimand.task(design, checked_batch_size(batch_size, design.n_points, count))
+    values, outcome = _run(replace(task, gatherers=(Values(),)), count)
+    provenance = _provenance(task, outcome, statistic, functional, pilot, basis)
+    facts = outcome.facts
+    names = component_names(estimand.statistic, facts.components)
+    return _result(values, design, names, facts.rounding, options, provenance)
+
+
+def _design(
+    spec: NoiseSpec, blocks: _Blocks | None, basis: Basis | None, n_directions: Any, coordinates: int
+) -> PickFreeze:
+    """Return the design that has the points for what is asked."""
+    hidden = [name for name, block in spec.blocks if block.iid]
+    if hidden:
+        raise ValueError(
+            f"the noise block {hidden[0]!r} is drawn independently for every point (iid=True), so that it can't be "
+            "kept while other noise changes. Declare it without iid, or fix it, as by a condition"
+        )
+    if basis is None and n_directions is not None:
+        raise ValueError(
+            f"n_directions={n_directions} are directions of a basis; pass one, such as "
+            "basis=mcgen.bases.dct_basis(generator.noise, 8)"
+        )
+    n = checked_integer("coordinates", coordinates)
+    if n < 0:
+        raise ValueError(f"coordinates must be 0 or more; got {n}. 0 leaves out what is additive in the coordinates")
+    # The single coordinate of one-dimensional noise is all of it.
+    n = 0 if spec.dimension == 1 else min(n, spec.dimension)
+    return PickFreeze(parts_of(spec, blocks), basis, _directions(spec, basis, n_directions), n)
+
+
+def _directions(spec: NoiseSpec, basis: Basis | None, asked: Any) -> tuple[int, ...]:
+    """Return how many leading directions are looked at together."""
+    if basis is None:
+        return ()
+    if not isinstance(basis, Basis):
+        raise TypeError(
+            f"basis must be an mcgen.bases.Basis; got {type(basis).__name__}. For a matrix write Basis(matrix)"
+        )
+    basis.by_block(spec)
+    given = [basis.n_directions] if asked is None else asked if isinstance(asked, Sequence) else [asked]
+    found = tuple(checked_integer("n_directions", one) for one in given)
+    if not found or len({*found}) < len(found) or not all(1 <= r <= basis.n_directions for r in found):
+        raise ValueError(
+            f"n_directions must be different numbers from 1 to the {basis.n_directions} of {basis}; got {asked}"
+        )
+    return found
+
+
+def _checked_count(budget: int, design: PickFreeze, pilot: int = 0) -> int:
+    """Return the number of replicates, or refuse too few."""
+    n, count = design.n_points, (budget - pilot) // design.n_points
+    if count < FEWEST_REPLICATES:
+        after = f" after a pilot of {pilot}" if pilot else ""
+        raise ValueError(
+            f"variance shares need at least {FEWEST_REPLICATES} replicates of {n} points ({design}){after}; got "
+            f"n_evaluations={budget}. Use {FEWEST_REPLICATES * n + pilot:,} or more; "
+            f"{FEWEST_WITHOUT_WARNING * n + pilot:,} are enough for intervals that cover"
+        )
+    return count
+
+
+def _run(task: Task, count: int) -> tuple[Floats, Outcome]:
+    """Return the values of all replicates, shape (R, points, k), and the outcome of the run."""
+    findings, clock, tally = Findings(task), Clock(), Tally(True)
+    for rows in replicate_means(task, range(count), findings):
+        require_room(rows, count)
+        tally.add(rows)
+        clock.tick(len(rows) * task.design.n_points)
+    kept = tally.rows()
+    assert kept is not None
+    return kept.gathered[Values.name], Outcome(tally, findings.facts, False, clock)
+
+
+def _provenance(
+    task: Task,
+    outcome: Outcome,
+    statistic: Statistic,
+    functional: Functional | None,
+    pilot: int,
+    basis: Basis | None,
+) -> Provenance:
+    made = provenance_of(replace(task, statistic=statistic), outcome, 0)
+    spent = made.pilot_evaluations + pilot + (0 if basis is None else basis.n_evaluations)
+    return replace(made, pilot_evaluations=spent, functional=None if functional is None else functional.label)
+
+
+@dataclass(frozen=True)
+class _Index:
+    """One number of the result.
+
+    Attributes
+    ----------
+    part, name : str
+        What it is of, and which index it is.
+    numerator, denominator : ndarray of shape (R, k)
+        Their terms in each replicate.
+    largest : float
+        The largest that it can be; a mean dimension is at least 1, and a share at least 0.
+    """
+
+    part: str
+    name: str
+    numerator: Floats
+    denominator: Floats
+    largest: float = 1.0
+
+    def over_components(self) -> _Index:
+        """Return the index of all components together, shape (R, 1)."""
+        numerator, denominator = (terms.sum(axis=1, keepdims=True) for terms in (self.numerator, self.denominator))
+        return replace(self, numerator=numerator, denominator=denominator)
+
+    def plus(self, other: _Index) -> _Index:
+        """Return the index of the components of both together."""
+        numerator, denominator = self.numerator + other.numerator, self.denominator + other.denominator
+        return replace(self, numerator=numerator, denominator=denominator)
+
+
+def _indices(v: Floats, design: PickFreeze, dimension: int) -> Iterator[_Index]:
+    """Yield all indices from the values (R, points, k) of the replicates."""
+    odd = ((v[:, 0] - v[:, 1]) ** 2 + (v[:, 2] - v[:, 3]) ** 2) / 8
+    even = (v[:, 0] + v[:, 1] - v[:, 2] - v[:, 3]) ** 2 / 8
+    yield _Index(ALL, "odd", odd, odd + even)
+    yield _Index(ALL, "even", even, odd + even)
+    m, n = len(design.parts), design.n_coordinates
+    variance = _variance(v, design) if m else odd + even
+    swapped = [_swapped(v, design.points_of(("part", j))) for j in range(m)]
+    for part, (first, total) in zip(design.parts, swapped, strict=True):
+        yield _Index(part.name, "first-order", first, variance)
+        yield _Index(part.name, "total", total, variance)
+    if m:
+        yield from _added_up(BLOCKS, swapped, variance, m, m)
+    for r in design.directions:
+        own, other = design.points_of(("directions", r))
+        both = ((v[:, 0] - v[:, 2]) ** 2 + (v[:, own] - v[:, other]) ** 2) / 4
+        first, total = _swapped(v, (own, other))
+        name = "1 direction" if r == 1 else f"{r} directions"
+        yield _Index(name, "first-order", first, both)
+        yield _Index(name, "total", total, both)
+    if n:
+        drawn = [_swapped(v, design.points_of(("coordinate", i))) for i in range(n)]
+        yield from _added_up(COORDINATES, drawn, variance, n, dimension)
+
+
+def _swapped(v: Floats, points: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Return the terms of the first-order and the total variance of what two points swap, in each replicate."""
+    changed, kept = v[:, 0] - v[:, points[1]], v[:, points[0]] - v[:, 2]
+    return changed * kept / 2, (changed**2 + kept**2) / 4
+
+
+def _added_up(
+    part: str, swapped: Sequence[tuple[Floats, Floats]], variance: Floats, drawn: int, of: int
+) -> Iterator[_Index]:
+    """Yield the additive share and the mean dimension from some parts that were drawn of all."""
+    first, total = (np.sum(terms, axis=0) * (of / drawn) for terms in zip(*swapped, strict=True))
+    yield _Index(part, "additive", first, variance)
+    yield _Index(part, "mean dimension", total, variance, float(of))
+
+
+def _variance(v: Floats, design: PickFreeze) -> Floats:
+    """Return the terms of the variance in each replicate, from pairs of independent points."""
+    m = len(design.parts)
+    weight = max(1 - m / 4, -1.0)
+    pairs = [design.points_of(("part", j)) for j in range(m)]
+    swapped = np.sum([(v[:, own] - v[:, other]) ** 2 for own, other in pairs], axis=0)
+    return np.asarray((weight * (v[:, 0] - v[:, 2]) ** 2 + (1 - weight) / m * swapped) / 2)
+
+
+def _result(
+    values: Floats,
+    design: PickFreeze,
+    names: tuple[str, ...],
+    rounding: float,
+    options: IntervalOptions,
+    provenance: Provenance,
+) -> VarianceShares:
+    """Return the indices of all components, and of all of them together."""
+    mean, variance = values.mean(axis=(0, 1)), values.var(axis=(0, 1))
+    constant = varies_by_rounding(mean, variance, variance, rounding)
+    size = max(1, _AT_ONCE // (len(values) * values.shape[1]))
+    together: list[_Index] = []
+    numbers = []
+    for start in range(0, len(names), size):
+        indices = [*_indices(values[:, :, start : start + size], design, provenance.dimension)]
+        numbers.append(_jackknifed(indices))
+        own = [one.over_components() for one in indices]
+        together = [one.plus(other) for one, other in zip(together, own, strict=True)] if together else own
+    undefined = constant | ~np.isfinite(np.concatenate(numbers, axis=2)).all(axis=(0, 1))
+    if len(names) > 1:
+        numbers.append(_jackknifed(together))
+        names, undefined = (*names, "all components"), np.append(undefined, False)
+        variance = np.append(variance, variance.sum())
+    found = np.concatenate(numbers, axis=2)
+    found[:, :, undefined] = np.nan
+    if not np.isfinite(found[:, :, -1]).all():
+        raise RunError(
+            f"the statistic {provenance.statistic!r} does not vary over the {provenance.n_evaluations:,} samples, or "
+            "varies in a single replicate, so that there is no variance to share out. Use a statistic that varies, or "
+            "more evaluations"
+        )
+    square = float((mean**2).sum() + variance[-1])
+    warnings = _warnings(together, len(values), int(undefined.sum()), square * rounding**2)
+    for text in warnings:
+        warn_user(text, CoverageWarning)
+    return _shares(together, found, names, variance, options, provenance, warnings)
+
+
+def _jackknifed(indices: Sequence[_Index]) -> Floats:
+    """Return estimates, standard errors and skewness of some indices, shape (3, indices, k); NaN where undefined."""
+    numerator = np.stack([one.numerator for one in indices], axis=1)
+    denominator = np.stack([one.denominator for one in indices], axis=1)
+    n = len(numerator)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = numerator.sum(axis=0) / denominator.sum(axis=0)
+        left_out = (numerator.sum(axis=0) - numerator) / (denominator.sum(axis=0) - denominator)
+        made = summed([pseudo_values(np.ones(n), whole.ravel(), left_out.reshape(n, -1))])
+    # A variance is estimated without bias, but the estimate is not always above 0.
+    positive = (denominator.sum(axis=0) > 0).ravel()
+    found = np.where(positive, np.stack([made.mean, made.standard_error, made.skewness]), np.nan)
+    return found.reshape(3, *whole.shape)
+
+
+def _warnings(together: Sequence[_Index], n: int, n_undefined: int, rounding: float) -> tuple[str, ...]:
+    """Return reasons for doubt.
+
+    Parameters
+    ----------
+    together : sequence of _Index
+        The indices of all components together.
+    n, n_undefined : int
+        Numbers of replicates, and of components that do not vary.
+    rounding : float
+        Mean square of the rounding errors of all components.
+    """
+    found = []
+    if n < FEWEST_WITHOUT_WARNING:
+        found.append(
+            f"intervals of variance shares from {n} replicates may cover less often than they say; use "
+            f"{FEWEST_WITHOUT_WARNING} replicates or more"
+        )
+    if n_undefined:
+        found.append(f"{n_undefined} components do not vary, and have no shares (NaN)")
+    totals = [one for one in together if one.name in ("total", "mean dimension") and one.part != BLOCKS]
+    for one in totals:
+        terms = one.numerator[:, 0]
+        if terms.mean() <= _ROUNDINGS**2 * rounding:
+            found.append(
+                f"{one.part!r} changed the statistic in none of {n} replicates: it does not matter, unless it acts in "
+                f"fewer than about one of {n // 3} samples"
+            )
+        elif terms.sum() ** 2 < _FEW * (terms**2).sum():
+            found.append(
+                f"the shares of {one.part!r} rest on few of {n} replicates, and their intervals may be too short; use "
+                "more evaluations" + (", or more coordinates" if one.part == COORDINATES else "")
+            )
+    return tuple(found)
+
+
+def _shares(
+    indices: Sequence[_Index],
+    found: Floats,
+    names: tuple[str, ...],
+    variance: Floats,
+    options: IntervalOptions,
+    provenance: Provenance,
+    warnings: tuple[str, ...],
+) -> VarianceShares:
+    """Return the result, with all numbers inside the range that an index can have."""
+    lowest = np.array([[1.0 if one.name == "mean dimension" else 0.0] for one in indices])
+    largest = np.array([[one.largest] for one in indices])
+    mean, error, skewness = found
+    defined = np.isfinite(mean)
+    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    df = np.full(int(defined.sum()), provenance.n_replicates - 1.0)
+    sampled = IntervalInput(mean[defined], error[defined], df, None, provenance.seed, skewness[defined])
+    made, _, method = interval_of(sampled, options)
+    low[defined], high[defined] = made.low, made.high
+    return VarianceShares(
+        parts=tuple(one.part for one in indices),
+        indices=tuple(one.name for one in indices),
+        names=names,
+        estimate=np.clip(mean, lowest, largest),
+        standard_error=error,
+        interval=Interval(np.clip(low, lowest, largest), np.clip(high, lowest, largest)),
+        variance=variance,
+        confidence_level=options.confidence_level,
+        method=method,
+        provenance=provenance,
+        warnings=warnings,
+    )
