@@ -119,6 +119,8 @@ class _Drawn:
 
     def block(self, name: str) -> Array:
         """Return one block of noise of the points that were asked for."""
+        if dict(self._spec.blocks)[name].iid:
+            return self._independent(name)
         x, other = self._both(name)
         law = dict(self._spec.blocks)[name].law
         out = np.empty((len(x), len(self._points), *x.shape[1:]), x.dtype)
@@ -130,6 +132,14 @@ class _Drawn:
             else:
                 out[:, place] = other if point else x
         return out
+
+    def _independent(self, name: str) -> Array:
+        """Return one block that is drawn for every point, whatever the design."""
+        rows, n = self._replicates, self._design.n_points
+        inner = range(n * rows.start, n * rows.stop)
+        drawn = MonteCarlo().draw(self._spec, inner, self._seed, stream=(*self._path, "independent"))
+        block = drawn if isinstance(drawn, np.ndarray) else drawn[name]
+        return block.reshape(len(rows), n, *block.shape[2:])[:, self._points.start : self._points.stop]
 
     def _both(self, name: str) -> tuple[Array, Array]:
         """Return x and x' of one block, each of shape (replicates, ...)."""
