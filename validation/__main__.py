@@ -86,6 +86,12 @@ def _rare_failures(options: argparse.Namespace) -> None:
     write_table(options.folder, options.only)
 
 
+def _shares(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.shares import write_picture
+
+    write_picture(options.folder)
+
+
 def _soak(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.soak import write_page
 
@@ -124,6 +130,7 @@ _KINDS = {
     "models": _models,
     "proportions": _proportions,
     "rare-failures": _rare_failures,
+    "shares": _shares,
     "soak": _soak,
     "stopping": _stopping,
     "truths": _truths,

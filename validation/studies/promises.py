@@ -36,6 +36,7 @@ from mcgen.validation.studies import (
     proportions,
     sequences,
     stopping,
+    variance_shares,
 )
 from mcgen.validation.studies.coverage import Replicates, fitted_designs, simulate
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, mean
@@ -168,6 +169,7 @@ STUDIES: dict[str, Study] = {
     **sequences.STUDIES,
     **efficiency_formulas.STUDIES,
     **antithetic_theory.STUDIES,
+    **variance_shares.STUDIES,
 }
 
 
