@@ -90,7 +90,9 @@ def parts_of(spec: NoiseSpec, blocks: Any = None) -> tuple[Part, ...]:
         return found if len(found) > 1 else ()
     if not isinstance(blocks, Mapping | Sequence) or not len(blocks):
         raise TypeError(f"blocks must be a list or a dict of one or more names; got {blocks!r}. {_WRITTEN}")
-    named = blocks if isinstance(blocks, Mapping) else {str(text): text for text in blocks}
+    if not isinstance(blocks, Mapping) and not all(isinstance(text, str) for text in blocks):
+        raise TypeError(f"a list of blocks holds texts; got {blocks!r}. {_WRITTEN}")
+    named = blocks if isinstance(blocks, Mapping) else {text: text for text in blocks}
     if len(named) < len(blocks):
         raise ValueError(f"blocks must differ; got {[*blocks]}")
     parts = tuple(Part(_checked_name(name), _stretches(spec, texts)) for name, texts in named.items())

@@ -245,7 +245,8 @@ class VarianceShares:
         panel.errorbar(middle, places, xerr=ends, fmt="none", ecolor="black", capsize=3, lw=1)
         labels = [f"{self.parts[row]}: {self.indices[row]}" for row in drawn]
         panel.set_yticks(places.tolist(), labels if labelled else [])
-        panel.set_xlim(0, 1)
+        # Leaves room for the caps of intervals that end at 1.
+        panel.set_xlim(0, 1.03)
         panel.set_xlabel("share of the variance")
         panel.grid(axis="x", alpha=0.3)
         panel.set_axisbelow(True)

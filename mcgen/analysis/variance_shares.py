@@ -240,10 +240,11 @@ def _result(
     constant = varies_by_rounding(mean, variance, variance, rounding)
     size = max(1, _AT_ONCE // (len(values) * values.shape[1]))
     together: list[Index] = []
-    numbers = []
+    numbers, few = [], 0
     for start in range(0, len(names), size):
         indices = [*indices_of(values[:, :, start : start + size], design, provenance.dimension)]
         numbers.append(jackknifed(indices))
+        few += _n_few(indices)
         own = [one.over_components() for one in indices]
         together = [one.plus(other) for one, other in zip(together, own, strict=True)] if together else own
     undefined = constant | ~np.isfinite(np.concatenate(numbers, axis=2)).all(axis=(0, 1))
@@ -260,44 +261,53 @@ def _result(
             "more evaluations"
         )
     square = float((mean**2).sum() + variance[-1])
-    warnings = _warnings(together, len(values), int(undefined.sum()), square * rounding**2)
+    warnings = _warnings(together, len(values), (int(undefined.sum()), few), square * rounding**2)
     for text in warnings:
         warn_user(text, CoverageWarning)
     return _shares(together, found, names, variance, options, provenance, warnings)
 
 
-def _warnings(together: Sequence[Index], n: int, n_undefined: int, rounding: float) -> tuple[str, ...]:
+def _warnings(together: Sequence[Index], n: int, n_components: tuple[int, int], rounding: float) -> tuple[str, ...]:
     """Return reasons for doubt.
 
     Parameters
     ----------
     together : sequence of Index
         The indices of all components together.
-    n, n_undefined : int
-        Numbers of replicates, and of components that do not vary.
+    n : int
+        Number of replicates.
+    n_components : tuple of int
+        Numbers of components that do not vary, and of those whose variance rests on few replicates.
     rounding : float
         Mean square of the rounding errors of all components.
     """
-    found = []
+    found, (n_undefined, n_few) = [], n_components
     if n < FEWEST_WITHOUT_WARNING:
         found.append(
             f"intervals of variance shares from {n} replicates may cover less often than they say; use "
             f"{FEWEST_WITHOUT_WARNING} replicates or more"
         )
+    elif n_few:
+        whose = "a variance rests" if n_few == 1 else f"the variances of {n_few} components rest"
+        found.append(
+            f"{whose} on few of {n} replicates, as for values with heavy tails, and intervals of shares may cover less "
+            "often than they say; use more evaluations"
+        )
     if n_undefined:
         several = "1 component does" if n_undefined == 1 else f"{n_undefined} components do"
-        found.append(f"{several} not vary, or in a single replicate alone, and has no shares (NaN)")
+        found.append(f"{several} not vary, or in a single replicate alone: the shares are NaN")
     return (*found, *_doubts(together, n, rounding))
 
 
+def _n_few(indices: Sequence[Index]) -> int:
+    """Return how many components vary, and have a variance that rests on few replicates."""
+    sizes = np.stack([_effective(one.denominator) for one in indices])
+    return int(((sizes < _FEW_OF_VARIANCE) & (sizes > 0)).any(axis=0).sum())
+
+
 def _doubts(together: Sequence[Index], n: int, rounding: float) -> Iterator[str]:
-    """Yield which variances rest on few of n replicates, or on none."""
+    """Yield which parts matter in few of n replicates, or in none."""
     enough = n >= FEWEST_WITHOUT_WARNING
-    if enough and any(_effective(one.denominator) < _FEW_OF_VARIANCE for one in together):
-        yield (
-            f"the variance rests on few of {n} replicates, as for values with heavy tails, and intervals of its shares "
-            "may cover less often than they say; use more evaluations"
-        )
     totals = [one for one in together if one.name in ("total", "mean dimension") and one.part != BLOCKS]
     for one in totals:
         if one.numerator.mean() <= _ROUNDINGS**2 * rounding:
@@ -305,16 +315,17 @@ def _doubts(together: Sequence[Index], n: int, rounding: float) -> Iterator[str]
                 f"{one.part!r} changed the statistic in none of {n} replicates: it does not matter, unless it acts in "
                 f"fewer than about one of {n // 3} samples"
             )
-        elif enough and _effective(one.numerator) < _FEW_OF_TOTAL:
+        elif enough and _effective(one.numerator)[0] < _FEW_OF_TOTAL:
             yield (
                 f"the shares of {one.part!r} rest on few of {n} replicates, and their intervals may be too short; use "
                 "more evaluations" + (", or more coordinates" if one.part == COORDINATES else "")
             )
 
 
-def _effective(terms: Floats) -> float:
-    """Return how many terms of equal size have the sum and the sum of squares of these, shape (R, 1)."""
-    return float(terms.sum() ** 2 / (terms**2).sum()) if terms.any() else 0.0
+def _effective(terms: Floats) -> Floats:
+    """Return how many terms of equal size have the sum and the sum of squares of these, for each component."""
+    squares = (terms**2).sum(axis=0)
+    return np.asarray(np.divide(terms.sum(axis=0) ** 2, squares, out=np.zeros(terms.shape[1]), where=squares > 0))
 
 
 def _shares(

@@ -19,6 +19,9 @@ from mcgen.errors import CoverageWarning, RunError
 from mcgen.noise import Block, NoiseSpec
 from mcgen.validation.conformance import check_design
 
+# Whether a share rests on few replicates is chance.
+pytestmark = pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
+
 UNIFORM = mcgen.as_generator(lambda u: u, NoiseSpec.uniform((3,), "float64"), name="uniform")
 NORMAL = mcgen.as_generator(lambda z: z, NoiseSpec.normal((6,), "float64"), name="normal")
 STEPS = NoiseSpec({"start": Block((2, 3)), **{f"step {i}": Block((2, 3)) for i in range(1, 6)}}, "float64")
@@ -109,7 +112,6 @@ def test_additive_in_the_parts_is_exact(n_parts: int) -> None:
     np.testing.assert_allclose(found.estimate[first], found.estimate[[i + 1 for i in first]], atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 def test_only_one_part_matters() -> None:
     found = shares(NORMAL, lambda z: np.exp(z[:, 0] / 4) - 1e6, 3200, blocks=COORDINATES)
     assert "'noise[1]' changed the statistic in none of" in " ".join(found.warnings)
@@ -118,7 +120,6 @@ def test_only_one_part_matters() -> None:
         assert found.share("noise[1]", index) == (0.0, mcgen.Interval(0.0, 0.0))
 
 
-@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 def test_a_product_is_all_interaction() -> None:
     found = shares(NORMAL, lambda z: z[:, 0] * z[:, 1], 20_000, blocks=COORDINATES[:2], confidence_level=SURE)
     require(found, {("noise[0]", "first-order"): 0, ("noise[0]", "total"): 1, ("blocks", "mean dimension"): 2})
@@ -229,6 +230,7 @@ def test_parts_by_name() -> None:
         ("start", "must be 'each', a list or a dict"),
         ([], "one or more names"),
         (3, "one or more names"),
+        ([["start"]], "holds texts"),
         (["begin"], "no noise block 'begin'"),
         (["start", "start[0]"], "must not overlap; 'start\\[0\\]' and 'start'"),
         (["start", "start"], "must differ"),
@@ -246,7 +248,6 @@ def test_parts_that_are_refused(blocks: Any, message: str) -> None:
         parts_of(STEPS, blocks)
 
 
-@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 def test_steps_of_a_sampler() -> None:
     def statistic(x: Any) -> Any:
         return x[:, :, :3].sum(axis=(1, 2)) + 2 * x[:, 0, 6]
@@ -277,16 +278,15 @@ def test_components_and_all_of_them_together() -> None:
 
 def test_chunks_of_components_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"n_evaluations": 3200, "blocks": ["noise[0]"]}
-    whole = shares(NORMAL, lambda z: np.exp(z), **options)
+    whole = shares(NORMAL, lambda z: np.exp(z / 3), **options)
     import sys
 
     monkeypatch.setattr(sys.modules["mcgen.analysis.variance_shares"], "_AT_ONCE", 1)
-    parts = shares(NORMAL, lambda z: np.exp(z), **options)
+    parts = shares(NORMAL, lambda z: np.exp(z / 3), **options)
     np.testing.assert_allclose(whole.estimate, parts.estimate, rtol=1e-12)
     np.testing.assert_allclose(whole.interval.high, parts.interval.high, rtol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
 def test_a_functional_has_the_shares_of_its_influence() -> None:
     score = mcgen.functionals.variance(lambda z: z[:, 0] + 7)
     found = shares(NORMAL, score, 4000, blocks=["noise[0]"])
@@ -321,6 +321,7 @@ def test_the_result_keeps_the_protocol(tmp_path: Path) -> None:
     assert "noise[1]" in found.to_markdown()
     assert r"\hline" in found.to_latex()
     assert "<table" in found._repr_html_()
+    assert "owen2013better" in mcgen.citation(found)
     with pytest.raises(KeyError, match="'noise\\[0\\]' 'total'"):
         found.share("start", "total")
     text = (tmp_path / "shares.json").read_text()
@@ -344,6 +345,10 @@ def test_few_replicates_warn() -> None:
         shares(UNIFORM, ishigami, 400)
     with pytest.warns(CoverageWarning, match="heavy tails"):
         shares(NORMAL, lambda z: np.exp(2 * z[:, 0]), 3200, coordinates=0)
+    with pytest.warns(CoverageWarning, match="variances of 2 components rest on few"):
+        shares(
+            NORMAL, lambda z: np.stack([np.exp(2 * z[:, 0]), z[:, 1] > 2.2, 1e4 * z[:, 0]], axis=1), 800, coordinates=0
+        )
 
 
 @pytest.mark.parametrize(

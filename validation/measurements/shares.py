@@ -10,7 +10,7 @@ from mcgen.validation.writing.markdown import fill_page, made_by, require_marks
 
 PAGE, MARK = "antithetic-shares.part.md", "variance shares"
 _SEED = 0
-_REPLICATES = 100
+_REPLICATES = 300
 _THIRDS = {
     "start": "start",
     "steps 1 to 3": ["step 1", "step 2", "step 3"],
@@ -31,7 +31,7 @@ def measured() -> VarianceShares:
 
 
 def write_picture(folder: Path) -> None:
-    """Measure, and write the picture and the table of the page; that takes about two minutes.
+    """Measure, and write the picture and the table of the page; that takes about a minute of computing.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from mcgen.analysis.noise_parts import ALL, BLOCKS, COORDINATES, parts_of
 from mcgen.analysis.pick_freeze import PickFreeze
 from mcgen.bases import Basis
 from mcgen.generators import as_generator
-from mcgen.inference.interval_input import Interval, IntervalInput
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import make_interval
 from mcgen.noise import NoiseSpec
 from mcgen.replicates.gathering import Values
@@ -135,7 +135,7 @@ def exponential(scale: float) -> _Case:
         return np.asarray(np.exp(z @ b))
 
     noise = NoiseSpec.normal((6,), "float64")
-    return _case(f"exp, sd {0.75 * scale:.3g}", noise, statistic, truths, 3, (Basis(columns), (1, 2)))
+    return _case(f"exp, sd {0.75 * scale:.3g}", noise, statistic, truths, 3, (Basis({"noise": columns}), (1, 2)))
 
 
 def _by_part(first: list[float], total: list[float]) -> Truths:
@@ -165,8 +165,8 @@ def _hits(indices: list[Index], truths: Truths) -> dict[tuple[str, str], int]:
     for one, (mean, error, skewness) in zip(indices, np.moveaxis(jackknifed(indices), 1, 0), strict=True):
         truth = truths.get((one.part, one.name))
         if truth is not None:
-            made: Interval = make_interval(IntervalInput(mean, error, df, None, 0, skewness), 0.95)[0]
-            found[one.part, one.name] = int(((made.low <= truth) & (truth <= made.high)).sum())
+            low, high = map(np.asarray, make_interval(IntervalInput(mean, error, df, None, 0, skewness), 0.95)[0])
+            found[one.part, one.name] = int(((low <= truth) & (truth <= high)).sum())
     return found
 
 
