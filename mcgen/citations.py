@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from mcgen._version import __version__
+from mcgen.analysis import VarianceShares
 from mcgen.designs.sobol import MAX_DIMENSION
 from mcgen.inference.methods import AND
 from mcgen.results.comparison import Comparison
@@ -115,6 +117,35 @@ _ENTRIES = {
   journal = {Journal of the American Statistical Association},
   volume = {87}, number = {420}, pages = {1025--1039},
   year = {1992}
+}""",
+    "sobol1993sensitivity": """@article{sobol1993sensitivity,
+  title = {Sensitivity estimates for nonlinear mathematical models},
+  author = {Sobol', Ilya M.},
+  journal = {Mathematical Modelling and Computational Experiment},
+  volume = {1}, number = {4}, pages = {407--414},
+  year = {1993}
+}""",
+    "saltelli2010variance": """@article{saltelli2010variance,
+  title = {Variance based sensitivity analysis of model output. {Design} and estimator for the total sensitivity index},
+  author = {Saltelli, Andrea and Annoni, Paola and Azzini, Ivano and Campolongo, Francesca and Ratto, Marco and
+    Tarantola, Stefano},
+  journal = {Computer Physics Communications},
+  volume = {181}, number = {2}, pages = {259--270},
+  year = {2010}
+}""",
+    "owen2013better": """@article{owen2013better,
+  title = {Better estimation of small {Sobol'} sensitivity indices},
+  author = {Owen, Art B.},
+  journal = {ACM Transactions on Modeling and Computer Simulation},
+  volume = {23}, number = {2}, pages = {11:1--11:17},
+  year = {2013}
+}""",
+    "liu2006estimating": """@article{liu2006estimating,
+  title = {Estimating mean dimensionality of analysis of variance decompositions},
+  author = {Liu, Ruixue and Owen, Art B.},
+  journal = {Journal of the American Statistical Association},
+  volume = {101}, number = {474}, pages = {712--721},
+  year = {2006}
 }""",
     "lecuyer2023confidence": """@inproceedings{lecuyer2023confidence,
   title = {Confidence intervals for randomized quasi-{Monte Carlo} estimators},
@@ -325,8 +356,10 @@ _METHOD_KEYS = {
     "order-statistics": ("david2003order",),
 }
 
+_OF_SHARES = ("sobol1993sensitivity", "saltelli2010variance", "owen2013better", "liu2006estimating")
 
-def citation(result: Estimate | Comparison) -> str:
+
+def citation(result: Estimate | Comparison | VarianceShares) -> str:
     """Return BibTeX entries for the methods of a result: its designs, controls, levels, intervals, and mcgen itself.
 
     Examples
@@ -338,8 +371,10 @@ def citation(result: Estimate | Comparison) -> str:
     >>> print(mcgen.citation(mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)).splitlines()[0])
     @software{mcgen,
     """
+    if isinstance(result, VarianceShares):
+        return _entries(["mcgen", "salmon2011parallel", *_OF_SHARES, *_method_keys(result.method)])
     if not isinstance(result, Estimate | Comparison):
-        raise TypeError(f"citation takes an Estimate or a Comparison; got {result!r}")
+        raise TypeError(f"citation takes an Estimate, a Comparison or VarianceShares; got {result!r}")
     compared = isinstance(result, Comparison)
     keys = ["mcgen", "salmon2011parallel"]
     for estimate in result.estimates if isinstance(result, Comparison) else (result,):
@@ -354,6 +389,10 @@ def citation(result: Estimate | Comparison) -> str:
         keys += ["welch1947generalization"] if estimate.moments is None else []
     keys += ["miller1968jackknifing"] if compared else []
     keys += ["jones1974jackknife"] if compared and "giles2008multilevel" in keys else []
+    return _entries(keys)
+
+
+def _entries(keys: Sequence[str]) -> str:
     return "\n\n".join(_ENTRIES[key] for key in dict.fromkeys(keys))
 
 

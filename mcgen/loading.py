@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mcgen._lib.serialization import kind_of
-from mcgen.analysis.pair_analysis import PairAnalysis
+from mcgen.analysis import PairAnalysis, VarianceShares
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.results.result import Result
@@ -18,15 +18,16 @@ _LOADERS: dict[str, Callable[[str | Path], Result]] = {
     "comparison": Comparison.load,
     "plan": Plan.load,
     "pairs": PairAnalysis.load,
+    "variance-shares": VarianceShares.load,
 }
 _ADVICE = (
-    "load reads the JSON files that the save of an Estimate, a Comparison, a Plan or a PairAnalysis wrote; "
+    "load reads the JSON files that the save of an Estimate, a Comparison, a Plan or an analysis wrote; "
     "mcgen.read_store reads a store, and mcgen.bases.Basis.load a basis"
 )
 
 
 def load(path: str | Path) -> Result:
-    """Return the result that a file holds: an `Estimate`, a `Comparison`, a `Plan` or a `PairAnalysis`.
+    """Return the result that a file holds: an `Estimate`, a `Comparison`, a `Plan`, or one of `mcgen.analysis`.
 
     Parameters
     ----------

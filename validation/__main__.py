@@ -98,6 +98,12 @@ def _rare_failures(options: argparse.Namespace) -> None:
     write_table(options.folder, options.only)
 
 
+def _shares(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.shares import write_picture
+
+    write_picture(options.folder)
+
+
 def _soak(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.soak import write_page
 
@@ -145,6 +151,7 @@ _KINDS = {
     "proportions": _proportions,
     "quantiles": _quantiles,
     "rare-failures": _rare_failures,
+    "shares": _shares,
     "soak": _soak,
     "stopping": _stopping,
     "truths": _truths,

@@ -7,18 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 from mcgen import functionals
+from mcgen.designs import Antithetic
 from mcgen.functionals import Functional
 from mcgen.functionals.base import Replicates
 from mcgen.inference.jackknife import Units
 from mcgen.inference.methods import IntervalOptions
 from mcgen.replicates.gathering import Values
+from mcgen.replicates.loop import run_all
+from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.tally import Tally
-from mcgen.replicates.task import Facts
+from mcgen.replicates.task import Estimand, Facts
 from mcgen.runs.arguments import RunArguments
 from mcgen.runs.options import RunOptions
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import checked_callable
+from mcgen.statistics.values import checked_callable, with_condition
 
+# Fewest pairs that make a functional's influence values known, and their batches.
+_INFLUENCE_PAIRS, _INFLUENCE_BATCH = 64, 64
 _METHODS = ("student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t")
 
 
@@ -60,6 +65,29 @@ def replicates_of(tally: Tally, facts: Facts, n_points: int) -> Replicates:
     units = Units.of_groups(tally.groups()) if rows is None else Units.of_rows(rows)
     values = None if rows is None else rows.gathered.get(Values.name)
     return Replicates(units, facts.components, facts.rounding, n_points, values)
+
+
+def influence_of(estimand: Estimand, functional: Functional) -> tuple[Statistic, int]:
+    """Return the influence values of a functional as a statistic, and the evaluations of the pilot that found them.
+
+    Parameters
+    ----------
+    estimand : Estimand
+        The functional's statistic under one condition.
+    functional : Functional
+        The functional.
+    """
+    pairs = influence_pairs(functional)
+    own = replace(estimand, stream=pilot_stream(estimand.stream, "influence"))
+    task = replace(own.task(Antithetic(), _INFLUENCE_BATCH), gatherers=functional.gatherers)
+    found, facts = run_all(task, pairs)
+    influence = functional.influence(replicates_of(found, facts, task.design.n_points))
+    return with_condition(influence, estimand.condition), 2 * pairs
+
+
+def influence_pairs(functional: Functional) -> int:
+    """Return the number of antithetic pairs that make the influence values of a functional known."""
+    return max(_INFLUENCE_PAIRS, math.ceil(functional.fewest_values / 2))
 
 
 def with_functional(options: RunOptions, functional: Functional | None, asked: RunArguments) -> RunOptions:

@@ -38,6 +38,7 @@ from mcgen.validation.studies import (
     quantiles,
     sequences,
     stopping,
+    variance_shares,
 )
 from mcgen.validation.studies.coverage import Replicates, fitted_designs, simulate
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control, mean
@@ -172,6 +173,7 @@ STUDIES: dict[str, Study] = {
     **sequences.STUDIES,
     **efficiency_formulas.STUDIES,
     **antithetic_theory.STUDIES,
+    **variance_shares.STUDIES,
 }
 
 

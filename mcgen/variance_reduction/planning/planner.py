@@ -41,7 +41,6 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_integer, checked_real
-from mcgen.designs import Antithetic
 from mcgen.errors import NonFiniteError
 from mcgen.functionals import Functional
 from mcgen.generators import Generator
@@ -49,16 +48,14 @@ from mcgen.generators.joint import pilot_evaluations_of
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.inference.methods import IntervalOptions
-from mcgen.replicates.loop import run_all
-from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.sizes import require_single
 from mcgen.replicates.streams import under_condition
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.options import RunOptions
-from mcgen.runs.scores import parts_of_score, replicates_of, with_functional
+from mcgen.runs.scores import influence_of, influence_pairs, parts_of_score, with_functional
 from mcgen.statistics import Statistic
-from mcgen.statistics.values import component_names, with_condition
+from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.planning.auto import Auto
 from mcgen.variance_reduction.planning.choice import choose, rounding_reason, variance_reasons
 from mcgen.variance_reduction.planning.coarse import (
@@ -80,8 +77,8 @@ PILOT_SHARE = 1 / 13
 
 # Fewest replicates of a functional, whose jackknife covers from so many on.
 _FEWEST_FOR_FUNCTIONAL = 50
-# Pairs that make a functional's influence values known, their batches, and their largest share of the evaluations.
-_INFLUENCE_PAIRS, _INFLUENCE_BATCH, _INFLUENCE_SHARE = 64, 64, 0.1
+# Largest share of the evaluations for the pilot that makes a functional's influence values known.
+_INFLUENCE_SHARE = 0.1
 # Evaluations from which the size of the pilot follows if the number of evaluations is to be found from atol.
 _WITH_ATOL = 3200
 # Most evaluations that a plan from atol may have; more are never run.
@@ -211,13 +208,9 @@ def _of_functional(
             "coarse generators and their correlations are for the mean of a statistic; got them for "
             f"{functional.name}, which is run by one design. Leave them out"
         )
-    pairs = max(_INFLUENCE_PAIRS, math.ceil(functional.fewest_values / 2))
-    if atol is None and budget < max(FEWEST_FOR_PILOT, 2 * pairs / _INFLUENCE_SHARE):
+    if atol is None and budget < max(FEWEST_FOR_PILOT, 2 * influence_pairs(functional) / _INFLUENCE_SHARE):
         return plan_by_rule(estimand, options, budget, [], None, asked.protect)
-    own = replace(estimand, stream=pilot_stream(estimand.stream, "influence"))
-    found, facts = run_all(replace(own.task(Antithetic(), _INFLUENCE_BATCH), gatherers=functional.gatherers), pairs)
-    influence = with_condition(functional.influence(replicates_of(found, facts, 2)), estimand.condition)
-    spent = 2 * pairs
+    influence, spent = influence_of(estimand, functional)
     linear = replace(estimand, statistic=influence)
     made = _by_pilot(linear, options, budget - spent, atol, [], replace(asked, coarse=()))
     reason = f"planned by influence values of {functional.name} at {spent} evaluations"
