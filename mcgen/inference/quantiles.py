@@ -166,7 +166,11 @@ class Shares:
     weights: Sequence[Floats]
 
     def quantiles(self, q: float, independent: bool) -> tuple[Quantiles, list[Floats]]:
-        """Return the quantiles, and for each run the shares D_r of its replicates, shape (R_s, k)."""
+        """Return the quantiles, and for each run the shares D_r of its replicates, shape (R_s, k).
+
+        Of these shares the estimate itself counts half, where no other value is equal to it. So its own distance to
+        the next values shows where all replicates have equal shares, such as pairs below and above a median.
+        """
         k = self.values[0].shape[2]
         whole = [self._ordered(column) for column in range(k)]
         values, levels = np.stack([v for v, _ in whole], axis=1), np.stack([c for _, c in whole], axis=1)
@@ -185,6 +189,8 @@ class Shares:
         width = np.maximum(_WINDOW, student_t_quantile(_FARTHEST, df)) * error
         width = np.maximum(width, _WINDOW * np.sqrt(q * (1 - q) / n)) if independent else width
         found = Quantiles(q, *_window(levels, values, np.stack([q - width, q + width])), error, df, n, independent)
+        halves = [np.where(ties, 0.0, one / 2) for one in self._shares([one == point for one in self.values])[0]]
+        shares = [share - half for share, half in zip(shares, halves, strict=True)]
         return found, shares
 
     def _shares(self, events: Sequence[NDArray[np.bool_]]) -> tuple[list[Floats], Floats]:
