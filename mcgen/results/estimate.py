@@ -328,6 +328,11 @@ class Estimate:
 
         See `mcgen.inference.efficiency.over_monte_carlo`; needs kept replicate means of one run.
         """
+        if self.provenance.functional is not None:
+            raise ValueError(
+                f"relative_efficiency is of means, and this is a {self.provenance.functional}; use mcgen.compare, "
+                "which runs it by several designs"
+            )
         if self.replicate_means is None or self.within is None:
             raise ValueError(
                 "relative_efficiency needs the replicate means of one run, which this estimate does not have; run it "

@@ -127,12 +127,23 @@ class _Run:
             while wanted is not None:
                 self._books.save(self._rule)
                 self._run_to(self._whole(wanted), bar)
-                outcome = self.outcome(partial=True)
+                outcome = self._at_look()
                 self._rule.name_components(self._names(outcome))
                 wanted = self._rule.next_target(self._watched(outcome), outcome.facts.rounding)
                 wanted = self._beyond(outcome) if wanted is None else wanted
             self._books.save(self._rule)
         self._record(self.tally.count, done=True)
+
+    def _at_look(self) -> Outcome:
+        """Return the outcome so far; where a functional has no value yet, the error says how to look later."""
+        try:
+            return self.outcome(partial=True)
+        except RunError as error:
+            n = self.tally.count
+            raise RunError(
+                f"{error}. The run looked at {n:,} replicates; where events are too rare for that, let it look later, "
+                f"by min_replicates={10 * n}"
+            ) from error
 
     def _run_to(self, target: int, bar: Progress) -> None:
         """Tally replicates until there are so many."""

@@ -140,6 +140,11 @@ def _check_functional(functional: Functional, options: RunOptions) -> None:
             f"intervals of a {functional.label} cover together by Bonferroni's inequality; got simultaneous="
             f"{asked.simultaneous!r}. Use simultaneous=True"
         )
+    if options.tolerance is not None and options.keep_replicates is False:
+        raise ValueError(
+            f"a run of a {functional.label} that stops by itself looks at its replicate means; got "
+            "keep_replicates=False beside atol or rtol. Leave it out, or say how many evaluations"
+        )
     if functional.gatherers and options.keep_replicates is False:
         raise ValueError(
             f"a {functional.label} is made from all values, which are kept with the replicate means; got "

@@ -182,6 +182,16 @@ class TestQuantiles:
         result = mcgen.estimate(MODEL, score, design=Sobol(64), atol=10.0, seed=SEED)
         assert 10_000 <= result.n_evaluations < 20_000
 
+    @pytest.mark.parametrize("common", [True, False])
+    def test_difference_of_medians_of_pairs(self, common: bool) -> None:
+        """All pairs have equal shares below a median, so that the interval had no width and never covered."""
+        wider = mcgen.as_generator(lambda z: 1.2 * z + 0.1, noise=(4,), name="wider")
+        score = functionals.quantile(lambda x: x[:, 0] + x[:, 1], 0.5)
+        for seed in range(20):
+            options: dict[str, Any] = {"design": Antithetic(), "n_replicates": 150, "seed": SEED + seed}
+            result = mcgen.difference(MODEL, wider, score, common_random_numbers=common, **options)
+            assert -0.2 in result.interval
+
 
 class TestTolerances:
     def test_capped_run_does_not_claim_to_have_reached_what_its_interval_exceeds(self) -> None:
@@ -222,6 +232,22 @@ class TestTolerances:
         assert result.half_width > 0.2
         assert not result.stopping.reached
         assert "of the mixture has half-width" in result.stopping.reason
+
+    def test_rare_events_name_a_later_look(self) -> None:
+        """The message did not say that the run looked early, nor how to look later."""
+        with pytest.raises(RunError, match=r"The run looked at \d+ replicates; .* by min_replicates="):
+            mcgen.estimate(MODEL, functionals.log_mean(lambda x: x[:, 0] > 4), atol=0.5, **RUN)
+
+    def test_runs_without_replicate_means_are_refused_before_they_start(self) -> None:
+        """They failed at their first look, since a jackknife needs two groups of 256 replicates."""
+        with pytest.raises(ValueError, match="keep_replicates=False beside atol or rtol"):
+            mcgen.estimate(MODEL, functionals.variance(FIRST), atol=0.5, keep_replicates=False, **RUN)
+
+    def test_efficiency_from_one_run_is_refused_by_name(self) -> None:
+        """The advice was keep_replicates=True, which changed nothing."""
+        result = mcgen.estimate(MODEL, functionals.variance(FIRST), n_replicates=40, **RUN)
+        with pytest.raises(ValueError, match="this is a variance; use mcgen.compare"):
+            result.relative_efficiency()
 
 
 class TestFewReplicates:
