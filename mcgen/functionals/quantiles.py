@@ -21,6 +21,8 @@ from mcgen.statistics.values import checked_callable
 
 # Values beyond the quantile below which an expected shortfall is biased by 1 to 4 %.
 _FEWEST_BEYOND = 20
+# Values beyond a quantile, for each that they are worth by the design, below which inverted intervals may fall short.
+_FEW_BEYOND = 10
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,23 @@ class Quantile(Functional):
         made, shares, _ = self._pooled(strata, weights)
         point = made.point
         own = tuple(point / len(shares) + (d.mean(axis=0) - d) / made.density() for d in shares)
-        return Evaluated(strata[0].shape, point, own, quantiles=made)
+        return Evaluated(strata[0].shape, point, own, quantiles=made, warnings=self._few_beyond(made))
 
     def influence(self, found: Replicates) -> Influence:
         """Return whether a value is above the quantile, over the density there."""
         made = self._pooled([found], np.ones(1))[0]
         return self._influence(found, lambda v, point, f: (v > point) / f, made.point, made.density())
+
+    def _few_beyond(self, made: Quantiles) -> tuple[str, ...]:
+        """Return a warning where few values lie beyond a quantile of dependent values, whose interval is not exact."""
+        beyond = made.n_values * min(self.q, 1 - self.q)
+        effect = float(np.max(made.error**2 * made.n_values / (self.q * (1 - self.q)), initial=1.0))
+        if made.independent or beyond >= _FEW_BEYOND * effect:
+            return ()
+        return (
+            f"only some {beyond:.0f} of {made.n_values:,} values lie beyond the {self.q:g} quantile: its interval "
+            f"covered 0.87 to 0.95 there. Use {self._with_beyond(math.ceil(_FEW_BEYOND * effect)):,} evaluations or more",
+        )
 
     def _with_beyond(self, n: int) -> int:
         """Return the fewest values of which n lie beyond the quantile on each side."""

@@ -131,7 +131,8 @@ def _check_functional(functional: Functional, options: RunOptions) -> None:
             f"controls are for the mean of a statistic; got the functional {functional.name!r}. Leave them out, or use "
             "a design such as Sobol(64)"
         )
-    allowed: tuple[str, ...] = () if functional.gatherers and functional.fewest_values else _METHODS
+    inverted = functional.fewest_values > 0 and functional.default_method is None
+    allowed: tuple[str, ...] = () if inverted else _METHODS
     if asked.method is not None and asked.method not in allowed:
         use = f"one of {', '.join(allowed)}" if allowed else "the interval that it has without"
         raise ValueError(f"interval={asked.method!r} is not for a {functional.label}; use {use}: leave interval out")
