@@ -9,6 +9,7 @@ from pathlib import Path
 from mcgen._lib.serialization import kind_of
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.profile import Profile
 from mcgen.results.result import Result
 from mcgen.variance_reduction.planning.plan import Plan
 
@@ -16,15 +17,16 @@ _LOADERS: dict[str, Callable[[str | Path], Result]] = {
     "estimate": Estimate.load,
     "comparison": Comparison.load,
     "plan": Plan.load,
+    "profile": Profile.load,
 }
 _ADVICE = (
-    "load reads the JSON files that the save of an Estimate, a Comparison or a Plan wrote; mcgen.read_store reads a "
-    "store, and mcgen.bases.Basis.load a basis"
+    "load reads the JSON files that the save of an Estimate, a Comparison, a Plan or a Profile wrote; mcgen.read_store "
+    "reads a store, and mcgen.bases.Basis.load a basis"
 )
 
 
 def load(path: str | Path) -> Result:
-    """Return the result that a file holds: an `Estimate`, a `Comparison` or a `Plan`.
+    """Return the result that a file holds: an `Estimate`, a `Comparison`, a `Plan` or a `Profile`.
 
     Parameters
     ----------
