@@ -80,6 +80,18 @@ def _fitted(options: argparse.Namespace) -> None:
     write_tables(options.folder, options.only)
 
 
+def _steps(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.steps import write_tables
+
+    write_tables(options.folder, options.only)
+
+
+def _editing(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.editing import write_table
+
+    write_table(options.folder, options.only)
+
+
 def _rare_failures(options: argparse.Namespace) -> None:
     from mcgen.validation.studies.rare_failures import write_table
 
@@ -117,6 +129,7 @@ def _journeys(options: argparse.Namespace) -> None:
 _KINDS = {
     "benchmarks": _benchmarks,
     "coverage": _coverage,
+    "editing": _editing,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
     "fitted": _fitted,
@@ -125,6 +138,7 @@ _KINDS = {
     "proportions": _proportions,
     "rare-failures": _rare_failures,
     "soak": _soak,
+    "steps": _steps,
     "stopping": _stopping,
     "truths": _truths,
 }

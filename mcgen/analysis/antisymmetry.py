@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
+from mcgen._lib.names import name_of
 from mcgen.analysis.stepwise import (
     Stepwise,
     checked_names,
@@ -127,7 +128,7 @@ def symmetry(
         A sampler that shows predictions at its steps, such as `mcgen.adapters.DDIM`, ``Heun`` or ``Flow``.
     n_base : int
         Number of bases: noises z whose lines c z are looked at, and whose trajectories give the sampler's own states.
-        At least 5; 20 give intervals of a few hundredths.
+        At least 5; bands are narrower from 25 on.
     seed : int or SeedSequence
         Seed of the noise, the coordinates and the bootstrap.
     coordinates : int or sequence of int
@@ -184,13 +185,8 @@ def symmetry(
     """
     model, level = checked_stepwise(model), checked_level(confidence_level)
     require_one_condition(condition)
-    if len(model.shown) < 2:
-        raise TypeError(f"the network's symmetry needs its predictions, and {model!r} shows only its states")
-    advice = "; of names a prediction of this model"
-    (name,) = checked_names("of", of, [one for one in model.shown if one != "state"], advice)
-    n_bases = checked_integer("n_base", n_base)
-    if n_bases < FEWEST_FOR_BOOTSTRAP:
-        raise ValueError(f"n_base must be at least {FEWEST_FOR_BOOTSTRAP}, to resample bases; got {n_base}. Use 20")
+    name = _checked_prediction(model, of)
+    n_bases = _checked_bases(n_base)
     rows = checked_batch_size(batch_size, 2, None)
     look = _Look(
         model,
@@ -386,6 +382,24 @@ def _warnings(scores: Floats) -> tuple[str, ...]:
         f"{undefined} of {scores.size} slices are constant, so that they have no score; they are left out of all means "
         "and quantiles",
     )
+
+
+def _checked_prediction(model: Stepwise, of: str) -> str:
+    allowed = [one for one in model.shown if one != "state"]
+    if not allowed:
+        raise TypeError(
+            f"the network's symmetry needs its predictions, and {name_of(model)} shows only its states; give a sampler "
+            "with predictions, such as DDIM, Heun or Flow"
+        )
+    if not isinstance(of, str):
+        raise TypeError(f"of must be the name of one prediction, such as {allowed[0]!r}; got {of!r}")
+    return checked_names("of", of, allowed, ", which is no prediction of this model")[0]
+
+
+def _checked_bases(n_base: int) -> int:
+    if checked_integer("n_base", n_base) < FEWEST_FOR_BOOTSTRAP:
+        raise ValueError(f"n_base must be at least {FEWEST_FOR_BOOTSTRAP}, to resample bases; got {n_base}. Use 25")
+    return int(n_base)
 
 
 def _checked_steps(steps: Any, n: int) -> NDArray[np.int64]:

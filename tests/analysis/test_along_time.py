@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import SEED, Z_LIMIT
-from numpy_samplers import Sampler
+from stepwise_samplers import Sampler
 
 import mcgen
 from mcgen.analysis import along_time

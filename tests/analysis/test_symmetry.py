@@ -10,7 +10,7 @@ import pytest
 from helpers import SEED
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy_samplers import MEAN, SD, Sampler
+from stepwise_samplers import MEAN, SD, Sampler
 
 import mcgen
 from mcgen.analysis import symmetry

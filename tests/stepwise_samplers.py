@@ -15,11 +15,10 @@ MEAN, SD = np.linspace(-1, 2, 6), np.linspace(0.3, 1.5, 6)
 class Sampler:
     """DDIM of the exact denoiser of N(MEAN, SD^2), with something added to the predicted noise."""
 
-    name = "gaussian"
     shown: tuple[str, ...] = ("state", "noise", "sample")
 
-    def __init__(self, steps: int = 8, added: Callable[[Any], Any] = lambda x: 0 * x) -> None:
-        self.noise, self.steps, self.added = mcgen.NoiseSpec.normal((6,)), steps, added
+    def __init__(self, steps: int = 8, added: Callable[[Any], Any] = lambda x: 0 * x, name: str = "gaussian") -> None:
+        self.name, self.noise, self.steps, self.added = name, mcgen.NoiseSpec.normal((6,)), steps, added
         self.signal_shares = np.linspace(0.001, 0.999, steps + 1)
         self.rows: list[int] = []
 
