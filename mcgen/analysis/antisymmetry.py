@@ -45,6 +45,7 @@ from mcgen._lib.names import name_of
 from mcgen.analysis.stepwise import (
     Stepwise,
     checked_names,
+    checked_rows,
     checked_stepwise,
     flat_rows,
     intervals_of,
@@ -53,11 +54,11 @@ from mcgen.analysis.stepwise import (
     require_one_condition,
 )
 from mcgen.designs import Antithetic
+from mcgen.generators import Generator
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.resampling import BOOTSTRAP_RESAMPLES, FEWEST_FOR_BOOTSTRAP
 from mcgen.noise import as_rows
 from mcgen.noise.random import Seed, Stream, as_seed_sequence
-from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.streams import stream_of
 from mcgen.results.profile import Curve, Number, Profile, Slices
 
@@ -105,7 +106,7 @@ def antisymmetry_score(values: Floats) -> Floats:
 
 
 def symmetry(
-    model: Stepwise,
+    model: Stepwise | Generator,
     *,
     n_base: int,
     seed: Seed,
@@ -144,7 +145,7 @@ def symmetry(
     confidence_level : float
         Level of the intervals of each step, and of the band for all curves and steps together.
     batch_size : int, optional
-        The most rows that the model sees at a time; about 64 by default.
+        The most rows that the model sees at a time, 2 or more; about 64 by default.
 
     Returns
     -------
@@ -183,38 +184,38 @@ def symmetry(
     >>> bool(score.mean[0] > 0.99), bool(score.mean[1] < 0.95)
     (True, True)
     """
-    model, level = checked_stepwise(model), checked_level(confidence_level)
+    sampler, level = checked_stepwise(model), checked_level(confidence_level)
     require_one_condition(condition)
-    name = _checked_prediction(model, of)
+    name = _checked_prediction(sampler, of)
     n_bases = _checked_bases(n_base)
-    rows = checked_batch_size(batch_size, 2, None)
+    rows = checked_rows(batch_size)
     look = _Look(
-        model,
+        sampler,
         name,
         condition,
-        _checked_steps(steps, model.steps),
-        _checked_coordinates(coordinates, math.prod(model.noise.blocks[0][1].shape), seed),
+        _checked_steps(steps, sampler.steps),
+        _checked_coordinates(coordinates, math.prod(sampler.noise.blocks[0][1].shape), seed),
         np.linspace(-1, 1, _checked_points(points)),
-        max(2, rows),
+        rows,
     )
     z, own, mean = look.states(n_bases, as_seed_sequence(seed))
     found = [look.at(number, z, own[number], mean[number]) for number in range(len(look.steps))]
     scores = np.stack([one.scores for one in found])
-    steps_of_work = n_bases * (2 * model.steps + len(look.steps) * (len(look.grid) + 2))
+    steps_of_work = n_bases * (2 * sampler.steps + len(look.steps) * (len(look.grid) + 2))
     done = provenance_of_steps(
-        model,
+        sampler,
         seed,
         condition,
         what="bases",
         design=str(Antithetic()),
         n=n_bases,
-        evaluations=math.ceil(steps_of_work / model.steps),
+        evaluations=math.ceil(steps_of_work / sampler.steps),
         batch_size=rows,
     )
     return Profile(
         f"odd share of the predicted {name}",
         _curves(look.steps, found, seed, level),
-        model.signal_shares,
+        sampler.signal_shares,
         level,
         done,
         _numbers(scores, seed, level),
@@ -272,8 +273,8 @@ class _Look:
         """Return n bases z (n, ...), their own states (steps, n, ...), and the mean states (steps, ...)."""
         place = {int(step): number for number, step in enumerate(self.steps)}
         z, own, total = [], [], 0.0
-        for first in range(0, n, max(1, self.rows // 2)):
-            replicates = range(first, min(first + max(1, self.rows // 2), n))
+        for first in range(0, n, self.rows // 2):
+            replicates = range(first, min(first + self.rows // 2, n))
             noise = as_rows(Antithetic().draw(self.model.noise, replicates, seed, stream=stream_of(self.condition, 0)))
             start = noise if isinstance(noise, np.ndarray) else noise[self.model.noise.blocks[0][0]]
             z.append(start[::2])

@@ -17,7 +17,7 @@ from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.moments import Moments, ReplicateMeans
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.sizes import require_single
+from mcgen.replicates.sizes import checked_batch_size, require_single
 from mcgen.replicates.streams import condition_text
 from mcgen.results.provenance import Provenance
 from mcgen.runs.outcome import library_versions
@@ -148,6 +148,20 @@ def intervals_of(
     band, _, _ = interval_of(sampled, IntervalOptions(confidence_level, None, True, shared_with))
     # Of few and very skewed values one end of a band may lie inside that of an interval.
     return moments.mean, each, Interval(np.minimum(each.low, band.low), np.maximum(each.high, band.high))
+
+
+def checked_rows(batch_size: int | None, n_pairs: int | None = None) -> int:
+    """Return the most rows that a model sees at a time: whole pairs, of so many in all where that is known.
+
+    Raises
+    ------
+    ValueError
+        If there is no room for a pair.
+    """
+    rows = checked_batch_size(batch_size, 2, n_pairs)
+    if rows < 2:
+        raise ValueError(f"batch_size must be at least 2, a pair; got {batch_size}. Leave it out for about 64")
+    return rows
 
 
 def require_one_condition(condition: Any) -> None:

@@ -6,9 +6,12 @@ correlation is Pearson's over pixels,
 .. math:: r(x, y) = \frac{\sum_p (x_p - \bar x)(y_p - \bar y)}
     {\sqrt{\sum_p (x_p - \bar x)^2 \sum_p (y_p - \bar y)^2}},
 
-and the centralized one is :math:`r(x - m, y - m)` with the mean state m of the step [1]_. Here m leaves the pair out:
-with N trajectories of the same kind and the mean :math:`\bar m` of all, :math:`m = (N \bar m - x - y) / (N - 2)`. With
-the mean of all of them, correlations of independent pairs would be biased downwards by about 1 / N.
+and the centralized one is :math:`r(x - m, y - m)` with the mean state m of the step [1]_. Here the mean over n first
+trajectories is subtracted from the first one of each pair, and that over the second ones from the second. As in a
+sample covariance, products and squares then shrink by the same factor 1 - 1/n, so that the correlation has no bias of
+order 1/n. One mean of all 2 n trajectories would bias the correlations of independent pairs by about -1/(2n), and one
+that leaves the pair out by 1/(2n). Both are larger than the standard errors for images of many pixels. Without the
+pair itself, x and y would differ from their means by a factor n / (n - 1) more, which no correlation shows.
 
 Trajectories are run twice where m is needed: for the mean states, and then for the correlations. So no more is held in
 memory than the mean state of each step, and one correlation for each pair and step.
@@ -33,6 +36,7 @@ from mcgen._lib.checks import checked_integer, checked_level
 from mcgen.analysis.stepwise import (
     Stepwise,
     checked_names,
+    checked_rows,
     checked_stepwise,
     flat_rows,
     intervals_of,
@@ -42,22 +46,22 @@ from mcgen.analysis.stepwise import (
 )
 from mcgen.designs import Antithetic, Design, MonteCarlo
 from mcgen.designs._base import checked_design
+from mcgen.generators import Generator
 from mcgen.inference.interval_input import Interval
 from mcgen.noise import as_rows
 from mcgen.noise.random import Seed, as_seed_sequence
-from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.streams import stream_of
 from mcgen.results.profile import Curve, Profile
 
 KINDS: dict[str, Design] = {"negated": Antithetic(), "independent": MonteCarlo()}
 """The kinds of pairs by name; independent pairs are two replicates of one point each."""
 MEASURES = ("standard", "centralized")
-# Fewest pairs: with two, the mean that leaves a pair out is that of the other pair alone.
+# Fewest pairs: with two, the deviations of one from the means are minus those of the other.
 _FEWEST_PAIRS = 3
 
 
 def along_time(
-    model: Stepwise,
+    model: Stepwise | Generator,
     *,
     n_pairs: int,
     seed: Seed,
@@ -94,7 +98,7 @@ def along_time(
     confidence_level : float
         Level of the interval of each step, and of the band for all curves and steps together.
     batch_size : int, optional
-        The most rows that the model sees at a time; about 64 by default.
+        The most rows that the model sees at a time, 2 or more; about 64 by default.
 
     Returns
     -------
@@ -125,27 +129,27 @@ def along_time(
     >>> float(curve.mean[0]), bool(curve.mean[-1] > -0.8)
     (-1.0, True)
     """
-    model = checked_stepwise(model)
+    sampler = checked_stepwise(model)
     require_one_condition(condition)
     pairs, level = checked_integer("n_pairs", n_pairs), checked_level(confidence_level)
     if pairs < _FEWEST_PAIRS:
         raise ValueError(f"n_pairs must be at least {_FEWEST_PAIRS}; got {n_pairs}. Take 100 for a picture")
-    if math.prod(model.noise.blocks[0][1].shape) < 2:
+    if math.prod(sampler.noise.blocks[0][1].shape) < 2:
         raise ValueError("a correlation over pixels needs states of 2 or more numbers; got states of one")
-    wanted = model.shown if of is None else checked_names("of", of, model.shown, ", which this model does not show")
+    wanted = sampler.shown if of is None else checked_names("of", of, sampler.shown, ", which this model does not show")
     asked = checked_names("measures", measures, MEASURES)
     designs = _checked_kinds(kinds)
-    rows = checked_batch_size(batch_size, 2, pairs)
+    rows = checked_rows(batch_size, pairs)
     curves: list[Curve] = []
     for kind, design in designs.items():
-        walks = _Walks(model, design, pairs, as_seed_sequence(seed), condition, tuple(wanted), max(2, rows))
+        walks = _Walks(sampler, design, pairs, as_seed_sequence(seed), condition, tuple(wanted), rows)
         values = walks.correlations(asked)
         columns = np.concatenate([*values.values()], axis=1)
         mean, each, band = intervals_of(columns, seed, level, shared_with=len(designs))
         curves += _curves(kind, values, mean, _clipped(each), _clipped(band))
     runs = 1 + ("centralized" in asked)
     done = provenance_of_steps(
-        model,
+        sampler,
         seed,
         condition,
         what="pairs of trajectories",
@@ -154,7 +158,7 @@ def along_time(
         evaluations=2 * pairs * len(designs) * runs,
         batch_size=rows,
     )
-    return Profile("correlation over pixels", tuple(curves), model.signal_shares, level, done)
+    return Profile("correlation over pixels", tuple(curves), sampler.signal_shares, level, done)
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ class _Walks:
 
     def shown(self) -> Iterator[tuple[slice, int, str, Floats, float]]:
         """Yield (pairs, step, name, values (pairs, 2, pixels), rounding) for all batches, steps and names."""
-        per_batch = max(1, self.rows // 2)
+        per_batch = self.rows // 2
         for first in range(0, self.n_pairs, per_batch):
             pairs = slice(first, min(first + per_batch, self.n_pairs))
             points = self.design.n_points
@@ -204,10 +208,10 @@ class _Walks:
                         yield pairs, i, name, flat.reshape(-1, 2, flat.shape[1]), rounding_of(shown[name])
 
     def sums(self) -> dict[tuple[str, int], Floats]:
-        """Return the sum of all values by name and step, shape (pixels,)."""
+        """Return the sums of first and of second values of pairs by name and step, shape (2, pixels)."""
         total: dict[tuple[str, int], Any] = {}
         for _, i, name, values, _ in self.shown():
-            total[name, i] = total.get((name, i), 0.0) + values.sum(axis=(0, 1))
+            total[name, i] = total.get((name, i), 0.0) + values.sum(axis=0)
         return total
 
     def correlations(self, measures: Sequence[str]) -> dict[tuple[str, str], Floats]:
@@ -218,10 +222,7 @@ class _Walks:
         sums = self.sums() if "centralized" in measures else {}
         for pairs, i, name, values, rounding in self.shown():
             for measure in measures:
-                around = values
-                if measure == "centralized":
-                    rest = sums[name, i] - values.sum(axis=1)
-                    around = values - (rest / (2 * self.n_pairs - 2))[:, None]
+                around = values if measure == "standard" else values - sums[name, i] / self.n_pairs
                 found[name, measure][pairs, i] = _pearson(around, values, rounding, f"{name} at step {i}")
         return found
 

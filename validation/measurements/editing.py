@@ -134,7 +134,7 @@ def mean_and_half_width(values: Floats, level: float = _LEVEL) -> tuple[float, f
 
 def edits_of(study: Study) -> list[dict[str, Edits]]:
     """Return the edits of each source, by the kind of noise."""
-    model = models.load(study.model)
+    model: Any = models.load(study.model)
     images = getattr(data, study.model.partition("-")[0])()
     probabilities = _classifier(images)
     velocity, found = velocity_of(model), []
