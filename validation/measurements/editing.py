@@ -64,7 +64,8 @@ class Study:
     n_average: int = 2
 
 
-STUDIES = {one.model: one for one in (Study("digits-diffusion", 60), Study("mnist-ddpm", 30))}
+# With 5 of 20 steps left out the edits of MNIST's digits hardly differ from their sources.
+STUDIES = {one.model: one for one in (Study("digits-diffusion", 60), Study("mnist-ddpm", 40, skip=2))}
 
 
 class Share(NamedTuple):
