@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mcgen.adapters.samplers.guidance import Guided
     from mcgen.adapters.samplers.pipelines import from_pipeline
     from mcgen.adapters.samplers.schedule import Schedule
+    from mcgen.adapters.samplers.velocity import velocity_of
     from mcgen.adapters.tensors.torch_generator import TorchGenerator, from_torch
 
 _FAMILIES = {
@@ -39,6 +40,7 @@ _FAMILIES = {
     "samplers.fitted": ("Fitted",),
     "samplers.guidance": ("Guided",),
     "samplers.schedule": ("Schedule",),
+    "samplers.velocity": ("velocity_of",),
     "composed.editing": ("Edit", "FlowEdit"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),
@@ -89,6 +91,7 @@ __all__ = [
     "from_torch",
     "from_zuko",
     "noise_inputs",
+    "velocity_of",
 ]
 
 

@@ -10,6 +10,7 @@ from mcgen._lib.serialization import kind_of
 from mcgen.analysis import PairAnalysis, VarianceShares
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.profile import Profile
 from mcgen.results.result import Result
 from mcgen.variance_reduction.planning.plan import Plan
 
@@ -19,6 +20,7 @@ _LOADERS: dict[str, Callable[[str | Path], Result]] = {
     "plan": Plan.load,
     "pairs": PairAnalysis.load,
     "variance-shares": VarianceShares.load,
+    "profile": Profile.load,
 }
 _ADVICE = (
     "load reads the JSON files that the save of an Estimate, a Comparison, a Plan or an analysis wrote; "

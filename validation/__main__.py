@@ -92,6 +92,18 @@ def _functionals(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _steps(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.steps import write_tables
+
+    write_tables(options.folder, options.only)
+
+
+def _editing(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.editing import write_table
+
+    write_table(options.folder, options.only)
+
+
 def _rare_failures(options: argparse.Namespace) -> None:
     from mcgen.validation.studies.rare_failures import write_table
 
@@ -141,6 +153,7 @@ def _journeys(options: argparse.Namespace) -> None:
 _KINDS = {
     "benchmarks": _benchmarks,
     "coverage": _coverage,
+    "editing": _editing,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
     "fitted": _fitted,
@@ -153,6 +166,7 @@ _KINDS = {
     "rare-failures": _rare_failures,
     "shares": _shares,
     "soak": _soak,
+    "steps": _steps,
     "stopping": _stopping,
     "truths": _truths,
 }

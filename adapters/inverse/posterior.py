@@ -53,6 +53,7 @@ posterior.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -61,6 +62,7 @@ import torch
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters.inverse.operators import Operator
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion
+from mcgen.adapters.samplers.paths import PathGenerator
 from mcgen.adapters.tensors.floats import as_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 
@@ -95,6 +97,7 @@ class PosteriorSampler(Diffusion):
 
     # The measurement corrects each step, which the prior's prediction does not know of.
     shows_predictions = False
+    prediction_names = ()
 
     def __init__(
         self, prior: DDIM, operator: Operator, *, prior_condition: object = None, name: str | None = None
@@ -153,6 +156,13 @@ class PosteriorSampler(Diffusion):
         wide = torch.promote_types(x.dtype, torch.float32)
         measurement = self._measurement(condition).to(device=x.device, dtype=wide)
         return super().reverse(x, noise, measurement, first=first)
+
+    @abstractmethod
+    def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
+        """Return the state at step i + 1 from the state at step i."""
+
+    def _observed(self, noise: TensorNoise, condition: object) -> Iterator[dict[str, torch.Tensor]]:
+        return PathGenerator._observed(self, noise, condition)
 
     def image(self, x_0: torch.Tensor, measurement: torch.Tensor) -> torch.Tensor:
         """Return predicted samples on the scale of the prior's images, in the measurement's dtype."""

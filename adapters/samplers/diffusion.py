@@ -38,9 +38,8 @@ evaluations [4]_.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -119,6 +118,7 @@ class Diffusion(PathGenerator):
 
     _label = "diffusion"
     shows_predictions = True
+    prediction_names: ClassVar[tuple[str, ...]] = ("noise", "sample")
 
     def __init__(
         self,
@@ -189,14 +189,28 @@ class Diffusion(PathGenerator):
             x = self.step(x, i, noise, condition)
             yield x
 
-    @abstractmethod
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
         """Return the state at step i + 1 from the state `x` at step i."""
+        return self.follow(x, *self.denoise(x, i, condition), i, noise, condition)
+
+    def follow(
+        self, x: torch.Tensor, x_0: torch.Tensor, epsilon: torch.Tensor, i: int, noise: TensorNoise, condition: object
+    ) -> torch.Tensor:
+        """Return the state at step i + 1 from the state `x` at step i, and its predicted sample and noise."""
+        raise NotImplementedError
 
     def denoise(self, x: torch.Tensor, i: int, condition: object = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the predicted sample and the predicted noise for states `x` (n, ...) at step i."""
         fraction = float(self.times[i]) / len(self.schedule.alpha_bar)
-        signal = float(self.signals[i])
+        return self.denoise_at(x, fraction, float(self.signals[i]), condition)
+
+    def denoise_at(
+        self, x: torch.Tensor, fraction: float, signal: float, condition: object = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the predicted sample and noise for states `x` (n, ...) with this share of the signal.
+
+        `fraction` is the time that the denoiser receives.
+        """
         output = self.ask("denoiser", self.denoiser, x, fraction, condition, OUTPUT_ADVICE)
         x_0, epsilon = split_prediction(self.prediction, x, output, signal)
         if self.clip is not None:
@@ -213,6 +227,23 @@ class Diffusion(PathGenerator):
         r"""Return :math:`\sqrt{\bar\alpha} x_0 + \sqrt{1 - \bar\alpha}\, \varepsilon` at step i, the noised samples."""
         signal = float(self.signals[i])
         return math.sqrt(signal) * x_0 + math.sqrt(1 - signal) * noise
+
+    @property
+    def signal_shares(self) -> NDArray[np.float64]:
+        """The signal's share of the squared scales of each state, shape (steps + 1,)."""
+        return self.signals
+
+    def _observed(self, noise: TensorNoise, condition: object) -> Iterator[dict[str, torch.Tensor]]:
+        x = start_of(noise)
+        for i in range(self.steps):
+            x_0, epsilon = self.denoise(x, i, condition)
+            yield {"state": x, "noise": epsilon, "sample": x_0}
+            x = self.follow(x, x_0, epsilon, i, noise, condition)
+        yield {"state": x}
+
+    def _predictions(self, x: torch.Tensor, i: int, condition: object) -> dict[str, torch.Tensor]:
+        x_0, epsilon = self.denoise(x, i, condition)
+        return {"noise": epsilon, "sample": x_0}
 
     def _options(self) -> dict[str, Any]:
         own = {"prediction": self.prediction, "clip": self.clip, "keep_noise": self.keep_noise}
@@ -297,9 +328,10 @@ class DDIM(Diffusion):
             found = {name: keep * weight for name, weight in found.items()} | own
         return found
 
-    def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
-        """Return the state at step i + 1 from the state at step i, equation (12) of reference 1."""
-        x_0, epsilon = self.denoise(x, i, condition)
+    def follow(
+        self, x: torch.Tensor, x_0: torch.Tensor, epsilon: torch.Tensor, i: int, noise: TensorNoise, condition: object
+    ) -> torch.Tensor:
+        """Return the state at step i + 1 from that at step i and its predictions, equation (12) of reference 1."""
         return self.advance(x_0, epsilon, i, noise)
 
     def advance(self, x_0: torch.Tensor, epsilon: torch.Tensor, i: int, noise: TensorNoise) -> torch.Tensor:
@@ -361,12 +393,13 @@ class Heun(Diffusion):
         """Evaluations of the network per sample: 2 steps - 1, and twice as many under guidance."""
         return super().network_evaluations * (2 * self.steps - 1) // self.steps
 
-    def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: object) -> torch.Tensor:
-        """Return the state at step i + 1 from the state at step i: Algorithm 1 of reference 4 without its churn."""
+    def follow(
+        self, x: torch.Tensor, x_0: torch.Tensor, epsilon: torch.Tensor, i: int, noise: TensorNoise, condition: object
+    ) -> torch.Tensor:
+        """Return the state at step i + 1 from that at step i: Algorithm 1 of reference 4 without its churn."""
         signal_t, signal_s = float(self.signals[i]), float(self.signals[i + 1])
         step = math.sqrt((1 - signal_s) / signal_s) - math.sqrt((1 - signal_t) / signal_t)
-        y = x / math.sqrt(signal_t)
-        _, slope = self.denoise(x, i, condition)
+        y, slope = x / math.sqrt(signal_t), epsilon
         if i + 1 < self.steps:
             _, slope_there = self.denoise(math.sqrt(signal_s) * (y + step * slope), i + 1, condition)
             slope = (slope + slope_there) / 2

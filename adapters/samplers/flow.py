@@ -93,6 +93,7 @@ class Flow(PathGenerator):
     """
 
     shows_predictions = True
+    prediction_names = ("velocity",)
 
     def __init__(
         self,
@@ -147,19 +148,33 @@ class Flow(PathGenerator):
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the states (n, ...) from the noise to the last one, steps + 1 in all."""
+        return (shown["state"] for shown in self._observed(noise, condition))
+
+    @property
+    def signal_shares(self) -> NDArray[np.float64]:
+        """The signal's share of the squared scales of each state, shape (steps + 1,)."""
+        signal, noise = self.scales**2
+        return np.asarray(signal / (signal + noise))
+
+    def _observed(self, noise: TensorNoise, condition: object) -> Iterator[dict[str, torch.Tensor]]:
         assert isinstance(noise, torch.Tensor)
         x = noise
-        yield x
-        for t, s in zip(self.times[:-1], self.times[1:], strict=True):
-            x = self._step(x, float(t), float(s - t), condition)
-            yield x
+        for i in range(self.steps):
+            velocity = self.predict(x, i, condition)
+            yield {"state": x, "velocity": velocity}
+            x = self._step(x, i, velocity, condition)
+        yield {"state": x}
 
-    def _step(self, x: torch.Tensor, t: float, h: float, condition: object) -> torch.Tensor:
+    def _predictions(self, x: torch.Tensor, i: int, condition: object) -> dict[str, torch.Tensor]:
+        return {"velocity": self.predict(x, i, condition)}
+
+    def _step(self, x: torch.Tensor, i: int, first: torch.Tensor, condition: object) -> torch.Tensor:
+        """Return the state at step i + 1 from that at step i, whose velocity is the first slope of each method."""
         rows, weights = _TABLEAUS[self.method]
-        slopes: list[torch.Tensor] = []
-        for row in rows:
-            inner = _moved(x, h, row, slopes)
-            slopes.append(self.ask("velocity", self.velocity, inner, t + h * sum(row), condition))
+        t, h = float(self.times[i]), float(self.times[i + 1] - self.times[i])
+        slopes = [first]
+        for row in rows[1:]:
+            slopes.append(self.ask("velocity", self.velocity, _moved(x, h, row, slopes), t + h * sum(row), condition))
         return _moved(x, h, weights, slopes)
 
 

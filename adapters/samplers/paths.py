@@ -133,6 +133,8 @@ class PathGenerator(LoopGenerator):
     steps: int
     shows_predictions: ClassVar[bool] = False
     """Whether `predict` has predictions that decide the steps, so that `fitted` can use them."""
+    prediction_names: ClassVar[tuple[str, ...]] = ()
+    """The names of the predictions that `observe` shows at each step."""
 
     @property
     def network_evaluations(self) -> int:
@@ -258,6 +260,57 @@ class PathGenerator(LoopGenerator):
         with torch.no_grad():
             path = torch.stack([*self.states(self.tensors_of(noise), condition)], dim=1)
         return path.to(torch.promote_types(path.dtype, torch.float32))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names of what `observe` shows: "state", and the predictions of the network."""
+        return ("state", *self.prediction_names)
+
+    @property
+    def signal_shares(self) -> NDArray[np.float64] | None:
+        """The signal's share of the squared scales of each state, shape (steps + 1,); None where it is not known."""
+        return None
+
+    @torch.no_grad()
+    def observe(self, noise: Noise, condition: object = None) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield what the sampler shows at each of its steps + 1 states, from the noise to the last one.
+
+        Each is a mapping from names to tensors (n, ...): "state", and at all states but the last one the predictions
+        that lead to the next. They cost no evaluations of the network beyond those of the sample.
+
+        Parameters
+        ----------
+        noise : ndarray of shape (n, ...), or a mapping of such arrays
+            As drawn by a design.
+        condition : object, optional
+            As in a call.
+        """
+        self.require_evaluation_mode()
+        yield from self._observed(self.tensors_of(noise), condition)
+
+    @torch.no_grad()
+    def predictions(self, x: NDArray[Any], i: int, condition: object = None) -> dict[str, torch.Tensor]:
+        """Return what the network predicts at step i for any states (n, ...), by the names in `prediction_names`.
+
+        Raises
+        ------
+        ValueError
+            If the states do not have the sampler's shape, or there is no such step.
+        """
+        if x.shape[1:] != self.shape or x.ndim != 1 + len(self.shape):
+            raise ValueError(f"states of {self.name!r} must have shape (n, {str(self.shape)[1:]}; got {x.shape}")
+        if not 0 <= i < self.steps:
+            raise ValueError(f"i must be a step of the sampler, 0 to {self.steps - 1}; got {i}")
+        self.require_evaluation_mode()
+        return self._predictions(torch.as_tensor(x).to(device=self.device, dtype=self.dtype), i, condition)
+
+    def _observed(self, noise: TensorNoise, condition: object) -> Iterator[dict[str, torch.Tensor]]:
+        for x in self.states(noise, condition):
+            yield {"state": x}
+
+    def _predictions(self, x: torch.Tensor, i: int, condition: object) -> dict[str, torch.Tensor]:
+        """Return the predictions for states (n, ...) at step i, by name."""
+        return {}
 
     def _fewer(self, steps: int) -> int:
         if not 1 <= checked_integer("steps", steps) <= self.steps:

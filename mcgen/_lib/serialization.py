@@ -22,7 +22,7 @@ _DTYPES = ("<f8", "<i8")
 def to_plain(value: Any) -> Any:
     """Return the value in types that JSON has; `from_plain` is the inverse.
 
-    Arrays of more than 256 numbers, and those with infinities, become base64 of their little-endian bytes.
+    Arrays of more than 256 numbers, and those with infinities or NaN, become base64 of their little-endian bytes.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def to_plain(value: Any) -> Any:
     """
     if isinstance(value, np.ndarray):
         kind = {"f": "<f8", "i": "<i8"}[value.dtype.kind]
-        if value.size <= _LARGEST_LIST and not np.isinf(value).any():
+        if value.size <= _LARGEST_LIST and np.isfinite(value).all():
             return {"array": value.tolist(), "dtype": kind, "shape": [*value.shape]}
         data = base64.b64encode(np.ascontiguousarray(value, dtype=kind).tobytes()).decode()
         return {"base64": data, "dtype": kind, "shape": [*value.shape]}

@@ -84,9 +84,10 @@ class Quantile(Functional):
         effect = float(np.max(made.error**2 * made.n_values / (self.q * (1 - self.q)), initial=1.0))
         if made.independent or beyond >= _FEW_BEYOND * effect:
             return ()
+        enough = self._with_beyond(math.ceil(_FEW_BEYOND * effect))
         return (
             f"only some {beyond:.0f} of {made.n_values:,} values lie beyond the {self.q:g} quantile: its interval "
-            f"covered 0.87 to 0.95 there. Use {self._with_beyond(math.ceil(_FEW_BEYOND * effect)):,} evaluations or more",
+            f"covered 0.87 to 0.95 with so few. Use {enough:,} evaluations or more",
         )
 
     def _with_beyond(self, n: int) -> int:

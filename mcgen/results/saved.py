@@ -159,16 +159,20 @@ def _require_types(record: Any, prefix: str) -> None:
 _CIRCUMSTANCES = ("seconds", "seconds_per_evaluation", "timing_error", "versions")
 
 
+def without_circumstances(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries of a provenance that count for equality: all but times and versions."""
+    return {name: value for name, value in provenance.items() if name not in _CIRCUMSTANCES}
+
+
 def compared(estimate: Any) -> Any:
     """Return what counts when two estimates are compared: all but times and versions."""
 
-    def without_circumstances(record: dict[str, Any]) -> dict[str, Any]:
-        provenance = {k: v for k, v in record["provenance"].items() if k not in _CIRCUMSTANCES}
+    def what_counts(record: dict[str, Any]) -> dict[str, Any]:
         # The half-width follows from the rest; files of older versions have it with less digits.
         rest = {name: value for name, value in record.items() if name != "half_width"}
         return rest | {
-            "provenance": provenance,
-            "strata": [without_circumstances(part) for part in record["strata"]],
+            "provenance": without_circumstances(record["provenance"]),
+            "strata": [what_counts(part) for part in record["strata"]],
         }
 
-    return to_plain(without_circumstances(estimate_to_plain(estimate)))
+    return to_plain(what_counts(estimate_to_plain(estimate)))

@@ -186,13 +186,6 @@ def estimate_of_columns(
 
 def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provenance:
     """Return what was done in a run from some replicate on."""
-    torch = sys.modules.get("torch")
-    versions = {
-        "mcgen": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-    }
     n_replicates = outcome.tally.count
     seconds, timing_error = outcome.clock.seconds_per_evaluation()
     return Provenance(
@@ -218,8 +211,20 @@ def provenance_of(task: Task, outcome: Outcome, first_replicate: int) -> Provena
         controls=None if outcome.corrected is None else outcome.corrected.text,
         model=task.model,
         models_noise=task.models_noise,
-        versions=versions | ({"torch": torch.__version__} if torch is not None else {}),
+        versions=library_versions(),
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and the libraries that a result was made with."""
+    torch = sys.modules.get("torch")
+    versions = {
+        "mcgen": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+    return versions | ({"torch": torch.__version__} if torch is not None else {})
 
 
 def _pilot_evaluations(task: Task) -> int:

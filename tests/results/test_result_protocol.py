@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import logistic
+from stepwise_samplers import Sampler
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo
@@ -47,6 +48,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "plan": plan,
     "plan under a condition": lambda: plan(pixel_mean, condition=1),
     "plan without a pilot": lambda: plan(n_evaluations=200),
+    "profile": lambda: mcgen.analysis.along_time(Sampler(name="model"), n_pairs=10, seed=3),
+    "profile of symmetry": lambda: mcgen.analysis.symmetry(Sampler(name="model"), n_base=6, seed=3, points=21),
     "plan by rule": lambda: plan(n_evaluations=400, correlation=[0.99, 0.98]),
 }
 

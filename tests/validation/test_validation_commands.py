@@ -55,7 +55,7 @@ def test_names_are_chosen_by_a_part_in_capitals_or_not() -> None:
         chosen(["Pairs", "nets"], "x", "design")
 
 
-NEEDS = {"models": "torch", "benchmarks": "torch", "fitted": "torch"}
+NEEDS = {"models": "torch", "benchmarks": "torch", "fitted": "torch", "steps": "torch", "editing": "torch"}
 
 
 def written_pages(folder: Path) -> None:
@@ -73,7 +73,19 @@ def written_pages(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["benchmarks", "coverage", "efficiency-coverage", "fitted", "journeys", "models", "quantiles", "truths"]
+    "kind",
+    [
+        "benchmarks",
+        "coverage",
+        "editing",
+        "efficiency-coverage",
+        "fitted",
+        "journeys",
+        "models",
+        "quantiles",
+        "steps",
+        "truths",
+    ],
 )
 def test_unknown_names_are_refused_before_anything_is_made(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -89,7 +101,9 @@ def test_unknown_names_are_refused_before_anything_is_made(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("kind", ["coverage", "efficiency-coverage", "fitted", "models", "quantiles"])
+@pytest.mark.parametrize(
+    "kind", ["coverage", "editing", "efficiency-coverage", "fitted", "models", "quantiles", "steps"]
+)
 def test_missing_pages_are_told_before_anything_is_measured(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

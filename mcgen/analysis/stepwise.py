@@ -1,0 +1,189 @@
+"""What the analyses of steps need of a sampler, and the intervals of what they measure at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.names import name_of
+from mcgen.errors import NonFiniteError
+from mcgen.inference.interval_input import Interval, IntervalInput
+from mcgen.inference.intervals import interval_of
+from mcgen.inference.methods import IntervalOptions
+from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.noise import Noise, NoiseSpec
+from mcgen.noise.random import Seed, as_seed_sequence
+from mcgen.replicates.sizes import checked_batch_size, require_single
+from mcgen.replicates.streams import condition_text
+from mcgen.results.provenance import Provenance
+from mcgen.runs.outcome import library_versions
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A sampler that shows its states and predictions; all samplers of `mcgen.adapters` that go step by step do.
+
+    Arrays are those of any library. The methods draw no random numbers.
+    """
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The noise of one sample. A path starts from the first block, whose shape is that of the states."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Number of steps; there are steps + 1 states."""
+        ...
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names of what it shows: "state", and predictions such as "noise" and "sample"."""
+        ...
+
+    @property
+    def signal_shares(self) -> NDArray[np.float64] | None:
+        """The signal's share in each state, shape (steps + 1,); None where it is not known."""
+        ...
+
+    def observe(self, noise: Noise, condition: Any = None) -> Iterator[Mapping[str, Any]]:
+        """Yield each of steps + 1 states (n, ...) by the name "state", with the predictions at all but the last."""
+        ...
+
+    def predictions(self, x: NDArray[Any], i: int, condition: Any = None) -> Mapping[str, Any]:
+        """Return the predictions at step i for any states (n, ...), by name."""
+        ...
+
+
+def checked_stepwise(model: Any) -> Stepwise:
+    """Return a sampler that shows its steps, or refuse another model with what to wrap it by.
+
+    Raises
+    ------
+    TypeError
+        If the model does not show its steps.
+    """
+    if isinstance(model, Stepwise) and not isinstance(model, type):
+        return model
+    if hasattr(model, "fine") and hasattr(model, "nodes"):
+        advice = "It was fitted to a sampler that does: give model.fine"
+    else:
+        advice = (
+            "Wrap its network by a sampler of mcgen.adapters: DDIM(denoiser, schedule, shape) or Heun for a diffusion "
+            "model, Flow(velocity, shape) for a flow, Consistency.from_sigmas for a consistency model, from_pipeline "
+            "for a pipeline of diffusers. A model of one pass has no steps; see mcgen.analysis.pairs"
+        )
+    raise TypeError(f"model must show the steps of its path; got {name_of(model)} ({type(model).__name__}). {advice}")
+
+
+def checked_names(argument: str, given: str | Sequence[str], allowed: Sequence[str], advice: str = "") -> list[str]:
+    """Return names without repeats, each of those allowed.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or an unknown one.
+    """
+    names = [given] if isinstance(given, str) else [*dict.fromkeys(given)]
+    unknown = [name for name in names if name not in allowed]
+    if unknown or not names:
+        found = ", ".join(map(repr, unknown)) or "none"
+        raise ValueError(f"{argument} must be among {', '.join(map(repr, allowed))}; got {found}{advice}")
+    return names
+
+
+def flat_rows(array: Any, where: str) -> Floats:
+    """Return an array (n, ...) of any library as (n, pixels) in double precision.
+
+    Raises
+    ------
+    NonFiniteError
+        If it has a NaN or an infinity.
+    """
+    rows = as_numpy(array)
+    rows = rows.reshape(len(rows), -1).astype(np.float64)
+    if not np.isfinite(rows).all():
+        raise NonFiniteError(f"{where} has a NaN or an infinity; look at the model's states there")
+    return np.asarray(rows)
+
+
+def is_constant(deviations: Floats, values: Floats, rounding: float) -> NDArray[np.bool_]:
+    """Return which rows vary by rounding alone.
+
+    Parameters
+    ----------
+    deviations : ndarray of shape (n, k)
+        Deviations from the mean of each row.
+    values : ndarray of shape (n, k)
+        The values themselves.
+    rounding : float
+        Relative rounding error of the values' type.
+    """
+    return np.asarray(np.abs(deviations).max(axis=1) <= 4 * rounding * np.abs(values).max(axis=1))
+
+
+def intervals_of(
+    values: Floats, seed: Seed, confidence_level: float, shared_with: int = 1
+) -> tuple[Floats, Interval, Interval]:
+    """Return the means of the columns of independent rows (n, k), the interval of each, and a simultaneous band.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, k)
+        One row for each pair or base.
+    seed : int or SeedSequence
+        Seed of the band's resampling.
+    confidence_level : float
+        Level of the intervals, and of the band.
+    shared_with : int
+        Number of such bands that hold together.
+    """
+    moments = Moments.of(ReplicateMeans(0, values, np.zeros_like(values), None, 2))
+    sampled = IntervalInput.of(moments, values, as_seed_sequence(seed))
+    each, _, _ = interval_of(sampled, IntervalOptions(confidence_level))
+    band, _, _ = interval_of(sampled, IntervalOptions(confidence_level, None, True, shared_with))
+    # Of few and very skewed values one end of a band may lie inside that of an interval.
+    return moments.mean, each, Interval(np.minimum(each.low, band.low), np.maximum(each.high, band.high))
+
+
+def checked_rows(batch_size: int | None, n_pairs: int | None = None) -> int:
+    """Return the most rows that a model sees at a time: whole pairs, of so many in all where that is known.
+
+    Raises
+    ------
+    ValueError
+        If there is no room for a pair.
+    """
+    rows = checked_batch_size(batch_size, 2, n_pairs)
+    if rows < 2:
+        raise ValueError(f"batch_size must be at least 2, a pair; got {batch_size}. Leave it out for about 64")
+    return rows
+
+
+def require_one_condition(condition: Any) -> None:
+    """Refuse several conditions."""
+    require_single(condition, "a profile is of one condition; got {}. Make one for each of them")
+
+
+def provenance_of_steps(
+    model: Stepwise, seed: Seed, condition: Any, *, what: str, design: str, n: int, evaluations: int, batch_size: int
+) -> Provenance:
+    """Return what was done: n replicates of two points each, at the work of so many samples."""
+    return Provenance(
+        generator=name_of(model),
+        statistic=what,
+        noise=str(model.noise),
+        dimension=model.noise.dimension,
+        design=design,
+        n_points=2,
+        n_replicates=n,
+        n_evaluations=evaluations,
+        seed=as_seed_sequence(seed),
+        condition=None if condition is None else condition_text(condition),
+        batch_size=batch_size,
+        versions=library_versions(),
+    )

@@ -1,0 +1,114 @@
+"""Figures of profiles: curves by the steps of a sampler, and predictions along lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcgen._lib.arrays import Floats
+from mcgen.results.figures import COLOURS, new_figure, panels_on
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The most panels of slices, so that each stays readable.
+_LARGEST_PANELS = 6
+_LINES = ("-", "--", ":", "-.")
+
+
+class DrawnCurve(Protocol):
+    """What a figure reads of a curve."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What is shown."""
+        ...
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Numbers of the steps."""
+        ...
+
+    @property
+    def mean(self) -> Floats:
+        """The value at each step."""
+        ...
+
+    @property
+    def band_low(self) -> Floats:
+        """Lower ends of the band."""
+        ...
+
+    @property
+    def band_high(self) -> Floats:
+        """Upper ends of the band."""
+        ...
+
+
+def plot_curves(curves: Sequence[DrawnCurve], title: str, ax: Axes | None) -> Figure:
+    """Draw curves with their bands; a panel for each value of the label "of".
+
+    The label "kind" has colours, and the label "measure" has line styles; without kinds each measure has a colour.
+
+    Raises
+    ------
+    ValueError
+        If `ax` is given for several panels.
+    """
+    panels = [*dict.fromkeys(one.labels.get("of", "") for one in curves)]
+    kinds = [*dict.fromkeys(one.labels.get("kind", "") for one in curves)]
+    measures = [*dict.fromkeys(one.labels.get("measure", "") for one in curves)]
+    figure, axes = panels_on(ax, 1, len(panels), 3.6 * len(panels) + 2.2, 3.4)
+    for panel, of in zip(axes[0], panels, strict=True):
+        for one in curves:
+            if one.labels.get("of", "") != of:
+                continue
+            kind, measure = (one.labels.get(name, "") for name in ("kind", "measure"))
+            by_kind = len(kinds) > 1
+            colour = COLOURS[(1 + (kinds.index(kind) if by_kind else measures.index(measure))) % len(COLOURS)]
+            line = _LINES[measures.index(measure) % len(_LINES)] if by_kind else "-"
+            label = ", ".join(text for text in (kind, measure) if text)
+            panel.plot(one.steps, one.mean, line, color=colour, label=label)
+            panel.fill_between(one.steps, one.band_low, one.band_high, color=colour, alpha=0.2, lw=0)
+        panel.set_xlabel("step, from noise to sample")
+        panel.set_title(of, fontsize=10)
+        panel.grid(alpha=0.3)
+    axes[0, 0].set_ylabel(title)
+    for panel in axes[0, 1:]:
+        panel.sharey(axes[0, 0])
+    # Beside the panels of a new figure, where it covers no curve.
+    axes[0, -1].legend(fontsize=8, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if ax is None else {}))
+    return figure
+
+
+def plot_slices(grid: Floats, steps: NDArray[np.int64], values: Floats) -> Figure:
+    """Draw one number of a prediction along lines through 0: a panel for each of up to six steps, a line for each base.
+
+    Parameters
+    ----------
+    grid : ndarray of shape (points,)
+        Places on the lines, from -1 to 1.
+    steps : ndarray of int of shape (s,)
+        Numbers of the steps.
+    values : ndarray of shape (s, bases, points)
+        The number.
+    """
+    chosen = np.unique(np.rint(np.linspace(0, len(steps) - 1, _LARGEST_PANELS)).astype(int)).tolist()
+    n_rows = math.ceil(len(chosen) / 3)
+    n_columns = min(3, len(chosen))
+    figure, axes = new_figure(n_rows, n_columns, 2.9 * n_columns, 2.3 * n_rows + 0.2)
+    for panel in axes.flat[len(chosen) :]:
+        panel.set_visible(False)
+    for panel, number in zip(axes.flat, chosen, strict=False):
+        for base, line in enumerate(values[number]):
+            panel.plot(grid, line, color=COLOURS[base % len(COLOURS)], lw=1)
+        panel.set_title(f"step {steps[number]}", fontsize=10)
+        panel.grid(alpha=0.3)
+    figure.supxlabel("c, the place on the line c z", fontsize=9)
+    figure.supylabel("one number of the prediction", fontsize=9)
+    return figure
