@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.efficiency import LevelMeans, log_variance, log_variance_of_sum, stretch_between
-from mcgen.inference.interval_input import student_t_quantile
-from mcgen.inference.log_ratios import LogRatio
+from mcgen.results.efficiencies import EFFICIENCY, PER_SECOND, fewest_replicates, rows_of_design
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
-from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of, weights_of_levels
+from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of
 from mcgen.results.saved import estimate_to_plain
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, fact_lines, frame_html
@@ -33,9 +29,6 @@ FEW_FOR_EFFICIENCY = 100
 
 # The most components in a printed table, so that it fits a page.
 _MOST_COMPONENTS = 12
-
-_EFFICIENCY = ("relative_efficiency", "efficiency_low", "efficiency_high")
-_PER_SECOND = ("efficiency_per_second", "per_second_low", "per_second_high")
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +80,7 @@ class Comparison:
         import pandas as pd
 
         base = self.estimates[self.baseline]
-        rows = [_rows(one, base, label) for one, label in zip(self.estimates, self.labels, strict=True)]
+        rows = [rows_of_design(one, base, label) for one, label in zip(self.estimates, self.labels, strict=True)]
         return pd.concat(rows, ignore_index=True)
 
     def save(self, path: str | Path) -> None:
@@ -193,7 +186,7 @@ class Comparison:
     def notes(self) -> list[str]:
         """Return the notes that belong below the table."""
         found = []
-        few = min(map(_fewest_replicates, self.estimates))
+        few = min(map(fewest_replicates, self.estimates))
         if few < FEW_FOR_EFFICIENCY:
             found.append(
                 f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their "
@@ -223,10 +216,10 @@ class Comparison:
                 "replicates": replicates[number // k],
                 **({"pilot": f"{row['pilot_evaluations']:,}"} if piloted else {}),
                 "mean": component_text(row["mean"], row["low"], row["high"], row["half_width"]),
-                "efficiency": _ratio_text(row, *_EFFICIENCY),
+                "efficiency": _ratio_text(row, *EFFICIENCY),
                 "in width": f"{row['relative_efficiency_width']:.3g}",
                 "ms/evaluation": f"{1e3 * row['seconds_per_evaluation']:.3g}",
-                "per second": _ratio_text(row, *_PER_SECOND),
+                "per second": _ratio_text(row, *PER_SECOND),
             }
             for number, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True)
         ]
@@ -241,87 +234,9 @@ def label_of_design(asked: str, made: Estimate) -> str:
     return f"{'auto' if asked == made.provenance.design else asked}: {chosen}"
 
 
-def _rows(one: Estimate, base: Estimate, label: str) -> pd.DataFrame:
-    frame = replace(one, parts=()).to_frame().drop(columns="level", errors="ignore")
-    frame.insert(0, "design", label)
-    frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
-    frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
-    work = _log_work(base).minus(_log_work(one)) if one is not base else _log_one(len(one.names))
-    times = one.provenance, base.provenance
-    speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
-    noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
-    timed = replace(work.plus_noise(noise), value=work.value + speed)
-    stretch = stretch_between(_fewest_replicates(base), _fewest_replicates(one))
-    for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
-        frame[point], interval = log_ratio.exp(one.confidence_level, stretch)
-        frame[low], frame[high] = interval.low, interval.high
-    with np.errstate(divide="ignore", invalid="ignore"):
-        widths = (_student_half_width(base) / _student_half_width(one)) ** 2 * (_evaluations(base) / _evaluations(one))
-    frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
-    frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
-    return frame
-
-
-def _fewest_replicates(one: Estimate) -> int:
-    """Return the number of replicates, for a sum of levels of the level that has the fewest."""
-    return min(part.n_replicates for part in one.levels or (one,))
-
-
 def _replicates_text(one: Estimate) -> str:
     """Return the replicates and their points, those of each level for a sum of levels."""
     return " + ".join(f"{part.n_replicates} x {part.provenance.n_points}" for part in one.levels or (one,))
-
-
-def _student_half_width(one: Estimate) -> Floats:
-    """Return the half-widths of Student's t intervals: the same kind for all designs, whichever their own are."""
-    t = student_t_quantile((1 + one.confidence_level) / 2, np.ravel(one.degrees_of_freedom))
-    return np.asarray(t * np.ravel(one.standard_error))
-
-
-def _log_one(k: int) -> LogRatio:
-    """Return the log of the efficiency of the baseline over itself."""
-    return LogRatio(np.zeros(k), np.zeros(k), np.full(k, np.inf))
-
-
-def _log_work(one: Estimate) -> LogRatio:
-    """Return the log of (variance of the estimate) x (evaluations spent, pilot included)."""
-    if one.levels:
-        weights = np.array(weights_of_levels([part.provenance for part in one.levels], len(one.names)))
-        log = log_variance_of_sum([_level_means(part, w) for part, w in zip(one.levels, weights, strict=True)])
-        return replace(log, value=log.value + np.log(_evaluations(one)))
-    means, within = _kept(one)
-    log = log_variance(means, within, one.provenance.rounding)
-    # The variance of the estimate is that of a replicate mean over the number of replicates.
-    return replace(log, value=log.value + np.log(one.provenance.n_points * _spent(one)))
-
-
-def _level_means(level: Estimate, weight: Floats) -> LevelMeans:
-    return LevelMeans(*_kept(level), weight, level.provenance.rounding)
-
-
-def _kept(one: Estimate) -> tuple[Floats, Floats]:
-    """Return the replicate means and the mean squared deviations within, or refuse where they were not kept.
-
-    Pseudo-values of a functional have no deviations within.
-    """
-    if one.replicate_means is not None and one.plug_in is not None:
-        return one.replicate_means, np.zeros_like(one.replicate_means)
-    if one.replicate_means is None or one.within is None:
-        raise ValueError(
-            "an efficiency needs the replicate means, which this estimate does not have; compare with "
-            "keep_replicates=True"
-        )
-    return one.replicate_means, one.within
-
-
-def _evaluations(one: Estimate) -> int:
-    """Return the evaluations spent, a pilot's included, under all conditions."""
-    return one.n_evaluations * max(1, len(one.conditions)) + one.provenance.pilot_evaluations
-
-
-def _spent(one: Estimate) -> float:
-    """Return the evaluations spent, a pilot's included, over those of the run."""
-    return _evaluations(one) / (_evaluations(one) - one.provenance.pilot_evaluations)
 
 
 def _ratio_text(row: Any, value: str, low: str, high: str) -> str:
