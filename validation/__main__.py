@@ -108,6 +108,12 @@ def _benchmarks(options: argparse.Namespace) -> None:
         print(f"\n{title}\n{TABLES[title]().to_string(index=False, float_format='%.3g')}", flush=True)
 
 
+def _conditions(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.condition_designs import write_part
+
+    write_part(options.folder, options.only)
+
+
 def _journeys(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.journeys import journeys_table
 
@@ -116,6 +122,7 @@ def _journeys(options: argparse.Namespace) -> None:
 
 _KINDS = {
     "benchmarks": _benchmarks,
+    "conditions": _conditions,
     "coverage": _coverage,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
