@@ -32,14 +32,18 @@ from mcgen.statistics import Statistic
 from mcgen.variance_reduction.planning.auto import Auto, check_auto
 from mcgen.variance_reduction.planning.planner import checked_request
 
-_REFUSED = dict.fromkeys(
-    ("store", "replicates", "atol", "rtol"),
-    "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for each "
-    "design, with a store for each",
-) | dict.fromkeys(
-    ("n_replicates", "components", "max_evaluations", "min_replicates"),
-    "It runs all designs on the same number of evaluations: give n_evaluations",
-)
+_REFUSED = {
+    **dict.fromkeys(
+        ("store", "replicates", "atol", "rtol"),
+        "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for "
+        "each design, with a store for each",
+    ),
+    **dict.fromkeys(
+        ("n_replicates", "components", "max_evaluations", "min_replicates"),
+        "It runs all designs on the same number of evaluations: give n_evaluations",
+    ),
+    "clusters": "They are for mcgen.estimate(..., across='population'), with the design that you choose",
+}
 """Arguments of a run that do not go with a comparison, and why."""
 
 

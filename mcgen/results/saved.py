@@ -13,6 +13,7 @@ from mcgen._lib.serialization import to_plain
 from mcgen.inference.functional_intervals import Scale
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.moments import Moments
+from mcgen.inference.population import VarianceComponents
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.provenance import Provenance
@@ -20,8 +21,8 @@ from mcgen.results.provenance import Provenance
 # Keys of the files that differ from the names of the attributes: files keep the names of the first version.
 _KEYS = {"parts": "strata"}
 # Attributes that only some estimates have: files of the others do without them, as those of older versions do.
-_LEFT_OUT_IF_NONE = {"pairs", "product", "plug_in", "scale", "quantiles"} | {
-    *("functional", "across", "model", "models_noise"),
+_LEFT_OUT_IF_NONE = {"pairs", "product", "plug_in", "scale", "quantiles", "variance_components", "n_clusters"} | {
+    *("functional", "across", "model", "models_noise", "between_clusters"),
 }
 
 
@@ -62,6 +63,11 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "stopping": None if stopping is None else Stopping(**stopping),
         "scale": None if content.get("scale") is None else Scale(**content["scale"]),
         "quantiles": None if content.get("quantiles") is None else Quantiles(**content["quantiles"]),
+        "variance_components": (
+            None
+            if content.get("variance_components") is None
+            else VarianceComponents(**{"n_clusters": None, "between_clusters": None} | content["variance_components"])
+        ),
         "names": tuple(content["names"]),
         "warnings": tuple(content["warnings"]),
         "boolean": tuple(content.get("boolean", ())),
@@ -109,7 +115,7 @@ def require_fields(estimate: Any) -> None:
         If a field is a text where numbers belong, has another shape than the mean, or the like.
     """
     _require_types(estimate, "")
-    for name in ("provenance", "moments", "stopping", "scale", "quantiles"):
+    for name in ("provenance", "moments", "stopping", "scale", "quantiles", "variance_components"):
         if getattr(estimate, name) is not None:
             _require_types(getattr(estimate, name), f"{name}.")
     mean, k = np.shape(estimate.mean), int(np.size(estimate.mean))
