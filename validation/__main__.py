@@ -68,6 +68,12 @@ def _stopping(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _population(options: argparse.Namespace) -> None:
+    from mcgen.validation.studies.population import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _proportions(options: argparse.Namespace) -> None:
     from mcgen.validation.pages.proportions import write_page
 
@@ -129,6 +135,7 @@ _KINDS = {
     "fitted": _fitted,
     "journeys": _journeys,
     "models": _models,
+    "population": _population,
     "proportions": _proportions,
     "rare-failures": _rare_failures,
     "soak": _soak,
