@@ -206,6 +206,7 @@ def test_texts_tables_and_pictures_say_what_it_is(sample: mcgen.Estimate) -> Non
     assert sample.to_markdown().splitlines()[-1].startswith("| population")
     assert sample.to_frame()["mean"].tolist()[-1] == sample.mean
     assert sample["prompt 3"] is sample.conditions[3]
+    assert "searle1992variance" in mcgen.citation(sample)
     with pytest.raises(ValueError, match="needs the replicate means of one run"):
         sample.relative_efficiency()
     pytest.importorskip("matplotlib")

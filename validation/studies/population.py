@@ -154,8 +154,8 @@ def comparisons(runs: int, seed: int) -> list[dict[str, Any]]:
     options: dict[str, Any] = {"designs": designs, "n_evaluations": 400, "condition": [*SCALES]}
     found = []
     for one in seeds:
-        frame = mcgen.compare(model, pixel_mean, seed=one, **options).to_frame()
-        found.append(frame.to_dict("records")[1])
+        row = mcgen.compare(model, pixel_mean, seed=one, **options).to_frame().to_dict("records")[1]
+        found.append({str(name): value for name, value in row.items()})
     return found
 
 
