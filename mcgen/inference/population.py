@@ -67,8 +67,8 @@ class VarianceComponents:
         Clusters of conditions; None where each condition is drawn by itself.
     between_clusters : ndarray of shape (k,), or None
         Variance between clusters; None without clusters.
-    between_conditions : ndarray of shape (k,)
-        Variance between conditions, with clusters that inside a cluster. NaN where each cluster has one condition: it
+    between_conditions : ndarray of shape (k,), or None
+        Variance between conditions, with clusters that inside a cluster. None where each cluster has one condition: it
         is then a part of the variance between clusters.
     noise : ndarray of shape (k,)
         Variance that one evaluation leaves in the mean of its condition: the mean of ``n_evaluations`` has this
@@ -82,7 +82,7 @@ class VarianceComponents:
     n_conditions: int
     n_clusters: int | None
     between_clusters: Floats | None
-    between_conditions: Floats
+    between_conditions: Floats | None
     noise: Floats
     n_evaluations: float
     mean_inverse_size: float = 1.0
@@ -129,9 +129,18 @@ class VarianceComponents:
         Returns
         -------
         ndarray
-            n* = sqrt(cost_of_condition * noise / between_conditions); infinite where conditions do not differ, and NaN
-            where their variance is not known.
+            n* = sqrt(cost_of_condition * noise / between_conditions); infinite where conditions do not differ.
+
+        Raises
+        ------
+        ValueError
+            If the cost is no number above 0, or the variance between conditions is not known.
         """
+        if self.between_conditions is None:
+            raise ValueError(
+                "the variance between the conditions of a cluster is not known, since each cluster has one condition; "
+                "leave clusters out, or use several conditions in some of them"
+            )
         if not (math.isfinite(cost_of_condition) and cost_of_condition > 0):
             raise ValueError(
                 f"cost_of_condition must be a number of evaluations above 0; got {cost_of_condition!r}. A condition "
@@ -157,8 +166,9 @@ class VarianceComponents:
 
     def _between(self) -> Floats:
         """Return the variance of a unit's expectation, shape (k,)."""
-        own = np.nan_to_num(self.between_conditions) * self.mean_inverse_size
-        return own if self.between_clusters is None else own + self.between_clusters
+        own, clusters = self.between_conditions, self.between_clusters
+        among = np.zeros_like(self.noise) if clusters is None else clusters
+        return among if own is None else among + own * self.mean_inverse_size
 
 
 def means_of_clusters(values: Floats, clusters: NDArray[np.int64]) -> Floats:
@@ -194,13 +204,12 @@ def variance_components(
     within = ((values - means[clusters]) ** 2).sum(axis=0)
     of_noise = ((1 - inverse[clusters])[:, None] * variances).sum(axis=0)
     spare = count - len(sizes)
-    own = (within - of_noise) / spare if spare else np.full(values.shape[1], np.nan)
+    own = (within - of_noise) / spare if spare else np.zeros(values.shape[1])
     noise_of_means = (means_of_clusters(variances, clusters) * inverse[:, None]).mean(axis=0)
     mean_inverse = float(inverse.mean())
-    among = means.var(axis=0, ddof=1) - np.nan_to_num(own) * mean_inverse - noise_of_means
-    return VarianceComponents(
-        count, len(sizes), np.maximum(among, 0.0), np.maximum(own, 0.0), noise, mean_evaluations, mean_inverse
-    )
+    among = means.var(axis=0, ddof=1) - own * mean_inverse - noise_of_means
+    between = np.maximum(own, 0.0) if spare else None
+    return VarianceComponents(count, len(sizes), np.maximum(among, 0.0), between, noise, mean_evaluations, mean_inverse)
 
 
 def population_warnings(

@@ -21,7 +21,16 @@ from mcgen.results.provenance import Provenance
 # Keys of the files that differ from the names of the attributes: files keep the names of the first version.
 _KEYS = {"parts": "strata"}
 # Attributes that only some estimates have: files of the others do without them, as those of older versions do.
-_LEFT_OUT_IF_NONE = {"pairs", "product", "plug_in", "scale", "quantiles", "variance_components", "n_clusters"} | {
+_LEFT_OUT_IF_NONE = {
+    "pairs",
+    "product",
+    "plug_in",
+    "scale",
+    "quantiles",
+    "variance_components",
+    "n_clusters",
+    "between_conditions",
+} | {
     *("functional", "across", "model", "models_noise", "between_clusters"),
 }
 
@@ -66,7 +75,7 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "variance_components": (
             None
             if content.get("variance_components") is None
-            else VarianceComponents(**{"n_clusters": None, "between_clusters": None} | content["variance_components"])
+            else components_from_plain(content["variance_components"])
         ),
         "names": tuple(content["names"]),
         "warnings": tuple(content["warnings"]),
@@ -74,6 +83,12 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "weights": tuple(content.get("weights", ())),
         "bounds": tuple(map(tuple, content.get("bounds", ()))),
     }
+
+
+def components_from_plain(content: dict[str, Any]) -> VarianceComponents:
+    """Return the variance components of a file, which leaves out those that are None."""
+    absent: dict[str, Any] = dict.fromkeys(("n_clusters", "between_clusters", "between_conditions"))
+    return VarianceComponents(**absent | content)
 
 
 def _is_number(value: Any) -> bool:

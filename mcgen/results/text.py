@@ -246,7 +246,7 @@ def _spread(estimate: Shown) -> dict[str, str]:
     shown = {
         what: ", ".join(f"{value:.3g}" for value in np.sqrt(variance[:_IN_LINE]))
         for what, variance in variances.items()
-        if variance is not None and not np.isnan(variance).all()
+        if variance is not None
     }
     more = ", ..." if len(estimate.names) > _IN_LINE else ""
     text = "; ".join(f"{what} {values}{more}" for what, values in shown.items())

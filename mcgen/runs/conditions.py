@@ -81,7 +81,7 @@ def stratified_average(
     strata: list[Estimate] = []
     held_back: list[list[str]] = []
     try:
-        _run_conditions(estimand, options, run_one, strata, held_back)
+        _run_conditions(estimand, _of_parts(options, population), run_one, strata, held_back)
     except KeyboardInterrupt:
         if not strata:
             raise
@@ -129,6 +129,13 @@ def _require_same_shape(strata: list[Estimate], estimand: Estimand) -> None:
         )
 
 
+def _of_parts(options: RunOptions, population: Population | None) -> RunOptions:
+    """Return the options of the conditions: a bootstrap resamples those of a population, and not their replicates."""
+    if population is None or not options.interval.resamples:
+        return options
+    return replace(options, interval=options.interval.by_default())
+
+
 def _joined_conditions(
     strata: list[Estimate], estimand: Estimand, options: RunOptions, weights: Floats, population: Population | None
 ) -> Estimate:
@@ -136,7 +143,7 @@ def _joined_conditions(
 
     The interval of a population does not rest on those of the conditions, so their warnings stay with them.
     """
-    average = _average(strata, estimand, options, weights)
+    average = _average(strata, estimand, _of_parts(options, population), weights)
     if population is None:
         return average
     lost = average.warnings[-1:] if len(strata) < len(estimand.condition) else ()

@@ -57,6 +57,7 @@ def test_variance_components_are_those_of_the_analysis_of_variance(sample: mcgen
     assert found.noise == pytest.approx(0.25, rel=0.15)  # the variance of a mean of four normal pixels
     assert found.standard_error() == pytest.approx(sample.standard_error)
     assert found.standard_error(96) == pytest.approx(sample.standard_error / 2)
+    assert found.between_conditions is not None
     spread = float(found.between_conditions[0])
     assert found.best_evaluations(100.0) == pytest.approx(np.sqrt(100 * found.noise / spread))
     assert found.noise_share == pytest.approx((errors**2).mean() / values.var(ddof=1))
@@ -73,6 +74,7 @@ def test_components_are_unbiased_for_clusters_of_unequal_size() -> None:
         values + rng.normal(0, np.sqrt(0.3), (12, runs)), variances, np.full(12, 10.0), clusters
     )
     assert found.between_clusters is not None
+    assert found.between_conditions is not None
     # Both are set to 0 where they are negative, which moves the average up.
     assert 1.0 - 0.05 < found.between_clusters.mean() < 1.12
     assert found.between_conditions.mean() == pytest.approx(0.49, abs=0.03)
@@ -112,8 +114,11 @@ def test_clusters_of_one_condition_are_conditions(sample: mcgen.Estimate) -> Non
     found, own = result.variance_components, sample.variance_components
     assert found is not None
     assert own is not None
-    assert np.isnan(found.between_conditions).all()
+    assert found.between_conditions is None
     assert found.between_clusters == pytest.approx(own.between_conditions)
+    assert found.standard_error() == pytest.approx(own.standard_error())
+    with pytest.raises(ValueError, match="is not known, since each cluster has one condition"):
+        found.best_evaluations(10.0)
 
 
 def test_statsmodels_has_the_same_errors() -> None:
@@ -189,7 +194,15 @@ def test_intervals_of_many_components_hold_together() -> None:
     assert alone.with_interval(interval="bootstrap-t").method == "bootstrap-t"
 
 
-@pytest.mark.parametrize("clusters", [None, CLUSTERS])
+def test_a_bootstrap_resamples_the_conditions() -> None:
+    """Also where the replicates of a condition could not be resampled, since all are equal."""
+    positive = mcgen.as_statistic(lambda x: x[:, 0] > 0, name="positive")
+    result = mcgen.estimate(SHIFTED, positive, **OF_ALL, interval="bootstrap-t")
+    assert result.method == "bootstrap-t"
+    assert result.conditions[0].method == "proportion"
+
+
+@pytest.mark.parametrize("clusters", [None, CLUSTERS, [*range(24)]])
 def test_files_have_the_same_estimate(clusters: Any, tmp_path: Path) -> None:
     result = mcgen.estimate(SHIFTED, pixel_mean, **OF_ALL, clusters=clusters)
     result.save(tmp_path / "run.json")
