@@ -53,6 +53,19 @@ _ENTRIES = {
   volume = {8}, number = {1}, pages = {71--102},
   year = {1998}
 }""",
+    "searle1992variance": """@book{searle1992variance,
+  title = {Variance Components},
+  author = {Searle, Shayle R. and Casella, George and McCulloch, Charles E.},
+  publisher = {Wiley},
+  year = {1992}
+}""",
+    "cameron2015practitioner": """@article{cameron2015practitioner,
+  title = {A practitioner's guide to cluster-robust inference},
+  author = {Cameron, A. Colin and Miller, Douglas L.},
+  journal = {Journal of Human Resources},
+  volume = {50}, number = {2}, pages = {317--372},
+  year = {2015}
+}""",
     "mckay1979comparison": """@article{mckay1979comparison,
   title = {A comparison of three methods for selecting values of input variables in the analysis of output from a
     computer code},
@@ -387,8 +400,11 @@ def citation(result: Estimate | Comparison | VarianceShares) -> str:
         keys += _functional_keys(estimate)
         keys += ["owen1998supercube"] if any(map(_is_supercube, models)) else []
         keys += ["welch1947generalization"] if estimate.moments is None else []
+        keys += _population_keys(estimate)
     keys += ["miller1968jackknifing"] if compared else []
-    keys += ["jones1974jackknife"] if compared and "giles2008multilevel" in keys else []
+    own = [one for one in result.estimates if one.conditions] if isinstance(result, Comparison) else []
+    summed = any(not one.provenance.common_random_numbers for one in own)
+    keys += ["jones1974jackknife"] if summed or (compared and "giles2008multilevel" in keys) else []
     return _entries(keys)
 
 
@@ -402,6 +418,14 @@ def _control_keys(text: str | None) -> list[str]:
         return []
     kernels = ["oates2017control", "dubrule1983cross"] if text.startswith("kernel(") else []
     return ["nelson1990control", "avramidis1993splitting", *kernels]
+
+
+def _population_keys(estimate: Estimate) -> list[str]:
+    """Return the entries for the mean of a population of conditions, and for its clusters."""
+    if estimate.variance_components is None:
+        return []
+    clustered = estimate.variance_components.n_clusters is not None
+    return ["searle1992variance", *(["cameron2015practitioner"] if clustered else [])]
 
 
 def _functional_keys(estimate: Estimate) -> list[str]:

@@ -15,6 +15,7 @@ from mcgen.designs import Design, MonteCarlo
 from mcgen.designs._base import refuse_class
 from mcgen.errors import CoverageWarning, held_warnings, warn_user, with_partial
 from mcgen.estimation import estimate
+from mcgen.functionals import Functional
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.generators.joint import pilot_evaluations_of
@@ -31,14 +32,18 @@ from mcgen.statistics import Statistic
 from mcgen.variance_reduction.planning.auto import Auto, check_auto
 from mcgen.variance_reduction.planning.planner import checked_request
 
-_REFUSED = dict.fromkeys(
-    ("store", "replicates", "atol", "rtol"),
-    "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for each "
-    "design, with a store for each",
-) | dict.fromkeys(
-    ("n_replicates", "components", "max_evaluations", "min_replicates"),
-    "It runs all designs on the same number of evaluations: give n_evaluations",
-)
+_REFUSED = {
+    **dict.fromkeys(
+        ("store", "replicates", "atol", "rtol"),
+        "It runs all designs on the same number of evaluations in one call. Leave it out, or use mcgen.estimate for "
+        "each design, with a store for each",
+    ),
+    **dict.fromkeys(
+        ("n_replicates", "components", "max_evaluations", "min_replicates"),
+        "It runs all designs on the same number of evaluations: give n_evaluations",
+    ),
+    "clusters": "They are for mcgen.estimate(..., across='population'), with the design that you choose",
+}
 """Arguments of a run that do not go with a comparison, and why."""
 
 
@@ -74,8 +79,10 @@ def compare(
         The design that the efficiencies are relative to, or its position; by default ``MonteCarlo()`` if it is one of
         the designs, else the first.
     **run
-        Other arguments of `estimate`. Several conditions need ``common_random_numbers=True``, which does not go with
-        ``"auto"``. Replicate means are always kept.
+        Other arguments of `estimate`. Several conditions run on random numbers of their own, or on the same with
+        ``common_random_numbers=True``, which does not go with ``"auto"``. `Comparison.by_condition` has a row for each.
+        ``across="population"`` is for `estimate`: the spread between conditions is the same for all designs. Replicate
+        means are always kept.
 
     Returns
     -------
@@ -110,15 +117,10 @@ def compare(
     _check_evaluations([one for one in chosen if not isinstance(one, Auto)], asked["n_evaluations"])
     if asked["keep_replicates"] is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
-    several = isinstance(conditions_of(asked["condition"]), Conditions)
+    _check_conditions(statistic, asked)
     for one in chosen:
         if isinstance(one, Auto):
-            _check_auto(one, generator, asked, several)
-    if several and not asked["common_random_numbers"]:
-        raise ValueError(
-            "an average over independent conditions has no replicate means to compare designs by; pass "
-            "common_random_numbers=True, or compare the designs for one condition at a time"
-        )
+            _check_auto(one, generator, asked)
     return _run_all(generator, statistic, chosen, number, {**run, "keep_replicates": True})
 
 
@@ -169,13 +171,24 @@ def _checked_designs(designs: list[Any], baseline: Any) -> tuple[tuple[Design | 
     return chosen, checked_integer("baseline", baseline)
 
 
-def _check_auto(design: Auto, generator: Generator, asked: RunArguments, several: bool) -> None:
-    """Refuse, before any design runs, what does not go with a design that a pilot chooses."""
-    if several:
+def _check_conditions(score: Any, asked: RunArguments) -> None:
+    """Refuse ways of joining several conditions whose efficiencies can't be told."""
+    if asked["across"] == "population":
         raise ValueError(
-            "compare needs several conditions on common random numbers, and 'auto' plans each condition alone; leave "
-            "'auto' out of the designs, or compare for one condition at a time"
+            "compare shows how much noise each design leaves, and the spread between conditions is the same for all; "
+            "got across='population'. Use across='average', and mcgen.estimate(..., across='population') with the "
+            "design that you choose"
         )
+    several, common = isinstance(conditions_of(asked["condition"]), Conditions), asked["common_random_numbers"]
+    if several and asked["across"] == "mixture" and isinstance(score, Functional) and not common:
+        raise ValueError(
+            "a functional of a mixture of independent conditions has no replicate means to compare designs by; got "
+            "across='mixture'. Use common_random_numbers=True, or across='average'"
+        )
+
+
+def _check_auto(design: Auto, generator: Generator, asked: RunArguments) -> None:
+    """Refuse, before any design runs, what does not go with a design that a pilot chooses."""
     interval = IntervalOptions(asked["confidence_level"], asked["interval"], asked["simultaneous"])
     options = RunOptions(interval, controls=asked["controls"])
     check_auto(options, asked["n_evaluations"], None, asked["common_random_numbers"], range(0))

@@ -36,6 +36,7 @@ from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.models import run_models, with_models
 from mcgen.runs.options import RunOptions
+from mcgen.runs.population import checked_population
 from mcgen.runs.scores import parts_of_score, with_fewest_values, with_functional
 from mcgen.statistics import Statistic
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
@@ -94,9 +95,15 @@ def estimate(
     weights : sequence of float or dict, optional
         Weights of the conditions in the average: numbers that sum to 1, in the order of the conditions or by their
         names. They are equal by default. Weights of fewer bits, such as float32, are divided by their sum.
-    across : {"average", "mixture"}
-        What several conditions are joined to: the weighted average of the score, or the score of their pooled law, in
-        which each condition has its weight. For the mean of a statistic both are the same.
+    across : {"average", "mixture", "population"}
+        What several conditions are joined to. "average" is the weighted average of the score over exactly these
+        conditions. "mixture" is the score of their pooled law, in which each condition has its weight; for the mean of
+        a statistic both are the same. "population" is the mean over a population, of which the conditions are a random
+        sample: its interval has the spread between the conditions beside the noise, and needs 10 conditions or more.
+    clusters : sequence or dict, optional
+        With ``across="population"``: a label for each condition, in their order or by their names, where conditions
+        with the same label were drawn together, such as several prompts of one template. The clusters are then the
+        sample, and each counts the same.
     common_random_numbers : bool
         Give all conditions the same noise. The average is then taken replicate by replicate.
     batch_size : int, optional
@@ -193,6 +200,7 @@ def estimated(
     asked = checked_arguments("estimate", words, own=("design",))
     options, part = _checked_options(asked)
     condition = conditions_of(asked["condition"])
+    population = checked_population(condition, asked)
     shares = _checked_conditions(condition, asked)
     statistic, functional = parts_of_score(score)
     options = with_functional(options, functional, asked)
@@ -225,7 +233,7 @@ def estimated(
         options = replace(options, resources=resources)
         if asked["common_random_numbers"]:
             return run_one(estimand, options)
-        return run_each(estimand, options, shares, run_one, asked["across"])
+        return run_each(estimand, options, shares, run_one, asked["across"], population)
 
 
 def _facts_of_run(options: RunOptions, part: range, models_noise: str | None) -> dict[str, Any]:

@@ -114,7 +114,17 @@ def test_auto_is_a_design_of_compare(capsys) -> None:
     assert "auto: " in capsys.readouterr().out
     assert [one.split(":")[0] for one in mcgen.Comparison.load("table.json").labels] == ["MonteCarlo()", "auto"]
     assert main([*call, "--condition", "1", "--condition", "2", "--common-random-numbers"]) == 2
-    assert "'auto' plans each condition alone" in capsys.readouterr().err
+    assert "--design auto plans each condition alone" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")
+def test_conditions_may_be_a_sample(capsys) -> None:
+    conditions = [word for number in range(6) for word in ("--condition", str(number))]
+    call = ["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design", "antithetic", *RUN, *conditions]
+    assert main([*call, "--across", "population", "--clusters", "a,a,b,b", "--clusters", "c,c"]) == 0
+    assert "population: pixel_mean" in capsys.readouterr().out
+    assert main(["compare", *call[1:4], "--designs", "monte-carlo,antithetic", *RUN, *conditions]) == 0
+    assert "for each of 6 conditions" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -474,7 +484,9 @@ BRIEF = ["estimate", "mymodel:generator", "--statistic", "pixel_mean", "--design
         (["plan", "mymodel:generator", "--statistic", "pixel_mean", "--seed", "0"], "give --n-evaluations, for the narrowest intervals that they buy, or --atol"),
         (["plan", "mymodel:generator", "--statistic", "pixel_mean", "--seed", "0", "--atol", "0"], "--atol must be above 0"),
         (["plan", "mymodel:generator", "--statistic", "pixel_mean", "--seed", "0", "--n-evaluations", "3200", "--condition", "1", "--condition", "2"], "Use mcgen estimate with --design auto, which plans each"),
-        (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--condition", "1", "--condition", "2"], "pass --common-random-numbers"),
+        (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--condition", "1", "--condition", "2", "--across", "population"], "got --across population. Use --across average"),
+        ([*BRIEF, "--seed", "0", "--n-evaluations", "640", "--condition", "1", "--condition", "2", "--clusters", "a,b"], "for --across population; got --across average"),
+        ([*BRIEF, "--seed", "0", "--n-evaluations", "640", "--condition", "1", "--condition", "2", "--across", "population", "--clusters", "a,b,c"], "--clusters must have a label for each of 2 conditions; got 3"),
         (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--designs", "orthogonal,antithetic"], "write --designs orthogonal:16; got 'orthogonal'"),
         (["compare", "mymodel:generator", "--statistic", "pixel_mean", *RUN, "--designs", "antithetic,antithetic"], "all different"),
     ],

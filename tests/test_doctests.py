@@ -40,7 +40,14 @@ def pages() -> list[Path]:
 TORCH_ITSELF = tuple(
     f"validation.{name}"
     for name in (
-        *("pages.demo", "measurements.speed", "measurements.models", "pages.models", "measurements.image_mixtures"),
+        *(
+            "pages.demo",
+            "measurements.speed",
+            "measurements.models",
+            "measurements.condition_designs",
+            "pages.models",
+            "measurements.image_mixtures",
+        ),
         *(
             "measurements.widths",
             "measurements.cases",

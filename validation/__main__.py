@@ -68,6 +68,12 @@ def _stopping(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _population(options: argparse.Namespace) -> None:
+    from mcgen.validation.studies.population import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _proportions(options: argparse.Namespace) -> None:
     from mcgen.validation.pages.proportions import write_page
 
@@ -144,6 +150,12 @@ def _paper(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _conditions(options: argparse.Namespace) -> None:
+    from mcgen.validation.measurements.condition_designs import write_part
+
+    write_part(options.folder, options.only)
+
+
 def _journeys(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.journeys import journeys_table
 
@@ -152,6 +164,7 @@ def _journeys(options: argparse.Namespace) -> None:
 
 _KINDS = {
     "benchmarks": _benchmarks,
+    "conditions": _conditions,
     "coverage": _coverage,
     "editing": _editing,
     "efficiency": _efficiency,
@@ -161,6 +174,7 @@ _KINDS = {
     "journeys": _journeys,
     "models": _models,
     "paper": _paper,
+    "population": _population,
     "proportions": _proportions,
     "quantiles": _quantiles,
     "rare-failures": _rare_failures,

@@ -234,6 +234,8 @@ def _run_options(options: argparse.Namespace) -> dict[str, Any]:
     if across and len(conditions) < 2:
         raise ValueError("--across says how several conditions are joined; repeat --condition, or leave it out")
     chosen = _given(options, _SHARED) | ({"across": across} if across else {})
+    if getattr(options, "clusters", None) is not None:
+        chosen["clusters"] = names_in(options.clusters)
     if conditions:
         chosen["condition"] = conditions if len(conditions) > 1 else conditions[0]
     return chosen | ({"common_random_numbers": True} if common else {})

@@ -255,6 +255,12 @@ def _add_long_run(command: argparse.ArgumentParser) -> None:
     _add_amount(command)
     _add_resources(command)
     _add_shared(command, conditions=True)
+    command.add_argument(
+        "--clusters",
+        action="append",
+        metavar="LABELS",
+        help="of a population: a label for each --condition, separated by commas; equal ones were drawn together",
+    )
 
 
 def _add_amount(command: argparse.ArgumentParser) -> None:
@@ -329,7 +335,8 @@ def _add_shared(command: argparse.ArgumentParser, conditions: bool) -> None:
         command.add_argument(
             "--across",
             choices=get_args(Across),
-            help="of several conditions: the average of a functional over them (default), or that of their mixture",
+            help="of several conditions: the average over them (default), a functional of their mixture, or the mean "
+            "of a population of which they are a sample",
         )
     _add_intervals(command)
     command.add_argument("--batch-size", type=whole_number, metavar="N", help="samples in a batch (default: about 64)")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.efficiency import LevelMeans, log_variance, log_variance_of_sum, stretch_between
-from mcgen.inference.interval_input import student_t_quantile
-from mcgen.inference.log_ratios import LogRatio
+from mcgen.results.efficiencies import (
+    EFFICIENCY,
+    GEOMETRIC_MEAN,
+    PER_SECOND,
+    fewest_replicates,
+    has_own_streams,
+    rows_by_condition,
+    rows_of_design,
+    undefined_conditions,
+)
 from mcgen.results.estimate import Estimate, estimate_from_plain
 from mcgen.results.figures import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
-from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of, weights_of_levels
+from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of
 from mcgen.results.saved import estimate_to_plain
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, fact_lines, frame_html
@@ -34,8 +39,11 @@ FEW_FOR_EFFICIENCY = 100
 # The most components in a printed table, so that it fits a page.
 _MOST_COMPONENTS = 12
 
-_EFFICIENCY = ("relative_efficiency", "efficiency_low", "efficiency_high")
-_PER_SECOND = ("efficiency_per_second", "per_second_low", "per_second_high")
+
+_ABOUT_CONDITIONS = (
+    "efficiency and in width: those of the average over the conditions; mean half-width: averaged over the conditions; "
+    "in mean width: its squared ratio; over conditions: the geometric mean of their efficiencies"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,12 +91,44 @@ class Comparison:
         remove the bias of a ratio of variances of few replicates; so they differ a little from the ratio of the printed
         standard errors. A sum of levels has the jackknife's estimate for independent levels
         (`mcgen.inference.efficiency`); its numbers of replicates and points are those of the finest level.
+
+        An average over conditions on independent random numbers is such a sum too. Its rows have further columns:
+
+        - ``mean_half_width``: the average over the conditions of the half-width of each condition's Student t interval;
+        - ``relative_efficiency_mean_width``: the squared ratio of these averages, baseline over design, at equal
+          numbers of evaluations;
+        - ``efficiency_geometric_mean``, with ``geometric_mean_low`` and ``geometric_mean_high``: the geometric mean of
+          the efficiencies under each condition (`by_condition`) and its t interval over the conditions, as if they were
+          a sample. It leaves out conditions under which an efficiency is NaN.
         """
         import pandas as pd
 
         base = self.estimates[self.baseline]
-        rows = [_rows(one, base, label) for one, label in zip(self.estimates, self.labels, strict=True)]
+        rows = [rows_of_design(one, base, label) for one, label in zip(self.estimates, self.labels, strict=True)]
         return pd.concat(rows, ignore_index=True)
+
+    def by_condition(self) -> pd.DataFrame:
+        """Return a table with a row for each design, condition and component, with the columns of `to_frame`.
+
+        Each condition bears an equal share of the evaluations of a pilot.
+
+        Raises
+        ------
+        ValueError
+            If the designs were compared without conditions, or under one.
+        """
+        import pandas as pd
+
+        base = self.estimates[self.baseline]
+        if not base.conditions:
+            raise ValueError(
+                f"by_condition needs a comparison under several conditions; this one has the condition "
+                f"{base.provenance.condition}. Use to_frame(), or compare with condition=[...]"
+            )
+        pairs = zip(self.estimates, self.labels, strict=True)
+        return pd.concat(
+            [rows for one, label in pairs for rows in rows_by_condition(one, base, label)], ignore_index=True
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the comparison as JSON, from which `load` makes an equal one."""
@@ -159,7 +199,10 @@ class Comparison:
         }
         named = [*zip(self.labels, self.estimates, strict=True)]
         plans = [
-            f"{label} is {one.provenance.design}; {one.provenance.plan}" for label, one in named if one.provenance.plan
+            f"{label}{_under(part)} is {part.provenance.design}; {part.provenance.plan}"
+            for label, one in named
+            for part in one.conditions or (one,)
+            if part.provenance.plan
         ]
         partial = [f"PARTIAL: the run of {label} ended early" for label, one in named if one.partial]
         lines = [self._text(), *fact_lines(facts), *plans, *partial]
@@ -173,14 +216,17 @@ class Comparison:
     def _text(self) -> str:
         """Return the table with its notes."""
         # What a pilot chose has a seed of its own, and fewer evaluations than were asked for.
-        fixed = [one for one in self.estimates if one.provenance.plan is None]
+        fixed = [one for one in self.estimates if not _plans(one)]
         p = (fixed or self.estimates)[0].provenance
-        evaluations = p.n_evaluations + (0 if fixed else p.pilot_evaluations)
+        n_conditions = len(self.estimates[0].conditions)
+        evaluations = p.n_evaluations + (0 if fixed else round(p.pilot_evaluations / max(1, n_conditions)))
+        each = f" for each of {n_conditions} conditions" if n_conditions else ""
         lines = [
-            f"{expectation_text(p)}, {evaluations:,} evaluations a design, seed {p.seed_text}",
+            f"{expectation_text(p)}, {evaluations:,} evaluations a design{each}, seed {p.seed_text}",
             f"efficiency: evaluations of {self.labels[self.baseline]} that one evaluation is worth, with its "
             f"{percent_of(self.estimates[0].confidence_level)} interval; in width: the squared ratio of the "
             "widths of Student t intervals",
+            *([_ABOUT_CONDITIONS] if has_own_streams(self.estimates[0]) else []),
             self.readable().to_string(index=False),
             *self.notes(),
         ]
@@ -193,7 +239,7 @@ class Comparison:
     def notes(self) -> list[str]:
         """Return the notes that belong below the table."""
         found = []
-        few = min(map(_fewest_replicates, self.estimates))
+        few = min(map(fewest_replicates, self.estimates))
         if few < FEW_FOR_EFFICIENCY:
             found.append(
                 f"Efficiencies are rough: the fewest replicates are {few}, and below {FEW_FOR_EFFICIENCY} their "
@@ -201,6 +247,12 @@ class Comparison:
             )
         if any(one.provenance.pilot_evaluations for one in self.estimates):
             found.append("Efficiencies count the evaluations of pilots, as if this run alone had paid for them.")
+        base = self.estimates[self.baseline]
+        if has_own_streams(base) and (left_out := max(undefined_conditions(one, base) for one in self.estimates)):
+            found.append(
+                f"Over conditions: {left_out} of {len(base.conditions)} have no efficiency of some component, whose "
+                "replicate means don't vary there; the geometric mean leaves them out."
+            )
         hidden = len(self.estimates[0].names) - _MOST_COMPONENTS
         if hidden > 0:
             found.append(f"{hidden} more components are in to_frame().")
@@ -223,10 +275,11 @@ class Comparison:
                 "replicates": replicates[number // k],
                 **({"pilot": f"{row['pilot_evaluations']:,}"} if piloted else {}),
                 "mean": component_text(row["mean"], row["low"], row["high"], row["half_width"]),
-                "efficiency": _ratio_text(row, *_EFFICIENCY),
+                "efficiency": _ratio_text(row, *EFFICIENCY),
                 "in width": f"{row['relative_efficiency_width']:.3g}",
+                **_over_conditions(row),
                 "ms/evaluation": f"{1e3 * row['seconds_per_evaluation']:.3g}",
-                "per second": _ratio_text(row, *_PER_SECOND),
+                "per second": _ratio_text(row, *PER_SECOND),
             }
             for number, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True)
         ]
@@ -235,93 +288,41 @@ class Comparison:
 
 def label_of_design(asked: str, made: Estimate) -> str:
     """Return the name of a row: its design, or for one that a pilot chose also what was asked for."""
-    chosen = chosen_by(made.provenance)
-    if chosen is None:
+    plans = _plans(made)
+    if not plans:
         return made.provenance.design
-    return f"{'auto' if asked == made.provenance.design else asked}: {chosen}"
+    word = "auto" if asked == made.provenance.design else asked
+    # Each condition has its own plan; the conditions show them.
+    return f"{word}: {plans[0]}" if len(set(plans)) == 1 else word
 
 
-def _rows(one: Estimate, base: Estimate, label: str) -> pd.DataFrame:
-    frame = replace(one, parts=()).to_frame().drop(columns="level", errors="ignore")
-    frame.insert(0, "design", label)
-    frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
-    frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
-    work = _log_work(base).minus(_log_work(one)) if one is not base else _log_one(len(one.names))
-    times = one.provenance, base.provenance
-    speed = math.log(times[1].seconds_per_evaluation / times[0].seconds_per_evaluation)
-    noise = sum(part.timing_error**2 for part in times) if one is not base else 0.0
-    timed = replace(work.plus_noise(noise), value=work.value + speed)
-    stretch = stretch_between(_fewest_replicates(base), _fewest_replicates(one))
-    for log_ratio, (point, low, high) in ((work, _EFFICIENCY), (timed, _PER_SECOND)):
-        frame[point], interval = log_ratio.exp(one.confidence_level, stretch)
-        frame[low], frame[high] = interval.low, interval.high
-    with np.errstate(divide="ignore", invalid="ignore"):
-        widths = (_student_half_width(base) / _student_half_width(one)) ** 2 * (_evaluations(base) / _evaluations(one))
-    frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
-    frame["seconds_per_evaluation"] = one.provenance.seconds_per_evaluation
-    return frame
+def _plans(one: Estimate) -> list[str]:
+    """Return the short names of what plans chose, under each condition where there are several; empty without plans."""
+    return [chosen for part in one.conditions or (one,) if (chosen := chosen_by(part.provenance)) is not None]
 
 
-def _fewest_replicates(one: Estimate) -> int:
-    """Return the number of replicates, for a sum of levels of the level that has the fewest."""
-    return min(part.n_replicates for part in one.levels or (one,))
+def _under(part: Estimate) -> str:
+    """Return the words for the condition of an estimate; nothing where it has none."""
+    return "" if part.provenance.condition is None else f" under condition {part.provenance.condition}"
 
 
 def _replicates_text(one: Estimate) -> str:
     """Return the replicates and their points, those of each level for a sum of levels."""
+    if has_own_streams(one):
+        texts = dict.fromkeys(map(_replicates_text, one.conditions))
+        return next(iter(texts)) if len(texts) == 1 else "by condition"
     return " + ".join(f"{part.n_replicates} x {part.provenance.n_points}" for part in one.levels or (one,))
 
 
-def _student_half_width(one: Estimate) -> Floats:
-    """Return the half-widths of Student's t intervals: the same kind for all designs, whichever their own are."""
-    t = student_t_quantile((1 + one.confidence_level) / 2, np.ravel(one.degrees_of_freedom))
-    return np.asarray(t * np.ravel(one.standard_error))
-
-
-def _log_one(k: int) -> LogRatio:
-    """Return the log of the efficiency of the baseline over itself."""
-    return LogRatio(np.zeros(k), np.zeros(k), np.full(k, np.inf))
-
-
-def _log_work(one: Estimate) -> LogRatio:
-    """Return the log of (variance of the estimate) x (evaluations spent, pilot included)."""
-    if one.levels:
-        weights = np.array(weights_of_levels([part.provenance for part in one.levels], len(one.names)))
-        log = log_variance_of_sum([_level_means(part, w) for part, w in zip(one.levels, weights, strict=True)])
-        return replace(log, value=log.value + np.log(_evaluations(one)))
-    means, within = _kept(one)
-    log = log_variance(means, within, one.provenance.rounding)
-    # The variance of the estimate is that of a replicate mean over the number of replicates.
-    return replace(log, value=log.value + np.log(one.provenance.n_points * _spent(one)))
-
-
-def _level_means(level: Estimate, weight: Floats) -> LevelMeans:
-    return LevelMeans(*_kept(level), weight, level.provenance.rounding)
-
-
-def _kept(one: Estimate) -> tuple[Floats, Floats]:
-    """Return the replicate means and the mean squared deviations within, or refuse where they were not kept.
-
-    Pseudo-values of a functional have no deviations within.
-    """
-    if one.replicate_means is not None and one.plug_in is not None:
-        return one.replicate_means, np.zeros_like(one.replicate_means)
-    if one.replicate_means is None or one.within is None:
-        raise ValueError(
-            "an efficiency needs the replicate means, which this estimate does not have; compare with "
-            "keep_replicates=True"
-        )
-    return one.replicate_means, one.within
-
-
-def _evaluations(one: Estimate) -> int:
-    """Return the evaluations spent, a pilot's included, under all conditions."""
-    return one.n_evaluations * max(1, len(one.conditions)) + one.provenance.pilot_evaluations
-
-
-def _spent(one: Estimate) -> float:
-    """Return the evaluations spent, a pilot's included, over those of the run."""
-    return _evaluations(one) / (_evaluations(one) - one.provenance.pilot_evaluations)
+def _over_conditions(row: Any) -> dict[str, str]:
+    """Return the cells of a row about its conditions; none where it is no average over independent conditions."""
+    if "mean_half_width" not in row:
+        return {}
+    return {
+        "mean half-width": f"{row['mean_half_width']:.3g}",
+        "in mean width": f"{row['relative_efficiency_mean_width']:.3g}",
+        "over conditions": _ratio_text(row, *GEOMETRIC_MEAN),
+    }
 
 
 def _ratio_text(row: Any, value: str, low: str, high: str) -> str:

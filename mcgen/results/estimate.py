@@ -21,6 +21,7 @@ from mcgen.inference.functional_intervals import Scale, interval_of_functional
 from mcgen.inference.interval_input import Interval, IntervalInput
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
+from mcgen.inference.population import VarianceComponents
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
@@ -114,6 +115,9 @@ class Estimate:
         From what a functional's interval is made, where it is made on another scale or by inversion.
     samples : ndarray of shape (R, n_points, ...), or None
         The samples by replicate and point, with ``keep_samples=True``; not in files.
+    variance_components : VarianceComponents or None
+        With ``across="population"``: the variances between conditions and of the noise, and what to run next. The
+        values of the conditions, or the means of their clusters, then stand for replicate means.
     """
 
     mean: float | Floats
@@ -139,6 +143,7 @@ class Estimate:
     scale: Scale | None = None
     quantiles: Quantiles | QuantileSum | None = None
     samples: NDArray[Any] | None = None
+    variance_components: VarianceComponents | None = None
 
     @property
     def n_replicates(self) -> int:

@@ -142,7 +142,8 @@ class Provenance:
     functional : str or None
         What is estimated of the statistic, such as "variance"; None for its mean.
     across : str or None
-        "mixture" for a functional of the pooled law of several conditions.
+        "mixture" for a functional of the pooled law of several conditions, "population" for the mean of a population of
+        which they are a sample.
     model : str or None
         Name of the model, for the estimate of one of two models on independent noise (`Estimate.models`).
     models_noise : str or None

@@ -13,6 +13,7 @@ from mcgen._lib.serialization import to_plain
 from mcgen.inference.functional_intervals import Scale
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.moments import Moments
+from mcgen.inference.population import VarianceComponents
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
@@ -21,8 +22,17 @@ from mcgen.results.provenance import Provenance
 # Keys of the files that differ from the names of the attributes: files keep the names of the first version.
 _KEYS = {"parts": "strata"}
 # Attributes that only some estimates have: files of the others do without them, as those of older versions do.
-_LEFT_OUT_IF_NONE = {"pairs", "product", "plug_in", "scale", "quantiles"} | {
-    *("functional", "across", "model", "models_noise"),
+_LEFT_OUT_IF_NONE = {
+    "pairs",
+    "product",
+    "plug_in",
+    "scale",
+    "quantiles",
+    "variance_components",
+    "n_clusters",
+    "between_conditions",
+} | {
+    *("functional", "across", "model", "models_noise", "between_clusters"),
 }
 
 
@@ -63,6 +73,11 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "stopping": None if stopping is None else Stopping(**stopping),
         "scale": None if content.get("scale") is None else Scale(**content["scale"]),
         "quantiles": _quantiles_from(content.get("quantiles")),
+        "variance_components": (
+            None
+            if content.get("variance_components") is None
+            else components_from_plain(content["variance_components"])
+        ),
         "names": tuple(content["names"]),
         "warnings": tuple(content["warnings"]),
         "boolean": tuple(content.get("boolean", ())),
@@ -77,6 +92,12 @@ def _quantiles_from(content: dict[str, Any] | None) -> Quantiles | QuantileSum |
         return None if content is None else Quantiles(**content)
     terms = tuple(Quantiles(**term) for term in content["terms"])
     return QuantileSum(terms, tuple(content["factors"]), content["same_noise"])
+
+
+def components_from_plain(content: dict[str, Any]) -> VarianceComponents:
+    """Return the variance components of a file, which leaves out those that are None."""
+    absent: dict[str, Any] = dict.fromkeys(("n_clusters", "between_clusters", "between_conditions"))
+    return VarianceComponents(**absent | content)
 
 
 def _is_number(value: Any) -> bool:
@@ -118,7 +139,7 @@ def require_fields(estimate: Any) -> None:
         If a field is a text where numbers belong, has another shape than the mean, or the like.
     """
     _require_types(estimate, "")
-    for name in ("provenance", "moments", "stopping", "scale", "quantiles"):
+    for name in ("provenance", "moments", "stopping", "scale", "quantiles", "variance_components"):
         if getattr(estimate, name) is not None:
             _require_types(getattr(estimate, name), f"{name}.")
     mean, k = np.shape(estimate.mean), int(np.size(estimate.mean))

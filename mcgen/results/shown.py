@@ -6,6 +6,7 @@ from typing import Protocol
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import Interval
+from mcgen.inference.population import VarianceComponents
 from mcgen.inference.stopping import Stopping
 from mcgen.results.provenance import Provenance
 
@@ -91,6 +92,11 @@ class Shown(Protocol):
     @property
     def models(self) -> tuple[Shown, ...]:
         """The estimate of each of two models on independent noise."""
+        ...
+
+    @property
+    def variance_components(self) -> VarianceComponents | None:
+        """The variances between conditions and of the noise, where the conditions are a sample of a population."""
         ...
 
     @property

@@ -91,7 +91,10 @@ def estimate_table(estimate: Shown) -> Table:
     rows = []
     for part in (*estimate.parts, estimate):
         whole = part is estimate and kind is not None
-        label = {"level": part.provenance.level, "condition": "average" if whole else part.provenance.condition}
+        label = {
+            "level": part.provenance.level,
+            "condition": (estimate.provenance.across or "average") if whole else part.provenance.condition,
+        }
         label["model"] = part.provenance.generator if whole else part.provenance.model
         counts = ["" if whole else f"{part.n_replicates:,}", f"{counted_evaluations(part):,}"]
         times = weight_texts([one.provenance for one in estimate.levels], part.provenance, len(part.names))

@@ -129,6 +129,7 @@ def summary_text(estimate: Shown) -> str:
         "stopped": None if estimate.stopping is None else estimate.stopping.reason,
         "noise": p.noise,
         "condition": p.condition,
+        **_spread(estimate),
         "seed": p.seed_text,
         "batch size": str(p.batch_size),
         "executed": _executed(estimate),
@@ -214,13 +215,42 @@ def _how(estimate: Shown) -> str:
     if p.models_noise is not None or p.model is not None:
         parts.append(p.models_noise or f"model {p.model}")
     if estimate.conditions:
-        joined = "average over" if p.across is None else f"{p.across} of"
-        parts.append(f"{joined} {len(estimate.conditions)} conditions")
+        parts.append(_joined_text(estimate))
     elif p.condition is not None:
         parts.append(f"condition {p.condition}")
     if p.partial:
         parts.append("PARTIAL")
     return ", ".join(parts)
+
+
+def _joined_text(estimate: Shown) -> str:
+    """Return what several conditions are joined to."""
+    across, components = estimate.provenance.across, estimate.variance_components
+    count = f"{len(estimate.conditions)} conditions"
+    if components is None:
+        return f"{'average over' if across is None else f'{across} of'} {count}"
+    clusters = "" if components.n_clusters is None else f" in {components.n_clusters} clusters"
+    return f"population of which these {count}{clusters} are a sample"
+
+
+def _spread(estimate: Shown) -> dict[str, str]:
+    """Return the variance components of a population as standard deviations, and what to run next."""
+    components = estimate.variance_components
+    if components is None:
+        return {}
+    variances = {
+        "between clusters": components.between_clusters,
+        "between conditions": components.between_conditions,
+        "noise in the mean of a condition": components.noise / components.n_evaluations,
+    }
+    shown = {
+        what: ", ".join(f"{value:.3g}" for value in np.sqrt(variance[:_IN_LINE]))
+        for what, variance in variances.items()
+        if variance is not None
+    }
+    more = ", ..." if len(estimate.names) > _IN_LINE else ""
+    text = "; ".join(f"{what} {values}{more}" for what, values in shown.items())
+    return {"spread": f"standard deviations: {text}", "advice": components.advice(estimate.names)}
 
 
 def _table_lines(estimate: Shown) -> list[str]:

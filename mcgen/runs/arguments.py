@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-Across = Literal["average", "mixture"]
-"""What several conditions are joined to: the average of a score over them, or the score of their pooled law."""
+Across = Literal["average", "mixture", "population"]
+"""What several conditions are joined to: the average of a score over them, the score of their pooled law, or the mean
+of a population of which they are a sample."""
 
 
 class _HowMuch(TypedDict, total=False):
@@ -43,6 +44,7 @@ class _HowMuch(TypedDict, total=False):
     condition: Any
     weights: Sequence[float] | Mapping[Any, float] | None
     across: Across
+    clusters: Sequence[Any] | Mapping[Any, Any] | None
 
 
 class _CommonNoise(TypedDict, total=False):

@@ -28,11 +28,13 @@ from mcgen.replicates.streams import labels_of, under_condition
 from mcgen.replicates.task import Estimand, Task
 from mcgen.results.estimate import Estimate
 from mcgen.results.notes import merged_warnings
+from mcgen.results.population import of_population
 from mcgen.results.sums import of_mixture, weighted_sum
 from mcgen.runs.arguments import Across
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, estimate_of_columns, functional_estimate, provenance_of
+from mcgen.runs.population import FEWEST, Population
 from mcgen.statistics.joint import EachAndAverage
 from mcgen.statistics.values import component_names, with_condition
 
@@ -46,30 +48,43 @@ RunOne = Callable[[Estimand, RunOptions], Estimate]
 
 
 def run_each(
-    estimand: Estimand, options: RunOptions, weights: Floats | None, run_one: RunOne, across: Across = "average"
+    estimand: Estimand,
+    options: RunOptions,
+    weights: Floats | None,
+    run_one: RunOne,
+    across: Across = "average",
+    population: Population | None = None,
 ) -> Estimate:
     """Estimate one condition by `run_one`, or several and what joins them; weights are None for one."""
     if weights is None:
         return run_one(under_condition(estimand, estimand.condition), options)
-    return stratified_average(estimand, options, weights, run_one, across)
+    return stratified_average(estimand, options, weights, run_one, across, population)
 
 
 def stratified_average(
-    estimand: Estimand, options: RunOptions, weights: Floats, run_one: RunOne, across: Across = "average"
+    estimand: Estimand,
+    options: RunOptions,
+    weights: Floats,
+    run_one: RunOne,
+    across: Across = "average",
+    population: Population | None = None,
 ) -> Estimate:
     """Estimate each condition on its own random numbers by `run_one`, and return their weighted average.
 
     Variances add; degrees of freedom are those of Welch and Satterthwaite. If interrupted, the average is over the
-    conditions that were finished. A functional across a mixture is that of the pooled law of the conditions.
+    conditions that were finished. A functional across a mixture is that of the pooled law of the conditions. With a
+    population the conditions are a sample of it, and the mean is the population's.
     """
     if across == "mixture" and options.functional is not None:
         options = replace(options, collected=[])
-    options.interval.require_no_resampling("the average over independent conditions", ", or common_random_numbers=True")
+    if population is None:
+        advice = ", or common_random_numbers=True"
+        options.interval.require_no_resampling("the average over independent conditions", advice)
     options = _sharing(options, len(estimand.condition))
     strata: list[Estimate] = []
     held_back: list[list[str]] = []
     try:
-        _run_conditions(estimand, options, run_one, strata, held_back)
+        _run_conditions(estimand, _of_parts(options, population), run_one, strata, held_back)
     except KeyboardInterrupt:
         if not strata:
             raise
@@ -82,11 +97,12 @@ def stratified_average(
         of_means = last is not None and options.functional is not None and last.provenance.functional is None
         strata += [] if last is None or of_means else [last]
         if strata:
-            with_partial(error, _average(strata, estimand, options, weights))
+            with_partial(error, _joined_conditions(strata, estimand, options, weights, population))
         raise
-    for text in _merged_warnings(strata, held_back):
+    made = _joined_conditions(strata, estimand, options, weights, population)
+    for text in _merged_warnings(strata, held_back) if made.variance_components is None else made.warnings:
         warn_user(text, CoverageWarning)
-    return _average(strata, estimand, options, weights)
+    return made
 
 
 def _run_conditions(
@@ -116,6 +132,34 @@ def _require_same_shape(strata: list[Estimate], estimand: Estimand) -> None:
             f"{wrong.provenance.condition}, where {strata[0].shape} as under the first are needed to average; estimate "
             "the conditions one by one"
         )
+
+
+def _of_parts(options: RunOptions, population: Population | None) -> RunOptions:
+    """Return the options of the conditions: a bootstrap resamples those of a population, and not their replicates."""
+    if population is None or not options.interval.resamples:
+        return options
+    return replace(options, interval=options.interval.by_default())
+
+
+def _joined_conditions(
+    strata: list[Estimate], estimand: Estimand, options: RunOptions, weights: Floats, population: Population | None
+) -> Estimate:
+    """Return the weighted average of the conditions that are there, or the mean of the population they are drawn from.
+
+    The interval of a population does not rest on those of the conditions, so their warnings stay with them.
+    """
+    average = _average(strata, estimand, _of_parts(options, population), weights)
+    if population is None:
+        return average
+    lost = average.warnings[-1:] if len(strata) < len(estimand.condition) else ()
+    if population.n_units(len(strata)) < FEWEST:
+        note = (
+            "fewer than 2 conditions or clusters are no sample of a population: the interval is that of the finished "
+            "conditions alone"
+        )
+        return replace(average, warnings=(*average.warnings, note))
+    clusters = population.clusters(len(strata))
+    return of_population(tuple(strata), clusters, average.provenance, options.interval, warnings=lost)
 
 
 def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, weights: Floats) -> Estimate:

@@ -232,7 +232,7 @@ def test_interrupted_comparison_keeps_the_finished_designs(generator) -> None:
         ({"designs": [KAntithetic(3), Sobol(16)], "n_evaluations": 1000}, r"the points of every design \(3 of KAntithetic\(k=3\), 16 of .*Use 960 or 1008"),
         ({"designs": [KAntithetic(3), Sobol(16)], "n_evaluations": 48}, "for 5 replicates of each or more; got 48. Use 96$"),
         ({"designs": [Antithetic()], "baseline": 3}, "baseline must be one of the designs, or its position from 0 to 0; got 3"),
-        ({"designs": [Antithetic()], "condition": [1, 2]}, "pass common_random_numbers=True, or compare the designs for one condition at a time"),
+        ({"designs": [Antithetic()], "condition": [1, 2], "across": "population"}, "the spread between conditions is the same for all; got across='population'"),
     ],
 )  # fmt: skip
 def test_comparisons_refused_before_anything_runs(options: dict, message: str) -> None:

@@ -94,7 +94,7 @@ _REFUSED = dict.fromkeys(
     ("n_replicates", "rtol", "components", "max_evaluations", "min_replicates", "replicates", "weights", "controls"),
     "A plan shares n_evaluations out itself, or finds how many give half-widths of atol; leave it out",
 ) | dict.fromkeys(
-    ("across", "common_random_numbers", "keep_samples", "store", "executor", "range_timeout"),
+    ("across", "clusters", "common_random_numbers", "keep_samples", "store", "executor", "range_timeout"),
     "Leave it out, or use mcgen.estimate with design='auto', or with the design that the plan chooses",
 )
 """Arguments of a run that do not go with a plan, and why."""
