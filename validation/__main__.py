@@ -151,9 +151,9 @@ def _paper(options: argparse.Namespace) -> None:
 
 
 def _conditions(options: argparse.Namespace) -> None:
-    from mcgen.validation.measurements.condition_designs import write_part
+    from mcgen.validation.measurements.condition_designs import write_tables
 
-    write_part(options.folder, options.only)
+    write_tables(options.folder, options.only)
 
 
 def _journeys(options: argparse.Namespace) -> None:

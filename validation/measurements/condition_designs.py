@@ -1,7 +1,7 @@
 """Designs under many conditions, in the form of table 2 of the paper on antithetic noise [1]_.
 
 ``python -m mcgen.validation conditions`` runs the ten classes of two shipped models under guidance weight 3 (a CFG
-scale of 4), 200 evaluations of 20 steps for each class and design, and writes ``antithetic-conditions.part.md``.
+scale of 4), 200 evaluations of 20 steps for each class and design, and writes the table of ``paper.md``.
 Half-widths are those of Student's t, averaged over the classes, as the paper prints them.
 
 .. rubric:: References
@@ -19,22 +19,13 @@ import mcgen
 from mcgen import statistics
 from mcgen.adapters import models
 from mcgen.results.tables import Table
-from mcgen.validation.writing.markdown import chosen
+from mcgen.validation.writing.markdown import chosen, fill_page, require_marks
 
 N_EVALUATIONS, STEPS, GUIDANCE = 200, 20, 3.0
 FOUR = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)
 DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.Sobol(8))
 MODELS = ("mnist-dit", "mnist-ddpm")
-
-_PAPER = """
-Half-widths of brightness, pixel mean and contrast are in units of 1/255, those of the centroid in pixels. "In mean
-width" is the squared ratio of these half-widths, as the paper has it; the interval behind "of the average" is that of
-the efficiency of the average over the classes.
-
-The paper has, for DiT on 32 ImageNet classes: Monte Carlo 7.52, 7.74, 3.32 and 3.15; efficiencies of antithetic pairs
-5.79, 6.16, 3.74 and 3.30, and of Sobol' points 4.78, 4.91, 3.31 and 3.46. Our images are digits on black, and its are
-photographs; the order of the designs can be compared, and the sizes can't.
-"""
+_PAGE, _TITLE = "paper.md", "many conditions"
 
 
 def compared(name: str, n_evaluations: int = N_EVALUATIONS, classes: Sequence[int] = range(10)) -> mcgen.Comparison:
@@ -71,16 +62,13 @@ def paper_table(name: str, comparison: mcgen.Comparison) -> Table:
     return Table(header, sorted(rows, key=lambda cells: order[cells[1]]))
 
 
-def write_part(folder: Path, only: str) -> None:
-    """Run the models whose name contains `only`, print their tables, and write them into ``folder``."""
+def write_tables(folder: Path, only: str) -> None:
+    """Run the models whose name contains `only` and print their tables; without `only`, write them into the page."""
+    if not only:
+        require_marks(folder / _PAGE, (_TITLE,))
     tables = []
     for name in chosen(MODELS, only, "model"):
-        table = paper_table(name, compared(name)).markdown()
-        print(f"\n{table}", flush=True)
-        tables.append(table)
-    about = (
-        f"Ten classes, {N_EVALUATIONS} evaluations of {STEPS} steps for each class and design, guidance weight "
-        f"{GUIDANCE:g}, seed 0."
-    )
-    text = "\n\n".join([about, *tables, _PAPER.strip()])
-    (folder / "antithetic-conditions.part.md").write_text(f"{text}\n", encoding="utf-8")
+        tables.append(paper_table(name, compared(name)).markdown())
+        print(f"\n{tables[-1]}", flush=True)
+    if not only:
+        fill_page(folder / _PAGE, {_TITLE: "\n\n".join(tables)})
