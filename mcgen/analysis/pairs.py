@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, as_numpy, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
 from mcgen._lib.names import name_of
 from mcgen.analysis.measures import Centre, Measure, PairsOfSamples, measured
@@ -135,9 +135,8 @@ def pairs(
     several = conditions if isinstance(conditions, Conditions) else Conditions([conditions], None)
     labels = labels_of(several, several.names) if isinstance(conditions, Conditions) else ("",)
     asked = _Asked(n, chosen, _several(measures), names, centre, share_first, reference, region)
-    run = _Run(
-        estimand_of(generator, identity if statistic is None else statistic, seed, None), n, statistic, batch_size
-    )
+    estimand = estimand_of(generator, identity if statistic is None else statistic, seed, conditions)
+    run = _Run(estimand, n, statistic, batch_size)
     values, of_statistic = _over_conditions(run, asked, several, labels)
     _require_defined(values, undefined)
     return PairAnalysis(
@@ -150,6 +149,7 @@ def pairs(
             n_evaluations=run.n_evaluations,
             centre=centre,
             of_errors=reference is not None,
+            rounding=run.rounding,
         ),
         conditions=labels if isinstance(conditions, Conditions) else (),
         kinds=tuple(kind.name for kind in chosen),
@@ -264,7 +264,7 @@ class _Run:
 
     def __init__(self, estimand: Estimand, n: int, statistic: Statistic | None, batch_size: int | None) -> None:
         self._estimand, self._n, self._statistic, self._batch_size = estimand, n, statistic, batch_size
-        self.n_evaluations, self.shape = 0, ()
+        self.n_evaluations, self.shape, self.rounding = 0, (), 0.0
 
     def under(
         self, condition: Any, number: int, label: str | None, kinds: Sequence[Kind], share: bool
@@ -283,6 +283,7 @@ class _Run:
             for drawn in samples_of(task, range(count)):
                 batch = _as_array(drawn)
                 self.n_evaluations += len(batch)
+                self.rounding = max(self.rounding, rounding_of(batch))
                 values = None if statistic is None else self._values(statistic, drawn, len(batch))
                 if first is not None:
                     rows = slice(at, at + len(batch))

@@ -33,6 +33,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
+from mcgen.analysis.measures import correlation
 from mcgen.analysis.stepwise import (
     Stepwise,
     checked_names,
@@ -240,9 +241,7 @@ def _pearson(around: Floats, values: Floats, rounding: float, where: str) -> Flo
             f"{int(constant.sum())} of {n} pairs have a {where} that is constant over its pixels, so that it has no "
             "correlation; leave that quantity out by of=..., or the measure by measures=..."
         )
-    a, b = d[:, 0], d[:, 1]
-    product: Floats = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    return product
+    return correlation(d[:, 0], d[:, 1])
 
 
 def _checked_kinds(kinds: Any) -> dict[str, Design]:

@@ -160,6 +160,25 @@ def test_each_condition_has_its_own_reference_samples_and_rows() -> None:
     np.testing.assert_array_equal(by_place.values["negated", "standard"], found.values["negated", "standard"])
 
 
+def test_a_statistic_may_depend_on_the_condition() -> None:
+    of_condition = mcgen.as_statistic(lambda x, c: x[:, 0, 0] - c, uses_condition=True, name="off")
+    found = pairs(AFFINE, n_pairs=30, seed=SEED, condition=[0.0, 5.0], statistic=of_condition)
+    alone = pairs(AFFINE, n_pairs=30, seed=SEED, condition=5.0, statistic=lambda x: x[:, 0, 0] - 5)
+    np.testing.assert_array_equal(found.of_statistic["negated"][1], alone.of_statistic["negated"][0])
+    with pytest.raises(ValueError, match="takes .samples, condition., and no condition was given"):
+        pairs(AFFINE, n_pairs=30, seed=SEED, statistic=of_condition)
+
+
+@pytest.mark.parametrize("condition", [None, [0.0, 5.0]])
+def test_pairs_that_integrate_a_statistic_exactly_have_no_efficiency(condition: Any) -> None:
+    # Linear in the noise: means of pairs vary by rounding alone, as in `compare`.
+    statistic = mcgen.as_statistic(lambda x: x[:, 0, 0], name="first")
+    rows = pairs(AFFINE, n_pairs=30, seed=SEED, condition=condition, statistic=statistic).efficiencies()
+    of_pairs = rows.set_index("kind").loc["negated"]
+    assert of_pairs[["correlation", "predicted", "predicted_low", "measured", "measured_high"]].isna().all()
+    assert rows.set_index("kind").loc["independent", "measured"] == 1
+
+
 def test_what_pairs_are_worth_agrees_with_compare() -> None:
     found = pairs(CURVED, n_pairs=3000, seed=SEED, statistic=mcgen.statistics.pixel_mean)
     row = found.efficiencies().iloc[0]
