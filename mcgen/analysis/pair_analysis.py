@@ -49,8 +49,6 @@ class About:
         As for `pairs`.
     of_errors : bool
         Whether correlations are those of errors to a reference.
-    rounding : float
-        Relative rounding error of the samples.
     """
 
     generator: str
@@ -61,7 +59,6 @@ class About:
     n_evaluations: int
     centre: str
     of_errors: bool
-    rounding: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -218,8 +215,7 @@ class PairAnalysis:
         Columns: kind, component, correlation (of the statistic in a pair), predicted with its interval
         (predicted_low, predicted_high): 1 / (1 + correlation) from the kind's own pairs; and measured with its
         interval (measured_low, measured_high): the ratio of the variances of pair means, those of the last kind over
-        the kind's, as `mcgen.compare` measures it. All are NaN where pair means vary by rounding alone, as those of
-        pairs do that integrate a statistic exactly.
+        the kind's, as `mcgen.compare` measures it.
 
         Raises
         ------
@@ -235,9 +231,8 @@ class PairAnalysis:
     def _efficiency_rows(self, kind: str) -> list[dict[str, Any]]:
         last = self.kinds[-1]
         means, within = (self._pair_moments(one) for one in (kind, last))
-        rounding = self.about.rounding
-        over, interval = over_monte_carlo(*means, 2, self.confidence_level, rounding)
-        log = log_variance(*within, rounding).minus(log_variance(*means, rounding))
+        over, interval = over_monte_carlo(*means, 2, self.confidence_level)
+        log = log_variance(*within, 2.0**-52).minus(log_variance(*means, 2.0**-52))
         measured, ends = log.exp(self.confidence_level, (1.0, 1.0))
         columns = (over, *interval, measured, *ends)
         names = ("predicted", "predicted_low", "predicted_high", "measured", "measured_low", "measured_high")
@@ -251,14 +246,13 @@ class PairAnalysis:
         return rows
 
     def _pair_moments(self, kind: str) -> tuple[Floats, Floats]:
-        """Return pair means, moved so that all conditions have one mean, and mean squares inside pairs, (n, k)."""
+        """Return pair means about the mean of their condition, and mean squared deviations inside pairs, (n, k)."""
         values = self.of_statistic[kind]
         means = values.mean(axis=2)
         within = values.var(axis=2)
-        # The mean itself is kept: it tells a statistic that varies from one that varies by rounding.
-        moved = means - means.mean(axis=1, keepdims=True) + means.mean(axis=(0, 1))
+        centred = means - means.mean(axis=1, keepdims=True)
         k = values.shape[3]
-        return moved.reshape(-1, k), within.reshape(-1, k)
+        return centred.reshape(-1, k), within.reshape(-1, k)
 
     def equivalence(self, margin: float | Sequence[float]) -> pd.DataFrame:
         """Return tests that the mean of the statistic differs from that of the last kind by less than a margin.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy, rounding_of
+from mcgen._lib.arrays import Floats, as_numpy
 from mcgen._lib.checks import checked_integer, checked_level
 from mcgen._lib.names import name_of
 from mcgen.analysis.measures import Centre, Measure, PairsOfSamples, measured
@@ -149,7 +149,6 @@ def pairs(
             n_evaluations=run.n_evaluations,
             centre=centre,
             of_errors=reference is not None,
-            rounding=run.rounding,
         ),
         conditions=labels if isinstance(conditions, Conditions) else (),
         kinds=tuple(kind.name for kind in chosen),
@@ -264,7 +263,7 @@ class _Run:
 
     def __init__(self, estimand: Estimand, n: int, statistic: Statistic | None, batch_size: int | None) -> None:
         self._estimand, self._n, self._statistic, self._batch_size = estimand, n, statistic, batch_size
-        self.n_evaluations, self.shape, self.rounding = 0, (), 0.0
+        self.n_evaluations, self.shape = 0, ()
 
     def under(
         self, condition: Any, number: int, label: str | None, kinds: Sequence[Kind], share: bool
@@ -283,7 +282,6 @@ class _Run:
             for drawn in samples_of(task, range(count)):
                 batch = _as_array(drawn)
                 self.n_evaluations += len(batch)
-                self.rounding = max(self.rounding, rounding_of(batch))
                 values = None if statistic is None else self._values(statistic, drawn, len(batch))
                 if first is not None:
                     rows = slice(at, at + len(batch))

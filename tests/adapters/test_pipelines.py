@@ -418,3 +418,30 @@ def test_pipelines_are_read_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         OSError, match=r"no pipeline 'google/ddpm-cat-256' was found .*give the folder.*HF_HUB_OFFLINE=1"
     ):
         from_pipeline("google/ddpm-cat-256")
+
+
+def test_the_lines_for_the_papers_own_models_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of ``docs/paper.md``, on tiny networks in place of the weights, and with few pairs."""
+    latent = stable_diffusion(tmp_path).pipe
+    # The scheduler of the published checkpoint, which keeps former steps and which the lines replace.
+    latent.scheduler = diffusers.PNDMScheduler.from_config(latent.scheduler.config, skip_prk_steps=True)
+    classes = quiet(dit(diffusers.DDIMScheduler(num_train_timesteps=N_TRAINING)).pipe)
+    asked: list[str] = []
+
+    def from_pretrained(name: str) -> Any:
+        asked.append(name)
+        known = {"stable-diffusion-v1-5/stable-diffusion-v1-5": latent, "facebook/DiT-XL-2-256": classes}
+        return known[name] if name in known else ddpm().pipe
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", from_pretrained)
+    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text().partition("## Where the weights are")[2]
+    blocks = page.split("```")[1::2]
+    assert len(blocks) == 2
+    namespace: dict[str, Any] = {}
+    fewer = {"cuda": "cpu", "n_pairs=1600": "n_pairs=3", "n_pairs=100": "n_pairs=3", "n_base=10": "n_base=3"}
+    fewer |= {"steps=50": "steps=4", "steps=20": "steps=3", "n_evaluations=200": "n_evaluations=48"}
+    for block in blocks:
+        for name, small in fewer.items():
+            block = block.replace(name, small)
+        exec(block, namespace)
+    assert len(asked) == 5
