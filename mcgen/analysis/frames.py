@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
@@ -14,9 +16,9 @@ from mcgen.generators import Generator
 from mcgen.noise.random import Seed
 from mcgen.replicates.gathering import Values, require_room
 from mcgen.replicates.loop import replicate_means
-from mcgen.replicates.sizes import checked_batch_size, require_single
-from mcgen.replicates.streams import under_condition
-from mcgen.replicates.task import Findings, estimand_of
+from mcgen.replicates.sizes import Conditions, checked_batch_size, conditions_of
+from mcgen.replicates.streams import labels_of, under_condition
+from mcgen.replicates.task import Findings, Task, estimand_of
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
 
@@ -46,16 +48,18 @@ def samples_frame(
     generator, statistic, design, seed
         As for `mcgen.estimate`.
     n_replicates : int
-        How many replicates, 1 or more.
-    condition : object, optional
-        Passed to the generator; one condition, not a list.
+        How many replicates under each condition, 1 or more.
+    condition : object, or a list, range, dict or Series of them, optional
+        Passed to the generator. Several conditions have `n_replicates` of their own each, on random numbers of their
+        own.
     batch_size : int, optional
         The most rows that the model sees at a time; about 64 by default.
 
     Returns
     -------
     DataFrame
-        Columns ``replicate`` and ``point``, and one with the values of each component by its name.
+        Columns ``replicate`` and ``point``, and one with the values of each component by its name. Several conditions
+        have their names in a column ``condition``, and replicates are numbered through all of them.
 
     Raises
     ------
@@ -76,17 +80,29 @@ def samples_frame(
     import pandas as pd
 
     design, n = checked_design(design), checked_integer("n_replicates", n_replicates)
-    require_single(condition, "a table is of one condition; got {}. Make one for each of them")
     if n < 1:
         raise ValueError(f"n_replicates must be 1 or more; got {n}")
-    estimand = under_condition(estimand_of(generator, statistic, seed, condition), condition)
-    task = estimand.task(design, checked_batch_size(batch_size, design.n_points, n))
-    task = replace(task, gatherers=(Values(),))
+    conditions = conditions_of(condition)
+    several = conditions if isinstance(conditions, Conditions) else Conditions([conditions], None)
+    labels = labels_of(several, several.names) if isinstance(conditions, Conditions) else (None,)
+    estimand = estimand_of(generator, statistic, seed, conditions)
+    frames = []
+    for number, (one, label) in enumerate(zip(several, labels, strict=True)):
+        own = under_condition(estimand, one, number, label)
+        task = own.task(design, checked_batch_size(batch_size, design.n_points, n))
+        values, names = _values(replace(task, gatherers=(Values(),)), n, len(several))
+        replicates, points = np.arange(number * n, (number + 1) * n), np.arange(design.n_points)
+        index = {"replicate": np.repeat(replicates, design.n_points), "point": np.tile(points, n)}
+        named = {} if label is None else {"condition": label}
+        frames.append(pd.DataFrame(index | named | dict(zip(names, values.T, strict=True))))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _values(task: Task, n: int, n_conditions: int) -> tuple[Floats, Sequence[str]]:
+    """Return the values of all points of n replicates, a column for each component, and the components' names."""
     findings, parts = Findings(task), []
     for rows in replicate_means(task, range(n), findings):
-        require_room(rows, n)
+        require_room(rows, n * n_conditions)
         parts.append(rows.gathered[Values.name])
-    values = np.concatenate(parts).reshape(n * design.n_points, -1)
-    names = component_names(estimand.statistic, findings.facts.components)
-    index = {"replicate": np.repeat(np.arange(n), design.n_points), "point": np.tile(np.arange(design.n_points), n)}
-    return pd.DataFrame(index | dict(zip(names, values.T, strict=True)))
+    values = np.concatenate(parts).reshape(n * task.design.n_points, -1)
+    return values, component_names(task.statistic, findings.facts.components)

@@ -34,12 +34,35 @@ def test_statistics_of_a_condition_and_names() -> None:
     np.testing.assert_allclose(frame["shifted"], plain.iloc[:, 2] - 2)
 
 
+def test_several_conditions_are_named_and_on_the_random_numbers_of_an_estimate() -> None:
+    shift = mcgen.as_generator(lambda z, c: logistic(z) + c, noise=(4,), name="shift")
+    options = {"design": Antithetic(), "n_replicates": 30, "seed": SEED, "condition": {"low": 0.0, "high": 2.0}}
+    frame = mcgen.analysis.samples_frame(shift, BOTH, **options)
+    assert frame.columns.tolist() == ["replicate", "point", "condition", "first", "second"]
+    assert frame["replicate"].nunique() == 60
+    means = frame.groupby(["condition", "replicate"])["first"].mean()
+    estimate = mcgen.estimate(shift, BOTH, **options)
+    for one in estimate.conditions:
+        np.testing.assert_allclose(means[one.provenance.condition], one.replicate_means[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("design", [mcgen.MonteCarlo(), Antithetic(), mcgen.KAntithetic(4), Sobol(16)], ids=str)
+def test_regressions_with_replicates_as_clusters_have_the_errors_of_an_estimate(design: mcgen.Design) -> None:
+    regression = pytest.importorskip("statsmodels.regression.linear_model")
+    frame = mcgen.analysis.samples_frame(GENERATOR, BOTH, design=design, n_replicates=40, seed=SEED)
+    estimate = mcgen.estimate(GENERATOR, BOTH, design=design, n_replicates=40, seed=SEED)
+    model = regression.OLS(frame["first"], np.ones(len(frame)))
+    clustered = model.fit(cov_type="cluster", cov_kwds={"groups": frame["replicate"]})
+    assert clustered.params.iloc[0] == pytest.approx(estimate.mean[0], rel=1e-12)
+    assert clustered.bse.iloc[0] == pytest.approx(estimate.standard_error[0], rel=1e-12)
+    if design.n_points > 1:
+        assert abs(model.fit().bse.iloc[0] / estimate.standard_error[0] - 1) > 0.2
+
+
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"design": Antithetic(), "seed": SEED}
     with pytest.raises(ValueError, match="1 or more; got 0"):
         mcgen.analysis.samples_frame(GENERATOR, BOTH, n_replicates=0, **options)
-    with pytest.raises(ValueError, match="one condition"):
-        mcgen.analysis.samples_frame(GENERATOR, BOTH, n_replicates=5, condition=[1, 2], **options)
     with pytest.raises(TypeError, match="the functional 'variance of both'"):
         mcgen.analysis.samples_frame(GENERATOR, mcgen.functionals.variance(BOTH), n_replicates=5, **options)
     monkeypatch.setattr(gathering, "MOST_BYTES", 320)

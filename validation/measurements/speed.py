@@ -21,6 +21,7 @@ import pandas as pd
 import mcgen
 from mcgen import functionals
 from mcgen.designs import Design
+from mcgen.noise import as_rows
 from mcgen.statistics import pixel_mean
 from mcgen.validation.measurements.auto_runs import auto_table
 from mcgen.validation.measurements.long_runs import content_table, coordinator_table, processes_table, store_table
@@ -337,6 +338,44 @@ def functionals_table(rounds: int = 15) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def pairs_table(rounds: int = 3) -> pd.DataFrame:
+    """Return the time of pairs, with their measures and a statistic, over that of the models alone, in percent more."""
+    from mcgen.adapters import models
+    from mcgen.analysis import pairs
+
+    rows = []
+    for name, options, n in (
+        ("mnist-vae", {}, 1600),
+        ("digits-diffusion", {"steps": 10}, 1600),
+        ("mnist-ddpm", {"steps": 10}, 160),
+    ):
+        model: Any = models.load(name, **options)
+        noise = as_rows(mcgen.MonteCarlo().draw(model.noise, 64, 0))
+
+        def alone(model: Any = model, noise: Any = noise, n: int = n) -> None:
+            for _ in range(4 * n // 64):
+                model(noise)
+
+        run = partial(pairs, model, n_pairs=n, seed=0, statistic=mcgen.statistics.brightness, batch_size=64)
+        over = 100 * (ratio(run, alone, rounds) - 1)
+        rows.append({"model": name, "pairs of each kind": n, "more than the model, in %": over})
+    return pd.DataFrame(rows)
+
+
+def pairs_memory_table() -> pd.DataFrame:
+    """Return the peak memory of numpy in `pairs` of a model of 3,072 pixels, by the number of pairs."""
+    from mcgen.analysis import pairs
+
+    model = mcgen.as_generator(np.tanh, noise=(3, 32, 32), name="tanh")
+    rows = []
+    for n in (400, 1600, 6400, 25_600):
+        tracemalloc.start()
+        pairs(model, n_pairs=n, seed=0, batch_size=64)
+        rows.append({"pairs of each kind": n, "MB": tracemalloc.get_traced_memory()[1] / 1e6})
+        tracemalloc.stop()
+    return pd.DataFrame(rows)
+
+
 def import_table(rounds: int = 5) -> pd.DataFrame:
     """Return the seconds of `import mcgen` in a fresh interpreter, less those of the interpreter's own start."""
 
@@ -360,6 +399,8 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "A captured sampler": capture_table,
     "Memory of a run": growth_table,
     "Functionals, time over that of the means in percent": functionals_table,
+    "Pairs of samples": pairs_table,
+    "Memory of pairs": pairs_memory_table,
     "A store": store_table,
     "What a store reads of a model": content_table,
     "Two processes": processes_table,
