@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, as_numpy, as_values, rounding_of
 from mcgen.errors import RunError
 
 Measure = Callable[[Any, Any], Any]
@@ -22,21 +21,27 @@ _IN_MEMORY = 2**28
 _SSIM_WINDOW = 7
 # Numbers of samples that a measure looks at together (32 MB in double precision).
 _AT_ONCE = 2**22
+# Deviations below so many rounding errors of a sample are none.
+_ROUNDINGS = 4
 
 
-def correlation(x: Floats, y: Floats) -> Floats:
+def correlation(x: Floats, y: Floats, negligible: Floats | float = 0.0) -> Floats:
     """Return Pearson's correlation over the entries of each pair, shape (n,); NaN where a sample is constant.
 
     Parameters
     ----------
     x, y : ndarray of shape (n, P)
         The samples of each pair.
+    negligible : float or ndarray of shape (n,)
+        Deviations from a sample's mean that rounding alone may cause: one that has no larger ones is constant.
     """
     a, b = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    square = (a * a).sum(axis=1) * (b * b).sum(axis=1)
+    sizes = [np.abs(one).max(axis=1) for one in (a, b)]
+    # A scale of 1 keeps squares from overflow and underflow.
+    a, b = (one / np.where(size > 0, size, 1.0)[:, None] for one, size in zip((a, b), sizes, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = (a * b).sum(axis=1) / np.sqrt(square)
-    return np.where(square > 0, np.clip(found, -1, 1), np.nan)
+        found = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return np.asarray(np.where(np.minimum(*sizes) > negligible, np.clip(found, -1, 1), np.nan))
 
 
 def wasserstein(x: Floats, y: Floats) -> Floats:
@@ -85,39 +90,30 @@ def ssim(x: Any, y: Any, *, data_range: float = 1.0) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Centre:
-    """A mean sample for each pair.
+    """Mean samples to subtract from the first and from the second sample of each pair.
 
     Attributes
     ----------
-    total : ndarray of shape (P,)
-        Sum of all samples.
+    totals : ndarray of shape (2, P)
+        What the mean of the first and that of the second samples are made from: sums of samples.
     count : int
-        Their number.
-    own_weight : float
-        How much the pair's own samples count, where all others count 1.
+        Number of samples in each sum.
+    leaves_out : bool
+        Whether the pair's own samples are taken out of both sums.
     """
 
-    total: Floats
+    totals: Floats
     count: int
-    own_weight: float
+    leaves_out: bool = False
 
-    @classmethod
-    def of(cls, how: str, total: Floats, count: int) -> Centre:
-        r"""Return the centre of a name.
-
-        With N samples and the weight a of a pair's own, products of deviations of independent samples have expectation
-        0 where 2 a (N - 2 + a) = N - 2: the weight is just below 1/2. A pair that counts in full makes its samples look
-        less alike, by about 1 / N; one that is left out more alike, since both deviate from the same mean.
-        """
-        others = count - 2
-        half = (math.sqrt(others**2 + 2 * others) - others) / 2
-        return cls(total, count, {"unbiased": half, "leave-pair-out": 0.0, "all": 1.0}[how])
-
-    def of_pairs(self, x: Floats, y: Floats, truth: Floats | None) -> Floats:
-        """Return the mean sample of each pair, or that of the errors to a truth, which x and y then are."""
-        total = self.total if truth is None else self.total - self.count * truth
-        rest = 1 - self.own_weight
-        return np.asarray((total - rest * (x + y)) / (self.count - 2 * rest))
+    def subtracted(self, x: Floats, y: Floats, truth: Floats | None) -> tuple[Floats, Floats]:
+        """Return pairs (n, P) less their means; with a truth, x and y are errors to it, and so are the means."""
+        totals = self.totals if truth is None else self.totals - self.count * truth
+        if not self.leaves_out:
+            first, second = totals / self.count
+            return x - first, y - second
+        mean = (totals[0] - x - y) / (self.count - 2)
+        return x - mean, y - mean
 
 
 class PairsOfSamples:
@@ -130,27 +126,29 @@ class PairsOfSamples:
     """
 
     def __init__(self, n: int) -> None:
-        self._n, self._filled = n, 0
+        self.n, self._filled = n, 0
         self._array: NDArray[Any] | None = None
         self.shape: tuple[int, ...] = ()
-        self.total: Floats = np.zeros(0)
+        self.totals: Floats = np.zeros((2, 0))
 
     def add(self, samples: NDArray[Any]) -> None:
         """Add samples in order: both of a pair one after the other."""
         if self._array is None:
             self.shape = samples.shape[1:]
-            whole = (2 * self._n, *self.shape)
-            if samples[:1].nbytes * 2 * self._n <= _IN_MEMORY:
+            whole = (2 * self.n, *self.shape)
+            if samples[:1].nbytes * 2 * self.n <= _IN_MEMORY:
                 self._array = np.empty(whole, samples.dtype)
             else:
                 # The file goes when the array does.
                 with tempfile.TemporaryFile() as file:
                     self._array = np.memmap(file, samples.dtype, "w+", shape=whole)
-            self.total = np.zeros(int(np.prod(self.shape)))
+            self.totals = np.zeros((2, int(np.prod(self.shape))))
         rows = slice(self._filled, self._filled + len(samples))
         self._array[rows] = samples
+        flat, odd = samples.reshape(len(samples), -1), self._filled % 2
+        for place, own in enumerate((flat[odd::2], flat[1 - odd :: 2])):
+            self.totals[place] += own.sum(axis=0, dtype=np.float64)
         self._filled = rows.stop
-        self.total = self.total + samples.reshape(len(samples), -1).sum(axis=0, dtype=np.float64)
 
     def firsts(self, rows: slice) -> NDArray[Any]:
         """Return the first samples of some pairs."""
@@ -160,9 +158,9 @@ class PairsOfSamples:
     def batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield the first and the second samples of some pairs at a time, shape (m, ...)."""
         assert self._array is not None
-        size = max(1, _AT_ONCE // max(1, 2 * len(self.total)))
-        for at in range(0, self._n, size):
-            part = self._array[2 * at : 2 * min(at + size, self._n)]
+        size = max(1, _AT_ONCE // max(1, self.totals.size))
+        for at in range(0, self.n, size):
+            part = self._array[2 * at : 2 * min(at + size, self.n)]
             yield part[::2], part[1::2]
 
 
@@ -183,7 +181,7 @@ def measured(
         "standard", "centralized" or "wasserstein"; or a function of two batches of samples that returns a number for
         each.
     centre : Centre or None
-        The mean sample of "centralized".
+        The mean samples of "centralized".
     truth : ndarray of shape (P,), or None
         What correlations are taken of the samples' errors against.
     region : ndarray of bool of shape (P,), or None
@@ -195,27 +193,49 @@ def measured(
             found.append(_values_of(measure, first, second))
             continue
         x, y = (part.reshape(len(part), -1).astype(np.float64) for part in (first, second))
+        if region is None:
+            largest = _largest(x, y, truth)
+        else:
+            largest = _largest(x[:, region], y[:, region], None if truth is None else truth[region])
         if measure != "wasserstein" and truth is not None:
             x, y = x - truth, y - truth
         if measure == "centralized":
             assert centre is not None
-            mean = centre.of_pairs(x, y, truth)
-            x, y = x - mean, y - mean
+            x, y = centre.subtracted(x, y, truth)
         if region is not None:
             x, y = x[:, region], y[:, region]
-        found.append(wasserstein(x, y) if measure == "wasserstein" else correlation(x, y))
+        if measure == "wasserstein":
+            found.append(wasserstein(x, y))
+            continue
+        # A sum of N samples has up to N rounding errors of double precision.
+        rounding = max(_ROUNDINGS * rounding_of(first), 2 * samples.n * 2.0**-52)
+        found.append(correlation(x, y, rounding * largest))
     return np.concatenate(found)
+
+
+def _largest(x: Floats, y: Floats, truth: Floats | None) -> Floats:
+    """Return the size of the largest number that enters the deviations of each pair, shape (n,)."""
+    found: Floats = np.maximum(np.abs(x).max(axis=1), np.abs(y).max(axis=1))
+    return found if truth is None else np.maximum(found, np.abs(truth).max())
 
 
 def _values_of(measure: Measure, x: NDArray[Any], y: NDArray[Any]) -> Floats:
     """Return what a user's measure gives for some pairs, or refuse what is no number for each."""
     name = getattr(measure, "name", None) or getattr(measure, "__name__", type(measure).__name__)
     try:
-        found = np.asarray(measure(x, y), np.float64)
+        found = as_values(measure(x, y))
     except (TypeError, ValueError) as error:
         raise RunError(f"measure {name!r} failed for two batches of {len(x)} samples: {error}") from error
+    except Exception as error:
+        error.add_note(f"raised by measure {name!r} for two batches of {len(x)} samples")
+        raise
     if found.shape != (len(x),):
         raise RunError(
             f"measure {name!r} must return one number for each of {len(x)} pairs; got an array of shape {found.shape}"
+        )
+    if np.isinf(found).any():
+        raise RunError(
+            f"measure {name!r} returned an infinity for {int(np.isinf(found).sum())} of {len(x)} pairs, which has no "
+            "mean; let it return NaN where it is not defined, and leave those pairs out by undefined='drop'"
         )
     return found

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import stdtr
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
-from mcgen.inference.efficiency import log_variance, over_monte_carlo
+from mcgen.analysis.pair_arguments import ALL
+from mcgen.analysis.pair_tests import holm, tested
+from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance, over_monte_carlo
 from mcgen.inference.functional_intervals import summed
-from mcgen.inference.interval_input import IntervalInput, student_t_quantile
+from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import make_interval
-from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.results.figures import COLOURS, panels_on
 from mcgen.results.provenance import percent_of
 from mcgen.results.tables import Table
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ALL = "all"
 _QUARTILES = (0.0, 25.0, 75.0, 100.0)
 
 
@@ -83,6 +82,8 @@ class PairAnalysis:
         Names of the statistic's components; empty without a statistic.
     of_statistic : dict of str to ndarray of shape (conditions, n, 2, k)
         The statistic of both samples of each pair, by kind.
+    rounding : float
+        Relative rounding error of the samples.
     """
 
     about: About
@@ -94,6 +95,7 @@ class PairAnalysis:
     confidence_level: float
     components: tuple[str, ...] = ()
     of_statistic: Mapping[str, Floats] = field(default_factory=dict)
+    rounding: float = 2.0**-52
 
     @property
     def provenance(self) -> About:
@@ -107,7 +109,9 @@ class PairAnalysis:
         for (kind, measure), values in self.values.items():
             n = int(np.isnan(values).sum())
             if n:
-                found.append(f"{n} of {values.size} {kind} pairs are left out of {measure}: a sample is constant")
+                own = measure in ("standard", "centralized")
+                why = "a sample is constant but for rounding" if own else "it is NaN"
+                found.append(f"{n} of {values.size} {kind} pairs are left out of {measure}: {why}")
         return tuple(found)
 
     def to_frame(self) -> pd.DataFrame:
@@ -120,7 +124,7 @@ class PairAnalysis:
 
         rows = []
         for (kind, measure), values in self.values.items():
-            for label, part in [*zip(self.conditions, values[:, None], strict=False), (_ALL, values)]:
+            for label, part in [*zip(self.conditions, values[:, None], strict=False), (ALL, values)]:
                 rows.append({"condition": label, "kind": kind, "measure": measure, **self._row(part)})
         frame = pd.DataFrame(rows)
         return frame if self.conditions else frame.drop(columns="condition")
@@ -187,27 +191,16 @@ class PairAnalysis:
         a, b = self.values[kind, measure], self.values[against, measure]
         weight = 1 / len(a)
         if self.paired:
-            differences = [one[np.isfinite(one)] for one in a - b]
-            samples = [weight * one for one in differences]
+            samples = [weight * one[np.isfinite(one)] for one in a - b]
         else:
             samples = [sign * weight * one[np.isfinite(one)] for sign, part in ((1, a), (-1, b)) for one in part]
-        difference = float(sum(one.mean() for one in samples))
-        variances = np.array([[one.var(ddof=1) / len(one)] for one in samples])
-        freedom = np.array([[len(one) - 1.0] for one in samples])
-        df = float(welch_satterthwaite(variances, freedom)[0])
-        error = math.sqrt(variances.sum())
-        t = difference / error if error > 0 else math.copysign(math.inf, difference) if difference else 0.0
-        half = float(student_t_quantile((1 + self.confidence_level) / 2, df)) * error
-        log_p = math.log(2) + log_t_tail(abs(t), df)
-        return {
-            "difference": difference,
-            "low": difference - half,
-            "high": difference + half,
-            "t": t,
-            "degrees_of_freedom": df,
-            "p": float(min(1.0, 2 * stdtr(df, -abs(t)))),
-            "log10_p": min(0.0, log_p / math.log(10)),
-        }
+        fewest = min(map(len, samples))
+        if fewest < 2:
+            raise ValueError(
+                f"a test of {measure} needs 2 pairs under each condition that have it in both kinds, {kind} and "
+                f"{against}; got {fewest}. Use more pairs, or leave share_first out"
+            )
+        return tested(samples, float(np.nanmax(np.abs([a, b]))), self.confidence_level)
 
     def efficiencies(self) -> pd.DataFrame:
         """Return what the pairs are worth for the statistic, over Monte Carlo, by kind and component.
@@ -220,19 +213,26 @@ class PairAnalysis:
         Raises
         ------
         ValueError
-            If no statistic was given.
+            If no statistic was given, or there are fewer than 5 pairs of a kind.
         """
         import pandas as pd
 
         if not self.of_statistic:
             raise ValueError("efficiencies need a statistic: pairs(..., statistic=mcgen.statistics.brightness)")
+        if self._n_pairs < FEWEST_FOR_JACKKNIFE:
+            raise ValueError(f"{_few(self._n_pairs)}. Use a larger n_pairs, or more conditions")
         return pd.DataFrame([row for kind in self.kinds for row in self._efficiency_rows(kind)])
+
+    @property
+    def _n_pairs(self) -> int:
+        """Number of pairs of each kind, under all conditions."""
+        return int(self.values[self.kinds[0], self.measures[0]].size)
 
     def _efficiency_rows(self, kind: str) -> list[dict[str, Any]]:
         last = self.kinds[-1]
         means, within = (self._pair_moments(one) for one in (kind, last))
-        over, interval = over_monte_carlo(*means, 2, self.confidence_level)
-        log = log_variance(*within, 2.0**-52).minus(log_variance(*means, 2.0**-52))
+        over, interval = over_monte_carlo(*means, 2, self.confidence_level, self.rounding)
+        log = log_variance(*within, self.rounding).minus(log_variance(*means, self.rounding))
         measured, ends = log.exp(self.confidence_level, (1.0, 1.0))
         columns = (over, *interval, measured, *ends)
         names = ("predicted", "predicted_low", "predicted_high", "measured", "measured_low", "measured_high")
@@ -246,13 +246,18 @@ class PairAnalysis:
         return rows
 
     def _pair_moments(self, kind: str) -> tuple[Floats, Floats]:
-        """Return pair means about the mean of their condition, and mean squared deviations inside pairs, (n, k)."""
+        """Return pair means about the mean of their condition, and mean squared deviations inside pairs, (n, k).
+
+        Each condition takes a degree of freedom, and what uses them knows of one in all: the deviations are stretched.
+        All have the average of the conditions' means, which shows on which scale they are rounded.
+        """
         values = self.of_statistic[kind]
+        c, n, _, k = values.shape
         means = values.mean(axis=2)
         within = values.var(axis=2)
-        centred = means - means.mean(axis=1, keepdims=True)
-        k = values.shape[3]
-        return centred.reshape(-1, k), within.reshape(-1, k)
+        centre = means.mean(axis=1, keepdims=True)
+        stretched = (means - centre) * math.sqrt((c * n - 1) / (c * n - c)) + centre.mean(axis=0)
+        return stretched.reshape(-1, k), within.reshape(-1, k)
 
     def equivalence(self, margin: float | Sequence[float]) -> pd.DataFrame:
         """Return tests that the mean of the statistic differs from that of the last kind by less than a margin.
@@ -281,12 +286,14 @@ class PairAnalysis:
         """
         import pandas as pd
 
-        margins = np.broadcast_to(np.asarray(margin, np.float64), len(self.components))
-        if not self.of_statistic or len(self.kinds) < 2 or not (margins > 0).all():
+        given = np.asarray(margin)
+        fits = given.dtype.kind in "iuf" and given.shape in ((), (len(self.components),)) and bool((given > 0).all())
+        if not self.of_statistic or len(self.kinds) < 2 or not fits:
             raise ValueError(
-                "equivalence needs a statistic, two kinds of pairs and a margin above 0; got "
-                f"{len(self.components)} components, {len(self.kinds)} kinds and margin={margin}"
+                "equivalence needs a statistic, two kinds of pairs and a margin above 0, or one for each component; "
+                f"got {len(self.components)} components, {len(self.kinds)} kinds and margin={margin!r}"
             )
+        margins = np.broadcast_to(given.astype(np.float64), len(self.components))
         try:
             from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
         except ImportError as error:
@@ -312,7 +319,7 @@ class PairAnalysis:
 
         frame = self.to_frame()
         rows = []
-        for label in [*self.conditions, _ALL]:
+        for label in [*self.conditions, ALL]:
             for measure in self.measures:
                 row = {"condition": label, "measure": measure}
                 for kind in self.kinds:
@@ -385,6 +392,7 @@ class PairAnalysis:
             "confidence_level": self.confidence_level,
             "components": self.components,
             "of_statistic": dict(self.of_statistic),
+            "rounding": self.rounding,
         }
 
     @classmethod
@@ -406,6 +414,7 @@ class PairAnalysis:
                 paired=bool(content["paired"]),
                 confidence_level=float(content["confidence_level"]),
                 of_statistic={name: np.asarray(one) for name, one in content["of_statistic"].items()},
+                rounding=float(content["rounding"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -426,21 +435,37 @@ class PairAnalysis:
     def __str__(self) -> str:
         a = self.about
         what = "errors to the reference" if a.of_errors else "samples"
-        n = self.values[self.kinds[0], self.measures[0]].size
+        level = percent_of(self.confidence_level)
         lines = [
-            f"{a.generator}: {n} pairs of {what} of each kind, {percent_of(self.confidence_level)} intervals of means",
+            f"{a.generator}: {self._n_pairs} pairs of {what} of each kind, {level} intervals of means",
             self.readable().to_string(index=False),
         ]
-        if self.of_statistic:
-            for row in self.efficiencies().to_dict("records"):
-                if row["kind"] != self.kinds[-1]:
-                    lines.append(
-                        f"{row['component']}: correlation {row['correlation']:.3g} in {row['kind']} pairs, worth "
-                        f"{row['predicted']:.3g} [{row['predicted_low']:.3g}, {row['predicted_high']:.3g}] times Monte "
-                        f"Carlo; measured against {self.kinds[-1]} pairs {row['measured']:.3g} "
-                        f"[{row['measured_low']:.3g}, {row['measured_high']:.3g}]"
-                    )
-        return "\n".join([*lines, *(f"! {text}" for text in self.warnings)])
+        return "\n".join([*lines, *self._efficiency_lines(), *(f"! {text}" for text in self.warnings)])
+
+    def _efficiency_lines(self) -> Iterator[str]:
+        """Yield in words what the kinds of pairs but the last are worth for each component."""
+        if not self.of_statistic:
+            return
+        if self._n_pairs < FEWEST_FOR_JACKKNIFE:
+            yield _few(self._n_pairs)
+            return
+        for row in self.efficiencies().to_dict("records"):
+            name, kind, last = row["component"], row["kind"], self.kinds[-1]
+            if kind == last:
+                continue
+            if math.isnan(row["predicted"]):
+                yield f"{name}: no efficiency of {kind} pairs, whose means vary by rounding alone"
+                continue
+            text = (
+                f"{name}: correlation {row['correlation']:.3g} in {kind} pairs, worth {row['predicted']:.3g} "
+                f"[{row['predicted_low']:.3g}, {row['predicted_high']:.3g}] times Monte Carlo"
+            )
+            if not math.isnan(row["measured"]):
+                text += (
+                    f"; measured against {last} pairs {row['measured']:.3g} "
+                    f"[{row['measured_low']:.3g}, {row['measured_high']:.3g}]"
+                )
+            yield text
 
     __repr__ = __str__
 
@@ -449,27 +474,8 @@ class PairAnalysis:
         return f"<p>{html.escape(self.about.generator)}</p>{frame_html(self.readable())}{notes}"
 
 
-def holm(p: Floats) -> Floats:
-    """Return Holm's p-values, which allow for all tests together."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty_like(p)
-    found[order] = np.minimum(stepped, 1.0)
-    return found
-
-
-def log_t_tail(t: float, degrees_of_freedom: float) -> float:
-    """Return the logarithm of P(T > t) of Student's t, also where it underflows: by its expansion for large t."""
-    tail = float(stdtr(degrees_of_freedom, -t))
-    if tail > 0:
-        return math.log(tail)
-    if math.isinf(t):
-        return -math.inf
-    # The density over the rate at which it falls there.
-    df = degrees_of_freedom
-    log_density = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
-    log_density -= (df + 1) / 2 * math.log1p(t * t / df)
-    return log_density + math.log((df / t + t) / (df + 1))
+def _few(n: int) -> str:
+    return f"what pairs are worth needs {FEWEST_FOR_JACKKNIFE} pairs of each kind; got {n}"
 
 
 def _equal(a: Mapping[Any, Floats], b: Mapping[Any, Floats]) -> bool:

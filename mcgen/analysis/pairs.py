@@ -9,28 +9,32 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, numbers_of, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
 from mcgen._lib.names import name_of
 from mcgen.analysis.measures import Centre, Measure, PairsOfSamples, measured
 from mcgen.analysis.pair_analysis import About, PairAnalysis
-from mcgen.designs import Antithetic, Design, MonteCarlo
-from mcgen.designs._base import Path, Replicates, checked_design
-from mcgen.errors import RunError
+from mcgen.analysis.pair_arguments import (
+    STANDARD,
+    Kind,
+    checked_kinds,
+    checked_labels,
+    checked_measures,
+    region_of,
+    truth_of,
+)
+from mcgen.designs import Design
+from mcgen.errors import NonFiniteError, RunError
 from mcgen.generators import Generator
-from mcgen.noise import Noise, NoiseSpec, Shape
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.loop import samples_of
 from mcgen.replicates.sizes import Conditions, checked_batch_size, conditions_of
-from mcgen.replicates.streams import labels_of, under_condition
+from mcgen.replicates.streams import under_condition
 from mcgen.replicates.task import Estimand, estimand_of
 from mcgen.results.provenance import text_of_seed
 from mcgen.statistics import Statistic, identity
 from mcgen.statistics.values import component_names, values_of, with_condition
 
-STANDARD = ("standard", "centralized", "wasserstein")
-"""The measures that are known by name."""
-_KINDS: dict[str, Design] = {"negated": Antithetic(), "independent": MonteCarlo()}
 _FEWEST = 3
 
 
@@ -81,10 +85,10 @@ def pairs(
     region : array of bool, optional
         The entries of a sample that correlations and distances look at; all by default.
     centre : {"unbiased", "leave-pair-out", "all"}
-        The mean sample of "centralized". By default that of all samples of all kinds, in which the pair's own count
-        half, so that independent pairs have correlation 0 on average. "leave-pair-out" leaves them out, which moves
-        correlations up by about 1 / N for N samples, and "all", as in reference 1, counts all pairs of the kind in
-        full, which moves them down by as much.
+        The mean samples of "centralized". By default the first samples of a kind have a mean of their own, and the
+        second ones too. Then products of deviations of independent samples have expectation 0. "all", as in reference
+        1, is the mean of all 2 n samples of the kind, which moves correlations of independent pairs down by about 1 /
+        (2 n). "leave-pair-out" is that of all samples of all kinds but the pair's own, which moves them up.
     share_first : bool
         Let the independent pairs have the first samples of the first kind: a quarter of the evaluations is saved, and
         the tests are paired.
@@ -127,18 +131,19 @@ def pairs(
     n = checked_integer("n_pairs", n_pairs)
     if n < _FEWEST:
         raise ValueError(f"n_pairs must be at least {_FEWEST}; got {n}. Intervals of fewer pairs say nothing")
-    chosen = _checked_kinds(kinds, share_first)
-    names = _checked_measures(measures)
+    chosen = checked_kinds(kinds, share_first)
+    asked_measures = checked_measures(measures)
+    names = tuple(one if isinstance(one, str) else name_of(one) for one in asked_measures)
     _require_one_of("centre", centre, ("unbiased", "leave-pair-out", "all"))
     _require_one_of("undefined", undefined, ("error", "drop"))
     conditions = conditions_of(condition)
     several = conditions if isinstance(conditions, Conditions) else Conditions([conditions], None)
-    labels = labels_of(several, several.names) if isinstance(conditions, Conditions) else ("",)
-    asked = _Asked(n, chosen, _several(measures), names, centre, share_first, reference, region)
+    labels = checked_labels(conditions) if isinstance(conditions, Conditions) else ("",)
+    asked = _Asked(n, chosen, asked_measures, names, centre, share_first, reference, region)
     estimand = estimand_of(generator, identity if statistic is None else statistic, seed, conditions)
     run = _Run(estimand, n, statistic, batch_size)
     values, of_statistic = _over_conditions(run, asked, several, labels)
-    _require_defined(values, undefined)
+    _require_defined(values, undefined, labels)
     return PairAnalysis(
         about=About(
             generator=name_of(generator),
@@ -158,6 +163,7 @@ def pairs(
         confidence_level=checked_level(confidence_level),
         components=() if statistic is None else component_names(statistic, run.shape),
         of_statistic=of_statistic,
+        rounding=run.rounding,
     )
 
 
@@ -184,7 +190,7 @@ def _over_conditions(
     for number, (condition, label) in enumerate(zip(several, labels, strict=True)):
         drawn = run.under(condition, number, label or None, asked.kinds, asked.share_first)
         shape = drawn[asked.kinds[0].name].samples.shape
-        truth, where = _truth(asked.reference, several, number, shape), _region(asked.region, shape)
+        truth, where = truth_of(asked.reference, several, number, shape), region_of(asked.region, shape)
         centres = _centres(drawn, asked.centre, asked.n)
         for kind, own in drawn.items():
             if own.values is not None:
@@ -199,41 +205,6 @@ def _over_conditions(
 def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-
-
-def _several(measures: Any) -> Sequence[str | Measure]:
-    return (measures,) if isinstance(measures, str) or callable(measures) else tuple(measures)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of pairs: its name in results, and the design that draws them; one of one point draws independent ones."""
-
-    name: str
-    design: Design
-
-
-@dataclass(frozen=True)
-class _FirstTwo:
-    """The first two points of each replicate of a design, as a design."""
-
-    base: Design
-    n_points: int = 2
-
-    def __repr__(self) -> str:
-        return f"first two of {self.base}"
-
-    def draw(
-        self,
-        spec: NoiseSpec | Shape,
-        replicates: Replicates,
-        seed: Seed,
-        *,
-        stream: Path = (),
-        points: range | None = None,
-    ) -> Noise:
-        """Return the noise of some replicates; see `PointsDesign.draw`."""
-        return self.base.draw(spec, replicates, seed, stream=stream, points=points or range(2))
 
 
 class _Drawn:
@@ -263,7 +234,7 @@ class _Run:
 
     def __init__(self, estimand: Estimand, n: int, statistic: Statistic | None, batch_size: int | None) -> None:
         self._estimand, self._n, self._statistic, self._batch_size = estimand, n, statistic, batch_size
-        self.n_evaluations, self.shape = 0, ()
+        self.n_evaluations, self.shape, self.rounding = 0, (), 2.0**-52
 
     def under(
         self, condition: Any, number: int, label: str | None, kinds: Sequence[Kind], share: bool
@@ -281,19 +252,26 @@ class _Run:
             at = 0
             for drawn in samples_of(task, range(count)):
                 batch = _as_array(drawn)
-                self.n_evaluations += len(batch)
-                values = None if statistic is None else self._values(statistic, drawn, len(batch))
+                size = len(batch)
+                self.n_evaluations += size
+                self.rounding = max(self.rounding, rounding_of(drawn))
+                values = None if statistic is None else self._values(statistic, drawn, size)
                 if first is not None:
-                    rows = slice(at, at + len(batch))
+                    rows = slice(at, at + size)
                     batch = _alternating(first.samples.firsts(rows), batch)
                     own = first.values
                     values = None if values is None or own is None else _alternating(own[rows, 0], values)
                 found[kind.name].add(batch, values)
-                at += len(batch)
+                at += size
         return found
 
     def _values(self, statistic: Statistic, samples: Any, n: int) -> Floats:
         found = values_of(statistic, samples, n)
+        if not np.isfinite(found).all():
+            raise NonFiniteError(
+                f"statistic {name_of(statistic)!r} returned NaN or infinity for some samples of a batch of {n}. Every "
+                "value must be finite; correct the statistic, or leave it out"
+            )
         self.shape = found.shape[1:]
         return found.reshape(n, -1)
 
@@ -304,101 +282,52 @@ def _alternating(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_array(samples: Any) -> NDArray[Any]:
-    """Return samples as an array, or refuse what is none."""
+    """Return samples as an array, or refuse what is none, or holds no real numbers."""
     if not hasattr(samples, "dtype"):
         raise RunError(
             f"pairs compares samples that are one array for each noise; got a {type(samples).__name__}. Wrap the "
             "generator so that it returns the array to compare"
         )
-    return as_numpy(samples)
-
-
-def _checked_kinds(kinds: Sequence[str | Design], share_first: bool) -> tuple[Kind, ...]:
-    """Return the kinds with their designs, or refuse what is no design of pairs."""
-    given = (kinds,) if isinstance(kinds, str | Design) else tuple(kinds)
-    found = []
-    for one in given:
-        if isinstance(one, str) and one not in _KINDS:
-            raise ValueError(f"a kind of pairs is one of {', '.join(_KINDS)}, or a design of two points; got {one!r}")
-        design = _KINDS[one] if isinstance(one, str) else checked_design(one)
-        name = one if isinstance(one, str) else str(one)
-        if not isinstance(one, str) and design.n_points == 1:
-            name = "independent"
-        found.append(Kind(name, _FirstTwo(design) if design.n_points > 2 else design))
-    names = [kind.name for kind in found]
-    if not found or len(set(names)) < len(names):
-        raise ValueError(f"kinds must be one or more, all different; got {names}")
-    if share_first and (found[0].design.n_points == 1 or all(kind.design.n_points > 1 for kind in found)):
-        raise ValueError(
-            f"share_first gives independent pairs the first samples of the first kind; got the kinds {names}. Put "
-            "another kind first, and 'independent' after it"
-        )
-    return tuple(found)
-
-
-def _checked_measures(measures: Sequence[str | Measure]) -> tuple[str, ...]:
-    """Return the names of the measures, or refuse unknown ones."""
-    names = []
-    for one in _several(measures):
-        if isinstance(one, str) and one not in STANDARD:
-            raise ValueError(f"a measure is one of {', '.join(STANDARD)}, or a function of two batches; got {one!r}")
-        if not isinstance(one, str) and not callable(one):
-            raise TypeError(f"a measure is one of {', '.join(STANDARD)}, or a function of two batches; got {one!r}")
-        names.append(one if isinstance(one, str) else name_of(one))
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"measures must be one or more, with different names; got {names}. Give each a name")
-    return tuple(names)
-
-
-def _truth(reference: Any, several: Conditions, number: int, shape: tuple[int, ...]) -> Floats | None:
-    """Return the truth of a condition as a flat array, or refuse one of another shape."""
-    if reference is None:
-        return None
-    if isinstance(reference, Mapping):
-        if several.names is None or set(reference) != set(several.names):
-            raise ValueError(f"references by name need the names of the conditions; got {[*reference]}")
-        own = reference[several.names[number]]
-    else:
-        array = as_numpy(reference) if hasattr(reference, "dtype") else None
-        own = reference if array is not None and array.shape == shape else reference[number]
-    truth = as_numpy(own)
-    if truth.shape != shape:
-        raise ValueError(
-            f"a reference has the shape of a sample, {shape}, or is a list or dict with one for each condition; got "
-            f"shape {truth.shape}"
-        )
-    return truth.astype(np.float64).ravel()
-
-
-def _region(region: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Return the entries that count as a flat mask, or refuse one of another shape."""
-    if region is None:
-        return None
-    mask = as_numpy(region)
-    if mask.dtype != np.bool_ or mask.shape != shape or mask.sum() < 2:
-        raise ValueError(
-            f"region must be an array of booleans of a sample's shape {shape}, with two or more that are True; got "
-            f"dtype {mask.dtype} and shape {mask.shape}"
-        )
-    return mask.ravel()
+    try:
+        return numbers_of(samples)
+    except TypeError as error:
+        raise RunError(
+            f"pairs compares samples of real numbers; got {error}. Wrap the generator so that it returns real numbers, "
+            "such as the absolute values or both parts of complex ones"
+        ) from error
 
 
 def _centres(drawn: Mapping[str, _Drawn], centre: str, n: int) -> dict[str, Centre]:
-    """Return the mean sample of each kind: of all kinds together, or of each alone, as the paper takes it."""
+    """Return the mean samples of each kind."""
+    own = {name: one.samples.totals for name, one in drawn.items()}
+    if centre == "unbiased":
+        return {name: Centre(totals, n) for name, totals in own.items()}
     if centre == "all":
-        return {name: Centre.of(centre, one.samples.total, 2 * n) for name, one in drawn.items()}
-    whole = np.sum([one.samples.total for one in drawn.values()], axis=0)
-    return dict.fromkeys(drawn, Centre.of(centre, whole, 2 * n * len(drawn)))
+        return {name: Centre(np.repeat(totals.sum(axis=0)[None], 2, axis=0), 2 * n) for name, totals in own.items()}
+    whole = np.repeat(np.sum([*own.values()], axis=(0, 1))[None], 2, axis=0)
+    return dict.fromkeys(own, Centre(whole, 2 * n * len(own), leaves_out=True))
 
 
-def _require_defined(values: Mapping[tuple[str, str], Floats], undefined: str) -> None:
-    """Refuse correlations of constant samples."""
+def _require_defined(values: Mapping[tuple[str, str], Floats], undefined: str, labels: Sequence[str]) -> None:
+    """Refuse pairs for which a measure is not defined; or, where they may be left out, a condition with hardly any."""
     for (kind, measure), found in values.items():
         n = int(np.isnan(found).sum())
         if n and undefined == "error":
-            raise RunError(
-                f"{n} of {found.size} {kind} pairs have a sample that is constant, so that the {measure} measure is "
-                "not defined for them. Leave them out by undefined='drop', which counts them; or look at the samples"
+            why = (
+                "have a sample that is constant but for rounding, so that"
+                if measure == "standard"
+                else "have a sample that differs from the mean sample by a constant, but for rounding, so that"
+                if measure == "centralized"
+                else "got NaN, so that"
             )
-        if found.size - n < _FEWEST:
-            raise RunError(f"only {found.size - n} {kind} pairs have a {measure} measure; all others are constant")
+            raise RunError(
+                f"{n} of {found.size} {kind} pairs {why} the {measure} measure is not defined for them. Leave them out "
+                "by undefined='drop', which counts them; or look at the samples"
+            )
+        for label, own in zip(labels, np.isfinite(found).sum(axis=1).tolist(), strict=True):
+            if own < _FEWEST:
+                where = f" under the condition {label}" if label else ""
+                raise RunError(
+                    f"only {own} of {found.shape[1]} {kind} pairs have a {measure} measure{where}, and a mean needs "
+                    f"{_FEWEST}; leave the {'condition' if label else 'measure'} out, or look at the samples"
+                )

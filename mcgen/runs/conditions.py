@@ -318,7 +318,7 @@ def checked_weights(conditions: Conditions, weights: Any) -> Floats:
     Weights of few bits, such as float32, may miss 1 by the rounding of a sum of their type. They are divided by their
     sum.
     """
-    _require_different(conditions)
+    require_different(conditions)
     if weights is None:
         return np.full(len(conditions), 1 / len(conditions))
     try:
@@ -335,7 +335,7 @@ def checked_weights(conditions: Conditions, weights: Any) -> Floats:
     return given if abs(total - 1) <= _OFF_ONE else given / total
 
 
-def _require_different(conditions: Conditions) -> None:
+def require_different(conditions: Conditions, advice: str = "list each once and count it by its weight") -> None:
     """Refuse conditions that repeat: they would share their random numbers, and the interval would be too narrow."""
     # What is not known by its content is at least no other object.
     keys = [key_of_condition(one) or f"object {id(one)}" for one in conditions]
@@ -343,7 +343,7 @@ def _require_different(conditions: Conditions) -> None:
         texts = [repr(one) for one in conditions]
         if conditions.names is not None:
             texts = [f"{name}: {text}" for name, text in zip(conditions.names, texts, strict=True)]
-        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; list each once and count it by its weight")
+        raise ValueError(f"conditions repeat in [{', '.join(texts)}]; {advice}")
 
 
 def _in_order_of(conditions: Conditions, weights: Any) -> Any:

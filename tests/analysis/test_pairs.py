@@ -15,7 +15,8 @@ from scipy import stats
 import mcgen
 from mcgen.analysis import measures as own_measures
 from mcgen.analysis import pairs
-from mcgen.analysis.pair_analysis import PairAnalysis, holm, log_t_tail
+from mcgen.analysis.pair_analysis import PairAnalysis
+from mcgen.analysis.pair_tests import holm, log_t_tail
 from mcgen.designs import Antithetic, KAntithetic
 from mcgen.errors import RunError
 from mcgen.noise import Noise
@@ -52,8 +53,8 @@ def test_negated_noise_of_an_affine_model_is_perfectly_anticorrelated_about_the_
 
 
 def test_independent_pairs_have_correlation_0_on_average() -> None:
-    def found(centre: Any) -> np.ndarray:
-        options: dict[str, Any] = {"n_pairs": 10, "kinds": ["independent"], "measures": ["centralized"]}
+    def found(centre: Any, kinds: tuple[str, ...] = ("negated", "independent")) -> np.ndarray:
+        options: dict[str, Any] = {"n_pairs": 10, "measures": ["centralized"], "kinds": kinds}
         return np.array(
             [
                 means(pairs(AFFINE, seed=SEED + i, centre=centre, **options))["independent", "centralized"]
@@ -61,10 +62,11 @@ def test_independent_pairs_have_correlation_0_on_average() -> None:
             ]
         )
 
-    unbiased, left_out, with_all = map(found, ("unbiased", "leave-pair-out", "all"))
+    unbiased, with_all = map(found, ("unbiased", "all"))
+    left_out = found("leave-pair-out", ("independent",))
     error = unbiased.std(ddof=1) / math.sqrt(400)
     assert abs(unbiased.mean()) < 4 * error
-    # The negative controls: both others are off by about 1 / 20, and miss the test.
+    # The negative controls: both others miss the test.
     assert left_out.mean() > 4 * error
     assert with_all.mean() < -4 * error
 
@@ -79,6 +81,16 @@ def test_correlations_and_distances_are_those_of_numpy_and_scipy() -> None:
         assert found.values["negated", "centralized"][0, i] == pytest.approx(centred, abs=1e-9)
         distance = stats.wasserstein_distance(x, y)
         assert found.values["negated", "wasserstein"][0, i] == pytest.approx(distance, abs=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_by_default_first_and_second_samples_have_means_of_their_own(batch_size: int) -> None:
+    found = pairs(CURVED, n_pairs=10, seed=SEED, batch_size=batch_size)
+    for kind, design in {"negated": Antithetic(), "independent": mcgen.MonteCarlo()}.items():
+        samples = mcgen.sample(CURVED, 20, seed=SEED, design=design).reshape(10, 2, 12).astype(np.float64)
+        centred = samples - samples.mean(axis=0)
+        expected = [np.corrcoef(*pair)[0, 1] for pair in centred]
+        np.testing.assert_allclose(found.values[kind, "centralized"][0], expected, atol=1e-9)
 
 
 def test_the_mean_may_leave_both_samples_of_its_pair_out_and_counts_all_kinds() -> None:
@@ -289,6 +301,8 @@ def test_results_are_saved_printed_and_drawn(tmp_path: Path) -> None:
         ({"measures": ["ssim"]}, ValueError, "a measure is one of standard, centralized, wasserstein"),
         ({"measures": []}, ValueError, "one or more"),
         ({"measures": [3]}, TypeError, "a measure is one of"),
+        ({"measures": 3}, TypeError, "measures must be names"),
+        ({"kinds": 3}, TypeError, "kinds must be names"),
         ({"kinds": ["opposite"]}, ValueError, "a kind of pairs is one of negated, independent"),
         ({"kinds": ["negated", "negated"]}, ValueError, "all different"),
         ({"kinds": ["independent"], "share_first": True}, ValueError, "share_first gives independent pairs"),
@@ -350,3 +364,160 @@ def test_equivalence_is_shown_where_means_agree_and_only_there() -> None:
     assert replace(low, kinds=("negated", "independent"), of_statistic=both).equivalence(0.1)["p"][0] > 0.9
     with pytest.raises(ValueError, match="a margin above 0"):
         found.equivalence(0.0)
+
+
+def test_shared_first_samples_stay_with_their_pairs_over_several_batches() -> None:
+    options: dict[str, Any] = {"n_pairs": 40, "seed": SEED, "share_first": True}
+    statistic = mcgen.statistics.pixel_mean
+    found = pairs(CURVED, **options, batch_size=6, statistic=statistic)
+    whole = pairs(CURVED, **options, batch_size=80, statistic=statistic)
+    for key, values in found.values.items():
+        np.testing.assert_allclose(values, whole.values[key], atol=1e-5)
+    first, shared = (found.of_statistic[kind][0, :, 0] for kind in ("negated", "independent"))
+    np.testing.assert_array_equal(first, shared)
+
+
+def test_what_varies_by_rounding_alone_is_constant() -> None:
+    def grey(z: np.ndarray) -> np.ndarray:
+        return np.where(z[:, :1] > 0, 0.1, z.astype(np.float64))
+
+    model = mcgen.as_generator(grey, noise=(7,), name="grey")
+    found = pairs(model, n_pairs=60, seed=SEED, kinds="independent", measures="standard", undefined="drop")
+    samples = mcgen.sample(model, 120, seed=SEED).reshape(60, 2, 7)
+    flat = (np.ptp(samples, axis=2) == 0).any(axis=1)
+    # The mean of seven times 0.1 is not 0.1.
+    np.testing.assert_array_equal(np.isnan(found.values["independent", "standard"][0]), flat)
+    same = mcgen.as_generator(lambda z: 0 * z + np.linspace(0, 1, 7), noise=(7,), name="same")
+    with pytest.warns(mcgen.GeneratorWarning), pytest.raises(RunError, match="differs from the mean sample"):
+        pairs(same, n_pairs=7, seed=SEED, measures="centralized")
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-100, 1e100, 1e200])
+def test_tiny_and_huge_samples_have_their_correlations(scale: float) -> None:
+    plain, scaled = (
+        mcgen.as_generator(lambda z, factor=factor: curved(z).astype(np.float64) * factor, noise=(3, 4), name="scaled")
+        for factor in (1.0, scale)
+    )
+    one, other = (
+        pairs(model, n_pairs=20, seed=SEED, measures=["standard", "centralized"]) for model in (plain, scaled)
+    )
+    for key, values in one.values.items():
+        np.testing.assert_allclose(values, other.values[key], rtol=1e-9)
+
+
+def test_a_test_of_rounding_errors_finds_no_difference() -> None:
+    linear = mcgen.as_generator(lambda z: z + 3.0, noise=(5, 5), name="linear")
+    found = pairs(linear, n_pairs=10, seed=SEED, kinds=["negated", KAntithetic(2)], measures="standard")
+    row = found.test().iloc[0]
+    assert (row["difference"], row["t"], row["p"]) == (0.0, 0.0, 1.0)
+
+
+def test_few_pairs_of_many_conditions_show_what_pairs_are_worth() -> None:
+    def shifted(z: np.ndarray, shift: float) -> np.ndarray:
+        return curved(z) + shift
+
+    model = mcgen.as_generator(shifted, noise=(3, 4), name="shifted")
+    statistic = mcgen.statistics.pixel_mean
+    truth = pairs(model, n_pairs=20000, seed=SEED, condition=0.0, statistic=statistic).efficiencies()["predicted"][0]
+    conditions = [float(i) for i in range(500)]
+    row = pairs(model, n_pairs=3, seed=SEED, condition=conditions, statistic=statistic).efficiencies().iloc[0]
+    # Three pairs have two degrees of freedom: taken for three, the efficiency would be half as large again.
+    assert row["predicted_low"] < truth < row["predicted_high"] < 1.4 * truth
+
+
+def test_too_few_pairs_for_an_efficiency_are_printed_without_one() -> None:
+    found = pairs(CURVED, n_pairs=3, seed=SEED, statistic=mcgen.statistics.pixel_mean)
+    assert "what pairs are worth needs 5 pairs of each kind; got 3" in str(found)
+    with pytest.raises(ValueError, match="needs 5 pairs of each kind; got 3. Use a larger n_pairs"):
+        found.efficiencies()
+
+
+def test_pairs_whose_means_vary_by_rounding_alone_have_no_efficiency() -> None:
+    found = pairs(AFFINE, n_pairs=50, seed=SEED, statistic=mcgen.statistics.pixel_mean)
+    assert math.isnan(found.efficiencies()["predicted"][0])
+    assert "no efficiency of negated pairs, whose means vary by rounding alone" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda z: z * 1j, "pairs compares samples of real numbers; got values of type complex64"),
+        (lambda z: z.astype(str), "pairs compares samples of real numbers; got values of type <U"),
+    ],
+    ids=["complex", "text"],
+)
+def test_samples_that_are_no_real_numbers_are_refused(convert: Any, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        pairs(mcgen.as_generator(convert, noise=(3, 4), name="odd"), n_pairs=5, seed=SEED)
+
+
+@pytest.mark.parametrize(
+    ("reference", "error", "message"),
+    [
+        (3.0, TypeError, "a list or dict with one for each condition; got 3.0"),
+        (np.full((3, 4), np.nan), ValueError, "finite numbers alone; got 12 NaN"),
+        (np.full((3, 4), 1j), ValueError, "a reference has the shape of a sample"),
+        ([np.zeros((3, 4))], ValueError, "one for each condition; got 1 for 2"),
+        ([np.zeros((3, 4))] * 3, ValueError, "one for each condition; got 3 for 2"),
+        ([np.zeros((3, 4)), "none"], ValueError, "got what is no array of real numbers"),
+        ({"a": np.zeros((3, 4))}, ValueError, "which have no names; got references for a"),
+    ],
+    ids=["number", "nan", "complex", "short", "long", "text", "names"],
+)
+def test_references_that_do_not_fit_are_refused(reference: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        pairs(AFFINE, n_pairs=5, seed=SEED, condition=[0.0, 1.0], reference=reference)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ([1.0, 1.0], "conditions repeat .* have the same samples"),
+        ({"all": 1.0, "b": 2.0}, "a condition is named 'all'"),
+    ],
+    ids=["repeated", "all"],
+)
+def test_conditions_that_results_would_mistake_are_refused(condition: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pairs(AFFINE, n_pairs=5, seed=SEED, condition=condition)
+
+
+def test_a_condition_whose_samples_are_all_constant_is_refused() -> None:
+    model = mcgen.as_generator(lambda z, factor: z * factor, noise=(3, 4), name="scaled")
+    with (
+        pytest.warns(mcgen.GeneratorWarning),
+        pytest.raises(RunError, match=r"only 0 of 5 negated pairs .* under the condition 0\.0"),
+    ):
+        pairs(model, n_pairs=5, seed=SEED, condition=[0.0, 1.0], undefined="drop", measures="standard")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.inf, "returned an infinity for 5 of 5 pairs"),
+        (np.nan, "got NaN, so that the own measure is not defined"),
+        (1j, "no real numbers"),
+    ],
+    ids=["infinite", "nan", "complex"],
+)
+def test_own_measures_that_are_no_numbers_are_refused(value: Any, message: str) -> None:
+    def own(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.full(len(x), value)
+
+    with pytest.raises(RunError, match=message):
+        pairs(CURVED, n_pairs=5, seed=SEED, measures=[own])
+
+
+def test_a_statistic_that_is_not_finite_is_refused() -> None:
+    def broken(samples: np.ndarray) -> np.ndarray:
+        return np.full(len(samples), np.nan)
+
+    with pytest.raises(mcgen.NonFiniteError, match="'broken' returned NaN or infinity"):
+        pairs(CURVED, n_pairs=5, seed=SEED, statistic=broken)
+
+
+@pytest.mark.parametrize("margin", ["a", [0.1, 0.2], float("nan"), -1.0], ids=["text", "two", "nan", "negative"])
+def test_margins_that_are_no_numbers_above_0_are_refused(margin: Any) -> None:
+    found = pairs(CURVED, n_pairs=5, seed=SEED, statistic=mcgen.statistics.pixel_mean)
+    with pytest.raises(ValueError, match="a margin above 0, or one for each component"):
+        found.equivalence(margin)
