@@ -34,6 +34,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
 from mcgen.analysis.measures import correlation
+from mcgen.analysis.pair_arguments import checked_kinds
 from mcgen.analysis.stepwise import (
     Stepwise,
     checked_names,
@@ -45,8 +46,7 @@ from mcgen.analysis.stepwise import (
     provenance_of_steps,
     require_one_condition,
 )
-from mcgen.designs import Antithetic, Design, MonteCarlo
-from mcgen.designs._base import checked_design
+from mcgen.designs import Design
 from mcgen.generators import Generator
 from mcgen.inference.interval_input import Interval
 from mcgen.noise import as_rows
@@ -54,8 +54,6 @@ from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.replicates.streams import stream_of
 from mcgen.results.profile import Curve, Profile
 
-KINDS: dict[str, Design] = {"negated": Antithetic(), "independent": MonteCarlo()}
-"""The kinds of pairs by name; independent pairs are two replicates of one point each."""
 MEASURES = ("standard", "centralized")
 # Fewest pairs: with two, the deviations of one from the means are minus those of the other.
 _FEWEST_PAIRS = 3
@@ -139,7 +137,7 @@ def along_time(
         raise ValueError("a correlation over pixels needs states of 2 or more numbers; got states of one")
     wanted = sampler.shown if of is None else checked_names("of", of, sampler.shown, ", which this model does not show")
     asked = checked_names("measures", measures, MEASURES)
-    designs = _checked_kinds(kinds)
+    designs = {kind.name: kind.design for kind in checked_kinds(kinds, share_first=False)}
     rows = checked_rows(batch_size, pairs)
     curves: list[Curve] = []
     for kind, design in designs.items():
@@ -242,23 +240,6 @@ def _pearson(around: Floats, values: Floats, rounding: float, where: str) -> Flo
             "correlation; leave that quantity out by of=..., or the measure by measures=..."
         )
     return correlation(d[:, 0], d[:, 1])
-
-
-def _checked_kinds(kinds: Any) -> dict[str, Design]:
-    """Return the designs of pairs by their names."""
-    given = [kinds] if isinstance(kinds, str | Design) else [*kinds]
-    found: dict[str, Design] = {}
-    for one in given:
-        if isinstance(one, str):
-            (name,) = checked_names("kinds", one, [*KINDS], ". Designs of two points are allowed too")
-            found[name] = KINDS[name]
-        elif checked_design(one).n_points == 2:
-            found[str(one)] = one
-        else:
-            raise ValueError(f"a kind must have 2 points; got {one} with {one.n_points}")
-    if not found:
-        raise ValueError("kinds must name at least one kind of pairs, such as 'negated'; got none")
-    return found
 
 
 def _clipped(interval: Interval) -> Interval:
