@@ -82,10 +82,11 @@ def variance_shares(
         Upper limit of the evaluations, a pilot included. A replicate takes 4, 2 for each part of the noise (2 in all
         where there are two parts), 2 for each entry of `n_directions`, and 2 for each of `coordinates`.
     blocks : "each", sequence of str, or mapping of str to str or sequence of str, optional
-        The parts of the noise. Names of blocks, such as "start"; patterns, such as "step *", for several blocks that
-        are one part; or entries along the first axis of a block, such as "steps[3]" and "steps[0:10]". A mapping gives
-        the parts names. What is left is one more part. "each" takes each block. By default each of up to 4 blocks; of
-        more, blocks whose names differ in a number at the end are one part. Noise of one block has no parts by default.
+        The parts of the noise. Names of blocks, such as "start"; patterns, such as ``"step *"``, for several blocks
+        that are one part; or entries along the first axis of a block, such as "steps[3]" and "steps[0:10]". A mapping
+        gives the parts names. What is left is one more part. "each" takes each block. By default each of up to 4
+        blocks; of more, blocks whose names differ in a number at the end are one part. Noise of one block has no parts
+        by default.
     basis : Basis, optional
         Directions of the noise, such as those of `mcgen.bases.active_subspace`; its pilot counts in the provenance.
     n_directions : int or sequence of int, optional
