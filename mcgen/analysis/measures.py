@@ -19,8 +19,8 @@ Measure = Callable[[Any, Any], Any]
 # Bytes of samples that are held in memory; beyond, a temporary file holds them.
 _IN_MEMORY = 2**28
 _SSIM_WINDOW = 7
-# Numbers of samples that a measure looks at together (32 MB in double precision).
-_AT_ONCE = 2**22
+# Numbers of samples that a measure looks at together: 2 MB in double precision, which fit into a cache.
+_AT_ONCE = 2**18
 # Deviations below so many rounding errors of a sample are none.
 _ROUNDINGS = 4
 
@@ -44,13 +44,15 @@ def correlation(x: Floats, y: Floats, negligible: Floats | float = 0.0) -> Float
     return np.asarray(np.where(np.minimum(*sizes) > negligible, np.clip(found, -1, 1), np.nan))
 
 
-def wasserstein(x: Floats, y: Floats) -> Floats:
-    """Return the Wasserstein-1 distance between the values of the two samples of each pair, shape (n,).
+def wasserstein(x: NDArray[Any], y: NDArray[Any]) -> Floats:
+    """Return the Wasserstein-1 distance between the values of the two samples (n, P) of each pair, shape (n,).
 
     It compares the histograms of the samples' entries, wherever they stand: the mean of abs(x_(i) - y_(i)) over the
     sorted entries. It is no transport between the places of an image.
     """
-    return np.asarray(np.abs(np.sort(x, axis=1) - np.sort(y, axis=1)).mean(axis=1))
+    # Sorted in their own type, which is faster than in double precision.
+    a, b = (np.sort(one, axis=1).astype(np.float64) for one in (x, y))
+    return np.asarray(np.abs(a - b).mean(axis=1))
 
 
 def ssim(x: Any, y: Any, *, data_range: float = 1.0) -> Floats:
@@ -192,21 +194,22 @@ def measured(
         if not isinstance(measure, str):
             found.append(_values_of(measure, first, second))
             continue
-        x, y = (part.reshape(len(part), -1).astype(np.float64) for part in (first, second))
+        flat = [part.reshape(len(part), -1) for part in (first, second)]
+        if measure == "wasserstein":
+            found.append(wasserstein(*(flat if region is None else [part[:, region] for part in flat])))
+            continue
+        x, y = (part.astype(np.float64) for part in flat)
         if region is None:
             largest = _largest(x, y, truth)
         else:
             largest = _largest(x[:, region], y[:, region], None if truth is None else truth[region])
-        if measure != "wasserstein" and truth is not None:
+        if truth is not None:
             x, y = x - truth, y - truth
         if measure == "centralized":
             assert centre is not None
             x, y = centre.subtracted(x, y, truth)
         if region is not None:
             x, y = x[:, region], y[:, region]
-        if measure == "wasserstein":
-            found.append(wasserstein(x, y))
-            continue
         # A sum of N samples has up to N rounding errors of double precision.
         rounding = max(_ROUNDINGS * rounding_of(first), 2 * samples.n * 2.0**-52)
         found.append(correlation(x, y, rounding * largest))

@@ -83,6 +83,8 @@ PAPER_ERRORS: dict[str, list[str]] = {
     "DPS, Gaussian blur of 1.5 pixels": [".27", "-.71", ".57", "-.01", "1.34", "1.56"],
     "DPS, super-resolution, 4 x 4 pixels to 1": [".20", "-.72", ".53", "-.01", "1.41", "1.54"],
 }
+# Scores of quality, and differences of their means that would not matter.
+MARGINS = {"pixel mean": 0.05, "top-1 probability": 0.05, "entropy": 0.25, "sharpness": 0.25}
 _SPLITS = {"25 x 128": mcgen.Sobol(128), "50 x 64": mcgen.Sobol(64), "200 x 16": mcgen.Sobol(16)}
 _RUNS = 5
 
@@ -243,10 +245,12 @@ def _scores(pictures: Path) -> Numbers:
     network = features("efficientnet-lite0")
     scores = statistics.stack(
         *(statistics.pixel_mean, ClassifierScore(network), ClassifierScore(network, "entropy"), sharpness),
-        names=("pixel mean", "top-1 probability", "entropy", "sharpness"),
+        names=tuple(MARGINS),
     )
     model = models.load("patches-diffusion", steps=10)
-    return _worth(pairs(model, n_pairs=200, seed=SEED + 2, measures=["standard"], statistic=scores))
+    made = pairs(model, n_pairs=200, seed=SEED + 2, measures=["standard"], statistic=scores)
+    same = {row["component"]: _plain(row) for row in made.equivalence([*MARGINS.values()]).to_dict("records")}
+    return {name: worth | {"same": same[name]} for name, worth in _worth(made).items()}
 
 
 def sharpness(images: torch.Tensor) -> torch.Tensor:
@@ -408,9 +412,21 @@ def _worth_cell(row: Numbers, digits: int = 1) -> str:
 
 
 def score_table(numbers: Numbers) -> str:
-    """Return what pairs are worth for scores of quality."""
-    rows = [[name, f"{row['correlation']:.2f}", _worth_cell(row, 2)] for name, row in numbers.get("scores", {}).items()]
-    return markdown_table(["statistic of patches", "correlation in a pair", "what pairs are worth"], rows)
+    """Return what pairs are worth for scores of quality, and whether they leave the means as they are."""
+    rows = []
+    for name, row in numbers.get("scores", {}).items():
+        same = row["same"]
+        difference = f"{same['difference']:.3f} [{same['low']:.3f}, {same['high']:.3f}]"
+        cells = [
+            f"{row['correlation']:.2f}",
+            _worth_cell(row, 2),
+            difference,
+            f"{same['margin']:g}",
+            f"{same['p']:.1g}",
+        ]
+        rows.append([name, *cells])
+    head = ["statistic of patches", "correlation in a pair", "what pairs are worth"]
+    return markdown_table([*head, "mean less that of independent samples", "margin", "p of equivalence"], rows)
 
 
 def partial_table(numbers: Numbers) -> str:
