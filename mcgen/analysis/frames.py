@@ -88,5 +88,10 @@ def samples_frame(
         parts.append(rows.gathered[Values.name])
     values = np.concatenate(parts).reshape(n * design.n_points, -1)
     names = component_names(estimand.statistic, findings.facts.components)
+    if len({*names, "replicate", "point"}) < len(names) + 2:
+        raise ValueError(
+            "a table needs components with different names, none of them 'replicate' or 'point', which are its other "
+            f"columns; got {', '.join(names)}. Give the statistic other names"
+        )
     index = {"replicate": np.repeat(np.arange(n), design.n_points), "point": np.tile(np.arange(design.n_points), n)}
     return pd.DataFrame(index | dict(zip(names, values.T, strict=True)))

@@ -33,6 +33,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
+from mcgen.analysis.measures import correlation
 from mcgen.analysis.stepwise import (
     Stepwise,
     checked_names,
@@ -41,6 +42,7 @@ from mcgen.analysis.stepwise import (
     flat_rows,
     intervals_of,
     is_constant,
+    listed,
     provenance_of_steps,
     require_one_condition,
 )
@@ -221,9 +223,11 @@ class _Walks:
         }
         sums = self.sums() if "centralized" in measures else {}
         for pairs, i, name, values, rounding in self.shown():
+            # A sum of n values has up to n rounding errors of double precision.
+            error = max(rounding, self.n_pairs * 2.0**-52)
             for measure in measures:
                 around = values if measure == "standard" else values - sums[name, i] / self.n_pairs
-                found[name, measure][pairs, i] = _pearson(around, values, rounding, f"{name} at step {i}")
+                found[name, measure][pairs, i] = _pearson(around, values, error, f"{name} at step {i}")
         return found
 
 
@@ -240,14 +244,13 @@ def _pearson(around: Floats, values: Floats, rounding: float, where: str) -> Flo
             f"{int(constant.sum())} of {n} pairs have a {where} that is constant over its pixels, so that it has no "
             "correlation; leave that quantity out by of=..., or the measure by measures=..."
         )
-    a, b = d[:, 0], d[:, 1]
-    product: Floats = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    return product
+    return correlation(d[:, 0], d[:, 1])
 
 
 def _checked_kinds(kinds: Any) -> dict[str, Design]:
     """Return the designs of pairs by their names."""
-    given = [kinds] if isinstance(kinds, str | Design) else [*kinds]
+    names = " or ".join(map(repr, KINDS))
+    given = [kinds] if isinstance(kinds, Design) else listed("kinds", kinds, f"{names}, or designs of two points")
     found: dict[str, Design] = {}
     for one in given:
         if isinstance(one, str):

@@ -491,3 +491,29 @@ def test_margins_that_are_no_numbers_above_0_are_refused(margin: Any) -> None:
     found = pairs(CURVED, n_pairs=5, seed=SEED, statistic=mcgen.statistics.pixel_mean)
     with pytest.raises(ValueError, match="a margin above 0, or one for each component"):
         found.equivalence(margin)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda x: (x * 255).astype(np.uint8), {}, "got 1 for images with values from 0 to 25.* Use 255 for bytes"),
+        (lambda x: x * 255, {}, "got 1 for images"),
+        (lambda x: 2 * x - 1, {}, "2 for images in"),
+        (lambda x: x, {"data_range": 0}, "data_range must be a number above 0"),
+        (lambda x: x, {"data_range": math.nan}, "data_range must be a number above 0"),
+        (lambda x: x, {"data_range": "1"}, "data_range must be a number above 0"),
+        (lambda x: x * np.nan, {}, "finite numbers; got NaN"),
+        (lambda x: x * 1j, {}, "no real numbers"),
+        (lambda x: x.transpose(0, 2, 3, 1), {}, r"\(n, 3, H, W\); got"),
+        (lambda x: np.concatenate([x, x], axis=1).transpose(0, 2, 3, 1)[:, :, :, [0] * 8], {}, r"\(n, 3, H, W\); got"),
+    ],
+    ids=["bytes", "255", "from -1", "0", "nan range", "text", "nan", "complex", "channels last", "many last"],
+)
+def test_structural_similarity_of_images_on_another_scale_is_refused(change: Any, options: Any, message: str) -> None:
+    pytest.importorskip("skimage")
+    x, y = np.random.default_rng(SEED).random((2, 4, 3, 16, 16))
+    with pytest.raises(ValueError, match=message):
+        mcgen.analysis.ssim(change(x), change(y), **options)
+    bytes_of = [(one * 255).astype(np.uint8) for one in (x, y)]
+    found = mcgen.analysis.ssim(*bytes_of, data_range=255)
+    np.testing.assert_allclose(found, mcgen.analysis.ssim(x, y), atol=0.01)
