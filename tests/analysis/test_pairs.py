@@ -314,11 +314,16 @@ def test_structural_similarity_is_that_of_scikit_image() -> None:
 
 
 def test_equivalence_is_shown_where_means_agree_and_only_there() -> None:
-    pytest.importorskip("statsmodels")
+    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
     found = pairs(CURVED, n_pairs=2000, seed=SEED, statistic=mcgen.statistics.pixel_mean)
     table = found.equivalence(0.1)
     assert table["p"][0] < 1e-6
     assert -0.1 < table["low"][0] < table["high"][0] < 0.1
+    a, b = (found.of_statistic[kind].mean(axis=2).ravel() for kind in found.kinds)
+    both = weightstats.CompareMeans(weightstats.DescrStatsW(a), weightstats.DescrStatsW(b))
+    assert table["p"][0] == pytest.approx(both.ttost_ind(-0.1, 0.1, usevar="unequal")[0])
+    ends = both.tconfint_diff(alpha=0.1, usevar="unequal")
+    assert (table["low"][0], table["high"][0]) == pytest.approx(ends)
     # A narrow margin, and pairs of another law, are not shown to be the same.
     assert found.equivalence(1e-4)["p"][0] > 0.05
 
@@ -517,3 +522,14 @@ def test_structural_similarity_of_images_on_another_scale_is_refused(change: Any
     bytes_of = [(one * 255).astype(np.uint8) for one in (x, y)]
     found = mcgen.analysis.ssim(*bytes_of, data_range=255)
     np.testing.assert_allclose(found, mcgen.analysis.ssim(x, y), atol=0.01)
+
+
+def test_equivalence_does_not_see_how_conditions_differ() -> None:
+    def shifted(z: np.ndarray, shift: float) -> np.ndarray:
+        return curved(z) + shift
+
+    model = mcgen.as_generator(shifted, noise=(3, 4), name="shifted")
+    options: dict[str, Any] = {"n_pairs": 200, "seed": SEED, "statistic": mcgen.statistics.pixel_mean}
+    near, far = (pairs(model, condition=[0.0, shift], **options).equivalence(0.5).iloc[0] for shift in (1.0, 100.0))
+    assert far["high"] - far["low"] == pytest.approx(near["high"] - near["low"], rel=0.3)
+    assert far["p"] < 1e-6
