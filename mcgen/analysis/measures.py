@@ -150,9 +150,11 @@ class Centre:
     def of(cls, how: str, total: Floats, count: int) -> Centre:
         r"""Return the centre of a name.
 
-        With N samples and the weight a of a pair's own, products of deviations of independent samples have expectation
-        0 where 2 a (N - 2 + a) = N - 2: the weight is just below 1/2. A pair that counts in full makes its samples look
-        less alike, by about 1 / N; one that is left out more alike, since both deviate from the same mean.
+        With N samples in pairs of correlation rho and the weight a of a pair's own, products of deviations have the
+        expectation rho, and squares 1, in units of the variance, where 2 a (N - 2 + a) = N - 2: the weight is just
+        below 1/2, whatever rho is. So all pairs are of one kind: beside pairs with another rho both would be off, by
+        about 1 / N. A pair that counts in full makes its samples look less alike, by about 1 / N; one that is left out
+        more alike, since both deviate from the same mean.
         """
         others = count - 2
         half = (math.sqrt(others**2 + 2 * others) - others) / 2

@@ -85,10 +85,10 @@ def pairs(
     region : array of bool, optional
         The entries of a sample that correlations and distances look at; all by default.
     centre : {"unbiased", "leave-pair-out", "all"}
-        The mean sample of "centralized". By default that of all samples of all kinds, in which the pair's own count
-        half, so that independent pairs have correlation 0 on average. "leave-pair-out" leaves them out, which moves
-        correlations up by about 1 / N for N samples, and "all", as in reference 1, counts all pairs of the kind in
-        full, which moves them down by as much.
+        The mean sample of "centralized". By default that of all samples of the kind, in which the pair's own count
+        half, so that correlations are right on average: 0 for independent pairs. "leave-pair-out" leaves them out,
+        which moves correlations up by about 1 / N for N samples, and "all", as in reference 1, counts them in full,
+        which moves correlations down by as much.
     share_first : bool
         Let the independent pairs have the first samples of the first kind: a quarter of the evaluations is saved, and
         the tests are paired.
@@ -299,11 +299,8 @@ def _as_array(samples: Any) -> NDArray[Any]:
 
 
 def _centres(drawn: Mapping[str, _Drawn], centre: str, n: int) -> dict[str, Centre]:
-    """Return the mean sample of each kind: of all kinds together, or of each alone, as the paper takes it."""
-    if centre == "all":
-        return {name: Centre.of(centre, one.samples.total, 2 * n) for name, one in drawn.items()}
-    whole = np.sum([one.samples.total for one in drawn.values()], axis=0)
-    return dict.fromkeys(drawn, Centre.of(centre, whole, 2 * n * len(drawn)))
+    """Return the mean sample of each kind, from its own samples; see `Centre.of`."""
+    return {name: Centre.of(centre, one.samples.total, 2 * n) for name, one in drawn.items()}
 
 
 def _require_defined(values: Mapping[tuple[str, str], Floats], undefined: str, labels: Sequence[str]) -> None:

@@ -82,13 +82,24 @@ def test_correlations_and_distances_are_those_of_numpy_and_scipy() -> None:
         assert found.values["negated", "wasserstein"][0, i] == pytest.approx(distance, abs=1e-12)
 
 
-def test_the_mean_may_leave_both_samples_of_its_pair_out_and_counts_all_kinds() -> None:
+def test_the_mean_may_leave_both_samples_of_its_pair_out() -> None:
     found = pairs(CURVED, n_pairs=10, seed=SEED, centre="leave-pair-out")
-    negated = mcgen.sample(CURVED, 20, seed=SEED, design=Antithetic()).reshape(20, 12).astype(np.float64)
-    independent = mcgen.sample(CURVED, 20, seed=SEED, design=mcgen.MonteCarlo()).reshape(20, 12).astype(np.float64)
-    mean = (np.concatenate([negated[2:], independent])).mean(axis=0)
-    expected = np.corrcoef(negated[0] - mean, negated[1] - mean)[0, 1]
-    assert found.values["negated", "centralized"][0, 0] == pytest.approx(expected, abs=1e-9)
+    for kind, design in (("negated", Antithetic()), ("independent", mcgen.MonteCarlo())):
+        samples = mcgen.sample(CURVED, 20, seed=SEED, design=design).reshape(20, 12).astype(np.float64)
+        mean = samples[2:].mean(axis=0)
+        expected = np.corrcoef(samples[0] - mean, samples[1] - mean)[0, 1]
+        assert found.values[kind, "centralized"][0, 0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_pairs", [3, 10, 30])
+@pytest.mark.parametrize("share_first", [False, True])
+def test_few_pairs_of_many_entries_have_correlations_without_bias(n_pairs: int, share_first: bool) -> None:
+    model = mcgen.as_generator(lambda z: z + 1, noise=(3000,), name="linear")
+    found = pairs(model, n_pairs=n_pairs, seed=SEED, measures="centralized", share_first=share_first)
+    # The samples of the other kind in the mean sample would move these by up to 1 / 4 n and 1 / 8 n.
+    np.testing.assert_allclose(found.values["negated", "centralized"], -1)
+    values = found.values["independent", "centralized"]
+    assert abs(values.mean()) < Z_LIMIT / math.sqrt(3000 * n_pairs)
 
 
 def test_tests_are_those_of_scipy() -> None:
