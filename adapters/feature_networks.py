@@ -19,7 +19,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, numbers_of
+from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 
 Maps = Callable[[torch.Tensor], Sequence[torch.Tensor]]
@@ -30,6 +31,8 @@ _MEAN, _SCALE = 0.498, 0.502
 _TAPS = (0, 2, 4, 10, 15)
 # Smaller images are enlarged to this size: the network would see nothing of them.
 _SMALL, _SIZE = 64, 128
+# Models overshoot the range of images a little, and in few pixels: no more than this is outside it by a quarter.
+_OVERSHOOT, _MOST_OUTSIDE = 0.25, 0.05
 # Inside the root of a feature's length, as in reference 1.
 _LEAST = 1e-10
 _INSTALL = (
@@ -138,8 +141,10 @@ class FeatureDistance:
 
     Raises
     ------
+    TypeError
+        If `maps` can't be called.
     ValueError
-        If a weight is negative.
+        If a weight is no number of 0 or more; or, when it is called, if the two batches or the maps do not fit.
     """
 
     def __init__(
@@ -151,10 +156,10 @@ class FeatureDistance:
         name: str | None = None,
     ) -> None:
         network = features() if maps is None else maps
+        if not callable(network):
+            raise TypeError(f"maps must be a FeatureNetwork or a function from images to feature maps; got {network!r}")
         self._maps: Maps = network.maps if isinstance(network, FeatureNetwork) else network
-        self._weights = None if weights is None else [torch.as_tensor(one).reshape(1, -1, 1, 1) for one in weights]
-        if self._weights is not None and any(bool((one < 0).any()) for one in self._weights):
-            raise ValueError("weights of a distance must be 0 or more; got negative ones")
+        self._weights = None if weights is None else [_checked_weights(one) for one in weights]
         self._total = total
         self.name = name or f"feature distance ({name_of(network)})"
 
@@ -172,15 +177,38 @@ class FeatureDistance:
     def __call__(self, x: Any, y: Any) -> Floats:
         """Return the distances of n pairs of images, shape (n,)."""
         with torch.no_grad():
-            both = [[_unit(one) for one in self._maps(samples)] for samples in (x, y)]
+            both = [self._maps(samples) for samples in (x, y)]
+            self._require_fitting(*both)
             found = []
             for number, (a, b) in enumerate(zip(*both, strict=True)):
-                square = (a - b) ** 2
+                square = (_unit(a) - _unit(b)) ** 2
                 if self._weights is not None:
                     square = square * self._weights[number].to(square)
                 found.append(square.sum(1).mean((1, 2)))
             together = torch.stack(found)
         return (together.sum(0) if self._total else together.mean(0)).double().cpu().numpy()
+
+    def _require_fitting(self, first: Any, second: Any) -> None:
+        """Refuse maps that are none, or that differ in shape between the batches or from the weights."""
+        shapes = []
+        for maps in (first, second):
+            if not isinstance(maps, Sequence) or not maps or not all(getattr(one, "ndim", 0) == 4 for one in maps):
+                raise ValueError(
+                    f"maps must return a list of feature maps of shape (n, C, h, w); got {type(maps).__name__} with "
+                    f"{[tuple(getattr(one, 'shape', ())) for one in maps] if isinstance(maps, Sequence) else maps}"
+                )
+            shapes.append([tuple(one.shape) for one in maps])
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "a distance takes two batches of as many images of one size; got feature maps of shapes "
+                f"{shapes[0]} and {shapes[1]}"
+            )
+        widths = [shape[1] for shape in shapes[0]]
+        given = widths if self._weights is None else [one.shape[1] for one in self._weights]
+        if given != widths:
+            raise ValueError(
+                f"weights must have one number for each channel of each feature map, {widths} of them; got {given}"
+            )
 
 
 class ClassifierScore:
@@ -199,19 +227,29 @@ class ClassifierScore:
 
     Raises
     ------
-    ValueError
-        If `of` is none of these, or a label is given for an entropy.
+    TypeError, ValueError
+        If `of` is none of these, a label is given for an entropy or is no class, or the network gives no logits.
     """
 
     def __init__(self, network: Any, of: Score = "probability", label: int | None = None) -> None:
         if of not in get_args(Score) or (of == "entropy" and label is not None):
             raise ValueError(f"of must be one of {', '.join(get_args(Score))}, an entropy without a label; got {of!r}")
-        self.network, self.of, self.label = network, of, label
+        if not callable(network):
+            raise TypeError(f"network must be a FeatureNetwork or a function from images to logits; got {network!r}")
+        if label is not None and checked_integer("label", label) < 0:
+            raise ValueError(f"label must be the number of a class, 0 or more; got {label}")
+        self.network, self.of, self.label = network, of, None if label is None else int(label)
         self.name = f"{of} of {name_of(network)}" + ("" if label is None else f" for class {label}")
 
     def __call__(self, samples: Any) -> torch.Tensor:
         """Return the scores of n images, shape (n,)."""
         logits = self.network.logits(samples) if isinstance(self.network, FeatureNetwork) else self.network(samples)
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or (self.label or 0) >= logits.shape[1]:
+            shape = tuple(getattr(logits, "shape", ()))
+            raise ValueError(
+                f"a score of {'each image' if self.label is None else f'class {self.label}'} needs a tensor of logits of "
+                f"shape (n, classes); {name_of(self.network)} returned a {type(logits).__name__} of shape {shape}"
+            )
         logits = logits.double()
         if self.of == "entropy":
             return torch.distributions.Categorical(logits=logits).entropy()  # type: ignore[no-any-return,no-untyped-call]
@@ -225,10 +263,42 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
     return features / (features.pow(2).sum(1, keepdim=True) + _LEAST).sqrt()
 
 
+def _checked_weights(weights: Any) -> torch.Tensor:
+    """Return the weights of the channels of a map, shape (1, C, 1, 1), or refuse what is no number of 0 or more."""
+    try:
+        found = torch.as_tensor(weights).reshape(1, -1, 1, 1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"weights of a distance must be numbers of 0 or more; got {weights!r}") from error
+    if found.is_complex() or not bool((found >= 0).all()):
+        raise ValueError("weights of a distance must be 0 or more; got negative ones, NaN or complex ones")
+    return found
+
+
+def _require_range(given: torch.Tensor) -> None:
+    """Refuse images whose values are no numbers from 0 to 1, but for the overshoots of a model."""
+    values = given.detach()
+    if values.is_complex() or not bool(values.isfinite().all()):
+        raise ValueError(
+            f"a network of features takes finite real numbers; got {values.dtype} with NaN, infinite or complex ones. "
+            "Look at the model's samples"
+        )
+    if not values.numel() or values.dtype == torch.bool:
+        return
+    wide = values.float()
+    outside = float(((wide < -_OVERSHOOT) | (wide > 1 + _OVERSHOOT)).float().mean())
+    if outside > (_MOST_OUTSIDE if values.is_floating_point() else 0.0):
+        raise ValueError(
+            f"a network of features takes images with values in [0, 1]; got values from {float(wide.min()):.3g} to "
+            f"{float(wide.max()):.3g}, as of images in 0 to 255 or in -1 to "
+            "1. Divide by 255, or take x / 2 + 0.5"
+        )
+
+
 def _images(samples: Any, network: torch.nn.Module) -> torch.Tensor:
     """Return images as a network takes them: three channels, on its device and in its type, large enough."""
     like = next(network.parameters())
-    given = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(np.asarray(samples))
+    given = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(numbers_of(samples))
+    _require_range(given)
     images = given.to(like)
     if images.ndim == 3:
         images = images[:, None]

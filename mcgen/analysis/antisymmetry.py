@@ -32,7 +32,7 @@ those of N(0, I), and data are not symmetric about 0. The mean m is over traject
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ from mcgen.analysis.stepwise import (
     flat_rows,
     intervals_of,
     is_constant,
+    listed,
     provenance_of_steps,
     require_one_condition,
 )
@@ -406,7 +407,7 @@ def _checked_bases(n_base: int) -> int:
 def _checked_steps(steps: Any, n: int) -> NDArray[np.int64]:
     if steps is None:
         return np.unique(np.rint(np.linspace(0, n - 1, _DEFAULT_STEPS)).astype(np.int64))
-    given = [checked_integer("each of steps", one) for one in _listed(steps)]
+    given = [checked_integer("each of steps", one) for one in listed("steps", steps, "a list of numbers of steps")]
     if not given or min(given) < 0 or max(given) >= n or len({*given}) < len(given):
         raise ValueError(f"steps must be different steps of the model, 0 to {n - 1}; got {steps}")
     return np.array(sorted(given), np.int64)
@@ -419,14 +420,13 @@ def _checked_coordinates(coordinates: Any, size: int, seed: Seed) -> NDArray[np.
             raise ValueError(f"coordinates must be a number from 1 to {size}, those of a prediction; got {count}")
         rng = Stream(as_seed_sequence(seed), "symmetry", "coordinates").generator(0)
         return np.sort(rng.choice(size, count, replace=False)).astype(np.int64)
-    given = [checked_integer("each of coordinates", one) for one in _listed(coordinates)]
+    given = [
+        checked_integer("each of coordinates", one)
+        for one in listed("coordinates", coordinates, "a number or a list of numbers")
+    ]
     if not given or min(given) < 0 or max(given) >= size or len({*given}) < len(given):
         raise ValueError(f"coordinates must be different numbers from 0 to {size - 1}; got {coordinates}")
     return np.array(given, np.int64)
-
-
-def _listed(given: Iterable[Any]) -> list[Any]:
-    return given.tolist() if isinstance(given, np.ndarray) else [*given]
 
 
 def _checked_points(points: int) -> int:

@@ -25,6 +25,8 @@ from mcgen.statistics.values import component_names
 if TYPE_CHECKING:
     import pandas as pd
 
+_COLUMNS = ("replicate", "point", "condition")
+
 
 def samples_frame(
     generator: Generator,
@@ -105,4 +107,10 @@ def _values(task: Task, n: int, n_conditions: int) -> tuple[Floats, Sequence[str
         require_room(rows, n * n_conditions)
         parts.append(rows.gathered[Values.name])
     values = np.concatenate(parts).reshape(n * task.design.n_points, -1)
-    return values, component_names(task.statistic, findings.facts.components)
+    names = component_names(task.statistic, findings.facts.components)
+    if len({*names, *_COLUMNS}) < len(names) + len(_COLUMNS):
+        raise ValueError(
+            f"a table needs components with different names, none of them {', '.join(_COLUMNS)}, which are its other "
+            f"columns; got {', '.join(names)}. Give the statistic other names"
+        )
+    return values, names

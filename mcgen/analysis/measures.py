@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy, as_values, rounding_of
+from mcgen._lib.arrays import Floats, as_values, numbers_of, rounding_of
 from mcgen.errors import RunError
 
 Measure = Callable[[Any, Any], Any]
@@ -19,6 +20,8 @@ Measure = Callable[[Any, Any], Any]
 # Bytes of samples that are held in memory; beyond, a temporary file holds them.
 _IN_MEMORY = 2**28
 _SSIM_WINDOW = 7
+# Models overshoot the range of images a little, and in few pixels: 95 % of the values span no more.
+_MOST_OF_VALUES, _OVERSHOOT = (2.5, 97.5), 1.25
 # Numbers of samples that a measure looks at together: 2 MB in double precision, which fit into a cache.
 _AT_ONCE = 2**18
 # Deviations below so many rounding errors of a sample are none.
@@ -72,7 +75,8 @@ def ssim(x: Any, y: Any, *, data_range: float = 1.0) -> Floats:
     ImportError
         If scikit-image is not installed (the extra ``[analysis]``).
     ValueError
-        If the images have other shapes, or are smaller than the window.
+        If the images have other shapes, are smaller than the window, hold NaN, infinities or complex numbers, or if
+        `data_range` is no number above 0 or clearly less than what they span.
     """
     try:
         from skimage.metrics import structural_similarity
@@ -80,14 +84,50 @@ def ssim(x: Any, y: Any, *, data_range: float = 1.0) -> Floats:
         raise ImportError(
             "ssim needs scikit-image, which is not installed; install the extra: pip install 'mcgen-stats[analysis]'"
         ) from error
-    first, second = (np.asarray(as_numpy(one), np.float64) for one in (x, y))
-    if first.shape != second.shape or first.ndim not in (3, 4) or min(first.shape[-2:]) < _SSIM_WINDOW:
+    given = [_numbers_of_images(one) for one in (x, y)]
+    first, second = (one.astype(np.float64) for one in given)
+    channels = first.shape[1] if first.ndim == 4 else 1
+    if (
+        first.shape != second.shape
+        or first.ndim not in (3, 4)
+        or channels not in (1, 3)
+        or min(first.shape[-2:]) < _SSIM_WINDOW
+    ):
         raise ValueError(
-            f"ssim takes two batches of images of {_SSIM_WINDOW} or more pixels a side, of shape (n, H, W) or "
-            f"(n, C, H, W); got {first.shape} and {second.shape}"
+            f"ssim takes two batches of images of {_SSIM_WINDOW} or more pixels a side, of shape (n, H, W), "
+            f"(n, 1, H, W) or (n, 3, H, W); got {first.shape} and {second.shape}"
         )
+    _require_data_range(given, data_range)
     one: Any = partial(structural_similarity, data_range=data_range, channel_axis=0 if first.ndim == 4 else None)
     return np.array([one(a, b) for a, b in zip(first, second, strict=True)])
+
+
+def _numbers_of_images(images: Any) -> NDArray[Any]:
+    """Return images as an array of finite real numbers, or refuse others."""
+    try:
+        found = numbers_of(images)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"ssim takes batches of images of real numbers; got {error}") from error
+    if not np.isfinite(found).all():
+        raise ValueError("ssim takes images of finite numbers; got NaN or infinities. Look at the model's samples")
+    return found
+
+
+def _require_data_range(images: list[NDArray[Any]], data_range: Any) -> None:
+    """Refuse a range that is no number above 0, or that the values exceed by more than a model's overshoots."""
+    if not isinstance(data_range, int | float | np.number) or not 0 < data_range < math.inf:
+        raise ValueError(f"data_range must be a number above 0, such as 1 for images in [0, 1]; got {data_range!r}")
+    if not images[0].size:
+        return
+    exact = all(one.dtype.kind in "biu" for one in images)
+    both = np.concatenate([one.ravel() for one in images]).astype(np.float64)
+    low, high = np.percentile(both, (0, 100) if exact else _MOST_OF_VALUES)
+    if high - low > data_range * (1 if exact else _OVERSHOOT):
+        raise ValueError(
+            f"data_range is the largest possible value minus the smallest; got {data_range:g} for images with values "
+            f"from {both.min():.3g} to {both.max():.3g}. Use 255 for bytes and 2 for images in [-1, 1], such as "
+            "functools.partial(ssim, data_range=2)"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,8 +258,8 @@ def measured(
 
 def _largest(x: Floats, y: Floats, truth: Floats | None) -> Floats:
     """Return the size of the largest number that enters the deviations of each pair, shape (n,)."""
-    found: Floats = np.maximum(np.abs(x).max(axis=1), np.abs(y).max(axis=1))
-    return found if truth is None else np.maximum(found, np.abs(truth).max())
+    found = np.maximum(np.abs(x).max(axis=1), np.abs(y).max(axis=1))
+    return np.asarray(found if truth is None else np.maximum(found, float(np.abs(truth).max())))
 
 
 def _values_of(measure: Measure, x: NDArray[Any], y: NDArray[Any]) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.analysis.pair_arguments import ALL
-from mcgen.analysis.pair_tests import holm, tested
+from mcgen.analysis.pair_tests import Difference, holm
 from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance, over_monte_carlo
 from mcgen.inference.functional_intervals import summed
 from mcgen.inference.interval_input import IntervalInput
@@ -189,6 +189,10 @@ class PairAnalysis:
 
     def _tested(self, kind: str, against: str, measure: str) -> dict[str, float]:
         a, b = self.values[kind, measure], self.values[against, measure]
+        return self._difference(a, b, f"test of {measure}").tested(self.confidence_level)
+
+    def _difference(self, a: Floats, b: Floats, what: str) -> Difference:
+        """Return the difference of means of two kinds (conditions, n); conditions are strata of equal weights."""
         weight = 1 / len(a)
         if self.paired:
             samples = [weight * one[np.isfinite(one)] for one in a - b]
@@ -197,10 +201,10 @@ class PairAnalysis:
         fewest = min(map(len, samples))
         if fewest < 2:
             raise ValueError(
-                f"a test of {measure} needs 2 pairs under each condition that have it in both kinds, {kind} and "
-                f"{against}; got {fewest}. Use more pairs, or leave share_first out"
+                f"a {what} needs 2 pairs under each condition for which both kinds have it; got {fewest}. Use more "
+                "pairs, or leave share_first out"
             )
-        return tested(samples, float(np.nanmax(np.abs([a, b]))), self.confidence_level)
+        return Difference.of(samples, float(np.nanmax(np.abs([a, b]))))
 
     def efficiencies(self) -> pd.DataFrame:
         """Return what the pairs are worth for the statistic, over Monte Carlo, by kind and component.
@@ -263,7 +267,8 @@ class PairAnalysis:
         """Return tests that the mean of the statistic differs from that of the last kind by less than a margin.
 
         A test of a difference that does not reject proves nothing. Two one-sided t-tests [1]_ of pair means do: where p
-        is small, the means differ by less than the margin. Columns: kind, component, difference, its interval (low,
+        is small, the means differ by less than the margin. They are Welch's, or paired where first samples are shared;
+        conditions are strata with equal weights. Columns: kind, component, difference, its interval (low,
         high: of level 1 - 2 (1 - confidence_level), so that it lies inside the margin where p < 1 - confidence_level),
         margin, p.
 
@@ -276,8 +281,6 @@ class PairAnalysis:
         ------
         ValueError
             If there is no statistic or one kind alone, or the margin is not above 0.
-        ImportError
-            If statsmodels is not installed (the extra ``[analysis]``).
 
         References
         ----------
@@ -294,22 +297,15 @@ class PairAnalysis:
                 f"got {len(self.components)} components, {len(self.kinds)} kinds and margin={margin!r}"
             )
         margins = np.broadcast_to(given.astype(np.float64), len(self.components))
-        try:
-            from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
-        except ImportError as error:
-            raise ImportError(
-                "equivalence needs statsmodels, which is not installed; install the extra: pip install "
-                "'mcgen-stats[analysis]'"
-            ) from error
         *others, last = self.kinds
         rows = []
         for kind in others:
             for j, component in enumerate(self.components):
-                a, b = (self.of_statistic[one][..., j].mean(axis=2).ravel() for one in (kind, last))
-                both = CompareMeans(DescrStatsW(a), DescrStatsW(b))
-                p, *_ = both.ttost_ind(-margins[j], margins[j], usevar="unequal")
-                low, high = both.tconfint_diff(alpha=2 * (1 - self.confidence_level), usevar="unequal")
-                numbers = {"difference": a.mean() - b.mean(), "low": low, "high": high, "margin": margins[j], "p": p}
+                a, b = (self.of_statistic[one][..., j].mean(axis=2) for one in (kind, last))
+                found = self._difference(a, b, "test of equivalence")
+                low, high = found.interval(1 - 2 * (1 - self.confidence_level))
+                p = found.equivalence(float(margins[j]))
+                numbers = {"difference": found.value, "low": low, "high": high, "margin": margins[j], "p": p}
                 rows.append({"kind": kind, "component": component, **numbers})
         return pd.DataFrame(rows)
 

@@ -1,9 +1,10 @@
-"""Tests of the difference of means of a measure, and p-values where they are too small for a number."""
+"""Tests of a difference of means, and p-values where they are too small for a number."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtr
@@ -16,39 +17,68 @@ from mcgen.inference.log_ratios import welch_satterthwaite
 _ROUNDING = 1e-12
 
 
-def tested(samples: Sequence[Floats], largest: float, confidence_level: float) -> dict[str, float]:
-    """Return Welch's t-test that the means of independent samples, which bear their signs and weights, add up to 0.
+@dataclass(frozen=True)
+class Difference:
+    """A difference of means, with its standard error and Welch's degrees of freedom.
 
-    Parameters
+    Attributes
     ----------
-    samples : sequence of ndarray
-        Two or more values each.
-    largest : float
-        Size of the largest value, which shows the scale on which values are rounded. Values that vary by rounding alone
-        have no standard error, and means that differ by rounding alone are equal.
-    confidence_level : float
-        Of the interval.
+    value, standard_error, degrees_of_freedom : float
+        The numbers.
     """
-    difference = float(sum(one.mean() for one in samples))
-    variances = np.array([[one.var(ddof=1) / len(one)] for one in samples])
-    if math.sqrt(variances.sum()) <= _ROUNDING * largest:
-        variances = np.zeros_like(variances)
-        difference = 0.0 if abs(difference) <= _ROUNDING * largest else difference
-    freedom = np.array([[len(one) - 1.0] for one in samples])
-    df = float(welch_satterthwaite(variances, freedom)[0])
-    error = math.sqrt(variances.sum())
-    t = difference / error if error > 0 else math.copysign(math.inf, difference) if difference else 0.0
-    half = float(student_t_quantile((1 + confidence_level) / 2, df)) * error
-    log_p = math.log(2) + log_t_tail(abs(t), df)
-    return {
-        "difference": difference,
-        "low": difference - half,
-        "high": difference + half,
-        "t": t,
-        "degrees_of_freedom": df,
-        "p": float(min(1.0, 2 * stdtr(df, -abs(t)))),
-        "log10_p": min(0.0, log_p / math.log(10)),
-    }
+
+    value: float
+    standard_error: float
+    degrees_of_freedom: float
+
+    @classmethod
+    def of(cls, samples: Sequence[Floats], largest: float) -> Difference:
+        """Return the sum of the means of independent samples, which bear their signs and weights.
+
+        Parameters
+        ----------
+        samples : sequence of ndarray
+            Two or more values each.
+        largest : float
+            Size of the largest value, which shows the scale on which values are rounded. Values that vary by rounding
+            alone have no standard error, and means that differ by rounding alone are equal.
+        """
+        value = float(sum(one.mean() for one in samples))
+        variances = np.array([[one.var(ddof=1) / len(one)] for one in samples])
+        if math.sqrt(variances.sum()) <= _ROUNDING * largest:
+            variances = np.zeros_like(variances)
+            value = 0.0 if abs(value) <= _ROUNDING * largest else value
+        freedom = np.array([[len(one) - 1.0] for one in samples])
+        return cls(value, math.sqrt(variances.sum()), float(welch_satterthwaite(variances, freedom)[0]))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the ends of the t interval."""
+        half = float(student_t_quantile((1 + level) / 2, self.degrees_of_freedom)) * self.standard_error
+        return self.value - half, self.value + half
+
+    def tested(self, level: float) -> dict[str, float]:
+        """Return the t-test that it is 0, with the interval."""
+        t, df = self._t(self.value), self.degrees_of_freedom
+        low, high = self.interval(level)
+        return {
+            "difference": self.value,
+            "low": low,
+            "high": high,
+            "t": t,
+            "degrees_of_freedom": df,
+            "p": float(min(1.0, 2 * stdtr(df, -abs(t)))),
+            "log10_p": min(0.0, (math.log(2) + log_t_tail(abs(t), df)) / math.log(10)),
+        }
+
+    def equivalence(self, margin: float) -> float:
+        """Return the p-value of the two one-sided t-tests that it lies inside -margin to margin."""
+        return max(float(stdtr(self.degrees_of_freedom, self._t(sign * self.value - margin))) for sign in (1, -1))
+
+    def _t(self, distance: float) -> float:
+        """Return a distance in standard errors."""
+        if self.standard_error > 0:
+            return distance / self.standard_error
+        return math.copysign(math.inf, distance) if distance else 0.0
 
 
 def holm(p: Floats) -> Floats:

@@ -88,7 +88,7 @@ def pairs(
         The mean samples of "centralized". By default the first samples of a kind have a mean of their own, and the
         second ones too. Then products of deviations of independent samples have expectation 0. "all", as in reference
         1, is the mean of all 2 n samples of the kind, which moves correlations of independent pairs down by about 1 /
-        (2 n). "leave-pair-out" is that of all samples of all kinds but the pair's own, which moves them up.
+        (2 n). "leave-pair-out" is that of all those but the pair's own, which moves them up.
     share_first : bool
         Let the independent pairs have the first samples of the first kind: a quarter of the evaluations is saved, and
         the tests are paired.
@@ -298,14 +298,14 @@ def _as_array(samples: Any) -> NDArray[Any]:
 
 
 def _centres(drawn: Mapping[str, _Drawn], centre: str, n: int) -> dict[str, Centre]:
-    """Return the mean samples of each kind."""
-    own = {name: one.samples.totals for name, one in drawn.items()}
+    """Return the mean samples of each kind, from its own samples."""
+    totals = {name: one.samples.totals for name, one in drawn.items()}
     if centre == "unbiased":
-        return {name: Centre(totals, n) for name, totals in own.items()}
-    if centre == "all":
-        return {name: Centre(np.repeat(totals.sum(axis=0)[None], 2, axis=0), 2 * n) for name, totals in own.items()}
-    whole = np.repeat(np.sum([*own.values()], axis=(0, 1))[None], 2, axis=0)
-    return dict.fromkeys(own, Centre(whole, 2 * n * len(own), leaves_out=True))
+        return {name: Centre(own, n) for name, own in totals.items()}
+    leaves_out = centre == "leave-pair-out"
+    return {
+        name: Centre(np.repeat(own.sum(axis=0)[None], 2, axis=0), 2 * n, leaves_out) for name, own in totals.items()
+    }
 
 
 def _require_defined(values: Mapping[tuple[str, str], Floats], undefined: str, labels: Sequence[str]) -> None:

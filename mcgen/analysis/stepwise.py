@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -80,15 +80,32 @@ def checked_stepwise(model: Any) -> Stepwise:
     raise TypeError(f"model must show the steps of its path; got {name_of(model)} ({type(model).__name__}). {advice}")
 
 
+def listed(argument: str, given: Any, wanted: str) -> list[Any]:
+    """Return several things as a list, a text as a list of itself; refuse what is no sequence, with what is wanted.
+
+    Raises
+    ------
+    TypeError
+        If it is no sequence.
+    """
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{argument} must be {wanted}; got {given!r}")
+    return [*given]
+
+
 def checked_names(argument: str, given: str | Sequence[str], allowed: Sequence[str], advice: str = "") -> list[str]:
     """Return names without repeats, each of those allowed.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If there is none, or an unknown one.
     """
-    names = [given] if isinstance(given, str) else [*dict.fromkeys(given)]
+    names = [*dict.fromkeys(listed(argument, given, f"one or several of {', '.join(map(repr, allowed))}"))]
     unknown = [name for name in names if name not in allowed]
     if unknown or not names:
         found = ", ".join(map(repr, unknown)) or "none"

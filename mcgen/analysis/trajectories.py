@@ -220,9 +220,11 @@ class _Walks:
         }
         sums = self.sums() if "centralized" in measures else {}
         for pairs, i, name, values, rounding in self.shown():
+            # A sum of n values has up to n rounding errors of double precision.
+            error = max(rounding, self.n_pairs * 2.0**-52)
             for measure in measures:
                 around = values if measure == "standard" else values - sums[name, i] / self.n_pairs
-                found[name, measure][pairs, i] = _pearson(around, values, rounding, f"{name} at step {i}")
+                found[name, measure][pairs, i] = _pearson(around, values, error, f"{name} at step {i}")
         return found
 
 

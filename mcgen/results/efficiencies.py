@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.efficiency import LevelMeans, log_variance, log_variance_of_sum, stretch_between
@@ -43,7 +44,7 @@ def rows_of_design(one: Estimate, base: Estimate, label: str) -> pd.DataFrame:
         widths = (_student_half_width(base) / _student_half_width(one)) ** 2 * (_evaluations(base) / _evaluations(one))
     frame["relative_efficiency_width"] = np.where(np.isnan(work.value), np.nan, widths)
     frame["seconds_per_evaluation"] = seconds
-    return frame.assign(**_over_conditions(one, base)) if has_own_streams(one) else frame
+    return frame.assign(**_over_conditions(one, base, np.isnan(work.value))) if has_own_streams(one) else frame
 
 
 def rows_by_condition(one: Estimate, base: Estimate, label: str) -> list[pd.DataFrame]:
@@ -62,11 +63,15 @@ def undefined_conditions(one: Estimate, base: Estimate) -> int:
     return int(np.isnan(_logs_by_condition(one, base)).any(axis=1).sum())
 
 
-def _over_conditions(one: Estimate, base: Estimate) -> dict[str, Floats]:
-    """Return the columns that an average over conditions on independent random numbers has besides; see `to_frame`."""
+def _over_conditions(one: Estimate, base: Estimate, undefined: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Return the columns that an average over conditions on independent random numbers has besides; see `to_frame`.
+
+    Widths of components whose efficiency is `undefined` are rounding errors, and have no ratio.
+    """
     mean_widths = [np.mean([_student_half_width(part) for part in each.conditions], axis=0) for each in (one, base)]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (mean_widths[1] / mean_widths[0]) ** 2 * (_evaluations(base) / _evaluations(one))
+    ratio = np.where(undefined, np.nan, ratio)
     columns = dict(
         zip(GEOMETRIC_MEAN, _geometric_mean(_logs_by_condition(one, base), one.confidence_level), strict=True)
     )

@@ -121,18 +121,51 @@ def _labels(conditions: Conditions, clusters: Any) -> tuple[str, ...]:
             "clusters must be a list of labels, one for each condition, or a dict from the names of the conditions; "
             f"got {clusters!r}"
         )
-    labels = given.tolist() if isinstance(given, np.ndarray) else [*given]
+    labels = given.tolist() if isinstance(given, np.ndarray) else [_plain(one) for one in given]
     if len(labels) != len(conditions):
         raise ValueError(
             f"clusters must have a label for each of {len(conditions)} conditions; got {len(labels)}: {clusters!r}"
         )
-    missing = [number for number, label in enumerate(labels) if label is None or label != label]
+    missing = [number for number, label in enumerate(labels) if _is_missing(label)]
     if missing:
         raise ValueError(
             f"clusters must have a label for each condition; got {labels[missing[0]]!r} for condition "
             f"{conditions[missing[0]]!r}. Give a condition of no cluster a label of its own"
         )
-    return tuple(label if isinstance(label, str) else repr(label) for label in labels)
+    return _texts(labels)
+
+
+def _plain(label: Any) -> Any:
+    """Return a label of numpy as the Python object that equals it."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _is_missing(label: Any) -> bool:
+    """Tell whether a label is None, NaN, or a missing value of pandas."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except (TypeError, ValueError):
+        # A missing value of pandas is neither equal to itself nor different; an array is no missing value.
+        return type(label).__name__ in ("NAType", "NaTType")
+
+
+def _key(label: Any) -> Any:
+    """Return what equal labels share: the label itself, or its text where it has no hash."""
+    try:
+        hash(label)
+    except TypeError:
+        return repr(label)
+    return label
+
+
+def _texts(labels: list[Any]) -> tuple[str, ...]:
+    """Return a text for each label: the same for labels that are equal, and others for others, such as 1 and '1'."""
+    first: dict[Any, Any] = {}
+    equal = [first.setdefault(_key(label), label) for label in labels]
+    texts = {repr(label) for label in equal if not isinstance(label, str)}
+    return tuple(label if isinstance(label, str) and label not in texts else repr(label) for label in equal)
 
 
 def _in_order(conditions: Conditions, clusters: Any) -> Any:

@@ -157,3 +157,69 @@ def test_pairs_by_features_and_structure(network: FeatureNetwork) -> None:
     frame = found.to_frame().set_index(["kind", "measure"])["mean"]
     assert frame["negated", "ssim"] < frame["independent", "ssim"]
     assert frame["negated", f"feature distance ({network.name})"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: (x * 255).astype(np.uint8), ValueError, r"values in \[0, 1\]; got values from .* Divide by 255"),
+        (lambda x: x * 255, ValueError, "as of images in 0 to 255"),
+        (lambda x: 2 * x - 1, ValueError, r"take x / 2 \+ 0.5"),
+        (lambda x: x * np.nan, ValueError, "finite real numbers"),
+        (lambda x: x * 1j, TypeError, "no real numbers"),
+    ],
+    ids=["bytes", "255", "from -1", "nan", "complex"],
+)
+def test_images_on_another_scale_are_refused(
+    network: FeatureNetwork, photographs: np.ndarray, change: Any, error: type[Exception], message: str
+) -> None:
+    for measure in (FeatureDistance(network), lambda x, y: ClassifierScore(network)(x)):
+        with pytest.raises(error, match=message):
+            measure(change(photographs), change(photographs))
+
+
+def test_overshoots_of_a_model_are_allowed(network: FeatureNetwork, photographs: np.ndarray) -> None:
+    found = photographs * 1.3 - 0.1
+    found[:, :, 0, 0] = 3
+    assert FeatureDistance(network)(found, photographs).shape == (4,)
+
+
+def test_batches_maps_and_weights_that_do_not_fit_are_refused(network: FeatureNetwork, photographs: np.ndarray) -> None:
+    distance = FeatureDistance(network)
+    with pytest.raises(ValueError, match="two batches of as many images of one size"):
+        distance(photographs[:1], photographs)
+    with pytest.raises(ValueError, match="two batches of as many images of one size"):
+        distance(photographs[..., :100], photographs)
+    with pytest.raises(ValueError, match=r"one number for each channel of each feature map, \[16, .*; got \[16\]"):
+        FeatureDistance(network, [torch.ones(16)])(photographs, photographs)
+    with pytest.raises(ValueError, match="numbers of 0 or more; got 'a'"):
+        FeatureDistance(network, ["a"])
+    with pytest.raises(ValueError, match="negative ones, NaN"):
+        FeatureDistance(network, [torch.tensor([1.0, float("nan")])])
+    with pytest.raises(TypeError, match="maps must be a FeatureNetwork or a function"):
+        FeatureDistance(3)  # type: ignore[arg-type]
+    for maps in (lambda x: 3, lambda x: [], lambda x: [torch.ones(len(x), 2)]):
+        with pytest.raises(ValueError, match="must return a list of feature maps"):
+            FeatureDistance(maps)(photographs, photographs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "message"),
+    [
+        (-1, ValueError, "the number of a class, 0 or more; got -1"),
+        (True, TypeError, "label must be an int"),
+        (1.5, TypeError, "label must be an int"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(label: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ClassifierScore(lambda x: torch.ones(len(x), 3), label=label)
+
+
+def test_logits_that_are_none_are_refused() -> None:
+    images = np.zeros((2, 1, 4, 4))
+    for network in (lambda x: np.ones((2, 3)), lambda x: torch.ones(2), lambda x: torch.ones(2, 1)):
+        with pytest.raises(ValueError, match=r"class 1 needs a tensor of logits of shape \(n, classes\)"):
+            ClassifierScore(network, label=1)(images)
+    with pytest.raises(TypeError, match="network must be a FeatureNetwork or a function"):
+        ClassifierScore(3)

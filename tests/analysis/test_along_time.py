@@ -194,6 +194,14 @@ class Broken(Sampler):
         (Sampler(), {"n_pairs": 2}, ValueError, "n_pairs must be at least 3; got 2"),
         (Sampler(), {"n_pairs": 2.0}, TypeError, "n_pairs must be an int"),
         (Sampler(), {"of": "velocity"}, ValueError, "of must be among 'state', 'noise', 'sample'; got 'velocity'"),
+        (Sampler(), {"of": 3}, TypeError, "of must be one or several of 'state', 'noise', 'sample'; got 3"),
+        (Sampler(), {"measures": 3}, TypeError, "measures must be one or several of 'standard', 'centralized'; got 3"),
+        (
+            Sampler(),
+            {"kinds": 3},
+            TypeError,
+            "kinds must be names such as negated, independent, or designs of two points",
+        ),
         (Sampler(), {"of": []}, ValueError, "of must be among .* got none"),
         (
             Sampler(),
@@ -202,7 +210,6 @@ class Broken(Sampler):
             "a kind of pairs is one of negated, independent, or a design of two points; got 'positive'",
         ),
         (Sampler(), {"kinds": []}, ValueError, "kinds must be one or more"),
-        (Sampler(), {"kinds": 3}, TypeError, "kinds must be names such as negated, independent, or designs"),
         (Sampler(), {"measures": "rank"}, ValueError, "measures must be among 'standard', 'centralized'"),
         (Sampler(), {"condition": [1, 2]}, ValueError, r"a profile is of one condition; got the list \[1, 2\]"),
         (Sampler(), {"confidence_level": 95}, ValueError, "confidence_level must lie between 0 and 1"),

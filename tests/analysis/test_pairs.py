@@ -93,13 +93,24 @@ def test_by_default_first_and_second_samples_have_means_of_their_own(batch_size:
         np.testing.assert_allclose(found.values[kind, "centralized"][0], expected, atol=1e-9)
 
 
-def test_the_mean_may_leave_both_samples_of_its_pair_out_and_counts_all_kinds() -> None:
+def test_the_mean_may_leave_both_samples_of_its_pair_out() -> None:
     found = pairs(CURVED, n_pairs=10, seed=SEED, centre="leave-pair-out")
-    negated = mcgen.sample(CURVED, 20, seed=SEED, design=Antithetic()).reshape(20, 12).astype(np.float64)
-    independent = mcgen.sample(CURVED, 20, seed=SEED, design=mcgen.MonteCarlo()).reshape(20, 12).astype(np.float64)
-    mean = (np.concatenate([negated[2:], independent])).mean(axis=0)
-    expected = np.corrcoef(negated[0] - mean, negated[1] - mean)[0, 1]
-    assert found.values["negated", "centralized"][0, 0] == pytest.approx(expected, abs=1e-9)
+    for kind, design in (("negated", Antithetic()), ("independent", mcgen.MonteCarlo())):
+        samples = mcgen.sample(CURVED, 20, seed=SEED, design=design).reshape(20, 12).astype(np.float64)
+        mean = samples[2:].mean(axis=0)
+        expected = np.corrcoef(samples[0] - mean, samples[1] - mean)[0, 1]
+        assert found.values[kind, "centralized"][0, 0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_pairs", [3, 10, 30])
+@pytest.mark.parametrize("share_first", [False, True])
+def test_few_pairs_of_many_entries_have_correlations_without_bias(n_pairs: int, share_first: bool) -> None:
+    model = mcgen.as_generator(lambda z: z + 1, noise=(3000,), name="linear")
+    found = pairs(model, n_pairs=n_pairs, seed=SEED, measures="centralized", share_first=share_first)
+    # The samples of the other kind in the mean sample would move these by up to 1 / 4 n and 1 / 8 n.
+    np.testing.assert_allclose(found.values["negated", "centralized"], -1)
+    values = found.values["independent", "centralized"]
+    assert abs(values.mean()) < Z_LIMIT / math.sqrt(3000 * n_pairs)
 
 
 def test_tests_are_those_of_scipy() -> None:
@@ -344,11 +355,16 @@ def test_structural_similarity_is_that_of_scikit_image() -> None:
 
 
 def test_equivalence_is_shown_where_means_agree_and_only_there() -> None:
-    pytest.importorskip("statsmodels")
+    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
     found = pairs(CURVED, n_pairs=2000, seed=SEED, statistic=mcgen.statistics.pixel_mean)
     table = found.equivalence(0.1)
     assert table["p"][0] < 1e-6
     assert -0.1 < table["low"][0] < table["high"][0] < 0.1
+    a, b = (found.of_statistic[kind].mean(axis=2).ravel() for kind in found.kinds)
+    both = weightstats.CompareMeans(weightstats.DescrStatsW(a), weightstats.DescrStatsW(b))
+    assert table["p"][0] == pytest.approx(both.ttost_ind(-0.1, 0.1, usevar="unequal")[0])
+    ends = both.tconfint_diff(alpha=0.1, usevar="unequal")
+    assert (table["low"][0], table["high"][0]) == pytest.approx(ends)
     # A narrow margin, and pairs of another law, are not shown to be the same.
     assert found.equivalence(1e-4)["p"][0] > 0.05
 
@@ -521,3 +537,40 @@ def test_margins_that_are_no_numbers_above_0_are_refused(margin: Any) -> None:
     found = pairs(CURVED, n_pairs=5, seed=SEED, statistic=mcgen.statistics.pixel_mean)
     with pytest.raises(ValueError, match="a margin above 0, or one for each component"):
         found.equivalence(margin)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda x: (x * 255).astype(np.uint8), {}, "got 1 for images with values from 0 to 25.* Use 255 for bytes"),
+        (lambda x: x * 255, {}, "got 1 for images"),
+        (lambda x: 2 * x - 1, {}, "2 for images in"),
+        (lambda x: x, {"data_range": 0}, "data_range must be a number above 0"),
+        (lambda x: x, {"data_range": math.nan}, "data_range must be a number above 0"),
+        (lambda x: x, {"data_range": "1"}, "data_range must be a number above 0"),
+        (lambda x: x * np.nan, {}, "finite numbers; got NaN"),
+        (lambda x: x * 1j, {}, "no real numbers"),
+        (lambda x: x.transpose(0, 2, 3, 1), {}, r"\(n, 3, H, W\); got"),
+        (lambda x: np.concatenate([x, x], axis=1).transpose(0, 2, 3, 1)[:, :, :, [0] * 8], {}, r"\(n, 3, H, W\); got"),
+    ],
+    ids=["bytes", "255", "from -1", "0", "nan range", "text", "nan", "complex", "channels last", "many last"],
+)
+def test_structural_similarity_of_images_on_another_scale_is_refused(change: Any, options: Any, message: str) -> None:
+    pytest.importorskip("skimage")
+    x, y = np.random.default_rng(SEED).random((2, 4, 3, 16, 16))
+    with pytest.raises(ValueError, match=message):
+        mcgen.analysis.ssim(change(x), change(y), **options)
+    bytes_of = [(one * 255).astype(np.uint8) for one in (x, y)]
+    found = mcgen.analysis.ssim(*bytes_of, data_range=255)
+    np.testing.assert_allclose(found, mcgen.analysis.ssim(x, y), atol=0.01)
+
+
+def test_equivalence_does_not_see_how_conditions_differ() -> None:
+    def shifted(z: np.ndarray, shift: float) -> np.ndarray:
+        return curved(z) + shift
+
+    model = mcgen.as_generator(shifted, noise=(3, 4), name="shifted")
+    options: dict[str, Any] = {"n_pairs": 200, "seed": SEED, "statistic": mcgen.statistics.pixel_mean}
+    near, far = (pairs(model, condition=[0.0, shift], **options).equivalence(0.5).iloc[0] for shift in (1.0, 100.0))
+    assert far["high"] - far["low"] == pytest.approx(near["high"] - near["low"], rel=0.3)
+    assert far["p"] < 1e-6

@@ -65,6 +65,10 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         mcgen.analysis.samples_frame(GENERATOR, BOTH, n_replicates=0, **options)
     with pytest.raises(TypeError, match="the functional 'variance of both'"):
         mcgen.analysis.samples_frame(GENERATOR, mcgen.functionals.variance(BOTH), n_replicates=5, **options)
+    for name in ("replicate", "point"):
+        named = mcgen.as_statistic(lambda x: x[:, :2], name="named", components=[name, "x"])
+        with pytest.raises(ValueError, match="components with different names, none of them replicate, point"):
+            mcgen.analysis.samples_frame(GENERATOR, named, n_replicates=5, **options)
     monkeypatch.setattr(gathering, "MOST_BYTES", 320)
     with pytest.raises(RunError, match="use up to 20 evaluations"):
         mcgen.analysis.samples_frame(GENERATOR, BOTH, n_replicates=11, **options)

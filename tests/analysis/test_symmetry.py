@@ -188,6 +188,7 @@ class Broken(Sampler):
         (Sampler(), {"coordinates": [0, 6]}, ValueError, "coordinates must be different numbers from 0 to 5"),
         (Sampler(), {"coordinates": [1, 1]}, ValueError, "coordinates must be different numbers"),
         (Sampler(), {"steps": [8]}, ValueError, "steps must be different steps of the model, 0 to 7"),
+        (Sampler(), {"steps": 3}, TypeError, "steps must be a list of numbers of steps; got 3"),
         (Sampler(), {"steps": []}, ValueError, "steps must be different steps of the model"),
         (Sampler(), {"points": 20}, ValueError, "points must be an odd number of at least 5"),
         (Sampler(), {"points": 3}, ValueError, "points must be an odd number of at least 5"),

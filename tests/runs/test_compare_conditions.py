@@ -173,3 +173,15 @@ def test_an_interrupted_comparison_has_the_finished_designs() -> None:
 def test_what_can_not_be_compared_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mcgen.compare(LOGNORMAL, pixel_mean, **{**ALL, **options})
+
+
+def test_a_design_that_integrates_exactly_has_no_efficiency_in_mean_width() -> None:
+    linear = mcgen.as_generator(lambda z, scale: scale * z + 1, noise=(4,), name="linear")
+    table = mcgen.compare(
+        linear, pixel_mean, designs=[MonteCarlo(), Antithetic()], n_evaluations=400, seed=SEED, condition=SCALES
+    )
+    frame = table.to_frame()
+    # What is left of the width of pairs is rounding errors.
+    assert np.isnan(frame["relative_efficiency"][1])
+    assert np.isnan(frame["relative_efficiency_mean_width"][1])
+    assert "e+" not in str(table)

@@ -107,6 +107,24 @@ def test_clusters_are_the_sample() -> None:
     assert mcgen.estimate(SHIFTED, pixel_mean, **OF_ALL, clusters=np.array(CLUSTERS)) == result
 
 
+def test_labels_of_clusters_are_the_same_where_they_are_equal() -> None:
+    def n_clusters(labels: list[Any]) -> int | None:
+        result = mcgen.estimate(SHIFTED, pixel_mean, **OF_ALL, clusters=labels)
+        assert result.variance_components is not None
+        return result.variance_components.n_clusters
+
+    numbers = [i % 6 for i in range(24)]
+    assert n_clusters(numbers) == 6
+    mixed: list[Any] = [np.int64(n) if i < 12 else float(n) for i, n in enumerate(numbers)]
+    assert n_clusters(mixed) == 6
+    # A number and its text are two labels.
+    assert n_clusters([n if i < 12 else str(n) for i, n in enumerate(numbers)]) == 12
+    assert n_clusters([[n] for n in numbers]) == 6
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="got <NA> for condition"):
+        n_clusters([pandas.NA, *numbers[1:]])
+
+
 def test_clusters_of_one_condition_are_conditions(sample: mcgen.Estimate) -> None:
     result = mcgen.estimate(SHIFTED, pixel_mean, **OF_ALL, clusters=[*range(24)])
     assert result.mean == pytest.approx(sample.mean)
