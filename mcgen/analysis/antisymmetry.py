@@ -21,7 +21,10 @@ The odd share looks at all coordinates at once: for random states x, with :math:
 
 For "normal states" x is N(0, I) and :math:`x' = -x`. For the "sampler's own states" x is the state of the sampler at
 the step, reflected about the mean state m, :math:`x' = 2 m - x`: at low noise the states of a sampler lie far from
-those of N(0, I), and data are not symmetric about 0. The mean m is over trajectories of pairs z, -z.
+those of N(0, I), and data are not symmetric about 0. The mean m is over trajectories of pairs z, -z. Its error is a
+part of that of the share, to first order and whatever n is, where states are skewed. So the pseudo-values of the share
+hold the jackknife's for m: the share is found again about the mean without some bases, each in turn, or each of 100
+groups of them where there are more.
 
 .. rubric:: References
 
@@ -69,6 +72,8 @@ QUANTILES = {"1 % quantile": 0.01, "2 % quantile": 0.02, "5 % quantile": 0.05, "
 """The quantiles of the scores that are shown, as in table 10 of reference 1."""
 # Steps at which a network is looked at where the caller chooses none, evenly spaced.
 _DEFAULT_STEPS = 10
+# Most groups of bases that are left out of the mean state in turn.
+_GROUPS = 100
 # The bases and the coordinates whose slices are kept for pictures.
 _DRAWN = 10
 
@@ -172,7 +177,8 @@ def symmetry(
 
     Notes
     -----
-    The network is evaluated ``points`` + 2 times for each base and step, and along 2 `n_base` trajectories. The states
+    The network is evaluated ``points`` + 2 + min(`n_base`, 100) times for each base and step, and along 2 `n_base`
+    trajectories. The states
     of the chosen steps, one for each base, are held in memory.
 
     Examples
@@ -199,10 +205,10 @@ def symmetry(
         np.linspace(-1, 1, _checked_points(points)),
         rows,
     )
-    z, own, mean = look.states(n_bases, as_seed_sequence(seed))
-    found = [look.at(number, z, own[number], mean[number]) for number in range(len(look.steps))]
+    z, own, sums = look.states(n_bases, as_seed_sequence(seed))
+    found = [look.at(number, z, own[number], sums[number]) for number in range(len(look.steps))]
     scores = np.stack([one.scores for one in found])
-    steps_of_work = n_bases * (2 * sampler.steps + len(look.steps) * (len(look.grid) + 2))
+    steps_of_work = n_bases * (2 * sampler.steps + len(look.steps) * (len(look.grid) + 2 + len(sums[0])))
     done = provenance_of_steps(
         sampler,
         seed,
@@ -238,12 +244,15 @@ class _AtStep:
         The slices of some bases and coordinates.
     normal, own : ndarray of shape (n,)
         Pseudo-values of the odd shares at normal states and at the sampler's own states.
+    through_mean : ndarray of shape (groups,)
+        What each group of bases adds to the sum of the pseudo-values `own` by its part in the mean state.
     """
 
     scores: Floats
     slices: Floats
     normal: Floats
     own: Floats
+    through_mean: Floats
 
 
 @dataclass(frozen=True)
@@ -271,9 +280,12 @@ class _Look:
     rows: int
 
     def states(self, n: int, seed: Any) -> tuple[Floats, Floats, Floats]:
-        """Return n bases z (n, ...), their own states (steps, n, ...), and the mean states (steps, ...)."""
+        """Return n bases z (n, ...), their own states (steps, n, ...), and sums of states (steps, groups, ...).
+
+        The sums are over the trajectories of both z and -z of a group of bases, and show the mean state.
+        """
         place = {int(step): number for number, step in enumerate(self.steps)}
-        z, own, total = [], [], 0.0
+        z, own, sums, groups = [], [], np.zeros(0), _groups(n)
         for first in range(0, n, self.rows // 2):
             replicates = range(first, min(first + self.rows // 2, n))
             noise = as_rows(Antithetic().draw(self.model.noise, replicates, seed, stream=stream_of(self.condition, 0)))
@@ -286,10 +298,14 @@ class _Look:
                     kept[place[i]] = flat.reshape(len(flat), *start.shape[1:]).astype(start.dtype)
             states = np.stack(kept)
             own.append(states[:, ::2])
-            total = total + states.sum(axis=1, dtype=np.float64)
-        return np.concatenate(z), np.concatenate(own, axis=1), np.asarray(total / (2 * n))
+            if not sums.size:
+                sums = np.zeros((len(place), groups[-1] + 1, *start.shape[1:]))
+            both = states[:, ::2].astype(np.float64) + states[:, 1::2]
+            for row, base in enumerate(replicates):
+                sums[:, groups[base]] += both[:, row]
+        return np.concatenate(z), np.concatenate(own, axis=1), sums
 
-    def at(self, number: int, z: Floats, own: Floats, mean: Floats) -> _AtStep:
+    def at(self, number: int, z: Floats, own: Floats, sums: Floats) -> _AtStep:
         """Return what is found at one of the steps."""
         i = int(self.steps[number])
         scores: list[Floats] = []
@@ -310,11 +326,22 @@ class _Look:
                 f"the predicted {self.name} does not change along a line at step {i}, so that it has no symmetry; "
                 "leave the step out by steps=..., or take more coordinates"
             )
-        reflected, _ = self._predicted((2 * mean - own).astype(own.dtype), i)
-        direct, _ = self._predicted(own, i)
         first, second = np.stack(opposite, axis=1)
-        shares = _odd_shares(first, second), _odd_shares(direct, reflected)
-        return _AtStep(np.stack(scores), np.stack(slices), *shares)
+        return _AtStep(np.stack(scores), np.stack(slices), _odd_shares(first, second), *self._reflected(own, sums, i))
+
+    def _reflected(self, own: Floats, sums: Floats, i: int) -> tuple[Floats, Floats]:
+        """Return pseudo-values (n,) of the odd share at the sampler's own states, and what groups add by the mean."""
+        n, direct = len(own), self._predicted(own, i)[0]
+        sizes, total = np.bincount(_groups(n)), sums.sum(axis=0)
+
+        def about(mean: Floats) -> Floats:
+            return _odd_shares(direct, self._predicted((2 * mean - own).astype(own.dtype), i)[0])
+
+        pseudo_values = about(total / (2 * n))
+        without = [
+            about((total - part) / (2 * (n - size))).mean() for part, size in zip(sums, sizes.tolist(), strict=True)
+        ]
+        return pseudo_values, (n - sizes) * (pseudo_values.mean() - np.array(without))
 
     def _predicted(self, x: NDArray[Any], i: int) -> tuple[Floats, float]:
         """Return the prediction for states (n, ...) at step i, (n, pixels), and its rounding error."""
@@ -324,6 +351,11 @@ class _Look:
             parts.append(flat_rows(found, f"the predicted {self.name} at step {i}"))
             rounding = rounding_of(found)
         return np.concatenate(parts), rounding
+
+
+def _groups(n: int) -> NDArray[np.int64]:
+    """Return the group of each of n bases, numbered from 0: each is one of its own where there are few."""
+    return np.arange(n) * min(n, _GROUPS) // n
 
 
 def _odd_shares(first: Floats, second: Floats) -> Floats:
@@ -347,9 +379,9 @@ def _odd_shares(first: Floats, second: Floats) -> Floats:
 def _curves(steps: NDArray[np.int64], found: Sequence[_AtStep], seed: Seed, level: float) -> tuple[Curve, ...]:
     """Return the three curves, with a band that holds for all of them."""
     by_measure = {
-        SCORE: np.stack([np.nanmean(one.scores, axis=1) for one in found], axis=1),
-        NORMAL: np.stack([one.normal for one in found], axis=1),
-        OWN: np.stack([one.own for one in found], axis=1),
+        SCORE: _by_group([np.nanmean(one.scores, axis=1) for one in found]),
+        NORMAL: _by_group([one.normal for one in found]),
+        OWN: _by_group([one.own for one in found], [one.through_mean for one in found]),
     }
     mean, each, band = intervals_of(np.concatenate([*by_measure.values()], axis=1), seed, level)
     curves = []
@@ -358,6 +390,18 @@ def _curves(steps: NDArray[np.int64], found: Sequence[_AtStep], seed: Seed, leve
         ends = [np.clip(np.asarray(end)[own], 0.0, 1.0) for end in (*each, *band)]
         curves.append(Curve({"measure": measure}, steps, np.clip(mean[own], 0.0, 1.0), *ends))
     return tuple(curves)
+
+
+def _by_group(columns: Sequence[Floats], added: Sequence[Floats] | None = None) -> Floats:
+    """Return the values of bases (n,) of each step, with what is added to the sums of groups, as (groups, steps).
+
+    They have the mean of the values of all bases.
+    """
+    groups = _groups(len(columns[0]))
+    sums = np.stack([np.bincount(groups, column) for column in columns], axis=1)
+    if added is not None:
+        sums = sums + np.stack(added, axis=1)
+    return np.asarray(sums * (len(sums) / len(groups)))
 
 
 def _numbers(scores: Floats, seed: Seed, level: float) -> tuple[Number, ...]:
