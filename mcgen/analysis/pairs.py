@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -190,6 +191,7 @@ def _over_conditions(
     for number, (condition, label) in enumerate(zip(several, labels, strict=True)):
         drawn = run.under(condition, number, label or None, asked.kinds, asked.share_first)
         shape = drawn[asked.kinds[0].name].samples.shape
+        _require_entries(shape, asked.names)
         truth, where = truth_of(asked.reference, several, number, shape), region_of(asked.region, shape)
         centres = _centres(drawn, asked.centre, asked.n)
         for kind, own in drawn.items():
@@ -200,6 +202,17 @@ def _over_conditions(
                 values.setdefault((kind, name), []).append(found)
     stacked = {key: np.stack(found) for key, found in values.items()}
     return stacked, {kind: np.stack(found) for kind, found in of_statistic.items()}
+
+
+def _require_entries(shape: tuple[int, ...], measures: Sequence[str]) -> None:
+    """Refuse correlations over the entries of samples of a single number."""
+    named = [name for name in ("standard", "centralized") if name in measures]
+    if math.prod(shape) == 1 and named:
+        raise ValueError(
+            f"{' and '.join(named)} correlations are over the entries of a sample, and a sample is one number here, of "
+            f"shape {shape}; take measures=['wasserstein'], or give the number as statistic=..., whose correlation in "
+            "pairs efficiencies() has"
+        )
 
 
 def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:

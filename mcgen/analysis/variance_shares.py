@@ -351,13 +351,16 @@ def _shares(
     sampled = IntervalInput(mean[defined], error[defined], df, None, provenance.seed, skewness[defined])
     made, _, method = interval_of(sampled, options)
     low[defined], high[defined] = made.low, made.high
+    estimate = np.clip(mean, lowest, largest)
+    # An interval that lies outside the range moves with its estimate: cut alone, it would have no width.
+    low, high = (np.clip(end + (estimate - mean), lowest, largest) for end in (low, high))
     return VarianceShares(
         parts=tuple(one.part for one in indices),
         indices=tuple(one.name for one in indices),
         names=names,
-        estimate=np.clip(mean, lowest, largest),
+        estimate=estimate,
         standard_error=error,
-        interval=Interval(np.clip(low, lowest, largest), np.clip(high, lowest, largest)),
+        interval=Interval(low, high),
         variance=variance,
         confidence_level=options.confidence_level,
         method=method,

@@ -242,7 +242,8 @@ def checked_callable(statistic: Any) -> Statistic:
     if type(statistic).__module__.startswith("mcgen.functionals") and not callable(statistic):
         raise TypeError(
             f"here a statistic is needed, a function of the samples; got the functional {name_of(statistic)!r}. "
-            "Functionals are for mcgen.estimate, difference, compare and plan; pass the statistic that it is made of"
+            "Functionals are for mcgen.estimate, difference, compare, plan and analysis.variance_shares; pass the "
+            "statistic that it is made of"
         )
     if not callable(statistic):
         raise TypeError(

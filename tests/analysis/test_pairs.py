@@ -574,3 +574,11 @@ def test_equivalence_does_not_see_how_conditions_differ() -> None:
     near, far = (pairs(model, condition=[0.0, shift], **options).equivalence(0.5).iloc[0] for shift in (1.0, 100.0))
     assert far["high"] - far["low"] == pytest.approx(near["high"] - near["low"], rel=0.3)
     assert far["p"] < 1e-6
+
+
+def test_samples_of_one_number_have_no_correlation_over_entries() -> None:
+    one = mcgen.as_generator(lambda z: z.sum(axis=1, keepdims=True), noise=(3,), name="one")
+    with pytest.raises(ValueError, match=r"standard and centralized correlations .* one number here.*wasserstein"):
+        pairs(one, n_pairs=10, seed=SEED)
+    found = pairs(one, n_pairs=10, seed=SEED, measures="wasserstein", statistic=lambda x: x[:, 0])
+    assert found.efficiencies()["kind"].tolist() == ["negated", "independent"]

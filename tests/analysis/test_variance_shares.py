@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +395,15 @@ def test_simultaneous_intervals_are_wider() -> None:
     one, together = (shares(UNIFORM, ishigami, 3000, simultaneous=flag) for flag in (False, True))
     assert (together.interval.high - one.interval.high >= 0).all()
     assert together.interval.high[0, 0] > one.interval.high[0, 0]
+
+
+def test_intervals_beyond_the_range_of_an_index_keep_their_width() -> None:
+    """A mean dimension estimated below 1 came as 1 ± 0, without a word."""
+    model = mcgen.as_generator(lambda z: z[:, 0] + z[:, 1:].sum(axis=1) / 4, noise=(8,), name="sum")
+    for seed in range(SEED, SEED + 40):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", mcgen.CoverageWarning)
+            found = variance_shares(model, lambda x: x + x**2 / 8, n_evaluations=400, seed=seed, coordinates=2)
+        frame = found.to_frame()
+        uncertain = frame[frame["standard_error"] > 1e-6]
+        assert (uncertain["high"] > uncertain["low"]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -289,3 +290,22 @@ class TestVanishingDerivatives:
         (found,) = widened([values], bias, error)
         assert (found[:, 0] == values[:, 0]).all()
         np.testing.assert_allclose(found[:, 1].std() / values[:, 1].std(), np.sqrt(1 + 0.09 - 1 / 16))
+
+
+@pytest.mark.filterwarnings("default::mcgen.errors.CoverageWarning")
+@pytest.mark.parametrize("design", [MonteCarlo(), Antithetic()], ids=str)
+def test_ratios_that_few_events_decide_warn(design: mcgen.Design) -> None:
+    """The mean beyond 2.2, of which 400 samples have some 6: intervals covered 0.86, and said nothing."""
+
+    def warned(threshold: float, seed: int) -> bool:
+        rare = functionals.ratio(lambda x: x[:, 0] * (x[:, 0] > threshold), lambda x: x[:, 0] > threshold)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                mcgen.estimate(MODEL, rare, design=design, n_evaluations=400, seed=seed)
+            except RunError:  # a single event is refused
+                return True
+        return any("denominator of the ratio rests on some" in str(one.message) for one in caught)
+
+    assert sum(warned(2.2, SEED + i) for i in range(20)) > 10
+    assert sum(warned(1.0, SEED + i) for i in range(20)) == 0
