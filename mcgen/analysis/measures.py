@@ -213,6 +213,62 @@ class PairsOfSamples:
             yield part[::2], part[1::2]
 
 
+def influence_of_mean(
+    samples: PairsOfSamples, centre: Centre, truth: Floats | None, region: NDArray[np.bool_] | None, values: Floats
+) -> Floats:
+    r"""Return what each pair adds to the mean centralized correlation by its part in the mean sample, shape (n,).
+
+    The mean sample m has an error that all pairs share. With u and v the deviations of a pair about m, of length 1,
+    from deviations of lengths :math:`|a|` and :math:`|b|`, the correlation r = u v changes with m by
+
+    .. math:: g = -\frac{v - r u}{|a|} - \frac{u - r v}{|b|} ,
+
+    and to first order the pair with the mean :math:`p_i` of its two samples adds :math:`\bar g (p_i - m)`, with the
+    average of g over all pairs. These sum to 0: they change the standard error, and not the mean.
+
+    Parameters
+    ----------
+    samples, centre, truth, region
+        As for `measured`.
+    values : ndarray of shape (n,)
+        The correlations; NaN where a pair has none.
+    """
+    gradient, at = np.zeros(len(samples.total) if region is None else int(region.sum())), 0
+    for first, second in samples.batches():
+        x, y = _deviations(first, second, centre, truth, region)
+        r = values[at : at + len(x), None]
+        at, defined = at + len(x), np.isfinite(r[:, 0])
+        x, y, r = x[defined], y[defined], r[defined]
+        sizes = [np.abs(one).max(axis=1, keepdims=True) for one in (x, y)]
+        lengths = [
+            size * np.linalg.norm(one / size, axis=1, keepdims=True) for one, size in zip((x, y), sizes, strict=True)
+        ]
+        u, v = x / lengths[0], y / lengths[1]
+        gradient -= ((v - r * u) / lengths[0] + (u - r * v) / lengths[1]).sum(axis=0)
+    gradient /= max(1, int(np.isfinite(values).sum()))
+    found = []
+    for first, second in samples.batches():
+        x, y = (part.reshape(len(part), -1).astype(np.float64) for part in (first, second))
+        pair = (x + y) / 2 - samples.total / (2 * samples.n)
+        found.append((pair if region is None else pair[:, region]) @ gradient)
+    influence = np.concatenate(found)
+    return np.asarray(influence - influence[np.isfinite(values)].mean())
+
+
+def _deviations(
+    first: NDArray[Any], second: NDArray[Any], centre: Centre, truth: Floats | None, region: NDArray[np.bool_] | None
+) -> tuple[Floats, Floats]:
+    """Return both samples of some pairs about the mean sample, and about their own mean over the entries that count."""
+    x, y = (part.reshape(len(part), -1).astype(np.float64) for part in (first, second))
+    if truth is not None:
+        x, y = x - truth, y - truth
+    mean = centre.of_pairs(x, y, truth)
+    x, y = x - mean, y - mean
+    if region is not None:
+        x, y = x[:, region], y[:, region]
+    return x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+
+
 def measured(
     samples: PairsOfSamples,
     measure: str | Measure,

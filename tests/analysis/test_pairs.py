@@ -106,7 +106,10 @@ def test_tests_are_those_of_scipy() -> None:
     found = pairs(CURVED, n_pairs=40, seed=SEED)
     table = found.test().set_index("measure")
     for measure in found.measures:
-        a, b = (found.values[kind, measure][0] for kind in ("negated", "independent"))
+        a, b = (
+            found.values[kind, measure][0] + (found.influence[kind, measure][0] if measure == "centralized" else 0)
+            for kind in ("negated", "independent")
+        )
         expected = stats.ttest_ind(a, b, equal_var=False)
         assert table.loc[measure, "t"] == pytest.approx(expected.statistic)
         assert table.loc[measure, "p"] == pytest.approx(expected.pvalue, rel=1e-8)
@@ -214,7 +217,9 @@ def test_samples_in_a_file_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(own_measures, "_IN_MEMORY", 100)
     monkeypatch.setattr(own_measures, "_AT_ONCE", 100)
     found = pairs(CURVED, n_pairs=40, seed=SEED)
-    assert found == expected
+    assert replace(found, influence=expected.influence) == expected
+    for key, influence in found.influence.items():
+        np.testing.assert_allclose(influence, expected.influence[key], atol=1e-9)
 
 
 def test_batches_change_nothing_but_rounding() -> None:
@@ -544,3 +549,39 @@ def test_equivalence_does_not_see_how_conditions_differ() -> None:
     near, far = (pairs(model, condition=[0.0, shift], **options).equivalence(0.5).iloc[0] for shift in (1.0, 100.0))
     assert far["high"] - far["low"] == pytest.approx(near["high"] - near["low"], rel=0.3)
     assert far["p"] < 1e-6
+
+
+def test_intervals_of_centralized_correlations_know_of_the_error_of_the_mean_sample() -> None:
+    """With the mean sample taken as known they would cover about 0.7 of the time for these skewed samples."""
+    model = mcgen.as_generator(np.exp, noise=(3, 4), name="skewed")
+    options: dict[str, Any] = {"kinds": "negated", "measures": "centralized"}
+    truth = means(pairs(model, n_pairs=20000, seed=SEED + 999, **options))["negated", "centralized"]
+    hits = 0
+    for i in range(200):
+        row = pairs(model, n_pairs=40, seed=SEED + i, **options).to_frame().iloc[0]
+        hits += row["low"] <= truth <= row["high"]
+    assert hits >= 176
+
+
+@pytest.mark.parametrize("with_region", [False, True])
+@pytest.mark.parametrize("with_truth", [False, True])
+def test_influences_are_those_of_leaving_a_pair_out_of_the_mean_sample(with_region: bool, with_truth: bool) -> None:
+    region = np.ones((3, 4), bool)
+    region[0, :2] = not with_region
+    truth = MEAN.reshape(3, 4) / 4 * with_truth
+    found = pairs(
+        CURVED, n_pairs=400, seed=SEED, kinds="negated", measures="centralized", region=region, reference=truth
+    )
+    samples = mcgen.sample(CURVED, 800, seed=SEED, design=Antithetic()).astype(np.float64).reshape(400, 2, 3, 4)
+    total = samples.sum(axis=(0, 1))
+
+    def correlation(mean: np.ndarray) -> float:
+        deviations = (samples - mean)[:, :, region]
+        return float(np.mean([np.corrcoef(*pair)[0, 1] for pair in deviations]))
+
+    whole = correlation(total / 800)
+    for i in range(20):
+        left_out = correlation((total - samples[i].sum(axis=0)) / 798)
+        influence = found.influence["negated", "centralized"][0, i]
+        assert influence == pytest.approx(399 * (whole - left_out), abs=0.02)
+    assert found.influence["negated", "centralized"].mean() == pytest.approx(0, abs=1e-12)
