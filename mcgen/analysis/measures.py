@@ -239,12 +239,7 @@ def influence_of_mean(
         r = values[at : at + len(x), None]
         at, defined = at + len(x), np.isfinite(r[:, 0])
         x, y, r = x[defined], y[defined], r[defined]
-        sizes = [np.abs(one).max(axis=1, keepdims=True) for one in (x, y)]
-        lengths = [
-            size * np.linalg.norm(one / size, axis=1, keepdims=True) for one, size in zip((x, y), sizes, strict=True)
-        ]
-        u, v = x / lengths[0], y / lengths[1]
-        gradient -= ((v - r * u) / lengths[0] + (u - r * v) / lengths[1]).sum(axis=0)
+        gradient += sum(part.sum(axis=0) for part in gradients(x, y, r))
     gradient /= max(1, int(np.isfinite(values).sum()))
     found = []
     for first, second in samples.batches():
@@ -253,6 +248,22 @@ def influence_of_mean(
         found.append((pair if region is None else pair[:, region]) @ gradient)
     influence = np.concatenate(found)
     return np.asarray(influence - influence[np.isfinite(values)].mean())
+
+
+def gradients(x: Floats, y: Floats, r: Floats) -> tuple[Floats, Floats]:
+    """Return how the correlation of each pair changes with what is subtracted from x, and from y: both parts of g.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n, P)
+        Deviations from what is subtracted, and from their own mean over the entries.
+    r : ndarray of shape (n, 1)
+        Their correlations.
+    """
+    sizes = [np.abs(one).max(axis=1, keepdims=True) for one in (x, y)]
+    a, b = (size * np.linalg.norm(one / size, axis=1, keepdims=True) for one, size in zip((x, y), sizes, strict=True))
+    u, v = x / a, y / b
+    return (r * u - v) / a, (r * v - u) / b
 
 
 def _deviations(
