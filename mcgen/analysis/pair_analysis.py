@@ -360,7 +360,7 @@ class PairAnalysis:
         for panel, measure in zip(axes[0], self.measures, strict=True):
             every = [self.values[kind, measure].ravel() for kind in self.kinds]
             finite = [one[np.isfinite(one)] for one in every]
-            edges = np.histogram_bin_edges(np.concatenate(finite), bins=min(60, max(10, len(finite[0]) // 8)))
+            edges = _edges(np.concatenate(finite), min(60, max(10, len(finite[0]) // 8)))
             for number, (kind, values) in enumerate(zip(self.kinds, finite, strict=True)):
                 # The last kind, which the others are compared with, is grey.
                 colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1 + number % (len(COLOURS) - 1)]
@@ -479,6 +479,14 @@ class PairAnalysis:
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html.escape(text)}</p>" for text in self.warnings)
         return f"<p>{html.escape(self.about.generator)}</p>{frame_html(self.readable())}{notes}"
+
+
+def _edges(values: Floats, bins: int) -> Floats:
+    """Return the edges of a histogram; where values differ by rounding alone, of bins around them."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - 0.5, high + 0.5
+    return np.histogram_bin_edges(values, bins, (low, high))
 
 
 def _few(n: int) -> str:

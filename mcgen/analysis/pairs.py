@@ -141,7 +141,7 @@ def pairs(
     labels = checked_labels(conditions) if isinstance(conditions, Conditions) else ("",)
     asked = _Asked(n, chosen, asked_measures, names, centre, share_first, reference, region)
     run = _Run(
-        estimand_of(generator, identity if statistic is None else statistic, seed, None), n, statistic, batch_size
+        estimand_of(generator, identity if statistic is None else statistic, seed, conditions), n, statistic, batch_size
     )
     values, influence, of_statistic = _over_conditions(run, asked, several, labels)
     _require_defined(values, undefined, labels)

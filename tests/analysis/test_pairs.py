@@ -585,3 +585,28 @@ def test_influences_are_those_of_leaving_a_pair_out_of_the_mean_sample(with_regi
         influence = found.influence["negated", "centralized"][0, i]
         assert influence == pytest.approx(399 * (whole - left_out), abs=0.02)
     assert found.influence["negated", "centralized"].mean() == pytest.approx(0, abs=1e-12)
+
+
+def test_values_that_differ_by_rounding_alone_are_drawn() -> None:
+    pytest.importorskip("matplotlib")
+    linear = mcgen.as_generator(lambda z: z.astype(np.float64) * 0.3 + 0.1, noise=(5, 5), name="linear")
+    found = pairs(linear, n_pairs=10, seed=0, kinds="negated")
+    rounded = {key: values * (1 + 1e-16 * np.arange(10) / 4) for key, values in found.values.items()}
+    assert len(replace(found, values=rounded).plot().axes) == 3
+    assert len(found.plot().axes) == 3
+
+
+def test_a_statistic_may_depend_on_the_condition() -> None:
+    def less(samples: np.ndarray, shift: float) -> np.ndarray:
+        return samples.reshape(len(samples), -1).mean(axis=1) - shift
+
+    statistic = mcgen.as_statistic(less, name="less", uses_condition=True)
+    options: dict[str, Any] = {"n_pairs": 20, "seed": SEED, "measures": "standard"}
+    for condition in (2.0, [1.0, 2.0]):
+        found = pairs(AFFINE, condition=condition, statistic=statistic, **options)
+        plain = pairs(AFFINE, condition=condition, statistic=mcgen.statistics.pixel_mean, **options)
+        shifts = np.reshape(condition, (-1, 1, 1, 1))
+        for kind, values in found.of_statistic.items():
+            np.testing.assert_allclose(values, plain.of_statistic[kind] - shifts, atol=1e-5)
+    with pytest.raises(ValueError, match="no condition was given"):
+        pairs(CURVED, statistic=statistic, **options)
