@@ -206,6 +206,76 @@ class PairsOfSamples:
             yield part[::2], part[1::2]
 
 
+def influence_of_mean(
+    samples: PairsOfSamples, centre: Centre, truth: Floats | None, region: NDArray[np.bool_] | None, values: Floats
+) -> Floats:
+    r"""Return what each pair adds to the mean centralized correlation by its part in the mean samples, shape (n,).
+
+    The mean samples have errors that all pairs share. With u and v the deviations of a pair about its means, of length
+    1, from deviations of lengths :math:`|a|` and :math:`|b|`, the correlation r = u v changes with the mean of the
+    first and that of the second samples by
+
+    .. math:: g_1 = -\frac{v - r u}{|a|} , \quad g_2 = -\frac{u - r v}{|b|} ,
+
+    and to first order the pair :math:`x_i, y_i` adds :math:`\bar g_1 (x_i - \bar x) + \bar g_2 (y_i - \bar y)`, with
+    the averages of both over all pairs. Where both means are one, that of all samples, each gradient is their average.
+    The parts of all pairs sum to 0: they change the standard error, and not the mean.
+
+    Parameters
+    ----------
+    samples, centre, truth, region
+        As for `measured`.
+    values : ndarray of shape (n,)
+        The correlations; NaN where a pair has none.
+    """
+    gradient, at = np.zeros((2, samples.totals.shape[1] if region is None else int(region.sum()))), 0
+    for first, second in samples.batches():
+        x, y = _deviations(first, second, centre, truth, region)
+        r = values[at : at + len(x), None]
+        at, defined = at + len(x), np.isfinite(r[:, 0])
+        x, y, r = x[defined], y[defined], r[defined]
+        gradient += [part.sum(axis=0) for part in gradients(x, y, r)]
+    gradient /= max(1, int(np.isfinite(values).sum()))
+    if centre.count != samples.n:
+        gradient[:] = gradient.mean(axis=0)
+    found = []
+    for pair in samples.batches():
+        parts = [one.reshape(len(one), -1) - total / samples.n for one, total in zip(pair, samples.totals, strict=True)]
+        inside = parts if region is None else [part[:, region] for part in parts]
+        found.append(inside[0] @ gradient[0] + inside[1] @ gradient[1])
+    influence = np.concatenate(found)
+    return np.asarray(influence - influence[np.isfinite(values)].mean())
+
+
+def gradients(x: Floats, y: Floats, r: Floats) -> tuple[Floats, Floats]:
+    """Return how the correlation of each pair changes with what is subtracted from x, and from y: both parts of g.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n, P)
+        Deviations from what is subtracted, and from their own mean over the entries.
+    r : ndarray of shape (n, 1)
+        Their correlations.
+    """
+    sizes = [np.abs(one).max(axis=1, keepdims=True) for one in (x, y)]
+    a, b = (size * np.linalg.norm(one / size, axis=1, keepdims=True) for one, size in zip((x, y), sizes, strict=True))
+    u, v = x / a, y / b
+    return (r * u - v) / a, (r * v - u) / b
+
+
+def _deviations(
+    first: NDArray[Any], second: NDArray[Any], centre: Centre, truth: Floats | None, region: NDArray[np.bool_] | None
+) -> tuple[Floats, Floats]:
+    """Return both samples of some pairs about the mean sample, and about their own mean over the entries that count."""
+    x, y = (part.reshape(len(part), -1).astype(np.float64) for part in (first, second))
+    if truth is not None:
+        x, y = x - truth, y - truth
+    x, y = centre.subtracted(x, y, truth)
+    if region is not None:
+        x, y = x[:, region], y[:, region]
+    return x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+
+
 def measured(
     samples: PairsOfSamples,
     measure: str | Measure,

@@ -84,6 +84,9 @@ class PairAnalysis:
         The statistic of both samples of each pair, by kind.
     rounding : float
         Relative rounding error of the samples.
+    influence : dict of (str, str) to ndarray of shape (conditions, n)
+        What each pair adds to the mean of centralized correlations by its part in the mean sample, by kind and measure.
+        Standard errors, intervals and tests hold it.
     """
 
     about: About
@@ -96,6 +99,7 @@ class PairAnalysis:
     components: tuple[str, ...] = ()
     of_statistic: Mapping[str, Floats] = field(default_factory=dict)
     rounding: float = 2.0**-52
+    influence: Mapping[tuple[str, str], Floats] = field(default_factory=dict)
 
     @property
     def provenance(self) -> About:
@@ -124,16 +128,21 @@ class PairAnalysis:
 
         rows = []
         for (kind, measure), values in self.values.items():
-            for label, part in [*zip(self.conditions, values[:, None], strict=False), (ALL, values)]:
-                rows.append({"condition": label, "kind": kind, "measure": measure, **self._row(part)})
+            terms = self._terms(kind, measure)
+            own = [*zip(self.conditions, values[:, None], terms[:, None], strict=False), (ALL, values, terms)]
+            for label, part, added in own:
+                rows.append({"condition": label, "kind": kind, "measure": measure, **self._row(part, added)})
         frame = pd.DataFrame(rows)
         return frame if self.conditions else frame.drop(columns="condition")
 
-    def _row(self, values: Floats) -> dict[str, Any]:
+    def _terms(self, kind: str, measure: str) -> Floats:
+        """Return the measure of each pair and what it adds besides: independent terms, whose mean is the measure's."""
+        return np.asarray(self.values[kind, measure] + self.influence.get((kind, measure), 0.0))
+
+    def _row(self, values: Floats, terms: Floats) -> dict[str, Any]:
         """Return the numbers of some pairs under one or several conditions, which count alike."""
-        each = [one[np.isfinite(one)] for one in values]
-        flat = np.concatenate(each)
-        mean, error, low, high = self._interval(each)
+        flat = values[np.isfinite(values)]
+        mean, error, low, high = self._interval([one[np.isfinite(one)] for one in terms])
         quartiles = np.percentile(flat, _QUARTILES)
         names = ("least", "lower_quartile", "upper_quartile", "greatest")
         return {
@@ -188,7 +197,7 @@ class PairAnalysis:
         return frame
 
     def _tested(self, kind: str, against: str, measure: str) -> dict[str, float]:
-        a, b = self.values[kind, measure], self.values[against, measure]
+        a, b = self._terms(kind, measure), self._terms(against, measure)
         return self._difference(a, b, f"test of {measure}").tested(self.confidence_level)
 
     def _difference(self, a: Floats, b: Floats, what: str) -> Difference:
@@ -351,7 +360,7 @@ class PairAnalysis:
         for panel, measure in zip(axes[0], self.measures, strict=True):
             every = [self.values[kind, measure].ravel() for kind in self.kinds]
             finite = [one[np.isfinite(one)] for one in every]
-            edges = np.histogram_bin_edges(np.concatenate(finite), bins=min(60, max(10, len(finite[0]) // 8)))
+            edges = _edges(np.concatenate(finite), min(60, max(10, len(finite[0]) // 8)))
             for number, (kind, values) in enumerate(zip(self.kinds, finite, strict=True)):
                 # The last kind, which the others are compared with, is grey.
                 colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1 + number % (len(COLOURS) - 1)]
@@ -389,6 +398,7 @@ class PairAnalysis:
             "components": self.components,
             "of_statistic": dict(self.of_statistic),
             "rounding": self.rounding,
+            "influence": [[kind, measure, values] for (kind, measure), values in self.influence.items()],
         }
 
     @classmethod
@@ -411,6 +421,7 @@ class PairAnalysis:
                 confidence_level=float(content["confidence_level"]),
                 of_statistic={name: np.asarray(one) for name, one in content["of_statistic"].items()},
                 rounding=float(content["rounding"]),
+                influence={(kind, measure): np.asarray(values) for kind, measure, values in content["influence"]},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -421,7 +432,7 @@ class PairAnalysis:
         if not isinstance(other, PairAnalysis):
             return NotImplemented
         plain, theirs = self._to_plain(), other._to_plain()
-        arrays = ("values", "of_statistic")
+        arrays = ("values", "of_statistic", "influence")
         same = all(plain[name] == theirs[name] for name in plain if name not in arrays)
         return same and all(_equal(getattr(self, name), getattr(other, name)) for name in arrays)
 
@@ -468,6 +479,14 @@ class PairAnalysis:
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html.escape(text)}</p>" for text in self.warnings)
         return f"<p>{html.escape(self.about.generator)}</p>{frame_html(self.readable())}{notes}"
+
+
+def _edges(values: Floats, bins: int) -> Floats:
+    """Return the edges of a histogram; where values differ by rounding alone, of bins around them."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - 0.5, high + 0.5
+    return np.histogram_bin_edges(values, bins, (low, high))
 
 
 def _few(n: int) -> str:

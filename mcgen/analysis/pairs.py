@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import Floats, numbers_of, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
 from mcgen._lib.names import name_of
-from mcgen.analysis.measures import Centre, Measure, PairsOfSamples, measured
+from mcgen.analysis.measures import Centre, Measure, PairsOfSamples, influence_of_mean, measured
 from mcgen.analysis.pair_analysis import About, PairAnalysis
 from mcgen.analysis.pair_arguments import (
     STANDARD,
@@ -143,7 +143,7 @@ def pairs(
     asked = _Asked(n, chosen, asked_measures, names, centre, share_first, reference, region)
     estimand = estimand_of(generator, identity if statistic is None else statistic, seed, conditions)
     run = _Run(estimand, n, statistic, batch_size)
-    values, of_statistic = _over_conditions(run, asked, several, labels)
+    values, influence, of_statistic = _over_conditions(run, asked, several, labels)
     _require_defined(values, undefined, labels)
     return PairAnalysis(
         about=About(
@@ -160,6 +160,7 @@ def pairs(
         kinds=tuple(kind.name for kind in chosen),
         measures=names,
         values=values,
+        influence=influence,
         paired=share_first,
         confidence_level=checked_level(confidence_level),
         components=() if statistic is None else component_names(statistic, run.shape),
@@ -184,9 +185,10 @@ class _Asked:
 
 def _over_conditions(
     run: _Run, asked: _Asked, several: Conditions, labels: Sequence[str]
-) -> tuple[dict[tuple[str, str], Floats], dict[str, Floats]]:
-    """Return the measures by kind and name, and the statistic by kind, with an axis of conditions first."""
+) -> tuple[dict[tuple[str, str], Floats], dict[tuple[str, str], Floats], dict[str, Floats]]:
+    """Return measures and influences by kind and name, and the statistic by kind, with an axis of conditions first."""
     values: dict[tuple[str, str], list[Floats]] = {}
+    influence: dict[tuple[str, str], list[Floats]] = {}
     of_statistic: dict[str, list[Floats]] = {}
     for number, (condition, label) in enumerate(zip(several, labels, strict=True)):
         drawn = run.under(condition, number, label or None, asked.kinds, asked.share_first)
@@ -200,8 +202,14 @@ def _over_conditions(
             for measure, name in zip(asked.measures, asked.names, strict=True):
                 found = measured(own.samples, measure, centres[kind], truth, where)
                 values.setdefault((kind, name), []).append(found)
-    stacked = {key: np.stack(found) for key, found in values.items()}
-    return stacked, {kind: np.stack(found) for kind, found in of_statistic.items()}
+                if measure == "centralized" and np.isfinite(found).any():
+                    added = influence_of_mean(own.samples, centres[kind], truth, where, found)
+                    influence.setdefault((kind, name), []).append(added)
+    return _stacked(values), _stacked(influence), {kind: np.stack(found) for kind, found in of_statistic.items()}
+
+
+def _stacked(parts: Mapping[tuple[str, str], list[Floats]]) -> dict[tuple[str, str], Floats]:
+    return {key: np.stack(found) for key, found in parts.items()}
 
 
 def _require_entries(shape: tuple[int, ...], measures: Sequence[str]) -> None:

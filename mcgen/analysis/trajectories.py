@@ -13,8 +13,12 @@ order 1/n. One mean of all 2 n trajectories would bias the correlations of indep
 that leaves the pair out by 1/(2n). Both are larger than the standard errors for images of many pixels. Without the
 pair itself, x and y would differ from their means by a factor n / (n - 1) more, which no correlation shows.
 
-Trajectories are run twice where m is needed: for the mean states, and then for the correlations. So no more is held in
-memory than the mean state of each step, and one correlation for each pair and step.
+All pairs share the error of m. To first order a pair changes the mean correlation by its part in m as
+`mcgen.analysis.measures.influence_of_mean` says, and the standard errors hold this.
+
+Trajectories are run three times where m is needed: for the mean states, for the correlations and how they change with
+m, and for what each pair adds by its part in m. So no more is held in memory than three states of each step, and one
+correlation for each pair and step.
 
 .. rubric:: References
 
@@ -33,7 +37,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
-from mcgen.analysis.measures import correlation
+from mcgen.analysis.measures import correlation, gradients
 from mcgen.analysis.pair_arguments import checked_kinds
 from mcgen.analysis.stepwise import (
     Stepwise,
@@ -116,7 +120,7 @@ def along_time(
 
     Notes
     -----
-    The model is run once, and for centralized correlations twice.
+    The model is run once, and for centralized correlations three times.
 
     Examples
     --------
@@ -146,7 +150,7 @@ def along_time(
         columns = np.concatenate([*values.values()], axis=1)
         mean, each, band = intervals_of(columns, seed, level, shared_with=len(designs))
         curves += _curves(kind, values, mean, _clipped(each), _clipped(band))
-    runs = 1 + ("centralized" in asked)
+    runs = 3 if "centralized" in asked else 1
     done = provenance_of_steps(
         sampler,
         seed,
@@ -214,17 +218,30 @@ class _Walks:
         return total
 
     def correlations(self, measures: Sequence[str]) -> dict[tuple[str, str], Floats]:
-        """Return the correlation of each pair at each step, (pairs, steps), by name and measure."""
+        """Return terms of each pair at each step, (pairs, steps), by name and measure, with the mean correlation.
+
+        They are the correlations, and with centralized ones what the pair adds by its part in the mean states.
+        """
         found = {
             (name, measure): np.empty((self.n_pairs, self.steps(name))) for name in self.of for measure in measures
         }
         sums = self.sums() if "centralized" in measures else {}
+        gradient: dict[tuple[str, int], Any] = {}
         for pairs, i, name, values, rounding in self.shown():
             # A sum of n values has up to n rounding errors of double precision.
             error = max(rounding, self.n_pairs * 2.0**-52)
             for measure in measures:
                 around = values if measure == "standard" else values - sums[name, i] / self.n_pairs
-                found[name, measure][pairs, i] = _pearson(around, values, error, f"{name} at step {i}")
+                r = _pearson(around, values, error, f"{name} at step {i}")
+                found[name, measure][pairs, i] = r
+                if measure == "centralized":
+                    d = around - around.mean(axis=2, keepdims=True)
+                    parts = [part.mean(axis=0) for part in gradients(d[:, 0], d[:, 1], r[:, None])]
+                    gradient[name, i] = gradient.get((name, i), 0.0) + np.stack(parts) * (len(r) / self.n_pairs)
+        if sums:
+            for pairs, i, name, values, _ in self.shown():
+                influence = (values - sums[name, i] / self.n_pairs) * gradient[name, i]
+                found[name, "centralized"][pairs, i] += influence.sum(axis=(1, 2))
         return found
 
 

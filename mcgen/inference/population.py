@@ -39,6 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,13 +111,13 @@ class VarianceComponents:
             Evaluations of each condition; by default as in the sample.
         """
         units = self.n_units if n_units is None else checked_integer("n_units", n_units)
-        evaluations = self.n_evaluations if n_evaluations is None else float(n_evaluations)
-        if units < 1 or not evaluations > 0:
+        evaluations = self.n_evaluations if n_evaluations is None else n_evaluations
+        if units < 1 or not isinstance(evaluations, Real) or not evaluations > 0:
             raise ValueError(
-                f"n_units must be 1 or more and n_evaluations above 0; got {units} and {evaluations:g}. Leave them "
-                "out for those of the sample"
+                f"n_units must be 1 or more and n_evaluations a number above 0; got {units} and {evaluations!r}. Leave "
+                "them out for those of the sample"
             )
-        return np.asarray(np.sqrt((self._between() + self.mean_inverse_size * self.noise / evaluations) / units))
+        return np.asarray(np.sqrt((self._between() + self.mean_inverse_size * self.noise / float(evaluations)) / units))
 
     def best_evaluations(self, cost_of_condition: float) -> Floats:
         """Return the evaluations of each condition that give the least variance for a cost, shape (k,).
@@ -141,13 +142,13 @@ class VarianceComponents:
                 "the variance between the conditions of a cluster is not known, since each cluster has one condition; "
                 "leave clusters out, or use several conditions in some of them"
             )
-        if not (math.isfinite(cost_of_condition) and cost_of_condition > 0):
+        if not (isinstance(cost_of_condition, Real) and 0 < cost_of_condition < math.inf):
             raise ValueError(
                 f"cost_of_condition must be a number of evaluations above 0; got {cost_of_condition!r}. A condition "
                 "that costs nothing is best replaced by a new one after each replicate"
             )
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.sqrt(cost_of_condition * self.noise / self.between_conditions))
+            return np.asarray(np.sqrt(float(cost_of_condition) * self.noise / self.between_conditions))
 
     def advice(self, names: Sequence[str]) -> str:
         """Return in words whether more conditions or more evaluations narrow the interval."""

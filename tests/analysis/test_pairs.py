@@ -117,7 +117,10 @@ def test_tests_are_those_of_scipy() -> None:
     found = pairs(CURVED, n_pairs=40, seed=SEED)
     table = found.test().set_index("measure")
     for measure in found.measures:
-        a, b = (found.values[kind, measure][0] for kind in ("negated", "independent"))
+        a, b = (
+            found.values[kind, measure][0] + (found.influence[kind, measure][0] if measure == "centralized" else 0)
+            for kind in ("negated", "independent")
+        )
         expected = stats.ttest_ind(a, b, equal_var=False)
         assert table.loc[measure, "t"] == pytest.approx(expected.statistic)
         assert table.loc[measure, "p"] == pytest.approx(expected.pvalue, rel=1e-8)
@@ -183,15 +186,6 @@ def test_each_condition_has_its_own_reference_samples_and_rows() -> None:
     np.testing.assert_array_equal(by_place.values["negated", "standard"], found.values["negated", "standard"])
 
 
-def test_a_statistic_may_depend_on_the_condition() -> None:
-    of_condition = mcgen.as_statistic(lambda x, c: x[:, 0, 0] - c, uses_condition=True, name="off")
-    found = pairs(AFFINE, n_pairs=30, seed=SEED, condition=[0.0, 5.0], statistic=of_condition)
-    alone = pairs(AFFINE, n_pairs=30, seed=SEED, condition=5.0, statistic=lambda x: x[:, 0, 0] - 5)
-    np.testing.assert_array_equal(found.of_statistic["negated"][1], alone.of_statistic["negated"][0])
-    with pytest.raises(ValueError, match="takes .samples, condition., and no condition was given"):
-        pairs(AFFINE, n_pairs=30, seed=SEED, statistic=of_condition)
-
-
 @pytest.mark.parametrize("condition", [None, [0.0, 5.0]])
 def test_pairs_that_integrate_a_statistic_exactly_have_no_efficiency(condition: Any) -> None:
     # Linear in the noise: means of pairs vary by rounding alone, as in `compare`.
@@ -244,7 +238,9 @@ def test_samples_in_a_file_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(own_measures, "_IN_MEMORY", 100)
     monkeypatch.setattr(own_measures, "_AT_ONCE", 100)
     found = pairs(CURVED, n_pairs=40, seed=SEED)
-    assert found == expected
+    assert replace(found, influence=expected.influence) == expected
+    for key, influence in found.influence.items():
+        np.testing.assert_allclose(influence, expected.influence[key], atol=1e-9)
 
 
 def test_batches_change_nothing_but_rounding() -> None:
@@ -582,3 +578,64 @@ def test_samples_of_one_number_have_no_correlation_over_entries() -> None:
         pairs(one, n_pairs=10, seed=SEED)
     found = pairs(one, n_pairs=10, seed=SEED, measures="wasserstein", statistic=lambda x: x[:, 0])
     assert found.efficiencies()["kind"].tolist() == ["negated", "independent"]
+
+
+def test_intervals_of_centralized_correlations_know_of_the_error_of_the_mean_sample() -> None:
+    """With the mean sample taken as known they would cover about 0.7 of the time for these skewed samples."""
+    model = mcgen.as_generator(np.exp, noise=(3, 4), name="skewed")
+    options: dict[str, Any] = {"kinds": "negated", "measures": "centralized"}
+    truth = means(pairs(model, n_pairs=20000, seed=SEED + 999, **options))["negated", "centralized"]
+    hits = 0
+    for i in range(200):
+        row = pairs(model, n_pairs=40, seed=SEED + i, **options).to_frame().iloc[0]
+        hits += row["low"] <= truth <= row["high"]
+    assert hits >= 176
+
+
+@pytest.mark.parametrize("with_region", [False, True])
+@pytest.mark.parametrize("with_truth", [False, True])
+def test_influences_are_those_of_leaving_a_pair_out_of_the_mean_sample(with_region: bool, with_truth: bool) -> None:
+    region = np.ones((3, 4), bool)
+    region[0, :2] = not with_region
+    truth = MEAN.reshape(3, 4) / 4 * with_truth
+    found = pairs(
+        CURVED, n_pairs=400, seed=SEED, kinds="negated", measures="centralized", region=region, reference=truth
+    )
+    samples = mcgen.sample(CURVED, 800, seed=SEED, design=Antithetic()).astype(np.float64).reshape(400, 2, 3, 4)
+    total = samples.sum(axis=0)
+
+    def correlation(mean: np.ndarray) -> float:
+        deviations = (samples - mean)[:, :, region]
+        return float(np.mean([np.corrcoef(*pair)[0, 1] for pair in deviations]))
+
+    whole = correlation(total / 400)
+    for i in range(20):
+        left_out = correlation((total - samples[i]) / 399)
+        influence = found.influence["negated", "centralized"][0, i]
+        assert influence == pytest.approx(399 * (whole - left_out), abs=0.02)
+    assert found.influence["negated", "centralized"].mean() == pytest.approx(0, abs=1e-12)
+
+
+def test_values_that_differ_by_rounding_alone_are_drawn() -> None:
+    pytest.importorskip("matplotlib")
+    linear = mcgen.as_generator(lambda z: z.astype(np.float64) * 0.3 + 0.1, noise=(5, 5), name="linear")
+    found = pairs(linear, n_pairs=10, seed=0, kinds="negated")
+    rounded = {key: values * (1 + 1e-16 * np.arange(10) / 4) for key, values in found.values.items()}
+    assert len(replace(found, values=rounded).plot().axes) == 3
+    assert len(found.plot().axes) == 3
+
+
+def test_a_statistic_may_depend_on_the_condition() -> None:
+    def less(samples: np.ndarray, shift: float) -> np.ndarray:
+        return samples.reshape(len(samples), -1).mean(axis=1) - shift
+
+    statistic = mcgen.as_statistic(less, name="less", uses_condition=True)
+    options: dict[str, Any] = {"n_pairs": 20, "seed": SEED, "measures": "standard"}
+    for condition in (2.0, [1.0, 2.0]):
+        found = pairs(AFFINE, condition=condition, statistic=statistic, **options)
+        plain = pairs(AFFINE, condition=condition, statistic=mcgen.statistics.pixel_mean, **options)
+        shifts = np.reshape(condition, (-1, 1, 1, 1))
+        for kind, values in found.of_statistic.items():
+            np.testing.assert_allclose(values, plain.of_statistic[kind] - shifts, atol=1e-5)
+    with pytest.raises(ValueError, match="no condition was given"):
+        pairs(CURVED, statistic=statistic, **options)

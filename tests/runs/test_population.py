@@ -355,8 +355,12 @@ def test_what_makes_no_sense_is_refused_before_the_run(options: Any, kind: Any, 
 def test_predictions_refuse_impossible_numbers(sample: mcgen.Estimate) -> None:
     found = sample.variance_components
     assert found is not None
-    with pytest.raises(ValueError, match="n_units must be 1 or more and n_evaluations above 0; got 0 and 40"):
+    with pytest.raises(ValueError, match="n_units must be 1 or more and n_evaluations a number above 0; got 0 and 40"):
         found.standard_error(0)
+    with pytest.raises(ValueError, match="n_evaluations a number above 0; got 24 and 'many'"):
+        found.standard_error(n_evaluations="many")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cost_of_condition must be a number of evaluations above 0; got 'much'"):
+        found.best_evaluations("much")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cost_of_condition must be a number of evaluations above 0; got 0"):
         found.best_evaluations(0)
 
