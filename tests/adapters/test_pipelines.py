@@ -438,7 +438,7 @@ def test_the_lines_for_the_papers_own_models_run(tmp_path: Path, monkeypatch: py
     blocks = page.split("```")[1::2]
     assert len(blocks) == 2
     namespace: dict[str, Any] = {}
-    fewer = {"cuda": "cpu", "n_pairs=1600": "n_pairs=3", "n_pairs=100": "n_pairs=3", "n_base=10": "n_base=3"}
+    fewer = {"cuda": "cpu", "n_pairs=1600": "n_pairs=3", "n_pairs=100": "n_pairs=3", "n_base=10": "n_base=5"}
     fewer |= {"steps=50": "steps=4", "steps=20": "steps=3", "n_evaluations=200": "n_evaluations=48"}
     for block in blocks:
         for name, small in fewer.items():
