@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 
 from mcgen._lib.arrays import Floats, numbers_of
