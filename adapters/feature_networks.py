@@ -246,8 +246,8 @@ class ClassifierScore:
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or (self.label or 0) >= logits.shape[1]:
             shape = tuple(getattr(logits, "shape", ()))
             raise ValueError(
-                f"a score of {'each image' if self.label is None else f'class {self.label}'} needs a tensor of logits of "
-                f"shape (n, classes); {name_of(self.network)} returned a {type(logits).__name__} of shape {shape}"
+                f"a score of {'each image' if self.label is None else f'class {self.label}'} needs a tensor of logits "
+                f"of shape (n, classes); {name_of(self.network)} returned a {type(logits).__name__} of shape {shape}"
             )
         logits = logits.double()
         if self.of == "entropy":
