@@ -232,7 +232,7 @@ class _Drawn:
     """The pairs of one kind under one condition, and the statistic's values of shape (n, 2, k) where there is one."""
 
     def __init__(self, n: int) -> None:
-        self.samples, self._values = PairsOfSamples(n), np.zeros((0, 0))
+        self.samples = PairsOfSamples(n)
         self._parts: list[Floats] = []
 
     def add(self, samples: NDArray[Any], values: Floats | None) -> None:

@@ -163,7 +163,7 @@ def intervals_of(
     sampled = IntervalInput.of(moments, values, as_seed_sequence(seed))
     each, _, _ = interval_of(sampled, IntervalOptions(confidence_level))
     band, _, _ = interval_of(sampled, IntervalOptions(confidence_level, None, True, shared_with))
-    # Of few and very skewed values one end of a band may lie inside that of an interval.
+    # With few and very skewed values one end of a band may lie inside that of an interval.
     return moments.mean, each, Interval(np.minimum(each.low, band.low), np.maximum(each.high, band.high))
 
 

@@ -149,7 +149,7 @@ def test_points_of_other_weights_count_by_them() -> None:
 
 
 def test_rounding_of_weights_carries_no_level_beyond_the_quantile() -> None:
-    # Of pairs of an odd statistic the median is known exactly, also in a mixture of two runs.
+    # Pairs of an odd statistic have a median that is known exactly, also in a mixture of two runs.
     rng = np.random.default_rng(SEED)
     for _ in range(20):
         runs = [pairs(rng, 300), 3 * pairs(rng, 300)]
