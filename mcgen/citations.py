@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mcgen._version import __version__
 from mcgen.analysis import VarianceShares
 from mcgen.designs.sobol import MAX_DIMENSION
+from mcgen.inference.functional_intervals import Scale
 from mcgen.inference.methods import AND
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
@@ -433,7 +434,7 @@ def _functional_keys(estimate: Estimate) -> list[str]:
     if estimate.plug_in is None or estimate.quantiles is not None:
         return []
     grouped = estimate.moments is not None and estimate.moments.count < estimate.n_replicates
-    z = estimate.scale is not None and estimate.scale.name == "Fisher's z"
+    z = isinstance(estimate.scale, Scale) and estimate.scale.name == "Fisher's z"
     score = estimate.provenance.functional == "inception score"
     keys = {"busing1999delete": grouped, "fisher1921probable": z, "salimans2016improved": score}
     return ["efron1982jackknife", *(key for key, used in keys.items() if used)]

@@ -37,7 +37,7 @@ from mcgen.runs.header import header_of, opened
 from mcgen.runs.models import run_models, with_models
 from mcgen.runs.options import RunOptions
 from mcgen.runs.population import checked_population
-from mcgen.runs.scores import parts_of_score, with_fewest_values, with_functional
+from mcgen.runs.scores import parts_of_score, require_size, with_fewest_values, with_functional
 from mcgen.statistics import Statistic
 from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
 from mcgen.variance_reduction.controls.kernel import KernelControl
@@ -220,6 +220,7 @@ def estimated(
         chosen, evaluations = with_points(chosen, asked["n_evaluations"], options.tolerance is not None)
         options = with_fewest_values(options, checked_design(chosen).n_points)
         count = _checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
+        require_size(options, chosen.n_points, count, asked)
         batch_size = _batch_size(chosen, max(one.noise.dimension for one in models), options, count, part)
         header = {"design": str(chosen), "controls": controls_text(asked["controls"])}
         common = (shares, asked["across"]) if asked["common_random_numbers"] and shares is not None else None

@@ -4,6 +4,7 @@
 """
 
 from mcgen.functionals.base import Functional
+from mcgen.functionals.distances import frechet_distance
 from mcgen.functionals.function import function_of_means
 from mcgen.functionals.moments import (
     coefficient_of_variation,
@@ -16,6 +17,7 @@ from mcgen.functionals.moments import (
     variance,
 )
 from mcgen.functionals.quantiles import expected_shortfall, quantile
+from mcgen.functionals.references import reference
 
 __all__ = [
     "Functional",
@@ -23,11 +25,13 @@ __all__ = [
     "correlation",
     "covariance",
     "expected_shortfall",
+    "frechet_distance",
     "function_of_means",
     "inception_score",
     "log_mean",
     "quantile",
     "ratio",
+    "reference",
     "std",
     "variance",
 ]

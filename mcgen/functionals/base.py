@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.functionals.influence import Influence
 from mcgen.inference.coverage import FEWEST_WITHOUT_WARNING
-from mcgen.inference.functional_intervals import SCALES, Scale, Summed, moments_of, summed
+from mcgen.inference.functional_intervals import SCALES, Lengthened, Scale, Summed, moments_of, summed
 from mcgen.inference.jackknife import Units, in_strata, mixture_of, pseudo_values, widened
 from mcgen.inference.methods import Method
 from mcgen.inference.moments import Moments
@@ -52,7 +51,7 @@ class Replicates:
     n_points : int
         Points of a replicate.
     values : ndarray of shape (R, points, k), or None
-        All values, where they were gathered.
+        All values, where they were gathered; or all features.
     weights : ndarray of shape (points,), or None
         Weights of the points of a replicate in the law; None for equal ones.
     """
@@ -66,8 +65,10 @@ class Replicates:
 
     def part(self, number: int, of: int) -> Replicates:
         """Return one of several models or conditions, whose values stand side by side in the first axis."""
-        k = math.prod(self.shape) // of
-        values = None if self.values is None else self.values[:, :, number * k : (number + 1) * k]
+        values = self.values
+        if values is not None:
+            k = values.shape[2] // of
+            values = values[:, :, number * k : (number + 1) * k]
         return replace(self, units=self.units.part(number, of), shape=self.shape[1:], values=values)
 
     @property
@@ -99,12 +100,15 @@ class Evaluated:
         The functional of the law of all values, with its bias.
     strata : tuple of ndarray of shape (G_s, c)
         Pseudo-values of each run. The sum of their means is the estimate.
-    scale : Scale or None
-        The estimate on the scale of its interval, where it is another one.
+    scale : Scale, Lengthened or None
+        The estimate on the scale of its interval, where it is another one, or the interval of a distance.
     quantiles : Quantiles, QuantileSum or None
         What the interval of a quantile, or of a sum of quantiles, is made from.
     warnings : tuple of str
         Reasons for doubt.
+    first_order : ndarray of shape (G, c) or None
+        Pseudo-values with the variance of first order alone, by which a run in stages stops: what is added of second
+        order falls faster with the number of replicates. None where these are those of the run.
     parts : tuple of Evaluated
         Those of each law and their combination, of a functional of several laws on the same noise; else empty.
     """
@@ -112,16 +116,17 @@ class Evaluated:
     shape: tuple[int, ...]
     plug_in: Floats
     strata: tuple[Floats, ...]
-    scale: Scale | None = None
+    scale: Scale | Lengthened | None = None
     quantiles: Quantiles | QuantileSum | None = None
     warnings: tuple[str, ...] = ()
+    first_order: Floats | None = None
     parts: tuple[Evaluated, ...] = ()
 
     @cached_property
     def moments(self) -> Moments:
-        """Moments of the pseudo-values of a single run."""
+        """Moments of the pseudo-values of a single run, by which it stops."""
         (only,) = self.strata
-        return moments_of(only)
+        return moments_of(only if self.first_order is None else self.first_order)
 
     @cached_property
     def summed(self) -> Summed:
@@ -184,6 +189,44 @@ class Functional(ABC):
     @abstractmethod
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the functional of a mixture of laws, from an independent run of each."""
+
+    def combination(
+        self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats, from_zero: bool
+    ) -> Evaluated | None:
+        """Return a combination of this functional of several laws on the same noise, where it is more than its terms.
+
+        None where the combination follows from the functional of each law.
+
+        Parameters
+        ----------
+        laws : sequence of sequence of Replicates
+            The runs of each law: several for a mixture of conditions.
+        weights : ndarray of shape (runs,)
+            The weights of the runs in each mixture.
+        factors : ndarray of shape (laws,)
+            The factor of each law.
+        from_zero : bool
+            Whether the combination is 0 or more.
+        """
+        return None
+
+    @property
+    def pools(self) -> bool:
+        """Whether a mixture of conditions is evaluated at once, without the functional of each condition."""
+        return False
+
+    @property
+    def has_sampled_reference(self) -> bool:
+        """Whether it compares with a sample, whose error is part of the estimate's."""
+        return False
+
+    def identity(self) -> dict[str, Any]:
+        """Return what results say about it beside its name, by the fields of `Provenance`."""
+        return {}
+
+    def require_size(self, n_evaluations: int, n_replicates: int) -> None:
+        """Refuse a run that is too small for this functional; by default none is."""
+        return
 
     @abstractmethod
     def influence(self, found: Replicates) -> Influence:

@@ -13,14 +13,17 @@ from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.functionals.base import Evaluated, Functional, Replicates, mixed
 from mcgen.functionals.influence import Influence
+from mcgen.inference.functional_intervals import Lengthened, sum_of_lengthened
 from mcgen.inference.methods import Method
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import (
+    boolean_components,
     parts_with_condition,
     product_pairs,
+    reduced_values,
     values_of,
     values_of_each,
     with_condition,
@@ -53,6 +56,16 @@ class Each:
     def for_condition(self, condition: Any) -> Each:
         """Return the statistic under a condition that all models share."""
         return parts_with_condition(self, condition, "own")
+
+    def reduced(self, values: Floats) -> Floats:
+        """Return what the means are taken of, (n, models, ...), of the values of each model."""
+        return reduced_values(self.own, values)
+
+    def boolean_components(self, samples: tuple[Any, ...]) -> NDArray[np.bool_]:
+        """Return which components are boolean, those of each model."""
+        each = self.under or [self.own] * len(samples)
+        flags = [boolean_components(one, part) for one, part in zip(each, samples, strict=True)]
+        return np.concatenate(flags)
 
     def __call__(self, samples: tuple[Any, ...]) -> Floats:
         """Return the values of n samples."""
@@ -121,6 +134,24 @@ class OnSameNoise(Functional):
         """That of the functional."""
         return self.functional.default_method
 
+    @property
+    def pools(self) -> bool:
+        """As the functional."""
+        return self.functional.pools
+
+    def require_size(self, n_evaluations: int, n_replicates: int) -> None:
+        """As the functional, for each law."""
+        self.functional.require_size(n_evaluations, n_replicates)
+
+    @property
+    def has_sampled_reference(self) -> bool:
+        """As the functional."""
+        return self.functional.has_sampled_reference
+
+    def identity(self) -> dict[str, Any]:
+        """Return that of the functional."""
+        return self.functional.identity()
+
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
         """Return what the components are called: each of each law, then the combination."""
         if self.kind == "difference":
@@ -133,16 +164,26 @@ class OnSameNoise(Functional):
     def evaluated(self, found: Replicates) -> Evaluated:
         """Return the functional of each law, and the combination."""
         parts = [found.part(number, len(self.labels)) for number in range(len(self.labels))]
-        each = [self.functional.evaluated(part) for part in parts]
         weights = np.array(self.weights)
-        if self.kind == "difference":
-            return _combined(each, weights)
-        last = self.functional.evaluated(mixed(parts, weights)) if self.is_mixture else _combined(each, weights)
-        return _side_by_side([*each, last])
+        own = None if self.is_mixture else self._combination([[part] for part in parts], np.ones(1))
+        if own is not None and self.kind == "difference":
+            return own
+        each = [self.functional.evaluated(part) for part in parts]
+        if self.is_mixture:
+            own = self.functional.evaluated(mixed(parts, weights))
+        last = _combined(each, weights) if own is None else own
+        return last if self.kind == "difference" else _side_by_side([*each, last])
+
+    def _combination(self, laws: Sequence[Sequence[Replicates]], weights: Floats) -> Evaluated | None:
+        return self.functional.combination(laws, weights, np.array(self.weights), self.kind != "difference")
 
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the difference of the functionals of two mixtures; both models share their noise in each stratum."""
-        a, b = (self.functional.of_mixture([one.part(number, 2) for one in strata], weights) for number in (0, 1))
+        laws = [[one.part(number, 2) for one in strata] for number in (0, 1)]
+        own = self._combination(laws, weights)
+        if own is not None:
+            return own
+        a, b = (self.functional.of_mixture(law, weights) for law in laws)
         return less(a, tuple(x - y for x, y in zip(a.strata, b.strata, strict=True)), b, same_noise=True)
 
     def influence(self, found: Replicates) -> Influence:
@@ -185,7 +226,20 @@ def difference_of_mixtures(functional: Functional, found: Sequence[Replicates], 
 def less(a: Evaluated, strata: tuple[Floats, ...], b: Evaluated, *, same_noise: bool) -> Evaluated:
     """Return the difference of two functionals with these pseudo-values."""
     quantiles = _sum_of_quantiles([a, b], (1.0, -1.0), same_noise)
-    return Evaluated(a.shape, a.plug_in - b.plug_in, strata, quantiles=quantiles, warnings=_all_warnings([a, b]))
+    scale = None if same_noise else _difference_of_distances(a, b)
+    notes = _all_warnings([a, b])
+    return Evaluated(a.shape, a.plug_in - b.plug_in, strata, scale=scale, quantiles=quantiles, warnings=notes)
+
+
+def _difference_of_distances(a: Evaluated, b: Evaluated) -> Lengthened | None:
+    """Return the interval of the difference of two independent distances; None for other functionals."""
+    if not (isinstance(a.scale, Lengthened) and isinstance(b.scale, Lengthened)):
+        return None
+    first, second = a.summed.standard_error, b.summed.standard_error
+    third = a.scale.skewness * first**3 - b.scale.skewness * second**3
+    size = (first**2 + second**2) ** 1.5
+    skewness = np.divide(third, size, out=np.zeros_like(size), where=size > 0)
+    return sum_of_lengthened([a.scale, b.scale], np.array([[1.0], [-1.0]]), skewness)
 
 
 def _sum_of_quantiles(each: Sequence[Evaluated], weights: Sequence[float], same_noise: bool) -> QuantileSum | None:

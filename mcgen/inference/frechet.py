@@ -125,19 +125,38 @@ def frechet_terms(
     RunError
         If there are too few samples or replicates, or the features do not vary.
     """
-    _require_enough(laws[0], reference)
+    require_enough(_n_points(laws[0]), min(len(one) for one in laws[0]), reference)
     each = [_expanded(law, reference, sample) for law in laws]
     n = _n_points(laws[0])
     return [_combined(each, row, n, reference) for row in coefficients]
+
+
+def influence_matrix(law: Law, reference: FeatureMoments) -> tuple[Floats, Floats]:
+    r"""Return the matrix A of the influence of a sample x, and the two centres that it is taken about.
+
+    The influence is :math:`|x - \mu|^2 - (x - m)^T A (x - m)` but for a constant.
+
+    Returns
+    -------
+    matrix : ndarray of shape (d, d)
+        The optimal transport map between the normal laws of both moments.
+    centres : ndarray of shape (2, d)
+        The mean of the reference, and that of the features.
+    """
+    projected = Projected(law, reference)
+    projected.distances()
+    s, _, vectors = projected.expanded()
+    half = reference.root @ vectors
+    return (half / s) @ half.T, np.stack([reference.mean, reference.mean + projected.mean])
 
 
 def _n_points(law: Law) -> int:
     return sum(one.values.shape[0] * one.values.shape[1] for one in law)
 
 
-def _require_enough(law: Law, reference: FeatureMoments) -> None:
-    """Refuse laws with so few samples or replicates that no bias can be removed."""
-    n, fewest = _n_points(law), reference.fewest_samples
+def require_enough(n: int, n_replicates: int, reference: FeatureMoments) -> None:
+    """Refuse so few samples, or replicates, that the bias can't be removed."""
+    fewest = reference.fewest_samples
     if n < fewest:
         raise RunError(
             f"{n:,} samples are too few for a Fréchet distance whose bias is removed: this reference has "
@@ -145,11 +164,10 @@ def _require_enough(law: Law, reference: FeatureMoments) -> None:
             f"{reference.effective_rank:.0f}. Use {fewest:,} samples or more, and {reference.enough_samples:,} for the "
             "usual accuracy; the biased usual value, which has no interval, is .plug_in(samples) of the functional"
         )
-    least = min(len(one) for one in law)
-    if least < FEWEST_REPLICATES:
+    if n_replicates < FEWEST_REPLICATES:
         raise RunError(
             f"a Fréchet distance needs {FEWEST_REPLICATES} or more replicates for its interval, under each condition "
-            f"of a mixture; got {least}. Use more evaluations, or fewer points per replicate"
+            f"of a mixture; got {n_replicates}. Use more evaluations, or fewer points per replicate"
         )
 
 

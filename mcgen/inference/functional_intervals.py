@@ -90,6 +90,72 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
+class Lengthened:
+    r"""Student's interval of a distance, lengthened on the side to which its estimate is skewed, shape (k,) each.
+
+    With t the quantile of Student's t, s the standard error and lambda the skewness, the upper end is
+
+    .. math:: \hat\theta + (t + \max(\lambda, 0) (1 + 2 t^2) / 6)\, s,
+
+    by the first term of N. J. Johnson's modified t (1978, J. Amer. Statist. Assoc. 73, 536-544), and likewise the lower
+    one for a negative lambda. An end is never moved inwards: in simulations with distances of 0 to 11 standard errors
+    intervals shortened by this term covered 0.84 to 0.93, and these 0.95 and more. Hall's transformation, by which
+    other intervals allow for skewness, covers too and is nearly twice as wide here.
+
+    Attributes
+    ----------
+    skewness : ndarray
+        Skewness of the estimate, between -1 and 1.
+    margin : ndarray
+        What is added on both sides, for a bias that may remain.
+    from_zero : bool
+        Whether the number is 0 or more, so that neither end is below 0.
+    """
+
+    skewness: Floats
+    margin: Floats
+    from_zero: bool
+
+    def interval(self, sampled: IntervalInput, options: IntervalOptions) -> tuple[Interval, Floats, str]:
+        """Return the interval of each component, its half-width and the name of the method."""
+        allowed = (None, "two-stage-t")
+        if options.method not in allowed or options.simultaneous not in (True, False, "bonferroni"):
+            raise ValueError(
+                "a distance has an interval of its own, and several cover together by Bonferroni's inequality; got "
+                f"interval={options.method!r} and simultaneous={options.simultaneous!r}. Leave interval out, and use "
+                "simultaneous=True"
+            )
+        numbers = options.numbers(len(sampled.mean))
+        level = shared_level(options.confidence_level, numbers)
+        t = student_t_quantile((1 + level) / 2, sampled.degrees_of_freedom)
+        error = sampled.standard_error * stretch_of_stages(sampled, level)
+        longer = np.abs(self.skewness) * (1 + 2 * t**2) / 6
+        low = sampled.mean - (t + np.where(self.skewness < 0, longer, 0.0)) * error - self.margin
+        high = sampled.mean + (t + np.where(self.skewness > 0, longer, 0.0)) * error + self.margin
+        if self.from_zero:
+            low, high = np.maximum(low, 0.0), np.maximum(high, 0.0)
+        made = Interval(np.asarray(low), np.asarray(high))
+        return made, np.asarray((high - low) / 2), "bonferroni-lengthened-t" if numbers > 1 else "lengthened-t"
+
+
+def sum_of_lengthened(each: Sequence[Lengthened], weights: Floats, skewness: Floats) -> Lengthened:
+    """Return the interval of a weighted sum of independent distances, whose skewness is given.
+
+    Parameters
+    ----------
+    each : sequence of Lengthened
+        Those of the terms.
+    weights : ndarray of shape (terms, k) or (terms, 1)
+        Their factors.
+    skewness : ndarray of shape (k,)
+        Skewness of the sum.
+    """
+    margin = sum(np.abs(w) * one.margin for w, one in zip(weights, each, strict=True))
+    from_zero = bool((weights > 0).all()) and all(one.from_zero for one in each)
+    return Lengthened(np.clip(skewness, -1.0, 1.0), np.asarray(margin), from_zero)
+
+
+@dataclass(frozen=True, eq=False)
 class Summed:
     """The sum of the means of independent samples of pseudo-values, each of shape (k,)."""
 
@@ -117,7 +183,10 @@ def summed(strata: Sequence[Floats]) -> Summed:
 
 
 def interval_of_functional(
-    sampled: IntervalInput, options: IntervalOptions, scale: Scale | None, quantiles: Quantiles | QuantileSum | None
+    sampled: IntervalInput,
+    options: IntervalOptions,
+    scale: Scale | Lengthened | None,
+    quantiles: Quantiles | QuantileSum | None,
 ) -> tuple[Interval, Floats, str]:
     """Return the interval of each component, its half-width and the name of the method.
 
@@ -127,8 +196,8 @@ def interval_of_functional(
         The estimate on its own scale.
     options : IntervalOptions
         The interval that is asked for.
-    scale : Scale or None
-        The scale of the interval, where it is another one.
+    scale : Scale, Lengthened or None
+        The scale of the interval, where it is another one, or the interval of a distance.
     quantiles : Quantiles, QuantileSum or None
         What the intervals of quantiles, or of sums of quantiles, are made from.
     """
@@ -136,6 +205,8 @@ def interval_of_functional(
         return _of_quantiles(sampled, options, quantiles)
     if scale is None:
         return interval_of(sampled, options)
+    if isinstance(scale, Lengthened):
+        return scale.interval(sampled, options)
     made, _, method = interval_of(scale.applied(sampled), options)
     back = SCALES[scale.name][1]
     low, high = back(np.asarray(made.low)), back(np.asarray(made.high))

@@ -51,6 +51,23 @@ class Values:
 
 
 @dataclass(frozen=True)
+class Features:
+    """Gathers all values of the statistic, shape (rows, k), such as the features of images.
+
+    They are kept in single precision where this changes none of them, as for a network in single precision. The numbers
+    are the same either way.
+    """
+
+    name: ClassVar[str] = "features"
+
+    def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
+        """Return the values."""
+        flat = values.reshape(len(values), -1)
+        single = flat.astype(np.float32)
+        return single if np.array_equal(single, flat) else flat
+
+
+@dataclass(frozen=True)
 class Samples:
     """Gathers the samples, as arrays of their own type."""
 

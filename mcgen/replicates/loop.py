@@ -30,7 +30,7 @@ from mcgen.replicates.laws import Batch, copied, require_components, require_fin
 from mcgen.replicates.summation import LARGE_REPLICATE, LEAF, Reduction
 from mcgen.replicates.tally import Tally
 from mcgen.replicates.task import Facts, Findings, Task
-from mcgen.statistics.values import boolean_components, component_bounds, product_pairs, values_of
+from mcgen.statistics.values import boolean_components, component_bounds, product_pairs, reduced_values, values_of
 
 _USUAL_DRAW = 2**21
 """Noise of small replicates is drawn for several groups at once, up to this many numbers (8 MB in float32)."""
@@ -75,10 +75,10 @@ def replicate_means(task: Task, replicates: range, findings: Findings | None = N
             collected = Collected(task.gatherers)
             for batch in _batches(task, group, noise):
                 samples, own = _samples(task, batch, kept, findings)
-                values = _values(task, samples, own, findings)
+                values, reduced = _values(task, samples, own, findings)
                 if reduction is None:
-                    reduction = _reduction(task, math.prod(values.shape[1:]))
-                reduction.add(values.reshape(len(kept), len(batch.points), -1))
+                    reduction = _reduction(task, math.prod(reduced.shape[1:]))
+                reduction.add(reduced.reshape(len(kept), len(batch.points), -1))
                 collected.add(samples, values, len(kept))
             if watched is not None and first:
                 watched.look()
@@ -202,20 +202,25 @@ def _samples(task: Task, batch: Batch, kept: range, findings: Findings) -> tuple
     return samples, batch
 
 
-def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> Floats:
-    """Return the statistic's values of the samples of a batch, shape (rows, ...), once its laws were checked."""
+def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> tuple[Floats, Floats]:
+    """Return the statistic's values of the samples of a batch, shape (rows, ...), once its laws were checked.
+
+    The second array is what the means are taken of: the values, or what the statistic reduces them to.
+    """
     with _located(task.statistic, batch, _OF_SAMPLES_ALONE):
         if findings.tried:
             values = values_of(task.statistic, samples, batch.n_rows)
         else:
             values = tried_values(task.statistic, samples, batch.n_rows)
             one = take_rows(samples, slice(0, 1))
+            k = math.prod(reduced_values(task.statistic, values).shape[1:])
             findings.note_boolean(boolean_components(task.statistic, one))
-            findings.note_bounds(component_bounds(task.statistic, math.prod(values.shape[1:]), one))
-    require_components(task.statistic, values, batch, findings.components)
+            findings.note_bounds(component_bounds(task.statistic, k, one))
+    reduced = reduced_values(task.statistic, values)
+    require_components(task.statistic, reduced, batch, findings.components)
     require_finite(f"statistic {name_of(task.statistic)!r}", values, batch)
-    findings.note_batch(samples, values)
-    return values
+    findings.note_batch(samples, reduced)
+    return values, reduced
 
 
 def _points_after(task: Task, batch: Batch) -> Callable[[int], Noise]:

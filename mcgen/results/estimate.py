@@ -17,7 +17,7 @@ from mcgen._lib.checks import checked_level
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.inference.efficiency import over_monte_carlo
-from mcgen.inference.functional_intervals import Scale, interval_of_functional
+from mcgen.inference.functional_intervals import Lengthened, Scale, interval_of_functional
 from mcgen.inference.interval_input import Interval, IntervalInput
 from mcgen.inference.methods import IntervalOptions, Method, SimultaneousMethod
 from mcgen.inference.moments import Moments
@@ -111,8 +111,8 @@ class Estimate:
     plug_in : float or ndarray, or None
         A functional's value for all samples as they are; `mean` has the bias of second order taken away. Its
         `replicate_means` are jackknife pseudo-values.
-    scale, quantiles : Scale, Quantiles, QuantileSum, or None
-        From what a functional's interval is made, where it is made on another scale or by inversion.
+    scale, quantiles : Scale, Lengthened, Quantiles, QuantileSum, or None
+        From what a functional's interval is made: on another scale, for a distance, or by inversion.
     samples : ndarray of shape (R, n_points, ...), or None
         The samples by replicate and point, with ``keep_samples=True``; not in files.
     variance_components : VarianceComponents or None
@@ -140,7 +140,7 @@ class Estimate:
     weights: tuple[float, ...] = ()
     bounds: tuple[tuple[float, float], ...] = ()
     plug_in: float | Floats | None = None
-    scale: Scale | None = None
+    scale: Scale | Lengthened | None = None
     quantiles: Quantiles | QuantileSum | None = None
     samples: NDArray[Any] | None = None
     variance_components: VarianceComponents | None = None

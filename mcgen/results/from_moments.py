@@ -10,7 +10,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen.errors import with_partial
 from mcgen.inference.coverage import coverage_warnings
-from mcgen.inference.functional_intervals import Scale, interval_of_functional, moments_of
+from mcgen.inference.functional_intervals import Lengthened, Scale, interval_of_functional, moments_of
 from mcgen.inference.interval_input import LEAST_NET, Interval, IntervalInput, shared_level
 from mcgen.inference.intervals import methods_of
 from mcgen.inference.methods import IntervalOptions
@@ -180,6 +180,12 @@ def _without_ends(interval: Interval, quantiles: Quantiles | QuantileSum | None,
     )
 
 
+FEWEST_OF_DISTANCE = 20
+"""Fewest replicates of a distance without a warning: one for each group of its jackknife."""
+_FEW_OF_DISTANCE = (
+    "{n} replicates are few for the interval of a distance, which may cover less often than it says. Use at least "
+    "{fewest}: more evaluations, or fewer points per replicate"
+)
 FEWEST_GROUPS = 32
 """Fewest groups of a jackknife without a warning."""
 
@@ -203,8 +209,8 @@ class EvaluatedFunctional(Protocol):
         ...
 
     @property
-    def scale(self) -> Scale | None:
-        """The estimate on the scale of its interval."""
+    def scale(self) -> Scale | Lengthened | None:
+        """The estimate on the scale of its interval, or the interval of a distance."""
         ...
 
     @property
@@ -234,7 +240,11 @@ def estimate_from_functional(
     (pseudo_values,) = evaluated.strata
     moments, quantiles = moments_of(pseudo_values), evaluated.quantiles
     sampled = replace(input_of_run(moments, pseudo_values, provenance, (), ()), student_holds=None)
-    if quantiles is None and moments.count < min(provenance.n_replicates, FEWEST_GROUPS):
+    if isinstance(evaluated.scale, Lengthened):
+        sampled = replace(sampled, skewness=evaluated.scale.skewness)
+        few = moments.count < FEWEST_OF_DISTANCE
+        notes = [_FEW_OF_DISTANCE.format(n=moments.count, fewest=FEWEST_OF_DISTANCE)] if few else []
+    elif quantiles is None and moments.count < min(provenance.n_replicates, FEWEST_GROUPS):
         notes = [
             f"the interval is made from {moments.count} groups of replicates, since their means were not kept: it is "
             "wider than it need be, and covers less often where they are few. Leave out keep_replicates=False"

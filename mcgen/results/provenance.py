@@ -141,6 +141,9 @@ class Provenance:
         Dimension of the randomized net that each replicate is; 0 for other designs.
     functional : str or None
         What is estimated of the statistic, such as "variance"; None for its mean.
+    features, reference : str or None
+        For a distance: which features it compares, with a text that changes with their network, and with what. Only
+        distances of the same features from the same reference can be compared.
     across : str or None
         "mixture" for a functional of the pooled law of several conditions, "population" for the mean of a population of
         which they are a sample.
@@ -177,6 +180,8 @@ class Provenance:
     first_replicate: int = 0
     net: int = 0
     functional: str | None = None
+    features: str | None = None
+    reference: str | None = None
     across: str | None = None
     model: str | None = None
     models_noise: str | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from mcgen._lib.serialization import to_plain
-from mcgen.inference.functional_intervals import Scale
+from mcgen.inference.functional_intervals import Lengthened, Scale
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.moments import Moments
 from mcgen.inference.population import VarianceComponents
@@ -32,7 +32,7 @@ _LEFT_OUT_IF_NONE = {
     "n_clusters",
     "between_conditions",
 } | {
-    *("functional", "across", "model", "models_noise", "between_clusters"),
+    *("functional", "features", "reference", "across", "model", "models_noise", "between_clusters"),
 }
 
 
@@ -71,7 +71,7 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "provenance": Provenance(**provenance),
         "moments": None if moments is None else Moments(**moments),
         "stopping": None if stopping is None else Stopping(**stopping),
-        "scale": None if content.get("scale") is None else Scale(**content["scale"]),
+        "scale": _scale_from(content.get("scale")),
         "quantiles": _quantiles_from(content.get("quantiles")),
         "variance_components": (
             None
@@ -84,6 +84,12 @@ def attributes_from_plain(content: dict[str, Any]) -> dict[str, Any]:
         "weights": tuple(content.get("weights", ())),
         "bounds": tuple(map(tuple, content.get("bounds", ()))),
     }
+
+
+def _scale_from(content: dict[str, Any] | None) -> Scale | Lengthened | None:
+    if content is None:
+        return None
+    return Lengthened(**content) if "from_zero" in content else Scale(**content)
 
 
 def _quantiles_from(content: dict[str, Any] | None) -> Quantiles | QuantileSum | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.functional_intervals import stretch_of_stages, summed
+from mcgen.inference.functional_intervals import Lengthened, stretch_of_stages, sum_of_lengthened, summed
 from mcgen.inference.interval_input import shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import IntervalOptions
@@ -74,6 +74,8 @@ def weighted_sum(
         skewness=skewness,
     )
     shape, names = parts[0].shape, parts[0].names
+    scales = [part.scale for part in parts if isinstance(part.scale, Lengthened)]
+    own = sum_of_lengthened(scales, weights, skewness) if len(scales) == len(parts) else None
     return estimate_from_sampled(
         sampled,
         provenance,
@@ -86,6 +88,7 @@ def weighted_sum(
         parts=parts,
         weights=shares,
         quantiles=_sum_of_quantiles(parts, weights[:, 0].tolist()),
+        scale=own,
     )
 
 
@@ -111,6 +114,7 @@ def of_mixture(
     evaluated: EvaluatedFunctional,
     weights: Floats,
     provenance: Provenance,
+    names: tuple[str, ...],
     options: IntervalOptions,
     *,
     stopping: Stopping | None = None,
@@ -121,11 +125,13 @@ def of_mixture(
     Parameters
     ----------
     parts : tuple of Estimate
-        The functional of each law.
+        The functional of each law; for a distance, which is that of all features together, the means of its statistic.
     evaluated : EvaluatedFunctional
         The functional of the mixture, with the pseudo-values of each run.
     weights : ndarray of shape (parts,)
         Weights of the laws.
+    names : tuple of str
+        The names of the components.
     provenance, options, stopping, warnings
         As for `weighted_sum`.
     """
@@ -136,14 +142,14 @@ def of_mixture(
         standard_error=found.standard_error,
         degrees_of_freedom=found.degrees_of_freedom,
         seed=provenance.seed,
-        skewness=found.skewness,
+        skewness=evaluated.scale.skewness if isinstance(evaluated.scale, Lengthened) else found.skewness,
         student_holds=None,
     )
     return estimate_from_sampled(
         sampled,
         provenance,
         evaluated.shape,
-        parts[0].names,
+        names,
         options,
         stopping=stopping,
         warnings=warnings,

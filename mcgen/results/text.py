@@ -42,6 +42,8 @@ METHOD_NAMES = {
     "betting": "betting",
     "order-statistics": "order statistics",
     "quantile-inversion": "inversion",
+    "lengthened-t": "lengthened t",
+    "bonferroni-lengthened-t": "simultaneous, lengthened t",
     "bonferroni-order-statistics": "simultaneous, Bonferroni order statistics",
     "bonferroni-quantile-inversion": "simultaneous, Bonferroni inversion",
     "bonferroni-proportion": "simultaneous, Bonferroni proportion",

@@ -100,7 +100,9 @@ def stratified_average(
             with_partial(error, _joined_conditions(strata, estimand, options, weights, population))
         raise
     made = _joined_conditions(strata, estimand, options, weights, population)
-    for text in _merged_warnings(strata, held_back) if made.variance_components is None else made.warnings:
+    pooled = options.collected is not None and options.functional is not None and options.functional.pools
+    own = made.variance_components is not None or pooled
+    for text in made.warnings if own else _merged_warnings(strata, held_back):
         warn_user(text, CoverageWarning)
     return made
 
@@ -196,7 +198,13 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
         # The first of two models may have run under one more condition.
         found = options.collected[: len(strata) * max(1, len(first.models))]
         evaluated = difference_of_mixtures(options.functional, found, share)
-        made = of_mixture(tuple(strata), evaluated, share, provenance, asked, stopping=stopping, warnings=notes)
+        functional = options.functional
+        if functional.pools:
+            provenance = replace(provenance, functional=functional.label, **functional.identity())
+            # What is said of the conditions is about means of squared distances, which nobody asked for.
+            notes = evaluated.warnings
+        names = functional.component_names(first.names, evaluated.shape)
+        made = of_mixture(tuple(strata), evaluated, share, provenance, names, asked, stopping=stopping, warnings=notes)
         return replace(made, stopping=_end_of_mixture(made, options.tolerance))
     return weighted_sum(tuple(strata), share, provenance, asked, stopping=stopping, warnings=notes)
 

@@ -295,7 +295,7 @@ class _Run:
     def _functional(self) -> Evaluated | None:
         """Return the functional at the replicates so far; None where none is estimated."""
         functional, count = self._options.functional, self.tally.count
-        if functional is None:
+        if functional is None or (functional.pools and self._options.collected is not None):
             return None
         if self._evaluated is None or self._evaluated[0] != count:
             self._evaluated = count, functional.evaluated(self._replicates())

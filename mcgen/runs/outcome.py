@@ -140,7 +140,7 @@ def functional_estimate(
     assert functional is not None
     made = estimate_from_functional(
         evaluated,
-        replace(provenance, functional=functional.label),
+        replace(provenance, functional=functional.label, **functional.identity()),
         functional_names(functional, task.statistic, outcome.facts.components, evaluated.shape),
         options.interval,
         stopping=None if outcome.stopping is None else outcome.stopping.select(columns),

@@ -12,9 +12,10 @@ from mcgen.functionals import Functional
 from mcgen.functionals.base import Replicates
 from mcgen.inference.jackknife import Units
 from mcgen.inference.methods import IntervalOptions
-from mcgen.replicates.gathering import Values
+from mcgen.replicates.gathering import Features, Values
 from mcgen.replicates.loop import run_all
 from mcgen.replicates.pilot import pilot_stream
+from mcgen.replicates.sizes import Conditions, conditions_of
 from mcgen.replicates.tally import Tally
 from mcgen.replicates.task import Estimand, Facts
 from mcgen.runs.arguments import RunArguments
@@ -63,7 +64,8 @@ def replicates_of(tally: Tally, facts: Facts, n_points: int) -> Replicates:
     """Return replicates as a functional takes them: each by itself, or groups of those that are not kept."""
     rows = tally.rows()
     units = Units.of_groups(tally.groups()) if rows is None else Units.of_rows(rows)
-    values = None if rows is None else rows.gathered.get(Values.name)
+    gathered = {} if rows is None else rows.gathered
+    values = gathered.get(Features.name, gathered.get(Values.name))
     return Replicates(units, facts.components, facts.rounding, n_points, values)
 
 
@@ -108,10 +110,21 @@ def with_functional(options: RunOptions, functional: Functional | None, asked: R
     if functional is None:
         return options
     _check_functional(functional, options)
+    if functional.pools:
+        _check_distance(functional, options, asked)
     interval: IntervalOptions = options.interval
     if interval.method is not None or interval.simultaneous or options.tolerance is not None:
         return options
     return replace(options, interval=replace(interval, method=functional.default_method))
+
+
+def require_size(options: RunOptions, n_points: int, count: int | None, asked: RunArguments) -> None:
+    """Refuse a run whose number of samples, over all conditions of a mixture, is too small for the functional."""
+    if options.functional is None or count is None or asked["replicates"] is not None:
+        return
+    condition = asked["condition"]
+    n = len(conditions_of(condition)) if asked["across"] == "mixture" else 1
+    options.functional.require_size(n * count * n_points, count)
 
 
 def with_fewest_values(options: RunOptions, n_points: int) -> RunOptions:
@@ -121,6 +134,31 @@ def with_fewest_values(options: RunOptions, n_points: int) -> RunOptions:
         return options
     fewest = max(tolerance.min_replicates or 0, math.ceil(functional.fewest_values / n_points))
     return replace(options, tolerance=replace(tolerance, min_replicates=fewest))
+
+
+def _check_distance(functional: Functional, options: RunOptions, asked: RunArguments) -> None:
+    """Refuse what makes no sense for a distance, by name."""
+    mixed, several = asked["across"] == "mixture", isinstance(conditions_of(asked["condition"]), Conditions)
+    if mixed and (asked["common_random_numbers"] or options.tolerance is not None):
+        raise ValueError(
+            f"a {functional.label} of a mixture takes conditions on independent noise, and a fixed number of "
+            f"evaluations; got common_random_numbers={asked['common_random_numbers']}, atol={asked['atol']} and "
+            f"rtol={asked['rtol']}. Leave these out, and say n_evaluations"
+        )
+    if not functional.has_sampled_reference:
+        return
+    if options.tolerance is not None:
+        raise ValueError(
+            "a reference that is a sample has an error of its own, which more evaluations do not make smaller, so that "
+            "a tolerance may never be reached; got atol or rtol with fixed=False. Say n_evaluations, or use a fixed "
+            "reference"
+        )
+    if several and not mixed:
+        raise ValueError(
+            "distances of several conditions from one sampled reference share its error, which their average does not "
+            "make smaller; got several conditions with fixed=False. Use across='mixture' for the distance of the "
+            "pooled law, or a fixed reference"
+        )
 
 
 def _check_functional(functional: Functional, options: RunOptions) -> None:

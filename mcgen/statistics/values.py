@@ -177,6 +177,16 @@ def product_pairs(statistic: Statistic, k: int) -> NDArray[np.int64] | None:
     return np.asarray(own(k), np.int64).reshape(-1, 2) if callable(own) else None
 
 
+def reduced_values(statistic: Statistic, values: Floats) -> Floats:
+    """Return what a run takes the means of, shape (n, ...): the values, or the fewer numbers they are reduced to.
+
+    A statistic of many values, such as the features of an image, says by a method ``reduced(values)`` which numbers
+    stand for them. All values are then only gathered (`mcgen.replicates.gathering`).
+    """
+    own = getattr(statistic, "reduced", None)
+    return np.asarray(own(values), np.float64) if callable(own) else values
+
+
 def _may_be_tensors(samples: Any) -> bool:
     """Tell whether samples are, or hold, anything that a torch module may take."""
     if isinstance(samples, tuple | list):

@@ -1,0 +1,214 @@
+"""Distances between the law of a model's samples and a reference: Fréchet (FID), by a kernel (KID), and energy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcgen._lib.arrays import Floats
+from mcgen._lib.names import name_of
+from mcgen.errors import RunError
+from mcgen.functionals.base import Evaluated, Functional, Replicates
+from mcgen.functionals.influence import Influence
+from mcgen.functionals.references import ReferenceFeatures, features_of_reference
+from mcgen.inference import frechet
+from mcgen.inference.distance_terms import DistanceTerms, Law, Points
+from mcgen.inference.functional_intervals import Lengthened
+from mcgen.replicates.gathering import Features, Gatherer
+from mcgen.statistics import Statistic
+from mcgen.statistics.features import FeatureValues, features_of
+
+
+# Least share of the variance of the influence values that counts as first order: below it, that is mostly unknown.
+_LEAST_SHARE = 1 / 16
+
+
+@dataclass(frozen=True, eq=False)
+class Distance(Functional):
+    """A distance of the features of samples from those of a reference.
+
+    Attributes
+    ----------
+    network : callable or None
+        From samples to features.
+    target : ReferenceFeatures
+        The reference.
+    """
+
+    network: Callable[[Any], Any] | None
+    target: ReferenceFeatures
+
+    @property
+    def statistic(self) -> Statistic:
+        """The features; their mean is that of the squared distance from the mean of the reference."""
+        return FeatureValues(self.network, self.target.moments.mean)
+
+    @property
+    def name(self) -> str:
+        """The name in results."""
+        return self.label if self.network is None else f"{self.label} ({name_of(self.network)})"
+
+    @property
+    def gatherers(self) -> tuple[Gatherer, ...]:
+        """All features."""
+        return (Features(),)
+
+    @property
+    def pools(self) -> bool:
+        """The distance of a mixture is that of all features together."""
+        return True
+
+    @property
+    def has_sampled_reference(self) -> bool:
+        """Whether the reference is a sample."""
+        return not self.target.fixed
+
+    def identity(self) -> dict[str, Any]:
+        """Return the features and the reference."""
+        return {"features": self.target.features, "reference": self.target.text}
+
+    def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the name of the distance."""
+        return (self.name,)
+
+    def evaluated(self, found: Replicates) -> Evaluated:
+        """Return the distance of all features from the reference."""
+        return self.of_mixture([found], np.ones(1))
+
+    def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
+        """Return the distance of the pooled features, those of each run with its weight."""
+        return _evaluated(self.terms([_law(strata, weights)], np.ones((1, 1)))[0], from_zero=True)
+
+    def combination(
+        self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats, from_zero: bool
+    ) -> Evaluated | None:
+        """Return a combination of the distances of several laws, by their influence on the same noise."""
+        terms = self.terms([_law(strata, weights) for strata in laws], factors[None])[0]
+        return _evaluated(terms, from_zero)
+
+    def plug_in(self, samples: Any) -> float:
+        """Return the usual value of the distance for some samples: biased, and without an interval.
+
+        Parameters
+        ----------
+        samples : array_like
+            Samples as the model returns them; or their features, an array of shape (n, d).
+        """
+        network = None if getattr(samples, "ndim", np.ndim(samples)) == 2 else self.network
+        return self._plug_in(features_of(network, samples))
+
+    @abstractmethod
+    def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:
+        """Return combinations of the distances of laws on the same noise, one for each row of factors."""
+
+    @abstractmethod
+    def _plug_in(self, features: Floats) -> float:
+        """Return the usual value of the distance for some features, shape (n, d)."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrechetDistance(Distance):
+    """The squared Fréchet distance of features; made by `frechet_distance`."""
+
+    @property
+    def label(self) -> str:
+        """The distance."""
+        return "Fréchet distance"
+
+    @property
+    def fewest_values(self) -> int:
+        """So many that the bias can be removed with the usual accuracy."""
+        return self.target.moments.enough_samples
+
+    def require_size(self, n_evaluations: int, n_replicates: int) -> None:
+        """Refuse runs that have too few samples to remove the bias, or too few replicates."""
+        frechet.require_enough(n_evaluations, n_replicates, self.target.moments)
+
+    def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:
+        """Return combinations of the distances of laws on the same noise."""
+        sample = None if self.target.fixed else self.target.values
+        return frechet.frechet_terms(laws, factors, self.target.moments, sample)
+
+    def influence(self, found: Replicates) -> Influence:
+        """Return the influence of a sample on the distance, a quadratic function of its features."""
+        matrix, mean = frechet.influence_matrix(_law([found], np.ones(1)), self.target.moments)
+        return self._influence(found, _quadratic, matrix, mean)
+
+    def _plug_in(self, features: Floats) -> float:
+        return frechet.plug_in(features, self.target.moments)
+
+
+def _quadratic(x: Any, matrix: Any, mean: Any) -> Any:
+    """Return |x - reference|^2 less the quadratic form of the transport, shape (n, 1), in the library of x."""
+    reference, centre = mean[0], mean[1]
+    y = x - reference
+    z = x - centre
+    return (y * y).sum(1)[:, None] - ((z @ matrix) * z).sum(1)[:, None]
+
+
+def frechet_distance(reference: Any, features: Callable[[Any], Any] | None = None) -> FrechetDistance:
+    r"""Return the squared Fréchet distance from a reference as a functional; FID for features of the Inception network.
+
+    With means and covariances of the features it is
+    :math:`|m - \mu|^2 + \operatorname{tr}(S + \Sigma - 2 (S \Sigma)^{1/2})`. `Estimate.plug_in` is this formula at the
+    run's samples, as other packages print it; it is too large by about c / n, and has no interval. `Estimate.mean` has
+    the bias removed. It estimates the distance of the model itself, which does not depend on the number of samples,
+    and may be negative near 0. `mcgen.inference.frechet` has the formulas.
+
+    Parameters
+    ----------
+    reference : Reference, array_like, str or Path
+        Real features, real images, or a file with their moments; see `mcgen.functionals.reference`.
+    features : callable, optional
+        From n samples to features of shape (n, d), such as ``mcgen.adapters.features("mnist-classifier")``. By default
+        the numbers of a sample are its features.
+
+    Raises
+    ------
+    ValueError
+        If the reference has too few images, constant features, or other features; the message says which.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: 0.9 * z + 0.1, noise=(4,), name="model")
+    >>> real = np.random.default_rng(0).standard_normal((5000, 4))
+    >>> score = mcgen.functionals.frechet_distance(real)
+    >>> result = mcgen.estimate(model, score, design=mcgen.Antithetic(), n_evaluations=2000, seed=0)
+    >>> result.method, bool(result.plug_in > result.mean)
+    ('lengthened-t', True)
+    """
+    target = features_of_reference(reference, features)
+    target.require_enough()
+    return FrechetDistance(features, target)
+
+
+def _law(strata: Sequence[Replicates], weights: Floats) -> Law:
+    """Return the features of some runs as one law."""
+    found = []
+    for weight, one in zip(weights, strata, strict=True):
+        if one.values is None:
+            raise RunError("a distance is made from all features, which are kept with the replicates; got none")
+        found.append(Points(one.values, one.point_weights, float(weight)))
+    return found
+
+
+def _evaluated(terms: DistanceTerms, from_zero: bool) -> Evaluated:
+    """Return a functional by the terms of a distance.
+
+    The pseudo-values have the whole variance of the estimate: what has no part in those of the first order is shared
+    out among them.
+    """
+    first, runs = terms.first_variance, len(terms.influence)
+    factor = np.sqrt(terms.variance / first) if first > 0 else 1.0
+    strata = tuple((terms.estimate / runs + factor * one)[:, None] for one in terms.influence)
+    scale = Lengthened(np.array([terms.skewness]), np.array([terms.margin]), from_zero)
+    # Influence values at the sample itself have the variance of first order and twice that of second order.
+    share = max(1 - 2 * terms.second_variance / first, _LEAST_SHARE) if first > 0 else 1.0
+    own = (terms.estimate + np.sqrt(share) * terms.influence[0])[:, None] if runs == 1 else None
+    return Evaluated((), np.array([terms.plug_in]), strata, scale=scale, warnings=terms.warnings, first_order=own)
