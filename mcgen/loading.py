@@ -12,6 +12,7 @@ from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.results.profile import Profile
 from mcgen.results.result import Result
+from mcgen.results.scorecard import Scorecard
 from mcgen.variance_reduction.planning.plan import Plan
 
 _LOADERS: dict[str, Callable[[str | Path], Result]] = {
@@ -21,15 +22,16 @@ _LOADERS: dict[str, Callable[[str | Path], Result]] = {
     "pairs": PairAnalysis.load,
     "variance-shares": VarianceShares.load,
     "profile": Profile.load,
+    "scorecard": Scorecard.load,
 }
 _ADVICE = (
-    "load reads the JSON files that the save of an Estimate, a Comparison, a Plan or an analysis wrote; "
+    "load reads the JSON files that the save of an Estimate, a Comparison, a Scorecard, a Plan or an analysis wrote; "
     "mcgen.read_store reads a store, and mcgen.bases.Basis.load a basis"
 )
 
 
 def load(path: str | Path) -> Result:
-    """Return the result that a file holds: an `Estimate`, a `Comparison`, a `Plan`, or one of `mcgen.analysis`.
+    """Return the result that a file holds: an `Estimate`, a `Scorecard`, or one of the others.
 
     Parameters
     ----------

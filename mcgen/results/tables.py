@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -35,8 +36,10 @@ _IN_LATEX = {
     # The sign of a number, and the mark of a plan's choice.
     "-": "$-$",
     "->": r"$\to$",
+    # The mark of a score of which less is better.
+    "↓": r"$\downarrow$",
 }
-_TO_LATEX = re.compile(r"->|(?<![\w.])-(?=\d)|[\\&%$#_{}~^<>|±]")
+_TO_LATEX = re.compile(r"->|(?<![\w.])-(?=\d)|[\\&%$#_{}~^<>|±↓]")
 # An underscore between two letters or digits is no emphasis in Markdown.
 _IN_MARKDOWN = re.compile(r"[\\|`*<]|(?<![^\W_])_|_(?![^\W_])")
 
@@ -50,10 +53,13 @@ class Table(NamedTuple):
         Names of the columns.
     rows : sequence of sequence of str
         The cells, row by row.
+    bold : frozenset of tuple of two int
+        Row and column of the cells in bold.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    bold: frozenset[tuple[int, int]] = frozenset()
 
     @classmethod
     def of_frame(cls, frame: pd.DataFrame) -> Table:
@@ -62,7 +68,7 @@ class Table(NamedTuple):
 
     def markdown(self) -> str:
         """Return the table as GitHub's Markdown, its special characters escaped."""
-        cells = [[_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
+        cells = [[_markdown(cell) for cell in self.header], *self._marked(_markdown, "**", "**")]
         widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
         lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
         lines.insert(1, ["-" * width for width in widths])
@@ -71,10 +77,25 @@ class Table(NamedTuple):
     def latex(self) -> str:
         """Return the table as a LaTeX ``tabular``, its special characters escaped."""
         # The empty group keeps LaTeX from reading a cell that begins with [ or * as an option of the line before.
-        rows = [" & ".join(map(_latex, row)) + r" \\" for row in (self.header, *self.rows)]
+        cells = [[_latex(cell) for cell in self.header], *self._marked(_latex, r"\textbf{", "}")]
+        rows = [" & ".join(row) + r" \\" for row in cells]
         first, *rest = [f"{{}}{row}" if row.startswith(("[", "*")) else row for row in rows]
         begin = rf"\begin{{tabular}}{{{'l' * len(self.header)}}}"
         return "\n".join([begin, r"\hline", first, r"\hline", *rest, r"\hline", r"\end{tabular}"])
+
+    def html(self) -> str:
+        """Return the table as HTML, its special characters escaped."""
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
+        rows = ["".join(f"<td>{cell}</td>" for cell in row) for row in self._marked(html.escape, "<b>", "</b>")]
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table class='mcgen'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _marked(self, escaped: Callable[[str], str], begin: str, end: str) -> list[list[str]]:
+        """Return the escaped cells, those in bold between two marks."""
+        return [
+            [f"{begin}{escaped(cell)}{end}" if (i, j) in self.bold else escaped(cell) for j, cell in enumerate(row)]
+            for i, row in enumerate(self.rows)
+        ]
 
 
 def estimate_table(estimate: Shown) -> Table:

@@ -1,0 +1,161 @@
+"""The report of a scorecard: one HTML file that reads on a phone and on a wide screen, in light and in dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcgen.results.provenance import percent_of
+from mcgen.results.report import Report
+from mcgen.results.score_figures import (
+    MOST_ROWS,
+    plot_conditions,
+    plot_curves,
+    plot_differences,
+    plot_samples,
+    plot_scores,
+)
+from mcgen.results.score_pairs import Pair, ShownScorecard, difference_text, ends_of, is_distance, verdict
+from mcgen.results.score_tables import Column, columns_of, ends_text, scorecard_table
+from mcgen.results.score_text import headlines, listed, notes_of, partial_lines, run_facts, words_of
+from mcgen.results.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Figures with their captions and their texts for those who can't see them.
+_Figures = list[tuple["Figure", str, str]]
+# The most rows of the table of differences; the data frame has all.
+_MOST_DIFFERENCES = 60
+# The most scores that have figures, so that the file stays small.
+_MOST_FIGURES = 12
+
+
+def write_report(card: ShownScorecard, path: str | Path, title: str | None, citation: str | None) -> Path:
+    """Write the report of a scorecard and return its path; see `Scorecard.report`."""
+    report = Report(title or f"Scorecard of {listed(card.models)}")
+    for sentence in headlines(card):
+        report.lead(sentence)
+    report.named_table(scorecard_table(card), "the estimates, models as rows and scores as columns")
+    for note in notes_of(card):
+        report.text(note)
+    _add_intervals(report, card)
+    _add_differences(report, card)
+    _add_curves(report, card)
+    _add_samples(report, card)
+    _add_conditions(report, card)
+    _add_run(report, card)
+    report.heading("Tables to copy").details("LaTeX", scorecard_table(card).latex())
+    report.details("Markdown", scorecard_table(card).markdown())
+    if citation:
+        report.heading("How to cite").code(citation)
+    return report.write(path)
+
+
+def _add_intervals(report: Report, card: ShownScorecard) -> None:
+    figures: _Figures = []
+    for score in card.scores[:_MOST_FIGURES]:
+        lower = is_distance(card.estimates[score])
+        caption = f"{score}: each model's own interval."
+        if lower and len(card.models) > 1:
+            caption += " Blue: the lowest, and those that cannot be told from it."
+        for part in _one_by_one(card, score):
+            text = "; ".join(f"{model} {ends_text(one, part.number)}" for model, one in card.estimates[score].items())
+            figures.append((plot_scores(card, [part]), caption, f"Intervals of {words_of(part)}: {text}"))
+    report.heading("Each number with its interval").gallery(figures)
+
+
+def _add_differences(report: Report, card: ShownScorecard) -> None:
+    with_pairs = [score for score in card.scores if card.shared(score).pairs]
+    if not with_pairs:
+        return
+    level = percent_of(card.confidence_level)
+    report.heading("Differences between the models")
+    report.text(
+        f"The intervals of a score hold together at {level}, over all pairs and components. A difference is clear "
+        "where its interval does not contain 0."
+    )
+    figures: _Figures = []
+    rows = []
+    for score in with_pairs:
+        pairs = card.shared(score).pairs
+        for part in _one_by_one(card, score):
+            texts = {pair: ends_text(one, part.number) for pair, one in pairs.items()}
+            said = {pair: verdict(*ends_of(one, part.number)) for pair, one in pairs.items()}
+            rows += [[difference_text(pair), part.header, texts[pair], _in_words(pair, said[pair])] for pair in pairs]
+            alternative = "; ".join(f"{difference_text(pair)} {text}" for pair, text in texts.items())
+            caption = f"{part.header}: differences. Blue: clear."
+            if len(pairs) > MOST_ROWS:
+                caption += f" The first {MOST_ROWS} of {len(pairs)}."
+            figures.append((plot_differences(card, [part]), caption, f"Differences: {alternative}"))
+    report.gallery(figures[:_MOST_FIGURES])
+    table = Table(["difference", "score", "value", "verdict"], rows[:_MOST_DIFFERENCES])
+    report.named_table(table, "the differences of the models")
+    if len(rows) > _MOST_DIFFERENCES:
+        report.text(f"{len(rows) - _MOST_DIFFERENCES} more rows: see differences(score).")
+
+
+def _in_words(pair: Pair, said: str) -> str:
+    """Return what is said of a pair, such as ``A is lower``."""
+    return f"{pair[0]} is {said}" if said in ("lower", "higher") else said
+
+
+def _one_by_one(card: ShownScorecard, score: str) -> list[Column]:
+    """Return the components of a score that have a figure each."""
+    return [column for column in columns_of(card) if column.score == score][:_MOST_FIGURES]
+
+
+def _add_curves(report: Report, card: ShownScorecard) -> None:
+    if not any(card.curves.values()):
+        return
+    report.heading("Distance against the number of samples")
+    report.text(
+        "The plug-in is the distance of the samples as they are. Its bias falls as samples are added, so "
+        "plug-ins of different numbers of samples can't be compared. The corrected estimate stays level."
+    )
+    figures: _Figures = []
+    for score, curves in card.curves.items():
+        last = "; ".join(
+            f"{model} with {int(one['n'].iloc[-1]):,} samples: plug-in {one['plug_in'].iloc[-1]:.3g}, corrected "
+            f"{one['estimate'].iloc[-1]:.3g} [{one['low'].iloc[-1]:.3g}, {one['high'].iloc[-1]:.3g}]"
+            for model, one in curves.items()
+        )
+        figures.append((plot_curves(card, score), f"{score} against the number of samples.", f"{score}: {last}"))
+    report.gallery(figures)
+
+
+def _add_samples(report: Report, card: ShownScorecard) -> None:
+    if not card.pictures:
+        return
+    report.heading("Samples").text("Above: samples of noise z. Below: samples of the negated noise -z.")
+    figures = [
+        (plot_samples(pictures), model, f"Samples of {model}: of noise z above, of -z below")
+        for model, pictures in card.pictures.items()
+    ]
+    report.gallery(figures, "png")
+
+
+def _add_conditions(report: Report, card: ShownScorecard) -> None:
+    figures: _Figures = []
+    for score, by_model in card.estimates.items():
+        most = max(len(one.conditions) for one in by_model.values())
+        for part in _one_by_one(card, score) if most else ():
+            text = "; ".join(
+                f"{model} under {one.provenance.condition} {ends_text(one, part.number)}"
+                for model, joined in by_model.items()
+                for one in joined.conditions[:MOST_ROWS]
+            )
+            cut = f" The first {MOST_ROWS} of {most} conditions." if most > MOST_ROWS else ""
+            caption = f"{part.header} under each condition.{cut}"
+            figures.append((plot_conditions(card, [part]), caption, f"Conditions: {text}"))
+    if figures:
+        report.heading("By condition").gallery(figures[:_MOST_FIGURES])
+
+
+def _add_run(report: Report, card: ShownScorecard) -> None:
+    facts = [[name, text] for name, text in run_facts(card).items() if text is not None]
+    report.heading("What was run").facts(facts)
+    for line in partial_lines(card):
+        report.text(line)
+    if card.warnings:
+        report.heading("Warnings").items(card.warnings)
