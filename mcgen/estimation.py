@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Unpack
 
 from mcgen._lib.arrays import Floats
-from mcgen._lib.checks import checked_integer
+from mcgen.call_options import batch_size_of, checked_count, checked_options, checked_shares
 from mcgen.designs import Design
 from mcgen.designs._base import checked_design
 from mcgen.errors import warn_user
 from mcgen.functionals import Functional
 from mcgen.generators import Generator
-from mcgen.inference.methods import IntervalOptions
-from mcgen.inference.resampling import checked_resampling
-from mcgen.inference.sequences import FEWEST_REPLICATES, SEQUENCES
-from mcgen.inference.tolerance import Tolerance, checked_tolerance
 from mcgen.replicates.sizes import (
-    Conditions,
-    batch_until_sure,
-    checked_batch_of_part,
-    checked_batch_size,
-    checked_replicates,
     conditions_of,
     with_points,
 )
 from mcgen.replicates.task import Estimand, estimand_of
-from mcgen.results.estimate import CROSS_FITTED, Estimate
+from mcgen.results.estimate import Estimate
 from mcgen.runs.arguments import Across, RunArguments, checked_arguments, showing_arguments
-from mcgen.runs.conditions import RunOne, checked_weights, common_noise_average, run_each
+from mcgen.runs.conditions import RunOne, common_noise_average, run_each
 from mcgen.runs.execution import run
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.models import run_models, with_models
@@ -39,8 +29,7 @@ from mcgen.runs.options import RunOptions
 from mcgen.runs.population import checked_population
 from mcgen.runs.scores import parts_of_score, require_size, with_fewest_values, with_functional
 from mcgen.statistics import Statistic
-from mcgen.variance_reduction.controls.control_variates import Controls, FittedControls, controls_text, own_controls
-from mcgen.variance_reduction.controls.kernel import KernelControl
+from mcgen.variance_reduction.controls.control_variates import controls_text, own_controls
 from mcgen.variance_reduction.planning.auto import Auto, check_auto
 from mcgen.variance_reduction.planning.planner import planned
 
@@ -198,10 +187,10 @@ def estimated(
     """
     chosen, words = with_auto(design, run)
     asked = checked_arguments("estimate", words, own=("design",))
-    options, part = _checked_options(asked)
+    options, part = checked_options(asked)
     condition = conditions_of(asked["condition"])
     population = checked_population(condition, asked)
-    shares = _checked_conditions(condition, asked)
+    shares = checked_shares(condition, asked)
     statistic, functional = parts_of_score(score)
     options = with_functional(options, functional, asked)
     given = {
@@ -219,9 +208,9 @@ def estimated(
     else:
         chosen, evaluations = with_points(chosen, asked["n_evaluations"], options.tolerance is not None)
         options = with_fewest_values(options, checked_design(chosen).n_points)
-        count = _checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
+        count = checked_count(chosen, evaluations, len(part) or asked["n_replicates"], options)
         require_size(options, chosen.n_points, count, asked)
-        batch_size = _batch_size(chosen, max(one.noise.dimension for one in models), options, count, part)
+        batch_size = batch_size_of(chosen, max(one.noise.dimension for one in models), options, count, part)
         header = {"design": str(chosen), "controls": controls_text(asked["controls"])}
         common = (shares, asked["across"]) if asked["common_random_numbers"] and shares is not None else None
         run_one = partial(_run_design, design=chosen, batch_size=batch_size, n_replicates=count, common=common)
@@ -282,131 +271,3 @@ def with_auto(design: Design | Auto | Literal["auto"], run: Mapping[str, Any]) -
         words = ", ".join(f"{name}=..." for name in given)
         warn_user(f"write design=mcgen.Auto({words}) for design='auto', {words}", DeprecationWarning)
     return Auto(**given), rest
-
-
-def _batch_size(design: Design, dimension: int, options: RunOptions, n_replicates: int | None, part: range) -> int:
-    """Return the rows that the model sees at a time."""
-    n_points = design.n_points
-    if part:
-        return checked_batch_of_part(options.batch_size, n_points, part)
-    if options.tolerance is None:
-        return checked_batch_size(options.batch_size, n_points, n_replicates)
-    most, fewest = options.tolerance.most_replicates(n_points), options.tolerance.first_count
-    return batch_until_sure(options.batch_size, n_points, dimension, most, fewest)
-
-
-def _checked_options(asked: RunArguments) -> tuple[RunOptions, range]:
-    """Return what is asked for beside a design, and the replicates of a part of a run."""
-    tolerance = checked_tolerance(
-        asked["atol"], asked["rtol"], asked["max_evaluations"], asked["min_replicates"], asked["components"]
-    )
-    part = _checked_part(asked["replicates"], asked["n_evaluations"], asked["n_replicates"], tolerance)
-    interval = IntervalOptions(asked["confidence_level"], asked["interval"], asked["simultaneous"])
-    controls, keep = asked["controls"], asked["keep_replicates"]
-    if not isinstance(controls, Controls | FittedControls | KernelControl | None):
-        raise TypeError(
-            f"controls must be mcgen.controls.Controls, such as mcgen.controls.quadratic(basis); got {controls!r}"
-        )
-    if controls is not None and controls.needs_means:
-        if interval.resamples:
-            raise ValueError(CROSS_FITTED)
-        if keep is False:
-            raise ValueError(
-                "cross-fitting works on kept replicate means; got keep_replicates=False. Leave it out, or fix the "
-                "coefficients of quadratic or other controls before the run: controls=controls.fit(generator, "
-                "statistic, ...)"
-            )
-    if interval.method == "betting" and (controls is not None or keep is False):
-        raise ValueError(
-            "interval='betting' is for the replicate means of the statistic itself, which are kept; got "
-            f"keep_replicates={keep} and controls={controls!r}. Leave them out, or use interval='anytime'"
-        )
-    options = RunOptions(interval, keep, asked["progress"], controls, tolerance, asked["batch_size"], part.start)
-    return options, part
-
-
-def _checked_part(
-    replicates: range | None, n_evaluations: int | None, n_replicates: int | None, tolerance: Tolerance | None
-) -> range:
-    """Return the replicates of a part of a run; none where the run is whole."""
-    if replicates is None:
-        return range(0)
-    if isinstance(replicates, range):
-        checked_integer("the end of replicates", replicates.stop)
-    if not isinstance(replicates, range) or replicates.step != 1 or not 0 <= replicates.start < replicates.stop - 1:
-        raise ValueError(
-            f"replicates must be a range of two or more, such as range(1000, 2000), of step 1 from 0 or later; got "
-            f"{replicates!r}"
-        )
-    if n_evaluations is not None or n_replicates is not None or tolerance is not None:
-        raise ValueError(
-            f"replicates={replicates} says itself how many they are; leave out n_evaluations, n_replicates, atol and "
-            "rtol"
-        )
-    return replicates
-
-
-def _checked_count(
-    design: Design, n_evaluations: int | None, n_replicates: int | None, options: RunOptions
-) -> int | None:
-    """Return the number of replicates; None where a tolerance decides."""
-    checked_design(design)
-    if options.tolerance is None:
-        count = checked_replicates(design, n_evaluations, n_replicates)
-        _require_interval_of_fixed_run(options, count)
-        return count
-    if n_evaluations is not None or n_replicates is not None:
-        raise ValueError(
-            f"atol and rtol say when to stop; got n_evaluations={n_evaluations} and n_replicates={n_replicates} beside "
-            "them. Leave these out, or say max_evaluations"
-        )
-    asked = options.interval
-    if not (asked.method in (None, "student-t") or asked.is_sequential) or asked.resamples:
-        raise ValueError(
-            f"a run that stops by its own numbers needs an interval that knows of it; got interval={asked.method!r} "
-            f"and simultaneous={asked.simultaneous!r}. Leave interval out (it is then of two stages), or use "
-            "'anytime', 'asymptotic-anytime' or 'betting', with simultaneous=False or 'bonferroni'"
-        )
-    if options.controls is not None and options.controls.needs_means:
-        raise ValueError(
-            "cross-fitted controls need to know the number of replicates; fix the coefficients of quadratic or other "
-            "controls before the run: controls=controls.fit(generator, statistic, ...)"
-        )
-    return None
-
-
-def _require_interval_of_fixed_run(options: RunOptions, count: int) -> None:
-    """Refuse intervals that a run of a fixed number of replicates can't have."""
-    asked = options.interval
-    if asked.method == "two-stage-t":
-        raise ValueError(
-            "interval='two-stage-t' is of a run in two stages, by atol or rtol; got a fixed number of replicates. "
-            "Leave it out, or say how narrow the interval is to be"
-        )
-    if asked.method in SEQUENCES and (
-        count < FEWEST_REPLICATES or math.isinf(SEQUENCES[asked.method](float(count), count, asked.confidence_level))
-    ):
-        raise ValueError(
-            f"interval={asked.method!r} has no end yet at {count} replicates; ask for more, of which 30 are enough at "
-            "95 % where they are little skewed, or for 'student-t'"
-        )
-    if asked.resamples:
-        checked_resampling(count, options.keep_replicates)
-
-
-def _checked_conditions(condition: Any, asked: RunArguments) -> Floats | None:
-    """Return the weights of several conditions; None for a single one."""
-    weights, common = asked["weights"], asked["common_random_numbers"]
-    if isinstance(condition, Conditions):
-        shares = checked_weights(condition, weights)
-        if not common and asked["interval"] in SEQUENCES:
-            raise ValueError(
-                "the average over independent conditions has no confidence sequence; got interval="
-                f"{asked['interval']!r}. Use common_random_numbers=True, or estimate the conditions one by one"
-            )
-        return shares
-    if weights is not None or common:
-        raise ValueError(
-            "weights and common_random_numbers are for several conditions: pass a list or a dict as condition"
-        )
-    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -54,6 +54,8 @@ class Replicates:
         All values, where they were gathered; or all features.
     weights : ndarray of shape (points,), or None
         Weights of the points of a replicate in the law; None for equal ones.
+    gathered : mapping of str to ndarray of shape (R, points, ...)
+        All that was gathered, by name, of several statistics that run together.
     """
 
     units: Units
@@ -62,6 +64,12 @@ class Replicates:
     n_points: int
     values: Floats | None = None
     weights: Floats | None = None
+    gathered: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def of_one(self, columns: slice, shape: tuple[int, ...], number: int) -> Replicates:
+        """Return those of one of several statistics that run together, which has these columns."""
+        own = [array for name, array in self.gathered.items() if name.endswith(f" {number}")]
+        return replace(self, units=self.units.select(columns), shape=shape, values=own[0] if own else None, gathered={})
 
     def part(self, number: int, of: int) -> Replicates:
         """Return one of several models or conditions, whose values stand side by side in the first axis."""
@@ -75,6 +83,23 @@ class Replicates:
     def point_weights(self) -> Floats:
         """The weights of the points of a replicate; they sum to 1."""
         return np.full(self.n_points, 1 / self.n_points) if self.weights is None else self.weights
+
+
+def beside(parts: Sequence[Replicates]) -> Replicates:
+    """Return the replicates of several models on the same noise side by side, as far as all of them go."""
+    n = min(len(part.units) for part in parts)
+    k = parts[0].units.mean.shape[1]
+    units = Units(
+        np.ones(n),
+        np.concatenate([part.units.mean[:n] for part in parts], axis=1),
+        np.concatenate([part.units.variance[:n] for part in parts], axis=1),
+        np.concatenate([part.units.pairs + number * k for number, part in enumerate(parts)]),
+        np.concatenate([part.units.product[:n] for part in parts], axis=1),
+    )
+    values = [part.values[:n] for part in parts if part.values is not None]
+    joined = np.concatenate(values, axis=2) if len(values) == len(parts) else None
+    rounding = max(part.rounding for part in parts)
+    return replace(parts[0], units=units, shape=(len(parts), *parts[0].shape), rounding=rounding, values=joined)
 
 
 def mixed(parts: Sequence[Replicates], weights: Floats) -> Replicates:
@@ -190,12 +215,12 @@ class Functional(ABC):
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the functional of a mixture of laws, from an independent run of each."""
 
-    def combination(
-        self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats, from_zero: bool
-    ) -> Evaluated | None:
-        """Return a combination of this functional of several laws on the same noise, where it is more than its terms.
+    def combinations(
+        self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats
+    ) -> list[Evaluated] | None:
+        """Return combinations of this functional of several laws on the same noise, where they are more than sums.
 
-        None where the combination follows from the functional of each law.
+        None where a combination follows from the functional of each law.
 
         Parameters
         ----------
@@ -203,10 +228,8 @@ class Functional(ABC):
             The runs of each law: several for a mixture of conditions.
         weights : ndarray of shape (runs,)
             The weights of the runs in each mixture.
-        factors : ndarray of shape (laws,)
-            The factor of each law.
-        from_zero : bool
-            Whether the combination is 0 or more.
+        factors : ndarray of shape (m, laws)
+            The factors of the laws in each combination.
         """
         return None
 

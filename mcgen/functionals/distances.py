@@ -22,7 +22,6 @@ from mcgen.replicates.gathering import Features, Gatherer
 from mcgen.statistics import Statistic
 from mcgen.statistics.features import FeatureValues, features_of
 
-
 # Least share of the variance of the influence values that counts as first order: below it, that is mostly unknown.
 _LEAST_SHARE = 1 / 16
 
@@ -83,12 +82,10 @@ class Distance(Functional):
         """Return the distance of the pooled features, those of each run with its weight."""
         return _evaluated(self.terms([_law(strata, weights)], np.ones((1, 1)))[0], from_zero=True)
 
-    def combination(
-        self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats, from_zero: bool
-    ) -> Evaluated | None:
-        """Return a combination of the distances of several laws, by their influence on the same noise."""
-        terms = self.terms([_law(strata, weights) for strata in laws], factors[None])[0]
-        return _evaluated(terms, from_zero)
+    def combinations(self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats) -> list[Evaluated]:
+        """Return combinations of the distances of several laws, by their influence on the same noise."""
+        found = self.terms([_law(strata, weights) for strata in laws], factors)
+        return [_evaluated(one, bool((row >= 0).all())) for one, row in zip(found, factors, strict=True)]
 
     def plug_in(self, samples: Any) -> float:
         """Return the usual value of the distance for some samples: biased, and without an interval.
@@ -121,8 +118,8 @@ class FrechetDistance(Distance):
 
     @property
     def fewest_values(self) -> int:
-        """So many that the bias can be removed with the usual accuracy."""
-        return self.target.moments.enough_samples
+        """Four times as many as remove the bias with the usual accuracy: near 0 fewer show a far larger variance."""
+        return 4 * self.target.moments.enough_samples
 
     def require_size(self, n_evaluations: int, n_replicates: int) -> None:
         """Refuse runs that have too few samples to remove the bias, or too few replicates."""

@@ -57,7 +57,7 @@ class Each:
         """Return the statistic under a condition that all models share."""
         return parts_with_condition(self, condition, "own")
 
-    def reduced(self, values: Floats) -> Floats:
+    def reduced_values(self, values: Floats) -> Floats:
         """Return what the means are taken of, (n, models, ...), of the values of each model."""
         return reduced_values(self.own, values)
 
@@ -175,7 +175,8 @@ class OnSameNoise(Functional):
         return last if self.kind == "difference" else _side_by_side([*each, last])
 
     def _combination(self, laws: Sequence[Sequence[Replicates]], weights: Floats) -> Evaluated | None:
-        return self.functional.combination(laws, weights, np.array(self.weights), self.kind != "difference")
+        found = self.functional.combinations(laws, weights, np.array([self.weights]))
+        return None if found is None else found[0]
 
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the difference of the functionals of two mixtures; both models share their noise in each stratum."""

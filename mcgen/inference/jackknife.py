@@ -82,6 +82,13 @@ class Units:
         own = self.pairs[pairs] - number * k
         return Units(self.counts, self.mean[:, columns], self.variance[:, columns], own, self.product[:, pairs])
 
+    def select(self, columns: slice) -> Units:
+        """Return the units with some components, and the pairs among them."""
+        first, last, _ = columns.indices(self.mean.shape[1])
+        inside = ((self.pairs >= first) & (self.pairs < last)).all(axis=1)
+        own = self.pairs[inside] - first
+        return Units(self.counts, self.mean[:, columns], self.variance[:, columns], own, self.product[:, inside])
+
     def total(self) -> Units:
         """Return the one unit of all values."""
         share = (self.counts / self.counts.sum())[:, None]

@@ -67,7 +67,12 @@ def require_evaluation_mode(generator: Generator, statistic: object) -> None:
 
 
 def tried_values(statistic: Callable[[Any], Any], samples: Any, n: int) -> Floats:
-    """Return a statistic's values of n samples; refuse it where some of these samples alone have other values."""
+    """Return a statistic's values of n samples; refuse it where some of these samples alone have other values.
+
+    A statistic that is made of several others has them as ``tried_parts``; each is tried.
+    """
+    for part in getattr(statistic, "tried_parts", ()):
+        tried_values(part, samples, n)
     with watched(_copied_parts) as seen:
         values = values_of(statistic, samples, n)
     # Values without components are refused later, by `require_components`.

@@ -67,6 +67,32 @@ class Features:
         return single if np.array_equal(single, flat) else flat
 
 
+class Columns(Protocol):
+    """What knows the columns of each of several statistics that run together."""
+
+    def columns(self, number: int) -> slice:
+        """Return the columns of the values of a statistic."""
+        ...
+
+
+@dataclass(frozen=True)
+class OfOne:
+    """Gathers what another gatherer does, of the values of one of several statistics that run together."""
+
+    own: Gatherer
+    together: Columns
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The name, with the number of the statistic."""
+        return f"{self.own.name} {self.number}"
+
+    def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
+        """Return what is gathered of the statistic's own values."""
+        return self.own(samples, values[:, self.together.columns(self.number)])
+
+
 @dataclass(frozen=True)
 class Samples:
     """Gathers the samples, as arrays of their own type."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats, take_rows
+from mcgen._lib.arrays import Floats, leading_length, take_rows
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.inference.moments import ReplicateMeans
@@ -103,6 +103,26 @@ def samples_of(task: Task, replicates: range) -> Iterator[Any]:
         for batch in _batches(task, group, noise):
             yield _samples(task, batch, kept, findings)[0]
             findings.tried = True
+
+
+def rows_of_samples(task: Task, batches: Iterable[Any], findings: Findings) -> Iterator[ReplicateMeans]:
+    """Yield rows for samples that are there already: each is a replicate of one point.
+
+    The samples and the values of the task's statistic are checked as those of a generator are.
+    """
+    start = 0
+    for samples in batches:
+        n = leading_length(samples)
+        batch = Batch(range(start, start + n), range(1), {})
+        require_finite(f"finished samples {name_of(task.generator)!r}", samples, batch)
+        if not findings.tried:
+            require_evaluation_mode(task.generator, task.statistic)
+        values, reduced = _values(task, samples, batch, findings)
+        reduction, collected = _reduction(task, math.prod(reduced.shape[1:])), Collected(task.gatherers)
+        reduction.add(reduced.reshape(n, 1, -1))
+        collected.add(samples, values, n)
+        yield reduction.finish(start, collected.finish())
+        start += n
 
 
 def run_all(task: Task, n_replicates: int, tried: bool = False) -> tuple[Tally, Facts]:

@@ -35,15 +35,22 @@ class Resources:
         Runs ranges of replicates in threads or other processes.
     timeout : float or None
         Seconds that one range may take in the executor.
+    model : str
+        The model whose runs these are, where several share their random numbers; empty for a single one.
     """
 
     store: Store | None = None
     executor: Executor | None = None
     timeout: float | None = None
+    model: str = ""
 
     def run_of(self, task: Task) -> StoredRun | None:
         """Return the task's own run in the store."""
-        return None if self.store is None else self.store.run(" / ".join(map(str, task.stream)))
+        return (
+            None
+            if self.store is None
+            else self.store.run(" / ".join(map(str, (*filter(None, [self.model]), *task.stream))))
+        )
 
 
 class Source:

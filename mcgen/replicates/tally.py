@@ -118,6 +118,11 @@ class Tally:
             number = start // LEAF % GROUPS
             self._groups[number] = _merged(self._groups[number], leaf)
 
+    @property
+    def whole(self) -> Tally:
+        """The tally of all columns: itself; see `ColumnsOfTally`."""
+        return self
+
     def moments(self) -> Moments | None:
         """Return the moments of all replicates that were added; None where there are none."""
         if not self._pending:
@@ -146,6 +151,41 @@ class Tally:
         """Return the replicate means and the mean squared deviations inside replicates, each (R, k), if kept."""
         rows = self.rows()
         return None if rows is None else (rows.means, rows.within)
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnsOfTally:
+    """Some columns of the replicates of a run, as if they were a run of their own.
+
+    Attributes
+    ----------
+    whole : Tally
+        All replicates; their means are kept.
+    columns : slice
+        The columns.
+    """
+
+    whole: Tally
+    columns: slice
+
+    @property
+    def count(self) -> int:
+        """Number of replicates."""
+        return self.whole.count
+
+    def moments(self) -> Moments | None:
+        """Return the moments of the replicate means."""
+        moments = self.whole.moments()
+        return None if moments is None else moments.select(self.columns)
+
+    def kept(self) -> tuple[Floats, Floats] | None:
+        """Return the replicate means and the mean squared deviations inside replicates."""
+        kept = self.whole.kept()
+        return None if kept is None else (kept[0][:, self.columns], kept[1][:, self.columns])
+
+    def rows(self) -> ReplicateMeans | None:
+        """Return all rows, with what was gathered."""
+        return self.whole.rows()
 
 
 def _merged(first: Moments | None, second: Moments) -> Moments:

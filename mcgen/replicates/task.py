@@ -138,6 +138,8 @@ class Facts:
         Warnings of the first batch.
     own_shape : tuple of int or None
         Trailing shape of the user's statistic, where the values of control variates stand beside its own.
+    shapes : tuple of tuple of tuple of int, or None
+        The shapes of the components and of the values of each of several statistics that run together.
     changes : dict
         Parts of the generator and the statistic that were seen to change by running, such as counters and caches.
     boolean : tuple of bool
@@ -153,6 +155,7 @@ class Facts:
     changes: Changes = field(default_factory=dict)
     boolean: tuple[bool, ...] = ()
     bounds: tuple[tuple[float, float], ...] = ()
+    shapes: tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]] | None = None
 
 
 class Findings:
@@ -182,6 +185,7 @@ class Findings:
     def __init__(self, task: Task, components: tuple[int, ...] | None = None, tried: bool = False) -> None:
         self._task = task
         self._own_shape: tuple[int, ...] | None = None
+        self._shapes: Any = None
         self.components, self.tried = components, tried
         self.rounding = 0.0
         self.warnings: list[str] = []
@@ -201,6 +205,7 @@ class Findings:
             changes,
             self._boolean,
             self._bounds,
+            self._shapes,
         )
 
     def note_boolean(self, components: NDArray[np.bool_]) -> None:
@@ -216,6 +221,7 @@ class Findings:
         self.components = values.shape[1:]
         self.rounding = max(self.rounding, rounding_of(samples))
         self._own_shape = getattr(self._task.statistic, "own_shape", None)
+        self._shapes = getattr(self._task.statistic, "shapes_together", None)
         self.tried = True
 
     def warn_of(self, problem: str | None) -> None:
@@ -246,6 +252,9 @@ class Findings:
             )
         self.components, self.rounding = facts.components, max(self.rounding, facts.rounding)
         self._own_shape = facts.own_shape if self._own_shape is None else self._own_shape
+        if facts.shapes is not None and self._shapes is None:
+            self._shapes = facts.shapes
+            self._task.statistic.learn(facts.shapes)  # type: ignore[attr-defined]
         self._boolean, self._bounds = self._boolean or facts.boolean, self._bounds or facts.bounds
         new = [text for text in facts.warnings if text not in self.warnings]
         self.warnings += new

@@ -41,6 +41,8 @@ class RunOptions:
         Whether the samples are kept.
     collected : list of Replicates, or None
         Receives the replicates of each run, for a functional of the mixture of several conditions.
+    beside : tuple of Gatherer
+        What else is gathered, for scores that are computed from the run later.
     """
 
     interval: IntervalOptions
@@ -54,11 +56,12 @@ class RunOptions:
     functional: Functional | None = None
     keep_samples: bool = False
     collected: list[Replicates] | None = None
+    beside: tuple[Gatherer, ...] = ()
 
     @property
     def gatherers(self) -> tuple[Gatherer, ...]:
         """What is gathered of each sample."""
-        own = () if self.functional is None else self.functional.gatherers
+        own = self.beside if self.functional is None else self.functional.gatherers
         return (*own, Samples()) if self.keep_samples else own
 
     def keeps(self, n_replicates: int | None) -> bool | None:

@@ -27,7 +27,7 @@ from mcgen.noise.random import as_seed_sequence
 from mcgen.replicates.clock import Clock
 from mcgen.replicates.gathering import Samples
 from mcgen.replicates.streams import label_of
-from mcgen.replicates.tally import Tally
+from mcgen.replicates.tally import ColumnsOfTally, Tally
 from mcgen.replicates.task import Facts, Task
 from mcgen.results.estimate import Estimate
 from mcgen.results.from_moments import estimate_from_functional, estimate_from_moments
@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes
     ----------
-    tally : Tally
+    tally : Tally or ColumnsOfTally
         Its replicates, two or more.
     facts : Facts
         What it found out about its task.
@@ -64,7 +64,7 @@ class Outcome:
         The functional at these replicates, where one is estimated.
     """
 
-    tally: Tally
+    tally: Tally | ColumnsOfTally
     facts: Facts
     partial: bool
     clock: Clock

@@ -16,7 +16,7 @@ from mcgen.replicates.gathering import Features, Values
 from mcgen.replicates.loop import run_all
 from mcgen.replicates.pilot import pilot_stream
 from mcgen.replicates.sizes import Conditions, conditions_of
-from mcgen.replicates.tally import Tally
+from mcgen.replicates.tally import ColumnsOfTally, Tally
 from mcgen.replicates.task import Estimand, Facts
 from mcgen.runs.arguments import RunArguments
 from mcgen.runs.options import RunOptions
@@ -60,13 +60,13 @@ def statistics_of(score: Any) -> dict[str, Statistic]:
     return found
 
 
-def replicates_of(tally: Tally, facts: Facts, n_points: int) -> Replicates:
+def replicates_of(tally: Tally | ColumnsOfTally, facts: Facts, n_points: int) -> Replicates:
     """Return replicates as a functional takes them: each by itself, or groups of those that are not kept."""
     rows = tally.rows()
-    units = Units.of_groups(tally.groups()) if rows is None else Units.of_rows(rows)
+    units = Units.of_groups(tally.whole.groups()) if rows is None else Units.of_rows(rows)
     gathered = {} if rows is None else rows.gathered
     values = gathered.get(Features.name, gathered.get(Values.name))
-    return Replicates(units, facts.components, facts.rounding, n_points, values)
+    return Replicates(units, facts.components, facts.rounding, n_points, values, gathered=gathered)
 
 
 def influence_of(estimand: Estimand, functional: Functional) -> tuple[Statistic, int]:

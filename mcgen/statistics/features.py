@@ -34,6 +34,11 @@ class FeatureValues:
     centre: Floats
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """What is equal for the same features: their network and the content of their centre."""
+        return (FeatureValues, id(self.network), self.centre.tobytes())
+
+    @property
     def name(self) -> str:
         """The name of the features."""
         return "samples" if self.network is None else name_of(self.network)
@@ -52,7 +57,7 @@ class FeatureValues:
         """Return that the reduced number is no event."""
         return np.zeros(1, bool)
 
-    def reduced(self, values: Floats) -> Floats:
+    def reduced_values(self, values: Floats) -> Floats:
         """Return the squared distance of features (..., d) from the centre, shape (...)."""
         return np.asarray(((values - self.centre) ** 2).sum(axis=-1))
 

@@ -464,7 +464,13 @@ def _facts_of(value: dict[str, Any]) -> Facts:
         # Stores of older versions do not have these.
         tuple(value.get("boolean", ())),
         tuple((low, high) for low, high in value.get("bounds", ())),
+        _shapes_of(value.get("shapes")),
     )
+
+
+def _shapes_of(value: Any) -> Any:
+    """Return shapes as tuples; JSON has lists."""
+    return tuple(map(_shapes_of, value)) if isinstance(value, list) else value
 
 
 def of_run(name: str | None) -> str:

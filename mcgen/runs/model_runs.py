@@ -1,0 +1,237 @@
+"""Runs of all scores of several models, and the estimates made from them: of each model, and of pairs of models.
+
+Each model is run once under each condition, whatever the number of scores: samples are made once, and features once.
+The estimates come from what these runs have kept, by the same code as those of a run of one score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from mcgen._lib.arrays import Floats
+from mcgen.functionals.base import Evaluated, beside
+from mcgen.generators.finished import FinishedSamples
+from mcgen.generators.joint import MINUS
+from mcgen.replicates.clock import Clock
+from mcgen.replicates.loop import rows_of_samples
+from mcgen.replicates.tally import Tally
+from mcgen.replicates.task import Estimand, Findings, Task
+from mcgen.results.estimate import Estimate
+from mcgen.results.notes import merged_warnings
+from mcgen.results.provenance import INDEPENDENT_NOISE
+from mcgen.results.sums import weighted_sum
+from mcgen.runs.arguments import Across
+from mcgen.runs.conditions import run_each
+from mcgen.runs.execution import run
+from mcgen.runs.options import RunOptions
+from mcgen.runs.outcome import Outcome, single_estimate
+from mcgen.runs.population import Population
+from mcgen.runs.together import AllScores, FinishedRun, Score, difference_of, on_same_noise
+
+# Images, or other finished samples, that a statistic gets at a time.
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked for of all models.
+
+    Attributes
+    ----------
+    scores : tuple of Score
+        The scores.
+    options : mapping of str to RunOptions
+        The options of each score, by its name.
+    shares : ndarray or None
+        The weights of several conditions; None for one.
+    across : str
+        What several conditions are joined to.
+    population : Population or None
+        The population that the conditions are a sample of.
+    """
+
+    scores: tuple[Score, ...]
+    options: dict[str, RunOptions]
+    shares: Floats | None
+    across: Across
+    population: Population | None
+
+
+@dataclass(eq=False)
+class ModelRuns:
+    """The runs of some models, and the estimates that follow from them.
+
+    Attributes
+    ----------
+    asked : Asked
+        What is asked for.
+    estimands : dict of str to Estimand
+        For each model all that is run of it, with the conditions.
+    noise : dict of str to int
+        Which models share their noise: those of the same number.
+    runs : dict of (str, tuple) to FinishedRun
+        By model and the path of the condition's random numbers.
+    """
+
+    asked: Asked
+    estimands: dict[str, Estimand] = field(default_factory=dict)
+    noise: dict[str, int] = field(default_factory=dict)
+    runs: dict[tuple[str, tuple[str | int, ...]], FinishedRun] = field(default_factory=dict)
+    _evaluated: dict[tuple[str, tuple[str | int, ...], int], dict[tuple[str, ...], Evaluated]] = field(
+        default_factory=dict
+    )
+
+    def add(self, model: str, task: Task, n_replicates: int | None, options: RunOptions) -> None:
+        """Run a model under one condition; its path is kept without what sets its noise apart from other models'."""
+        together = task.statistic
+
+        def finish(own: Task, outcome: Outcome, asked: RunOptions) -> Estimate:
+            kept = FinishedRun(own, outcome, tuple(score.name for score in self.asked.scores))
+            self.runs[model, _path(own)] = kept
+            made = single_estimate(own, outcome, asked)
+            if outcome.stopping is None or outcome.evaluated is None:
+                return replace(made, warnings=outcome.warnings)
+            # A run that stops by itself looks at the interval of each score.
+            each = zip(self.asked.scores, outcome.evaluated.parts, strict=True)
+            own_options = self.asked.options
+            halves = [
+                np.ravel(kept.estimate(one.under(own.condition), own_options[one.name], part).half_width)
+                for one, part in each
+            ]
+            return replace(made, half_width=np.concatenate(halves), warnings=outcome.warnings)
+
+        functional = None
+        if options.tolerance is not None:
+            functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
+        run(task, n_replicates, replace(options, functional=functional), finish)
+
+    def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
+        """Take samples that are there already for independent replicates of one point."""
+        task = replace(task, gatherers=options.gatherers)
+        tally, findings, clock = Tally(True), Findings(task), Clock()
+        for rows in rows_of_samples(task, samples.batches(_BATCH), findings):
+            tally.add(rows)
+            clock.tick(len(rows))
+        names = tuple(score.name for score in self.asked.scores)
+        self.runs[model, _path(task)] = FinishedRun(task, Outcome(tally, findings.facts, False, clock), names)
+
+    def estimate(self, model: str, score: Score) -> Estimate:
+        """Return the estimate of a model by a score, over all conditions."""
+        return self._over_conditions((model,), score, self.asked.options[score.name])
+
+    def differences(self, score: Score, estimates: dict[str, Estimate]) -> Iterator[tuple[tuple[str, str], Estimate]]:
+        """Yield the difference of each pair of models: the first minus the second, each with its own interval.
+
+        Parameters
+        ----------
+        score : Score
+            The score.
+        estimates : dict of str to Estimate
+            Its estimate of each model.
+        """
+        options = self.asked.options[score.name]
+        interval = replace(options.interval, simultaneous=False, shared_with=1)
+        if interval.method == "proportion":
+            interval = interval.by_default()
+        options = replace(options, interval=interval, tolerance=None)
+        for pair in combinations(estimates, 2):
+            if self.noise[pair[0]] == self.noise[pair[1]]:
+                yield pair, self._over_conditions(pair, score, options)
+            else:
+                yield pair, _independent(pair, [estimates[model] for model in pair], options)
+
+    def _over_conditions(self, models: tuple[str, ...], score: Score, options: RunOptions) -> Estimate:
+        """Return the estimate of a model, or of the difference of two, joined over the conditions."""
+        if len(models) == 2 and score.functional is not None:
+            options = replace(options, functional=on_same_noise(score.functional))
+        estimand = replace(self.estimands[models[0]], statistic=score.statistic)
+        run_one = partial(self._under_condition, models=models, score=score)
+        return run_each(estimand, options, self.asked.shares, run_one, self.asked.across, self.asked.population)
+
+    def _under_condition(
+        self, estimand: Estimand, options: RunOptions, *, models: tuple[str, ...], score: Score
+    ) -> Estimate:
+        """Return the estimate of a model, or of the difference of two, under one condition."""
+        runs = [self.runs[model, estimand.stream] for model in models]
+        own = replace(score, statistic=estimand.statistic)
+        evaluated = None
+        if score.functional is not None:
+            if options.collected is not None:
+                parts = [one.of(own) for one in runs]
+                options.collected.append(beside(parts) if len(parts) > 1 else parts[0])
+            if options.collected is not None and score.functional.pools:
+                # A distance of a mixture is that of all features together; a condition has means alone.
+                own = replace(own, functional=None)
+            else:
+                evaluated = self._at(own, estimand.stream, self.noise[models[0]])[models]
+        if len(models) > 1:
+            return difference_of(runs[0], runs[1], own, options, evaluated)
+        return runs[0].estimate(own, replace(options, functional=own.functional), evaluated)
+
+    def _at(self, score: Score, path: tuple[str | int, ...], noise: int) -> dict[tuple[str, ...], Evaluated]:
+        """Return a functional of all models that share their noise, and its differences; each is evaluated once."""
+        key = score.name, path, noise
+        if key not in self._evaluated:
+            models = [model for model in self.noise if self.noise[model] == noise and (model, path) in self.runs]
+            self._evaluated[key] = self._of_models(score, models, path)
+        return self._evaluated[key]
+
+    def _of_models(
+        self, score: Score, models: Sequence[str], path: tuple[str | int, ...]
+    ) -> dict[tuple[str, ...], Evaluated]:
+        functional = score.functional
+        assert functional is not None
+        own = [self.runs[model, path].of(score) for model in models]
+        pairs = list(combinations(range(len(models)), 2))
+        keys = [*((model,) for model in models), *((models[a], models[b]) for a, b in pairs)]
+        if len({len(one.units) for one in own}) == 1:
+            rows = np.zeros((len(pairs), len(models)))
+            for number, (a, b) in enumerate(pairs):
+                rows[number, a], rows[number, b] = 1.0, -1.0
+            factors = np.concatenate([np.eye(len(models)), rows])
+            at_once = functional.combinations([[one] for one in own], np.ones(1), factors)
+            if at_once is not None:
+                return dict(zip(keys, at_once, strict=True))
+        found = [functional.evaluated(one) for one in own]
+        found += [on_same_noise(functional).evaluated(beside([own[a], own[b]])) for a, b in pairs]
+        return dict(zip(keys, found, strict=True))
+
+
+def _path(task: Task) -> tuple[str | int, ...]:
+    """Return the path of a condition's random numbers, without what sets the noise of a model apart."""
+    return task.stream[2:] if task.stream[:1] == (APART,) else task.stream
+
+
+APART = "models"
+"""First part of the path of the random numbers of models whose noise is apart from that of the first."""
+
+
+def _independent(pair: tuple[str, str], parts: Sequence[Estimate], options: RunOptions) -> Estimate:
+    """Return the difference of two estimates on independent noise."""
+    first = parts[0].provenance
+    record = replace(
+        first,
+        generator=MINUS.join(part.provenance.generator for part in parts),
+        noise="; ".join(f"{model}: {part.provenance.noise}" for model, part in zip(pair, parts, strict=True)),
+        design=" or ".join(dict.fromkeys(part.provenance.design for part in parts)),
+        n_replicates=min(part.n_replicates for part in parts),
+        n_evaluations=min(part.n_evaluations for part in parts),
+        seconds=sum(part.provenance.seconds for part in parts),
+        rounding=max(part.provenance.rounding for part in parts),
+        models_noise=INDEPENDENT_NOISE,
+        condition=None,
+    )
+    each = tuple(
+        replace(part, provenance=replace(part.provenance, model=model)) for model, part in zip(pair, parts, strict=True)
+    )
+    notes = merged_warnings(
+        [(model, part.warnings) for model, part in zip(pair, each, strict=True)], "model", each[0].names
+    )
+    interval = options.interval
+    asked = replace(interval, method=None) if interval.method == "two-stage-t" else interval
+    return weighted_sum(each, np.array([[1.0], [-1.0]]), record, asked, warnings=notes)
