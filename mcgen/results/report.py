@@ -26,13 +26,14 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 .scroll:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8884; white-space: nowrap; }
 th { font-weight: 600; }
-.named th:first-child, .named td:first-child { position: sticky; left: 0; background: Canvas; max-width: 40vw;
-  white-space: normal; overflow-wrap: anywhere; }
+.named th:first-child, .named td:first-child { position: sticky; left: 0; background: Canvas; white-space: normal;
+  overflow-wrap: break-word; min-width: min(7rem, 26vw); max-width: 38vw; padding-left: 0; }
 img { max-width: 100%; background: white; border-radius: 4px; }
 pre { overflow-x: auto; padding: .8rem 1rem; background: #8881; border-radius: 4px; font-size: .85rem; }
 figure { margin: 0; } figcaption, .small { font-size: .88rem; opacity: .8; }
-.gallery { display: flex; flex-wrap: wrap; gap: 1.2rem; margin: 1rem 0; }
-.gallery figure { flex: 1 1 19rem; max-width: 30rem; min-width: 0; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem;
+  margin: 1rem 0; }
+.gallery figure { max-width: 32rem; min-width: 0; }
 .gallery img { width: 100%; display: block; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; font-size: .92rem; }
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Result(Protocol):
-    """What every result can do: `Estimate`, `Comparison`, `Plan` and `mcgen.analysis.Profile` keep this protocol.
+    """What every result can do: `Estimate`, `Comparison`, `Scorecard`, `Plan` and others keep this protocol.
 
     ``str`` and ``print`` give the short form, with a marked line for each warning. `mcgen.load` reads what `save`
     wrote.

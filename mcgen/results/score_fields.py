@@ -44,7 +44,7 @@ def checked_estimates(estimates: Any) -> dict[str, dict[str, Estimate]]:
 
 def checked_pairs(pairs: Any, estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[Pair, Estimate]]:
     """Return the differences by score and pair of models, or refuse those of other scores, models or components."""
-    found = _nested("pairs", pairs)
+    found = _without_empty(_nested("pairs", pairs))
     for score, by_pair in found.items():
         if score not in estimates:
             raise ValueError(f"pairs must be of the scores {', '.join(estimates)}; got {score!r}. Leave it out")
@@ -67,7 +67,7 @@ def checked_pairs(pairs: Any, estimates: Mapping[str, Mapping[str, Estimate]]) -
 
 def checked_curves(curves: Any, estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, pd.DataFrame]]:
     """Return the curves by score and model as data frames, or refuse those of other scores, models or columns."""
-    found = _nested("curves", curves)
+    found = _without_empty(_nested("curves", curves))
     if not found:
         return found
     import pandas as pd
@@ -105,6 +105,11 @@ def _nested(name: str, given: Any) -> dict[str, dict[Any, Any]]:
     if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
         raise TypeError(f"{name} must be a dict of dicts, by score first; got {type(given).__name__} {given!r}")
     return {str(score): dict(inner) for score, inner in given.items()}
+
+
+def _without_empty(given: dict[str, dict[Any, Any]]) -> dict[str, dict[Any, Any]]:
+    """Return what is not empty: files have no empty parts."""
+    return {name: inner for name, inner in given.items() if inner}
 
 
 def _checked_estimate(one: Any, what: str) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,9 @@ from mcgen.results.estimate import Estimate
 from mcgen.results.figures import COLOURS, as_picture, new_figure, panels_on
 from mcgen.results.provenance import percent_of
 from mcgen.results.score_pairs import (
-    ALIKE,
+    HIGHER,
+    LOWER,
+    Pair,
     SharedPairs,
     ShownScorecard,
     best_models,
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Width of a panel in inches: text keeps its size on a narrow screen, which is as wide.
-_WIDTH = 4.6
+_WIDTH = 4.2
 # Characters in a line of a label, and the most lines.
 _LABEL_WIDTH, _LABEL_LINES = 18, 2
+# Pixels between the labels of two ticks.
+_SPACE_BETWEEN = 6.0
 # Rows above which a forest plot is cut.
 MOST_ROWS = 45
 _MARKERS = "os^DvP"
@@ -103,20 +108,29 @@ def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: Axes |
         raise ValueError(f"there are no differences by {score!r}; a difference needs two models. Use plot()")
     level = percent_of(card.confidence_level)
     panels = [(column.header, _rows_of_pairs(shared, column.number)) for column in columns]
-    label = f"difference; the intervals hold together at {level}"
+    label = f"difference\nintervals hold together at {level}"
     return _forests(panels, label, ax, zero=True)
 
 
 def _rows_of_pairs(shared: SharedPairs, number: int) -> list[Row]:
     return [
         _row(
-            difference_text(names),
+            _pair_label(names),
             one,
             number,
-            _PALE if verdict(*ends_of(one, number)) == ALIKE else _STRONG,
+            _STRONG if verdict(*ends_of(one, number)) in (LOWER, HIGHER) else _PALE,
         )
         for names, one in [*shared.pairs.items()][:MOST_ROWS]
     ]
+
+
+def _pair_label(names: Pair) -> str:
+    """Return the name of a difference in one line, or in two where it is long."""
+    text = difference_text(names)
+    if len(text) <= _LABEL_WIDTH:
+        return text
+    first, second = (name if len(name) < _LABEL_WIDTH - 1 else name[: _LABEL_WIDTH - 5] + "..." for name in names)
+    return f"{first}\n- {second}"
 
 
 def _forests(
@@ -129,11 +143,22 @@ def _forests(
     figure, axes = panels_on(ax, n_rows, n_columns, _WIDTH * n_columns, sum(heights))
     if ax is None:
         axes[0, 0].get_gridspec().set_height_ratios(heights)
+        _spaced(figure)
     for place, panel in enumerate(axes.flat):
         panel.set_visible(place < len(panels))
         if place < len(panels):
             _forest(panel, *panels[place], x_label, zero=zero)
+    _keep_ticks_apart(figure, [*axes.flat][: len(panels)])
     return figure
+
+
+def _spaced(figure: Figure) -> None:
+    """Keep the numbers at the right of a panel apart from the labels of the next."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=0.08, wspace=0.03)
 
 
 def _height(panels: Sequence[tuple[str, Sequence[Row]]]) -> float:
@@ -174,18 +199,44 @@ def _limits(rows: Sequence[Row], zero: bool) -> tuple[float, float]:
 
 
 def _few_ticks(panel: Axes) -> None:
-    """Leave so few ticks on the horizontal axis that their labels don't touch, and a light grid."""
-    from matplotlib.ticker import MaxNLocator
-
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=3))
+    """Give the horizontal axis small labels, and the panel a light grid."""
+    panel.ticklabel_format(axis="x", useOffset=False)
     panel.tick_params(axis="x", labelsize=8)
     panel.grid(axis="x", alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
 
 
+def _keep_ticks_apart(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Leave so few ticks on the horizontal axes that their labels don't touch, and name their common factor."""
+    from matplotlib.ticker import MaxNLocator
+
+    left = panels
+    for n in (4, 3, 2, 1):
+        for panel in left:
+            panel.xaxis.set_major_locator(MaxNLocator(nbins=n, min_n_ticks=min(n, 2)))
+        figure.draw_without_rendering()
+        left = [panel for panel in left if _touching(panel)]
+    for panel in panels:
+        factor = panel.xaxis.get_offset_text()
+        if factor.get_text():
+            panel.set_xlabel(f"{panel.get_xlabel()}\nin units of {factor.get_text()}")
+            factor.set_visible(False)
+
+
+def _touching(panel: Axes) -> bool:
+    """Return whether two labels of the horizontal axis touch."""
+    low, high = panel.get_xlim()
+    boxes = [tick.label1.get_window_extent() for tick in panel.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    boxes.sort(key=lambda box: box.x0)
+    return any(one.x1 + _SPACE_BETWEEN > two.x0 for one, two in itertools.pairwise(boxes))
+
+
 def _wrapped(text: str, width: int = _LABEL_WIDTH) -> str:
     """Return a label in up to two lines; a longer one ends in dots."""
-    lines = textwrap.wrap(text.replace("$", r"\$"), width) or [""]
+    text = text.replace("$", r"\$")
+    if "\n" in text:
+        return text
+    lines = textwrap.wrap(text, width) or [""]
     if len(lines) > _LABEL_LINES:
         lines = [*lines[: _LABEL_LINES - 1], lines[_LABEL_LINES - 1][: width - 4].rstrip() + " ..."]
     return "\n".join(lines)
@@ -200,15 +251,17 @@ def plot_conditions(card: ShownScorecard, columns: Sequence[Column], ax: Axes | 
             f"no model was run under several conditions for {score!r}; evaluate with condition=[...], or use plot()"
         )
     labels = [*dict.fromkeys(label for one in by_model.values() for label in _labels(one))][:MOST_ROWS]
-    height = 1.3 + len(labels) * max(0.3, 0.13 + 0.11 * len(by_model)) + 0.2 * math.ceil(len(by_model) / 2)
+    height = 1.3 + len(labels) * max(0.3, 0.13 + 0.11 * len(by_model)) + 0.2 * math.ceil(len(by_model) / 3)
     n_columns = min(2, len(columns))
     n_rows = math.ceil(len(columns) / n_columns)
     figure, axes = panels_on(ax, n_rows, n_columns, _WIDTH * n_columns, height * n_rows)
+    _spaced(figure) if ax is None else None
     for place, panel in enumerate(axes.flat):
         panel.set_visible(place < len(columns))
         if place < len(columns):
             _by_condition(panel, by_model, labels, columns[place], percent_of(card.confidence_level))
     _legend(figure, axes, len(by_model), ax)
+    _keep_ticks_apart(figure, [*axes.flat][: len(columns)])
     return figure
 
 
@@ -244,7 +297,7 @@ def plot_curves(card: ShownScorecard, score: str, ax: Axes | None = None) -> Fig
     curves = card.curves.get(score)
     if not curves:
         raise ValueError(f"there is no curve of {score!r} against the number of samples; use plot()")
-    figure, axes = panels_on(ax, 1, 1, _WIDTH, 3.3 + 0.2 * math.ceil(len(curves) / 2))
+    figure, axes = panels_on(ax, 1, 1, _WIDTH, 3.3 + 0.2 * math.ceil(len(curves) / 3))
     panel = axes[0, 0]
     for i, (model, frame) in enumerate(curves.items()):
         n, plug_in, middle, low, high = (frame[name].to_numpy() for name in ("n", "plug_in", "estimate", "low", "high"))
@@ -305,7 +358,7 @@ def _legend(figure: Figure, axes: Any, n: int, ax: Axes | None) -> None:
     if n > 1 and ax is not None:
         ax.legend(handles, labels, fontsize=8, frameon=False)
     elif n > 1:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
 def plot_samples(pictures: NDArray[Any], most: int = 8) -> Figure:

@@ -165,7 +165,7 @@ def differences_frame(shared: SharedPairs) -> pd.DataFrame:
 
 def is_distance(estimates: Mapping[str, Estimate]) -> bool:
     """Return whether a score is a distance, of which less is better."""
-    return all("distance" in (one.provenance.functional or "") for one in estimates.values())
+    return all("distance" in (one.provenance.functional or "").lower() for one in estimates.values())
 
 
 def best_models(estimates: Mapping[str, Estimate], shared: SharedPairs, number: int, largest: bool) -> tuple[str, ...]:

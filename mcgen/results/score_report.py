@@ -27,17 +27,20 @@ if TYPE_CHECKING:
 _Figures = list[tuple["Figure", str, str]]
 # The most rows of the table of differences; the data frame has all.
 _MOST_DIFFERENCES = 60
+# The most models that the heading names.
+_MOST_IN_TITLE = 4
 # The most scores that have figures, so that the file stays small.
 _MOST_FIGURES = 12
 
 
 def write_report(card: ShownScorecard, path: str | Path, title: str | None, citation: str | None) -> Path:
     """Write the report of a scorecard and return its path; see `Scorecard.report`."""
-    report = Report(title or f"Scorecard of {listed(card.models)}")
+    named = listed(card.models) if len(card.models) <= _MOST_IN_TITLE else f"{len(card.models)} models"
+    report = Report(title or f"Scorecard of {named}")
     for sentence in headlines(card):
         report.lead(sentence)
     report.named_table(scorecard_table(card), "the estimates, models as rows and scores as columns")
-    for note in notes_of(card):
+    for note in notes_of(card, bold=True):
         report.text(note)
     _add_intervals(report, card)
     _add_differences(report, card)
@@ -56,10 +59,9 @@ def _add_intervals(report: Report, card: ShownScorecard) -> None:
     figures: _Figures = []
     for score in card.scores[:_MOST_FIGURES]:
         lower = is_distance(card.estimates[score])
-        caption = f"{score}: each model's own interval."
-        if lower and len(card.models) > 1:
-            caption += " Blue: the lowest, and those that cannot be told from it."
+        blue = " Blue: the lowest, and those that cannot be told from it." if lower and len(card.models) > 1 else ""
         for part in _one_by_one(card, score):
+            caption = f"{part.header}: each model's own interval.{blue}"
             text = "; ".join(f"{model} {ends_text(one, part.number)}" for model, one in card.estimates[score].items())
             figures.append((plot_scores(card, [part]), caption, f"Intervals of {words_of(part)}: {text}"))
     report.heading("Each number with its interval").gallery(figures)

@@ -144,8 +144,8 @@ def _counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def notes_of(card: ShownScorecard) -> list[str]:
-    """Return how to read the table."""
+def notes_of(card: ShownScorecard, *, bold: bool) -> list[str]:
+    """Return how to read the table, which may have cells in bold."""
     level = percent_of(card.confidence_level)
     found = []
     if len(card.models) > 1:
@@ -153,7 +153,7 @@ def notes_of(card: ShownScorecard) -> list[str]:
             f"Each number has its own {level} interval. Models are compared by their differences, whose intervals hold "
             f"together at {level} for each score: two intervals may overlap although the difference is clear."
         )
-    if any(is_distance(by_model) for by_model in card.estimates.values()) and len(card.models) > 1:
+    if bold and len(card.models) > 1 and any(map(is_distance, card.estimates.values())):
         found.append("In bold: the lowest distance, and those that cannot be told from it.")
     if hidden := hidden_columns(card):
         found.append(f"{_counted(hidden, 'more component')} of each model: see to_frame().")
@@ -171,7 +171,7 @@ def scorecard_text(card: ShownScorecard) -> str:
 
 def scorecard_summary(card: ShownScorecard) -> str:
     """Return the long form: the sentences, the table, what was run, and the warnings."""
-    found = [scorecard_text(card), "", *(note for note in notes_of(card) if "bold" not in note), ""]
+    found = [scorecard_text(card), "", *notes_of(card, bold=False), ""]
     found += [*fact_lines(run_facts(card)), *partial_lines(card)]
     return "\n".join([*found, *(f"warning: {text}" for text in card.warnings)])
 
@@ -197,6 +197,8 @@ def run_facts(card: ShownScorecard) -> dict[str, str | None]:
         + (_grouped((score, method_text(one.method)) for _, score, one in each) or ""),
         "differences": _about_pairs(card),
         **_plug_ins(card),
+        "pilot": _grouped((model, _pilots(ones)) for model, ones in by_model.items()),
+        "plan": of_models("plan"),
         "noise": of_models("noise"),
         "condition": of_models("condition"),
         "controls": of_models("controls"),
@@ -209,6 +211,12 @@ def run_facts(card: ShownScorecard) -> dict[str, str | None]:
 def _drawn(one: Estimate) -> str:
     """Return which design drew how many replicates; of conditions with their own numbers, of each."""
     return " + ".join(dict.fromkeys(drawn_text(part.provenance) for part in one.levels or one.conditions or (one,)))
+
+
+def _pilots(estimates: Iterable[Estimate]) -> str:
+    """Return the evaluations before the runs of a model; nothing where there were none."""
+    most = max(one.provenance.pilot_evaluations for one in estimates)
+    return f"{most:,} evaluations before the run" if most else ""
 
 
 def _about_pairs(card: ShownScorecard) -> str | None:
@@ -242,9 +250,8 @@ def _grouped(items: Iterable[tuple[str, str]]) -> str | None:
     found: dict[str, dict[str, None]] = {}
     for name, text in items:
         found.setdefault(text, {})[name] = None
-    found.pop("", None) if len(found) == 1 else None
     if len(found) <= 1:
-        return next(iter(found), None)
+        return next(iter(found), None) or None
     return "; ".join(f"{text or 'none'} ({listed(names)})" for text, names in found.items())
 
 

@@ -67,6 +67,23 @@ class Scorecard:
     pictures : mapping of ndarray of shape (2, k, C, H, W) or (2, k, H, W)
         By model: samples of z, and samples of -z; empty where there are none. They are not in files, and don't count
         for equality.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> from mcgen.results.scorecard import Scorecard
+    >>> a = mcgen.as_generator(np.tanh, noise=(4,), name="a")
+    >>> b = mcgen.as_generator(lambda z: np.tanh(z + 0.1), noise=(4,), name="b")
+    >>> mean = mcgen.statistics.pixel_mean
+    >>> run = dict(design=mcgen.MonteCarlo(), n_evaluations=400, seed=0)
+    >>> estimates = {"a": mcgen.estimate(a, mean, **run), "b": mcgen.estimate(b, mean, **run)}
+    >>> pairs = {("a", "b"): mcgen.difference(a, b, mean, **run)}
+    >>> card = Scorecard({"mean": estimates}, {"mean": pairs})
+    >>> card.best("mean", largest=True)
+    ('b',)
+    >>> card.differences("mean")["verdict"].tolist()
+    ['lower']
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]]
