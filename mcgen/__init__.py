@@ -24,6 +24,7 @@ from mcgen.designs import (
 from mcgen.differences import difference
 from mcgen.errors import CoverageWarning, GeneratorWarning, NonFiniteError, RunError, StoreError, WorkerError
 from mcgen.estimation import estimate
+from mcgen.evaluation import evaluate
 from mcgen.generators import Generator, as_generator
 from mcgen.generators.factories import from_factory
 from mcgen.inference.interval_input import Interval
@@ -33,6 +34,7 @@ from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.results.result import Result
+from mcgen.results.scorecard import Scorecard
 from mcgen.runs.export import export
 from mcgen.runs.stored import read_store, status
 from mcgen.sampling import sample
@@ -62,6 +64,7 @@ __all__ = [
     "Plan",
     "Result",
     "RunError",
+    "Scorecard",
     "Sobol",
     "StoreError",
     "Subspace",
@@ -76,6 +79,7 @@ __all__ = [
     "controls",
     "difference",
     "estimate",
+    "evaluate",
     "export",
     "from_factory",
     "functionals",

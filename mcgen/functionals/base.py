@@ -71,6 +71,10 @@ class Replicates:
         own = [array for name, array in self.gathered.items() if name.endswith(f" {number}")]
         return replace(self, units=self.units.select(columns), shape=shape, values=own[0] if own else None, gathered={})
 
+    def first(self, n: int) -> Replicates:
+        """Return the first n replicates."""
+        return beside([self], n).part(0, 1)
+
     def part(self, number: int, of: int) -> Replicates:
         """Return one of several models or conditions, whose values stand side by side in the first axis."""
         values = self.values
@@ -85,9 +89,12 @@ class Replicates:
         return np.full(self.n_points, 1 / self.n_points) if self.weights is None else self.weights
 
 
-def beside(parts: Sequence[Replicates]) -> Replicates:
-    """Return the replicates of several models on the same noise side by side, as far as all of them go."""
-    n = min(len(part.units) for part in parts)
+def beside(parts: Sequence[Replicates], most: int | None = None) -> Replicates:
+    """Return the replicates of several models on the same noise side by side, as far as all of them go, up to a number.
+
+    Their components have the number of the model as their first axis.
+    """
+    n = min(*(len(part.units) for part in parts), len(parts[0].units) if most is None else most)
     k = parts[0].units.mean.shape[1]
     units = Units(
         np.ones(n),

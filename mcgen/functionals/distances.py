@@ -96,7 +96,13 @@ class Distance(Functional):
             Samples as the model returns them; or their features, an array of shape (n, d).
         """
         network = None if getattr(samples, "ndim", np.ndim(samples)) == 2 else self.network
-        return self._plug_in(features_of(network, samples))
+        found = features_of(network, samples)
+        if found.shape[1] != len(self.target.moments.mean):
+            raise RunError(
+                f"the reference has {len(self.target.moments.mean):,} features, and these samples have "
+                f"{found.shape[1]:,}; pass samples as the model returns them, or their features, shape (n, d)"
+            )
+        return self._plug_in(found)
 
     @abstractmethod
     def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:

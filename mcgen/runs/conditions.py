@@ -203,7 +203,7 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
             provenance = replace(provenance, functional=functional.label, **functional.identity())
             # What is said of the conditions is about means of squared distances, which nobody asked for.
             notes = evaluated.warnings
-        names = functional.component_names(first.names, evaluated.shape)
+        names = functional.component_names((), evaluated.shape) if functional.pools else first.names
         made = of_mixture(tuple(strata), evaluated, share, provenance, names, asked, stopping=stopping, warnings=notes)
         return replace(made, stopping=_end_of_mixture(made, options.tolerance))
     return weighted_sum(tuple(strata), share, provenance, asked, stopping=stopping, warnings=notes)

@@ -6,14 +6,18 @@ The estimates come from what these runs have kept, by the same code as those of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mcgen._lib.arrays import Floats
+from mcgen.errors import RunError
 from mcgen.functionals.base import Evaluated, beside
 from mcgen.generators.finished import FinishedSamples
 from mcgen.generators.joint import MINUS
@@ -35,6 +39,8 @@ from mcgen.runs.together import AllScores, FinishedRun, Score, difference_of, on
 
 # Images, or other finished samples, that a statistic gets at a time.
 _BATCH = 64
+# Points of a curve of a distance against n, and the share of the replicates at the first.
+_N_CURVE, _SMALLEST = 7, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +103,13 @@ class ModelRuns:
             if outcome.stopping is None or outcome.evaluated is None:
                 return replace(made, warnings=outcome.warnings)
             # A run that stops by itself looks at the interval of each score.
-            each = zip(self.asked.scores, outcome.evaluated.parts, strict=True)
-            own_options = self.asked.options
-            halves = [
-                np.ravel(kept.estimate(one.under(own.condition), own_options[one.name], part).half_width)
-                for one, part in each
+            each = [
+                kept.estimate(
+                    one.under(own.condition), self.asked.options[one.name], None if one.functional is None else part
+                )
+                for one, part in zip(self.asked.scores, outcome.evaluated.parts, strict=True)
             ]
+            halves = [np.ravel(one.half_width) for one in each]
             return replace(made, half_width=np.concatenate(halves), warnings=outcome.warnings)
 
         functional = None
@@ -144,6 +151,39 @@ class ModelRuns:
                 yield pair, self._over_conditions(pair, score, options)
             else:
                 yield pair, _independent(pair, [estimates[model] for model in pair], options)
+
+    def curves(self, models: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+        """Return distances against the number of samples, by score and model, from the first replicates of each run.
+
+        There is a row for each number n, with the usual value, and the estimate with its interval; these are NaN where
+        n is too small to remove the bias. Models under several conditions have none.
+        """
+        found: dict[str, dict[str, pd.DataFrame]] = {}
+        for score in self.asked.scores:
+            for model in models:
+                kept = self.runs.get((model, ()))
+                if kept is not None and score.functional is not None and score.functional.pools:
+                    found.setdefault(score.name, {})[model] = self._curve(score, kept)
+        return found
+
+    def _curve(self, score: Score, kept: FinishedRun) -> pd.DataFrame:
+        """Return a distance at smaller numbers of the replicates of a run."""
+        whole, options = kept.of(score), self.asked.options[score.name]
+        functional: Any = score.functional
+        rows = []
+        for count in _numbers(len(whole.units)):
+            first = whole.first(count)
+            values = first.values
+            assert values is not None
+            plug_in = functional.plug_in(values.reshape(-1, values.shape[2]))
+            try:
+                made = kept.estimate(score, options, functional.evaluated(first))
+            except RunError:
+                rows.append((count * whole.n_points, plug_in, math.nan, math.nan, math.nan))
+            else:
+                ends = float(made.interval.low), float(made.interval.high)
+                rows.append((count * whole.n_points, plug_in, float(made.mean), *ends))
+        return pd.DataFrame(rows, columns=["n", "plug_in", "estimate", "low", "high"])
 
     def _over_conditions(self, models: tuple[str, ...], score: Score, options: RunOptions) -> Estimate:
         """Return the estimate of a model, or of the difference of two, joined over the conditions."""
@@ -200,6 +240,12 @@ class ModelRuns:
         found = [functional.evaluated(one) for one in own]
         found += [on_same_noise(functional).evaluated(beside([own[a], own[b]])) for a, b in pairs]
         return dict(zip(keys, found, strict=True))
+
+
+def _numbers(count: int) -> list[int]:
+    """Return numbers of replicates up to this one, evenly spread on a logarithmic axis."""
+    least = max(8, count // _SMALLEST)
+    return sorted({round(one) for one in np.geomspace(min(least, count), count, _N_CURVE).tolist()})
 
 
 def _path(task: Task) -> tuple[str | int, ...]:

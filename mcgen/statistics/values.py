@@ -180,8 +180,8 @@ def product_pairs(statistic: Statistic, k: int) -> NDArray[np.int64] | None:
 def reduced_values(statistic: Statistic, values: Floats) -> Floats:
     """Return what a run takes the means of, shape (n, ...): the values, or the fewer numbers they are reduced to.
 
-    A statistic of many values, such as the features of an image, says by a method ``reduced_values(values)`` which numbers
-    stand for them. All values are then only gathered (`mcgen.replicates.gathering`).
+    A statistic of many values, such as the features of an image, says by a method ``reduced_values(values)`` which
+    numbers stand for them. All values are then only gathered (`mcgen.replicates.gathering`).
     """
     own = getattr(statistic, "reduced_values", None)
     return np.asarray(own(values), np.float64) if callable(own) else values
