@@ -34,7 +34,7 @@ figure { margin: 0; } figcaption, .small { font-size: .88rem; opacity: .8; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem;
   margin: 1rem 0; }
 .gallery figure { max-width: 32rem; min-width: 0; }
-.gallery img { width: 100%; display: block; }
+.gallery img { width: 100%; display: block; } .gallery figcaption { margin-top: .3rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; font-size: .92rem; }
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
 .lead { font-size: 1.1rem; }

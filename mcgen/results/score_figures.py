@@ -216,6 +216,9 @@ def _keep_ticks_apart(figure: Figure, panels: Sequence[Axes]) -> None:
             panel.xaxis.set_major_locator(MaxNLocator(nbins=n, min_n_ticks=min(n, 2)))
         figure.draw_without_rendering()
         left = [panel for panel in left if _touching(panel)]
+    for panel in left:
+        low, high = panel.get_xlim()
+        panel.set_xticks([0.0 if low <= 0 <= high else (low + high) / 2])
     for panel in panels:
         factor = panel.xaxis.get_offset_text()
         if factor.get_text():

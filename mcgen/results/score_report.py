@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcgen.results.estimate import Estimate
 from mcgen.results.provenance import percent_of
 from mcgen.results.report import Report
 from mcgen.results.score_figures import (
@@ -15,7 +16,16 @@ from mcgen.results.score_figures import (
     plot_samples,
     plot_scores,
 )
-from mcgen.results.score_pairs import Pair, ShownScorecard, difference_text, ends_of, is_distance, verdict
+from mcgen.results.score_pairs import (
+    HIGHER,
+    LOWER,
+    Pair,
+    ShownScorecard,
+    difference_text,
+    ends_of,
+    is_distance,
+    verdict,
+)
 from mcgen.results.score_tables import Column, columns_of, ends_text, scorecard_table
 from mcgen.results.score_text import headlines, listed, notes_of, partial_lines, run_facts, words_of
 from mcgen.results.tables import Table
@@ -29,7 +39,7 @@ _Figures = list[tuple["Figure", str, str]]
 _MOST_DIFFERENCES = 60
 # The most models that the heading names.
 _MOST_IN_TITLE = 4
-# The most scores that have figures, so that the file stays small.
+# The most components of scores that have figures, so that the file stays small.
 _MOST_FIGURES = 12
 
 
@@ -57,19 +67,24 @@ def write_report(card: ShownScorecard, path: str | Path, title: str | None, cita
 
 def _add_intervals(report: Report, card: ShownScorecard) -> None:
     figures: _Figures = []
-    for score in card.scores[:_MOST_FIGURES]:
-        lower = is_distance(card.estimates[score])
-        blue = " Blue: the lowest, and those that cannot be told from it." if lower and len(card.models) > 1 else ""
-        for part in _one_by_one(card, score):
-            caption = f"{part.header}: each model's own interval.{blue}"
-            text = "; ".join(f"{model} {ends_text(one, part.number)}" for model, one in card.estimates[score].items())
-            figures.append((plot_scores(card, [part]), caption, f"Intervals of {words_of(part)}: {text}"))
+    for column in _with_figures(card):
+        by_model = card.estimates[column.score]
+        blue = is_distance(by_model) and len(by_model) > 1
+        caption = f"{column.header}: each model's own interval."
+        caption += " Blue: the lowest, and those that cannot be told from it." if blue else ""
+        text = "; ".join(f"{model} {ends_text(one, column.number)}" for model, one in by_model.items())
+        figures.append((plot_scores(card, [column]), caption, f"Intervals of {words_of(column)}: {text}"))
     report.heading("Each number with its interval").gallery(figures)
 
 
+def _with_figures(card: ShownScorecard) -> list[Column]:
+    """Return the components of scores that have figures."""
+    return columns_of(card)[:_MOST_FIGURES]
+
+
 def _add_differences(report: Report, card: ShownScorecard) -> None:
-    with_pairs = [score for score in card.scores if card.shared(score).pairs]
-    if not with_pairs:
+    columns = [column for column in columns_of(card) if card.shared(column.score).pairs]
+    if not columns:
         return
     level = percent_of(card.confidence_level)
     report.heading("Differences between the models")
@@ -77,34 +92,32 @@ def _add_differences(report: Report, card: ShownScorecard) -> None:
         f"The intervals of a score hold together at {level}, over all pairs and components. A difference is clear "
         "where its interval does not contain 0."
     )
-    figures: _Figures = []
-    rows = []
-    for score in with_pairs:
-        pairs = card.shared(score).pairs
-        for part in _one_by_one(card, score):
-            texts = {pair: ends_text(one, part.number) for pair, one in pairs.items()}
-            said = {pair: verdict(*ends_of(one, part.number)) for pair, one in pairs.items()}
-            rows += [[difference_text(pair), part.header, texts[pair], _in_words(pair, said[pair])] for pair in pairs]
-            alternative = "; ".join(f"{difference_text(pair)} {text}" for pair, text in texts.items())
-            caption = f"{part.header}: differences. Blue: clear."
-            if len(pairs) > MOST_ROWS:
-                caption += f" The first {MOST_ROWS} of {len(pairs)}."
-            figures.append((plot_differences(card, [part]), caption, f"Differences: {alternative}"))
-    report.gallery(figures[:_MOST_FIGURES])
+    shown = [column for column in _with_figures(card) if column in columns]
+    report.gallery([_figure_of_differences(card, column) for column in shown])
+    rows = [
+        [difference_text(pair), column.header, ends_text(one, column.number), _in_words(pair, one, column.number)]
+        for column in columns
+        for pair, one in card.shared(column.score).pairs.items()
+    ]
     table = Table(["difference", "score", "value", "verdict"], rows[:_MOST_DIFFERENCES])
     report.named_table(table, "the differences of the models")
     if len(rows) > _MOST_DIFFERENCES:
         report.text(f"{len(rows) - _MOST_DIFFERENCES} more rows: see differences(score).")
 
 
-def _in_words(pair: Pair, said: str) -> str:
+def _figure_of_differences(card: ShownScorecard, column: Column) -> tuple[Figure, str, str]:
+    pairs = card.shared(column.score).pairs
+    text = "; ".join(f"{difference_text(pair)} {ends_text(one, column.number)}" for pair, one in pairs.items())
+    caption = f"{column.header}: differences. Blue: clear."
+    if len(pairs) > MOST_ROWS:
+        caption += f" The first {MOST_ROWS} of {len(pairs)}."
+    return plot_differences(card, [column]), caption, f"Differences by {words_of(column)}: {text}"
+
+
+def _in_words(pair: Pair, one: Estimate, number: int) -> str:
     """Return what is said of a pair, such as ``A is lower``."""
-    return f"{pair[0]} is {said}" if said in ("lower", "higher") else said
-
-
-def _one_by_one(card: ShownScorecard, score: str) -> list[Column]:
-    """Return the components of a score that have a figure each."""
-    return [column for column in columns_of(card) if column.score == score][:_MOST_FIGURES]
+    said = verdict(*ends_of(one, number))
+    return f"{pair[0]} is {said}" if said in (LOWER, HIGHER) else said
 
 
 def _add_curves(report: Report, card: ShownScorecard) -> None:
@@ -113,7 +126,7 @@ def _add_curves(report: Report, card: ShownScorecard) -> None:
     report.heading("Distance against the number of samples")
     report.text(
         "The plug-in is the distance of the samples as they are. Its bias falls as samples are added, so "
-        "plug-ins of different numbers of samples can't be compared. The corrected estimate stays level."
+        "plug-ins of different numbers of samples can't be compared. The corrected estimate should stay level."
     )
     figures: _Figures = []
     for score, curves in card.curves.items():
@@ -139,19 +152,21 @@ def _add_samples(report: Report, card: ShownScorecard) -> None:
 
 def _add_conditions(report: Report, card: ShownScorecard) -> None:
     figures: _Figures = []
-    for score, by_model in card.estimates.items():
+    for column in _with_figures(card):
+        by_model = card.estimates[column.score]
         most = max(len(one.conditions) for one in by_model.values())
-        for part in _one_by_one(card, score) if most else ():
-            text = "; ".join(
-                f"{model} under {one.provenance.condition} {ends_text(one, part.number)}"
-                for model, joined in by_model.items()
-                for one in joined.conditions[:MOST_ROWS]
-            )
-            cut = f" The first {MOST_ROWS} of {most} conditions." if most > MOST_ROWS else ""
-            caption = f"{part.header} under each condition.{cut}"
-            figures.append((plot_conditions(card, [part]), caption, f"Conditions: {text}"))
+        if not most:
+            continue
+        text = "; ".join(
+            f"{model} under {one.provenance.condition} {ends_text(one, column.number)}"
+            for model, joined in by_model.items()
+            for one in joined.conditions[:MOST_ROWS]
+        )
+        cut = f" The first {MOST_ROWS} of {most} conditions." if most > MOST_ROWS else ""
+        caption = f"{column.header} under each condition.{cut}"
+        figures.append((plot_conditions(card, [column]), caption, f"Conditions: {text}"))
     if figures:
-        report.heading("By condition").gallery(figures[:_MOST_FIGURES])
+        report.heading("By condition").gallery(figures)
 
 
 def _add_run(report: Report, card: ShownScorecard) -> None:

@@ -180,7 +180,8 @@ class Scorecard:
         -----
         With the probability of the confidence level all intervals of the table contain their differences. For that,
         each of n pairs with k components has Bonferroni's level 1 - (1 - c) / (n k), or k components of a pair share
-        1 - (1 - c) / n by resampling. The intervals of several scores do not hold together.
+        1 - (1 - c) / n by resampling. The methods are those of ``simultaneous=True``; runs that stopped by themselves
+        keep theirs. The intervals of several scores do not hold together.
         """
         return differences_frame(self.shared(score))
 

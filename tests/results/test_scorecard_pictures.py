@@ -205,3 +205,22 @@ def test_a_report_of_one_model_has_no_differences(tmp_path: Path) -> None:
     text = one.report(tmp_path / "report.html", title="Mine").read_text()
     assert "<h1>Mine</h1>" in text
     assert headings(text) == ["Each number with its interval", "What was run", "Tables to copy"]
+
+
+def test_a_report_of_many_components_has_few_figures(tmp_path: Path) -> None:
+    pixels = mcgen.as_generator(lambda z: np.tanh(z + 1), noise=(20,), name="A")
+    one = mcgen.estimate(pixels, mcgen.statistics.identity, design=mcgen.MonteCarlo(), n_evaluations=100, seed=0)
+    card = Scorecard({"pixels": {"A": one}})
+    assert sum(ax.get_visible() for ax in card.plot().axes) == 12
+    text = card.report(tmp_path / "report.html").read_text()
+    assert text.count("<img") == 12
+    assert "8 more components of each model: see to_frame()" in text
+    assert "The table has 14 more numbers of each model." not in card.to_markdown()
+    assert len(card.to_frame()) == 20
+
+
+def test_long_numbers_leave_labels_apart() -> None:
+    scales = (1.0, 1.0001, 1.00011)
+    card = scorecard(("a-long-name-of-a-model", "another-long-name-of-one", "third"), scales, extras=False)
+    for score in card.scores:
+        require_labels_apart(card.plot_differences(score))
