@@ -14,6 +14,8 @@ RECIPES = {
     "mnist-vae": "vae",
     "mnist-glow": "glow",
     "moons-flow": "flow",
+    "digits-classifier": "classifier",
+    "mnist-classifier": "classifier",
 }
 
 
