@@ -18,6 +18,7 @@ from torch import nn
 from mcgen._lib.checks import checked_real
 from mcgen.adapters.decoders.glow import Glow
 from mcgen.adapters.decoders.vae import VAE
+from mcgen.adapters.models import held_out
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
 from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet, small_classifier
 from mcgen.adapters.samplers.consistency import Consistency
@@ -184,8 +185,12 @@ def list() -> builtins.list[str]:
 
 
 def log(name: str) -> dict[str, Any]:
-    """Return the log of a model or a classifier: its command, settings, versions, hash, loss and quality."""
-    record: dict[str, Any] = json.loads(weights_path(_checked_name(name)).with_suffix(".json").read_text())
+    """Return the log of a model or a classifier: its command, settings, versions, hash, loss and quality.
+
+    ``"real-images"`` gives the log of the files that `real_images` reads.
+    """
+    path = weights_path(name if name == held_out.LOG else _checked_name(name)).with_suffix(".json")
+    record: dict[str, Any] = json.loads(path.read_text())
     return record
 
 
@@ -233,3 +238,7 @@ def checked_weights(name: str) -> Path:
             "reinstall the package or train the model again"
         )
     return path
+
+
+# Stores and pickled factories refer to `load` by the package.
+load.__module__ = "mcgen.adapters.models"

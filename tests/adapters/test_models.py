@@ -46,9 +46,12 @@ def test_the_log_tells_how_a_model_was_made(name: str) -> None:
 
 
 def test_every_model_has_a_recipe_and_together_they_fit_a_wheel() -> None:
-    assert {*models.list(), *loading.CLASSIFIERS} == set(RECIPES)
-    assert not {*models.list()} & {*loading.CLASSIFIERS}
-    assert sum(models.log(name)["bytes"] for name in RECIPES) < 19_500_000
+    trained = [*models.list(), *loading.CLASSIFIERS]
+    assert {*trained, "real-images"} == set(RECIPES)
+    assert len({*trained}) == len(trained)
+    real = sum(file["bytes"] for file in models.log("real-images")["files"].values())
+    # The wheel is a little smaller than what it has inside, and .ci/run wants it below 20 MB.
+    assert sum(models.log(name)["bytes"] for name in trained) + real < 20_300_000
 
 
 @pytest.mark.parametrize("name", models.list())
