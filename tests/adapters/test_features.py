@@ -38,6 +38,7 @@ def test_the_network_recognizes_photographs(network: FeatureNetwork, photographs
     assert found.tolist() == [285, 967]
     assert network(photographs).shape == (4, network.maps(photographs)[-1].shape[1])
     assert len(network.maps(photographs)) == 5
+    assert network.n_features == 320
 
 
 def test_the_distance_grows_with_what_is_done_to_a_photograph(network: FeatureNetwork, photographs: np.ndarray) -> None:
@@ -141,7 +142,9 @@ def test_images_of_all_kinds_and_refusals(network: FeatureNetwork) -> None:
     np.testing.assert_allclose(network(grey), network(torch.as_tensor(np.repeat(grey[:, None], 3, 1))), rtol=1e-5)
     with pytest.raises(ValueError, match=r"got \(2, 4, 28, 28\)"):
         network(np.zeros((2, 4, 28, 28)))
-    with pytest.raises(ValueError, match="the only name is efficientnet-lite0"):
+    with pytest.raises(
+        ValueError, match="the names are efficientnet-lite0, digits-classifier, mnist-classifier; got 'inception'"
+    ):
         features("inception")
 
 

@@ -1,4 +1,4 @@
-"""Train one of the shipped models again: ``python -m mcgen.adapters.models.training NAME``."""
+"""Train a shipped model or make the real images again: ``python -m mcgen.adapters.models.training NAME``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ RECIPES = {
     "mnist-vae": "vae",
     "mnist-glow": "glow",
     "moons-flow": "flow",
+    "digits-classifier": "classifier",
+    "mnist-classifier": "classifier",
+    "real-images": "real_images",
 }
 
 

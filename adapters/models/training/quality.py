@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -11,13 +10,10 @@ from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 from torch import nn
 
+from mcgen.adapters.models.training.classifier import accuracy, fitted
 from mcgen.adapters.models.training.data import Images
+from mcgen.adapters.models.training.record import Sample
 
-Sample = Callable[[int, int | None], torch.Tensor]
-"""Maps a number of samples and a class, or None for any, to images (n, channels, side, side) in [0, 1]."""
-
-# Number of features of the classifier.
-_N_FEATURES = 64
 # Number of samples of each class for the accuracy.
 _PER_CLASS = 50
 # Number of sets of samples over which the distance is averaged.
@@ -39,38 +35,11 @@ class Judge:
     @cached_property
     def classifier(self) -> nn.Sequential:
         """A small convolutional network; the 64 units of its last hidden layer are the features."""
-        torch.manual_seed(1)
-        channels = self.images.x.shape[1]
-        network = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(64, 64, 3, stride=2, padding=1),
-            nn.SiLU(),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            nn.Dropout(0.3),
-            nn.Linear(256, _N_FEATURES),
-            nn.SiLU(),
-            nn.Linear(_N_FEATURES, self.images.n_classes),
-        )
-        optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, 1500)
-        with torch.enable_grad():
-            for _ in range(1500):
-                rows = torch.randint(len(self.images.x), (128,))
-                x = self.images.x[rows] + 0.05 * torch.randn(len(rows), *self.images.x.shape[1:])
-                loss = nn.functional.cross_entropy(network(x), self.images.y[rows])
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                rate.step()
-        return network.eval()
+        return fitted(self.images)[0]
 
     def accuracy(self, x: torch.Tensor, y: torch.Tensor) -> float:
         """Return the share of images to which the classifier gives the classes y."""
-        return float((self.classifier(x).argmax(1) == y).double().mean())
+        return accuracy(self.classifier, x, y)
 
     def distance(self, a: torch.Tensor, b: torch.Tensor) -> float:
         """Return the squared Fréchet distance of two sets of images in the classifier's features."""

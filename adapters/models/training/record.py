@@ -18,12 +18,13 @@ from torch import nn
 
 from mcgen.adapters.models import loading
 from mcgen.adapters.models.training.data import Images
-from mcgen.adapters.models.training.quality import Sample
 from mcgen.designs import MonteCarlo
 from mcgen.noise import as_rows
 
 Settings = dict[str, Any]
 Log = list[dict[str, float]]
+Sample = Callable[[int, int | None], torch.Tensor]
+"""Maps a number of samples and a class, or None for any, to images (n, channels, side, side) in [0, 1]."""
 
 # Number of lines in the log of the loss.
 _LINES = 24
