@@ -30,6 +30,15 @@ centred matrix. The variance of the terms of second order is
 .. math:: V_2 = \sum_c \frac{2 w_c^4}{R_c (R_c - 1)} E q_{cc}^2
     + \sum_{a < b} \frac{4 w_a^2 w_b^2}{R_a R_b} E q_{ab}^2.
 
+With :math:`q_{ij}` of any two replicates i and j divided by :math:`R_a R_b` and multiplied by :math:`w_a w_b`, the
+third moment of the error is, next to that of the influence values,
+
+.. math:: 6 \sum_{i \neq j} \frac{L_i}{R_a} q_{ij} \frac{L_j}{R_b} + 8 \,\mathrm{tr}\, q^3.
+
+These terms of second order are computed from all replicates where these are not more than 2,000, and otherwise from
+that many, evenly spaced. Where the distance is 0, the jackknife's variance is about 2 V_2 instead of V_2 and errs
+together with the estimate. So intervals take the sum of both variances.
+
 For a linear combination of laws on the same noise, all of this holds with the combined h.
 
 .. rubric:: References

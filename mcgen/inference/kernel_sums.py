@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,7 +34,25 @@ _FEWEST_KEPT = 5
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Consecutive points of a sample, with the replicates, the strata and the kept replicates that they belong to."""
+    """Consecutive points of a sample, and the u replicates that they belong to; the first and last may be incomplete.
+
+    Attributes
+    ----------
+    points : ndarray of shape (n, d)
+        The points in double precision.
+    weights : ndarray of shape (n,)
+        The weight of each point in its replicate.
+    starts : ndarray of shape (u,)
+        The first point of each replicate.
+    units : slice
+        The replicates, by their numbers in the sample.
+    stratum, shares : ndarray of shape (u,)
+        The stratum of each replicate, and its weight in the law.
+    local : ndarray
+        Which of the u replicates are kept for the terms of second order.
+    kept : slice
+        Where these are among all that are kept.
+    """
 
     points: Floats
     weights: Floats
@@ -93,24 +113,26 @@ class Sample:
             np.concatenate([f + np.arange(k) * n // max(k, 1) for f, k, n in zip(firsts, share, counts, strict=True)]),
         )
 
-    @property
+    @cached_property
     def shares(self) -> Floats:
         """The weight of each replicate, shape (R,)."""
         return np.asarray((self.weights / self.counts)[self.stratum])
 
+    @cached_property
+    def ends(self) -> Indices:
+        """Where the points of each stratum end, shape (C,)."""
+        return np.cumsum([len(part) for part in self.parts])
+
     def bounds(self, separate: bool = False) -> list[tuple[int, int]]:
         """Return where blocks of points begin and end; no block has points of two strata where these are separate."""
-        parts = [len(part) for part in self.parts] if separate else [len(self.unit)]
-        ends = np.cumsum(parts)
-        cuts = [range(end - n, end, _BLOCK) for n, end in zip(parts, ends.tolist(), strict=True)]
-        starts = [start for cut in cuts for start in cut]
-        return list(zip(starts, [*starts[1:], len(self.unit)], strict=True))
+        ends = [0, *self.ends.tolist()] if separate else [0, len(self.unit)]
+        starts = [start for low, high in pairwise(ends) for start in range(low, high, _BLOCK)]
+        return list(pairwise([*starts, len(self.unit)]))
 
     def block(self, low: int, high: int) -> Block:
         """Return some consecutive points in double precision."""
-        ends = np.cumsum([len(part) for part in self.parts])
-        first, last = np.searchsorted(ends, [low, high - 1], side="right")
-        parts = [(self.parts[c], ends[c] - len(self.parts[c])) for c in range(first, last + 1)]
+        first, last = np.searchsorted(self.ends, [low, high - 1], side="right")
+        parts = [(self.parts[c], self.ends[c] - len(self.parts[c])) for c in range(first, last + 1)]
         pieces = [part[max(low - begin, 0) : high - begin] for part, begin in parts]
         points = np.concatenate(pieces, dtype=np.float64) if len(pieces) > 1 else np.asarray(pieces[0], np.float64)
         unit = self.unit[low:high]
