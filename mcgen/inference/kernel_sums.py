@@ -30,6 +30,8 @@ Indices = NDArray[np.intp]
 _BLOCK = 1024
 # Each stratum keeps at least so many replicates: the mean square of the U-centred matrix needs 4.
 _FEWEST_KEPT = 5
+# Rounding in k(x, y) - k(y, x) that is allowed, relative to the largest value; a kernel may work in single precision.
+_SYMMETRIC = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +172,10 @@ class Inside:
     def add(self, h: Floats, a: Block, b: Block) -> None:
         """Add the values of a block of rows against a block of columns."""
         same = a.stratum[:, None] == b.stratum
-        self.own[a.units] += np.where(same, h, 0.0).sum(axis=1)
-        if not same.all():
+        if same.all():
+            self.own[a.units] += h.sum(axis=1)
+        else:
+            self.own[a.units] += np.where(same, h, 0.0).sum(axis=1)
             self.other[a.units] += np.where(same, 0.0, h) @ b.shares
         self.matrix[a.kept, b.kept] += h[np.ix_(a.local, b.local)]
         common = np.arange(max(a.units.start, b.units.start), min(a.units.stop, b.units.stop))
@@ -222,10 +226,9 @@ def _values(kernel: Kernel, a: Block, b: Block) -> Floats:
             f"kernel {name!r} returned {(~np.isfinite(found)).sum()} values that are not finite, of {found.size}; all "
             "must be finite. Check that the features are finite, and that the kernel is defined for all of them"
         )
-    if a is b and not np.allclose(found, found.T, rtol=1e-6, atol=1e-6 * float(np.abs(found).max())):
+    if a is b and (gap := np.abs(found - found.T).max()) > _SYMMETRIC * np.abs(found).max():
         raise RunError(
-            f"kernel {name!r} is not symmetric: k(x, y) and k(y, x) differ by up to {np.abs(found - found.T).max():.3g}"
-            "; average the two"
+            f"kernel {name!r} is not symmetric: k(x, y) and k(y, x) differ by up to {gap:.3g}; average the two"
         )
     return found.astype(np.float64, copy=False)
 
