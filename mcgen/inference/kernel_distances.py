@@ -122,7 +122,8 @@ def kernel_terms(
     """Return the terms of linear combinations of squared distances between laws and a reference, one for each row.
 
     Kernel values are computed once for each law, in blocks of about 1,024 x 1,024 in double precision. The time is
-    n^2 d / 2 + n N d multiply-adds for each law of n points, and N^2 d / 2 for the reference.
+    n^2 d / 2 + n N d multiply-adds for each law of n points, and N^2 d / 2 for the reference. The memory beyond the
+    features is some 100 to 400 MiB, and more only for over 400 strata, each of which keeps 5 replicates or more.
 
     Parameters
     ----------
@@ -143,7 +144,8 @@ def kernel_terms(
         Average independent estimates from consecutive blocks of so many replicates (an incomplete last one is joined
         to the one before). ``influence`` then has a value for each block, and no terms of second order are needed. A
         law of n points costs n b d instead of n^2 d / 2 for blocks of b points, and its variance is larger near a
-        distance of 0. Blocks of unequal size are weighted by their replicates.
+        distance of 0. Blocks of unequal size are weighted by their replicates. Few small blocks have skewed distances:
+        with 24 blocks of 10 replicates in one dimension, intervals of 95 % covered the truth 89 % to 96 % of the time.
 
     Returns
     -------
