@@ -4,7 +4,7 @@
 """
 
 from mcgen.functionals.base import Functional
-from mcgen.functionals.distances import frechet_distance
+from mcgen.functionals.distances import energy_distance, frechet_distance, kernel_distance
 from mcgen.functionals.function import function_of_means
 from mcgen.functionals.moments import (
     coefficient_of_variation,
@@ -24,10 +24,12 @@ __all__ = [
     "coefficient_of_variation",
     "correlation",
     "covariance",
+    "energy_distance",
     "expected_shortfall",
     "frechet_distance",
     "function_of_means",
     "inception_score",
+    "kernel_distance",
     "log_mean",
     "quantile",
     "ratio",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats
+from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.functionals.base import Evaluated, Functional, Replicates
@@ -18,10 +22,16 @@ from mcgen.functionals.references import ReferenceFeatures, features_of_referenc
 from mcgen.inference import frechet
 from mcgen.inference.distance_terms import DistanceTerms, Law, Points
 from mcgen.inference.functional_intervals import Lengthened
+from mcgen.inference.kernel_distances import cubic_kernel, energy_kernel, kernel_terms
+from mcgen.inference.kernel_sums import Kernel
 from mcgen.replicates.gathering import Features, Gatherer
 from mcgen.statistics import Statistic
 from mcgen.statistics.features import FeatureValues, features_of
 
+# Points of the model and of the reference that the influence of a distance by a kernel is computed from.
+_MOST_OF_INFLUENCE = 500
+# Samples before the first look of a run that stops by itself.
+_FEWEST_OF_KERNEL = 400
 # Least share of the variance of the influence values that counts as first order: below it, that is mostly unknown.
 _LEAST_SHARE = 1 / 16
 
@@ -189,6 +199,139 @@ def frechet_distance(reference: Any, features: Callable[[Any], Any] | None = Non
     target = features_of_reference(reference, features)
     target.require_enough()
     return FrechetDistance(features, target)
+
+
+@dataclass(frozen=True, eq=False)
+class KernelDistance(Distance):
+    """A squared distance by a kernel; made by `kernel_distance` and `energy_distance`."""
+
+    kernel: Kernel
+    kind: str
+    block_size: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The distance."""
+        return self.kind
+
+    @property
+    def fewest_values(self) -> int:
+        """A few hundred: near 0 fewer show a far larger variance."""
+        return _FEWEST_OF_KERNEL
+
+    def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:
+        """Return combinations of the distances of laws on the same noise."""
+        assert self.target.values is not None
+        blocks = None
+        if self.block_size is not None:
+            blocks = max(2, math.ceil(self.block_size / laws[0][0].values.shape[1]))
+        return kernel_terms(
+            laws, factors, self.target.values, self.kernel, fixed=self.target.fixed, block_replicates=blocks
+        )
+
+    def influence(self, found: Replicates) -> Influence:
+        """Return the influence of a sample: twice the mean of the kernel to the model, less that to the reference."""
+        assert found.values is not None
+        assert self.target.values is not None
+        own = found.values.reshape(-1, found.values.shape[2])
+        points = [_some(one).astype(np.float64) for one in (own, self.target.values)]
+        return self._influence(found, partial(_witness, kernel=self.kernel), *points)
+
+    def _plug_in(self, features: Floats) -> float:
+        law = [Points(features[:, None, :], np.ones(1))]
+        assert self.target.values is not None
+        found = kernel_terms([law], np.ones((1, 1)), self.target.values, self.kernel, fixed=self.target.fixed)
+        return found[0].plug_in
+
+
+def _some(values: NDArray[Any]) -> NDArray[Any]:
+    """Return evenly spaced rows, up to a number."""
+    return values[:: max(1, len(values) // _MOST_OF_INFLUENCE)]
+
+
+def _witness(x: Any, own: Any, reference: Any, kernel: Kernel) -> Any:
+    """Return 2 (mean k(x, own) - mean k(x, reference)), shape (n, 1); by numpy, so that it has no gradient."""
+    a, b, c = (as_numpy(one).astype(np.float64) for one in (x, own, reference))
+    found = 2 * (kernel(a, b).mean(axis=1) - kernel(a, c).mean(axis=1))[:, None]
+    return x.new_tensor(found) if hasattr(x, "new_tensor") else found
+
+
+def kernel_distance(
+    reference: Any,
+    features: Callable[[Any], Any] | None = None,
+    *,
+    kernel: Kernel | None = None,
+    block_size: int | None = None,
+) -> KernelDistance:
+    r"""Return the squared distance by a kernel (MMD) from a reference as a functional; KID for Inception's features.
+
+    It is :math:`E k(x, x') - 2 E k(x, y) + E k(y, y')` for features x of the model and y of the reference, by default
+    with the cubic kernel :math:`(x \cdot y / d + 1)^3` of KID. The estimate has no bias under any design, since pairs
+    of points of one replicate do not enter. `mcgen.inference.kernel_distances` has the formulas.
+
+    Parameters
+    ----------
+    reference : Reference, array_like, str or Path
+        Real features or real images; see `mcgen.functionals.reference`. Mean and covariance are not enough.
+    features : callable, optional
+        From n samples to features of shape (n, d). By default the numbers of a sample are its features.
+    kernel : callable, optional
+        From features of shapes (n, d) and (m, d) to kernel values of shape (n, m): any symmetric positive definite
+        kernel. Values of it are in double precision.
+    block_size : int, optional
+        Average independent estimates from blocks of so many samples. The time is then proportional to n, and the
+        variance is larger near a distance of 0. Use 1,000 or more, and 20 blocks or more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the reference has no features, or an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: 0.9 * z + 0.1, noise=(4,), name="model")
+    >>> real = np.random.default_rng(0).standard_normal((500, 4))
+    >>> score = mcgen.functionals.kernel_distance(real)
+    >>> mcgen.estimate(model, score, design=mcgen.Antithetic(), n_evaluations=1000, seed=0).names
+    ('kernel distance',)
+    """
+    if kernel is not None and not callable(kernel):
+        raise TypeError(f"kernel must be a function of two arrays of features, (n, d) and (m, d); got {kernel!r}")
+    kind = "kernel distance" if kernel is None else f"kernel distance by {name_of(kernel)}"
+    return _of_kernel(reference, features, cubic_kernel if kernel is None else kernel, kind, block_size)
+
+
+def energy_distance(
+    reference: Any, features: Callable[[Any], Any] | None = None, *, block_size: int | None = None
+) -> KernelDistance:
+    r"""Return the energy distance from a reference as a functional: :math:`2 E|x - y| - E|x - x'| - E|y - y'|`.
+
+    It is `kernel_distance` with the kernel :math:`-|x - y|`, and is 0 only where both laws are equal. Choose it for
+    features with heavy tails, whose third powers vary too much for the cubic kernel.
+
+    Parameters
+    ----------
+    reference, features, block_size
+        As for `kernel_distance`.
+    """
+    return _of_kernel(reference, features, energy_kernel, "energy distance", block_size)
+
+
+def _of_kernel(
+    reference: Any, features: Callable[[Any], Any] | None, kernel: Kernel, kind: str, block_size: int | None
+) -> KernelDistance:
+    """Return a distance by a kernel, once its arguments are checked."""
+    if block_size is not None and checked_integer("block_size", block_size) < 2:
+        raise ValueError(f"block_size must be a number of samples, 2 or more, and better 1,000; got {block_size}")
+    target = features_of_reference(reference, features)
+    if target.values is None:
+        raise ValueError(
+            f"a {kind} needs the features of the reference, and {target.text} has their mean and covariance alone. "
+            "Pass the features, the images, or a folder of them"
+        )
+    return KernelDistance(features, target, kernel, kind, block_size)
 
 
 def _law(strata: Sequence[Replicates], weights: Floats) -> Law:
