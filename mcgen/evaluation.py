@@ -224,7 +224,8 @@ class _Evaluation:
                 f"finished samples have no conditions; got samples for {name!r} beside several conditions. Evaluate "
                 "the samples of each condition by themselves, or pass the model"
             )
-        estimand = Estimand(_Finished(name), self._together, as_seed_sequence(self._asked["seed"]))
+        stand_in: Any = _Finished(name)
+        estimand = Estimand(stand_in, self._together, as_seed_sequence(self._asked["seed"]))
         self._runs.estimands[name] = estimand
         options = replace(self._options, beside=gatherers_of(self._together, self._runs.asked.scores))
         self._runs.add_finished(name, estimand.task(MonteCarlo(), 1), samples, options)

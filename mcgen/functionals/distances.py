@@ -21,6 +21,7 @@ from mcgen.functionals.influence import Influence
 from mcgen.functionals.references import ReferenceFeatures, features_of_reference
 from mcgen.inference import frechet
 from mcgen.inference.distance_terms import DistanceTerms, Law, Points
+from mcgen.inference.frechet import FEWEST_REPLICATES
 from mcgen.inference.functional_intervals import Lengthened
 from mcgen.inference.kernel_distances import cubic_kernel, energy_kernel, kernel_terms
 from mcgen.inference.kernel_sums import Kernel
@@ -114,6 +115,10 @@ class Distance(Functional):
             )
         return self._plug_in(found)
 
+    def _by(self, function: Callable[..., Any], *constants: Floats) -> Influence:
+        """Return a function of the features as an influence."""
+        return Influence(self.statistic, self.name, (self.name,), function, constants)
+
     @abstractmethod
     def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:
         """Return combinations of the distances of laws on the same noise, one for each row of factors."""
@@ -149,7 +154,7 @@ class FrechetDistance(Distance):
     def influence(self, found: Replicates) -> Influence:
         """Return the influence of a sample on the distance, a quadratic function of its features."""
         matrix, mean = frechet.influence_matrix(_law([found], np.ones(1)), self.target.moments)
-        return self._influence(found, _quadratic, matrix, mean)
+        return self._by(_quadratic, matrix, mean)
 
     def _plug_in(self, features: Floats) -> float:
         return frechet.plug_in(features, self.target.moments)
@@ -216,8 +221,18 @@ class KernelDistance(Distance):
 
     @property
     def fewest_values(self) -> int:
-        """A few hundred: near 0 fewer show a far larger variance."""
-        return _FEWEST_OF_KERNEL
+        """A few hundred, or 20 blocks: near 0 fewer show a far larger variance."""
+        return max(_FEWEST_OF_KERNEL, 20 * (self.block_size or 0))
+
+    def require_size(self, n_evaluations: int, n_replicates: int) -> None:
+        """Refuse runs of too few replicates, or blocks."""
+        blocks = n_replicates if self.block_size is None else n_evaluations // self.block_size
+        if blocks < FEWEST_REPLICATES:
+            what = "replicates" if self.block_size is None else f"blocks of {self.block_size:,} samples"
+            raise RunError(
+                f"a {self.label} needs {FEWEST_REPLICATES} or more {what} for its interval; got {blocks}. Use more "
+                "evaluations, or smaller ones"
+            )
 
     def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:
         """Return combinations of the distances of laws on the same noise."""
@@ -235,7 +250,7 @@ class KernelDistance(Distance):
         assert self.target.values is not None
         own = found.values.reshape(-1, found.values.shape[2])
         points = [_some(one).astype(np.float64) for one in (own, self.target.values)]
-        return self._influence(found, partial(_witness, kernel=self.kernel), *points)
+        return self._by(partial(_witness, kernel=self.kernel), *points)
 
     def _plug_in(self, features: Floats) -> float:
         law = [Points(features[:, None, :], np.ones(1))]
