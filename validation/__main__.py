@@ -156,6 +156,12 @@ def _conditions(options: argparse.Namespace) -> None:
     write_tables(options.folder, options.only)
 
 
+def _distances(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.distances import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _journeys(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.journeys import journeys_table
 
@@ -166,6 +172,7 @@ _KINDS = {
     "benchmarks": _benchmarks,
     "conditions": _conditions,
     "coverage": _coverage,
+    "distances": _distances,
     "editing": _editing,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
