@@ -55,6 +55,7 @@ TORCH_ITSELF = tuple(
             "measurements.widths",
             "measurements.cases",
             "pages.efficiency",
+            "pages.fid",
             "measurements.rivals",
             "measurements.fitted",
         ),

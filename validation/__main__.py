@@ -156,8 +156,8 @@ def _conditions(options: argparse.Namespace) -> None:
     write_tables(options.folder, options.only)
 
 
-def _distances(options: argparse.Namespace) -> None:
-    from mcgen.validation.pages.distances import write_page
+def _fid(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.fid import write_page
 
     write_page(options.folder, options.only)
 
@@ -172,10 +172,10 @@ _KINDS = {
     "benchmarks": _benchmarks,
     "conditions": _conditions,
     "coverage": _coverage,
-    "distances": _distances,
     "editing": _editing,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,
+    "fid": _fid,
     "fitted": _fitted,
     "functionals": _functionals,
     "journeys": _journeys,

@@ -39,7 +39,8 @@ These terms of second order are computed from all replicates where these are not
 that many, evenly spaced. Where the distance is 0, the jackknife's variance is about 2 V_2 instead of V_2 and errs
 together with the estimate. So intervals take the sum of both variances.
 
-For a linear combination of laws on the same noise, all of this holds with the combined h.
+For a linear combination of laws on the same noise, all of this holds with the combined h. `cubic_kernel` is the kernel
+of [3]_, and `energy_kernel` that of [4]_.
 
 .. rubric:: References
 

@@ -55,7 +55,7 @@ def test_names_are_chosen_by_a_part_in_capitals_or_not() -> None:
         chosen(["Pairs", "nets"], "x", "design")
 
 
-NEEDS = {"models": "torch", "benchmarks": "torch", "fitted": "torch", "steps": "torch", "editing": "torch"}
+NEEDS = dict.fromkeys(("models", "benchmarks", "fid", "fitted", "steps", "editing"), "torch")
 
 
 def written_pages(folder: Path) -> None:
@@ -64,6 +64,7 @@ def written_pages(folder: Path) -> None:
     titles = {
         "models.md": "quality, correlations, efficiencies, plane, negated noise of DDPM, inverse problems, conformance",
         "interval.md": "skewed pairs, efficiencies of pairs",
+        "report-an-fid.md": "made by, many seeds, designs, three models",
         "quantiles.md": "made by, quantiles, shortfalls, sums, stopping, in words",
         "validation/coverage.md": "made by, in words, by replicates, least covered, problems",
     }
@@ -79,6 +80,7 @@ def written_pages(folder: Path) -> None:
         "coverage",
         "editing",
         "efficiency-coverage",
+        "fid",
         "fitted",
         "journeys",
         "models",
@@ -102,7 +104,7 @@ def test_unknown_names_are_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
-    "kind", ["coverage", "editing", "efficiency-coverage", "fitted", "models", "quantiles", "steps"]
+    "kind", ["coverage", "editing", "efficiency-coverage", "fid", "fitted", "models", "quantiles", "steps"]
 )
 def test_missing_pages_are_told_before_anything_is_measured(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
