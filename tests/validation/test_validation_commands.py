@@ -64,7 +64,7 @@ def written_pages(folder: Path) -> None:
     titles = {
         "models.md": "quality, correlations, efficiencies, plane, negated noise of DDPM, inverse problems, conformance",
         "interval.md": "skewed pairs, efficiencies of pairs",
-        "report-an-fid.md": "made by, many seeds, designs, three models",
+        "report-an-fid.md": "made by, number of samples, designs, three models",
         "quantiles.md": "made by, quantiles, shortfalls, sums, stopping, in words",
         "validation/coverage.md": "made by, in words, by replicates, least covered, problems",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import numpy as np
 
 import mcgen
 from mcgen import functionals
+from mcgen._lib.arrays import as_numpy
 from mcgen.adapters import features, models
 from mcgen.results.figures import COLOURS, new_figure
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
@@ -30,10 +31,10 @@ SEED = 0
 _PAGE, _STORE = "report-an-fid.md", "fid.json"
 # Features of digits, and of photographs: the first take 0.4 ms an image, the second 20.
 _DIGITS, _PHOTOGRAPHS = "mnist-classifier", "efficientnet-lite0"
-# Samples of the long run, of the short ones by many seeds, and the number of seeds.
-_LONG, _SHORT, _SEEDS = 16_384, (128, 512), 100
-# Short runs of the picture.
-_SHOWN = 25
+# Samples of the pool, of the runs that it is cut into, and the most runs of a size.
+_POOL, _SIZES, _RUNS = 51_200, (64, 128, 256, 512, 1024), 100
+# Size and number of the runs that are drawn one by one.
+_DRAWN, _SHOWN = 128, 25
 _COMPARED = 2048
 _DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8), mcgen.Sobol(64))
 _PER_DESIGN = 6400
@@ -77,48 +78,41 @@ def write_page(folder: Path, only: str = "") -> None:
 def write_pictures(folder: Path) -> None:
     """Draw the pictures that are made from the stored numbers."""
     numbers: Numbers = json.loads((folder / _STORE).read_text())
-    curves = numbers.get("number of samples", {})
-    if curves:
-        draw_against_n(curves, folder / "images")
-    if curves and "many seeds" in numbers:
-        draw_seeds(numbers["many seeds"], _truths(curves), folder / "images")
+    if "number of samples" in numbers:
+        draw_against_n(numbers["number of samples"], folder / "images")
+        draw_runs(numbers["number of samples"], folder / "images")
 
 
 def write_tables(folder: Path) -> None:
     """Write the tables of the stored numbers into the page."""
     numbers: Numbers = json.loads((folder / _STORE).read_text())
-    if "number of samples" in numbers and "many seeds" in numbers:
-        numbers["many seeds"] = {"short": numbers["many seeds"], "long": _truths(numbers["number of samples"])}
     fill_page(folder / _PAGE, {title: table(numbers[title]) for title, table in TABLES.items() if title in numbers})
 
 
-def _truths(curves: Numbers) -> dict[str, float]:
-    """Return the estimates of the long run, which are the last ones of its curves."""
-    return {score: curve["estimate"][-1] for score, curve in curves.items()}
-
-
-def _measured() -> mcgen.Generator:
-    """Return the model of the curve and of the short runs."""
-    return models.load("mnist-consistency", steps=2)
-
-
 def _against_n(pictures: Path) -> Numbers:
-    """Return FID and KID against the number of independent samples, up to a long run."""
-    run: dict[str, Any] = {"design": mcgen.MonteCarlo(), "n_evaluations": _LONG, "seed": SEED}
-    card = mcgen.evaluate(_measured(), scores_by(_DIGITS), curves=True, **run)
-    return {score: curve.to_dict("list") for score, by_model in card.curves.items() for curve in by_model.values()}
+    """Return FID and KID of runs of several sizes that a pool of independent samples is cut into, and of the pool."""
+    model, network = models.load("mnist-consistency", steps=2), features(_DIGITS)
+    real = scores_by(_DIGITS)["FID"].target.values
+    parts = range(_POOL // max(_SIZES))
+    pool = np.concatenate([as_numpy(network(mcgen.sample(model, max(_SIZES), seed=one))) for one in parts])
+    fid = functionals.frechet_distance(real)
+    whole = {"FID": fid, "KID": functionals.kernel_distance(real, block_size=max(_SIZES))}
+    scores = {"FID": fid, "KID": functionals.kernel_distance(real)}
+    found: Numbers = {score: {"pool": numbers[0]} for score, numbers in _of_runs([pool], whole).items()}
+    for n in _SIZES:
+        runs = [pool[start : start + n] for start in range(0, _POOL, n)][:_RUNS]
+        for score, numbers in _of_runs(runs, scores).items():
+            found[score][str(n)] = numbers
+    return found
 
 
-def _many_seeds(pictures: Path) -> Numbers:
-    """Return short runs, by score and number of samples."""
-    model, scores = _measured(), scores_by(_DIGITS)
-    found: Numbers = {score: {str(n): [] for n in _SHORT} for score in scores}
-    for n in _SHORT:
-        for seed in range(1, _SEEDS + 1):
-            card = mcgen.evaluate(model, scores, design=mcgen.MonteCarlo(), n_evaluations=n, seed=seed)
-            for row in card.to_frame().to_dict("records"):
-                numbers = {name: float(f"{row[name]:.6g}") for name in ("mean", "low", "high", "plug_in")}
-                found[str(row["score"])][str(n)].append(numbers)
+def _of_runs(runs: Sequence[Any], scores: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """Return estimate, ends and usual value of each score for each array of features."""
+    found: dict[str, list[dict[str, float]]] = {score: [] for score in scores}
+    for run in runs:
+        for row in mcgen.evaluate(run, scores, seed=SEED).to_frame().to_dict("records"):
+            numbers = {name: float(f"{row[name]:.6g}") for name in ("mean", "low", "high", "plug_in")}
+            found[str(row["score"])].append(numbers)
     return found
 
 
@@ -157,24 +151,26 @@ def _three_models(pictures: Path) -> Numbers:
 
 PARTS: dict[str, Callable[[Path], Numbers]] = {
     "number of samples": _against_n,
-    "many seeds": _many_seeds,
     "designs": _by_design,
     "three models": _three_models,
 }
 
 
-def draw_against_n(curves: Numbers, pictures: Path) -> None:
-    """Draw both distances against the number of samples: the usual value, and the estimate with its band."""
-    figure, axes = new_figure(len(curves), 1, 4.2, 2.4 * len(curves))
-    for (score, curve), panel in zip(curves.items(), axes[:, 0], strict=True):
-        n, plug_in, estimate, low, high = (np.array(curve[x]) for x in ("n", "plug_in", "estimate", "low", "high"))
-        panel.fill_between(n, low, high, color=COLOURS[1], alpha=0.2, lw=0, label="its 95 % interval")
-        panel.plot(n, estimate, "o-", color=COLOURS[1], ms=5, label="corrected estimate")
-        panel.plot(n, plug_in, "s--", color=COLOURS[2], ms=5, mfc="white", label="usual value (plug-in)")
-        # Bands of few samples would hide the rest.
-        panel.set_ylim(0, 1.08 * max(plug_in.max(), high[len(n) // 2 :].max()))
+def draw_against_n(found: Numbers, pictures: Path) -> None:
+    """Draw both distances against the number of samples: means over the runs of each size, and the pool."""
+    figure, axes = new_figure(len(found), 1, 4.2, 2.4 * len(found))
+    sizes = [*map(str, _SIZES)]
+    for (score, runs), panel in zip(found.items(), axes[:, 0], strict=True):
+        plug_in, estimate, low, high = (
+            np.array([_mean(runs[n], name) for n in sizes]) for name in ("plug_in", "mean", "low", "high")
+        )
+        panel.fill_between(_SIZES, low, high, color=COLOURS[1], alpha=0.2, lw=0, label="its 95 % interval")
+        panel.plot(_SIZES, estimate, "o-", color=COLOURS[1], ms=5, label="corrected estimate")
+        panel.plot(_SIZES, plug_in, "s--", color=COLOURS[2], ms=5, mfc="white", label="usual value (plug-in)")
+        panel.axhline(runs["pool"]["mean"], color="black", lw=1, ls=":", label=f"{_POOL:,} samples")
+        panel.set_ylim(0, 1.08 * max(plug_in.max(), high[1:].max()))
         panel.set_xscale("log")
-        panel.set_xticks(n[::2], [f"{count:,}" for count in n[::2]], fontsize=9)
+        panel.set_xticks(_SIZES, [f"{n:,}" for n in _SIZES], fontsize=9)
         panel.minorticks_off()
         _dressed(panel, score)
     axes[-1, 0].set_xlabel("number of samples", fontsize=9)
@@ -182,20 +178,21 @@ def draw_against_n(curves: Numbers, pictures: Path) -> None:
     figure.savefig(pictures / "fid-against-n.png", dpi=_DPI)
 
 
-def draw_seeds(runs: Numbers, truths: Mapping[str, float], pictures: Path) -> None:
-    """Draw the intervals and the usual values of the shortest runs, and the long run that they are held to."""
-    figure, axes = new_figure(len(runs), 1, 4.2, 2.4 * len(runs))
-    for (score, by_n), panel in zip(runs.items(), axes[:, 0], strict=True):
-        for seed, run in enumerate(next(iter(by_n.values()))[:_SHOWN], 1):
-            covers = _covers(run, truths[score])
+def draw_runs(found: Numbers, pictures: Path) -> None:
+    """Draw intervals and usual values of single runs, and the value of the pool that they are held to."""
+    figure, axes = new_figure(len(found), 1, 4.2, 2.4 * len(found))
+    for (score, runs), panel in zip(found.items(), axes[:, 0], strict=True):
+        truth = runs["pool"]["mean"]
+        for number, run in enumerate(runs[str(_DRAWN)][:_SHOWN], 1):
+            covers = _covers(run, truth)
             colour = COLOURS[1] if covers else "black"
-            panel.plot([seed, seed], [run["low"], run["high"]], color=colour, lw=2, solid_capstyle="butt")
-            panel.plot(seed, run["mean"], "o" if covers else "X", color=colour, ms=4.5)
-            panel.plot(seed, run["plug_in"], "s", color=COLOURS[2], ms=4.5, mfc="white")
-        panel.axhline(truths[score], color="black", lw=1, ls="--", zorder=0)
+            panel.plot([number, number], [run["low"], run["high"]], color=colour, lw=2, solid_capstyle="butt")
+            panel.plot(number, run["mean"], "o" if covers else "X", color=colour, ms=4.5)
+            panel.plot(number, run["plug_in"], "s", color=COLOURS[2], ms=4.5, mfc="white")
+        panel.axhline(truth, color="black", lw=1, ls=":", zorder=0)
         _dressed(panel, score)
-    axes[-1, 0].set_xlabel("seed", fontsize=9)
-    figure.savefig(pictures / "fid-by-seed.png", dpi=_DPI)
+    axes[-1, 0].set_xlabel(f"runs of {_DRAWN} samples", fontsize=9)
+    figure.savefig(pictures / "fid-of-many-runs.png", dpi=_DPI)
 
 
 def _dressed(panel: Axes, score: str) -> None:
@@ -209,17 +206,21 @@ def _covers(run: dict[str, float], truth: float) -> bool:
     return run["low"] <= truth <= run["high"]
 
 
-def seeds_table(runs: Numbers) -> str:
-    """Return what the short runs gave on average, and how many intervals hold the value of the long run."""
+def _mean(runs: Sequence[dict[str, float]], name: str) -> float:
+    return float(np.mean([run[name] for run in runs]))
+
+
+def runs_table(found: Numbers) -> str:
+    """Return the means over the runs of each size, and how many of their intervals hold the value of the pool."""
     rows = []
-    for score, by_n in runs["short"].items():
-        for n, found in by_n.items():
-            means = [np.mean([run[x] for run in found]) for x in ("plug_in", "mean", "low", "high")]
-            covering = sum(_covers(run, runs["long"][score]) for run in found)
-            numbers = [_rounded(float(x)) for x in (runs["long"][score], *means)]
-            rows.append([score, n, *numbers, f"{covering} of {len(found)}"])
-    head = ["", "samples", "long run", "usual value", "corrected estimate", "low", "high", "intervals that cover"]
-    return markdown_table(head, rows)
+    for score, runs in found.items():
+        for n in map(str, _SIZES):
+            covering = sum(_covers(run, runs["pool"]["mean"]) for run in runs[n])
+            numbers = [_rounded(_mean(runs[n], name)) for name in ("plug_in", "mean", "low", "high")]
+            rows.append([f"{score}, {int(n):,} samples", *numbers, f"{covering} of {len(runs[n])}"])
+        pool = [_rounded(runs["pool"][name]) for name in ("plug_in", "mean", "low", "high")]
+        rows.append([f"{score}, {_POOL:,} samples", *pool, ""])
+    return markdown_table(["", "usual value", "corrected estimate", "low", "high", "intervals that cover"], rows)
 
 
 def designs_table(found: Numbers) -> str:
@@ -254,7 +255,7 @@ def _rounded(value: float) -> str:
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "made by": str,
-    "many seeds": seeds_table,
+    "number of samples": runs_table,
     "designs": designs_table,
     "three models": models_table,
 }
