@@ -246,9 +246,14 @@ class Functional(ABC):
         return False
 
     @property
-    def has_sampled_reference(self) -> bool:
-        """Whether it compares with a sample, whose error is part of the estimate's."""
+    def shares_an_error(self) -> bool:
+        """Whether estimates of several conditions share an error, so that their average does not make it smaller."""
         return False
+
+    @property
+    def why_no_tolerance(self) -> str:
+        """The reason why a run of it can't stop by a tolerance; empty where it can."""
+        return ""
 
     def identity(self) -> dict[str, Any]:
         """Return what results say about it beside its name, by the fields of `Provenance`."""

@@ -73,9 +73,16 @@ class Distance(Functional):
         return True
 
     @property
-    def has_sampled_reference(self) -> bool:
-        """Whether the reference is a sample."""
+    def shares_an_error(self) -> bool:
+        """Whether the reference is a sample, whose error all distances to it share."""
         return not self.target.fixed
+
+    @property
+    def why_no_tolerance(self) -> str:
+        """A reference that is a sample has an error that more samples of the model do not make smaller."""
+        if self.target.fixed:
+            return ""
+        return "a reference that is a sample has an error of its own, which more evaluations do not make smaller"
 
     def identity(self) -> dict[str, Any]:
         """Return the features and the reference."""
@@ -221,8 +228,15 @@ class KernelDistance(Distance):
 
     @property
     def fewest_values(self) -> int:
-        """A few hundred, or 20 blocks: near 0 fewer show a far larger variance."""
-        return max(_FEWEST_OF_KERNEL, 20 * (self.block_size or 0))
+        """A few hundred: near 0 fewer show a far larger variance."""
+        return _FEWEST_OF_KERNEL
+
+    @property
+    def why_no_tolerance(self) -> str:
+        """Rules that stop a run look at its replicates, and blocks are fewer."""
+        if self.block_size is not None:
+            return "rules that stop a run look at single replicates, and blocks are fewer"
+        return super().why_no_tolerance
 
     def require_size(self, n_evaluations: int, n_replicates: int) -> None:
         """Refuse runs of too few replicates, or blocks."""

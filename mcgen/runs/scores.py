@@ -145,15 +145,12 @@ def _check_distance(functional: Functional, options: RunOptions, asked: RunArgum
             f"evaluations; got common_random_numbers={asked['common_random_numbers']}, atol={asked['atol']} and "
             f"rtol={asked['rtol']}. Leave these out, and say n_evaluations"
         )
-    if not functional.has_sampled_reference:
-        return
-    if options.tolerance is not None:
+    if options.tolerance is not None and functional.why_no_tolerance:
         raise ValueError(
-            "a reference that is a sample has an error of its own, which more evaluations do not make smaller, so that "
-            "a tolerance may never be reached; got atol or rtol with fixed=False. Say n_evaluations, or use a fixed "
-            "reference"
+            f"a run of this {functional.label} can't stop by a tolerance: {functional.why_no_tolerance}; got "
+            f"atol={asked['atol']} and rtol={asked['rtol']}. Say n_evaluations"
         )
-    if several and not mixed:
+    if several and not mixed and functional.shares_an_error:
         raise ValueError(
             "distances of several conditions from one sampled reference share its error, which their average does not "
             "make smaller; got several conditions with fixed=False. Use across='mixture' for the distance of the "
