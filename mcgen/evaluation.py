@@ -101,8 +101,8 @@ def evaluate(
     >>> import numpy as np
     >>> import mcgen
     >>> models = {
-    ...     "old": mcgen.as_generator(lambda z: np.tanh(z), noise=(16,), name="old"),
-    ...     "new": mcgen.as_generator(lambda z: np.tanh(1.02 * z + 0.01), noise=(16,), name="new"),
+    ...     "old": mcgen.as_generator(lambda z: np.tanh(z + 1), noise=(16,), name="old"),
+    ...     "new": mcgen.as_generator(lambda z: np.tanh(z + 1.02), noise=(16,), name="new"),
     ... }
     >>> card = mcgen.evaluate(models, mcgen.statistics.pixel_mean, n_evaluations=2000, seed=0)
     >>> card["new", "pixel_mean"].half_width > card.pairs["pixel_mean"]["old", "new"].half_width
