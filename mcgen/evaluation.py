@@ -33,7 +33,7 @@ from mcgen.runs.model_runs import APART, Asked, ModelRuns
 from mcgen.runs.options import RunOptions
 from mcgen.runs.population import checked_population
 from mcgen.runs.scores import parts_of_score, require_size, with_fewest_values, with_functional
-from mcgen.runs.together import gatherers_of, scores_together
+from mcgen.runs.together import GivenScores, gatherers_of, scores_together
 from mcgen.sampling import sample
 from mcgen.statistics import Statistic
 
@@ -232,7 +232,7 @@ class _Evaluation:
 
     def _run(self, name: str, model: Generator) -> None:
         """Run one model under all conditions, with a store of its own."""
-        given = {"generator": model, "statistic": list(self._scores_given.values())}
+        given = {"generator": model, "statistic": GivenScores(self._scores_given)}
         estimand = estimand_of(model, self._together, self._asked["seed"], self._condition, given)
         self._runs.estimands[name] = estimand
         batch_size = batch_size_of(self._design, model.noise.dimension, self._options, self._count, range(0))

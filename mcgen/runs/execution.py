@@ -360,4 +360,5 @@ class _Run:
 def _bar_label(task: Task) -> str:
     """Return what the bar says."""
     label = label_of(task)
-    return f"{task.design}" if label is None else f"{task.design}, condition {label}"
+    model = "" if task.model is None else f"{task.model}, "
+    return f"{model}{task.design}" + ("" if label is None else f", condition {label}")

@@ -99,6 +99,8 @@ class ModelRuns:
         together = task.statistic
 
         def finish(own: Task, outcome: Outcome, asked: RunOptions) -> Estimate:
+            # The name of the model is for the bar; the estimates are those of a run of it alone.
+            own = replace(own, model=None)
             kept = FinishedRun(own, outcome, tuple(score.name for score in self.asked.scores))
             self.runs[model, _path(own)] = kept
             made = single_estimate(own, outcome, asked)
@@ -117,7 +119,7 @@ class ModelRuns:
         functional = None
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
-        run(task, n_replicates, replace(options, functional=functional), finish)
+        run(replace(task, model=model), n_replicates, replace(options, functional=functional), finish)
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
         """Take samples that are there already for independent replicates of one point."""
