@@ -149,6 +149,11 @@ class OnSameNoise(Functional):
         return self.functional.shares_an_error
 
     @property
+    def why_no_mixture(self) -> str:
+        """As the functional."""
+        return self.functional.why_no_mixture
+
+    @property
     def why_no_tolerance(self) -> str:
         """As the functional."""
         return self.functional.why_no_tolerance

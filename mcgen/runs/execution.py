@@ -105,7 +105,7 @@ class _Run:
         inner, keep = (self.task, keeps) if self._correction is None else (self._correction.task, True)
         self._source = Source(inner, keep, options.resources, stored)
         self._rule = options.rule(task.design.n_points)
-        self.tally = Tally(keeps, grouped=options.functional is not None)
+        self.tally = Tally(keeps, options.functional is not None, self.task.gatherers)
         # The functional at the replicates so far, and their number.
         self._evaluated: tuple[int, Evaluated] | None = None
         # Whether it was warned that the tolerance recedes, and the replicates at which to look for that again.
@@ -152,7 +152,7 @@ class _Run:
         recorded = False
         for segment in self._source.segments(range(first + self.tally.count, first + target), target):
             if isinstance(segment, ReplicateMeans) and segment.gathered:
-                require_room(segment, target)
+                require_room(self.tally.without_blocks(segment), target)
             self.tally.add(segment if self._correction is None else self._correction.rows(segment, self._facts))
             if not self._looked:
                 self._looked = True

@@ -12,6 +12,7 @@ from mcgen.functionals import Functional
 from mcgen.functionals.base import Replicates
 from mcgen.inference.jackknife import Units
 from mcgen.inference.methods import IntervalOptions
+from mcgen.replicates.blocks import InBlocks
 from mcgen.replicates.gathering import Features, Values
 from mcgen.replicates.loop import run_all
 from mcgen.replicates.pilot import pilot_stream
@@ -65,8 +66,9 @@ def replicates_of(tally: Tally | ColumnsOfTally, facts: Facts, n_points: int) ->
     rows = tally.rows()
     units = Units.of_groups(tally.whole.groups()) if rows is None else Units.of_rows(rows)
     gathered = {} if rows is None else rows.gathered
-    values = gathered.get(Features.name, gathered.get(Values.name))
-    return Replicates(units, facts.components, facts.rounding, n_points, values, gathered=gathered)
+    values = next((gathered[name] for name in (Features.name, Values.name, InBlocks.name) if name in gathered), None)
+    blocks = tally.whole.blocks()
+    return Replicates(units, facts.components, facts.rounding, n_points, values, None, gathered, blocks)
 
 
 def influence_of(estimand: Estimand, functional: Functional) -> tuple[Statistic, int]:
@@ -144,6 +146,11 @@ def _check_distance(functional: Functional, options: RunOptions, asked: RunArgum
             f"a {functional.label} of a mixture takes conditions on independent noise, and a fixed number of "
             f"evaluations; got common_random_numbers={asked['common_random_numbers']}, atol={asked['atol']} and "
             f"rtol={asked['rtol']}. Leave these out, and say n_evaluations"
+        )
+    if mixed and functional.why_no_mixture:
+        raise ValueError(
+            f"this {functional.label} is not for a mixture: {functional.why_no_mixture}; got across='mixture'. Leave "
+            "block_size out, or use across='average'"
         )
     if options.tolerance is not None and functional.why_no_tolerance:
         raise ValueError(

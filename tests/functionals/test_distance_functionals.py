@@ -233,6 +233,24 @@ def test_features_in_single_precision_are_gathered_so() -> None:
     assert mcgen.estimate(generator(), single, **how).mean == mcgen.estimate(generator(), double, **how).mean
 
 
+def test_blocks_let_go_of_their_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcgen.replicates.gathering.MOST_BYTES", 20_000)
+    with pytest.raises(RunError, match="features of 2,000 evaluations take"):
+        run("kernel", n=2000)
+    result = run("blocks", n=2000)
+    assert result.degrees_of_freedom == 49
+    card = mcgen.evaluate([generator(), generator(near)], {"KID": DISTANCES["blocks"]}, n_evaluations=2000, seed=SEED)
+    assert card["network", "KID"].mean == result.mean
+    alone = mcgen.difference(
+        generator(), generator(near), DISTANCES["blocks"], design=Antithetic(), n_evaluations=2000, seed=SEED
+    )
+    assert card.pairs["KID"]["network", "near"].mean == pytest.approx(alone.mean, rel=1e-12)
+    with pytest.raises(ValueError, match="not for a mixture: blocks have no pairs"):
+        run("blocks", condition=[0.5, 1.0], across="mixture")
+    with pytest.raises(ValueError, match="blocks share the error of a reference"):
+        functionals.kernel_distance(functionals.reference(REAL, fixed=False), block_size=100)
+
+
 def test_a_kernel_of_ones_own() -> None:
     def gauss(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.exp(-((x[:, None] - y[None]) ** 2).sum(axis=2))
