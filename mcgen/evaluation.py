@@ -154,7 +154,8 @@ def _name(one: Any) -> str:
 
 
 def _is_array(one: Any) -> bool:
-    return hasattr(one, "shape") and hasattr(one, "dtype")
+    # Some generators have a shape and a type too.
+    return hasattr(one, "shape") and hasattr(one, "dtype") and not callable(one)
 
 
 class _Evaluation:

@@ -28,9 +28,10 @@ FLOORS: list[set[str]] = [
     {"runs"},
     {"variance_reduction.bases", "variance_reduction.controls", "variance_reduction.levels"},
     {"variance_reduction.planning", "analysis"},
-    # The face: what users call.
+    # The face: what users call, and what its verbs share.
+    {"call_options"},
     {"bases", "controls", "intervals", "estimation", "loading", "sampling"},
-    {"comparison", "differences"},
+    {"comparison", "differences", "evaluation"},
     {"citations"},
     {""},
     {"cli"},
@@ -48,6 +49,7 @@ FLOORS: list[set[str]] = [
     {"validation.__main__"},
 ]
 FACE = {
+    "call_options",
     "bases",
     "controls",
     "intervals",
@@ -56,6 +58,7 @@ FACE = {
     "sampling",
     "comparison",
     "differences",
+    "evaluation",
     "citations",
     "",
     "cli",

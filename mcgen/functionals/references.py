@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -186,9 +187,8 @@ def _batches(samples: FinishedSamples, network: Network | None) -> Iterator[Any]
     """Yield batches of images, as tensors where the network is a torch module."""
     for batch in samples.batches(_BATCH):
         if hasattr(network, "named_parameters") and not hasattr(batch, "detach"):
-            import torch
-
-            yield torch.as_tensor(batch)
+            # The network has imported torch, which the core does not.
+            yield sys.modules["torch"].as_tensor(batch)
         else:
             yield batch
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import RunError
@@ -36,6 +35,9 @@ from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, single_estimate
 from mcgen.runs.population import Population
 from mcgen.runs.together import AllScores, FinishedRun, Score, difference_of, on_same_noise
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Images, or other finished samples, that a statistic gets at a time.
 _BATCH = 64
@@ -168,6 +170,8 @@ class ModelRuns:
 
     def _curve(self, score: Score, kept: FinishedRun) -> pd.DataFrame:
         """Return a distance at smaller numbers of the replicates of a run."""
+        import pandas as pd
+
         whole, options = kept.of(score), self.asked.options[score.name]
         functional: Any = score.functional
         rows = []
