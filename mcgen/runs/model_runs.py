@@ -120,7 +120,7 @@ class ModelRuns:
         functional = None
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
-        if run(task, n_replicates, replace(options, functional=functional), finish).partial:
+        if run(task, n_replicates, replace(options, functional=functional, bar=model), finish).partial:
             self.interrupted.add(model)
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
