@@ -28,10 +28,17 @@ FLOORS: list[set[str]] = [
     {"runs"},
     {"variance_reduction.bases", "variance_reduction.controls", "variance_reduction.levels"},
     {"variance_reduction.planning", "analysis"},
+<<<<<<< HEAD
     # The face: what users call.
     {"bases", "controls", "intervals", "call_options", "loading", "sampling"},
     {"estimation", "evaluation"},
     {"comparison", "differences"},
+=======
+    # The face: what users call, and what its verbs share.
+    {"call_options"},
+    {"bases", "controls", "intervals", "estimation", "loading", "sampling"},
+    {"comparison", "differences", "evaluation"},
+>>>>>>> wt-cli
     {"citations"},
     {""},
     {"cli"},
@@ -49,6 +56,7 @@ FLOORS: list[set[str]] = [
     {"validation.__main__"},
 ]
 FACE = {
+    "call_options",
     "bases",
     "controls",
     "intervals",
@@ -59,6 +67,7 @@ FACE = {
     "sampling",
     "comparison",
     "differences",
+    "evaluation",
     "citations",
     "",
     "cli",

@@ -84,12 +84,15 @@ class ModelRuns:
         Which models share their noise: those of the same number.
     runs : dict of (str, tuple) to FinishedRun
         By model and the path of the condition's random numbers.
+    interrupted : set of str
+        Models whose run was interrupted: their replicates are fewer, so they have no difference on the same noise.
     """
 
     asked: Asked
     estimands: dict[str, Estimand] = field(default_factory=dict)
     noise: dict[str, int] = field(default_factory=dict)
     runs: dict[tuple[str, tuple[str | int, ...]], FinishedRun] = field(default_factory=dict)
+    interrupted: set[str] = field(default_factory=set)
     _evaluated: dict[tuple[str, tuple[str | int, ...], int], dict[tuple[str, ...], Evaluated]] = field(
         default_factory=dict
     )
@@ -119,7 +122,12 @@ class ModelRuns:
         functional = None
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
+<<<<<<< HEAD
         run(replace(task, model=model), n_replicates, replace(options, functional=functional), finish)
+=======
+        if run(task, n_replicates, replace(options, functional=functional, bar=model), finish).partial:
+            self.interrupted.add(model)
+>>>>>>> wt-cli
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
         """Take samples that are there already for independent replicates of one point."""
@@ -151,6 +159,8 @@ class ModelRuns:
             interval = interval.by_default()
         options = replace(options, interval=interval, tolerance=None)
         for pair in combinations(estimates, 2):
+            if self.interrupted & {*pair}:
+                continue
             if self.noise[pair[0]] == self.noise[pair[1]]:
                 yield pair, self._over_conditions(pair, score, options)
             else:
@@ -172,6 +182,8 @@ class ModelRuns:
 
     def _curve(self, score: Score, kept: FinishedRun) -> pd.DataFrame:
         """Return a distance at smaller numbers of the replicates of a run."""
+        import pandas as pd
+
         whole, options = kept.of(score), self.asked.options[score.name]
         functional: Any = score.functional
         rows = []
@@ -203,6 +215,8 @@ class ModelRuns:
         self, estimand: Estimand, options: RunOptions, *, models: tuple[str, ...], score: Score
     ) -> Estimate:
         """Return the estimate of a model, or of the difference of two, under one condition."""
+        if any((model, estimand.stream) not in self.runs for model in models):
+            raise KeyboardInterrupt("the run was interrupted before this condition")
         runs = [self.runs[model, estimand.stream] for model in models]
         own = replace(score, statistic=estimand.statistic)
         evaluated = None
@@ -233,7 +247,8 @@ class ModelRuns:
         functional = score.functional
         assert functional is not None
         own = [self.runs[model, path].of(score) for model in models]
-        pairs = list(combinations(range(len(models)), 2))
+        whole = [number for number, model in enumerate(models) if model not in self.interrupted]
+        pairs = list(combinations(whole, 2))
         keys = [*((model,) for model in models), *((models[a], models[b]) for a, b in pairs)]
         if len({len(one.units) for one in own}) == 1:
             rows = np.zeros((len(pairs), len(models)))
