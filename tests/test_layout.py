@@ -28,17 +28,10 @@ FLOORS: list[set[str]] = [
     {"runs"},
     {"variance_reduction.bases", "variance_reduction.controls", "variance_reduction.levels"},
     {"variance_reduction.planning", "analysis"},
-<<<<<<< HEAD
     # The face: what users call.
     {"bases", "controls", "intervals", "call_options", "loading", "sampling"},
     {"estimation", "evaluation"},
     {"comparison", "differences"},
-=======
-    # The face: what users call, and what its verbs share.
-    {"call_options"},
-    {"bases", "controls", "intervals", "estimation", "loading", "sampling"},
-    {"comparison", "differences", "evaluation"},
->>>>>>> wt-cli
     {"citations"},
     {""},
     {"cli"},
@@ -60,14 +53,12 @@ FACE = {
     "bases",
     "controls",
     "intervals",
-    "call_options",
     "estimation",
     "evaluation",
     "loading",
     "sampling",
     "comparison",
     "differences",
-    "evaluation",
     "citations",
     "",
     "cli",

@@ -357,15 +357,7 @@ class _Run:
         self._books.record(outcome, names, n_controls, self._rule, target, done)
 
 
-<<<<<<< HEAD
-def _bar_label(task: Task) -> str:
-    """Return what the bar says."""
-    label = label_of(task)
-    model = "" if task.model is None else f"{task.model}, "
-    return f"{model}{task.design}" + ("" if label is None else f", condition {label}")
-=======
 def _bar_label(task: Task, what: str | None) -> str:
     """Return what the bar says: what is run, or the design, and the condition."""
     what, label = what or str(task.design), label_of(task)
     return what if label is None else f"{what}, condition {label}"
->>>>>>> wt-cli
