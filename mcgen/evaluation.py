@@ -33,7 +33,7 @@ from mcgen.runs.model_runs import APART, Asked, ModelRuns
 from mcgen.runs.options import RunOptions
 from mcgen.runs.population import checked_population
 from mcgen.runs.scores import parts_of_score, require_size, with_fewest_values, with_functional
-from mcgen.runs.together import gatherers_of, scores_together
+from mcgen.runs.together import GivenScores, gatherers_of, scores_together
 from mcgen.sampling import sample
 from mcgen.statistics import Statistic
 
@@ -94,15 +94,16 @@ def evaluate(
     Raises
     ------
     TypeError, ValueError, RunError, StoreError, WorkerError
-        As for `estimate`. The exception's ``partial`` is the scorecard of the models that are finished.
+        As for `estimate`. The exception's ``partial`` is the scorecard of the models that are finished. A run that is
+        interrupted from the keyboard returns its finished replicates, without differences and without later models.
 
     Examples
     --------
     >>> import numpy as np
     >>> import mcgen
     >>> models = {
-    ...     "old": mcgen.as_generator(lambda z: np.tanh(z), noise=(16,), name="old"),
-    ...     "new": mcgen.as_generator(lambda z: np.tanh(1.02 * z + 0.01), noise=(16,), name="new"),
+    ...     "old": mcgen.as_generator(lambda z: np.tanh(z + 1), noise=(16,), name="old"),
+    ...     "new": mcgen.as_generator(lambda z: np.tanh(z + 1.02), noise=(16,), name="new"),
     ... }
     >>> card = mcgen.evaluate(models, mcgen.statistics.pixel_mean, n_evaluations=2000, seed=0)
     >>> card["new", "pixel_mean"].half_width > card.pairs["pixel_mean"]["old", "new"].half_width
@@ -118,10 +119,9 @@ def evaluate(
     evaluation = _Evaluation(_named(models, "models"), _named(scores, "scores"), own_design, asked)
     try:
         evaluation.run()
-    except Exception as error:
-        if evaluation.finished:
-            with held_warnings():
-                with_partial(error, evaluation.card(False, 0))
+    except (Exception, KeyboardInterrupt) as error:
+        with held_warnings():
+            with_partial(error, evaluation.card(False, 0) if evaluation.finished else None)
         raise
     return evaluation.card(curves, pictures)
 
@@ -170,6 +170,12 @@ class _Evaluation:
             raise ValueError(f"components must be names of scores, such as {next(iter(scores))!r}; got {unknown}")
         self._options, _ = checked_options(asked)
         condition = conditions_of(asked["condition"])
+        finished = [name for name, model in self._models.items() if isinstance(model, FinishedSamples)]
+        if finished and isinstance(condition, Conditions):
+            raise ValueError(
+                f"finished samples have no conditions; got samples for {finished[0]!r} beside several conditions. "
+                "Evaluate the samples of each condition by themselves, or pass the model"
+            )
         population, shares = checked_population(condition, asked), checked_shares(condition, asked)
         parts = [(name, *parts_of_score(one)) for name, one in scores.items()]
         self._together, found = scores_together(parts)
@@ -187,10 +193,10 @@ class _Evaluation:
     def _checked_count(self, evaluations: int | None, options: list[RunOptions]) -> int | None:
         """Return the number of replicates of each model, or None where a tolerance decides."""
         if all(isinstance(model, FinishedSamples) for model in self._models.values()):
-            if isinstance(self._condition, Conditions) or self._options.tolerance is not None:
+            if self._options.tolerance is not None:
                 raise ValueError(
-                    "finished samples have no conditions, and all of them are used; got condition="
-                    f"{self._asked['condition']!r} and atol={self._asked['atol']!r}. Leave these out"
+                    f"all finished samples are used, whatever the interval; got atol={self._asked['atol']!r} and "
+                    f"rtol={self._asked['rtol']!r}. Leave these out"
                 )
             return None
         for one in options:
@@ -217,14 +223,11 @@ class _Evaluation:
                 self._runs.noise[name] = known[0] if known else len(specs) - 1
                 self._run(name, model)
             self.finished.append(name)
+            if name in self._runs.interrupted:
+                break
 
     def _take(self, name: str, samples: FinishedSamples) -> None:
         """Take finished samples for a run."""
-        if isinstance(self._condition, Conditions):
-            raise ValueError(
-                f"finished samples have no conditions; got samples for {name!r} beside several conditions. Evaluate "
-                "the samples of each condition by themselves, or pass the model"
-            )
         stand_in: Any = _Finished(name)
         estimand = Estimand(stand_in, self._together, as_seed_sequence(self._asked["seed"]))
         self._runs.estimands[name] = estimand
@@ -233,7 +236,7 @@ class _Evaluation:
 
     def _run(self, name: str, model: Generator) -> None:
         """Run one model under all conditions, with a store of its own."""
-        given = {"generator": model, "statistic": list(self._scores_given.values())}
+        given = {"generator": model, "statistic": GivenScores(self._scores_given)}
         estimand = estimand_of(model, self._together, self._asked["seed"], self._condition, given)
         self._runs.estimands[name] = estimand
         batch_size = batch_size_of(self._design, model.noise.dimension, self._options, self._count, range(0))
@@ -252,6 +255,8 @@ class _Evaluation:
                 stream = (APART, apart, *one.stream) if apart else one.stream
                 task = replace(one, stream=stream).task(self._design, batch_size)
                 self._runs.add(name, task, self._count, options)
+                if name in self._runs.interrupted:
+                    break
 
     def _each_condition(self, estimand: Estimand) -> list[Estimand]:
         """Return the estimand under each condition."""

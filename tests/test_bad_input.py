@@ -331,7 +331,10 @@ def test_differences_do_not_broadcast() -> None:
         (lambda: Sobol("64"), "n_points must be an int; got '64' of type str"),
         (lambda: mcgen.NoiseSpec({"a": (4,)}), "a noise spec is made from named blocks"),
         (lambda: mcgen.NoiseSpec((4,)), "a noise spec is made from named blocks"),
-        (lambda: mcgen.citation("x"), "citation takes an Estimate, a Comparison or VarianceShares; got 'x'"),
+        (
+            lambda: mcgen.citation("x"),
+            "citation takes an Estimate, a Comparison, a Scorecard or VarianceShares; got 'x'",
+        ),
         (lambda: mcgen.statistics.stack([pixel_mean]), "stack takes callables, one after another"),
         (lambda: pixel_mean([[1.0]]), "this statistic takes an array of samples; got a list"),
         (lambda: run(logistic, confidence_level="0.95"), "confidence_level must be a number such as 0.95; got '0.95'"),

@@ -29,7 +29,8 @@ FLOORS: list[set[str]] = [
     {"variance_reduction.bases", "variance_reduction.controls", "variance_reduction.levels"},
     {"variance_reduction.planning", "analysis"},
     # The face: what users call.
-    {"bases", "controls", "intervals", "estimation", "loading", "sampling"},
+    {"bases", "controls", "intervals", "call_options", "loading", "sampling"},
+    {"estimation", "evaluation"},
     {"comparison", "differences"},
     {"citations"},
     {""},
@@ -48,10 +49,12 @@ FLOORS: list[set[str]] = [
     {"validation.__main__"},
 ]
 FACE = {
+    "call_options",
     "bases",
     "controls",
     "intervals",
     "estimation",
+    "evaluation",
     "loading",
     "sampling",
     "comparison",

@@ -15,20 +15,25 @@ from mcgen._lib.names import name_of
 from mcgen.cli.objects import (
     design_named,
     generator_named,
+    load,
     load_own,
     model_log,
     model_names,
     statistic_named,
 )
 from mcgen.cli.outputs import require_folder
+from mcgen.cli.scores import Against, NamedModel, models_named, scores_named
 from mcgen.cli.values import names_in
 from mcgen.comparison import compare
 from mcgen.differences import difference
 from mcgen.estimation import estimate
+from mcgen.evaluation import evaluate
 from mcgen.generators.factories import from_factory
+from mcgen.generators.finished import FinishedSamples
 from mcgen.replicates.stores.merging import merge_stores
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
+from mcgen.results.scorecard import Scorecard
 from mcgen.runs.export import EXPORTS, export
 from mcgen.runs.stored import status
 from mcgen.variance_reduction.planning.auto import Auto
@@ -43,6 +48,8 @@ DESIGNS = "monte-carlo,antithetic,k-antithetic:8,sobol:64"
 """The designs that `mcgen compare` compares where none are named."""
 _SHARED = ("n_evaluations", "seed", "confidence_level", "interval", "simultaneous", "batch_size", "progress")
 _LONG = ("n_replicates", "atol", "rtol", "max_evaluations", "min_replicates", "keep_replicates", "store")
+# Antithetic pairs of samples of each model in a report.
+_PICTURES = 8
 
 
 def demo_command(options: argparse.Namespace) -> None:
@@ -144,6 +151,58 @@ def _long_run(verb: Callable[..., Estimate], targets: Sequence[str], options: ar
         return verb(*generators, statistic, design=design, **chosen, **_run_options(options))
 
 
+def evaluate_command(options: argparse.Namespace) -> Scorecard:
+    """Return the scorecard of several models."""
+    models = models_named(options.models)
+    _check_models(models, options)
+    against = Against(options.reference, options.features, options.n_images, options.sampled_reference)
+    scores = scores_named(options.scores, against, models)
+    chosen = _given(options, _LONG)
+    if options.components is not None:
+        chosen["components"] = names_in(options.components)
+    if any(path.lower().endswith(".html") for path in options.output or ()):
+        chosen |= {"curves": True, "pictures": _PICTURES}
+    design = design_named(options.design, options.n_points)
+    made = {one.name: one.model for one in models}
+    with ExitStack() as stack:
+        if options.workers is not None:
+            generators = [one for one in models if not isinstance(one.model, FinishedSamples)]
+            # Each worker imports the generators itself, so that no model is pickled.
+            made |= {one.name: from_factory(generator_named, one.text, name=name_of(one.model)) for one in generators}
+            files = [one.text for one in generators] + names_in(options.scores) + [options.features or ""]
+            pool = ProcessPoolExecutor(options.workers, get_context("spawn"), _import_files, (files,))
+            chosen["executor"] = stack.enter_context(pool)
+            chosen |= _given(options, ["range_timeout"])
+        return evaluate(made, scores, design=design, **chosen, **_run_options(options))
+
+
+def _check_models(models: Sequence[NamedModel], options: argparse.Namespace) -> None:
+    """Refuse a run whose length is not given, is given twice, or is given for samples that are there already."""
+    if _is_auto(options.design):
+        raise ValueError(
+            "--design auto plans for one score of one model; name a design, such as antithetic or sobol:64, or leave "
+            "--design out"
+        )
+    _check_resources(options)
+    given = [flag for flag, value in _amounts(options).items() if value is not None]
+    if any(not isinstance(one.model, FinishedSamples) for one in models):
+        _check_amount(options)
+    elif given:
+        raise ValueError(
+            f"{' and '.join(given)} says how many samples to make, and all models here are finished samples, which are "
+            "all used; leave it out"
+        )
+
+
+def _import_files(texts: Sequence[str]) -> None:
+    """Import the files that a command names in a worker, in the order of the main process."""
+    for text in texts:
+        if ".py:" in text:
+            with suppress(Exception):
+                # The worker's first range raises the same error, and reports it.
+                load(text)
+
+
 def _is_auto(text: str) -> bool:
     """Return whether a design's text leaves the choice to a pilot."""
     return text.strip().lower() == "auto"
@@ -164,13 +223,7 @@ def _prepare(targets: Sequence[str], statistic: Sequence[str]) -> None:
 
 def _check_amount(options: argparse.Namespace) -> None:
     """Refuse a run whose length is not given, or is given twice."""
-    flags = {
-        "--n-evaluations": options.n_evaluations,
-        "--n-replicates": options.n_replicates,
-        "--replicates": options.replicates,
-        "--atol or --rtol": options.atol if options.atol is not None else options.rtol,
-    }
-    given = [flag for flag, value in flags.items() if value is not None]
+    given = [flag for flag, value in _amounts(options).items() if value is not None]
     if not given:
         raise ValueError(
             "say how much to run: --n-evaluations 3200, or --atol or --rtol to run until the interval is narrow enough"
@@ -179,9 +232,19 @@ def _check_amount(options: argparse.Namespace) -> None:
         raise ValueError(f"{' and '.join(given)} each say how much to run; give one of them")
 
 
+def _amounts(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of the flags that say how much to run."""
+    return {
+        "--n-evaluations": options.n_evaluations,
+        "--n-replicates": options.n_replicates,
+        "--replicates": getattr(options, "replicates", None),
+        "--atol or --rtol": options.atol if options.atol is not None else options.rtol,
+    }
+
+
 def _check_resources(options: argparse.Namespace) -> None:
     """Refuse options of long runs that do nothing, or do not go together."""
-    if options.replicates is not None and options.store is None:
+    if getattr(options, "replicates", None) is not None and options.store is None:
         raise ValueError("--replicates runs a part of a run, to be merged later: it needs a --store of its own")
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1; got {options.workers}")

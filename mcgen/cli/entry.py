@@ -14,13 +14,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from mcgen.cli.outputs import require_json_name, require_writable
+from mcgen.citations import citation
+from mcgen.cli.outputs import require_ending, require_json_name, require_writable, write_scorecard
 from mcgen.cli.parser import parser
 from mcgen.cli.wording import in_flags
 from mcgen.errors import CoverageWarning, GeneratorWarning, RunError, StoreError, WorkerError
 from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.results.result import Result
+from mcgen.results.scorecard import Scorecard
 from mcgen.variance_reduction.planning.plan import Plan
 
 _EXPECTED = (ValueError, TypeError, OSError, ImportError)
@@ -43,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as interrupt:
             kept = _kept(options) or "before two replicates were finished"
             _say(f"interrupted{':' if _kept(options) else ''} {str(interrupt) or kept}")
+            _show_finished(interrupt, options)
             return 130
         except Exception as error:
-            if isinstance(error, BrokenPipeError) and not hasattr(options, "generator"):
+            if isinstance(error, BrokenPipeError) and not (options.keeps or hasattr(options, "generator")):
                 # The reader of a list, such as head, has enough.
                 _give_up_stdout()
                 return 0
@@ -55,17 +58,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _finished(result, options)
 
 
-def _finished(result: Estimate | Comparison | Plan, options: argparse.Namespace) -> int:
+def _finished(result: Estimate | Comparison | Scorecard | Plan, options: argparse.Namespace) -> int:
     """Print a result, save it, and return the exit status."""
-    shown = result.summary() if isinstance(result, Estimate) else str(result)
+    shown = result.summary() if isinstance(result, Estimate | Scorecard) else str(result)
     printed = _print(in_flags(shown) if isinstance(result, Plan) else shown)
     saved = _save(result, options) and printed
-    parts = result.estimates if isinstance(result, Comparison) else (result,)
-    if not any(isinstance(part, Estimate) and part.partial for part in parts):
+    if not any(part.partial for part in _estimates_of(result)):
         return 0 if saved else 1
     if _kept(options):
         print(_kept(options), file=sys.stderr)
     return 130
+
+
+def _estimates_of(result: Estimate | Comparison | Scorecard | Plan) -> list[Estimate]:
+    """Return the estimates of a result; a plan has none."""
+    if isinstance(result, Scorecard):
+        return [one for by_model in result.estimates.values() for one in by_model.values()]
+    parts = result.estimates if isinstance(result, Comparison) else (result,)
+    return [part for part in parts if isinstance(part, Estimate)]
 
 
 def _print(text: str) -> bool:
@@ -94,14 +104,20 @@ def _failed(error: Exception, options: argparse.Namespace) -> int:
         _say(in_flags(str(error)))
     else:
         _show_place(error, options)
-    partial = getattr(error, "partial", None)
-    if partial is not None:
-        print(f"finished before the error: {partial}", file=sys.stderr)
-        _save(partial, options)
+    _show_finished(error, options)
     status = _status_of(error)
     if status == 1 and _kept(options):
         print(_kept(options), file=sys.stderr)
     return status
+
+
+def _show_finished(error: BaseException, options: argparse.Namespace) -> None:
+    """Print and save what was finished before an error or an interruption, if there is something."""
+    partial = getattr(error, "partial", None)
+    if partial is not None:
+        what = "interruption" if isinstance(error, KeyboardInterrupt) else "error"
+        print(f"finished before the {what}: {partial}", file=sys.stderr)
+        _save(partial, options)
 
 
 def _status_of(error: Exception) -> int:
@@ -176,29 +192,39 @@ def _places_outside(text: str) -> list[str]:
 def _try_outputs(options: argparse.Namespace) -> None:
     """Refuse files that the command could not write at its end."""
     for name in options.outputs:
-        path = getattr(options, name)
-        if path is not None:
+        for path in _paths(options, name):
             flag = f"--{name}"
             store = getattr(options, "store", None)
             if store is not None and os.path.realpath(path) == os.path.realpath(store):
                 raise ValueError(f"{flag} and the store are the same file, {path}; give {flag} another name")
-            if name in ("output", "json"):
+            if isinstance(getattr(options, name), list):
+                require_ending(path, flag)
+            elif name in ("output", "json"):
                 require_json_name(path, flag)
             require_writable(path, flag)
 
 
+def _paths(options: argparse.Namespace, name: str) -> list[str]:
+    """Return the paths that an option names; of an option that may be repeated all of them."""
+    given = getattr(options, name, None)
+    return given if isinstance(given, list) else [] if given is None else [given]
+
+
 def _save(result: Result, options: argparse.Namespace) -> bool:
     """Save a result where this is asked for, and return whether it is not lost."""
-    output = getattr(options, "output", None)
-    if output is None:
-        return True
-    try:
-        result.save(output)
-    except Exception as error:
-        _say(f"the result could not be saved to {output} ({error})")
-        return False
-    _print(f"saved to {output}")
-    return True
+    saved = True
+    for output in _paths(options, "output"):
+        try:
+            if isinstance(result, Scorecard):
+                write_scorecard(result, output, citation(result))
+            else:
+                result.save(output)
+        except Exception as error:
+            _say(f"the result could not be saved to {output} ({error})")
+            saved = False
+        else:
+            _print(f"saved to {output}")
+    return saved
 
 
 def _kept(options: argparse.Namespace) -> str:

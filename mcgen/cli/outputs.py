@@ -6,6 +6,16 @@ import os
 from pathlib import Path
 
 from mcgen._lib.serialization import require_no_store
+from mcgen.results.figures import require_matplotlib
+from mcgen.results.scorecard import Scorecard
+
+FORMATS = {
+    ".html": "the report, with figures",
+    ".json": "the scorecard, for mcgen.load",
+    ".md": "the table as Markdown",
+    ".tex": "the table as LaTeX",
+}
+"""Endings of the files that a scorecard is written to, with what is in them."""
 
 
 def require_writable(path: str, option: str) -> None:
@@ -57,6 +67,34 @@ def require_json_name(path: str, option: str) -> None:
             f"{option} {path} would hold JSON; name it {Path(path).with_suffix('.json')}. For a table give "
             "a --store, and export it by mcgen export --csv"
         )
+
+
+def require_ending(path: str, option: str) -> None:
+    """Refuse a name that does not say in which of the formats of a scorecard to write.
+
+    Raises
+    ------
+    ValueError, ImportError
+        If there is no such format, or a report needs matplotlib, which is not installed.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        known = ", ".join(f"{name} ({what})" for name, what in FORMATS.items())
+        raise ValueError(f"{option} {path} has no ending of a format; give a file that ends in {known}")
+    if ending == ".html":
+        require_matplotlib()
+
+
+def write_scorecard(card: Scorecard, path: str, citation: str) -> None:
+    """Write a scorecard in the format that the name of the file ends with."""
+    ending = Path(path).suffix.lower()
+    if ending == ".html":
+        card.report(path, citation=citation)
+    elif ending == ".json":
+        card.save(path)
+    else:
+        text = card.to_markdown() if ending == ".md" else card.to_latex()
+        Path(path).write_text(f"{text}\n", encoding="utf-8")
 
 
 def require_folder(path: str, option: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any, NoReturn, get_args
 from mcgen._version import __version__
 from mcgen.cli import commands
 from mcgen.cli.objects import STATISTICS
+from mcgen.cli.outputs import FORMATS
+from mcgen.cli.scores import DISTANCES, REAL_IMAGES
 from mcgen.cli.values import condition_value, decimal_number, path_text, whole_number
 from mcgen.inference.methods import FixedMethod, Method
 from mcgen.runs.arguments import DEFAULTS, Across
@@ -58,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     _add_estimate(found)
     _add_difference(found)
     _add_compare(found)
+    _add_evaluate(found)
     _add_plan(found)
     _add(found, "models", commands.models_command, "list the shipped models", ["mcgen models"])
     _add_demo(found)
@@ -156,6 +159,86 @@ def _add_compare(found: Any) -> None:
     _add_shared(several, conditions=True)
 
 
+def _add_evaluate(found: Any) -> None:
+    card = _add(
+        found,
+        "evaluate",
+        commands.evaluate_command,
+        "measure models and finished samples by scores; prints a scorecard, writes a report",
+        [
+            "mcgen evaluate digits-diffusion few=digits-diffusion:steps=10 --scores "
+            f"frechet_distance,kernel_distance,brightness --reference {REAL_IMAGES} --features digits-classifier "
+            "--n-evaluations 3200 --seed 0 --output report.html",
+            "mcgen evaluate mymodel.py:generator --scores brightness,contrast --n-evaluations 3200 --seed 0 --output "
+            "card.json --output table.tex",
+            "mcgen evaluate mymodel.py:generator --scores frechet_distance --reference stats.npz --n-evaluations 3200 "
+            "--seed 0",
+            "mcgen evaluate mymodel.py:generator other=images.npy --scores energy_distance --reference real.npy "
+            "--n-evaluations 3200 --seed 0",
+        ],
+        f"{_MINE}\n(images.npy and real.npy hold samples, one a row; stats.npz holds mu and sigma of features, as "
+        "pytorch-fid\nand clean-fid write it.)",
+        outputs=("output",),
+        keeps=True,
+    )
+    card.add_argument(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help=f"{_GENERATOR}; or samples that exist already: a folder of images, an .npy or an .npz file (a folder with "
+        "the name of a shipped model as ./mnist-ddpm). NAME=MODEL gives a name",
+    )
+    card.add_argument(
+        "--scores",
+        metavar="NAMES",
+        required=True,
+        action="append",
+        help=f"separated by commas: {', '.join((*STATISTICS, *DISTANCES))}, or a statistic or a functional as "
+        "package.module:name or file.py:name",
+    )
+    _add_reference(card)
+    card.add_argument("--design", default="antithetic", help=f"{_DESIGN} (default: antithetic)")
+    _add_points(card)
+    _add_amount(card, "the scores that these apply to, by name", parts=False)
+    _add_resources(card, "FOLDER", "keep finished replicates in this folder, in a file for each model; the same")
+    _add_conditions(card, several=True, common=False)
+    _add_intervals(card)
+    _add_batch_size(card)
+    formats = ", ".join(f"{ending} ({what})" for ending, what in FORMATS.items())
+    card.add_argument(
+        "--output", type=path_text, metavar="FILE", action="append", help=f"write {formats}; repeat it for several"
+    )
+    _add_seed_and_progress(card, required=True)
+
+
+def _add_reference(command: argparse.ArgumentParser) -> None:
+    """Add the options of distances."""
+    distances = command.add_argument_group("what distances compare the models with")
+    distances.add_argument(
+        "--reference",
+        metavar="WHAT",
+        help="a folder of real images, an .npy or .npz file of images or features, or an .npz file with mu and sigma "
+        f"(pytorch-fid, clean-fid); {REAL_IMAGES} for the held-out real images of the first shipped model, or the "
+        "name of a shipped model for its own",
+    )
+    distances.add_argument(
+        "--features",
+        metavar="NAME",
+        help="mnist-classifier, digits-classifier, efficientnet-lite0, or package.module:name or file.py:name of a "
+        "function from samples to features (default: the numbers of a sample are its features)",
+    )
+    distances.add_argument(
+        "--n-images", type=whole_number, metavar="N", help="how many images are behind mu and sigma; only shown"
+    )
+    distances.add_argument(
+        "--sampled-reference",
+        action="store_true",
+        default=None,
+        help="the reference is a sample: measure the distance to the law it comes from, with its error in the interval "
+        "(default: the distance to exactly these images)",
+    )
+
+
 def _add_plan(found: Any) -> None:
     choice = _add(
         found,
@@ -249,55 +332,48 @@ def _add_store_commands(found: Any) -> None:
 def _add_long_run(command: argparse.ArgumentParser) -> None:
     """Add the options of `estimate` and `difference`."""
     command.add_argument("--design", required=True, help=f"auto (by a pilot), {_DESIGN}")
+    _add_points(command)
+    _add_amount(command, "the components that these apply to")
+    _add_resources(command, "FILE", "keep finished replicates in this file; the same")
+    command.add_argument(
+        "--keep-replicates",
+        action="store_true",
+        default=None,
+        help="keep every replicate mean, also where they are many",
+    )
+    _add_shared(command, conditions=True)
+
+
+def _add_points(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--n-points", type=whole_number, metavar="N", help="points of the design, if its name does not give them"
     )
-    _add_amount(command)
-    _add_resources(command)
-    _add_shared(command, conditions=True)
-    command.add_argument(
-        "--clusters",
-        action="append",
-        metavar="LABELS",
-        help="of a population: a label for each --condition, separated by commas; equal ones were drawn together",
-    )
 
 
-def _add_amount(command: argparse.ArgumentParser) -> None:
-    """Add the options that say how much to run."""
+def _add_amount(command: argparse.ArgumentParser, components: str, parts: bool = True) -> None:
+    """Add the options that say how much to run; with `parts` that for a part of a run too."""
     amount = command.add_argument_group("how much to run; give one, or a tolerance")
     amount.add_argument("--n-evaluations", type=whole_number, metavar="N", help="how many samples, such as 3200 or 1e4")
     amount.add_argument("--n-replicates", type=whole_number, metavar="N", help="or how many replicates of the design")
-    amount.add_argument(
-        "--replicates", metavar="FIRST:STOP", help="or only this part of a longer run, such as 0:1000, to be merged"
-    )
+    if parts:
+        amount.add_argument(
+            "--replicates", metavar="FIRST:STOP", help="or only this part of a longer run, such as 0:1000, to be merged"
+        )
     until = command.add_argument_group("tolerance: run until the intervals are narrow enough")
     until.add_argument("--atol", type=decimal_number, help="until every half-width is at most this, such as 1e-3")
     until.add_argument("--rtol", type=decimal_number, help="or at most this share of the estimate, such as 0.01")
     until.add_argument(
-        "--components",
-        action="append",
-        metavar="NAMES",
-        help="the components that these apply to, separated by commas (default: all)",
+        "--components", action="append", metavar="NAMES", help=f"{components}, separated by commas (default: all)"
     )
     until.add_argument("--max-evaluations", type=whole_number, metavar="N", help="stop after this many samples")
     until.add_argument("--min-replicates", type=whole_number, metavar="N", help="run at least this many replicates")
 
 
-def _add_resources(command: argparse.ArgumentParser) -> None:
-    """Add the options of long runs."""
+def _add_resources(command: argparse.ArgumentParser, place: str, keep: str) -> None:
+    """Add the options of long runs; `place` is what a store is, and `keep` what is kept there."""
     keeping = command.add_argument_group("store and workers: long runs")
     keeping.add_argument(
-        "--store",
-        type=path_text,
-        metavar="FILE",
-        help="keep finished replicates in this file; the same command continues a run that stopped, and extends one",
-    )
-    keeping.add_argument(
-        "--keep-replicates",
-        action="store_true",
-        default=None,
-        help="keep every replicate mean, also where they are many",
+        "--store", type=path_text, metavar=place, help=f"{keep} command continues a run that stopped, and extends one"
     )
     keeping.add_argument(
         "--workers", type=whole_number, metavar="N", help="number of processes; each imports the generator"
@@ -308,7 +384,7 @@ def _add_resources(command: argparse.ArgumentParser) -> None:
 
 
 def _add_shared(command: argparse.ArgumentParser, conditions: bool) -> None:
-    """Add the options of all runs; with `conditions` those of several conditions too."""
+    """Add the options of all runs of one statistic; with `conditions` those of several conditions too."""
     command.add_argument(
         "--statistic",
         metavar="NAMES",
@@ -317,31 +393,46 @@ def _add_shared(command: argparse.ArgumentParser, conditions: bool) -> None:
         help=f"{', '.join(STATISTICS)}, package.module:name or file.py:name; several separated by commas. Or a "
         "functional by its name, such as file.py:spread",
     )
+    _add_conditions(command, several=conditions, common=True)
+    _add_intervals(command)
+    _add_batch_size(command)
+    command.add_argument("--output", type=path_text, metavar="FILE", help="save the result as JSON")
+    _add_seed_and_progress(command, required=True)
+
+
+def _add_conditions(command: argparse.ArgumentParser, several: bool, common: bool) -> None:
+    """Add the options of conditions; with `common` that of the same noise for several."""
     command.add_argument(
         "--condition",
         metavar="VALUE",
         action="append",
         type=condition_value,
-        help="a class (a number) or a prompt, '\"7\"' for the text 7"
-        + ("; repeat it for several" if conditions else ""),
+        help="a class (a number) or a prompt, '\"7\"' for the text 7" + ("; repeat it for several" if several else ""),
     )
-    if conditions:
+    if several and common:
         command.add_argument(
             "--common-random-numbers",
             action="store_true",
             default=None,
             help="the same noise for all conditions (and, of a difference, for both generators)",
         )
+    if several:
         command.add_argument(
             "--across",
             choices=get_args(Across),
             help="of several conditions: the average over them (default), a functional of their mixture, or the mean "
             "of a population of which they are a sample",
         )
-    _add_intervals(command)
+        command.add_argument(
+            "--clusters",
+            action="append",
+            metavar="LABELS",
+            help="of a population: a label for each --condition, separated by commas; equal ones were drawn together",
+        )
+
+
+def _add_batch_size(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=whole_number, metavar="N", help="samples in a batch (default: about 64)")
-    command.add_argument("--output", type=path_text, metavar="FILE", help="save the result as JSON")
-    _add_seed_and_progress(command, required=True)
 
 
 def _add_intervals(command: argparse.ArgumentParser) -> None:

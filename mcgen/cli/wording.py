@@ -17,7 +17,7 @@ _UNCERTAIN = sorted({*_FLAGS, "statistic"} - {*_CERTAIN})
 # A name that is no part of a path, of another name or of an attribute.
 _START = r"(?<![\w/\\.\-`])"
 _VALUE = r"""'[^']*'|"[^"]*"|range\([^)]*\)|\[[^\]]*\]|\.\.\.|[\w+\-.]*\w"""
-_COMMANDS = "estimate|difference|compare|plan|export|status"
+_COMMANDS = "estimate|difference|compare|evaluate|plan|export|status"
 
 _DESIGNS: list[tuple[str, str]] = [
     (r"MonteCarlo\(\)", "monte-carlo"),
@@ -64,6 +64,8 @@ def _rules() -> list[tuple[str, _Replacement]]:
         (r"common_random_numbers=\['([^\]]*)'\]", r"--share-blocks \1"),
         (r"leave out common_random_numbers\b", "leave out --share-blocks"),
         (r"\{'start': 'noise'\}", "start=noise"),
+        (r"\bfixed=False\b", "--sampled-reference"),
+        (r"leave fixed out", "leave --sampled-reference out"),
         (r"use a ThreadPoolExecutor", "leave out --workers"),
         (r"Make a new executor and run again", "Give the same command again"),
         (r"For several use mcgen\.statistics\.stack\(\.\.\.\)", "Name several with commas between them"),

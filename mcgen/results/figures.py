@@ -24,6 +24,16 @@ COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 _LARGEST_PANELS = 6
 
 
+def require_matplotlib() -> None:
+    """Raise an ImportError that names the extra if matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401, ICN001
+    except ImportError as error:
+        raise ImportError(
+            "plots need matplotlib, which is not installed; install the extra: pip install 'mcgen-stats[plot]'"
+        ) from error
+
+
 def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
     """Return a figure that pyplot does not keep, and its axes (n_rows, n_columns).
 
@@ -32,12 +42,9 @@ def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tupl
     ImportError
         If matplotlib is missing; the message names the extra.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "plots need matplotlib, which is not installed; install the extra: pip install 'mcgen-stats[plot]'"
-        ) from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 

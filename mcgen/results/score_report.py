@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from mcgen.results.estimate import Estimate
 from mcgen.results.provenance import percent_of
@@ -43,10 +45,21 @@ _MOST_IN_TITLE = 4
 _MOST_FIGURES = 12
 
 
-def write_report(card: ShownScorecard, path: str | Path, title: str | None, citation: str | None) -> Path:
+class Frame(NamedTuple):
+    """What stands around a scorecard in its report; see `Scorecard.report`."""
+
+    title: str | None = None
+    introduction: str | None = None
+    sections: Mapping[str, str] = MappingProxyType({})
+    citation: str | None = None
+
+
+def write_report(card: ShownScorecard, path: str | Path, frame: Frame) -> Path:
     """Write the report of a scorecard and return its path; see `Scorecard.report`."""
     named = listed(card.models) if len(card.models) <= _MOST_IN_TITLE else f"{len(card.models)} models"
-    report = Report(title or f"Scorecard of {named}")
+    report = Report(frame.title or f"Scorecard of {named}")
+    if frame.introduction:
+        report.text(frame.introduction)
     for sentence in headlines(card):
         report.lead(sentence)
     report.named_table(scorecard_table(card), "the estimates, models as rows and scores as columns")
@@ -57,11 +70,13 @@ def write_report(card: ShownScorecard, path: str | Path, title: str | None, cita
     _add_curves(report, card)
     _add_samples(report, card)
     _add_conditions(report, card)
+    for heading, text in frame.sections.items():
+        report.heading(heading).text(text)
     _add_run(report, card)
     report.heading("Tables to copy").details("LaTeX", scorecard_table(card).latex())
     report.details("Markdown", scorecard_table(card).markdown())
-    if citation:
-        report.heading("How to cite").code(citation)
+    if frame.citation:
+        report.heading("How to cite").details("BibTeX", frame.citation)
     return report.write(path)
 
 

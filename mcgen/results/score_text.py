@@ -30,7 +30,7 @@ from mcgen.results.score_tables import (
     hidden_columns,
     scorecard_table,
 )
-from mcgen.results.text import fact_lines, method_text, number_pair
+from mcgen.results.text import FIXED, fact_lines, method_text, number_pair, reference_text
 
 # The most sentences about single components; the table has the others.
 _MOST_SENTENCES = 6
@@ -171,7 +171,8 @@ def scorecard_text(card: ShownScorecard) -> str:
 
 def scorecard_summary(card: ShownScorecard) -> str:
     """Return the long form: the sentences, the table, what was run, and the warnings."""
-    found = [scorecard_text(card), "", *notes_of(card, bold=False), ""]
+    notes = notes_of(card, bold=False)
+    found = [scorecard_text(card), "", *notes, *([""] if notes else [])]
     found += [*fact_lines(run_facts(card)), *partial_lines(card)]
     return "\n".join([*found, *(f"warning: {text}" for text in card.warnings)])
 
@@ -197,6 +198,8 @@ def run_facts(card: ShownScorecard) -> dict[str, str | None]:
         + (_grouped((score, method_text(one.method)) for _, score, one in each) or ""),
         "differences": _about_pairs(card),
         **_plug_ins(card),
+        "features": _grouped((score, one.provenance.features or "") for _, score, one in each if _of_distance(one)),
+        "reference": _references([(score, one.provenance.reference or "") for _, score, one in each]),
         "pilot": _grouped((model, _pilots(ones)) for model, ones in by_model.items()),
         "plan": of_models("plan"),
         "noise": of_models("noise"),
@@ -206,6 +209,22 @@ def run_facts(card: ShownScorecard) -> dict[str, str | None]:
         "seconds": f"{seconds:.3g}",
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or None,
     }
+
+
+def _references(named: list[tuple[str, str]]) -> str | None:
+    """Return what the distances compare with, and once what their intervals leave out."""
+    texts = _grouped((score, text) for score, text in named if text)
+    if texts is None:
+        return None
+    same = len({text for _, text in named if text}) == 1
+    fixed = any(text.endswith(FIXED) for _, text in named)
+    if same or not fixed:
+        return reference_text(texts)
+    return f"{texts}; the sampling error of a fixed reference is outside the interval"
+
+
+def _of_distance(one: Estimate) -> bool:
+    return one.provenance.reference is not None
 
 
 def _drawn(one: Estimate) -> str:

@@ -33,7 +33,7 @@ from mcgen.results.score_pairs import (
     number_of_component,
     shared_pairs,
 )
-from mcgen.results.score_report import write_report
+from mcgen.results.score_report import Frame, write_report
 from mcgen.results.score_tables import Column, columns_of, scorecard_table, scores_frame
 from mcgen.results.score_text import headlines, scorecard_summary, scorecard_text, scorecard_warnings
 
@@ -292,7 +292,15 @@ class Scorecard:
         """Return the same table as a LaTeX ``tabular`` that needs no package."""
         return scorecard_table(self).latex()
 
-    def report(self, path: str | Path, *, title: str | None = None, citation: str | None = None) -> Path:
+    def report(
+        self,
+        path: str | Path,
+        *,
+        title: str | None = None,
+        introduction: str | None = None,
+        sections: Mapping[str, str] | None = None,
+        citation: str | None = None,
+    ) -> Path:
         """Write a report as one HTML file without further files, and return its path; needs matplotlib.
 
         Parameters
@@ -301,10 +309,14 @@ class Scorecard:
             The file; its folders are made.
         title : str, optional
             The heading; by default the names of the models.
+        introduction : str, optional
+            A paragraph below the heading, such as what the models are.
+        sections : mapping of str to str, optional
+            Texts of yours by their headings, after the scorecard's own sections.
         citation : str, optional
-            How to cite, such as ``mcgen.citation(card["model", "score"])``.
+            How to cite, such as ``mcgen.citation(card)``.
         """
-        return write_report(self, path, title, citation)
+        return write_report(self, path, Frame(title, introduction, sections or {}, citation))
 
     def save(self, path: str | Path) -> None:
         """Write the scorecard as JSON, from which `load` makes an equal one; without the pictures."""

@@ -70,6 +70,11 @@ class Shown(Protocol):
         ...
 
     @property
+    def plug_in(self) -> Floats | float | None:
+        """The usual value of a functional at the samples, which may be biased; None for means."""
+        ...
+
+    @property
     def replicate_means(self) -> Floats | None:
         """Replicate means, where they were kept."""
         ...

@@ -53,6 +53,8 @@ METHOD_NAMES = {
     "bonferroni-betting": "simultaneous, Bonferroni betting",
 }
 _SIMULTANEOUS = "simultaneous, "
+FIXED = ", fixed"
+"""End of the text of a reference that counts as exact; that of another one ends with ``a sample``."""
 # Half-widths of fewer units in the last place of the mean are shown by themselves, since the ends are rounded.
 _FEWEST_ULPS = 100
 # The most components that the one line shows one by one.
@@ -123,6 +125,7 @@ def summary_text(estimate: Shown) -> str:
     lines += [f"  {line}" for line in _table_lines(estimate)]
     facts = {
         "interval": f"{percent_text(estimate)} {method_text(estimate.method)}",
+        **_distance(estimate),
         **_draws(estimate),
         "pilot": f"{p.pilot_evaluations:,} evaluations before the run" if p.pilot_evaluations else None,
         "plan": p.plan,
@@ -143,6 +146,31 @@ def summary_text(estimate: Shown) -> str:
         lines.append("PARTIAL: the run ended before its time; these are its finished replicates.")
     lines += [f"warning: {text}" for text in estimate.warnings]
     return "\n".join(lines)
+
+
+def _distance(estimate: Shown) -> dict[str, str | None]:
+    """Return what a distance compares, its usual value, and whether it may be 0; nothing for other scores."""
+    p = estimate.provenance
+    if p.reference is None:
+        return {}
+    values = None
+    if estimate.plug_in is not None:
+        pairs = zip(np.ravel(estimate.plug_in).tolist(), np.ravel(estimate.half_width).tolist(), strict=True)
+        values = ", ".join(number_pair(*pair)[0] for pair in pairs)
+    near = bool((np.ravel(estimate.interval.low) == 0).any())
+    return {
+        "distance": "not distinguishable from 0" if near else None,
+        "plug-in": None if values is None else f"{values}, the value of these samples as they are, without interval",
+        "features": p.features,
+        "reference": reference_text(p.reference),
+    }
+
+
+def reference_text(reference: str) -> str:
+    """Return what a distance compares with, and what its interval leaves out."""
+    if not reference.endswith(FIXED):
+        return reference
+    return f"{reference}: the sampling error of the reference itself is outside the interval"
 
 
 def fact_lines(facts: dict[str, str | None]) -> list[str]:

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import RunError
@@ -36,6 +35,9 @@ from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, single_estimate
 from mcgen.runs.population import Population
 from mcgen.runs.together import AllScores, FinishedRun, Score, difference_of, on_same_noise
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Images, or other finished samples, that a statistic gets at a time.
 _BATCH = 64
@@ -82,12 +84,15 @@ class ModelRuns:
         Which models share their noise: those of the same number.
     runs : dict of (str, tuple) to FinishedRun
         By model and the path of the condition's random numbers.
+    interrupted : set of str
+        Models whose run was interrupted: their replicates are fewer, so they have no difference on the same noise.
     """
 
     asked: Asked
     estimands: dict[str, Estimand] = field(default_factory=dict)
     noise: dict[str, int] = field(default_factory=dict)
     runs: dict[tuple[str, tuple[str | int, ...]], FinishedRun] = field(default_factory=dict)
+    interrupted: set[str] = field(default_factory=set)
     _evaluated: dict[tuple[str, tuple[str | int, ...], int], dict[tuple[str, ...], Evaluated]] = field(
         default_factory=dict
     )
@@ -115,7 +120,8 @@ class ModelRuns:
         functional = None
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
-        run(task, n_replicates, replace(options, functional=functional), finish)
+        if run(task, n_replicates, replace(options, functional=functional, bar=model), finish).partial:
+            self.interrupted.add(model)
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
         """Take samples that are there already for independent replicates of one point."""
@@ -147,6 +153,8 @@ class ModelRuns:
             interval = interval.by_default()
         options = replace(options, interval=interval, tolerance=None)
         for pair in combinations(estimates, 2):
+            if self.interrupted & {*pair}:
+                continue
             if self.noise[pair[0]] == self.noise[pair[1]]:
                 yield pair, self._over_conditions(pair, score, options)
             else:
@@ -168,6 +176,8 @@ class ModelRuns:
 
     def _curve(self, score: Score, kept: FinishedRun) -> pd.DataFrame:
         """Return a distance at smaller numbers of the replicates of a run."""
+        import pandas as pd
+
         whole, options = kept.of(score), self.asked.options[score.name]
         functional: Any = score.functional
         rows = []
@@ -183,6 +193,7 @@ class ModelRuns:
             else:
                 ends = float(made.interval.low), float(made.interval.high)
                 rows.append((count * whole.n_points, plug_in, float(made.mean), *ends))
+
         return pd.DataFrame(rows, columns=["n", "plug_in", "estimate", "low", "high"])
 
     def _over_conditions(self, models: tuple[str, ...], score: Score, options: RunOptions) -> Estimate:
@@ -197,6 +208,8 @@ class ModelRuns:
         self, estimand: Estimand, options: RunOptions, *, models: tuple[str, ...], score: Score
     ) -> Estimate:
         """Return the estimate of a model, or of the difference of two, under one condition."""
+        if any((model, estimand.stream) not in self.runs for model in models):
+            raise KeyboardInterrupt("the run was interrupted before this condition")
         runs = [self.runs[model, estimand.stream] for model in models]
         own = replace(score, statistic=estimand.statistic)
         evaluated = None
@@ -227,7 +240,8 @@ class ModelRuns:
         functional = score.functional
         assert functional is not None
         own = [self.runs[model, path].of(score) for model in models]
-        pairs = list(combinations(range(len(models)), 2))
+        whole = [number for number, model in enumerate(models) if model not in self.interrupted]
+        pairs = list(combinations(whole, 2))
         keys = [*((model,) for model in models), *((models[a], models[b]) for a, b in pairs)]
         if len({len(one.units) for one in own}) == 1:
             rows = np.zeros((len(pairs), len(models)))
