@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -59,6 +59,10 @@ class Distance(Functional):
 
     network: Callable[[Any], Any] | None
     target: ReferenceFeatures
+
+    def __mcgen_content__(self, load: bool) -> Any:
+        # Without what a run computes from the fields and keeps, so that a store knows the next run.
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @property
     def statistic(self) -> Statistic:

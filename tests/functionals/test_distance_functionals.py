@@ -78,6 +78,15 @@ def test_same_bits_in_batches_threads_and_stores(name: str, tmp_path: Path) -> N
     assert bits(run(name, MonteCarlo())) != whole
 
 
+@pytest.mark.parametrize("make", [functionals.frechet_distance, functionals.kernel_distance])
+def test_a_store_knows_a_distance_that_was_used_before(make: Any, tmp_path: Path) -> None:
+    run: dict[str, Any] = {"design": Antithetic(), "n_evaluations": N, "seed": SEED, "store": tmp_path / "run.sqlite"}
+    score = make(REAL)
+    first = mcgen.estimate(generator(), score, **run)
+    assert score.target.moments.effective_rank > 0
+    assert mcgen.estimate(generator(), score, **run) == first
+
+
 def test_same_bits_in_processes() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         for name in ("frechet", "features", "energy"):
