@@ -35,7 +35,7 @@ _DIGITS, _PHOTOGRAPHS = "mnist-classifier", "efficientnet-lite0"
 _POOL, _SIZES, _RUNS = 51_200, (64, 128, 256, 512, 1024), 100
 # Size and number of the runs that are drawn one by one.
 _DRAWN, _SHOWN = 128, 25
-_COMPARED = 2048
+_COMPARED = 1024
 _DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.KAntithetic(8), mcgen.Sobol(64))
 _PER_DESIGN = 6400
 # Sharp on screens with two pixels for one, and small enough for a page.
@@ -130,17 +130,19 @@ def _by_design(pictures: Path) -> Numbers:
 
 
 def _three_models(pictures: Path) -> Numbers:
-    """Return the numbers of three models and their differences, and draw those of FID."""
+    """Return the numbers of three models and their differences by two networks, and draw those of FID."""
     compared = {
         "VAE": models.load("mnist-vae"),
-        "consistency, 1 step": models.load("mnist-consistency"),
-        "consistency, 2 steps": models.load("mnist-consistency", steps=2),
+        "consistency-1": models.load("mnist-consistency"),
+        "consistency-2": models.load("mnist-consistency", steps=2),
     }
-    card = mcgen.evaluate(compared, scores_by(_PHOTOGRAPHS), n_evaluations=_COMPARED, seed=SEED)
-    figure, axes = new_figure(2, 1, 4.2, 4.0)
-    card.plot(axes[0, 0], "FID")
-    card.plot_differences("FID", axes[1, 0])
-    axes[1, 0].set_title("differences of FID", fontsize=10)
+    scores = {f"{score}, {net}": scores_by(net)[score] for net in (_DIGITS, _PHOTOGRAPHS) for score in ("FID", "KID")}
+    card = mcgen.evaluate(compared, scores, n_evaluations=_COMPARED, seed=SEED)
+    figure, axes = new_figure(3, 1, 4.2, 5.8)
+    for network, panel in zip((_DIGITS, _PHOTOGRAPHS), axes[:2, 0], strict=True):
+        card.plot(panel, f"FID, {network}")
+    card.plot_differences(f"FID, {_DIGITS}", axes[2, 0])
+    axes[2, 0].set_title(f"differences of FID, {_DIGITS}", fontsize=10)
     figure.savefig(pictures / "fid-of-three-models.png", dpi=_DPI)
     return {
         "numbers": card.to_markdown(),
