@@ -44,7 +44,7 @@ def test_tables_and_pictures_are_made_from_stored_numbers(tmp_path: Path) -> Non
     fid.write_pictures(tmp_path)
     fid.write_tables(tmp_path)
     text = page.read_text()
-    assert "| FID, 1,024 samples | 8.5 | 6.5 | 5.5 | 7.5 | 1 of 2 |" in text
+    assert "| FID, 1,024 | 8.5 | 6.5 | 5.5 | 7.5 | 1 of 2 |" in text
     assert "| `model`, FID | 2 [1.5, 2.5] | 2 [1.5, 2.5] | 2 [1.5, 2.5] |" in text
     assert "| FID | a - b | 1.23 [1, 1.5] | same noise | higher |" in text
     assert "Made by a command." in text

@@ -219,10 +219,10 @@ def runs_table(found: Numbers) -> str:
         for n in map(str, _SIZES):
             covering = sum(_covers(run, runs["pool"]["mean"]) for run in runs[n])
             numbers = [_rounded(_mean(runs[n], name)) for name in ("plug_in", "mean", "low", "high")]
-            rows.append([f"{score}, {int(n):,} samples", *numbers, f"{covering} of {len(runs[n])}"])
+            rows.append([f"{score}, {int(n):,}", *numbers, f"{covering} of {len(runs[n])}"])
         pool = [_rounded(runs["pool"][name]) for name in ("plug_in", "mean", "low", "high")]
-        rows.append([f"{score}, {_POOL:,} samples", *pool, ""])
-    return markdown_table(["", "usual value", "corrected estimate", "low", "high", "intervals that cover"], rows)
+        rows.append([f"{score}, {_POOL:,}", *pool, ""])
+    return markdown_table(["samples", "usual value", "corrected", "low", "high", "cover"], rows)
 
 
 def designs_table(found: Numbers) -> str:
