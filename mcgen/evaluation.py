@@ -33,7 +33,7 @@ from mcgen.runs.model_runs import APART, Asked, ModelRuns
 from mcgen.runs.options import RunOptions
 from mcgen.runs.population import checked_population
 from mcgen.runs.scores import parts_of_score, require_size, with_fewest_values, with_functional
-from mcgen.runs.together import gatherers_of, scores_together
+from mcgen.runs.together import GivenScores, gatherers_of, scores_together
 from mcgen.sampling import sample
 from mcgen.statistics import Statistic
 
@@ -102,8 +102,8 @@ def evaluate(
     >>> import numpy as np
     >>> import mcgen
     >>> models = {
-    ...     "old": mcgen.as_generator(lambda z: np.tanh(z), noise=(16,), name="old"),
-    ...     "new": mcgen.as_generator(lambda z: np.tanh(1.02 * z + 0.01), noise=(16,), name="new"),
+    ...     "old": mcgen.as_generator(lambda z: np.tanh(z + 1), noise=(16,), name="old"),
+    ...     "new": mcgen.as_generator(lambda z: np.tanh(z + 1.02), noise=(16,), name="new"),
     ... }
     >>> card = mcgen.evaluate(models, mcgen.statistics.pixel_mean, n_evaluations=2000, seed=0)
     >>> card["new", "pixel_mean"].half_width > card.pairs["pixel_mean"]["old", "new"].half_width
@@ -236,7 +236,7 @@ class _Evaluation:
 
     def _run(self, name: str, model: Generator) -> None:
         """Run one model under all conditions, with a store of its own."""
-        given = {"generator": model, "statistic": list(self._scores_given.values())}
+        given = {"generator": model, "statistic": GivenScores(self._scores_given)}
         estimand = estimand_of(model, self._together, self._asked["seed"], self._condition, given)
         self._runs.estimands[name] = estimand
         batch_size = batch_size_of(self._design, model.noise.dimension, self._options, self._count, range(0))

@@ -22,6 +22,7 @@ from mcgen.inference.methods import Method
 from mcgen.inference.moments import Moments
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
+from mcgen.replicates.blocks import Found
 from mcgen.replicates.gathering import Gatherer
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import checked_callable, component_names
@@ -56,6 +57,8 @@ class Replicates:
         Weights of the points of a replicate in the law; None for equal ones.
     gathered : mapping of str to ndarray of shape (R, points, ...)
         All that was gathered, by name, of several statistics that run together.
+    blocks : mapping of str to (ndarray of shape (B, models, ...), ndarray of shape (B,))
+        The numbers of blocks of replicates, and the replicates of each, by name.
     """
 
     units: Units
@@ -65,11 +68,14 @@ class Replicates:
     values: Floats | None = None
     weights: Floats | None = None
     gathered: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    blocks: Mapping[str, Found] = field(default_factory=dict)
 
     def of_one(self, columns: slice, shape: tuple[int, ...], number: int) -> Replicates:
         """Return those of one of several statistics that run together, which has these columns."""
         own = [array for name, array in self.gathered.items() if name.endswith(f" {number}")]
-        return replace(self, units=self.units.select(columns), shape=shape, values=own[0] if own else None, gathered={})
+        blocks = {name: found for name, found in self.blocks.items() if name.endswith(f" {number}")}
+        values = own[0] if own else None
+        return replace(self, units=self.units.select(columns), shape=shape, values=values, gathered={}, blocks=blocks)
 
     def first(self, n: int) -> Replicates:
         """Return the first n replicates."""
@@ -81,7 +87,8 @@ class Replicates:
         if values is not None:
             k = values.shape[2] // of
             values = values[:, :, number * k : (number + 1) * k]
-        return replace(self, units=self.units.part(number, of), shape=self.shape[1:], values=values)
+        blocks = {name: (found[:, number : number + 1], sizes) for name, (found, sizes) in self.blocks.items()}
+        return replace(self, units=self.units.part(number, of), shape=self.shape[1:], values=values, blocks=blocks)
 
     @property
     def point_weights(self) -> Floats:
@@ -106,7 +113,15 @@ def beside(parts: Sequence[Replicates], most: int | None = None) -> Replicates:
     values = [part.values[:n] for part in parts if part.values is not None]
     joined = np.concatenate(values, axis=2) if len(values) == len(parts) else None
     rounding = max(part.rounding for part in parts)
-    return replace(parts[0], units=units, shape=(len(parts), *parts[0].shape), rounding=rounding, values=joined)
+    shape, blocks = (len(parts), *parts[0].shape), {name: _blocks_beside(parts, name, n) for name in parts[0].blocks}
+    return replace(parts[0], units=units, shape=shape, rounding=rounding, values=joined, blocks=blocks)
+
+
+def _blocks_beside(parts: Sequence[Replicates], name: str, n: int) -> Found:
+    """Return the numbers of the blocks of several models side by side, of those inside the first n replicates."""
+    sizes = parts[0].blocks[name][1]
+    count = min(int((np.cumsum(sizes) <= n).sum()), *(len(part.blocks[name][1]) for part in parts))
+    return np.concatenate([part.blocks[name][0][:count] for part in parts], axis=1), sizes[:count]
 
 
 def mixed(parts: Sequence[Replicates], weights: Floats) -> Replicates:
@@ -246,9 +261,19 @@ class Functional(ABC):
         return False
 
     @property
-    def has_sampled_reference(self) -> bool:
-        """Whether it compares with a sample, whose error is part of the estimate's."""
+    def shares_an_error(self) -> bool:
+        """Whether estimates of several conditions share an error, so that their average does not make it smaller."""
         return False
+
+    @property
+    def why_no_mixture(self) -> str:
+        """The reason why it has no value for a mixture of conditions; empty where it has."""
+        return ""
+
+    @property
+    def why_no_tolerance(self) -> str:
+        """The reason why a run of it can't stop by a tolerance; empty where it can."""
+        return ""
 
     def identity(self) -> dict[str, Any]:
         """Return what results say about it beside its name, by the fields of `Provenance`."""

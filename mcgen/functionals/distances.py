@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,17 @@ from mcgen.inference import frechet
 from mcgen.inference.distance_terms import DistanceTerms, Law, Points
 from mcgen.inference.frechet import FEWEST_REPLICATES
 from mcgen.inference.functional_intervals import Lengthened
-from mcgen.inference.kernel_distances import cubic_kernel, energy_kernel, kernel_terms
-from mcgen.inference.kernel_sums import Kernel
+from mcgen.inference.kernel_blocks import numbers_of_block, terms_of_blocks
+from mcgen.inference.kernel_distances import (
+    constants_of,
+    cubic_kernel,
+    energy_kernel,
+    kernel_terms,
+    sample_of_reference,
+    sums_of_reference,
+)
+from mcgen.inference.kernel_sums import Inside, Kernel
+from mcgen.replicates.blocks import InBlocks
 from mcgen.replicates.gathering import Features, Gatherer
 from mcgen.statistics import Statistic
 from mcgen.statistics.features import FeatureValues, features_of
@@ -73,9 +81,16 @@ class Distance(Functional):
         return True
 
     @property
-    def has_sampled_reference(self) -> bool:
-        """Whether the reference is a sample."""
+    def shares_an_error(self) -> bool:
+        """Whether the reference is a sample, whose error all distances to it share."""
         return not self.target.fixed
+
+    @property
+    def why_no_tolerance(self) -> str:
+        """A reference that is a sample has an error that more samples of the model do not make smaller."""
+        if self.target.fixed:
+            return ""
+        return "a reference that is a sample has an error of its own, which more evaluations do not make smaller"
 
     def identity(self) -> dict[str, Any]:
         """Return the features and the reference."""
@@ -91,11 +106,11 @@ class Distance(Functional):
 
     def of_mixture(self, strata: Sequence[Replicates], weights: Floats) -> Evaluated:
         """Return the distance of the pooled features, those of each run with its weight."""
-        return _evaluated(self.terms([_law(strata, weights)], np.ones((1, 1)))[0], from_zero=True)
+        return self.combinations([strata], weights, np.ones((1, 1)))[0]
 
     def combinations(self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats) -> list[Evaluated]:
         """Return combinations of the distances of several laws, by their influence on the same noise."""
-        found = self.terms([_law(strata, weights) for strata in laws], factors)
+        found = self._terms_of(laws, weights, factors)
         return [_evaluated(one, bool((row >= 0).all())) for one, row in zip(found, factors, strict=True)]
 
     def plug_in(self, samples: Any) -> float:
@@ -118,6 +133,9 @@ class Distance(Functional):
     def _by(self, function: Callable[..., Any], *constants: Floats) -> Influence:
         """Return a function of the features as an influence."""
         return Influence(self.statistic, self.name, (self.name,), function, constants)
+
+    def _terms_of(self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats) -> list[DistanceTerms]:
+        return self.terms([_law(strata, weights) for strata in laws], factors)
 
     @abstractmethod
     def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:
@@ -221,8 +239,20 @@ class KernelDistance(Distance):
 
     @property
     def fewest_values(self) -> int:
-        """A few hundred, or 20 blocks: near 0 fewer show a far larger variance."""
-        return max(_FEWEST_OF_KERNEL, 20 * (self.block_size or 0))
+        """A few hundred: near 0 fewer show a far larger variance."""
+        return _FEWEST_OF_KERNEL
+
+    @property
+    def why_no_mixture(self) -> str:
+        """Blocks are of one condition each, and pairs of samples of two conditions belong to a mixture too."""
+        return "" if self.block_size is None else "blocks have no pairs of samples of two conditions"
+
+    @property
+    def why_no_tolerance(self) -> str:
+        """Rules that stop a run look at its replicates, and blocks are fewer."""
+        if self.block_size is not None:
+            return "rules that stop a run look at single replicates, and blocks are fewer"
+        return super().why_no_tolerance
 
     def require_size(self, n_evaluations: int, n_replicates: int) -> None:
         """Refuse runs of too few replicates, or blocks."""
@@ -234,29 +264,50 @@ class KernelDistance(Distance):
                 "evaluations, or smaller ones"
             )
 
+    @property
+    def gatherers(self) -> tuple[Gatherer, ...]:
+        """All features; with blocks a few numbers of each."""
+        if self.block_size is None:
+            return super().gatherers
+        return (InBlocks(self.block_size, self._numbers),)
+
     def terms(self, laws: Sequence[Law], factors: Floats) -> list[DistanceTerms]:
         """Return combinations of the distances of laws on the same noise."""
+        fixed = self.target.fixed
+        return kernel_terms(laws, factors, self._reference, self.kernel, fixed=fixed, sums=self._sums)
+
+    def _terms_of(self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats) -> list[DistanceTerms]:
+        if self.block_size is None:
+            return super()._terms_of(laws, weights, factors)
+        found = [next(iter(strata[0].blocks.values())) for strata in laws]
+        numbers = np.concatenate([one for one, _ in found], axis=1)
+        return terms_of_blocks(numbers, found[0][1], factors, constants_of(self._sums))
+
+    def _numbers(self, values: NDArray[Any]) -> Floats:
+        """Return what is kept of a block of features of one or several models."""
+        n_laws = values.shape[2] // self._reference.shape[1]
+        return numbers_of_block(values, n_laws, sample_of_reference(self._reference, True), self.kernel)
+
+    @property
+    def _reference(self) -> NDArray[Any]:
         assert self.target.values is not None
-        blocks = None
-        if self.block_size is not None:
-            blocks = max(2, math.ceil(self.block_size / laws[0][0].values.shape[1]))
-        return kernel_terms(
-            laws, factors, self.target.values, self.kernel, fixed=self.target.fixed, block_replicates=blocks
-        )
+        return self.target.values
+
+    @cached_property
+    def _sums(self) -> Inside:
+        """The kernel's sums inside the reference, which all runs share."""
+        return sums_of_reference(self._reference, self.kernel, self.target.fixed)
 
     def influence(self, found: Replicates) -> Influence:
         """Return the influence of a sample: twice the mean of the kernel to the model, less that to the reference."""
         assert found.values is not None
-        assert self.target.values is not None
         own = found.values.reshape(-1, found.values.shape[2])
-        points = [_some(one).astype(np.float64) for one in (own, self.target.values)]
+        points = [_some(one).astype(np.float64) for one in (own, self._reference)]
         return self._by(partial(_witness, kernel=self.kernel), *points)
 
     def _plug_in(self, features: Floats) -> float:
         law = [Points(features[:, None, :], np.ones(1))]
-        assert self.target.values is not None
-        found = kernel_terms([law], np.ones((1, 1)), self.target.values, self.kernel, fixed=self.target.fixed)
-        return found[0].plug_in
+        return self.terms([law], np.ones((1, 1)))[0].plug_in
 
 
 def _some(values: NDArray[Any]) -> NDArray[Any]:
@@ -294,8 +345,9 @@ def kernel_distance(
         From features of shapes (n, d) and (m, d) to kernel values of shape (n, m): any symmetric positive definite
         kernel. Values of it are in double precision.
     block_size : int, optional
-        Average independent estimates from blocks of so many samples. The time is then proportional to n, and the
-        variance is larger near a distance of 0. Use 1,000 or more, and 20 blocks or more.
+        Average independent estimates from blocks of so many samples. Time is then proportional to n, and features are
+        let go block by block, so that n has no limit. The variance is larger near a distance of 0. Use 1,000 or more,
+        and 20 blocks or more.
 
     Raises
     ------
@@ -345,6 +397,11 @@ def _of_kernel(
         raise ValueError(
             f"a {kind} needs the features of the reference, and {target.text} has their mean and covariance alone. "
             "Pass the features, the images, or a folder of them"
+        )
+    if block_size is not None and not target.fixed:
+        raise ValueError(
+            "blocks share the error of a reference that is a sample; got block_size beside fixed=False. Use a fixed "
+            "reference, or leave block_size out"
         )
     return KernelDistance(features, target, kernel, kind, block_size)
 

@@ -144,9 +144,19 @@ class OnSameNoise(Functional):
         self.functional.require_size(n_evaluations, n_replicates)
 
     @property
-    def has_sampled_reference(self) -> bool:
+    def shares_an_error(self) -> bool:
         """As the functional."""
-        return self.functional.has_sampled_reference
+        return self.functional.shares_an_error
+
+    @property
+    def why_no_mixture(self) -> str:
+        """As the functional."""
+        return self.functional.why_no_mixture
+
+    @property
+    def why_no_tolerance(self) -> str:
+        """As the functional."""
+        return self.functional.why_no_tolerance
 
     def identity(self) -> dict[str, Any]:
         """Return that of the functional."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,17 +179,7 @@ def _is_features(source: Any) -> bool:
 
 def _of_images(samples: FinishedSamples, network: Network | None) -> NDArray[Any]:
     """Return the features of images, batch by batch."""
-    return np.concatenate([_single_if_exact(features_of(network, batch)) for batch in _batches(samples, network)])
-
-
-def _batches(samples: FinishedSamples, network: Network | None) -> Iterator[Any]:
-    """Yield batches of images, as tensors where the network is a torch module."""
-    for batch in samples.batches(_BATCH):
-        if hasattr(network, "named_parameters") and not hasattr(batch, "detach"):
-            # The network has imported torch, which the core does not.
-            yield sys.modules["torch"].as_tensor(batch)
-        else:
-            yield batch
+    return np.concatenate([_single_if_exact(features_of(network, batch)) for batch in samples.batches(_BATCH)])
 
 
 def _single_if_exact(values: Floats) -> NDArray[Any]:

@@ -58,7 +58,8 @@ class DistanceTerms:
     second_variance : float
         Variance of the terms of second order, which is all there is where two laws are equal.
     second_third : float
-        Third central moment that the terms of second order add to that of the influence values.
+        Third central moment that the terms of second order, and those of a sampled reference, add to that of the
+        influence values.
     reference_variance : float
         Variance of the error of a reference that is a sample itself; 0 for a fixed one.
     margin : float

@@ -277,13 +277,15 @@ def _combined(each: Sequence[_Expanded], factors: Floats, n: int, reference: Fea
     second, third = _second_order(grouped, gram, signed=bool((factors < 0).any()))
     estimate, by_halves = total([one.jackknife for one in each]), total([one.by_halves for one in each])
     sampled = [one.of_reference for one in each if one.of_reference is not None]
+    of_reference = total(sampled) if sampled else np.zeros(2)
+    third += float((of_reference**3).mean() / len(of_reference) ** 2)
     made = DistanceTerms(
         float(estimate),
         float(total([one.plug_in for one in each])),
         tuple(total(of_run) for of_run in zip(*(one.influence for one in each), strict=True)),
         second,
         third,
-        float(total(sampled).var(ddof=1) / len(sampled[0])) if sampled else 0.0,
+        float(of_reference.var(ddof=1) / len(of_reference)),
     )
     return _diagnosed(made, abs(float(estimate - by_halves)), n, reference)
 

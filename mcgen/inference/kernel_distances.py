@@ -117,7 +117,7 @@ def kernel_terms(
     kernel: Kernel,
     *,
     fixed: bool,
-    block_replicates: int | None = None,
+    sums: Inside | None = None,
 ) -> list[DistanceTerms]:
     """Return the terms of linear combinations of squared distances between laws and a reference, one for each row.
 
@@ -140,63 +140,67 @@ def kernel_terms(
         Whether the N points are the reference distribution itself. Otherwise they are a sample of it: c_yy leaves out
         the pairs of a point with itself, `reference_variance` has the jackknife's variance over the points, and the
         terms of second order include the reference.
-    block_replicates : int, optional
-        Average independent estimates from consecutive blocks of so many replicates (an incomplete last one is joined
-        to the one before). ``influence`` then has a value for each block, and no terms of second order are needed. A
-        law of n points costs n b d instead of n^2 d / 2 for blocks of b points, and its variance is larger near a
-        distance of 0. Blocks of unequal size are weighted by their replicates. Few small blocks have skewed distances:
-        with 24 blocks of 10 replicates in one dimension, intervals of 95 % covered the truth 89 % to 96 % of the time.
+    sums : Inside, optional
+        The kernel's sums inside the reference, by `sums_of_reference`, where they are known already.
 
     Returns
     -------
     list of DistanceTerms
-        ``plug_in`` is the estimate as if all points were independent: the mean of k over pairs of different points
-        (in each block where there are blocks), without those of a reference point with itself. ``second_third``
-        includes the third moment of a sampled reference's influence values.
+        ``plug_in`` is the estimate as if all points were independent: the mean of k over pairs of different points,
+        without those of a reference point with itself. ``second_third`` includes the third moment of a sampled
+        reference's influence values.
 
     Raises
     ------
     ValueError
-        If the laws differ in their strata, coefficients have another shape, or there are blocks in several strata.
+        If the laws differ in their strata, or coefficients have another shape.
     RunError
-        If there are fewer than 8 replicates in a stratum, fewer than 8 blocks, too few points in the reference, points
+        If there are fewer than 8 replicates in a stratum, too few points in the reference, points
         with different numbers of features, or values of the kernel that are not finite or of the wrong shape.
     """
     coefficients = np.atleast_2d(np.asarray(coefficients, np.float64))
     _require_alike(laws, coefficients)
-    _require_enough(laws, reference, fixed, block_replicates)
-    if block_replicates is not None:
-        laws = [_in_blocks(law, block_replicates) for law in laws]
-    separate = block_replicates is not None
-    samples = [Sample.of(law, 0 if separate else _MOST_REPLICATES) for law in laws]
-    ones = np.asarray(reference)[:, None, :]
-    target = Sample.of([Points(ones, np.ones(1), -1.0)], 0 if separate or fixed else _MOST_REFERENCE)
-    inside = [pairs_inside(sample, kernel, separate) for sample in samples]
+    _require_enough(laws, reference, fixed)
+    samples = [Sample.of(law, _MOST_REPLICATES) for law in laws]
+    target = sample_of_reference(reference, fixed)
+    inside = [pairs_inside(sample, kernel) for sample in samples]
     across = [pairs_across(sample, target, kernel) for sample in samples]
-    reference_inside = pairs_inside(target, kernel)
+    own = pairs_inside(target, kernel) if sums is None else sums
     return [
         _Row(
             samples[0],
             target,
             combined(inside, row),
             combined(across, row),
-            combined([reference_inside], [sum(row)]),
-            plug_in=sum(c * _plug_in(s, own, separate) for c, s, own in zip(row, samples, inside, strict=True)),
-        ).terms(fixed, separate)
+            combined([own], [sum(row)]),
+            plug_in=sum(c * plug_in_of(s, one) for c, s, one in zip(row, samples, inside, strict=True)),
+        ).terms(fixed)
         for row in coefficients.tolist()
     ]
 
 
-def _plug_in(sample: Sample, sums: Inside, separate: bool) -> float:
-    """Return the mean of the kernel over all pairs of different points, or that of its means in each stratum."""
-    u, w = sample.shares, sample.weights[sample.stratum]
-    squares = np.bincount(sample.unit, sample.point_weights**2)
-    if not separate:
-        whole = u @ (sums.other + u * sums.own) - u**2 @ sums.diagonal
-        return float(whole / (1 - u**2 @ squares))
-    share = u / w
-    pairs = np.bincount(sample.stratum, share**2 * (sums.own - sums.diagonal))
-    return float(sample.weights @ (pairs / (1 - np.bincount(sample.stratum, share**2 * squares))))
+def sample_of_reference(reference: Floats, fixed: bool) -> Sample:
+    """Return the points of a reference, shape (N, d), as a sample of weight -1 with one point in each replicate."""
+    points = Points(np.asarray(reference)[:, None, :], np.ones(1), -1.0)
+    return Sample.of([points], 0 if fixed else _MOST_REFERENCE)
+
+
+def sums_of_reference(reference: Floats, kernel: Kernel, fixed: bool) -> Inside:
+    """Return the kernel's sums inside a reference, which do not depend on the model."""
+    return pairs_inside(sample_of_reference(reference, fixed), kernel)
+
+
+def constants_of(sums: Inside) -> tuple[float, float]:
+    """Return the mean of the kernel over all pairs of reference points, and over those of different ones."""
+    n = len(sums.own)
+    return float(sums.own.sum()) / n**2, float((sums.own - sums.itself).sum()) / (n * (n - 1))
+
+
+def plug_in_of(sample: Sample, sums: Inside) -> float:
+    """Return the mean of the kernel over all pairs of different points."""
+    u, squares = sample.shares, np.bincount(sample.unit, sample.point_weights**2)
+    whole = u @ (sums.other + u * sums.own) - u**2 @ sums.diagonal
+    return float(whole / (1 - u**2 @ squares))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,36 +214,25 @@ class _Row:
     reference: Inside
     plug_in: float
 
-    def terms(self, fixed: bool, separate: bool) -> DistanceTerms:
+    def terms(self, fixed: bool) -> DistanceTerms:
         """Return the terms of the distance."""
         u, n = self.sample.shares, len(self.target.stratum)
-        # Over pairs of different points, and over all pairs.
-        unequal = float((self.reference.own - self.reference.itself).sum()) / (n * (n - 1))
-        constant = float(self.reference.own.sum()) / n**2 if fixed else unequal
-        own = _own_means(self.sample, self.inside)
-        weight = 1.0 if separate else self.sample.weights[self.sample.stratum]
+        equal, unequal = constants_of(self.reference)
+        constant = equal if fixed else unequal
+        own = own_means(self.sample, self.inside)
+        weight = self.sample.weights[self.sample.stratum]
         cross = 2 * float(u @ self.across.rows)
-        mirrored = _influence(self.target, _own_means(self.target, self.reference), self.across.columns)
-        if separate:
-            influence: tuple[Floats, ...] = (self._of_blocks(own),)
-            second, third = 0.0, 0.0
-        else:
-            first = _influence(self.sample, own, self.inside.other + self.across.rows)
-            influence = tuple(np.split(first, np.cumsum(self.sample.counts)[:-1]))
-            second, third = self._second_order(first, None if fixed else mirrored)
+        mirrored = _influence(self.target, own_means(self.target, self.reference), self.across.columns)
+        first = _influence(self.sample, own, self.inside.other + self.across.rows)
+        second, third = self._second_order(first, None if fixed else mirrored)
         return DistanceTerms(
             estimate=float(u @ (weight * own + self.inside.other)) + cross + constant,
             plug_in=self.plug_in + cross + unequal,
-            influence=influence,
+            influence=tuple(np.split(first, np.cumsum(self.sample.counts)[:-1])),
             second_variance=second,
             second_third=third + (0.0 if fixed else float((mirrored**3).mean()) / n**2),
             reference_variance=0.0 if fixed else float(mirrored.var(ddof=1)) / n,
         )
-
-    def _of_blocks(self, own: Floats) -> Floats:
-        """Return the influence of each block, which is its own distance up to a constant."""
-        blocks = np.bincount(self.sample.stratum, own + 2 * self.across.rows) / self.sample.counts
-        return np.asarray(len(blocks) * self.sample.weights * (blocks - self.sample.weights @ blocks))
 
     def _second_order(self, first: Floats, mirrored: Floats | None) -> tuple[float, float]:
         """Return the variance and the third moment of the terms of second order."""
@@ -257,7 +250,7 @@ class _Row:
         return 2 * float((q * q).sum()), 6 * float(linear @ q @ linear) + 8 * cubes
 
 
-def _own_means(sample: Sample, sums: Inside) -> Floats:
+def own_means(sample: Sample, sums: Inside) -> Floats:
     """Return for each replicate the mean of h over the other replicates of its stratum, shape (R,)."""
     return np.asarray((sums.own - sums.itself) / (sample.counts - 1)[sample.stratum])
 
@@ -297,17 +290,6 @@ def _u_centred(h: Floats) -> Floats:
     return h
 
 
-def _in_blocks(law: Law, size: int) -> Law:
-    """Return consecutive blocks of the replicates of a law, as strata."""
-    (points,) = law
-    cuts = [*range(0, len(points) - size + 1, size)]
-    ends = [*cuts[1:], len(points)]
-    return [
-        Points(points.values[start:end], points.point_weights, (end - start) / len(points))
-        for start, end in zip(cuts, ends, strict=True)
-    ]
-
-
 def _require_alike(laws: Sequence[Law], coefficients: Floats) -> None:
     """Refuse laws that can't be on the same noise, and coefficients that are not theirs."""
     shapes = [[(one.values.shape[:2], one.weight) for one in law] for law in laws]
@@ -322,8 +304,8 @@ def _require_alike(laws: Sequence[Law], coefficients: Floats) -> None:
         )
 
 
-def _require_enough(laws: Sequence[Law], reference: Floats, fixed: bool, block_replicates: int | None) -> None:
-    """Refuse too few replicates, blocks or reference points, and features that differ in number."""
+def _require_enough(laws: Sequence[Law], reference: Floats, fixed: bool) -> None:
+    """Refuse too few replicates or reference points, and features that differ in number."""
     numbers = sorted({one.values.shape[2] for law in laws for one in law} | {np.shape(reference)[1]})
     if len(numbers) > 1:
         raise RunError(
@@ -339,16 +321,4 @@ def _require_enough(laws: Sequence[Law], reference: Floats, fixed: bool, block_r
         raise RunError(
             f"a distance by a kernel needs at least {_FEWEST_REPLICATES} replicates in each stratum; got {fewest}. Run "
             "more replicates, with fewer points in each if need be"
-        )
-    if block_replicates is None:
-        return
-    if len(laws[0]) > 1 or block_replicates < 2:
-        raise ValueError(
-            f"blocks need a single stratum and at least 2 replicates each; got {len(laws[0])} strata and "
-            f"block_replicates={block_replicates}. Leave block_replicates out for a mixture"
-        )
-    if fewest // block_replicates < _FEWEST_REPLICATES:
-        raise RunError(
-            f"blocks of {block_replicates} replicates need {_FEWEST_REPLICATES * block_replicates} replicates, "
-            f"for {_FEWEST_REPLICATES} blocks; got {fewest}. Run more, or choose smaller blocks"
         )

@@ -125,11 +125,9 @@ class Sample:
         """Where the points of each stratum end, shape (C,)."""
         return np.cumsum([len(part) for part in self.parts])
 
-    def bounds(self, separate: bool = False) -> list[tuple[int, int]]:
-        """Return where blocks of points begin and end; no block has points of two strata where these are separate."""
-        ends = [0, *self.ends.tolist()] if separate else [0, len(self.unit)]
-        starts = [start for low, high in pairwise(ends) for start in range(low, high, _BLOCK)]
-        return list(pairwise([*starts, len(self.unit)]))
+    def bounds(self) -> list[tuple[int, int]]:
+        """Return where blocks of points begin and end."""
+        return list(pairwise([*range(0, len(self.unit), _BLOCK), len(self.unit)]))
 
     def block(self, low: int, high: int) -> Block:
         """Return some consecutive points in double precision."""
@@ -233,17 +231,15 @@ def _values(kernel: Kernel, a: Block, b: Block) -> Floats:
     return found.astype(np.float64, copy=False)
 
 
-def pairs_inside(sample: Sample, kernel: Kernel, separate: bool = False) -> Inside:
-    """Return the sums inside a sample, or only those inside its strata."""
+def pairs_inside(sample: Sample, kernel: Kernel) -> Inside:
+    """Return the sums inside a sample."""
     n, s = len(sample.stratum), len(sample.kept)
     sums = Inside(np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((s, s)))
-    bounds = sample.bounds(separate)
+    bounds = sample.bounds()
     for i, row in enumerate(bounds):
         a = sample.block(*row)
         for j, column in enumerate(bounds[i:], i):
             b = a if i == j else sample.block(*column)
-            if separate and a.stratum[0] != b.stratum[0]:
-                break
             values = _values(kernel, a, b)
             h = b.sums(a.sums(values).T).T
             sums.add(h, a, b)

@@ -67,6 +67,11 @@ class Features:
         return single if np.array_equal(single, flat) else flat
 
 
+def without_wrapper(gatherer: Gatherer) -> Gatherer:
+    """Return a gatherer itself, where it stands for that of one of several statistics."""
+    return gatherer.own if isinstance(gatherer, OfOne) else gatherer
+
+
 class Columns(Protocol):
     """What knows the columns of each of several statistics that run together."""
 

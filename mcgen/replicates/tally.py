@@ -6,13 +6,15 @@ leaves of 256 replicates. Chunks and leaves are merged in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.moments import Moments, ReplicateMeans
+from mcgen.replicates.blocks import Blocks, Found, InBlocks
+from mcgen.replicates.gathering import Gatherer, without_wrapper
 from mcgen.replicates.summation import LEAF
 
 KEPT_VALUES = 2**20
@@ -80,9 +82,13 @@ class Tally:
     grouped : bool
         Whether moments are also kept of `GROUPS` groups of replicates, for a jackknife: leaf i is in group i mod
         `GROUPS`. Where the means are kept for certain, there are no groups.
+    gatherers : sequence of Gatherer
+        What is gathered; of that of blocks only the numbers of each block are kept.
     """
 
-    def __init__(self, keep: bool | None, grouped: bool = False) -> None:
+    def __init__(self, keep: bool | None, grouped: bool = False, gatherers: Sequence[Gatherer] = ()) -> None:
+        own = {one.name: without_wrapper(one) for one in gatherers}
+        self._blocks = {name: Blocks(g.size, g.numbers) for name, g in own.items() if isinstance(g, InBlocks)}
         self._keep = keep
         self._merged: Moments | None = None
         self._groups: list[Moments | None] | None = [None] * GROUPS if grouped and keep is not True else None
@@ -100,8 +106,10 @@ class Tally:
             return
         if not keeps_rows(self._keep, self.count, segment.means.shape[1]):
             self._kept = None
+        for name, blocks in self._blocks.items():
+            blocks.add(segment.gathered[name])
         if self._kept is not None:
-            self._kept.append(segment.to_keep())
+            self._kept.append(self.without_blocks(segment.to_keep()))
         segment = segment.without_gathered()
         while len(segment):
             room = LEAF - segment.start % LEAF
@@ -117,6 +125,16 @@ class Tally:
         if self._groups is not None:
             number = start // LEAF % GROUPS
             self._groups[number] = _merged(self._groups[number], leaf)
+
+    def without_blocks(self, rows: ReplicateMeans) -> ReplicateMeans:
+        """Return rows without what is kept by blocks alone."""
+        if not self._blocks:
+            return rows
+        return replace(rows, gathered={n: a for n, a in rows.gathered.items() if n not in self._blocks})
+
+    def blocks(self) -> dict[str, Found]:
+        """Return the numbers of the blocks by the name of their gatherer."""
+        return {name: blocks.found() for name, blocks in self._blocks.items()}
 
     @property
     def whole(self) -> Tally:

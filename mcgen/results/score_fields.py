@@ -39,6 +39,13 @@ def checked_estimates(estimates: Any) -> dict[str, dict[str, Estimate]]:
             raise ValueError(
                 f"all models must have the same components of {score!r}; got {names}. Measure them by the same score"
             )
+        for what in ("features", "reference"):
+            compared = {model: getattr(one.provenance, what) for model, one in by_model.items()}
+            if len(set(compared.values())) > 1:
+                raise ValueError(
+                    f"only distances of the same features from the same reference can be compared; {score!r} has the "
+                    f"{what} {compared}. Measure all models by the same score"
+                )
     return found
 
 

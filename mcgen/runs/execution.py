@@ -58,8 +58,9 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
     """
     under_way, interrupted = _Run(task, n_replicates, options, finish), False
     try:
-        half_width = under_way.half_width if options.functional is None and options.bar is None else None
-        with Progress(_bar_label(task, options.bar), options.progress, half_width) as bar:
+        # Beside features the statistic has numbers that nobody asked for.
+        half_width = under_way.half_width if options.functional is None and not options.beside else None
+        with Progress(_bar_label(task), options.progress, half_width) as bar:
             under_way.go_on(bar)
     except KeyboardInterrupt:
         if under_way.tally.count < 2:
@@ -105,7 +106,7 @@ class _Run:
         inner, keep = (self.task, keeps) if self._correction is None else (self._correction.task, True)
         self._source = Source(inner, keep, options.resources, stored)
         self._rule = options.rule(task.design.n_points)
-        self.tally = Tally(keeps, grouped=options.functional is not None)
+        self.tally = Tally(keeps, options.functional is not None, self.task.gatherers)
         # The functional at the replicates so far, and their number.
         self._evaluated: tuple[int, Evaluated] | None = None
         # Whether it was warned that the tolerance recedes, and the replicates at which to look for that again.
@@ -152,7 +153,7 @@ class _Run:
         recorded = False
         for segment in self._source.segments(range(first + self.tally.count, first + target), target):
             if isinstance(segment, ReplicateMeans) and segment.gathered:
-                require_room(segment, target)
+                require_room(self.tally.without_blocks(segment), target)
             self.tally.add(segment if self._correction is None else self._correction.rows(segment, self._facts))
             if not self._looked:
                 self._looked = True
@@ -357,7 +358,8 @@ class _Run:
         self._books.record(outcome, names, n_controls, self._rule, target, done)
 
 
-def _bar_label(task: Task, what: str | None) -> str:
-    """Return what the bar says: what is run, or the design, and the condition."""
-    what, label = what or str(task.design), label_of(task)
-    return what if label is None else f"{what}, condition {label}"
+def _bar_label(task: Task) -> str:
+    """Return what the bar says."""
+    label = label_of(task)
+    model = "" if task.model is None else f"{task.model}, "
+    return f"{model}{task.design}" + ("" if label is None else f", condition {label}")

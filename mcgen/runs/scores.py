@@ -12,6 +12,7 @@ from mcgen.functionals import Functional
 from mcgen.functionals.base import Replicates
 from mcgen.inference.jackknife import Units
 from mcgen.inference.methods import IntervalOptions
+from mcgen.replicates.blocks import InBlocks
 from mcgen.replicates.gathering import Features, Values
 from mcgen.replicates.loop import run_all
 from mcgen.replicates.pilot import pilot_stream
@@ -65,8 +66,9 @@ def replicates_of(tally: Tally | ColumnsOfTally, facts: Facts, n_points: int) ->
     rows = tally.rows()
     units = Units.of_groups(tally.whole.groups()) if rows is None else Units.of_rows(rows)
     gathered = {} if rows is None else rows.gathered
-    values = gathered.get(Features.name, gathered.get(Values.name))
-    return Replicates(units, facts.components, facts.rounding, n_points, values, gathered=gathered)
+    values = next((gathered[name] for name in (Features.name, Values.name, InBlocks.name) if name in gathered), None)
+    blocks = tally.whole.blocks()
+    return Replicates(units, facts.components, facts.rounding, n_points, values, None, gathered, blocks)
 
 
 def influence_of(estimand: Estimand, functional: Functional) -> tuple[Statistic, int]:
@@ -145,15 +147,17 @@ def _check_distance(functional: Functional, options: RunOptions, asked: RunArgum
             f"evaluations; got common_random_numbers={asked['common_random_numbers']}, atol={asked['atol']} and "
             f"rtol={asked['rtol']}. Leave these out, and say n_evaluations"
         )
-    if not functional.has_sampled_reference:
-        return
-    if options.tolerance is not None:
+    if mixed and functional.why_no_mixture:
         raise ValueError(
-            "a reference that is a sample has an error of its own, which more evaluations do not make smaller, so that "
-            "a tolerance may never be reached; got atol or rtol with fixed=False. Say n_evaluations, or use a fixed "
-            "reference"
+            f"this {functional.label} is not for a mixture: {functional.why_no_mixture}; got across='mixture'. Leave "
+            "block_size out, or use across='average'"
         )
-    if several and not mixed:
+    if options.tolerance is not None and functional.why_no_tolerance:
+        raise ValueError(
+            f"a run of this {functional.label} can't stop by a tolerance: {functional.why_no_tolerance}; got "
+            f"atol={asked['atol']} and rtol={asked['rtol']}. Say n_evaluations"
+        )
+    if several and not mixed and functional.shares_an_error:
         raise ValueError(
             "distances of several conditions from one sampled reference share its error, which their average does not "
             "make smaller; got several conditions with fixed=False. Use across='mixture' for the distance of the "

@@ -58,7 +58,8 @@ class Score:
 def scores_together(parts: Sequence[tuple[str, Statistic, Functional | None]]) -> tuple[Together, list[Score]]:
     """Return the statistic that is run for some scores, given by name, statistic and functional; and the scores."""
     statistics, places = distinct([statistic for _, statistic, _ in parts])
-    labels = [parts[places.index(number)][0] for number in range(len(statistics))]
+    first = [parts[places.index(number)] for number in range(len(statistics))]
+    labels = [name if functional is None else None for name, _, functional in first]
     scores = [Score(*part, place) for part, place in zip(parts, places, strict=True)]
     return Together(statistics, labels), scores
 
@@ -71,6 +72,27 @@ def gatherers_of(together: Together, scores: Sequence[Score]) -> tuple[Gatherer,
             part = OfOne(one, together, score.number)
             found.setdefault(part.name, part)
     return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class GivenScores:
+    """The scores as the user gave them, by which a store knows a run again.
+
+    Attributes
+    ----------
+    scores : dict of str to object
+        The scores by name.
+    """
+
+    scores: dict[str, Any]
+
+    def __mcgen_content__(self, load: bool) -> Any:
+        return self.scores
+
+    @property
+    def name(self) -> str:
+        """The names, joined."""
+        return ", ".join(self.scores)
 
 
 @dataclass(frozen=True)

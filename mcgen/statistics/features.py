@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ class FeatureValues:
             found = samples.reshape(len(samples), -1) if hasattr(samples, "reshape") else samples
             found = found if hasattr(found, "shape") else np.asarray(found).reshape(len(found), -1)
         else:
-            found = called(self.network, samples)
+            found = called(self.network, as_tensors(self.network, samples))
         shape = tuple(getattr(found, "shape", np.shape(found)))
         if len(shape) != 2 or shape[1] != len(self.centre):
             what = "the samples themselves" if self.network is None else f"the features {self.name!r}"
@@ -85,6 +86,14 @@ class FeatureValues:
         return found
 
 
+def as_tensors(network: Any, samples: Any) -> Any:
+    """Return samples as a tensor where the network is a torch module and they are a numpy array; else themselves."""
+    if hasattr(network, "named_parameters") and isinstance(samples, np.ndarray):
+        # Where there is a module of torch, torch is imported.
+        return sys.modules["torch"].as_tensor(samples)
+    return samples
+
+
 def features_of(network: Callable[[Any], Any] | None, samples: Any) -> NDArray[Any]:
     """Return the features of n samples as an array of real numbers, shape (n, d).
 
@@ -93,7 +102,7 @@ def features_of(network: Callable[[Any], Any] | None, samples: Any) -> NDArray[A
     RunError
         If they are no finite real numbers of this shape.
     """
-    found = samples if network is None else called(network, samples)
+    found = samples if network is None else called(network, as_tensors(network, samples))
     try:
         values = as_values(found)
     except (TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, leading_length
+from mcgen._lib.names import name_of
 from mcgen.statistics.features import FeatureValues
 from mcgen.statistics.values import (
     Statistic,
@@ -36,11 +37,11 @@ class Together:
     ----------
     statistics : sequence of callable
         The statistics.
-    labels : sequence of str
-        What each is called.
+    labels : sequence of str or None
+        What each is called; None for its own names.
     """
 
-    def __init__(self, statistics: Sequence[Statistic], labels: Sequence[str]) -> None:
+    def __init__(self, statistics: Sequence[Statistic], labels: Sequence[str | None]) -> None:
         self.statistics, self.labels = tuple(statistics), tuple(labels)
         # Shared with the same statistics under a condition.
         self._found: list[tuple[Shapes, Shapes]] = []
@@ -51,7 +52,8 @@ class Together:
     @property
     def name(self) -> str:
         """The names, joined."""
-        return ", ".join(self.labels)
+        each = zip(self.labels, self.statistics, strict=True)
+        return ", ".join(name_of(one) if label is None else label for label, one in each)
 
     @property
     def tried_parts(self) -> tuple[Statistic, ...]:
@@ -124,7 +126,8 @@ class Together:
         found: list[str] = []
         for one, label, own in zip(self.statistics, self.labels, self._reduced, strict=True):
             names = component_names(one, own)
-            found += [label] if len(names) == 1 else [f"{label}: {name}" for name in names]
+            named = names if label is None else [label] if len(names) == 1 else [f"{label}: {name}" for name in names]
+            found += named
         return tuple(found)
 
     @property

@@ -13,7 +13,16 @@ from scipy import stats
 from mcgen.errors import NonFiniteError, RunError
 from mcgen.inference import kernel_distances, kernel_sums
 from mcgen.inference.distance_terms import DistanceTerms, Law, Points
-from mcgen.inference.kernel_distances import cubic_kernel, energy_kernel, kernel_terms
+from mcgen.inference.kernel_blocks import numbers_of_block, terms_of_blocks
+from mcgen.inference.kernel_distances import (
+    constants_of,
+    cubic_kernel,
+    energy_kernel,
+    kernel_terms,
+    sample_of_reference,
+    sums_of_reference,
+)
+from mcgen.replicates.blocks import Blocks
 
 KERNELS = [cubic_kernel, energy_kernel]
 SINGLE = np.ones((1, 1))
@@ -188,7 +197,7 @@ def test_a_sampled_reference_adds_its_own_variance() -> None:
 def test_pairs_are_unbiased_since_their_own_products_do_not_enter() -> None:
     rng = np.random.default_rng(SEED)
     reference = rng.normal(size=(40, 2))
-    truth = single(rng.normal(size=(3000, 1, 2)), reference, block_replicates=300)
+    truth = single(rng.normal(size=(3000, 1, 2)), reference)
     found, naive = [], []
     for _ in range(400):
         z = rng.normal(size=(20, 1, 2))
@@ -234,29 +243,39 @@ def test_the_plug_in_of_a_mixture_is_that_of_its_weighted_points() -> None:
     assert found.plug_in == pytest.approx(expected + (k.sum() - np.trace(k)) / 56, rel=1e-12)
 
 
-@pytest.mark.parametrize("fixed", [True, False])
-def test_blocks_average_their_own_distances(fixed: bool) -> None:
+def test_blocks_average_their_own_distances() -> None:
     rng = np.random.default_rng(SEED)
     x, reference = rng.normal(size=(86, 2, 3)), rng.normal(0.5, 1.0, size=(12, 3))
-    found = single(x, reference, fixed=fixed, block_replicates=10)
+    laws = [x, x + 0.1]
+    target = sample_of_reference(reference, True)
+    blocks = Blocks(20, lambda values: numbers_of_block(values, 2, target, cubic_kernel))
+    both = np.concatenate(laws, axis=2)
+    for start in range(0, 86, 7):
+        blocks.add(both[start : start + 7])
+    numbers, sizes = blocks.found()
+    assert sizes.tolist() == [10] * 7 + [16]
+    rows, constants = (
+        np.array([[1.0, 0.0], [1.0, -1.0]]),
+        constants_of(sums_of_reference(reference, cubic_kernel, True)),
+    )
+    one, difference = terms_of_blocks(numbers, sizes, rows, constants)
     cuts = [slice(10 * b, 10 * b + 10 if b < 7 else 86) for b in range(8)]
-    parts = np.array([single(x[cut], reference, fixed=fixed).estimate for cut in cuts])
-    share = np.array([10 / 86] * 7 + [16 / 86])
-    assert found.estimate == pytest.approx(share @ parts, rel=1e-12)
-    assert found.influence[0] == pytest.approx(8 * share * (parts - share @ parts), abs=1e-12)
-    assert found.second_variance == 0.0
-    assert (found.reference_variance > 0) != fixed
-    plug_in = [single(x[cut], reference, fixed=fixed).plug_in for cut in cuts]
-    assert found.plug_in == pytest.approx(share @ plug_in, rel=1e-12)
+    parts = np.array([[single(law[cut], reference).estimate for cut in cuts] for law in laws])
+    share = sizes / 86
+    assert one.estimate == pytest.approx(share @ parts[0], rel=1e-12)
+    assert one.influence[0] == pytest.approx(8 * share * (parts[0] - share @ parts[0]), abs=1e-12)
+    assert difference.estimate == pytest.approx(share @ (parts[0] - parts[1]), rel=1e-12)
+    assert one.plug_in == pytest.approx(share @ [single(x[cut], reference).plug_in for cut in cuts], rel=1e-12)
+    with pytest.raises(RunError, match="needs 8 or more blocks for its interval; got 7"):
+        terms_of_blocks(numbers[:7], sizes[:7], rows, constants)
 
 
-@pytest.mark.parametrize("how", [{}, {"block_replicates": 3}])
-def test_neither_the_size_of_blocks_nor_the_type_of_numbers_matters(how: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_the_size_of_blocks_nor_the_type_of_numbers_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(SEED)
     x, y = rng.normal(size=(29, 5, 3)).astype(np.float32), rng.normal(size=(17, 3)).astype(np.float32)
-    expected = single(x.astype(float), y.astype(float), fixed=False, **how)
+    expected = single(x.astype(float), y.astype(float), fixed=False)
     monkeypatch.setattr(kernel_sums, "_BLOCK", 4)
-    found = single(x, y, fixed=False, **how)
+    found = single(x, y, fixed=False)
     for name in ("estimate", "plug_in", "second_variance", "second_third", "reference_variance"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-9)
     assert found.influence[0] == pytest.approx(expected.influence[0], abs=1e-11)
@@ -298,9 +317,6 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "few reference points": (lambda: single(np.ones((9, 1, 3)), np.ones((1, 3))), RunError, "fixed reference needs at least 2 points; got 1"),
     "small sample": (lambda: single(np.ones((9, 1, 3)), np.ones((7, 3)), fixed=False), RunError, "sampled reference needs at least 8 points; got 7"),
     "features": (lambda: single(np.ones((9, 1, 3)), np.ones((9, 4))), RunError, r"\[3, 4\] features"),
-    "few blocks": (lambda: single(np.ones((15, 1, 3)), np.ones((9, 3)), block_replicates=2), RunError, "need 16 replicates"),
-    "blocks of strata": (lambda: kernel_terms([[*_law(), *_law()]], SINGLE, np.ones((9, 3)), cubic_kernel, fixed=True, block_replicates=2), ValueError, "single stratum"),
-    "blocks of one": (lambda: single(np.ones((15, 1, 3)), np.ones((9, 3)), block_replicates=1), ValueError, "at least 2 replicates each"),
     "other noise": (lambda: kernel_terms([_law(), _law(21)], np.ones((1, 2)), np.ones((9, 3)), cubic_kernel, fixed=True), ValueError, "same strata"),
     "coefficients": (lambda: kernel_terms([_law()], np.ones((1, 2)), np.ones((9, 3)), cubic_kernel, fixed=True), ValueError, r"shape \(m, 1\) for 1 laws; got \(1, 2\)"),
     "shape": (lambda: single(np.ones((9, 1, 3)), np.ones((9, 3)), lambda x, y: (x * y).sum(axis=1)), RunError, r"returned shape \(9,\) of float64 .* shape \(9, 9\)"),
