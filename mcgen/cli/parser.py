@@ -274,12 +274,12 @@ def _add_demo(found: Any) -> None:
         found,
         "demo",
         commands.demo_command,
-        "compare the designs on a trained diffusion model; writes a report",
+        "measure three samplers of a diffusion model against real digits; writes a report",
         ["mcgen demo", "mcgen demo --folder report --n-evaluations 640 --no-progress"],
     )
-    demo.add_argument("--folder", type=path_text, default="demo", help="folder for report.html (default: demo)")
+    demo.add_argument("--folder", type=path_text, default="demo", help="folder for the report (default: demo)")
     demo.add_argument(
-        "--n-evaluations", type=whole_number, default=3200, metavar="N", help="samples for each design (default: 3200)"
+        "--n-evaluations", type=whole_number, default=3200, metavar="N", help="samples of each sampler (default: 3200)"
     )
     _add_seed_and_progress(demo, required=False)
 
