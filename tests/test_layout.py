@@ -52,7 +52,6 @@ FACE = {
     "bases",
     "controls",
     "intervals",
-    "call_options",
     "estimation",
     "evaluation",
     "loading",

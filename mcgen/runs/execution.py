@@ -58,9 +58,8 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
     """
     under_way, interrupted = _Run(task, n_replicates, options, finish), False
     try:
-        # Beside features the statistic has numbers that nobody asked for.
-        half_width = under_way.half_width if options.functional is None and not options.beside else None
-        with Progress(_bar_label(task), options.progress, half_width) as bar:
+        half_width = under_way.half_width if options.functional is None and options.bar is None else None
+        with Progress(_bar_label(task, options.bar), options.progress, half_width) as bar:
             under_way.go_on(bar)
     except KeyboardInterrupt:
         if under_way.tally.count < 2:
@@ -358,8 +357,7 @@ class _Run:
         self._books.record(outcome, names, n_controls, self._rule, target, done)
 
 
-def _bar_label(task: Task) -> str:
-    """Return what the bar says."""
-    label = label_of(task)
-    model = "" if task.model is None else f"{task.model}, "
-    return f"{model}{task.design}" + ("" if label is None else f", condition {label}")
+def _bar_label(task: Task, what: str | None) -> str:
+    """Return what the bar says: what is run, or the design, and the condition."""
+    what, label = what or str(task.design), label_of(task)
+    return what if label is None else f"{what}, condition {label}"

@@ -102,8 +102,6 @@ class ModelRuns:
         together = task.statistic
 
         def finish(own: Task, outcome: Outcome, asked: RunOptions) -> Estimate:
-            # The name of the model is for the bar; the estimates are those of a run of it alone.
-            own = replace(own, model=None)
             kept = FinishedRun(own, outcome, tuple(score.name for score in self.asked.scores))
             self.runs[model, _path(own)] = kept
             made = single_estimate(own, outcome, asked)
@@ -122,8 +120,7 @@ class ModelRuns:
         functional = None
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
-        own = replace(task, model=model)
-        if run(own, n_replicates, replace(options, functional=functional), finish).partial:
+        if run(task, n_replicates, replace(options, functional=functional, bar=model), finish).partial:
             self.interrupted.add(model)
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
@@ -179,6 +176,8 @@ class ModelRuns:
 
     def _curve(self, score: Score, kept: FinishedRun) -> pd.DataFrame:
         """Return a distance at smaller numbers of the replicates of a run."""
+        import pandas as pd
+
         whole, options = kept.of(score), self.asked.options[score.name]
         functional: Any = score.functional
         rows = []
@@ -194,7 +193,6 @@ class ModelRuns:
             else:
                 ends = float(made.interval.low), float(made.interval.high)
                 rows.append((count * whole.n_points, plug_in, float(made.mean), *ends))
-        import pandas as pd
 
         return pd.DataFrame(rows, columns=["n", "plug_in", "estimate", "low", "high"])
 

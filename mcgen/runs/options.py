@@ -43,6 +43,8 @@ class RunOptions:
         Receives the replicates of each run, for a functional of the mixture of several conditions.
     beside : tuple of Gatherer
         What else is gathered, for scores that are computed from the run later.
+    bar : str or None
+        What the progress bar says in place of the design and the half-width: the model of a run for many scores.
     """
 
     interval: IntervalOptions
@@ -57,6 +59,7 @@ class RunOptions:
     keep_samples: bool = False
     collected: list[Replicates] | None = None
     beside: tuple[Gatherer, ...] = ()
+    bar: str | None = None
 
     @property
     def gatherers(self) -> tuple[Gatherer, ...]:

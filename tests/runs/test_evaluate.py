@@ -154,7 +154,7 @@ def test_finished_samples(tmp_path: Path) -> None:
     assert alone.models == ("samples",)
     with pytest.raises(ValueError, match="finished samples have no conditions"):
         mcgen.evaluate({"model": model(new), "array": samples}, first, condition=[1.0, 2.0], **HOW)
-    with pytest.raises(ValueError, match="finished samples have no conditions, and all of them are used"):
+    with pytest.raises(ValueError, match="all finished samples are used"):
         mcgen.evaluate(samples, first, seed=0, atol=0.1)
     with pytest.raises(RunError, match="samples are too few"):
         mcgen.evaluate(samples[:4], SCORES["FID"], seed=0)
