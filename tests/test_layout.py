@@ -49,6 +49,7 @@ FLOORS: list[set[str]] = [
     {"validation.__main__"},
 ]
 FACE = {
+    "call_options",
     "bases",
     "controls",
     "intervals",
