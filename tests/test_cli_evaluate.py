@@ -165,6 +165,21 @@ def test_shipped_models_have_their_real_images(capsys) -> None:
     assert "digits-diffusion has no samples" in capsys.readouterr().err
 
 
+def test_what_is_not_installed_is_named_before_the_run() -> None:
+    # A module without content that can't be imported stands for a library that is not installed.
+    hide = "import sys; sys.modules[{!r}] = None; sys.argv[0] = 'mcgen'; from mcgen.cli import main; sys.exit(main())"
+    call = [*ONE, "brightness", *RUN, "--output", "report.html"]
+    run = subprocess.run([sys.executable, "-c", hide.format("matplotlib"), *call], capture_output=True, text=True, check=False)  # fmt: skip
+    assert run.returncode == 2
+    assert re.fullmatch(r"mcgen: plots need matplotlib.*pip install 'mcgen-stats\[plot\]'\n", run.stderr), run.stderr
+    # Real images need no torch.
+    call = ["evaluate", "images.npy", "--scores", "brightness,energy_distance", "--seed", "0", "--reference"]
+    np.save("images.npy", np.random.default_rng(0).uniform(size=(300, 1, 8, 8)))
+    run = subprocess.run([sys.executable, "-c", hide.format("torch"), *call, "digits-diffusion"], capture_output=True, text=True, check=False)  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "held-out real images of digits-diffusion" in run.stdout
+
+
 def refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     captured = capsys.readouterr()
