@@ -181,17 +181,29 @@ def test_a_broken_run_exits_with_1_and_saves_what_was_finished(capsys) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::mcgen.CoverageWarning")  # Sobol(64) has 10 replicates here
-def test_demo_compares_the_designs_and_writes_a_report(tmp_path: Path, capsys) -> None:
-    pytest.importorskip("torch")
+def test_the_demo_measures_samplers_against_real_digits_and_writes_a_report(tmp_path: Path, capsys) -> None:
+    torch = pytest.importorskip("torch")
     pytest.importorskip("matplotlib")
+    threads = torch.get_num_threads()
     assert main(["demo", "--n-evaluations", "640", "--no-progress"]) == 0
+    assert torch.get_num_threads() == threads
     out = capsys.readouterr().out
-    assert "Sobol(n_points=64)" in out
+    assert re.search(r"lowest Fréchet distance of 3 models|cannot be told apart", out)
+    assert re.search(r"independent samples, with 95 % intervals: .* for Sobol\(n_points=64\)", out)
     assert "report: demo/report.html" in out
     report = (tmp_path / "demo" / "report.html").read_text()
+    # Intervals and differences by four scores, two curves; samples of three models.
+    assert report.count("data:image/svg+xml;base64") == 10
     assert report.count("data:image/png;base64") == 3
-    assert "http" not in report.replace("https://", "http://").split("<body>")[0]
-    assert "jia2025antithetic" in report
+    assert "http" not in re.sub(r"data:image/[^']*", "", report)
+    for key in ("jia2025antithetic", "heusel2017gans", "johnson1978modified"):
+        assert key in report
+    card = mcgen.load(tmp_path / "demo" / "scorecard.json")
+    assert isinstance(card, mcgen.Scorecard)
+    assert card.scores == ("Fréchet distance", "kernel distance", "brightness", "contrast")
+    assert {one.provenance.reference for one in card.estimates["kernel distance"].values()} == {
+        "360 held-out real digits, fixed"
+    }
 
 
 def test_conditions_folders_and_failures(capsys) -> None:
@@ -871,10 +883,15 @@ def test_the_examples_of_help_work(command: str, capsys: pytest.CaptureFixture[s
         assert main([*ONE, "--replicates", f"{part}00:{int(part) + 1}00", "--store", f"part{part}.sqlite"]) == 0
     if command in ("status", "export"):
         assert main([*ONE, "--n-evaluations", "640", "--store", "run.sqlite"]) == 0
+    images = np.random.default_rng(0).uniform(size=(400, 1, 4, 4)).astype("float32")
+    np.save("images.npy", images)
+    np.save("real.npy", images)
+    np.savez("stats.npz", mu=images.reshape(400, -1).mean(0), sigma=np.cov(images.reshape(400, -1).T))
     for line in found:
         arguments = shlex.split(line)
         needs = {"demo": ("torch", "matplotlib"), "models": ("torch",), "moons-flow": ("torch",), "compare": ("torch",)}
-        for library in needs.get(arguments[0], ("torch",) if "moons-flow" in line else ()):
+        shipped = ("torch", "matplotlib") if "digits-diffusion" in line else ("torch",) if "moons-flow" in line else ()
+        for library in needs.get(arguments[0], shipped):
             pytest.importorskip(library)
         if arguments[0] in ("demo", "validate") or "--help" in arguments:
             # Each takes a minute, and has tests of its own.

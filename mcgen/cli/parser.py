@@ -28,6 +28,12 @@ _LONG_EXAMPLE = (
     "mcgen estimate mymodel.py:generator --statistic pixel_mean --design antithetic --seed 0 --rtol 0.01 "
     "--max-evaluations 1e6 --store run.sqlite"
 )
+# Examples of evaluations of a model of the user's own.
+_EVALUATIONS = (
+    "--scores brightness,contrast --output card.json --output table.tex",
+    "--scores frechet_distance --reference stats.npz",
+    "other=images.npy --scores energy_distance --reference real.npy",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -169,33 +175,17 @@ def _add_evaluate(found: Any) -> None:
             "mcgen evaluate digits-diffusion few=digits-diffusion:steps=10 --scores "
             f"frechet_distance,kernel_distance,brightness --reference {REAL_IMAGES} --features digits-classifier "
             "--n-evaluations 3200 --seed 0 --output report.html",
-            "mcgen evaluate mymodel.py:generator --scores brightness,contrast --n-evaluations 3200 --seed 0 --output "
-            "card.json --output table.tex",
-            "mcgen evaluate mymodel.py:generator --scores frechet_distance --reference stats.npz --n-evaluations 3200 "
-            "--seed 0",
-            "mcgen evaluate mymodel.py:generator other=images.npy --scores energy_distance --reference real.npy "
-            "--n-evaluations 3200 --seed 0",
+            *(
+                f"mcgen evaluate mymodel.py:generator {options} --n-evaluations 3200 --seed 0"
+                for options in _EVALUATIONS
+            ),
         ],
         f"{_MINE}\n(images.npy and real.npy hold samples, one a row; stats.npz holds mu and sigma of features, as "
         "pytorch-fid\nand clean-fid write it.)",
         outputs=("output",),
         keeps=True,
     )
-    card.add_argument(
-        "models",
-        metavar="MODEL",
-        nargs="+",
-        help=f"{_GENERATOR}; or samples that exist already: a folder of images, an .npy or an .npz file (a folder with "
-        "the name of a shipped model as ./mnist-ddpm). NAME=MODEL gives a name",
-    )
-    card.add_argument(
-        "--scores",
-        metavar="NAMES",
-        required=True,
-        action="append",
-        help=f"separated by commas: {', '.join((*STATISTICS, *DISTANCES))}, or a statistic or a functional as "
-        "package.module:name or file.py:name",
-    )
+    _add_models(card)
     _add_reference(card)
     card.add_argument("--design", default="antithetic", help=f"{_DESIGN} (default: antithetic)")
     _add_points(card)
@@ -209,6 +199,25 @@ def _add_evaluate(found: Any) -> None:
         "--output", type=path_text, metavar="FILE", action="append", help=f"write {formats}; repeat it for several"
     )
     _add_seed_and_progress(card, required=True)
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    """Add the models and the scores of an evaluation."""
+    command.add_argument(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help=f"{_GENERATOR}; or samples that exist already: a folder of images, an .npy or an .npz file (a folder with "
+        "the name of a shipped model as ./mnist-ddpm). NAME=MODEL gives a name",
+    )
+    command.add_argument(
+        "--scores",
+        metavar="NAMES",
+        required=True,
+        action="append",
+        help=f"separated by commas: {', '.join((*STATISTICS, *DISTANCES))}, or a statistic or a functional as "
+        "package.module:name or file.py:name",
+    )
 
 
 def _add_reference(command: argparse.ArgumentParser) -> None:
@@ -265,12 +274,12 @@ def _add_demo(found: Any) -> None:
         found,
         "demo",
         commands.demo_command,
-        "compare the designs on a trained diffusion model; writes a report",
+        "measure three samplers of a diffusion model against real digits; writes a report",
         ["mcgen demo", "mcgen demo --folder report --n-evaluations 640 --no-progress"],
     )
-    demo.add_argument("--folder", type=path_text, default="demo", help="folder for report.html (default: demo)")
+    demo.add_argument("--folder", type=path_text, default="demo", help="folder for the report (default: demo)")
     demo.add_argument(
-        "--n-evaluations", type=whole_number, default=3200, metavar="N", help="samples for each design (default: 3200)"
+        "--n-evaluations", type=whole_number, default=3200, metavar="N", help="samples of each sampler (default: 3200)"
     )
     _add_seed_and_progress(demo, required=False)
 

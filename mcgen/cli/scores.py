@@ -192,17 +192,20 @@ def _source(text: str, models: Sequence[NamedModel]) -> Any:
             f"the models; give the name of a shipped model, such as --reference mnist-ddpm, a folder or a file"
         )
     name = shipped[0] if text == REAL_IMAGES else text
-    if name in _shipped():
-        images = load_own(*_REAL_IMAGES)(name)
-        return FinishedSamples(images, name=f"held-out real images of {name}")
     path = Path(os.path.expanduser(text))
-    if not path.exists():
+    if name not in _shipped() and path.exists():
+        return path
+    try:
+        images = load_own(*_REAL_IMAGES)(name)
+    except ValueError as error:
+        if name in _shipped():
+            raise
         near = difflib.get_close_matches(text, [REAL_IMAGES, *_shipped()], 1)
         raise FileNotFoundError(
             f"there is no file or folder --reference {text}; give a folder of real images, an .npz or .npy file, "
             f"{REAL_IMAGES}, or the name of a shipped model" + (f". Did you mean {near[0]}?" if near else "")
-        )
-    return path
+        ) from error
+    return FinishedSamples(images, name=f"held-out real images of {name}")
 
 
 def features_named(text: str) -> Callable[[Any], Any]:

@@ -24,6 +24,7 @@ from mcgen.results.score_pairs import (
     best_models,
     difference_text,
     ends_of,
+    has_bias,
     is_distance,
     verdict,
 )
@@ -83,7 +84,7 @@ def _rows_of_models(card: ShownScorecard, column: Column) -> list[Row]:
     lower = is_distance(by_model)
     best = best_models(by_model, card.shared(column.score), number, False) if lower else tuple(by_model)
     return [
-        _row(model, one, number, _STRONG if model in best else _PALE, with_plug_in=lower)
+        _row(model, one, number, _STRONG if model in best else _PALE, with_plug_in=has_bias(by_model))
         for model, one in by_model.items()
     ]
 
@@ -301,24 +302,28 @@ def plot_curves(card: ShownScorecard, score: str, ax: Axes | None = None) -> Fig
     if not curves:
         raise ValueError(f"there is no curve of {score!r} against the number of samples; use plot()")
     figure, axes = panels_on(ax, 1, 1, _WIDTH, 3.3 + 0.2 * math.ceil(len(curves) / 3))
-    panel = axes[0, 0]
+    panel, biased = axes[0, 0], has_bias(card.estimates[score])
     for i, (model, frame) in enumerate(curves.items()):
         n, plug_in, middle, low, high = (frame[name].to_numpy() for name in ("n", "plug_in", "estimate", "low", "high"))
         panel.fill_between(n, low, high, color=_colour(i), alpha=0.2, lw=0)
         panel.plot(n, middle, color=_colour(i), marker=_MARKERS[i % len(_MARKERS)], ms=4.5, label=_wrapped(model, 30))
-        panel.plot(n, plug_in, color=_colour(i), ls="--", lw=1.2, marker=_MARKERS[i % len(_MARKERS)], mfc="white", ms=5)
-    ends = _heights_of([*curves.values()])
+        if biased:
+            marker = _MARKERS[i % len(_MARKERS)]
+            panel.plot(n, plug_in, color=_colour(i), ls="--", lw=1.2, marker=marker, mfc="white", ms=5)
+    ends = _heights_of([*curves.values()], biased)
     panel.set_ylim(*ends) if np.isfinite(ends).all() and ends[0] < ends[1] else None
     panel.set_title(_wrapped(score, 44), fontsize=10)
-    panel.set_xlabel("number of samples\n● corrected, with its interval   ○ dashed: plug-in", fontsize=8)
+    shown = "● corrected, with its interval   ○ dashed: plug-in" if biased else "● estimate, with its interval"
+    panel.set_xlabel(f"number of samples\n{shown}", fontsize=8)
     _ticks_of_counts(panel, np.unique(np.concatenate([frame["n"].to_numpy() for frame in curves.values()])))
     _legend(figure, axes, len(curves), ax)
     return figure
 
 
-def _heights_of(curves: Sequence[Any]) -> tuple[float, float]:
+def _heights_of(curves: Sequence[Any], biased: bool) -> tuple[float, float]:
     """Return the ends of the vertical axis: all values, and the bands but for those of the fewest samples."""
-    values = [np.concatenate([one["plug_in"], one["estimate"], *_late_bands(one)]) for one in curves]
+    shown = ("plug_in", "estimate") if biased else ("estimate",)
+    values = [np.concatenate([*(one[name] for name in shown), *_late_bands(one)]) for one in curves]
     found = np.concatenate(values)
     found = found[np.isfinite(found)]
     if not found.size:

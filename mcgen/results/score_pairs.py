@@ -168,6 +168,16 @@ def is_distance(estimates: Mapping[str, Estimate]) -> bool:
     return all("distance" in (one.provenance.functional or "").lower() for one in estimates.values())
 
 
+def has_bias(estimates: Mapping[str, Estimate]) -> bool:
+    """Return whether the usual value of a distance is biased: that of a Fréchet distance is, those by kernels are not.
+
+    The usual value of a distance by a kernel also takes the reference for a sample. So from a fixed reference it lies
+    below the distance, however many samples there are.
+    """
+    names = [(one.provenance.functional or "").lower() for one in estimates.values()]
+    return is_distance(estimates) and all(name.startswith(("fréchet", "frechet")) for name in names)
+
+
 def best_models(estimates: Mapping[str, Estimate], shared: SharedPairs, number: int, largest: bool) -> tuple[str, ...]:
     """Return the models that cannot be told from the best by one component, best first; see `Scorecard.best`.
 

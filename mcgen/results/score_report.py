@@ -25,6 +25,7 @@ from mcgen.results.score_pairs import (
     ShownScorecard,
     difference_text,
     ends_of,
+    has_bias,
     is_distance,
     verdict,
 )
@@ -140,9 +141,13 @@ def _add_curves(report: Report, card: ShownScorecard) -> None:
         return
     report.heading("Distance against the number of samples")
     report.text(
-        "The plug-in is the distance of the samples as they are. Its bias falls as samples are added, so "
-        "plug-ins of different numbers of samples can't be compared. The corrected estimate should stay level."
+        "As samples are added, the estimate should stay within its earlier intervals, and the interval become narrower."
     )
+    if any(has_bias(card.estimates[score]) for score in card.curves):
+        report.text(
+            "The plug-in is the Fréchet distance of the samples as they are. Its bias falls as samples are added, so "
+            "plug-ins of different numbers of samples can't be compared. The corrected estimate has no such bias."
+        )
     figures: _Figures = []
     for score, curves in card.curves.items():
         last = "; ".join(

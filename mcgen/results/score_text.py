@@ -19,6 +19,7 @@ from mcgen.results.score_pairs import (
     best_models,
     difference_text,
     ends_of,
+    has_bias,
     is_distance,
     verdict,
 )
@@ -250,13 +251,18 @@ def _about_pairs(card: ShownScorecard) -> str | None:
 
 def _plug_ins(card: ShownScorecard) -> dict[str, str | None]:
     """Return the plug-in values of the distances, which other programs print."""
-    found = []
+    found: dict[bool, list[str]] = {True: [], False: []}
     for score, by_model in card.estimates.items():
         values = [f"{_plug_in_text(one)} ({model})" for model, one in by_model.items() if one.plug_in is not None]
         if is_distance(by_model) and values:
-            found.append(f"{score} {', '.join(values)}")
-    more = ": the samples as they are, biased and without interval"
-    return {"plug-in": "; ".join(found) + more if found else None}
+            found[has_bias(by_model)].append(f"{score} {', '.join(values)}")
+    told = {
+        True: "the samples as they are, biased and without interval",
+        False: "the usual unbiased value, which takes the reference for a sample, without interval",
+    }
+    return {
+        "plug-in": "; ".join(f"{'; '.join(texts)}: {told[biased]}" for biased, texts in found.items() if texts) or None
+    }
 
 
 def _plug_in_text(one: Estimate) -> str:

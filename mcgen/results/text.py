@@ -160,7 +160,7 @@ def _distance(estimate: Shown) -> dict[str, str | None]:
     near = bool((np.ravel(estimate.interval.low) == 0).any())
     return {
         "distance": "not distinguishable from 0" if near else None,
-        "plug-in": None if values is None else f"{values}, the value of these samples as they are, without interval",
+        "plug-in": None if values is None else f"{values}, the usual value of these samples, without interval",
         "features": p.features,
         "reference": reference_text(p.reference),
     }

@@ -76,7 +76,7 @@ def _introduction(n_evaluations: int) -> str:
         "The model makes handwritten digits of 8 x 8 pixels. It was trained on images of scikit-learn, and 360 others "
         "are the real digits here. Three samplers run it: DDIM with 50 steps, DDIM with 20, and Heun's method with 10. "
         f"Each made {n_evaluations:,} samples, all from the same noise, in antithetic pairs. Distances compare 64 "
-        "features of a small classifier, and 0 means the same means and covariances."
+        "features of a small classifier; lower is closer to the real digits."
     )
 
 
