@@ -50,7 +50,7 @@ _REFUSED = {
 @showing_arguments(without=_REFUSED)
 def compare(
     generator: Generator,
-    statistic: Statistic,
+    score: Statistic | Functional,
     *,
     designs: Sequence[Design | Auto | Literal["auto"]],
     baseline: int | Design | Auto | Literal["auto"] | None = None,
@@ -64,7 +64,7 @@ def compare(
 
     Parameters
     ----------
-    generator, statistic
+    generator, score
         As for `estimate`.
     designs : sequence of Design, Auto or "auto"
         Different designs; their random numbers are independent. Each needs 5 replicates or more for its efficiency.
@@ -117,11 +117,11 @@ def compare(
     _check_evaluations([one for one in chosen if not isinstance(one, Auto)], asked["n_evaluations"])
     if asked["keep_replicates"] is False:
         raise ValueError("an efficiency is made from the replicate means; leave out keep_replicates=False")
-    _check_conditions(statistic, asked)
+    _check_conditions(score, asked)
     for one in chosen:
         if isinstance(one, Auto):
             _check_auto(one, generator, asked)
-    return _run_all(generator, statistic, chosen, number, {**run, "keep_replicates": True})
+    return _run_all(generator, score, chosen, number, {**run, "keep_replicates": True})
 
 
 def _listed(designs: Any) -> list[Any]:
@@ -242,7 +242,7 @@ def _check_evaluations(designs: Sequence[Design], n_evaluations: int | None) -> 
 
 
 def _run_all(
-    generator: Generator, statistic: Statistic, designs: tuple[Design | Auto, ...], baseline: int, run: Any
+    generator: Generator, score: Statistic | Functional, designs: tuple[Design | Auto, ...], baseline: int, run: Any
 ) -> Comparison:
     """Return the comparison after running the designs, the baseline first: an interrupted comparison needs it."""
     done: list[Estimate] = []
@@ -253,7 +253,7 @@ def _run_all(
             for number in order:
                 design = designs[number]
                 own = {"seed": _own_seed(design, run["seed"])} if isinstance(design, Auto) else {}
-                made = estimate(generator, statistic, design=design, **(run | own))
+                made = estimate(generator, score, design=design, **(run | own))
                 if made.partial and done:
                     break
                 done.append(made)

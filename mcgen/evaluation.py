@@ -111,12 +111,16 @@ def evaluate(
     >>> card.best("pixel_mean", largest=True)
     ('new',)
     """
+    found = {name: _checked_model(name, one) for name, one in _named(models, "models").items()}
+    if all(isinstance(model, FinishedSamples) for model in found.values()):
+        # Nothing is drawn.
+        run.setdefault("seed", 0)
     asked = checked_arguments("evaluate", run, _REFUSED, own=("design", "curves", "pictures"))
     checked_flag("curves", curves)
     if checked_integer("pictures", pictures) < 0:
         raise ValueError(f"pictures must be a number of pairs of samples, 0 or more; got {pictures}")
     own_design = checked_design(Antithetic() if design is None else design)
-    evaluation = _Evaluation(_named(models, "models"), _named(scores, "scores"), own_design, asked)
+    evaluation = _Evaluation(found, _named(scores, "scores"), own_design, asked)
     try:
         evaluation.run()
     except (Exception, KeyboardInterrupt) as error:
@@ -163,7 +167,7 @@ class _Evaluation:
 
     def __init__(self, models: dict[str, Any], scores: dict[str, Any], design: Design, asked: RunArguments) -> None:
         self._asked, self._scores_given = asked, scores
-        self._models = {name: _checked_model(name, one) for name, one in models.items()}
+        self._models = models
         components = asked["components"]
         unknown = [one for one in components or () if one not in scores]
         if unknown:
@@ -228,6 +232,8 @@ class _Evaluation:
 
     def _take(self, name: str, samples: FinishedSamples) -> None:
         """Take finished samples for a run."""
+        for one in self._runs.asked.options.values():
+            require_size(one, 1, len(samples), self._asked)
         stand_in: Any = _Finished(name)
         estimand = Estimand(stand_in, self._together, as_seed_sequence(self._asked["seed"]))
         self._runs.estimands[name] = estimand

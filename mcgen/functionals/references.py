@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,14 @@ class Reference:
     source: Any
     n_images: int | None = None
     fixed: bool = True
+    _known: dict[int, tuple[Network | None, ReferenceFeatures]] = field(default_factory=dict, repr=False)
+
+    def features_by(self, network: Network | None) -> ReferenceFeatures:
+        """Return the features by a network; they are computed once, and all distances that take this share them."""
+        known = self._known.get(id(network))
+        if known is None or known[0] is not network:
+            known = self._known[id(network)] = network, _computed(self, network)
+        return known[1]
 
     def __repr__(self) -> str:
         shape = getattr(self.source, "shape", None)
@@ -96,6 +104,9 @@ class ReferenceFeatures:
 
 def reference(source: Any, *, n_images: int | None = None, fixed: bool = True) -> Reference:
     """Return a reference for distances: real features, real images, or a file.
+
+    Several distances that are given the same reference and the same network share its features, which are computed
+    once.
 
     Parameters
     ----------
@@ -151,10 +162,14 @@ def features_of_reference(given: Any, network: Network | None) -> ReferenceFeatu
     FileNotFoundError, TypeError, ValueError, RunError
         If there is no such file, or it has no features; the message says what is there and what to do.
     """
-    asked = given if isinstance(given, Reference) else Reference(given)
-    if isinstance(asked.source, ReferenceFeatures):
-        return asked.source
+    return (given if isinstance(given, Reference) else Reference(given)).features_by(network)
+
+
+def _computed(asked: Reference, network: Network | None) -> ReferenceFeatures:
+    """Return the features of a reference by a network."""
     source = asked.source
+    if isinstance(source, ReferenceFeatures):
+        return source
     if isinstance(source, str | Path) and str(source).endswith(".npz"):
         found = _from_moments(Path(source), asked, network)
         if found is not None:

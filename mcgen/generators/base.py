@@ -130,6 +130,11 @@ def checked_generator(generator: Any, name: str = "generator") -> Generator:
     """Return the generator, or refuse what does not satisfy the protocol or has no `NoiseSpec`."""
     if not isinstance(generator, Generator):
         _refuse_module(generator)
+        if hasattr(generator, "shape") and hasattr(generator, "dtype"):
+            raise TypeError(
+                f"{name} must make samples from noise; got an array of shape {tuple(generator.shape)}. For samples "
+                "that exist already use mcgen.evaluate(samples, score)"
+            )
     found: Generator = checked_protocol(
         generator, Generator, name, "wrap a function by mcgen.as_generator(f, noise=shape)"
     )

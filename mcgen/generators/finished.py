@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from numpy.typing import NDArray
 
 from mcgen._lib.checks import checked_integer
 from mcgen.generators.sample_files import source_at
@@ -76,6 +75,8 @@ class FinishedSamples:
                 "and a useful one some hundreds. Give more samples, one a row or one a file"
             )
         self._source = found
+        # Functions of tensors, such as networks, get tensors.
+        self._tensors = hasattr(source, "detach")
         self.name = name or own_name or "samples"
 
     def __repr__(self) -> str:
@@ -95,8 +96,10 @@ class FinishedSamples:
         """A text that changes with the samples: with an array's numbers, or with the names and content of the files."""
         return f"{type(self).__name__} {self._source.content()}"
 
-    def batches(self, size: int) -> Iterator[NDArray[Any]]:
+    def batches(self, size: int) -> Iterator[Any]:
         """Return an iterator over all samples in their order, in new arrays of `size` rows; the last may have fewer.
+
+        They are numpy arrays, and tensors on the CPU where the source is a tensor.
 
         Raises
         ------
@@ -108,11 +111,13 @@ class FinishedSamples:
             raise ValueError(f"size must be at least 1 sample a batch; got {size}")
         return self._batches(int(size))
 
-    def _batches(self, size: int) -> Iterator[NDArray[Any]]:
+    def _batches(self, size: int) -> Iterator[Any]:
         for start in range(0, len(self), size):
             rows = self._source.rows(start, min(start + size, len(self)))
             # Torch takes no array of another byte order than the machine's.
-            yield rows.astype(rows.dtype.newbyteorder("="), copy=False)
+            own = rows.astype(rows.dtype.newbyteorder("="), copy=False)
+            # Where there is a tensor, torch is imported.
+            yield sys.modules["torch"].as_tensor(own) if self._tensors else own
 
 
 def _checked_path(source: str | os.PathLike[str]) -> Path:

@@ -130,7 +130,7 @@ def _pair_label(names: Pair) -> str:
     text = difference_text(names)
     if len(text) <= _LABEL_WIDTH:
         return text
-    first, second = (name if len(name) < _LABEL_WIDTH - 1 else name[: _LABEL_WIDTH - 5] + "..." for name in names)
+    first, second = (name if len(name) < _LABEL_WIDTH - 1 else name[:6] + "..." + name[-7:] for name in names)
     return f"{first}\n- {second}"
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # Images, or other finished samples, that a statistic gets at a time.
 _BATCH = 64
 # Points of a curve of a distance against n, and the share of the replicates at the first.
-_N_CURVE, _SMALLEST = 7, 32
+_N_CURVE, _SMALLEST = 8, 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mcgen import functionals
 from mcgen.designs import Antithetic
+from mcgen.errors import CoverageWarning, warn_user
 from mcgen.functionals import Functional
 from mcgen.functionals.base import Replicates
 from mcgen.inference.jackknife import Units
@@ -146,6 +147,12 @@ def _check_distance(functional: Functional, options: RunOptions, asked: RunArgum
             f"a {functional.label} of a mixture takes conditions on independent noise, and a fixed number of "
             f"evaluations; got common_random_numbers={asked['common_random_numbers']}, atol={asked['atol']} and "
             f"rtol={asked['rtol']}. Leave these out, and say n_evaluations"
+        )
+    if several and asked["across"] == "average":
+        warn_user(
+            f"this is the average of the {functional.label} of each condition from the whole reference; for the "
+            "distance of all conditions together, such as a class-balanced FID, use across='mixture'",
+            CoverageWarning,
         )
     if mixed and functional.why_no_mixture:
         raise ValueError(
