@@ -425,7 +425,7 @@ def _evaluated(terms: DistanceTerms, from_zero: bool) -> Evaluated:
     first, runs = terms.first_variance, len(terms.influence)
     factor = np.sqrt(terms.variance / first) if first > 0 else 1.0
     strata = tuple((terms.estimate / runs + factor * one)[:, None] for one in terms.influence)
-    scale = Lengthened(np.array([terms.skewness]), np.array([terms.margin]), from_zero)
+    scale = Lengthened(np.array([terms.skewness]), np.array([terms.margin]), from_zero, terms.of_reference)
     # Influence values at the sample itself have the variance of first order and twice that of second order.
     share = max(1 - 2 * terms.second_variance / first, _LEAST_SHARE) if first > 0 else 1.0
     own = (terms.estimate + np.sqrt(share) * terms.influence[0])[:, None] if runs == 1 else None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, as_numpy, unreadable_text
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.fingerprints import fingerprint_of
 from mcgen._lib.names import name_of
@@ -155,12 +155,12 @@ def features_of_reference(given: Any, network: Network | None) -> ReferenceFeatu
     if isinstance(asked.source, ReferenceFeatures):
         return asked.source
     source = asked.source
-    if isinstance(source, str | Path) and str(source).endswith(".npz"):
+    if isinstance(source, str | Path) and str(source).lower().endswith(".npz"):
         found = _from_moments(Path(source), asked, network)
         if found is not None:
             return found
     if _is_features(source):
-        values, text = _checked_features(as_numpy(source)), "features"
+        values, text = _checked_features(_numbers(source)), "features"
     else:
         samples = source if isinstance(source, FinishedSamples) else FinishedSamples(source)
         values, text = _of_images(samples, network), samples.name
@@ -175,6 +175,14 @@ def features_of_reference(given: Any, network: Network | None) -> ReferenceFeatu
 def _is_features(source: Any) -> bool:
     """Tell whether a source is an array of features itself, and no images."""
     return not isinstance(source, str | Path | FinishedSamples) and getattr(source, "ndim", np.ndim(source)) == 2
+
+
+def _numbers(source: Any) -> NDArray[Any]:
+    """Return an array of any library, or refuse one whose numbers can't be read, such as a masked one."""
+    problem = unreadable_text(source)
+    if problem is not None:
+        raise TypeError(f"features of a reference must be an array of real numbers; got {problem}")
+    return as_numpy(source)
 
 
 def _of_images(samples: FinishedSamples, network: Network | None) -> NDArray[Any]:
@@ -262,7 +270,7 @@ def _from_moments(path: Path, asked: Reference, network: Network | None) -> Refe
         )
     moments = FeatureMoments(mean, covariance)
     _require_varying(moments)
-    n = asked.n_images or int(held.get("n_images", 0))
+    n = asked.n_images or _number_of_images(held)
     if n and n < moments.fewest_samples:
         raise ValueError(
             f"{path} stands for {n:,} images, too few for the covariance of {d:,} features of effective rank "
@@ -270,6 +278,12 @@ def _from_moments(path: Path, asked: Reference, network: Network | None) -> Refe
         )
     count = f"{n:,} images" if n else "an unknown number of images"
     return ReferenceFeatures(moments, None, True, f"{path.name}, {count}, fixed", own or wanted)
+
+
+def _number_of_images(held: dict[str, NDArray[Any]]) -> int:
+    """Return the number of images that a file names, 0 where it is unknown."""
+    given = held.get("n_images")
+    return int(given) if given is not None and given.ndim == 0 and given.dtype.kind in "iu" and given > 0 else 0
 
 
 def _checked_moments(path: Path, held: dict[str, NDArray[Any]]) -> tuple[Floats, Floats]:

@@ -62,6 +62,8 @@ class DistanceTerms:
         influence values.
     reference_variance : float
         Variance of the error of a reference that is a sample itself; 0 for a fixed one.
+    of_reference : ndarray of shape (N,) or None
+        Influence of the points of a sampled reference, of mean 0; that variance is ``of_reference.var(ddof=1) / N``.
     margin : float
         What is added to the interval on both sides, for a bias that may remain.
     warnings : tuple of str
@@ -76,6 +78,7 @@ class DistanceTerms:
     reference_variance: float = 0.0
     margin: float = 0.0
     warnings: tuple[str, ...] = ()
+    of_reference: Floats | None = None
 
     @property
     def first_variance(self) -> float:

@@ -127,3 +127,13 @@ def test_moments_alone_are_no_sample_and_have_no_kernel(tmp_path: Path) -> None:
         functionals.reference(path, n_images=1)
     with pytest.raises(TypeError, match="fixed must be True or False"):
         functionals.reference(path, fixed="no")  # type: ignore[arg-type]
+
+
+def test_masked_features_and_moments_in_files_of_other_spelling(tmp_path: Path) -> None:
+    real = np.random.default_rng(0).standard_normal((500, 3))
+    with pytest.raises(TypeError, match="masked array, whose mask would be lost"):
+        functionals.frechet_distance(np.ma.masked_array(real, mask=real > 1))
+    path = tmp_path / "moments.NPZ"
+    with path.open("wb") as file:
+        np.savez(file, mu=real.mean(axis=0), sigma=np.cov(real.T), n_images=np.array("many"))
+    assert "an unknown number of images" in functionals.frechet_distance(path).target.text
