@@ -174,7 +174,13 @@ def features_of_reference(given: Any, network: Network | None) -> ReferenceFeatu
 
 def _is_features(source: Any) -> bool:
     """Tell whether a source is an array of features itself, and no images."""
-    return not isinstance(source, str | Path | FinishedSamples) and getattr(source, "ndim", np.ndim(source)) == 2
+    if isinstance(source, str | Path | FinishedSamples):
+        return False
+    try:
+        return int(getattr(source, "ndim", None) or np.ndim(source)) == 2
+    except ValueError:
+        # A list or a tuple of arrays of several shapes.
+        return False
 
 
 def _numbers(source: Any) -> NDArray[Any]:
@@ -191,7 +197,8 @@ def _of_images(samples: FinishedSamples, network: Network | None) -> NDArray[Any
 
 
 def _single_if_exact(values: Floats) -> NDArray[Any]:
-    single = values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
     return single if np.array_equal(single, values) else values
 
 
@@ -225,8 +232,9 @@ def _checked_features(values: NDArray[Any]) -> NDArray[Any]:
 def _require_varying(moments: FeatureMoments) -> None:
     if moments.trace <= _CONSTANT * float(moments.mean @ moments.mean):
         raise ValueError(
-            "the features of the reference are the same in all images, so that they have no covariance; look at the "
-            "images and at the network of the features"
+            "the features of the reference are the same in all images, or vary by less than 3e-7 of their size, so "
+            "that they have no covariance; look at the images and at the network of the features, or subtract a "
+            "constant from both"
         )
 
 

@@ -179,8 +179,9 @@ def _expanded(law: Law, reference: FeatureMoments, sample: Floats | None) -> _Ex
     value, jackknife, by_halves = _without_bias(own.distances(), own.mass)
     if own.spread < _CONSTANT:
         raise RunError(
-            "the features of all samples are the same: a Fréchet distance needs features that vary. Look at the "
-            "samples, or at the network of the features"
+            "the features of all samples are the same, or vary by less than 3e-7 of their distance from the "
+            "reference: a Fréchet distance needs features that vary. Look at the samples, or at the network of the "
+            "features"
         )
     of_reference = None
     if sample is not None:

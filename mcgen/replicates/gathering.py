@@ -63,7 +63,8 @@ class Features:
     def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
         """Return the values."""
         flat = values.reshape(len(values), -1)
-        single = flat.astype(np.float32)
+        with np.errstate(over="ignore"):
+            single = flat.astype(np.float32)
         return single if np.array_equal(single, flat) else flat
 
 

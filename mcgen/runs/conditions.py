@@ -169,7 +169,8 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     weights = weights[: len(strata)]
     first = strata[0]
     share = weights / weights.sum() if len(strata) < len(estimand.condition) else weights
-    notes, lost = _merged_warnings(strata, [part.warnings for part in strata]), ()
+    notes = _merged_warnings(strata, [part.warnings for part in strata])
+    lost: tuple[str, ...] = ()
     if len(strata) < len(estimand.condition):
         joined = "average" if options.collected is None else "mixture"
         lost = (
