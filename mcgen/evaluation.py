@@ -374,6 +374,11 @@ def _checked_model(name: str, model: Any) -> Any:
         return model
     if isinstance(model, str | Path) or _is_array(model):
         return FinishedSamples(model, name=name)
+    if isinstance(model, list | tuple) or hasattr(model, "to_numpy"):
+        raise TypeError(
+            f"samples in place of model {name!r} must be an array, a tensor or a path; got a {type(model).__name__}. "
+            "Pass numpy.asarray(samples)"
+        )
     return checked_generator(model, f"model {name!r}")
 
 

@@ -15,6 +15,7 @@ from mcgen._lib.arrays import Floats, as_numpy, unreadable_text
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.fingerprints import fingerprint_of
 from mcgen._lib.names import name_of
+from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators.finished import FinishedSamples
 from mcgen.inference.feature_moments import FeatureMoments
 from mcgen.statistics.features import features_of
@@ -102,7 +103,8 @@ def reference(source: Any, *, n_images: int | None = None, fixed: bool = True) -
     source : array_like, str, Path or FinishedSamples
         An array of shape (N, d) is taken for features. An array of more axes, a folder of images, or `FinishedSamples`
         are images, whose features the distance computes. A file ``.npz`` has ``mu`` and ``sigma``, the mean and the
-        covariance of features, as pytorch-fid and clean-fid write them, or one array; a file ``.npy`` has one array.
+        covariance of features, as pytorch-fid and clean-fid write them, or one array; a file ``.npy`` has one array,
+        which is taken as it would be without the file. For samples of shape (d,) pass `FinishedSamples`.
     n_images : int, optional
         The number of images behind ``mu`` and ``sigma``, which such a file does not hold; only results show it.
     fixed : bool
@@ -153,7 +155,7 @@ def features_of_reference(given: Any, network: Network | None) -> ReferenceFeatu
     """
     asked = given if isinstance(given, Reference) else Reference(given)
     if isinstance(asked.source, ReferenceFeatures):
-        return asked.source
+        return _of_same_features(asked.source, network)
     source = asked.source
     if isinstance(source, str | Path) and str(source).lower().endswith(".npz"):
         found = _from_moments(Path(source), asked, network)
@@ -161,15 +163,49 @@ def features_of_reference(given: Any, network: Network | None) -> ReferenceFeatu
             return found
     if _is_features(source):
         values, text = _checked_features(_numbers(source)), "features"
+        _warn_if_samples(values, network, "an array")
     else:
         samples = source if isinstance(source, FinishedSamples) else FinishedSamples(source)
-        values, text = _of_images(samples, network), samples.name
+        # A file with rows of numbers is read as the array that it holds would be.
+        own = None if samples is not source and len(samples.shape) == 1 else network
+        values, text = _of_images(samples, own), samples.name
+        if own is not network:
+            _warn_if_samples(values, network, "a file with an array")
     values = _checked_features(values)
     _require_same_number(values.shape[1], network)
     moments = FeatureMoments(values.mean(axis=0, dtype=np.float64), _covariance(values))
     _require_varying(moments)
     what = f"{len(values):,} {text}, {'fixed' if asked.fixed else 'a sample'}"
     return ReferenceFeatures(moments, values, asked.fixed, what, identity_of(network, values.shape[1]))
+
+
+def _of_same_features(source: ReferenceFeatures, network: Network | None) -> ReferenceFeatures:
+    """Return features that were found before, or refuse those of another network."""
+    wanted = identity_of(network, len(source.moments.mean))
+    if source.features != wanted:
+        raise ValueError(
+            f"this reference was made with other features: {source.features}; got {wanted}. Distances of different "
+            "features can't be compared; pass the images"
+        )
+    return source
+
+
+def _warn_if_samples(values: NDArray[Any], network: Network | None, what: str) -> None:
+    """Warn where rows that are taken for features may be samples: the network takes them, and gives other numbers."""
+    if network is None or hasattr(network, "n_features") or len(values) < 2:
+        return
+    rows = values[:2]
+    try:
+        found = features_of(network, rows.copy())
+    except Exception:
+        return
+    if found.shape == rows.shape and not np.allclose(found, rows, rtol=1e-4):
+        warn_user(
+            f"the reference, {what} of shape {values.shape}, is taken for features, and {name_of(network)!r} takes its "
+            "rows too and gives other numbers: if they are samples, the distance is a wrong one. Pass samples as "
+            "mcgen.generators.FinishedSamples(rows)",
+            CoverageWarning,
+        )
 
 
 def _is_features(source: Any) -> bool:

@@ -113,6 +113,8 @@ def test_a_model_is_called_once_for_all_scores_and_features_once_for_all_distanc
         "first": first,
     }
     made = mcgen.as_generator(counted, noise=(4,), name="counted")
+    # The references have tried the features on two of their rows.
+    seen.clear()
     mcgen.evaluate(made, {"FID": scores["FID"]}, **HOW)
     alone = sum(rows), sum(seen)
     rows.clear()
@@ -415,3 +417,8 @@ def test_names_of_models_that_files_can_not_have(tmp_path: Path) -> None:
     again = mcgen.evaluate(models, first, store=tmp_path / "runs", **HOW)
     assert again == card
     assert len(list((tmp_path / "runs").glob("*.sqlite"))) == len(names)
+
+
+def test_samples_that_are_no_array_are_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="samples in place of model 'rows' must be an array"):
+        mcgen.evaluate({"rows": REAL[:10].tolist()}, first, seed=0)
