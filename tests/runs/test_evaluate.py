@@ -422,3 +422,9 @@ def test_names_of_models_that_files_can_not_have(tmp_path: Path) -> None:
 def test_samples_that_are_no_array_are_refused_by_name() -> None:
     with pytest.raises(TypeError, match="samples in place of model 'rows' must be an array"):
         mcgen.evaluate({"rows": REAL[:10].tolist()}, first, seed=0)
+
+
+def test_curves_leave_out_distances_by_blocks() -> None:
+    scores = {"KID": functionals.kernel_distance(REAL[:200], block_size=40), "FID": SCORES["FID"]}
+    card = mcgen.evaluate([model(old)], scores, curves=True, **HOW)
+    assert set(card.curves) == {"FID"}
