@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from mcgen._lib.checks import checked_flag, checked_integer
 from mcgen._lib.names import name_of
 from mcgen.call_options import batch_size_of, checked_count, checked_options, checked_shares
 from mcgen.designs import Antithetic, Design, MonteCarlo
-from mcgen.designs._base import checked_design
+from mcgen.designs._base import checked_design, refuse_class
 from mcgen.errors import CoverageWarning, held_warnings, warn_user, with_partial
 from mcgen.functionals import Functional
 from mcgen.generators import Generator
@@ -26,6 +28,7 @@ from mcgen.noise.spec import agree_in_order
 from mcgen.replicates.sizes import Conditions, conditions_of, with_points
 from mcgen.replicates.streams import labels_of, under_condition
 from mcgen.replicates.task import Estimand, estimand_of
+from mcgen.results.estimate import Estimate
 from mcgen.results.scorecard import Scorecard
 from mcgen.runs.arguments import RunArguments, checked_arguments, showing_arguments
 from mcgen.runs.header import header_of, opened
@@ -43,6 +46,8 @@ _REFUSED = {
     "replicates": "Parts of runs are for mcgen.estimate.",
     "keep_replicates": "All replicate means are kept, for the differences between models.",
 }
+# Most characters of a model's name in that of its store.
+_LONGEST_NAME = 100
 Model = Generator | FinishedSamples | Any
 Score = Statistic | Functional
 
@@ -94,8 +99,9 @@ def evaluate(
     Raises
     ------
     TypeError, ValueError, RunError, StoreError, WorkerError
-        As for `estimate`. The exception's ``partial`` is the scorecard of the models that are finished. A run that is
-        interrupted from the keyboard returns its finished replicates, without differences and without later models.
+        As for `estimate`. The exception's ``partial`` is the scorecard of the models that are finished, without the
+        scores that have no value; None where there is none. A run that is interrupted from the keyboard returns the
+        scorecard of the models so far.
 
     Examples
     --------
@@ -119,15 +125,15 @@ def evaluate(
     checked_flag("curves", curves)
     if checked_integer("pictures", pictures) < 0:
         raise ValueError(f"pictures must be a number of pairs of samples, 0 or more; got {pictures}")
-    own_design = checked_design(Antithetic() if design is None else design)
+    refuse_class(design)
+    own_design = Antithetic() if design is None else design
     evaluation = _Evaluation(found, _named(scores, "scores"), own_design, asked)
     try:
         evaluation.run()
-    except (Exception, KeyboardInterrupt) as error:
-        with held_warnings():
-            with_partial(error, evaluation.card(False, 0) if evaluation.finished else None)
+        return evaluation.card(curves, pictures)
+    except Exception as error:
+        with_partial(error, evaluation.partial())
         raise
-    return evaluation.card(curves, pictures)
 
 
 def _named(given: Any, what: str) -> dict[str, Any]:
@@ -189,7 +195,9 @@ class _Evaluation:
             interval = replace(interval, shared_with=len(models) * len(scores))
         each = replace(self._options, interval=interval)
         options = {one.name: with_functional(each, one.functional, asked) for one in found}
-        self._design, evaluations = with_points(design, asked["n_evaluations"], self._options.tolerance is not None)
+        self._options = replace(self._options, keep_samples=asked["keep_samples"])
+        known, evaluations = with_points(design, asked["n_evaluations"], self._options.tolerance is not None)
+        self._design = checked_design(known)
         self._count = self._checked_count(evaluations, list(options.values()))
         self._runs = ModelRuns(Asked(tuple(found), options, shares, asked["across"], population))
         self.finished: list[str] = []
@@ -215,9 +223,10 @@ class _Evaluation:
         return count
 
     def run(self) -> None:
-        """Run each model, under each condition."""
+        """Run each model, under each condition, until all are finished or one is interrupted from the keyboard."""
         specs: list[Any] = []
         for name, model in self._models.items():
+            finished = True
             if isinstance(model, FinishedSamples):
                 self._runs.noise[name] = -1 - len(self.finished)
                 self._take(name, model)
@@ -225,10 +234,18 @@ class _Evaluation:
                 known = [number for number, spec in enumerate(specs) if agree_in_order(spec, model.noise)]
                 specs += [] if known else [model.noise]
                 self._runs.noise[name] = known[0] if known else len(specs) - 1
-                self._run(name, model)
+                try:
+                    finished = self._run(name, model)
+                except KeyboardInterrupt:
+                    # Too little was finished of a condition, or of the whole model.
+                    finished, begun = False, self._runs.has(name)
+                    if not (begun or self.finished):
+                        raise
+                    if not begun:
+                        return
             self.finished.append(name)
-            if name in self._runs.interrupted:
-                break
+            if not finished:
+                return
 
     def _take(self, name: str, samples: FinishedSamples) -> None:
         """Take finished samples for a run."""
@@ -240,8 +257,8 @@ class _Evaluation:
         options = replace(self._options, beside=gatherers_of(self._together, self._runs.asked.scores))
         self._runs.add_finished(name, estimand.task(MonteCarlo(), 1), samples, options)
 
-    def _run(self, name: str, model: Generator) -> None:
-        """Run one model under all conditions, with a store of its own."""
+    def _run(self, name: str, model: Generator) -> bool:
+        """Run one model under all conditions, with a store of its own; return whether it was not interrupted."""
         given = {"generator": model, "statistic": GivenScores(self._scores_given)}
         estimand = estimand_of(model, self._together, self._asked["seed"], self._condition, given)
         self._runs.estimands[name] = estimand
@@ -260,9 +277,9 @@ class _Evaluation:
             for one in self._each_condition(estimand):
                 stream = (APART, apart, *one.stream) if apart else one.stream
                 task = replace(one, stream=stream).task(self._design, batch_size)
-                self._runs.add(name, task, self._count, options)
-                if name in self._runs.interrupted:
-                    break
+                if not self._runs.add(name, task, self._count, options):
+                    return False
+        return True
 
     def _each_condition(self, estimand: Estimand) -> list[Estimand]:
         """Return the estimand under each condition."""
@@ -282,16 +299,35 @@ class _Evaluation:
                 score.name: {model: self._runs.estimate(model, score) for model in self.finished}
                 for score in self._runs.asked.scores
             }
-            pairs = {
-                score.name: dict(self._runs.differences(score, estimates[score.name]))
-                for score in self._runs.asked.scores
-            }
+            pairs = self._pairs(estimates)
         found = Scorecard(
             estimates, pairs, self._runs.curves(self.finished) if curves else {}, self._pictures(pictures)
         )
         for text in found.warnings:
             warn_user(text, CoverageWarning)
         return found
+
+    def partial(self) -> Scorecard | None:
+        """Return the scorecard of what there is after an error; None where there is no number."""
+        estimates: dict[str, dict[str, Estimate]] = {}
+        with held_warnings():
+            for score in self._runs.asked.scores:
+                for model in self.finished:
+                    with suppress(Exception):
+                        made = self._runs.estimate(model, score)
+                        estimates.setdefault(score.name, {})[model] = made
+            try:
+                return Scorecard(estimates, self._pairs(estimates)) if estimates else None
+            except Exception:
+                return None
+
+    def _pairs(self, estimates: dict[str, dict[str, Estimate]]) -> dict[str, dict[tuple[str, str], Estimate]]:
+        """Return the differences of each pair of models by the scores that they have."""
+        return {
+            score.name: dict(self._runs.differences(score, estimates[score.name]))
+            for score in self._runs.asked.scores
+            if score.name in estimates
+        }
 
     def _pictures(self, n: int) -> dict[str, Any]:
         """Return n antithetic pairs of samples of each generator whose samples are images."""
@@ -346,6 +382,11 @@ def _checked_model(name: str, model: Any) -> Any:
         return model
     if isinstance(model, str | Path) or _is_array(model):
         return FinishedSamples(model, name=name)
+    if isinstance(model, list | tuple) or hasattr(model, "to_numpy"):
+        raise TypeError(
+            f"samples in place of model {name!r} must be an array, a tensor or a path; got a {type(model).__name__}. "
+            "Pass numpy.asarray(samples)"
+        )
     return checked_generator(model, f"model {name!r}")
 
 
@@ -359,4 +400,7 @@ def _store_of(folder: str | Path | None, model: str) -> Path | None:
             f"store must be a folder here, which gets a file for each model; {where} is a file. Give another path"
         )
     where.mkdir(parents=True, exist_ok=True)
-    return where / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', model)}.sqlite"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model)[:_LONGEST_NAME]
+    # Other names may become the same.
+    own = "" if name == model else f"-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+    return where / f"{name}{own}.sqlite"

@@ -22,8 +22,8 @@ from mcgen.inference.methods import Method
 from mcgen.inference.moments import Moments
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
-from mcgen.replicates.blocks import Found
-from mcgen.replicates.gathering import Gatherer
+from mcgen.replicates.blocks import Found, InBlocks
+from mcgen.replicates.gathering import Gatherer, name_of_one
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import checked_callable, component_names
 
@@ -70,10 +70,11 @@ class Replicates:
     gathered: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: Mapping[str, Found] = field(default_factory=dict)
 
-    def of_one(self, columns: slice, shape: tuple[int, ...], number: int) -> Replicates:
-        """Return those of one of several statistics that run together, which has these columns."""
+    def of_one(self, columns: slice, shape: tuple[int, ...], number: int, score: str) -> Replicates:
+        """Return those of a score by one of several statistics that run together, which has these columns."""
         own = [array for name, array in self.gathered.items() if name.endswith(f" {number}")]
-        blocks = {name: found for name, found in self.blocks.items() if name.endswith(f" {number}")}
+        mine = name_of_one(InBlocks.name, number, score)
+        blocks = {name: found for name, found in self.blocks.items() if name == mine}
         values = own[0] if own else None
         return replace(self, units=self.units.select(columns), shape=shape, values=values, gathered={}, blocks=blocks)
 

@@ -43,6 +43,10 @@ _MOST_OF_INFLUENCE = 500
 _FEWEST_OF_KERNEL = 400
 # Least share of the variance of the influence values that counts as first order: below it, that is mostly unknown.
 _LEAST_SHARE = 1 / 16
+# Skewness of the terms of first order above which a distance is warned of. In simulations with 200 and 1,000 samples,
+# Fréchet distances of features sinh(1.5 z) with normal z covered 0.72 to 0.83, and 0.90 to 0.99 of them passed it; of
+# normal features none did, and of lognormal ones, which covered 0.95 and more, 0.00 to 0.12.
+_SKEWED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -429,8 +433,20 @@ def _evaluated(terms: DistanceTerms, from_zero: bool) -> Evaluated:
     first, runs = terms.first_variance, len(terms.influence)
     factor = np.sqrt(terms.variance / first) if first > 0 else 1.0
     strata = tuple((terms.estimate / runs + factor * one)[:, None] for one in terms.influence)
-    scale = Lengthened(np.array([terms.skewness]), np.array([terms.margin]), from_zero)
+    scale = Lengthened(np.array([terms.skewness]), np.array([terms.margin]), from_zero, terms.of_reference)
     # Influence values at the sample itself have the variance of first order and twice that of second order.
     share = max(1 - 2 * terms.second_variance / first, _LEAST_SHARE) if first > 0 else 1.0
     own = (terms.estimate + np.sqrt(share) * terms.influence[0])[:, None] if runs == 1 else None
-    return Evaluated((), np.array([terms.plug_in]), strata, scale=scale, warnings=terms.warnings, first_order=own)
+    notes = (*terms.warnings, *_of_heavy_tails(terms.skewness_of_first_order))
+    return Evaluated((), np.array([terms.plug_in]), strata, scale=scale, warnings=notes, first_order=own)
+
+
+def _of_heavy_tails(skewness: float) -> tuple[str, ...]:
+    """Return a warning where few replicates decide a distance, by the skewness of its terms of first order."""
+    if abs(skewness) < _SKEWED:
+        return ()
+    return (
+        f"few samples decide this distance: by them alone its error has skewness {skewness:.2g}. Features with such "
+        "heavy tails have distances whose intervals cover less often than they say, 72 % to 83 % instead of 95 % at a "
+        "skewness of 0.6 in simulations. Use more samples, bounded features, or energy_distance",
+    )

@@ -13,7 +13,7 @@ from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
 from mcgen.functionals.base import Evaluated, Functional, Replicates, mixed
 from mcgen.functionals.influence import Influence
-from mcgen.inference.functional_intervals import Lengthened, sum_of_lengthened
+from mcgen.inference.functional_intervals import Lengthened, covariance_by_reference, sum_of_lengthened
 from mcgen.inference.methods import Method
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
@@ -237,20 +237,28 @@ def difference_of_mixtures(functional: Functional, found: Sequence[Replicates], 
 def less(a: Evaluated, strata: tuple[Floats, ...], b: Evaluated, *, same_noise: bool) -> Evaluated:
     """Return the difference of two functionals with these pseudo-values."""
     quantiles = _sum_of_quantiles([a, b], (1.0, -1.0), same_noise)
-    scale = None if same_noise else _difference_of_distances(a, b)
+    scale, size = (None, 1.0) if same_noise else _difference_of_distances(a, b)
+    if size != 1:
+        strata = tuple(one.mean(axis=0) + size * (one - one.mean(axis=0)) for one in strata)
     notes = _all_warnings([a, b])
     return Evaluated(a.shape, a.plug_in - b.plug_in, strata, scale=scale, quantiles=quantiles, warnings=notes)
 
 
-def _difference_of_distances(a: Evaluated, b: Evaluated) -> Lengthened | None:
-    """Return the interval of the difference of two independent distances; None for other functionals."""
+def _difference_of_distances(a: Evaluated, b: Evaluated) -> tuple[Lengthened | None, float]:
+    """Return the interval of the difference of two distances on independent noise, and by what to stretch its error.
+
+    A reference that is a sample has an error that both distances share. None, and 1, for other functionals.
+    """
     if not (isinstance(a.scale, Lengthened) and isinstance(b.scale, Lengthened)):
-        return None
+        return None, 1.0
     first, second = a.summed.standard_error, b.summed.standard_error
-    third = a.scale.skewness * first**3 - b.scale.skewness * second**3
-    size = (first**2 + second**2) ** 1.5
+    apart = first**2 + second**2
+    shared = covariance_by_reference([a.scale, b.scale], (1.0, -1.0))
+    together = np.maximum(apart + shared, 0.0)
+    third, size = a.scale.skewness * first**3 - b.scale.skewness * second**3, together**1.5
     skewness = np.divide(third, size, out=np.zeros_like(size), where=size > 0)
-    return sum_of_lengthened([a.scale, b.scale], np.array([[1.0], [-1.0]]), skewness)
+    stretch = float(np.sqrt(together[0] / apart[0])) if apart[0] > 0 else 1.0
+    return sum_of_lengthened([a.scale, b.scale], np.array([[1.0], [-1.0]]), skewness), stretch
 
 
 def _sum_of_quantiles(each: Sequence[Evaluated], weights: Sequence[float], same_noise: bool) -> QuantileSum | None:

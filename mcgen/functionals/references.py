@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, as_numpy, unreadable_text
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.fingerprints import fingerprint_of
 from mcgen._lib.names import name_of
+from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators.finished import FinishedSamples
 from mcgen.inference.feature_moments import FeatureMoments
 from mcgen.statistics.features import features_of
@@ -113,7 +114,8 @@ def reference(source: Any, *, n_images: int | None = None, fixed: bool = True) -
     source : array_like, str, Path or FinishedSamples
         An array of shape (N, d) is taken for features. An array of more axes, a folder of images, or `FinishedSamples`
         are images, whose features the distance computes. A file ``.npz`` has ``mu`` and ``sigma``, the mean and the
-        covariance of features, as pytorch-fid and clean-fid write them, or one array; a file ``.npy`` has one array.
+        covariance of features, as pytorch-fid and clean-fid write them, or one array; a file ``.npy`` has one array,
+        which is taken as it would be without the file. For samples of shape (d,) pass `FinishedSamples`.
     n_images : int, optional
         The number of images behind ``mu`` and ``sigma``, which such a file does not hold; only results show it.
     fixed : bool
@@ -169,16 +171,21 @@ def _computed(asked: Reference, network: Network | None) -> ReferenceFeatures:
     """Return the features of a reference by a network."""
     source = asked.source
     if isinstance(source, ReferenceFeatures):
-        return source
-    if isinstance(source, str | Path) and str(source).endswith(".npz"):
+        return _of_same_features(source, network)
+    if isinstance(source, str | Path) and str(source).lower().endswith(".npz"):
         found = _from_moments(Path(source), asked, network)
         if found is not None:
             return found
     if _is_features(source):
-        values, text = _checked_features(as_numpy(source)), "features"
+        values, text = _checked_features(_numbers(source)), "features"
+        _warn_if_samples(values, network, "an array")
     else:
         samples = source if isinstance(source, FinishedSamples) else FinishedSamples(source)
-        values, text = _of_images(samples, network), samples.name
+        # A file with rows of numbers is read as the array that it holds would be.
+        own = None if samples is not source and len(samples.shape) == 1 else network
+        values, text = _of_images(samples, own), samples.name
+        if own is not network:
+            _warn_if_samples(values, network, "a file with an array")
     values = _checked_features(values)
     _require_same_number(values.shape[1], network)
     moments = FeatureMoments(values.mean(axis=0, dtype=np.float64), _covariance(values))
@@ -187,9 +194,52 @@ def _computed(asked: Reference, network: Network | None) -> ReferenceFeatures:
     return ReferenceFeatures(moments, values, asked.fixed, what, identity_of(network, values.shape[1]))
 
 
+def _of_same_features(source: ReferenceFeatures, network: Network | None) -> ReferenceFeatures:
+    """Return features that were found before, or refuse those of another network."""
+    wanted = identity_of(network, len(source.moments.mean))
+    if source.features != wanted:
+        raise ValueError(
+            f"this reference was made with other features: {source.features}; got {wanted}. Distances of different "
+            "features can't be compared; pass the images"
+        )
+    return source
+
+
+def _warn_if_samples(values: NDArray[Any], network: Network | None, what: str) -> None:
+    """Warn where rows that are taken for features may be samples: the network takes them, and gives other numbers."""
+    if network is None or hasattr(network, "n_features") or len(values) < 2:
+        return
+    rows = values[:2]
+    try:
+        found = features_of(network, rows.copy())
+    except Exception:
+        return
+    if found.shape == rows.shape and not np.allclose(found, rows, rtol=1e-4):
+        warn_user(
+            f"the reference, {what} of shape {values.shape}, is taken for features, and {name_of(network)!r} takes its "
+            "rows too and gives other numbers: if they are samples, the distance is a wrong one. Pass samples as "
+            "mcgen.generators.FinishedSamples(rows)",
+            CoverageWarning,
+        )
+
+
 def _is_features(source: Any) -> bool:
     """Tell whether a source is an array of features itself, and no images."""
-    return not isinstance(source, str | Path | FinishedSamples) and getattr(source, "ndim", np.ndim(source)) == 2
+    if isinstance(source, str | Path | FinishedSamples):
+        return False
+    try:
+        return int(getattr(source, "ndim", None) or np.ndim(source)) == 2
+    except ValueError:
+        # A list or a tuple of arrays of several shapes.
+        return False
+
+
+def _numbers(source: Any) -> NDArray[Any]:
+    """Return an array of any library, or refuse one whose numbers can't be read, such as a masked one."""
+    problem = unreadable_text(source)
+    if problem is not None:
+        raise TypeError(f"features of a reference must be an array of real numbers; got {problem}")
+    return as_numpy(source)
 
 
 def _of_images(samples: FinishedSamples, network: Network | None) -> NDArray[Any]:
@@ -198,7 +248,8 @@ def _of_images(samples: FinishedSamples, network: Network | None) -> NDArray[Any
 
 
 def _single_if_exact(values: Floats) -> NDArray[Any]:
-    single = values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
     return single if np.array_equal(single, values) else values
 
 
@@ -232,8 +283,9 @@ def _checked_features(values: NDArray[Any]) -> NDArray[Any]:
 def _require_varying(moments: FeatureMoments) -> None:
     if moments.trace <= _CONSTANT * float(moments.mean @ moments.mean):
         raise ValueError(
-            "the features of the reference are the same in all images, so that they have no covariance; look at the "
-            "images and at the network of the features"
+            "the features of the reference are the same in all images, or vary by less than 3e-7 of their size, so "
+            "that they have no covariance; look at the images and at the network of the features, or subtract a "
+            "constant from both"
         )
 
 
@@ -277,7 +329,7 @@ def _from_moments(path: Path, asked: Reference, network: Network | None) -> Refe
         )
     moments = FeatureMoments(mean, covariance)
     _require_varying(moments)
-    n = asked.n_images or int(held.get("n_images", 0))
+    n = asked.n_images or _number_of_images(held)
     if n and n < moments.fewest_samples:
         raise ValueError(
             f"{path} stands for {n:,} images, too few for the covariance of {d:,} features of effective rank "
@@ -285,6 +337,12 @@ def _from_moments(path: Path, asked: Reference, network: Network | None) -> Refe
         )
     count = f"{n:,} images" if n else "an unknown number of images"
     return ReferenceFeatures(moments, None, True, f"{path.name}, {count}, fixed", own or wanted)
+
+
+def _number_of_images(held: dict[str, NDArray[Any]]) -> int:
+    """Return the number of images that a file names, 0 where it is unknown."""
+    given = held.get("n_images")
+    return int(given) if given is not None and given.ndim == 0 and given.dtype.kind in "iu" and given > 0 else 0
 
 
 def _checked_moments(path: Path, held: dict[str, NDArray[Any]]) -> tuple[Floats, Floats]:

@@ -62,6 +62,8 @@ class DistanceTerms:
         influence values.
     reference_variance : float
         Variance of the error of a reference that is a sample itself; 0 for a fixed one.
+    of_reference : ndarray of shape (N,) or None
+        Influence of the points of a sampled reference, of mean 0; that variance is ``of_reference.var(ddof=1) / N``.
     margin : float
         What is added to the interval on both sides, for a bias that may remain.
     warnings : tuple of str
@@ -76,6 +78,7 @@ class DistanceTerms:
     reference_variance: float = 0.0
     margin: float = 0.0
     warnings: tuple[str, ...] = ()
+    of_reference: Floats | None = None
 
     @property
     def first_variance(self) -> float:
@@ -92,5 +95,14 @@ class DistanceTerms:
         """Skewness of the estimate, between -1 and 1: larger ones are not known from a few groups of replicates."""
         if self.variance <= 0:
             return 0.0
-        first = sum(float((one**3).mean()) / len(one) ** 2 for one in self.influence)
-        return float(np.clip((first + self.second_third) / self.variance**1.5, -1.0, 1.0))
+        return float(np.clip((self._first_third + self.second_third) / self.variance**1.5, -1.0, 1.0))
+
+    @property
+    def skewness_of_first_order(self) -> float:
+        """What the influence values add to the skewness: large where few replicates decide the estimate."""
+        return self._first_third / self.variance**1.5 if self.variance > 0 else 0.0
+
+    @property
+    def _first_third(self) -> float:
+        """Third central moment of the terms of first order."""
+        return sum(float((one**3).mean()) / len(one) ** 2 for one in self.influence)

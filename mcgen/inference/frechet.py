@@ -57,6 +57,8 @@ FEWEST_REPLICATES = 8
 """Fewest replicates of each run: the variance of second order is estimated from one group of replicates each."""
 # Features whose variance is below this share of their squared size do not vary but by rounding.
 _CONSTANT = 1e-13
+# Differences below this share of the traces are rounding errors.
+_ROUNDING = 1e-12
 # Columns of a block of the second moments of all groups (some 40 MB for 2,048 features).
 _COLUMNS = 128
 # The extrapolation by halves may differ from the jackknife by this many standard errors, or by this many standard
@@ -177,8 +179,9 @@ def _expanded(law: Law, reference: FeatureMoments, sample: Floats | None) -> _Ex
     value, jackknife, by_halves = _without_bias(own.distances(), own.mass)
     if own.spread < _CONSTANT:
         raise RunError(
-            "the features of all samples are the same: a Fréchet distance needs features that vary. Look at the "
-            "samples, or at the network of the features"
+            "the features of all samples are the same, or vary by less than 3e-7 of their distance from the "
+            "reference: a Fréchet distance needs features that vary. Look at the samples, or at the network of the "
+            "features"
         )
     of_reference = None
     if sample is not None:
@@ -286,6 +289,7 @@ def _combined(each: Sequence[_Expanded], factors: Floats, n: int, reference: Fea
         second,
         third,
         float(of_reference.var(ddof=1) / len(of_reference)),
+        of_reference=of_reference if sampled else None,
     )
     return _diagnosed(made, abs(float(estimate - by_halves)), n, reference)
 
@@ -318,6 +322,8 @@ def _second_order(grouped: Floats, gram: Floats, signed: bool) -> tuple[float, f
 def _diagnosed(made: DistanceTerms, off: float, n: int, reference: FeatureMoments) -> DistanceTerms:
     """Return terms with what two estimates of the bias tell by their difference `off`."""
     few = n < reference.enough_samples
+    if off <= _ROUNDING * (reference.trace + abs(made.plug_in)):
+        off = 0.0
     if off <= max(_OFF * math.sqrt(made.variance), _OFF_BY_SECOND * math.sqrt(made.second_variance)) and not few:
         return made
     if few:

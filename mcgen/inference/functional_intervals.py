@@ -110,11 +110,14 @@ class Lengthened:
         What is added on both sides, for a bias that may remain.
     from_zero : bool
         Whether the number is 0 or more, so that neither end is below 0.
+    of_reference : ndarray of shape (N,), optional
+        Influence of the points of a reference that is a sample, whose error is part of s. Not in files.
     """
 
     skewness: Floats
     margin: Floats
     from_zero: bool
+    of_reference: Floats | None = None
 
     def interval(self, sampled: IntervalInput, options: IntervalOptions) -> tuple[Interval, Floats, str]:
         """Return the interval of each component, its half-width and the name of the method."""
@@ -153,6 +156,18 @@ def sum_of_lengthened(each: Sequence[Lengthened], weights: Floats, skewness: Flo
     margin = sum(np.abs(w) * one.margin for w, one in zip(weights, each, strict=True))
     from_zero = bool((weights > 0).all()) and all(one.from_zero for one in each)
     return Lengthened(np.clip(skewness, -1.0, 1.0), np.asarray(margin), from_zero)
+
+
+def covariance_by_reference(each: Sequence[Lengthened], weights: Sequence[float]) -> float:
+    """Return what the error of a reference that several distances share adds to the variance of their weighted sum.
+
+    The distances are independent but for this error; the variance of each has its own part of it. Two models on
+    opposite sides of the reference have a negative covariance, and their difference has a larger variance.
+    """
+    found = [w * one.of_reference for w, one in zip(weights, each, strict=True) if one.of_reference is not None]
+    if len(found) < 2:
+        return 0.0
+    return float((np.sum(found, axis=0).var(ddof=1) - sum(one.var(ddof=1) for one in found)) / len(found[0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,6 +233,7 @@ class _Row:
             second_variance=second,
             second_third=third + (0.0 if fixed else float((mirrored**3).mean()) / n**2),
             reference_variance=0.0 if fixed else float(mirrored.var(ddof=1)) / n,
+            of_reference=None if fixed else mirrored,
         )
 
     def _second_order(self, first: Floats, mirrored: Floats | None) -> tuple[float, float]:

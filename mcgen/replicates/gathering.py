@@ -63,7 +63,8 @@ class Features:
     def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
         """Return the values."""
         flat = values.reshape(len(values), -1)
-        single = flat.astype(np.float32)
+        with np.errstate(over="ignore"):
+            single = flat.astype(np.float32)
         return single if np.array_equal(single, flat) else flat
 
 
@@ -80,18 +81,36 @@ class Columns(Protocol):
         ...
 
 
+def name_of_one(own: str, number: int, score: str = "") -> str:
+    """Return under which name something is gathered of one of several statistics, for all of its scores or for one."""
+    return f"{own} of {score} {number}" if score else f"{own} {number}"
+
+
 @dataclass(frozen=True)
 class OfOne:
-    """Gathers what another gatherer does, of the values of one of several statistics that run together."""
+    """Gathers what another gatherer does, of the values of one of several statistics that run together.
+
+    Attributes
+    ----------
+    own : Gatherer
+        The other gatherer.
+    together : Columns
+        What knows the columns of the statistic.
+    number : int
+        The number of the statistic.
+    score : str
+        The only score that it is for; empty where all scores of the statistic share it.
+    """
 
     own: Gatherer
     together: Columns
     number: int
+    score: str = ""
 
     @property
     def name(self) -> str:
         """The name, with the number of the statistic."""
-        return f"{self.own.name} {self.number}"
+        return name_of_one(self.own.name, self.number, self.score)
 
     def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
         """Return what is gathered of the statistic's own values."""

@@ -35,6 +35,9 @@ _LEFT_OUT_IF_NONE = {
     *("functional", "features", "reference", "across", "model", "models_noise", "between_clusters"),
 }
 
+# Attributes that are not in files: samples, and the influence of each point of a reference.
+_NOT_SAVED = {"samples", "of_reference"}
+
 
 def estimate_to_plain(record: Any) -> dict[str, Any]:
     """Return the fields of an estimate, and of the records inside it, as dictionaries."""
@@ -46,7 +49,7 @@ def estimate_to_plain(record: Any) -> dict[str, Any]:
             return [plain(item) for item in value]
         return estimate_to_plain(value) if hasattr(value, "__dataclass_fields__") else value
 
-    values = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "samples"}
+    values = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _NOT_SAVED}
     return {
         _KEYS.get(name, name): plain(value)
         for name, value in values.items()

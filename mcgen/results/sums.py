@@ -8,7 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.functional_intervals import Lengthened, stretch_of_stages, sum_of_lengthened, summed
+from mcgen.inference.functional_intervals import (
+    Lengthened,
+    covariance_by_reference,
+    stretch_of_stages,
+    sum_of_lengthened,
+    summed,
+)
 from mcgen.inference.interval_input import shared_level, student_t_quantile
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.inference.methods import IntervalOptions
@@ -59,7 +65,9 @@ def weighted_sum(
     variances = (weights * np.stack([_error_in_sums(part, options.shared_with, as_events) for part in parts])) ** 2
     df = np.stack([np.ravel(part.degrees_of_freedom) for part in parts])
     skewnesses = np.stack([np.asarray(part.skewness, np.float64).ravel() for part in parts])
-    standard_error = np.sqrt(variances.sum(axis=0))
+    scales = [part.scale for part in parts if isinstance(part.scale, Lengthened)]
+    shared = covariance_by_reference(scales, weights[:, 0].tolist()) if len(scales) == len(parts) else 0.0
+    standard_error = np.sqrt(np.maximum(variances.sum(axis=0) + shared, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = np.nan_to_num((np.sign(weights) * variances**1.5 * skewnesses).sum(axis=0) / standard_error**3)
     mean, df = (weights * means).sum(axis=0), welch_satterthwaite(variances, df)
@@ -74,7 +82,6 @@ def weighted_sum(
         skewness=skewness,
     )
     shape, names = parts[0].shape, parts[0].names
-    scales = [part.scale for part in parts if isinstance(part.scale, Lengthened)]
     own = sum_of_lengthened(scales, weights, skewness) if len(scales) == len(parts) else None
     return estimate_from_sampled(
         sampled,

@@ -170,11 +170,13 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
     first = strata[0]
     share = weights / weights.sum() if len(strata) < len(estimand.condition) else weights
     notes = _merged_warnings(strata, [part.warnings for part in strata])
+    lost: tuple[str, ...] = ()
     if len(strata) < len(estimand.condition):
         joined = "average" if options.collected is None else "mixture"
-        notes += (
+        lost = (
             f"interrupted: the {joined} is over the first {len(strata)} of {len(estimand.condition)} conditions only",
         )
+    notes += lost
     # Plans and levels have a pilot each condition; designs were made once for all.
     each = first.provenance.level is not None or first.provenance.plan is not None
     provenance = replace(
@@ -202,7 +204,7 @@ def _average(strata: list[Estimate], estimand: Estimand, options: RunOptions, we
         if functional.pools:
             provenance = replace(provenance, functional=functional.label, **functional.identity())
             # What is said of the conditions is about means of squared distances, which nobody asked for.
-            notes = evaluated.warnings
+            notes = (*evaluated.warnings, *lost)
         names = functional.component_names((), evaluated.shape) if functional.pools else first.names
         made = of_mixture(tuple(strata), evaluated, share, provenance, names, asked, stopping=stopping, warnings=notes)
         return replace(made, stopping=_end_of_mixture(made, options.tolerance))

@@ -96,9 +96,17 @@ class ModelRuns:
     _evaluated: dict[tuple[str, tuple[str | int, ...], int], dict[tuple[str, ...], Evaluated]] = field(
         default_factory=dict
     )
+    _errors: dict[tuple[str, tuple[str | int, ...], str], RunError] = field(default_factory=dict)
 
-    def add(self, model: str, task: Task, n_replicates: int | None, options: RunOptions) -> None:
-        """Run a model under one condition; its path is kept without what sets its noise apart from other models'."""
+    def has(self, model: str) -> bool:
+        """Return whether something of a model was run."""
+        return any(name == model for name, _ in self.runs)
+
+    def add(self, model: str, task: Task, n_replicates: int | None, options: RunOptions) -> bool:
+        """Run a model under one condition, and return whether it was not interrupted.
+
+        Its path is kept without what sets its noise apart from that of other models.
+        """
         together = task.statistic
 
         def finish(own: Task, outcome: Outcome, asked: RunOptions) -> Estimate:
@@ -120,13 +128,15 @@ class ModelRuns:
         functional = None
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
-        if run(task, n_replicates, replace(options, functional=functional, bar=model), finish).partial:
+        made = run(task, n_replicates, replace(options, functional=functional, bar=model), finish)
+        if made.partial:
             self.interrupted.add(model)
+        return not made.partial
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
         """Take samples that are there already for independent replicates of one point."""
         task = replace(task, gatherers=options.gatherers)
-        tally, findings, clock = Tally(True), Findings(task), Clock()
+        tally, findings, clock = Tally(True, gatherers=task.gatherers), Findings(task), Clock()
         for rows in rows_of_samples(task, samples.batches(_BATCH), findings):
             tally.add(rows)
             clock.tick(len(rows))
@@ -139,6 +149,8 @@ class ModelRuns:
 
     def differences(self, score: Score, estimates: dict[str, Estimate]) -> Iterator[tuple[tuple[str, str], Estimate]]:
         """Yield the difference of each pair of models: the first minus the second, each with its own interval.
+
+        Models on independent noise that have not run under the same conditions have no difference.
 
         Parameters
         ----------
@@ -157,20 +169,23 @@ class ModelRuns:
                 continue
             if self.noise[pair[0]] == self.noise[pair[1]]:
                 yield pair, self._over_conditions(pair, score, options)
-            else:
+            elif len({len(estimates[model].parts) for model in pair}) == 1:
+                # A model that was interrupted may lack some conditions.
                 yield pair, _independent(pair, [estimates[model] for model in pair], options)
 
     def curves(self, models: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
         """Return distances against the number of samples, by score and model, from the first replicates of each run.
 
         There is a row for each number n, with the usual value, and the estimate with its interval; these are NaN where
-        n is too small to remove the bias. Models under several conditions have none.
+        n is too small to remove the bias. Models under several conditions have none, nor have distances by blocks, which
+        keep no features.
         """
         found: dict[str, dict[str, pd.DataFrame]] = {}
         for score in self.asked.scores:
             for model in models:
                 kept = self.runs.get((model, ()))
-                if kept is not None and score.functional is not None and score.functional.pools:
+                pools = score.functional is not None and score.functional.pools
+                if kept is not None and pools and not kept.of(score).blocks:
                     found.setdefault(score.name, {})[model] = self._curve(score, kept)
         return found
 
@@ -209,7 +224,8 @@ class ModelRuns:
     ) -> Estimate:
         """Return the estimate of a model, or of the difference of two, under one condition."""
         if any((model, estimand.stream) not in self.runs for model in models):
-            raise KeyboardInterrupt("the run was interrupted before this condition")
+            # What joins the conditions then goes on with those that are there.
+            raise KeyboardInterrupt("the run of a model was interrupted before this condition")
         runs = [self.runs[model, estimand.stream] for model in models]
         own = replace(score, statistic=estimand.statistic)
         evaluated = None
@@ -221,7 +237,11 @@ class ModelRuns:
                 # A distance of a mixture is that of all features together; a condition has means alone.
                 own = replace(own, functional=None)
             else:
-                evaluated = self._at(own, estimand.stream, self.noise[models[0]])[models]
+                found = self._at(own, estimand.stream, self.noise[models[0]])
+                for model in models:
+                    if (model,) not in found:
+                        raise self._errors[score.name, estimand.stream, model]
+                evaluated = found[models]
         if len(models) > 1:
             return difference_of(runs[0], runs[1], own, options, evaluated)
         return runs[0].estimate(own, replace(options, functional=own.functional), evaluated)
@@ -231,8 +251,24 @@ class ModelRuns:
         key = score.name, path, noise
         if key not in self._evaluated:
             models = [model for model in self.noise if self.noise[model] == noise and (model, path) in self.runs]
-            self._evaluated[key] = self._of_models(score, models, path)
+            try:
+                self._evaluated[key] = self._of_models(score, models, path)
+            except RunError:
+                self._evaluated[key] = self._of_models(score, self._with_value(score, models, path), path)
         return self._evaluated[key]
+
+    def _with_value(self, score: Score, models: Sequence[str], path: tuple[str | int, ...]) -> list[str]:
+        """Return those of some models whose functional has a value; why the others have none is kept."""
+        assert score.functional is not None
+        found = []
+        for model in models:
+            try:
+                score.functional.evaluated(self.runs[model, path].of(score))
+                found.append(model)
+            except RunError as error:
+                error.add_note(f"score {score.name!r} of model {model!r}")
+                self._errors[score.name, path, model] = error
+        return found
 
     def _of_models(
         self, score: Score, models: Sequence[str], path: tuple[str | int, ...]

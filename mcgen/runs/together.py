@@ -15,6 +15,7 @@ from mcgen.functionals.base import Evaluated, Replicates
 from mcgen.functionals.influence import Influence
 from mcgen.functionals.joint import OnSameNoise
 from mcgen.generators.joint import MINUS
+from mcgen.replicates.blocks import InBlocks
 from mcgen.replicates.gathering import Gatherer, OfOne
 from mcgen.replicates.tally import ColumnsOfTally
 from mcgen.replicates.task import Task
@@ -65,11 +66,11 @@ def scores_together(parts: Sequence[tuple[str, Statistic, Functional | None]]) -
 
 
 def gatherers_of(together: Together, scores: Sequence[Score]) -> tuple[Gatherer, ...]:
-    """Return what is gathered of the samples for all scores, each kind of a statistic once."""
+    """Return what is gathered of the samples for all scores: each kind of a statistic once, blocks for each score."""
     found: dict[str, Gatherer] = {}
     for score in scores:
         for one in () if score.functional is None else score.functional.gatherers:
-            part = OfOne(one, together, score.number)
+            part = OfOne(one, together, score.number, score.name if isinstance(one, InBlocks) else "")
             found.setdefault(part.name, part)
     return tuple(found.values())
 
@@ -165,7 +166,7 @@ def _of_score(score: Score, found: Replicates, together: Together) -> Evaluated:
     """Return one score at the replicates of all; the mean of a statistic is the mean of its replicate means."""
     shapes = together.shapes_together
     assert shapes is not None
-    own = found.of_one(columns_of(shapes[0], score.number), shapes[0][score.number], score.number)
+    own = found.of_one(columns_of(shapes[0], score.number), shapes[0][score.number], score.number, score.name)
     if score.functional is not None:
         return score.functional.evaluated(own)
     means = own.units.mean
@@ -197,7 +198,7 @@ class FinishedRun:
 
     def of(self, score: Score) -> Replicates:
         """Return the replicates of one score."""
-        return self.replicates.of_one(self._columns(score), self._shape(score), score.number)
+        return self.replicates.of_one(self._columns(score), self._shape(score), score.number, score.name)
 
     def estimate(self, score: Score, options: RunOptions, evaluated: Evaluated | None) -> Estimate:
         """Return the estimate of one score, as a run of it alone would give it.

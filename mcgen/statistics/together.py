@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, leading_length
 from mcgen._lib.names import name_of
+from mcgen.errors import RunError
 from mcgen.statistics.features import FeatureValues
 from mcgen.statistics.values import (
     Statistic,
@@ -86,7 +87,18 @@ class Together:
         if not self._found:
             reduced = [reduced_values(one, values) for one, values in zip(self.statistics, each, strict=True)]
             self.learn((tuple(one.shape[1:] for one in reduced), tuple(one.shape[1:] for one in each)))
+        self._require_shapes(each)
         return np.concatenate([one.reshape(n, -1) for one in each], axis=1)
+
+    def _require_shapes(self, each: Sequence[Floats]) -> None:
+        """Refuse values of other shapes than the first, such as those of another model: columns would be mixed up."""
+        for one, label, values, shape in zip(self.statistics, self.labels, each, self._found[0][1], strict=True):
+            if values.shape[1:] != shape:
+                raise RunError(
+                    f"score {name_of(one) if label is None else label!r} gives components of shape {values.shape[1:]}, "
+                    f"and gave {shape} before, for other samples; it must give the same number of values for all "
+                    "models, conditions and samples"
+                )
 
     def columns(self, number: int) -> slice:
         """Return the columns of the values of a statistic; there must have been a call."""

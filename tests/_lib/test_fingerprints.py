@@ -1032,3 +1032,12 @@ def test_the_padding_of_extended_precision_is_no_content() -> None:
     padded = octets.reshape(-1).view(np.longdouble)
     assert padded.tobytes() != numbers.tobytes()
     assert content_of(padded) == content_of(numbers) != content_of(numbers + 1)
+
+
+def test_what_a_class_of_mcgen_has_computed_from_its_content_does_not_count() -> None:
+    real = np.random.default_rng(0).standard_normal((60, 2))
+    score = mcgen.functionals.energy_distance(real)
+    before = content_of(score)
+    assert score.plug_in(real + 1.0) > 0
+    assert score.target.moments.rank == 2
+    assert content_of(score) == before

@@ -271,3 +271,17 @@ def test_a_kernel_of_ones_own() -> None:
         functionals.kernel_distance(REAL, kernel="gauss")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="block_size must be"):
         functionals.kernel_distance(REAL, block_size=1)
+
+
+def test_heavy_tails_are_warned_of() -> None:
+    real = np.random.default_rng(0).standard_normal((2000, 4))
+    heavy = mcgen.as_generator(lambda z: 0.5 * np.sinh(1.5 * z), noise=(4,), name="heavy")
+    usual = mcgen.as_generator(lambda z: 0.8 * z + 0.3, noise=(4,), name="usual")
+    how: dict[str, Any] = {"design": mcgen.Antithetic(), "n_evaluations": 1000, "seed": 3}
+    score = mcgen.functionals.frechet_distance(real)
+    with pytest.warns(mcgen.errors.CoverageWarning, match="few samples decide this distance"):
+        mcgen.estimate(heavy, score, **how)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mcgen.estimate(usual, score, **how)
+        assert not mcgen.estimate(heavy, mcgen.functionals.energy_distance(real[:200]), **how).warnings

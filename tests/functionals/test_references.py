@@ -10,7 +10,7 @@ import pytest
 from helpers import SEED
 
 from mcgen import functionals
-from mcgen.errors import RunError
+from mcgen.errors import CoverageWarning, RunError
 from mcgen.functionals.references import features_of_reference
 from mcgen.generators.finished import FinishedSamples
 
@@ -127,3 +127,34 @@ def test_moments_alone_are_no_sample_and_have_no_kernel(tmp_path: Path) -> None:
         functionals.reference(path, n_images=1)
     with pytest.raises(TypeError, match="fixed must be True or False"):
         functionals.reference(path, fixed="no")  # type: ignore[arg-type]
+
+
+def test_masked_features_and_moments_in_files_of_other_spelling(tmp_path: Path) -> None:
+    real = np.random.default_rng(0).standard_normal((500, 3))
+    with pytest.raises(TypeError, match="masked array, whose mask would be lost"):
+        functionals.frechet_distance(np.ma.masked_array(real, mask=real > 1))
+    path = tmp_path / "moments.NPZ"
+    with path.open("wb") as file:
+        np.savez(file, mu=real.mean(axis=0), sigma=np.cov(real.T), n_images=np.array("many"))
+    assert "an unknown number of images" in functionals.frechet_distance(path).target.text
+
+
+def test_rows_that_may_be_samples_are_warned_of(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((500, 3))
+    np.save(tmp_path / "rows.npy", rows)
+
+    def scaled(x: Any) -> Any:
+        return 5 * x
+
+    for source in (rows, tmp_path / "rows.npy"):
+        with pytest.warns(CoverageWarning, match="is taken for features, and 'scaled' takes its rows too"):
+            found = features_of_reference(source, scaled)
+        assert np.array_equal(found.moments.mean, features_of_reference(rows, None).moments.mean)
+        # Features of another number, and a network that leaves rows as they are, are no doubt.
+        features_of_reference(source, lambda x: x[:, :1])
+        features_of_reference(source, lambda x: x)
+    of_samples = features_of_reference(FinishedSamples(tmp_path / "rows.npy"), scaled)
+    assert of_samples.moments.mean == pytest.approx(5 * rows.mean(axis=0))
+    assert features_of_reference(of_samples, scaled) is of_samples
+    with pytest.raises(ValueError, match="made with other features: scaled"):
+        features_of_reference(of_samples, None)

@@ -113,6 +113,8 @@ def test_a_model_is_called_once_for_all_scores_and_features_once_for_all_distanc
         "first": first,
     }
     made = mcgen.as_generator(counted, noise=(4,), name="counted")
+    # The references have tried the features on two of their rows.
+    seen.clear()
     mcgen.evaluate(made, {"FID": scores["FID"]}, **HOW)
     alone = sum(rows), sum(seen)
     rows.clear()
@@ -268,3 +270,161 @@ def test_an_error_keeps_what_is_finished() -> None:
 def test_refusals(models: Any, scores: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):
         mcgen.evaluate(models, scores, **(HOW | options))
+
+
+def test_distances_by_blocks_of_the_same_features_are_kept_apart(tmp_path: Path) -> None:
+    real = REAL[:200]
+    scores = {
+        "KID": functionals.kernel_distance(real, block_size=40),
+        "energy": functionals.energy_distance(real, block_size=40),
+        "smaller": functionals.energy_distance(real, block_size=20),
+        "whole": functionals.energy_distance(real),
+    }
+    for _ in ("made", "from the store"):
+        card = mcgen.evaluate([model(old), model(new)], scores, store=tmp_path, **HOW)
+        for name, score in scores.items():
+            alone = mcgen.estimate(model(old), score, design=Antithetic(), **HOW)
+            assert same_numbers(card["old", name], alone), name
+            alone = mcgen.difference(model(old), model(new), score, design=Antithetic(), **HOW)
+            assert card.pairs[name]["old", "new"].mean == pytest.approx(alone.mean, rel=1e-9, abs=1e-12), name
+
+
+def test_scores_of_another_shape_under_another_model_are_refused() -> None:
+    narrow = mcgen.as_statistic(lambda x: x[:, :1] if x.shape[1] == 4 else x[:, :2], name="narrow")
+    broad = mcgen.as_statistic(lambda x: x[:, :2] if x.shape[1] == 4 else x[:, :1], name="broad")
+
+    def three(z: np.ndarray) -> np.ndarray:
+        return z[:, :3]
+
+    with pytest.raises(RunError, match=r"'narrow' gives components of shape \(2,\), and gave \(1,\) before") as caught:
+        mcgen.evaluate([model(old), model(three)], [narrow, broad], **HOW)
+    assert caught.value.partial.models == ("old",)  # type: ignore[attr-defined]
+
+
+def test_models_on_independent_noise_share_the_error_of_a_sampled_reference(tmp_path: Path) -> None:
+    real = np.random.default_rng(1).standard_normal((300, 1))
+    sides = {
+        "above": mcgen.as_generator(lambda z: z + 1.0, noise=(1,), name="above"),
+        "below": mcgen.as_generator(lambda z: z[:, :1] - 1.0, noise=(2,), name="below"),
+        "near": mcgen.as_generator(lambda z: z[:, :1] + 1.0, noise=(3,), name="near"),
+    }
+    score = functionals.frechet_distance(functionals.reference(real, fixed=False))
+    card = mcgen.evaluate(sides, {"FID": score}, n_evaluations=4000, seed=0)
+    errors = {pair: float(one.standard_error) for pair, one in card.pairs["FID"].items()}
+    apart = np.hypot(card["above", "FID"].standard_error, card["below", "FID"].standard_error)
+    # An error y of the mean of the reference changes both distances by -2 y and by 2 y.
+    assert errors["above", "below"] == pytest.approx(4 / np.sqrt(300), rel=0.1)
+    assert errors["above", "below"] > 1.3 * apart
+    assert errors["above", "near"] < 0.3 * apart
+    alone = mcgen.difference(sides["above"], sides["below"], score, design=Antithetic(), n_evaluations=4000, seed=0)
+    assert float(alone.standard_error) == pytest.approx(errors["above", "below"], rel=0.1)
+    alone.save(tmp_path / "difference.json")
+    assert mcgen.Estimate.load(tmp_path / "difference.json") == alone
+
+
+def test_finished_samples_have_distances_by_blocks() -> None:
+    samples = old(np.random.default_rng(5).standard_normal((900, 4)))
+    score = functionals.kernel_distance(REAL[:200], block_size=30)
+    card = mcgen.evaluate({"samples": samples, "model": model(old)}, {"KID": score}, n_evaluations=900, seed=0)
+    low, high = card.pairs["KID"]["samples", "model"].interval
+    assert low < 0 < high
+    assert card["samples", "KID"].n_evaluations == 900
+
+
+def after(calls: int, function: Any) -> Any:
+    """Return a function that is interrupted from the keyboard, once, after so many calls."""
+    counts = iter(range(10**9))
+
+    def interrupted(z: np.ndarray, condition: float = 1.0) -> np.ndarray:
+        if next(counts) == calls:
+            raise KeyboardInterrupt
+        return np.asarray(function(z, condition))
+
+    noise = mcgen.NoiseSpec.normal((4,), "float64")
+    return mcgen.as_generator(interrupted, noise=noise, name=function.__name__)
+
+
+LONG: dict[str, Any] = HOW | {"n_evaluations": 1600, "batch_size": 64}
+
+
+@pytest.mark.parametrize("calls", [0, 20])
+def test_an_interruption_ends_all_runs_and_keeps_what_there_is(calls: int) -> None:
+    scores = {name: SCORES[name] for name in ("FID", "first")}
+    begun = calls == 20
+    card = mcgen.evaluate({"old": model(old), "new": after(calls, new), "last": model(old)}, scores, **LONG)
+    assert card.models == (("old", "new") if begun else ("old",))
+    assert card["old", "FID"].n_evaluations == 1600
+    assert not card["old", "FID"].partial
+    if begun:
+        assert card["new", "FID"].partial
+        assert card["new", "FID"].n_evaluations < 1600
+        assert card.pairs["FID"]["old", "new"].n_evaluations <= 1600
+    with pytest.raises(KeyboardInterrupt):
+        mcgen.evaluate({"new": after(0, new), "last": model(old)}, scores, **LONG)
+
+
+@pytest.mark.parametrize("across", ["average", "mixture"])
+def test_an_interruption_under_a_condition(across: Any) -> None:
+    scores = {name: SCORES[name] for name in ("FID", "first")}
+    how = LONG | {"condition": [0.5, 1.0, 1.5], "across": across}
+    models = {"old": model(old), "wide": model(wide, 6), "new": after(45, new), "last": model(old)}
+    card = mcgen.evaluate(models, scores, **how)
+    assert card.models == ("old", "wide", "new")
+    for name in scores:
+        assert (len(card["old", name].parts), len(card["new", name].parts)) == (3, 2)
+        assert "interrupted" in " ".join(card["new", name].warnings)
+        assert set(card.pairs[name]) == {("old", "wide"), ("old", "new")}
+        assert len(card.pairs[name]["old", "new"].parts) == 2
+
+
+def test_a_score_without_a_value_for_one_model_loses_no_other() -> None:
+    def constant(z: np.ndarray, condition: float = 1.0) -> np.ndarray:
+        return np.zeros((len(z), 4))
+
+    scores = {name: SCORES[name] for name in ("FID", "KID", "first")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RunError, match="features of all samples are the same") as caught:
+            mcgen.evaluate([model(constant), model(old), model(new)], scores, **HOW)
+    assert "score 'FID' of model 'constant'" in caught.value.__notes__
+    card: Any = caught.value.partial  # type: ignore[attr-defined]
+    alone = mcgen.evaluate([model(old), model(new)], scores, **HOW)
+    assert set(card.estimates["FID"]) == {"old", "new"}
+    assert set(card.estimates["KID"]) == {"constant", "old", "new"}
+    for name in scores:
+        assert same_numbers(card["new", name], alone["new", name])
+        assert same_numbers(card.pairs[name]["old", "new"], alone.pairs[name]["old", "new"])
+
+
+def test_samples_are_kept_where_asked_for() -> None:
+    card = mcgen.evaluate([model(old)], {"FID": SCORES["FID"], "first": first}, keep_samples=True, **HOW)
+    for name in card.scores:
+        kept = card["old", name].samples
+        assert kept is not None
+        assert kept.shape == (200, 2, 4)
+
+
+def test_a_design_takes_its_points_from_the_run() -> None:
+    card = mcgen.evaluate([model(old)], first, design=Sobol(), **HOW)
+    alone = mcgen.estimate(model(old), first, design=Sobol(), **HOW)
+    assert same_numbers(card["old", "first"], alone)
+
+
+def test_names_of_models_that_files_can_not_have(tmp_path: Path) -> None:
+    names = ["a/b", "a-b", "\u6a21\u578b", "\u7f51\u7edc", "x" * 300, ".."]
+    models = {name: model(old if number % 2 else new) for number, name in enumerate(names)}
+    card = mcgen.evaluate(models, first, store=tmp_path / "runs", **HOW)
+    again = mcgen.evaluate(models, first, store=tmp_path / "runs", **HOW)
+    assert again == card
+    assert len(list((tmp_path / "runs").glob("*.sqlite"))) == len(names)
+
+
+def test_samples_that_are_no_array_are_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="samples in place of model 'rows' must be an array"):
+        mcgen.evaluate({"rows": REAL[:10].tolist()}, first, seed=0)
+
+
+def test_curves_leave_out_distances_by_blocks() -> None:
+    scores = {"KID": functionals.kernel_distance(REAL[:200], block_size=40), "FID": SCORES["FID"]}
+    card = mcgen.evaluate([model(old)], scores, curves=True, **HOW)
+    assert set(card.curves) == {"FID"}

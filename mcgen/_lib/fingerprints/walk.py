@@ -369,6 +369,10 @@ class _Walk:
         for number, value in enumerate(arguments):
             if value is not kind:
                 self.visit(value, part_of(path, f"part {number}"))
+        if isinstance(state, dict) and origin_of_class(kind) is not None:
+            # What a class of a library computes when it is first asked for follows from the rest.
+            cached = {name for name in state if isinstance(getattr(kind, name, None), functools.cached_property)}
+            state = {name: value for name, value in state.items() if name not in cached}
         self.add_state(state, path)
         if elements is not None:
             self._elements(list(elements), part_of(path, "elements"))
