@@ -8,7 +8,7 @@ antithetic pairs of the model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from mcgen.inference.feature_moments import FeatureMoments
 from mcgen.noise import NoiseSpec
 from mcgen.validation.problems.feature_laws import squared_distance
 from mcgen.validation.studies.distance_runs import DESIGNS, Outcome, repeated, replicates_for, sampled
-from mcgen.validation.studies.kernel_distances import cubic_distance, moments_of_points
+from mcgen.validation.studies.kernel_distances import Moments, cubic_distance, moments_of_points
 
 MODELS = {"mnist-vae": ("mnist-classifier", 8000), "digits-diffusion": ("digits-classifier", 3000)}
 """Shipped models, their networks of features, and how many pairs make a pool."""
@@ -49,6 +49,11 @@ class Pool:
     def moments(self) -> FeatureMoments:
         """Mean and covariance of the population."""
         return FeatureMoments(self.features.mean(axis=0), np.cov(self.features, rowvar=False, ddof=0))
+
+    @cached_property
+    def tensors(self) -> Moments:
+        """The mean tensors of the population of the first three orders."""
+        return moments_of_points(self.features)
 
 
 @lru_cache
@@ -85,7 +90,7 @@ def cell(name: str, target: str, kind: str, design: str, n: int, runs: int, seed
         score, truth = functionals.frechet_distance(exact), squared_distance(found.moments, exact.moments)
     else:
         score = functionals.kernel_distance(exact)
-        truth = cubic_distance(moments_of_points(found.features), moments_of_points(values))
+        truth = cubic_distance(found.tensors, moments_of_points(values))
     what = f"{kind}, {name}, {target}, {design}, n = {n:,}"
     return repeated(what, partial(_estimated, found.features, score, drawn, count), truth, runs, seed)
 

@@ -312,7 +312,7 @@ CONTROLS: dict[str, Callable[[int], Verdict]] = {
         covering("the plug-in value and its influence, pairs,", [of_plug_in(100, seed)])
     ),
     "the influence alone": lambda seed: control(
-        covering("Student's t with the influence alone", [of_influence_alone(2500, seed)], LEVEL)
+        covering("Student's t with the influence alone", [of_influence_alone(4000, seed)], LEVEL)
     ),
     "a sample taken as exact": lambda seed: control(
         covering(

@@ -217,7 +217,8 @@ def in_blocks(case: KernelCase, epsilon: float, design: str, runs: int, seed: in
 def coverage(full: bool, seed: int) -> list[Verdict]:
     """Return verdicts on coverage; the control takes a sampled reference for exact."""
     runs = 100 if full else 40
-    found, together = [], {}
+    found: list[Verdict] = []
+    together: dict[str, list[Outcome]] = {}
     for case in cases():
         cells = [
             cell(case, epsilon, design, fixed, runs, seed)
