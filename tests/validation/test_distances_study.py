@@ -125,3 +125,12 @@ def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert made != text
     assert "| periodic, d = 2 | 10 |" in made
     assert "| 0.05 | 10 | k = 8 |" in made
+
+
+def test_pairs_of_linear_features_count_as_one_point() -> None:
+    law, n = linear(64), linear(64).moments.enough_samples
+    assert study.unless_refused(law, 2.0, "pairs", n, 2, SEED) is None
+    found = study.unless_refused(law, 2.0, "Monte Carlo", n, 2, SEED)
+    assert found is not None
+    twice = study.cell(law, 2.0, "pairs", 2 * n, 20, SEED)
+    assert twice.covered > 0.7

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-import mcgen
 from mcgen import functionals
 from mcgen.validation.pages import real_features
 from mcgen.validation.problems.feature_laws import FeatureLaw, elliptical, exact, linear, lognormal, rectified
@@ -88,11 +87,12 @@ def _frechet(seed: int, share: float) -> Parts:
     for law in frechet.laws():
         runs = _runs(share, frechet.runs_of(law))
         for errors in frechet.ERRORS:
-            cells[law.name, errors] = {
-                (size, design): frechet.cell(law, errors, design, frechet.size_of(law, size), runs, seed)
+            found = {
+                (size, design): frechet.unless_refused(law, errors, design, frechet.size_of(law, size), runs, seed)
                 for size in frechet.SIZES
                 for design in frechet.DESIGNS_OF_SIZES[size]
             }
+            cells[law.name, errors] = {key: one for key, one in found.items() if one is not None}
     together = {f"{name}, {errors:g} standard errors": [*row.values()] for (name, errors), row in cells.items()}
     verdicts = [
         covering(
@@ -265,10 +265,10 @@ def _controls(seed: int, share: float) -> Parts:
 
 def _real(seed: int, share: float) -> Parts:
     """Return coverage with features of shipped models."""
-    rows, every = [], []
+    rows: list[list[str]] = []
+    every: list[Outcome] = []
     for name in real_features.MODELS:
-        found = real_features.pool(name)
-        for target in found.references:
+        for target in real_features.pool(name).references:
             for kind in ("Fréchet", "kernel"):
                 for n in (128, 640, 2560):
                     runs = _runs(share, 100 if kind == "Fréchet" or n < 2000 else 25)
@@ -276,40 +276,25 @@ def _real(seed: int, share: float) -> Parts:
                         real_features.cell(name, target, kind, one, n, runs, seed) for one in ("Monte Carlo", "pairs")
                     ]
                     every += both
-                    rows.append(
-                        [
-                            f"{kind}, {name}",
-                            target,
-                            f"{n:,}",
-                            *(", ".join(text(one) for one in both) for text in _COLUMNS),
-                            f"{both[0].sd ** 2 / both[1].sd ** 2:.2f}",
-                        ]
-                    )
-    head = [
-        "distance",
-        "reference",
-        "n",
-        "distance / sd",
-        "coverage",
-        "width",
-        "plug-in / sd",
-        "bias left / sd",
-        "gain of pairs",
-    ]
+                    shown = [", ".join(text(one) for one in both) for text in _COLUMNS]
+                    gain = f"{both[0].sd ** 2 / both[1].sd ** 2:.2f}"
+                    rows.append([f"{kind}, {name}", target, f"{n:,}", *shown, gain])
+    head = ["distance", "reference", "n", "distance / sd", "coverage", "width", "plug-in / sd", "bias left / sd"]
+    table = markdown_table([*head, "gain of pairs"], rows)
+    return {"real features": f"{_ranks()}\n\n{table}\n\n{_verdicts([covering('real features', every)])}"}
+
+
+def _ranks() -> str:
+    """Return the ranks of the features of shipped models in words."""
     told = []
     for name in real_features.MODELS:
         moments = real_features.pool(name).moments
         told.append(
-            f"{name}: {len(moments.mean)} features of rank {moments.rank} and effective rank "
+            f"- {name}: {len(moments.mean)} features of rank {moments.rank} and effective rank "
             f"{moments.effective_rank:.0f}; {moments.fewest_samples} samples at least, and {moments.enough_samples} "
             "for no warning."
         )
-    table = markdown_table(head, rows)
-    return {
-        "real features": "\n".join(f"- {one}" for one in told)
-        + f"\n\n{table}\n\n"
-        + _verdicts([covering("real features", every)])
-    }
+    return "\n".join(told)
 
 
 _COLUMNS: tuple[Callable[[Outcome], str], ...] = (
@@ -328,7 +313,7 @@ def _limits(seed: int, share: float) -> Parts:
         moments = law.moments
         for factor in (0.9, 1.01, 1.5, 2.5, 5.0, 10.0):
             n = math.ceil(factor * moments.fewest_samples)
-            found = _near_limit(law, n, runs, seed)
+            found = frechet.unless_refused(law, 5.0, "Monte Carlo", n, runs, seed)
             head = [law.name, f"{n:,}", f"{n / moments.effective_rank:.1f}", f"{n / moments.rank:.1f}"]
             rest = ["refused", *[""] * 4] if found is None else [f"{found.warned / found.runs:.0%}", *_measured(found)]
             rows.append([*head, *rest])
@@ -348,13 +333,6 @@ def _limits(seed: int, share: float) -> Parts:
 
 def _measured(one: Outcome) -> list[str]:
     return [f"{one.covered:.3f}", f"{one.width:.2f}", _number(one.plug_in_bias), f"{one.bias:.2f}"]
-
-
-def _near_limit(law: FeatureLaw, n: int, runs: int, seed: int) -> Outcome | None:
-    try:
-        return frechet.cell(law, 5.0, "Monte Carlo", n, runs, seed)
-    except mcgen.RunError:
-        return None
 
 
 def _large(seed: int, share: float) -> Parts:
