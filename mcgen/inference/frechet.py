@@ -338,8 +338,9 @@ def _diagnosed(made: DistanceTerms, off: float, n: int, reference: FeatureMoment
     if few:
         note = (
             f"samples that are worth {n:,} independent ones are few for features of effective rank "
-            f"{reference.effective_rank:.0f}: some bias may be left, and the interval is wider by {off:.2g} on both sides, the difference of two ways to remove it. Use "
-            f"{reference.enough_samples:,} samples or more"
+            f"{reference.effective_rank:.0f}: some bias may be left, and the interval is wider by {off:.2g} on both "
+            "sides, the difference of two ways to remove it. Use "
+            f"{reference.enough_samples:,} independent samples or more"
         )
         return replace(made, margin=off, warnings=(note,))
     note = (
