@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from helpers import SEED
 
-from mcgen.designs import Antithetic
+from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo
 from mcgen.functionals import frechet_distance
+from mcgen.inference.feature_moments import Projected
 from mcgen.inference.kernel_distances import cubic_kernel, energy_kernel
 from mcgen.validation.pages import distances as page
 from mcgen.validation.problems.feature_laws import (
@@ -134,3 +135,14 @@ def test_pairs_of_linear_features_count_as_one_point() -> None:
     assert found is not None
     twice = study.cell(law, 2.0, "pairs", 2 * n, 20, SEED)
     assert twice.covered > 0.7
+
+
+@pytest.mark.parametrize(
+    ("design", "expected"), [(MonteCarlo(), 1), (Antithetic(), 2), (KAntithetic(8), 8 / 7)], ids=str
+)
+def test_how_often_points_repeat_each_other(design: Design, expected: float) -> None:
+    law = linear(64)
+    points = study.points_of(law, design, 2560 // design.n_points, np.random.SeedSequence(SEED))
+    projected = Projected([points], law.moments)
+    projected.distances()
+    assert projected.repetition(projected.expanded()[0]) == pytest.approx(expected, rel=0.03)
