@@ -10,7 +10,7 @@ WORKERS ?= 2
 # The versions of Python that `make matrix` tries, where there is such an interpreter.
 VERSIONS ?= 3.11 3.12 3.13
 
-.PHONY: demo test matrix docs bench validate coverage efficiency soak models fitted lint types clean
+.PHONY: demo test matrix docs bench validate coverage distances efficiency soak models fitted lint types clean
 
 # Three samplers of a diffusion model against held-out real digits; about a minute on one core after the set-up.
 demo: $(DEMO_STAMP)
@@ -43,6 +43,10 @@ validate: coverage
 
 coverage: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation coverage
+
+# Coverage of FID, KID and energy distances, into docs/validation/distances.md; an hour.
+distances: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation distances
 
 # What is not measured yet; an hour or two for all.
 efficiency: $(STAMP)
@@ -77,6 +81,8 @@ $(STAMP): $(DEMO_STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,docs]"
 	# Samplers to test against; what they ask for would bring another torch.
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps azula torchcfm torchdiffeq torchsde trampoline boltons POT
+	# The usual packages for distances of features, to compare numbers with; they ask for torchvision.
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps pytorch-fid torch-fidelity clean-fid
 	touch $@
 
 clean:

@@ -98,6 +98,12 @@ def _functionals(options: argparse.Namespace) -> None:
     write_page(options.folder, options.only)
 
 
+def _distances(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.distances import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _steps(options: argparse.Namespace) -> None:
     from mcgen.validation.measurements.steps import write_tables
 
@@ -172,6 +178,7 @@ _KINDS = {
     "benchmarks": _benchmarks,
     "conditions": _conditions,
     "coverage": _coverage,
+    "distances": _distances,
     "editing": _editing,
     "efficiency": _efficiency,
     "efficiency-coverage": _efficiency_coverage,

@@ -26,6 +26,8 @@ GROUPS = 20
 _RANK = 1e-10
 # Directions in which the root is too small for its derivatives.
 _NULL = 1e-12
+# Points of a replicate that are compared with each other; few of larger nets repeat each other.
+_MOST_POINTS = 64
 # Rows of a chunk of samples.
 _ROWS = 1024
 
@@ -210,6 +212,25 @@ class Projected:
             self.y[start : start + _ROWS, : len(s)] = z
         self.y = self.y[:, : len(s)]
         return s, influence, vectors
+
+    def repetition(self, s: Floats) -> float:
+        """Return how many times fewer independent points would have the covariance's variance; z must be in y.
+
+        Features that are linear in the noise have the same square at both points of a pair, so that a pair counts as
+        one point. With u = z / s^(3/4), which makes the second derivative of the distance nearly a sum of squares, the
+        terms of a replicate are (u_k . u_l)^2 less their mean, the sum of s.
+        """
+        between, own, at = 0.0, 0.0, 0
+        for one in self._law:
+            r, p = one.values.shape[:2]
+            used = slice(0, min(p, _MOST_POINTS))
+            u = (self.y[at : at + r * p].reshape(r, p, -1) / s**0.75)[:, used]
+            squares = np.matmul(u, u.swapaxes(1, 2)) ** 2 - s.sum()
+            itself = float(np.trace(squares, axis1=1, axis2=2).mean()) / squares.shape[1]
+            own += one.weight * itself
+            between += one.weight * (float(squares.sum(axis=(1, 2)).mean()) / squares.shape[1] - itself)
+            at += r * p
+        return max(1.0, 1 + between / own) if own > 0 else 1.0
 
     def of_replicates(self, influence: Floats) -> tuple[Floats, ...]:
         """Return the influence of each replicate of each run, with the weight of the run and without its mean."""

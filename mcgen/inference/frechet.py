@@ -80,6 +80,8 @@ class _Expanded:
         Influence of the groups, of mean 0.
     gram : ndarray of shape (G + G_reference, G + G_reference)
         Gram matrix of second order of the groups, and of those of a sampled reference with its sign.
+    repetition : float
+        How many points of a replicate count as one independent point, for the covariance.
     of_reference : ndarray of shape (N,) or None
         Influence of the points of a sampled reference.
     """
@@ -90,6 +92,7 @@ class _Expanded:
     influence: tuple[Floats, ...]
     grouped: Floats
     gram: Floats
+    repetition: float
     of_reference: Floats | None = None
 
 
@@ -129,7 +132,7 @@ def frechet_terms(
     """
     require_enough(_n_points(laws[0]), min(len(one) for one in laws[0]), reference)
     each = [_expanded(law, reference, sample) for law in laws]
-    n = _n_points(laws[0])
+    n = _independent_points(_n_points(laws[0]), max(one.repetition for one in each), reference)
     return [_combined(each, row, n, reference) for row in coefficients]
 
 
@@ -150,6 +153,19 @@ def influence_matrix(law: Law, reference: FeatureMoments) -> tuple[Floats, Float
     s, _, vectors = projected.expanded()
     half = reference.root @ vectors
     return (half / s) @ half.T, np.stack([reference.mean, reference.mean + projected.mean])
+
+
+def _independent_points(n: int, repetition: float, reference: FeatureMoments) -> int:
+    """Return how many independent points n points stand for, or refuse too few."""
+    found = math.floor(n / repetition)
+    if found < reference.fewest_samples:
+        raise RunError(
+            f"{n:,} samples are too few for a Fréchet distance whose bias is removed: points of a replicate repeat "
+            f"each other, and have the covariance of {found:,} independent points. This reference needs "
+            f"{reference.fewest_samples:,}; use {math.ceil(repetition * reference.fewest_samples):,} samples or more, "
+            "or independent points"
+        )
+    return found
 
 
 def _n_points(law: Law) -> int:
@@ -193,7 +209,7 @@ def _expanded(law: Law, reference: FeatureMoments, sample: Floats | None) -> _Ex
         of_reference = swapped.of_replicates(swapped.expanded()[1])[0]
         del swapped
     s, influence, vectors = own.expanded()
-    groups = own.in_groups()
+    groups, repetition = own.in_groups(), own.repetition(s)
     grouped = np.array([influence[rows] @ weights for rows, weights in groups])
     parts = [(own.y, groups)]
     if sample is not None:
@@ -205,6 +221,7 @@ def _expanded(law: Law, reference: FeatureMoments, sample: Floats | None) -> _Ex
         own.of_replicates(influence),
         grouped - grouped.mean(),
         _gram(parts, s),
+        repetition,
         of_reference,
     )
 
@@ -328,9 +345,10 @@ def _diagnosed(made: DistanceTerms, off: float, n: int, reference: FeatureMoment
         return made
     if few:
         note = (
-            f"{n:,} samples are few for features of effective rank {reference.effective_rank:.0f}: some bias may be "
-            f"left, and the interval is wider by {off:.2g} on both sides, the difference of two ways to remove it. Use "
-            f"{reference.enough_samples:,} samples or more"
+            f"samples that are worth {n:,} independent ones are few for features of effective rank "
+            f"{reference.effective_rank:.0f}: some bias may be left, and the interval is wider by {off:.2g} on both "
+            "sides, the difference of two ways to remove it. Use "
+            f"{reference.enough_samples:,} independent samples or more"
         )
         return replace(made, margin=off, warnings=(note,))
     note = (

@@ -66,6 +66,8 @@ def written_pages(folder: Path) -> None:
         "interval.md": "skewed pairs, efficiencies of pairs",
         "report-an-fid.md": "made by, number of samples, designs, three models",
         "quantiles.md": "made by, quantiles, shortfalls, sums, stopping, in words",
+        "validation/distances.md": "made by, verdicts, coverage, bias and width, limits, gains, references, differences, "
+        "kernels, controls, real features, many features",
         "validation/coverage.md": "made by, in words, by replicates, least covered, problems",
     }
     for page, named in titles.items():
@@ -78,6 +80,7 @@ def written_pages(folder: Path) -> None:
     [
         "benchmarks",
         "coverage",
+        "distances",
         "editing",
         "efficiency-coverage",
         "fid",
@@ -104,7 +107,7 @@ def test_unknown_names_are_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
-    "kind", ["coverage", "editing", "efficiency-coverage", "fid", "fitted", "models", "quantiles", "steps"]
+    "kind", ["coverage", "distances", "editing", "efficiency-coverage", "fid", "fitted", "models", "quantiles", "steps"]
 )
 def test_missing_pages_are_told_before_anything_is_measured(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,7 @@ from mcgen import functionals
 from mcgen.designs import Design
 from mcgen.statistics import pixel_mean
 from mcgen.validation.measurements.auto_runs import auto_table
+from mcgen.validation.measurements.distance_costs import TABLES as DISTANCES
 from mcgen.validation.measurements.long_runs import content_table, coordinator_table, processes_table, store_table
 from mcgen.validation.measurements.negated_nets import negations_table
 from mcgen.validation.measurements.plans import TABLES as PLANS
@@ -414,4 +415,5 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "Nets and their negations, efficiency over pairs": negations_table,
     **REPLICATES_OF_NETS,
     **PLANS,
+    **DISTANCES,
 }
