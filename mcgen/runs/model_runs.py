@@ -84,15 +84,12 @@ class ModelRuns:
         Which models share their noise: those of the same number.
     runs : dict of (str, tuple) to FinishedRun
         By model and the path of the condition's random numbers.
-    interrupted : set of str
-        Models whose run was interrupted: their replicates are fewer, so they have no difference on the same noise.
     """
 
     asked: Asked
     estimands: dict[str, Estimand] = field(default_factory=dict)
     noise: dict[str, int] = field(default_factory=dict)
     runs: dict[tuple[str, tuple[str | int, ...]], FinishedRun] = field(default_factory=dict)
-    interrupted: set[str] = field(default_factory=set)
     _evaluated: dict[tuple[str, tuple[str | int, ...], int], dict[tuple[str, ...], Evaluated]] = field(
         default_factory=dict
     )
@@ -129,8 +126,6 @@ class ModelRuns:
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
         made = run(task, n_replicates, replace(options, functional=functional, bar=model), finish)
-        if made.partial:
-            self.interrupted.add(model)
         return not made.partial
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
@@ -165,8 +160,6 @@ class ModelRuns:
             interval = interval.by_default()
         options = replace(options, interval=interval, tolerance=None)
         for pair in combinations(estimates, 2):
-            if self.interrupted & {*pair}:
-                continue
             if self.noise[pair[0]] == self.noise[pair[1]]:
                 yield pair, self._over_conditions(pair, score, options)
             elif len({len(estimates[model].parts) for model in pair}) == 1:
@@ -276,8 +269,7 @@ class ModelRuns:
         functional = score.functional
         assert functional is not None
         own = [self.runs[model, path].of(score) for model in models]
-        whole = [number for number, model in enumerate(models) if model not in self.interrupted]
-        pairs = list(combinations(whole, 2))
+        pairs = list(combinations(range(len(models)), 2))
         keys = [*((model,) for model in models), *((models[a], models[b]) for a, b in pairs)]
         if len({len(one.units) for one in own}) == 1:
             rows = np.zeros((len(pairs), len(models)))

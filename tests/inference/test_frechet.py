@@ -233,4 +233,4 @@ def test_too_few_samples_or_replicates_are_refused_with_the_numbers_needed() -> 
         terms(np.ones((70, 20)), reference)
     few = terms(rng.standard_normal((fewest, 20)) * sd, reference)
     assert few.margin > 0
-    assert f"Use {reference.enough_samples:,} samples or more" in few.warnings[0]
+    assert f"Use {reference.enough_samples:,} independent samples or more" in few.warnings[0]
