@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,8 @@ class ReferenceFeatures:
         The identity of the features, in words.
     """
 
-    moments: FeatureMoments
-    values: NDArray[Any] | None
+    moments: FeatureMoments = field(repr=False)
+    values: NDArray[Any] | None = field(repr=False)
     fixed: bool
     text: str
     features: str

@@ -172,8 +172,8 @@ class ModelRuns:
         """Return distances against the number of samples, by score and model, from the first replicates of each run.
 
         There is a row for each number n, with the usual value, and the estimate with its interval; these are NaN where
-        n is too small to remove the bias. Models under several conditions have none, nor have distances by blocks, which
-        keep no features.
+        n is too small to remove the bias. Models under several conditions have none, nor have distances by blocks,
+        which keep no features.
         """
         found: dict[str, dict[str, pd.DataFrame]] = {}
         for score in self.asked.scores:
