@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -49,7 +49,7 @@ _LEAST_SHARE = 1 / 16
 _SKEWED = 0.3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Distance(Functional):
     """A distance of the features of samples from those of a reference.
 
@@ -64,9 +64,8 @@ class Distance(Functional):
     network: Callable[[Any], Any] | None
     target: ReferenceFeatures
 
-    def __mcgen_content__(self, load: bool) -> Any:
-        # Without what a run computes from the fields and keeps, so that a store knows the next run.
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+    def __repr__(self) -> str:
+        return f"<{self.name} from {self.target.text}>"
 
     @property
     def statistic(self) -> Statistic:
@@ -154,7 +153,7 @@ class Distance(Functional):
         """Return the usual value of the distance for some features, shape (n, d)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FrechetDistance(Distance):
     """The squared Fréchet distance of features; made by `frechet_distance`."""
 
@@ -232,7 +231,7 @@ def frechet_distance(reference: Any, features: Callable[[Any], Any] | None = Non
     return FrechetDistance(features, target)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KernelDistance(Distance):
     """A squared distance by a kernel; made by `kernel_distance` and `energy_distance`."""
 

@@ -81,8 +81,8 @@ class ReferenceFeatures:
         The identity of the features, in words.
     """
 
-    moments: FeatureMoments
-    values: NDArray[Any] | None
+    moments: FeatureMoments = field(repr=False)
+    values: NDArray[Any] | None = field(repr=False)
     fixed: bool
     text: str
     features: str

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +45,6 @@ class FeatureMoments:
 
     mean: Floats
     covariance: Floats
-
-    def __mcgen_content__(self, load: bool) -> Any:
-        # Without the root, which is computed from them when it is needed.
-        return {"mean": self.mean, "covariance": self.covariance}
 
     @property
     def trace(self) -> float:

@@ -341,8 +341,11 @@ def _diagnosed(made: DistanceTerms, off: float, n: int, reference: FeatureMoment
     few = n < reference.enough_samples
     if off <= _ROUNDING * (reference.trace + abs(made.plug_in)):
         off = 0.0
-    if off <= max(_OFF * math.sqrt(made.variance), _OFF_BY_SECOND * math.sqrt(made.second_variance)) and not few:
+    by_chance = _OFF_BY_SECOND * math.sqrt(made.second_variance)
+    if off <= by_chance and not few:
         return made
+    # Where both ways differ by more than chance, either may be the wrong one.
+    made = replace(made, margin=off)
     if few:
         note = (
             f"samples that are worth {n:,} independent ones are few for features of effective rank "
@@ -350,9 +353,12 @@ def _diagnosed(made: DistanceTerms, off: float, n: int, reference: FeatureMoment
             "sides, the difference of two ways to remove it. Use "
             f"{reference.enough_samples:,} independent samples or more"
         )
-        return replace(made, margin=off, warnings=(note,))
+        return replace(made, warnings=(note,))
+    if off <= _OFF * math.sqrt(made.variance):
+        return made
     note = (
         f"two ways to remove the bias of the Fréchet distance (jackknife, halves) differ by {off:.2g}, which is not "
-        f"small beside its standard error {math.sqrt(made.variance):.2g}: some bias may be left. Use more samples"
+        f"small beside its standard error {math.sqrt(made.variance):.2g}: some bias may be left, and the interval is "
+        "wider by this on both sides. Use more samples"
     )
     return replace(made, warnings=(note,))

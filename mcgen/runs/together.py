@@ -280,7 +280,9 @@ def difference_of(
     else:
         provenance = replace(provenance, functional=score.functional.label, **score.functional.identity())
         shown = functional_names(score.functional, score.statistic, shape, evaluated.shape)
-    return estimate_from_functional(evaluated, provenance, shown, options.interval, warnings=evaluated.warnings)
+    made = estimate_from_functional(evaluated, provenance, shown, options.interval, warnings=evaluated.warnings)
+    # Means have no usual value beside the estimate.
+    return made if score.functional is not None else replace(made, plug_in=None)
 
 
 def on_same_noise(functional: Functional) -> OnSameNoise:

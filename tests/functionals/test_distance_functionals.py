@@ -285,3 +285,8 @@ def test_heavy_tails_are_warned_of() -> None:
         warnings.simplefilter("error")
         mcgen.estimate(usual, score, **how)
         assert not mcgen.estimate(heavy, mcgen.functionals.energy_distance(real[:200]), **how).warnings
+
+
+def test_the_text_of_a_distance_is_short() -> None:
+    assert repr(functionals.frechet_distance(REAL)) == "<Fréchet distance from 3,000 features, fixed>"
+    assert len(repr(functionals.energy_distance(REAL, lambda x: x).target)) < 200

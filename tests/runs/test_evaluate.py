@@ -82,6 +82,7 @@ def test_numbers_are_those_of_estimate_and_difference(design: Any) -> None:
         assert pair.standard_error == pytest.approx(alone.standard_error, rel=1e-6, abs=1e-12), name
         assert (pair.names, pair.provenance.models_noise) == (alone.names, "same noise")
         assert pair.provenance.functional == alone.provenance.functional
+        assert (pair.plug_in is None) == (alone.plug_in is None)
 
 
 @pytest.mark.parametrize("across", ["average", "mixture"])
