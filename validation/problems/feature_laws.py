@@ -31,7 +31,7 @@ from scipy.linalg import sqrtm
 from scipy.special import ndtr
 
 from mcgen._lib.arrays import Floats
-from mcgen.functionals.references import ReferenceFeatures
+from mcgen.functionals.references import ReferenceFeatures, identity_of
 from mcgen.generators import Generator, as_generator
 from mcgen.inference.feature_moments import FeatureMoments
 from mcgen.noise import NoiseSpec
@@ -134,7 +134,7 @@ class FeatureLaw:
 
 def exact(moments: FeatureMoments) -> ReferenceFeatures:
     """Return a reference that is known exactly."""
-    return ReferenceFeatures(moments, None, True, "exact moments", "the features themselves")
+    return ReferenceFeatures(moments, None, True, "exact moments", identity_of(None, len(moments.mean)))
 
 
 def squared_distance(a: FeatureMoments, b: FeatureMoments) -> float:
