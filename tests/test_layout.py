@@ -22,7 +22,7 @@ in_checkout = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason=
 FLOORS: list[set[str]] = [
     {"_lib", "errors", "_version"},
     {"noise", "statistics"},
-    {"designs", "generators", "inference"},
+    {"designs", "generators", "inference", "inference.distances"},
     {"replicates", "results"},
     {"functionals"},
     {"runs"},

@@ -18,12 +18,10 @@ from mcgen.errors import RunError
 from mcgen.functionals.base import Evaluated, Functional, Replicates
 from mcgen.functionals.influence import Influence
 from mcgen.functionals.references import ReferenceFeatures, features_of_reference
-from mcgen.inference import frechet
-from mcgen.inference.distance_terms import DistanceTerms, Law, Points
-from mcgen.inference.frechet import FEWEST_REPLICATES
-from mcgen.inference.functional_intervals import Lengthened
-from mcgen.inference.kernel_blocks import numbers_of_block, terms_of_blocks
-from mcgen.inference.kernel_distances import (
+from mcgen.inference.distances import frechet
+from mcgen.inference.distances.frechet import FEWEST_REPLICATES
+from mcgen.inference.distances.kernel_blocks import numbers_of_block, terms_of_blocks
+from mcgen.inference.distances.kernel_distances import (
     constants_of,
     cubic_kernel,
     energy_kernel,
@@ -31,7 +29,9 @@ from mcgen.inference.kernel_distances import (
     sample_of_reference,
     sums_of_reference,
 )
-from mcgen.inference.kernel_sums import Inside, Kernel
+from mcgen.inference.distances.kernel_sums import Inside, Kernel
+from mcgen.inference.distances.terms import DistanceTerms, Law, Points
+from mcgen.inference.functional_intervals import Lengthened
 from mcgen.replicates.blocks import InBlocks
 from mcgen.replicates.gathering import Features, Gatherer
 from mcgen.statistics import Statistic
@@ -200,7 +200,7 @@ def frechet_distance(reference: Any, features: Callable[[Any], Any] | None = Non
     :math:`|m - \mu|^2 + \operatorname{tr}(S + \Sigma - 2 (S \Sigma)^{1/2})`. `Estimate.plug_in` is this formula at the
     run's samples, as other packages print it; it is too large by about c / n, and has no interval. `Estimate.mean` has
     the bias removed. It estimates the distance of the model itself, which does not depend on the number of samples,
-    and may be negative near 0. `mcgen.inference.frechet` has the formulas.
+    and may be negative near 0. `mcgen.inference.distances.frechet` has the formulas.
 
     Parameters
     ----------
@@ -340,7 +340,7 @@ def kernel_distance(
 
     It is :math:`E k(x, x') - 2 E k(x, y) + E k(y, y')` for features x of the model and y of the reference, by default
     with the cubic kernel :math:`(x \cdot y / d + 1)^3` of KID. The estimate has no bias under any design, since pairs
-    of points of one replicate do not enter. `mcgen.inference.kernel_distances` has the formulas.
+    of points of one replicate do not enter. `mcgen.inference.distances.kernel_distances` has the formulas.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from mcgen._lib.fingerprints import fingerprint_of
 from mcgen._lib.names import name_of
 from mcgen.errors import CoverageWarning, warn_user
 from mcgen.generators.finished import FinishedSamples
-from mcgen.inference.feature_moments import FeatureMoments
+from mcgen.inference.distances.feature_moments import FeatureMoments
 from mcgen.statistics.features import features_of
 
 # Images that a network of features sees at a time.

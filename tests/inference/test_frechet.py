@@ -8,9 +8,9 @@ from helpers import SEED, Z_LIMIT
 from numpy.typing import NDArray
 
 from mcgen.errors import RunError
-from mcgen.inference.distance_terms import DistanceTerms, Points
-from mcgen.inference.feature_moments import FeatureMoments
-from mcgen.inference.frechet import _without_bias, frechet_terms, influence_matrix, plug_in
+from mcgen.inference.distances.feature_moments import FeatureMoments
+from mcgen.inference.distances.frechet import _without_bias, frechet_terms, influence_matrix, plug_in
+from mcgen.inference.distances.terms import DistanceTerms, Points
 
 Floats = NDArray[np.float64]
 

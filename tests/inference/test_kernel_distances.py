@@ -11,10 +11,9 @@ from helpers import SEED, Z_LIMIT, z_score
 from scipy import stats
 
 from mcgen.errors import NonFiniteError, RunError
-from mcgen.inference import kernel_distances, kernel_sums
-from mcgen.inference.distance_terms import DistanceTerms, Law, Points
-from mcgen.inference.kernel_blocks import numbers_of_block, terms_of_blocks
-from mcgen.inference.kernel_distances import (
+from mcgen.inference.distances import kernel_distances, kernel_sums
+from mcgen.inference.distances.kernel_blocks import numbers_of_block, terms_of_blocks
+from mcgen.inference.distances.kernel_distances import (
     constants_of,
     cubic_kernel,
     energy_kernel,
@@ -22,6 +21,7 @@ from mcgen.inference.kernel_distances import (
     sample_of_reference,
     sums_of_reference,
 )
+from mcgen.inference.distances.terms import DistanceTerms, Law, Points
 from mcgen.replicates.blocks import Blocks
 
 KERNELS = [cubic_kernel, energy_kernel]

@@ -11,8 +11,8 @@ from helpers import SEED
 
 from mcgen.designs import Antithetic, Design, KAntithetic, MonteCarlo
 from mcgen.functionals import frechet_distance
-from mcgen.inference.feature_moments import Projected
-from mcgen.inference.kernel_distances import cubic_kernel, energy_kernel
+from mcgen.inference.distances.feature_moments import Projected
+from mcgen.inference.distances.kernel_distances import cubic_kernel, energy_kernel
 from mcgen.validation.pages import distances as page
 from mcgen.validation.problems.feature_laws import (
     FeatureLaw,

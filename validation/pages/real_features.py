@@ -17,7 +17,7 @@ from mcgen import functionals
 from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.designs import Design, MonteCarlo
 from mcgen.functionals.distances import Distance
-from mcgen.inference.feature_moments import FeatureMoments
+from mcgen.inference.distances.feature_moments import FeatureMoments
 from mcgen.noise import NoiseSpec
 from mcgen.validation.problems.feature_laws import squared_distance
 from mcgen.validation.studies.distance_runs import DESIGNS, Outcome, repeated, replicates_for, sampled

@@ -33,7 +33,7 @@ from scipy.special import ndtr
 from mcgen._lib.arrays import Floats
 from mcgen.functionals.references import ReferenceFeatures, identity_of
 from mcgen.generators import Generator, as_generator
-from mcgen.inference.feature_moments import FeatureMoments
+from mcgen.inference.distances.feature_moments import FeatureMoments
 from mcgen.noise import NoiseSpec
 from mcgen.validation.problems._base import parameters
 

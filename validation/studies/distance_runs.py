@@ -15,7 +15,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.designs import Antithetic, Design, KAntithetic, LatinHypercube, MonteCarlo, Sobol
 from mcgen.functionals.distances import Distance
 from mcgen.functionals.references import ReferenceFeatures, features_of_reference, reference
-from mcgen.inference.distance_terms import Points
+from mcgen.inference.distances.terms import Points
 from mcgen.inference.interval_input import student_t_quantile
 from mcgen.validation.problems.feature_laws import FeatureLaw
 from mcgen.validation.studies.verdicts import Verdict, least

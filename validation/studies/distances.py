@@ -25,8 +25,8 @@ import mcgen
 from mcgen import functionals
 from mcgen.designs import Antithetic, Design, MonteCarlo
 from mcgen.functionals.references import ReferenceFeatures
-from mcgen.inference.distance_terms import DistanceTerms
-from mcgen.inference.frechet import frechet_terms
+from mcgen.inference.distances.frechet import frechet_terms
+from mcgen.inference.distances.terms import DistanceTerms
 from mcgen.validation.problems.feature_laws import (
     FeatureLaw,
     by_class,

@@ -27,7 +27,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.designs import Sobol
 from mcgen.functionals.distances import Distance
 from mcgen.functionals.references import ReferenceFeatures
-from mcgen.inference.feature_moments import FeatureMoments
+from mcgen.inference.distances.feature_moments import FeatureMoments
 from mcgen.validation.problems.feature_laws import FeatureLaw, linear, rectified
 from mcgen.validation.studies.distance_runs import (
     DESIGNS,

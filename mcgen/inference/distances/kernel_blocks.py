@@ -1,9 +1,9 @@
 r"""Distances by a kernel from blocks of replicates: a few numbers of each block, whose features need not be kept.
 
 A block is treated as a run of its own: its distance from the reference is the estimate of
-`mcgen.inference.kernel_distances`. The mean over blocks has no bias, and blocks are independent, so it is an ordinary
-mean of independent values. It takes n b d multiply-adds for blocks of b points instead of n^2 d / 2. The price is a
-larger variance near a distance of 0, where pairs of different blocks would tell as much as those inside.
+`mcgen.inference.distances.kernel_distances`. The mean over blocks has no bias, and blocks are independent, so it is an
+ordinary mean of independent values. It takes n b d multiply-adds for blocks of b points instead of n^2 d / 2. The price
+is a larger variance near a distance of 0, where pairs of different blocks would tell as much as those inside.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import RunError
-from mcgen.inference.distance_terms import DistanceTerms, Points
-from mcgen.inference.kernel_distances import own_means, plug_in_of
-from mcgen.inference.kernel_sums import Kernel, Sample, pairs_across, pairs_inside
+from mcgen.inference.distances.kernel_distances import own_means, plug_in_of
+from mcgen.inference.distances.kernel_sums import Kernel, Sample, pairs_across, pairs_inside
+from mcgen.inference.distances.terms import DistanceTerms, Points
 
 FEWEST_BLOCKS = 8
 """Fewest blocks for an interval. Few small blocks have skewed distances: with 24 blocks of 10 replicates in one

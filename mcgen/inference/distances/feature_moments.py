@@ -1,7 +1,7 @@
 """Features relative to a reference: its moments, and the squared Fréchet distance of parts of a law from it.
 
 The distance of any part is made of sums over its points; `Projected` makes them for all points, without each group of
-replicates, and for both halves. The formulas are those of `mcgen.inference.frechet`.
+replicates, and for both halves. The formulas are those of `mcgen.inference.distances.frechet`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, eigvalsh
 
 from mcgen._lib.arrays import Floats
-from mcgen.inference.distance_terms import Law
+from mcgen.inference.distances.terms import Law
 
 GROUPS = 20
 """Groups of the jackknife. With 10 or 50 the estimate is the same within 3 % of its standard deviation."""

@@ -50,8 +50,8 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import RunError
-from mcgen.inference.distance_terms import DistanceTerms, Law, Points
-from mcgen.inference.feature_moments import FeatureMoments, Projected
+from mcgen.inference.distances.feature_moments import FeatureMoments, Projected
+from mcgen.inference.distances.terms import DistanceTerms, Law, Points
 
 FEWEST_REPLICATES = 8
 """Fewest replicates of each run: the variance of second order is estimated from one group of replicates each."""

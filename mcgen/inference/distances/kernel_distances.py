@@ -62,8 +62,7 @@ import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.errors import RunError
-from mcgen.inference.distance_terms import DistanceTerms, Law, Points
-from mcgen.inference.kernel_sums import (
+from mcgen.inference.distances.kernel_sums import (
     Across,
     Indices,
     Inside,
@@ -73,6 +72,7 @@ from mcgen.inference.kernel_sums import (
     pairs_across,
     pairs_inside,
 )
+from mcgen.inference.distances.terms import DistanceTerms, Law, Points
 
 # Replicates, and reference points, that the terms of second order are computed from; of more, evenly spaced ones. The
 # matrix of 2,000 replicates takes 32 MiB, and estimates E q^2 to some per cent, where V_2 is one part of a variance.

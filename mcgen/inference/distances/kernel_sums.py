@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.errors import NonFiniteError, RunError
-from mcgen.inference.distance_terms import Law
+from mcgen.inference.distances.terms import Law
 
 Kernel = Callable[[Floats, Floats], Floats]
 """From points of shapes (n, d) and (m, d) to the values of a symmetric function of two points, shape (n, m)."""

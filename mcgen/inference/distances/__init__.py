@@ -1,0 +1,1 @@
+"""Distances between distributions: their formulas from features of replicates, with terms of first and second order."""
