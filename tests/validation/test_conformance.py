@@ -389,11 +389,12 @@ def conditions(name: str) -> list[int | None]:
 
 
 def model_names() -> list[str]:
+    from mcgen.adapters import models
+
     try:
-        from mcgen.adapters import models
+        return models.list()
     except ImportError:
         return ["torch is missing"]
-    return models.list()
 
 
 @pytest.mark.usefixtures("one_torch_thread")
