@@ -120,6 +120,13 @@ def numbers_of(values: Any, kinds: str = "biuf") -> NDArray[Any]:
     return array
 
 
+def single_if_exact(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Return values in single precision where this changes none of them, else themselves."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    return single if np.array_equal(single, values) else values
+
+
 def holds_real_numbers(array: NDArray[Any]) -> bool:
     """Tell whether an array of Python objects holds real numbers alone."""
     return array.dtype.kind == "O" and all(isinstance(one, Real) for one in array.flat)

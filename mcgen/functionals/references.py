@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy, unreadable_text
+from mcgen._lib.arrays import Floats, as_numpy, single_if_exact, unreadable_text
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.fingerprints import fingerprint_of
 from mcgen._lib.names import name_of
@@ -244,13 +244,7 @@ def _numbers(source: Any) -> NDArray[Any]:
 
 def _of_images(samples: FinishedSamples, network: Network | None) -> NDArray[Any]:
     """Return the features of images, batch by batch."""
-    return np.concatenate([_single_if_exact(features_of(network, batch)) for batch in samples.batches(_BATCH)])
-
-
-def _single_if_exact(values: Floats) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
-    return single if np.array_equal(single, values) else values
+    return np.concatenate([single_if_exact(features_of(network, batch)) for batch in samples.batches(_BATCH)])
 
 
 def _covariance(values: NDArray[Any]) -> Floats:

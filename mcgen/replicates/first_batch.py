@@ -71,8 +71,11 @@ def tried_values(statistic: Callable[[Any], Any], samples: Any, n: int) -> Float
 
     A statistic that is made of several others has them as ``tried_parts``; each is tried.
     """
-    for part in getattr(statistic, "tried_parts", ()):
+    parts = getattr(statistic, "tried_parts", ())
+    for part in parts:
         tried_values(part, samples, n)
+    if parts:
+        return values_of(statistic, samples, n)
     with watched(_copied_parts) as seen:
         values = values_of(statistic, samples, n)
     # Values without components are refused later, by `require_components`.

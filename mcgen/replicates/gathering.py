@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, as_numpy, single_if_exact
 from mcgen.errors import RunError
 from mcgen.inference.moments import ReplicateMeans
 
@@ -62,10 +62,7 @@ class Features:
 
     def __call__(self, samples: Any, values: Floats) -> NDArray[Any]:
         """Return the values."""
-        flat = values.reshape(len(values), -1)
-        with np.errstate(over="ignore"):
-            single = flat.astype(np.float32)
-        return single if np.array_equal(single, flat) else flat
+        return single_if_exact(values.reshape(len(values), -1))
 
 
 def without_wrapper(gatherer: Gatherer) -> Gatherer:

@@ -232,11 +232,11 @@ def _values(task: Task, samples: Any, batch: Batch, findings: Findings) -> tuple
             values = values_of(task.statistic, samples, batch.n_rows)
         else:
             values = tried_values(task.statistic, samples, batch.n_rows)
+        reduced = reduced_values(task.statistic, values)
+        if not findings.tried:
             one = take_rows(samples, slice(0, 1))
-            k = math.prod(reduced_values(task.statistic, values).shape[1:])
             findings.note_boolean(boolean_components(task.statistic, one))
-            findings.note_bounds(component_bounds(task.statistic, k, one))
-    reduced = reduced_values(task.statistic, values)
+            findings.note_bounds(component_bounds(task.statistic, math.prod(reduced.shape[1:]), one))
     require_components(task.statistic, reduced, batch, findings.components)
     require_finite(f"statistic {name_of(task.statistic)!r}", values, batch)
     findings.note_batch(samples, reduced)
