@@ -39,7 +39,7 @@ bench: $(STAMP)
 # The whole of what is promised, into docs/validation: up to an hour on two cores. In a minute or two: mcgen validate.
 validate: coverage
 	$(BIN)/mcgen validate --full --page docs/validation/promises.md
-	$(BIN)/mcgen validate --only differences --page docs/two-models.md
+	$(BIN)/mcgen validate --only differences --page docs/how-to/two-models.md
 
 coverage: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation coverage
@@ -59,7 +59,7 @@ soak: $(STAMP)
 models: $(STAMP)
 	$(BIN)/python -m mcgen.validation models
 
-# How closely fitted samplers follow, into docs/adapters.md; a quarter of an hour.
+# How closely fitted samplers follow, into docs/how-to/adapters.md; a quarter of an hour.
 fitted: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m mcgen.validation fitted
 

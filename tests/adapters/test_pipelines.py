@@ -421,7 +421,7 @@ def test_pipelines_are_read_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_lines_for_the_papers_own_models_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code of ``docs/paper.md``, on tiny networks in place of the weights, and with few pairs."""
+    """The code of ``docs/explanation/paper.md``, on tiny networks in place of the weights, and with few pairs."""
     latent = stable_diffusion(tmp_path).pipe
     # The scheduler of the published checkpoint, which keeps former steps and which the lines replace.
     latent.scheduler = diffusers.PNDMScheduler.from_config(latent.scheduler.config, skip_prk_steps=True)
@@ -434,7 +434,11 @@ def test_the_lines_for_the_papers_own_models_run(tmp_path: Path, monkeypatch: py
         return known[name] if name in known else ddpm().pipe
 
     monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", from_pretrained)
-    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text().partition("## Where the weights are")[2]
+    page = (
+        (Path(__file__).parents[2] / "docs" / "explanation" / "paper.md")
+        .read_text()
+        .partition("## Where the weights are")[2]
+    )
     blocks = page.split("```")[1::2]
     assert len(blocks) == 2
     namespace: dict[str, Any] = {}

@@ -206,7 +206,8 @@ def small_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str,
     folder.mkdir()
     marks = ("made by", "in words", "by replicates", "least covered", "problems")
     (folder / "coverage.md").write_text("\n".join(f"<!-- {mark} -->\n<!-- end -->" for mark in marks))
-    (tmp_path / "interval.md").write_text("<!-- skewed pairs -->\n<!-- end -->")
+    (tmp_path / "explanation").mkdir()
+    (tmp_path / "explanation" / "interval.md").write_text("<!-- skewed pairs -->\n<!-- end -->")
     return folder
 
 
@@ -228,7 +229,7 @@ def test_the_map_of_coverage_is_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Not counted above are indicators with 0 to 4 events in a run on average" in text
     assert "| exponential | Antithetic() | 25 |" in text
     assert "| bernoulli-0.02 | Antithetic() |" not in text
-    pairs = (tmp_path / "interval.md").read_text()
+    pairs = (tmp_path / "explanation" / "interval.md").read_text()
     assert pairs.count("\n| ") == 7
     of_pairs = first[(first["problem"] == "exponential") & (first["design"] == "Antithetic()")]
     covered = of_pairs.set_index(["interval", "n_replicates"])["covered"]
@@ -255,7 +256,7 @@ def test_the_map_refuses_before_it_measures(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(coverage_map, "cells", lambda *arguments: pytest.fail("measured"))
     with pytest.raises(ValueError, match="contains .nonsense.; give part of one of: normal-pairs; exponential"):
         coverage_map.write_map(folder, only="nonsense")
-    (tmp_path / "interval.md").unlink()
+    (tmp_path / "explanation" / "interval.md").unlink()
     with pytest.raises(FileNotFoundError, match="interval.md"):
         coverage_map.write_map(folder)
 

@@ -37,10 +37,11 @@ NUMBERS = {
 
 def test_tables_and_pictures_are_made_from_stored_numbers(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    page, pictures = tmp_path / "report-an-fid.md", tmp_path / "images"
+    page, pictures = tmp_path / "how-to" / "report-an-fid.md", tmp_path / "images"
     pictures.mkdir()
+    page.parent.mkdir()
     page.write_text("".join(f"<!-- {title} -->\n<!-- end -->\n" for title in fid.TABLES))
-    (tmp_path / "fid.json").write_text(json.dumps(NUMBERS))
+    (page.parent / "fid.json").write_text(json.dumps(NUMBERS))
     fid.write_pictures(tmp_path)
     fid.write_tables(tmp_path)
     text = page.read_text()
@@ -52,11 +53,10 @@ def test_tables_and_pictures_are_made_from_stored_numbers(tmp_path: Path) -> Non
 
 
 def test_the_page_is_what_the_stored_numbers_make(tmp_path: Path) -> None:
-    for name in ("report-an-fid.md", "fid.json"):
-        shutil.copy(DOCS / name, tmp_path / name)
+    shutil.copytree(DOCS / "how-to", tmp_path / "how-to")
     fid.write_tables(tmp_path)
-    assert (tmp_path / "report-an-fid.md").read_text() == (DOCS / "report-an-fid.md").read_text()
-    assert {*fid.PARTS, "made by"} == {*json.loads((DOCS / "fid.json").read_text())}
+    assert (tmp_path / "how-to" / "report-an-fid.md").read_text() == (DOCS / "how-to" / "report-an-fid.md").read_text()
+    assert {*fid.PARTS, "made by"} == {*json.loads((DOCS / "how-to" / "fid.json").read_text())}
 
 
 def test_both_distances_share_the_features_of_the_reference() -> None:

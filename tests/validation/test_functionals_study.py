@@ -94,7 +94,8 @@ def test_a_refused_functional_has_no_coverage() -> None:
 
 def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "validation").mkdir()
-    own, whole = tmp_path / "functionals.md", tmp_path / "validation" / "functionals.md"
+    (tmp_path / "how-to").mkdir()
+    own, whole = tmp_path / "how-to" / "functionals.md", tmp_path / "validation" / "functionals.md"
     own.write_text("<!-- coverage of functionals -->\n<!-- end -->\n")
     whole.write_text("".join(f"<!-- {mark} -->\n<!-- end -->\n" for mark in ("made by", "in words", "map")))
 

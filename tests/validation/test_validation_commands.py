@@ -60,12 +60,13 @@ NEEDS = dict.fromkeys(("models", "benchmarks", "fid", "fitted", "steps", "editin
 
 def written_pages(folder: Path) -> None:
     """All pages there are, with all marks."""
-    (folder / "docs" / "validation").mkdir(parents=True)
+    for room in ("how-to", "explanation", "reference", "validation"):
+        (folder / "docs" / room).mkdir(parents=True)
     titles = {
-        "models.md": "quality, correlations, efficiencies, plane, negated noise of DDPM, inverse problems, conformance",
-        "interval.md": "skewed pairs, efficiencies of pairs",
-        "report-an-fid.md": "made by, number of samples, designs, three models",
-        "quantiles.md": "made by, quantiles, shortfalls, sums, stopping, in words",
+        "reference/models.md": "quality, correlations, efficiencies, plane, negated noise of DDPM, inverse problems, conformance",
+        "explanation/interval.md": "skewed pairs, efficiencies of pairs",
+        "how-to/report-an-fid.md": "made by, number of samples, designs, three models",
+        "how-to/quantiles.md": "made by, quantiles, shortfalls, sums, stopping, in words",
         "validation/distances.md": "made by, verdicts, coverage, bias and width, limits, gains, references, differences, "
         "kernels, controls, real features, many features",
         "validation/coverage.md": "made by, in words, by replicates, least covered, problems",
@@ -138,7 +139,8 @@ def test_coverages_of_the_efficiency_are_written_where_all_were_measured(
 
     monkeypatch.setattr(efficiency_studies, "efficiency_coverage_table", coverages)
     written_pages(tmp_path)
-    arguments, page = ["efficiency-coverage", "--folder", str(tmp_path / "docs")], tmp_path / "docs" / "interval.md"
+    page = tmp_path / "docs" / "explanation" / "interval.md"
+    arguments = ["efficiency-coverage", "--folder", str(tmp_path / "docs")]
     before = page.read_text()
     assert main([*arguments, "--only", "EXP"]) == 0
     assert page.read_text() == before

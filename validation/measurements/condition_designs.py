@@ -1,7 +1,7 @@
 """Designs under many conditions, in the form of table 2 of the paper on antithetic noise [1]_.
 
 ``python -m mcgen.validation conditions`` runs the ten classes of two shipped models under guidance weight 3 (a CFG
-scale of 4), 200 evaluations of 20 steps for each class and design, and writes the table of ``paper.md``.
+scale of 4), 200 evaluations of 20 steps for each class and design, and writes the table of ``explanation/paper.md``.
 Half-widths are those of Student's t, averaged over the classes, as the paper prints them.
 
 .. rubric:: References
@@ -25,7 +25,7 @@ N_EVALUATIONS, STEPS, GUIDANCE = 200, 20, 3.0
 FOUR = statistics.stack(statistics.brightness, statistics.pixel_mean, statistics.contrast, statistics.centroid)
 DESIGNS = (mcgen.MonteCarlo(), mcgen.Antithetic(), mcgen.Sobol(8))
 MODELS = ("mnist-dit", "mnist-ddpm")
-_PAGE, _TITLE = "paper.md", "many conditions"
+_PAGE, _TITLE = "explanation/paper.md", "many conditions"
 
 
 def compared(name: str, n_evaluations: int = N_EVALUATIONS, classes: Sequence[int] = range(10)) -> mcgen.Comparison:

@@ -37,7 +37,7 @@ from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdo
 
 _SEED = 0
 _LEVEL = 0.95
-PAGE, TITLE = "antithetic.md", "editing"
+PAGE, TITLE = "explanation/antithetic.md", "editing"
 KINDS = {"z and -z": True, "independent": False}
 """What `FlowEdit` takes as ``pairs`` for each kind of noise."""
 

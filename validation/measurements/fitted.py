@@ -36,7 +36,7 @@ from mcgen.validation.writing.pictures import N_COLUMNS, show_image
 _SEED = 0
 # Rows that a generator sees at a time.
 _BATCH = 64
-PAGE = "adapters.md"
+PAGE = "how-to/adapters.md"
 # The statistics whose correlations are shown, of the seven of `cases.image_statistic`.
 SHOWN = ("mean", "contrast", "centroid", "maximum", "sd", "class")
 _COLUMNS = (0, 2, 3, 4, 5, 6)
@@ -109,7 +109,7 @@ PAIRS_OF_CONDITIONS = (2, 4, 8)
 
 
 def write_tables(folder: Path, only: str = "") -> None:
-    """Measure the samplers whose name contains `only`, and write the tables into the page ``adapters.md`` of a folder.
+    """Measure the samplers whose name contains `only`, and write the tables into ``how-to/adapters.md`` of a folder.
 
     With `only` nothing is written; the rows are printed.
     """

@@ -1,8 +1,8 @@
-"""The numbers and pictures of ``docs/models.md``: correlations and efficiencies of noise and its negation, by model.
+"""Numbers and pictures of ``docs/reference/models.md``: correlations and efficiencies of pairs, model by model.
 
 ``python -m mcgen.validation models`` measures them again, model by model (``--only NAME`` for some), keeps them in
-``docs/models.json`` and writes the tables into the page. The Pearson correlation of a pair is taken over the pixels of
-its two samples. For the centralized one the mean image (of the class, if there are classes) is subtracted first [1]_.
+``docs/reference/models.json`` and writes the tables into the page. The Pearson correlation of a pair is taken over the
+pixels of its two samples. The centralized one subtracts the mean image (of the class) first [1]_.
 
 .. rubric:: References
 

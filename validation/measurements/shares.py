@@ -8,7 +8,7 @@ import mcgen
 from mcgen.analysis import VarianceShares, variance_shares
 from mcgen.validation.writing.markdown import fill_page, made_by, require_marks
 
-PAGE, MARK = "antithetic.md", "variance shares"
+PAGE, MARK = "explanation/antithetic.md", "variance shares"
 _SEED = 0
 _REPLICATES = 300
 _THIRDS = {

@@ -1,7 +1,7 @@
 """Correlations along the steps of the shipped diffusion models, and the symmetry of their networks.
 
-``python -m mcgen.validation steps`` writes the tables and the pictures of ``docs/antithetic.md``; with ``--only NAME``
-it prints those of some models.
+``python -m mcgen.validation steps`` writes the tables and the pictures of ``docs/explanation/antithetic.md``. With
+``--only NAME`` it prints those of some models.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mcgen.results.profile import Number
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
 _SEED = 0
-PAGE = "antithetic.md"
+PAGE = "explanation/antithetic.md"
 ALONG, SCORES, SHARES = "correlations along the steps", "antisymmetry scores", "odd shares along the steps"
 # Shares of the way from noise to sample at which tables have numbers.
 _PLACES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

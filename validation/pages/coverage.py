@@ -88,7 +88,7 @@ def write_map(
     """
     from tqdm import tqdm
 
-    pages = {folder / "coverage.md": _MARKS, folder.parent / "interval.md": ("skewed pairs",)}
+    pages = {folder / "coverage.md": _MARKS, folder.parent / "explanation" / "interval.md": ("skewed pairs",)}
     for page, marks in pages.items():
         require_marks(page, marks)
     names = chosen(PROBLEMS, only, "problem")
@@ -109,7 +109,7 @@ def write_map(
         parts["made by"] = f"{made_by(command, seed)} Each cell is {repetitions:,} runs."
     fill_page(folder / "coverage.md", parts)
     if "exponential" in names:
-        fill_page(folder.parent / "interval.md", {"skewed pairs": _of_pairs(frame, "exponential")})
+        fill_page(folder.parent / "explanation" / "interval.md", {"skewed pairs": _of_pairs(frame, "exponential")})
 
 
 def stored(path: Path) -> pd.DataFrame:

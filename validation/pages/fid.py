@@ -1,7 +1,7 @@
-"""The measured part of ``docs/report-an-fid.md``: FID and KID of shipped models of digits from real digits.
+"""The measured part of ``docs/how-to/report-an-fid.md``: FID and KID of shipped models of digits from real digits.
 
 ``python -m mcgen.validation fid`` measures it in some ten minutes on one core (``--only`` for some parts),
-keeps the numbers in ``docs/fid.json``, and writes the tables and the pictures.
+keeps the numbers in ``docs/how-to/fid.json``, and writes the tables and the pictures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Numbers = dict[str, Any]
 
 SEED = 0
-_PAGE, _STORE = "report-an-fid.md", "fid.json"
+_PAGE, _STORE = "how-to/report-an-fid.md", "how-to/fid.json"
 # Features of digits, and of photographs: the first take 0.4 ms an image, the second 20.
 _DIGITS, _PHOTOGRAPHS = "mnist-classifier", "efficientnet-lite0"
 # Samples of the pool, of the runs that it is cut into, and the most runs of a size.
@@ -57,7 +57,7 @@ def write_page(folder: Path, only: str = "") -> None:
     Raises
     ------
     OSError, ValueError
-        If there is no page ``report-an-fid.md`` with its marks, or no such part; nothing has been measured then.
+        If there is no page ``how-to/report-an-fid.md`` with its marks, or no such part; nothing has been measured then.
     """
     store, pictures = folder / _STORE, folder / "images"
     require_marks(folder / _PAGE, TABLES)

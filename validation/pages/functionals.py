@@ -1,4 +1,4 @@
-"""The tables of functionals: ``docs/functionals.md`` and the map of coverage in ``docs/validation/functionals.md``.
+"""The tables of ``docs/how-to/functionals.md``, and the map of coverage in ``docs/validation/functionals.md``.
 
 ``python -m mcgen.validation functionals`` measures them again in some ten minutes (``--only NAME`` prints the map of
 functionals whose name contains NAME).
@@ -42,7 +42,7 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 10_000) 
     FileNotFoundError, ValueError
         If there is no page with its marks, or no functional of such a name.
     """
-    page, whole = folder / "functionals.md", folder / "validation" / "functionals.md"
+    page, whole = folder / "how-to" / "functionals.md", folder / "validation" / "functionals.md"
     require_marks(page, _MARKS)
     require_marks(whole, _MAP_MARKS)
     names = chosen(FUNCTIONALS, only, "functional")

@@ -1,4 +1,4 @@
-"""The tables of ``docs/models.md``, each between its marks in the page: `measurements.models` has the numbers."""
+"""The tables of ``docs/reference/models.md``, between marks in the page; `measurements.models` has the numbers."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def write_page(folder: Path, only: str = "") -> None:
     Raises
     ------
     OSError, ValueError
-        If there is no page ``models.md`` with its marks, or no model of such a name; nothing has been measured then.
+        If there is no page ``reference/models.md`` with its marks, or no model of such a name. Nothing has been
+        measured then.
     """
-    page, store, pictures = folder / "models.md", folder / "models.json", folder / "images"
+    page, store, pictures = folder / "reference" / "models.md", folder / "reference" / "models.json", folder / "images"
     require_marks(page, TABLES)
     labels = chosen([*SHOWN, *OTHERS], only, "model")
     pictures.mkdir(exist_ok=True)
@@ -47,8 +48,8 @@ def write_page(folder: Path, only: str = "") -> None:
 
 def write_tables(folder: Path) -> None:
     """Write the tables of the stored numbers into the page."""
-    numbers = _stored(folder / "models.json")
-    fill_page(folder / "models.md", {title: table(numbers) for title, table in TABLES.items()})
+    numbers = _stored(folder / "reference" / "models.json")
+    fill_page(folder / "reference" / "models.md", {title: table(numbers) for title, table in TABLES.items()})
 
 
 def _stored(path: Path) -> Numbers:

@@ -1,7 +1,7 @@
 """The tables and figures of the paper that mcgen grew out of, on the shipped models, beside the paper's own numbers.
 
-``python -m mcgen.validation paper`` measures them (``--only`` for some), keeps the numbers in ``docs/paper.json``, and
-writes the tables and pictures of ``docs/paper.md`` [1]_.
+``python -m mcgen.validation paper`` measures them (``--only`` for some), keeps the numbers in
+``docs/explanation/paper.json``, and writes the tables and pictures of ``docs/explanation/paper.md`` [1]_.
 
 .. rubric:: References
 
@@ -100,9 +100,9 @@ def write_page(folder: Path, only: str = "") -> None:
     Raises
     ------
     OSError, ValueError
-        If there is no page ``paper.md`` with its marks, or no such part.
+        If there is no page ``explanation/paper.md`` with its marks, or no such part.
     """
-    page, store = folder / "paper.md", folder / "paper.json"
+    page, store = folder / "explanation" / "paper.md", folder / "explanation" / "paper.json"
     require_marks(page, TABLES)
     for title in chosen(PARTS, only, "part"):
         print(title, flush=True)
@@ -116,8 +116,8 @@ def write_page(folder: Path, only: str = "") -> None:
 
 def write_tables(folder: Path) -> None:
     """Write the tables of the stored numbers into the page."""
-    numbers: Numbers = json.loads((folder / "paper.json").read_text())
-    fill_page(folder / "paper.md", {title: table(numbers) for title, table in TABLES.items()})
+    numbers: Numbers = json.loads((folder / "explanation" / "paper.json").read_text())
+    fill_page(folder / "explanation" / "paper.md", {title: table(numbers) for title, table in TABLES.items()})
 
 
 def measured_pairs(label: str) -> PairAnalysis:

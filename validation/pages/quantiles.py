@@ -1,4 +1,4 @@
-"""The tables of the page ``docs/quantiles.md``: coverage of intervals for quantiles and expected shortfalls.
+"""The tables of the page ``docs/how-to/quantiles.md``: coverage of intervals for quantiles and expected shortfalls.
 
 ``python -m mcgen.validation quantiles`` measures them again in about a quarter of an hour (``--only NAME`` prints the
 tables of laws whose name contains NAME).
@@ -54,7 +54,7 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 1000) ->
     FileNotFoundError, ValueError
         If there is no page with its marks, or no law of such a name.
     """
-    page = folder / "quantiles.md"
+    page = folder / "how-to" / "quantiles.md"
     require_marks(page, _MARKS)
     names = chosen(LAWS, only, "law")
     of_quantiles = _all(names, runs, seed)

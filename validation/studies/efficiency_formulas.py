@@ -383,9 +383,9 @@ def write_efficiency_coverage(folder: Path, only: str = "") -> None:
     Raises
     ------
     OSError, ValueError
-        If there is no page ``interval.md`` with its mark, or no problem of such a name; nothing has been measured then.
+        If there is no page ``explanation/interval.md`` with its mark, or no such problem. Nothing is measured then.
     """
-    page = folder / "interval.md"
+    page = folder / "explanation" / "interval.md"
     require_marks(page, (_MARK,))
     names = chosen(pair_efficiencies(), only, "problem")
     table = efficiency_coverage_table(names)

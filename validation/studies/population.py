@@ -182,7 +182,7 @@ def efficiencies(full: bool, seed: int) -> list[Verdict]:
 
 
 def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = REPETITIONS) -> None:
-    """Measure the coverage of all cells, and write the table of ``many-conditions.md``.
+    """Measure the coverage of all cells, and write the table of ``how-to/many-conditions.md``.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = REPETITI
     FileNotFoundError, ValueError
         If there is no page with its marks, or no law of such a name.
     """
-    page = folder / "many-conditions.md"
+    page = folder / "how-to" / "many-conditions.md"
     require_marks(page, _MARKS)
     laws = chosen(LAWS, only, "law")
     head, rows = ["conditions", "sample", "interval", *map(str, COUNTS)], []

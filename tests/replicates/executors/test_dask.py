@@ -172,9 +172,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that docs/distributed.md shows."""
+    """The files that docs/how-to/distributed.md shows."""
     folder = tmp_path_factory.mktemp("scripts")
-    page = (ROOT / "docs" / "distributed.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "distributed.md").read_text()
     for name, text in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, flags=re.DOTALL):
         (folder / name).write_text(text)
     return folder
