@@ -66,6 +66,7 @@ fitted: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell --dictionary - --dictionary docs/vocabulary.txt
 
 types: $(STAMP)
 	$(BIN)/mypy
