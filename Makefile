@@ -10,7 +10,7 @@ WORKERS ?= 2
 # The versions of Python that `make matrix` tries, where there is such an interpreter.
 VERSIONS ?= 3.11 3.12 3.13
 
-.PHONY: demo test matrix docs bench validate coverage distances efficiency soak models fitted lint types clean
+.PHONY: demo test matrix docs picture bench validate coverage distances efficiency soak models fitted lint types clean
 
 # Three samplers of a diffusion model against held-out real digits; about a minute on one core after the set-up.
 demo: $(DEMO_STAMP)
@@ -32,6 +32,10 @@ matrix:
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
+
+# The picture of README and of the first page, from the example that the gallery shows.
+picture: $(STAMP)
+	$(BIN)/python -c "import runpy; runpy.run_path('examples/gallery/plot_same_runs.py')['figure'].savefig('docs/images/same-runs.png')"
 
 bench: $(STAMP)
 	$(BIN)/python -m mcgen.validation benchmarks
