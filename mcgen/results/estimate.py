@@ -26,8 +26,9 @@ from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
+from mcgen.results.formatted import formatted
 from mcgen.results.frames import estimate_frame
-from mcgen.results.inputs import bets_for, input_of_run
+from mcgen.results.inputs import CROSS_FITTED, STOPPED_BY_ITSELF, bets_for, input_of_run
 from mcgen.results.notes import with_marks
 from mcgen.results.parts import n_intervals, no_subtraction, number_of_part
 from mcgen.results.provenance import Provenance
@@ -39,21 +40,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-CROSS_FITTED = (
-    "replicate means corrected by cross-fitted controls share coefficients, and are not to be resampled; use "
-    "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or fixed coefficients of quadratic or other "
-    "controls from a pilot: controls=controls.fit(...)"
-)
-
-
-STOPPED_BY_ITSELF = (
-    "this run stopped by its own numbers, and the interval is one for a number of replicates that was fixed "
-    "beforehand: it covers less than it says (0.92 for 0.95 in simulations, and far less for skewed replicate means); "
-    "keep interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had, or use 'betting' for "
-    "statistics with declared bounds"
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +56,7 @@ class Estimate:
     standard_error : float or ndarray
         Its standard error, from the replicate means.
     interval : Interval
-        The confidence interval, of the same shape.
+        The confidence interval, of the same shape: ``low, high = result.interval``.
     half_width : float or ndarray
         Half the width of the interval, from the standard error: exact also where the mean is far larger.
     degrees_of_freedom : float or ndarray
@@ -395,6 +381,29 @@ class Estimate:
         return with_marks(estimate_line(self), self.warnings)
 
     __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        """Return the mean and its half-width by a format of numbers, without the warnings; ``str`` for an empty one.
+
+        The format is ``.3f``, ``.2e``, ``.4g`` or ``.1%`` with any number of digits, after an optional ``+`` and ``,``.
+        An interval that is not symmetric to half a unit of the last digit shows its ends. A half-width above 0 that
+        would round to 0 shows as one unit of the last digit. Up to 6 components show one by one, by their names.
+
+        Raises
+        ------
+        ValueError
+            If it is another format.
+
+        Examples
+        --------
+        >>> import mcgen
+        >>> generator = mcgen.as_generator(lambda z: z + 1, noise=(16,), name="shifted")
+        >>> options = dict(design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
+        >>> result = mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)
+        >>> f"{result:.2f}"
+        '1.00 ± 0.02'
+        """
+        return formatted(self, spec) if spec else str(self)
 
     def _repr_html_(self) -> str:
         return estimate_html(self)
