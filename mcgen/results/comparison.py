@@ -212,12 +212,24 @@ class Comparison:
         return cls(tuple(estimate_from_plain(part) for part in parts), baseline, tuple(designs))
 
     def to_markdown(self) -> str:
-        """Return the table for reading (`readable`) as Markdown."""
-        return Table.of_frame(self.readable()).markdown()
+        """Return the table for reading (`readable`) as Markdown; its last row counts components that are left out."""
+        return self._table().markdown()
 
     def to_latex(self) -> str:
-        """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
-        return Table.of_frame(self.readable()).latex()
+        """Return the same table as a LaTeX ``tabular``."""
+        return self._table().latex()
+
+    def _table(self) -> Table:
+        table = Table.of_frame(self.readable())
+        if not self._hidden:
+            return table
+        more = ["...", f"{self._hidden:,} more components", *[""] * (len(table.header) - 2)]
+        return Table(table.header, [*table.rows, more])
+
+    @property
+    def _hidden(self) -> int:
+        """Number of components that tables for reading leave out."""
+        return max(0, len(self.estimates[0].names) - _MOST_COMPONENTS)
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """Draw each design's interval, a panel a component (up to six); needs matplotlib (the extra ``[plot]``).
@@ -302,9 +314,8 @@ class Comparison:
                 f"Over conditions: {left_out} of {len(base.conditions)} have no efficiency of some component, whose "
                 "replicate means don't vary there; the geometric mean leaves them out."
             )
-        hidden = len(self.estimates[0].names) - _MOST_COMPONENTS
-        if hidden > 0:
-            found.append(f"{hidden} more components are in to_frame().")
+        if self._hidden:
+            found.append(f"{self._hidden} more components are in to_frame().")
         return found
 
     def readable(self) -> pd.DataFrame:

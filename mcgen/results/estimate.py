@@ -152,9 +152,8 @@ class Estimate:
         if self.parts:
             costs = (part.executed_evaluations * part.provenance.cost for part in self.parts)
             return math.ceil(sum(costs) - 1e-9)
-        p = self.provenance
-        replicates = range(p.first_replicate, p.first_replicate + p.n_replicates)
-        return executed_rows(replicates, p.batch_size, p.n_points)
+        p, first = self.provenance, self.provenance.first_replicate
+        return executed_rows(range(first, first + p.n_replicates), p.batch_size, p.n_points)
 
     @property
     def conditions(self) -> tuple[Estimate, ...]:
@@ -337,8 +336,9 @@ class Estimate:
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each component; those of each condition, level or model first.
 
-        Columns: level, model and condition (where there are any), component, weight (of a level in the sum), mean,
-        standard_error, low, high, half_width, degrees_of_freedom, n_replicates, n_evaluations.
+        Columns: level, model, condition, coefficient (where there are any), component, mean, standard_error, low, high,
+        half_width, degrees_of_freedom, n_replicates, n_evaluations. Coefficient times mean, summed over the levels, is
+        the estimate.
         """
         return estimate_frame(self)
 
@@ -385,9 +385,9 @@ class Estimate:
     def __format__(self, spec: str) -> str:
         """Return the mean and its half-width by a format of numbers, without the warnings; ``str`` for an empty one.
 
-        The format is ``.3f``, ``.2e``, ``.4g`` or ``.1%`` with any number of digits, after an optional ``+`` and ``,``.
-        An interval that is not symmetric to half a unit of the last digit shows its ends. A half-width above 0 that
-        would round to 0 shows as one unit of the last digit. Up to 6 components show one by one, by their names.
+        The format is like ``.3f``, ``.2e``, ``.4g`` or ``.1%``, after an optional ``+`` and ``,``. An interval that is
+        not symmetric to half a unit of the last digit shows its ends. A half-width that is not 0 shows as one unit of
+        the last digit at least. Up to 6 components show one by one.
 
         Raises
         ------
