@@ -200,24 +200,25 @@ def load(
             f"{', '.join(_MODELS)}"
         )
     make = _MODELS[_checked_name(name)]
-    options = {"steps": steps, "eta": eta, "guidance_scale": guidance_scale, "sampler": sampler}
-    given = {**options, "temperature": temperature, **others}
-    made = make(name, **_taken(name, make, {key: value for key, value in given.items() if value is not None}))
-    return made if device is None else made.to(device)
-
-
-def _taken(name: str, make: Callable[..., TorchGenerator], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a model, ``guidance`` by its new name; refuse those that the model does not take."""
+    asked = {
+        "steps": steps,
+        "eta": eta,
+        "guidance_scale": guidance_scale,
+        "sampler": sampler,
+        "temperature": temperature,
+    }
+    options = {key: value for key, value in {**asked, **others}.items() if value is not None}
     known = {key: one.default for key, one in inspect.signature(make).parameters.items() if key != "name"}
     if "guidance" in options and "guidance_scale" in known:
         weight = options.pop("guidance")
         scale = 1 + checked_real("guidance", weight)
-        options["guidance_scale"] = scale_of_old_word("guidance", weight, scale, options.get("guidance_scale"))
+        options["guidance_scale"] = scale_of_old_word("guidance", weight, scale, guidance_scale)
     unknown = ", ".join(f"{key}={value!r}" for key, value in options.items() if key not in known)
     if unknown:
         taken = ", ".join(f"{key}={default!r}" for key, default in known.items())
         raise TypeError(f"{name} takes {f'{taken} and device' if known else 'no options but device'}; got {unknown}")
-    return options
+    made = make(name, **options)
+    return made if device is None else made.to(device)
 
 
 def list() -> builtins.list[str]:

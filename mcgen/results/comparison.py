@@ -159,8 +159,8 @@ class Comparison:
         A design is left out where the interval of its efficiency, relative to the design with the highest estimated
         one, lies below 1. Efficiencies are those of `to_frame`: by evaluations, with their cost and pilots. The
         intervals hold together for all designs and components, by Bonferroni's level. So the most efficient design is
-        among those returned with at least the probability of the confidence level. Nothing is claimed of the others
-        beside it: more evaluations may separate them.
+        among those returned with about the probability of the confidence level or more; the intervals are approximate
+        for few, skewed replicate means. Nothing is claimed of the others beside it: more evaluations may separate them.
 
         Examples
         --------

@@ -170,6 +170,17 @@ def test_shipped_models_are_the_same_on_a_named_device() -> None:
     assert mcgen.estimate(named, pixel_mean, **options).mean == mcgen.estimate(plain, pixel_mean, **options).mean
 
 
+@pytest.mark.parametrize("name", models.list())
+def test_every_shipped_model_moves_as_a_whole(name: str) -> None:
+    if name == "mnist-glow":
+        pytest.importorskip("normflows")
+    model = models.load(name).to("meta")
+    held = [*model.modules, *(value for value in vars(model).values() if isinstance(value, torch.nn.Module))]
+    tensors = [tensor for module in held for tensor in (*module.parameters(), *module.buffers())]
+    assert tensors
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
 def test_feature_networks_move() -> None:
     network = features("digits-classifier", device="cpu")
     assert isinstance(network, FeatureNetwork)

@@ -142,12 +142,6 @@ def test_options_that_are_none_are_the_models_own() -> None:
     assert [*inspect.signature(models.load).parameters] == ["name", *options, "others"]
 
 
-def test_the_old_word_for_guidance_still_works() -> None:
-    with pytest.warns(DeprecationWarning, match="guidance=1.5 is deprecated"):
-        old = models.load("digits-diffusion", steps=2, guidance=1.5)
-    assert fingerprint_of(old) == fingerprint_of(models.load("digits-diffusion", steps=2, guidance_scale=2.5))
-
-
 def test_each_load_has_a_network_of_its_own() -> None:
     changed = models.load("digits-diffusion", steps=2)
     before = models.load("digits-diffusion", steps=2)(noise_of(changed, 2))
