@@ -15,13 +15,14 @@ not to be called LPIPS.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 
 from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
+from mcgen.adapters.tensors.torch_generator import checked_device
 
 Maps = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 Score = Literal["probability", "entropy", "logit"]
@@ -85,6 +86,17 @@ class FeatureNetwork:
     def __repr__(self) -> str:
         return f"features({self.name!r})"
 
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network to a device, in place, and return this object; images are moved to it when they come.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here.
+        """
+        self.network.to(checked_device(device))
+        return self
+
     def logits(self, samples: Any) -> torch.Tensor:
         """Return the logits of n images, shape (n, classes)."""
         return self._run(samples)[0]
@@ -125,7 +137,7 @@ class FeatureNetwork:
         return _exact_images(samples, self.network, self._image_shape, self.name)
 
 
-def features(name: str = "efficientnet-lite0") -> FeatureNetwork:
+def features(name: str = "efficientnet-lite0", *, device: torch.device | str | None = None) -> FeatureNetwork:
     """Return a classifier of images with its features; none needs a network connection.
 
     Parameters
@@ -136,11 +148,13 @@ def features(name: str = "efficientnet-lite0") -> FeatureNetwork:
         - ``"mnist-classifier"``: a classifier of digits of 28 x 28 grey pixels, with 64 features. It takes images as
           the MNIST models give them, and no other size.
         - ``"digits-classifier"``: the same for the 8 x 8 digits of ``digits-diffusion``.
+    device : torch.device or str, optional
+        Where the network runs, by default on the CPU. Images of other devices are moved to it.
 
     Raises
     ------
     ValueError
-        If there is no such network.
+        If there is no such network or device.
     ImportError
         If the packages of ``efficientnet-lite0`` are not installed (the extra ``[perceptual]``).
 
@@ -151,8 +165,12 @@ def features(name: str = "efficientnet-lite0") -> FeatureNetwork:
     >>> network(torch.rand(5, 1, 28, 28)).shape
     torch.Size([5, 64])
     """
-    if name == "efficientnet-lite0":
-        return _efficientnet(name)
+    made = _efficientnet(name) if name == "efficientnet-lite0" else _shipped(name)
+    return made if device is None else made.to(device)
+
+
+def _shipped(name: str) -> FeatureNetwork:
+    """Return a classifier that ships with mcgen."""
     from mcgen.adapters.models import loading
 
     if name not in loading.CLASSIFIERS:

@@ -20,7 +20,7 @@ from mcgen.replicates.sizes import (
     checked_batch_size,
     checked_replicates,
 )
-from mcgen.results.estimate import CROSS_FITTED
+from mcgen.results.inputs import CROSS_FITTED
 from mcgen.runs.arguments import RunArguments
 from mcgen.runs.conditions import checked_weights
 from mcgen.runs.options import RunOptions

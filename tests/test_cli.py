@@ -720,7 +720,7 @@ def test_shipped_models_have_names(capsys) -> None:
     assert mcgen.load("run.json") == result
     for target, message in (
         ("mnist-ddmp", "no model 'mnist-ddmp' ships with mcgen; did you mean mnist-ddpm? There are digits-diffusion"),
-        ("moons-flow:size=2", "moons-flow takes steps; got size"),
+        ("moons-flow:size=2", "moons-flow takes steps=20 and device; got size=2"),
         ("mnist-consistency:steps=3", "mnist-consistency takes steps=1 or 2; got 3"),
     ):
         assert main(["estimate", target, *FILE_RUN]) == 2

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -67,6 +67,13 @@ class CapturedGenerator(TorchGenerator):
         super().__init__(self._sample, NoiseSpec(blocks, "float64" if double else "float32"), **options)
         # Each draw is made in its own type. The networks' half precision must not round a draw in single precision.
         self.dtype = None
+
+    def to(self, device: torch.device | str) -> NoReturn:
+        """Refuse to move: the sampler's own code says on which device it draws and runs."""
+        raise TypeError(
+            f"a captured sampler runs on the device that its own code names; got .to({device!r}). Move its networks, "
+            "such as pipe.to('cuda'), and capture it again"
+        )
 
     def _sample(self, noise: TensorNoise, condition: object = None) -> Any:
         # A lazy block is drawn anew at each access, so a block is kept until its last use. The first block has n rows.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -137,17 +137,38 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 }
 
 
-def load(name: str, **options: Any) -> TorchGenerator:
-    """Return a shipped model as a generator.
+def load(
+    name: str,
+    *,
+    steps: int | None = None,
+    eta: float | None = None,
+    guidance_scale: float | None = None,
+    sampler: Literal["ddim", "heun"] | None = None,
+    temperature: float | None = None,
+    device: torch.device | str | None = None,
+    **others: Any,
+) -> TorchGenerator:
+    """Return a shipped model as a generator. Options that are None are the model's own defaults.
 
     Parameters
     ----------
     name : str
         One of the names in `list()`.
-    **options
-        Diffusion models take ``steps=50``, ``eta=0.0``, ``guidance_scale=1.0`` (no guidance) and ``sampler="ddim"`` or
-        ``"heun"``. The consistency model takes ``steps=1`` or 2, the flow ``steps=20``, Glow ``temperature=0.7``. The
-        VAE takes none. ``guidance=w`` is deprecated; write ``guidance_scale=1 + w``.
+    steps : int, optional
+        Steps of the sampler: 50 for diffusion models, 1 (or 2) for ``"mnist-consistency"``, 20 for ``"moons-flow"``.
+    eta : float, optional
+        For diffusion models, the share of fresh noise in each step of DDIM; 0, and 1 for DDPM.
+    guidance_scale : float, optional
+        For diffusion models with classes, the scale of classifier-free guidance, at least 1; 1 (no guidance).
+    sampler : {"ddim", "heun"}, optional
+        For diffusion models; ``"ddim"``.
+    temperature : float, optional
+        For ``"mnist-glow"``, the factor of its standard normal noise; 0.7.
+    device : torch.device or str, optional
+        Where the model runs, such as ``"cuda"``; the CPU. A seed gives the same noise on every device, since noise is
+        drawn on the CPU and moved.
+    **others
+        Other options are refused, except for the deprecated ``guidance=w``; write ``guidance_scale=1 + w``.
 
     Notes
     -----
@@ -156,12 +177,22 @@ def load(name: str, **options: Any) -> TorchGenerator:
     Raises
     ------
     ValueError
-        If there is no model of this name, an option is out of range, or the hash of the weight file is not that in its
-        log.
+        If there is no model or device of this name, an option is out of range, or the hash of the weight file is not
+        that in its log.
     TypeError
         If the model does not take an option, or an option is of another type.
     ImportError
         If the model needs another library that is not installed.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import models
+    >>> models.load("digits-diffusion", steps=10, sampler="heun")
+    Heun(digits-diffusion heun-10, noise=normal(1x8x8) float32)
+    >>> models.load("mnist-vae", steps=10)
+    Traceback (most recent call last):
+        ...
+    TypeError: mnist-vae takes no options but device; got steps=10
     """
     if name in CLASSIFIERS:
         raise ValueError(
@@ -169,14 +200,25 @@ def load(name: str, **options: Any) -> TorchGenerator:
             f"{', '.join(_MODELS)}"
         )
     make = _MODELS[_checked_name(name)]
-    known = [key for key in inspect.signature(make).parameters if key != "name"]
+    asked = {
+        "steps": steps,
+        "eta": eta,
+        "guidance_scale": guidance_scale,
+        "sampler": sampler,
+        "temperature": temperature,
+    }
+    options = {key: value for key, value in {**asked, **others}.items() if value is not None}
+    known = {key: one.default for key, one in inspect.signature(make).parameters.items() if key != "name"}
     if "guidance" in options and "guidance_scale" in known:
         weight = options.pop("guidance")
         scale = 1 + checked_real("guidance", weight)
-        options["guidance_scale"] = scale_of_old_word("guidance", weight, scale, options.get("guidance_scale"))
-    if not {*options} <= {*known}:
-        raise TypeError(f"{name} takes {', '.join(known) or 'no options'}; got {', '.join(options)}")
-    return make(name, **options)
+        options["guidance_scale"] = scale_of_old_word("guidance", weight, scale, guidance_scale)
+    unknown = ", ".join(f"{key}={value!r}" for key, value in options.items() if key not in known)
+    if unknown:
+        taken = ", ".join(f"{key}={default!r}" for key, default in known.items())
+        raise TypeError(f"{name} takes {f'{taken} and device' if known else 'no options but device'}; got {unknown}")
+    made = make(name, **options)
+    return made if device is None else made.to(device)
 
 
 def list() -> builtins.list[str]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,13 @@ class OnnxGenerator:
         self.session = imported("onnxruntime").InferenceSession(source, options, providers=self._providers)
         self._rows_are_apart = batch_size in (None, 1)
         self._inputs, self._condition_input, self._outputs = inputs, condition_input, [*outputs]
+
+    def to(self, device: object) -> NoReturn:
+        """Refuse to move: the providers of ONNX Runtime say where a graph runs."""
+        raise TypeError(
+            f"an ONNX graph runs where its providers say; got .to({device!r}). Give from_onnx(..., "
+            "providers=['CUDAExecutionProvider', 'CPUExecutionProvider']), with onnxruntime-gpu installed"
+        )
 
     def __call__(self, noise: Noise, condition: Any = None) -> Array | tuple[Array, ...]:
         """Return the samples of `noise`, in float32 or better; a tuple of arrays if the graph has several outputs.

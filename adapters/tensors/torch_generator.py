@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -43,7 +43,8 @@ class TorchGenerator:
     noise : tuple of int or NoiseSpec
         The noise of one sample.
     device : torch.device or str, optional
-        The device of the noise. By default the device of the parameters of `modules`, else the CPU.
+        The device that the noise is moved to, after it is drawn on the CPU: a seed gives the same noise on all devices.
+        By default the device of the parameters of `modules`, else the CPU. To move the networks too, see `to`.
     dtype : torch.dtype, optional
         The type of the noise that the function receives. By default the type of the parameters of `modules`, else the
         type of the spec (float32). Samples in float16 or bfloat16 are returned in float32, in which statistics are
@@ -85,10 +86,7 @@ class TorchGenerator:
         self.noise = as_noise_spec(noise)
         self.dtype = dtype or _dtype_of(self.modules)
         self.device = torch.device(device) if device is not None else _device_of(self.modules)
-        if self.device.type == "mps" and (self.dtype or self.noise.dtype) in (torch.float64, "float64"):
-            raise ValueError(
-                f"noise in float64 can't go to {self.device}, which has no double precision; pass dtype=torch.float32"
-            )
+        self._require_precision(self.device)
         self.name = name or name_of(function)
         self.fingerprint = checked_fingerprint(fingerprint)
         self.require_evaluation_mode()
@@ -105,6 +103,58 @@ class TorchGenerator:
         """
         with torch.no_grad():
             return self._run(self.tensors_of(noise), condition)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks to a device, in place, and return this generator, as `torch.nn.Module.to` does.
+
+        The noise of a run is drawn on the CPU and moved to the device afterwards. So a seed gives the same noise on
+        every device; the samples differ by the rounding of the device's arithmetic alone.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Such as ``"cuda"``, ``"cuda:1"`` or ``"cpu"``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here, or the noise is float64 and the device has no double precision.
+
+        Notes
+        -----
+        What moves are the `modules`, and the generators that this one is made of. A function that holds a network which
+        is not among the `modules` keeps it where it is. Other generators on the same networks, such as that of
+        `coarse`, know of the move after their own ``.to(device)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from mcgen.adapters import from_torch
+        >>> model = from_torch(torch.nn.Linear(2, 3).eval(), noise=(2,), name="model")
+        >>> device = "cuda" if torch.cuda.is_available() else "cpu"
+        >>> model.to(device).device.type == device
+        True
+        """
+        place = checked_device(device)
+        self._require_precision(place)
+        for part in self._generators():
+            part.to(place)
+        for module in self.modules:
+            module.to(place)
+        self.device = place
+        return self
+
+    def _generators(self) -> list[TorchGenerator]:
+        """Return the generators that this one is made of."""
+        held = [*vars(self).values(), getattr(self.function, "__self__", None)]
+        return [one for one in held if isinstance(one, TorchGenerator) and one is not self]
+
+    def _require_precision(self, device: torch.device) -> None:
+        """Refuse a device without double precision for noise in float64."""
+        if device.type == "mps" and (self.dtype or self.noise.dtype) in (torch.float64, "float64"):
+            raise ValueError(
+                f"noise in float64 can't go to {device}, which has no double precision; pass dtype=torch.float32"
+            )
 
     def tensors_of(self, noise: Noise) -> TensorNoise:
         """Return noise as the function receives it. Several blocks are made and checked one by one, at their access.
@@ -223,7 +273,7 @@ class TorchGenerator:
         except RuntimeError as error:
             error.add_note(
                 f"{self.name!r} was given noise of {self.noise}, as its spec says, on {self.device}; check that the "
-                "model takes these shapes on this device"
+                "model takes these shapes on this device. Networks that another generator moved need this one's .to too"
             )
             raise
         return _widened(samples)
@@ -328,6 +378,20 @@ def checked_class(condition: Any, n_classes: int) -> int:
             "classes give a list of them to estimate"
         )
     return lone
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """Return a device that is here, or refuse it."""
+    try:
+        place = torch.empty(0, device=device).device
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise ValueError(
+            f"device must be one that this torch can use, such as 'cpu', 'cuda' or 'mps'; got {device!r} ({reason}). "
+            f"torch {torch.__version__} finds {torch.cuda.device_count()} CUDA devices here. Use device='cpu', or "
+            "install a torch for your GPU (https://pytorch.org/get-started) and look whether torch.cuda.is_available()"
+        ) from error
+    return place
 
 
 def _is_single(values: torch.Tensor, n: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcgen._lib.serialization import read_json, write_json
+from mcgen.results.best_designs import Ranking
 from mcgen.results.efficiencies import (
     EFFICIENCY,
     GEOMETRIC_MEAN,
@@ -24,6 +26,7 @@ from mcgen.results.figures import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
 from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of
 from mcgen.results.saved import estimate_to_plain
+from mcgen.results.score_pairs import number_of_component
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, fact_lines, frame_html
 
@@ -130,6 +133,52 @@ class Comparison:
             [rows for one, label in pairs for rows in rows_by_condition(one, base, label)], ignore_index=True
         )
 
+    def best(self, component: str | None = None) -> tuple[str, ...]:
+        """Return the designs that cannot be told from the most efficient one, by decreasing estimated efficiency.
+
+        Parameters
+        ----------
+        component : str, optional
+            Which component; needed where the statistic has several.
+
+        Returns
+        -------
+        tuple of str
+            One or more `labels`. A single one is the most efficient design at the confidence level. Designs without an
+            efficiency, whose replicate means do not vary, come last.
+
+        Raises
+        ------
+        ValueError
+            If there are several components and none is named.
+        KeyError
+            If there is no such component.
+
+        Notes
+        -----
+        A design is left out where the interval of its efficiency, relative to the design with the highest estimated
+        one, lies below 1. Efficiencies are those of `to_frame`: by evaluations, with their cost and pilots. The
+        intervals hold together for all designs and components, by Bonferroni's level. So the most efficient design is
+        among those returned with about the probability of the confidence level or more; the intervals are approximate
+        for few, skewed replicate means. Nothing is claimed of the others beside it: more evaluations may separate them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import mcgen
+        >>> generator = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="lognormal")
+        >>> designs = [mcgen.MonteCarlo(), mcgen.Antithetic()]
+        >>> options = dict(designs=designs, n_evaluations=2000, seed=0)
+        >>> mcgen.compare(generator, mcgen.statistics.pixel_mean, **options).best()
+        ('Antithetic()',)
+        """
+        first = self.estimates[0]
+        number = number_of_component(first.names, component, first.provenance.statistic)
+        return tuple(self.labels[i] for i in self._ranking().best[number])
+
+    def _ranking(self) -> Ranking:
+        return Ranking(self.estimates, self.baseline, self.labels)
+
     def save(self, path: str | Path) -> None:
         """Write the comparison as JSON, from which `load` makes an equal one."""
         parts = [estimate_to_plain(one) for one in self.estimates]
@@ -163,12 +212,24 @@ class Comparison:
         return cls(tuple(estimate_from_plain(part) for part in parts), baseline, tuple(designs))
 
     def to_markdown(self) -> str:
-        """Return the table for reading (`readable`) as Markdown."""
-        return Table.of_frame(self.readable()).markdown()
+        """Return the table for reading (`readable`) as Markdown; its last row counts components that are left out."""
+        return self._table().markdown()
 
     def to_latex(self) -> str:
-        """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
-        return Table.of_frame(self.readable()).latex()
+        """Return the same table as a LaTeX ``tabular``."""
+        return self._table().latex()
+
+    def _table(self) -> Table:
+        table = Table.of_frame(self.readable())
+        if not self._hidden:
+            return table
+        more = ["...", f"{self._hidden:,} more components", *[""] * (len(table.header) - 2)]
+        return Table(table.header, [*table.rows, more])
+
+    @property
+    def _hidden(self) -> int:
+        """Number of components that tables for reading leave out."""
+        return max(0, len(self.estimates[0].names) - _MOST_COMPONENTS)
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """Draw each design's interval, a panel a component (up to six); needs matplotlib (the extra ``[plot]``).
@@ -233,12 +294,12 @@ class Comparison:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes())
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes())
         return frame_html(self.readable()) + notes + marks_html(self.warnings)
 
     def notes(self) -> list[str]:
-        """Return the notes that belong below the table."""
-        found = []
+        """Return the notes below the table: first which design is the most efficient, and whether that is certain."""
+        found = self._ranking().sentences()
         few = min(map(fewest_replicates, self.estimates))
         if few < FEW_FOR_EFFICIENCY:
             found.append(
@@ -253,9 +314,8 @@ class Comparison:
                 f"Over conditions: {left_out} of {len(base.conditions)} have no efficiency of some component, whose "
                 "replicate means don't vary there; the geometric mean leaves them out."
             )
-        hidden = len(self.estimates[0].names) - _MOST_COMPONENTS
-        if hidden > 0:
-            found.append(f"{hidden} more components are in to_frame().")
+        if self._hidden:
+            found.append(f"{self._hidden} more components are in to_frame().")
         return found
 
     def readable(self) -> pd.DataFrame:

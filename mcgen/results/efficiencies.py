@@ -31,7 +31,7 @@ def rows_of_design(one: Estimate, base: Estimate, label: str) -> pd.DataFrame:
     frame.insert(0, "design", label)
     frame.insert([*frame.columns].index("n_replicates"), "n_points", one.provenance.n_points)
     frame.insert([*frame.columns].index("n_evaluations") + 1, "pilot_evaluations", one.provenance.pilot_evaluations)
-    work = _log_work(base).minus(_log_work(one)) if one is not base else _log_one(len(one.names))
+    work = log_work(base).minus(log_work(one)) if one is not base else _log_one(len(one.names))
     (seconds, error), (base_seconds, base_error) = _timing(one), _timing(base)
     speed = math.log(base_seconds / seconds)
     noise = error**2 + base_error**2 if one is not base else 0.0
@@ -81,7 +81,7 @@ def _over_conditions(one: Estimate, base: Estimate, undefined: NDArray[np.bool_]
 def _logs_by_condition(one: Estimate, base: Estimate) -> Floats:
     """Return the logarithm of the efficiency under each condition, shape (conditions, k); NaN where there is none."""
     pairs = zip(_with_shared_pilot(base), _with_shared_pilot(one), strict=False)
-    return np.stack([_log_work(two[0]).minus(_log_work(two[1])).value for two in pairs])
+    return np.stack([log_work(two[0]).minus(log_work(two[1])).value for two in pairs])
 
 
 def _geometric_mean(logs: Floats, level: float) -> tuple[Floats, Floats, Floats]:
@@ -127,7 +127,7 @@ def _log_one(k: int) -> LogRatio:
     return LogRatio(np.zeros(k), np.zeros(k), np.full(k, np.inf))
 
 
-def _log_work(one: Estimate) -> LogRatio:
+def log_work(one: Estimate) -> LogRatio:
     """Return the log of (variance of the estimate) x (evaluations spent, pilot included)."""
     if one.levels or has_own_streams(one):
         log = log_variance_of_sum([_level_means(run, w) for run, w in _runs(one, np.ones(len(one.names)))])

@@ -26,8 +26,9 @@ from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
 from mcgen.results.figures import plot_estimate
+from mcgen.results.formatted import formatted
 from mcgen.results.frames import estimate_frame
-from mcgen.results.inputs import bets_for, input_of_run
+from mcgen.results.inputs import CROSS_FITTED, STOPPED_BY_ITSELF, bets_for, input_of_run
 from mcgen.results.notes import with_marks
 from mcgen.results.parts import n_intervals, no_subtraction, number_of_part
 from mcgen.results.provenance import Provenance
@@ -39,21 +40,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-CROSS_FITTED = (
-    "replicate means corrected by cross-fitted controls share coefficients, and are not to be resampled; use "
-    "'student-t', 'skewness-adjusted-t' or simultaneous='bonferroni', or fixed coefficients of quadratic or other "
-    "controls from a pilot: controls=controls.fit(...)"
-)
-
-
-STOPPED_BY_ITSELF = (
-    "this run stopped by its own numbers, and the interval is one for a number of replicates that was fixed "
-    "beforehand: it covers less than it says (0.92 for 0.95 in simulations, and far less for skewed replicate means); "
-    "keep interval='two-stage-t', 'anytime' or 'asymptotic-anytime', whichever the run had, or use 'betting' for "
-    "statistics with declared bounds"
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +56,7 @@ class Estimate:
     standard_error : float or ndarray
         Its standard error, from the replicate means.
     interval : Interval
-        The confidence interval, of the same shape.
+        The confidence interval, of the same shape: ``low, high = result.interval``.
     half_width : float or ndarray
         Half the width of the interval, from the standard error: exact also where the mean is far larger.
     degrees_of_freedom : float or ndarray
@@ -166,9 +152,8 @@ class Estimate:
         if self.parts:
             costs = (part.executed_evaluations * part.provenance.cost for part in self.parts)
             return math.ceil(sum(costs) - 1e-9)
-        p = self.provenance
-        replicates = range(p.first_replicate, p.first_replicate + p.n_replicates)
-        return executed_rows(replicates, p.batch_size, p.n_points)
+        p, first = self.provenance, self.provenance.first_replicate
+        return executed_rows(range(first, first + p.n_replicates), p.batch_size, p.n_points)
 
     @property
     def conditions(self) -> tuple[Estimate, ...]:
@@ -351,8 +336,9 @@ class Estimate:
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row for each component; those of each condition, level or model first.
 
-        Columns: level, model and condition (where there are any), component, weight (of a level in the sum), mean,
-        standard_error, low, high, half_width, degrees_of_freedom, n_replicates, n_evaluations.
+        Columns: level, model, condition, coefficient (where there are any), component, mean, standard_error, low, high,
+        half_width, degrees_of_freedom, n_replicates, n_evaluations. Coefficient times mean, summed over the levels, is
+        the estimate.
         """
         return estimate_frame(self)
 
@@ -395,6 +381,29 @@ class Estimate:
         return with_marks(estimate_line(self), self.warnings)
 
     __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        """Return the mean and its half-width by a format of numbers, without the warnings; ``str`` for an empty one.
+
+        The format is like ``.3f``, ``.2e``, ``.4g`` or ``.1%``, after an optional ``+`` and ``,``. An interval that is
+        not symmetric to half a unit of the last digit shows its ends. A half-width that is not 0 shows as one unit of
+        the last digit at least. Up to 6 components show one by one.
+
+        Raises
+        ------
+        ValueError
+            If it is another format.
+
+        Examples
+        --------
+        >>> import mcgen
+        >>> generator = mcgen.as_generator(lambda z: z + 1, noise=(16,), name="shifted")
+        >>> options = dict(design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
+        >>> result = mcgen.estimate(generator, mcgen.statistics.pixel_mean, **options)
+        >>> f"{result:.2f}"
+        '1.00 ± 0.02'
+        """
+        return formatted(self, spec) if spec else str(self)
 
     def _repr_html_(self) -> str:
         return estimate_html(self)

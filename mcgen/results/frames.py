@@ -22,7 +22,7 @@ def estimate_frame(estimate: Any) -> pd.DataFrame:
         if estimate.levels:
             weights: list[Any] = weights_of_levels([part.provenance for part in estimate.levels], len(estimate.names))
             for frame, weight in zip(frames, [*weights, 1.0], strict=True):
-                frame.insert([*frame.columns].index("component") + 1, "weight", weight)
+                frame.insert([*frame.columns].index("component") + 1, "coefficient", weight)
         table: pd.DataFrame = pd.concat(frames, ignore_index=True)
         return table
     columns: dict[str, Any] = {

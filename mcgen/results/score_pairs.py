@@ -222,8 +222,8 @@ def number_of_component(names: tuple[str, ...], component: str | None, score: st
     if component is None:
         if len(names) > 1:
             raise ValueError(
-                f"{score!r} has {len(names)} components, and models are ranked by one; got component=None. Give one of "
-                f"{listed}, such as component={names[0]!r}"
+                f"{score!r} has {len(names)} components, and the best is by one of them; got component=None. Give one "
+                f"of {listed}, such as component={names[0]!r}"
             )
         return 0
     if component not in names:

@@ -83,6 +83,16 @@ def scorecard_table(card: ShownScorecard, *, arrows: bool = True) -> Table:
     return Table([*header, "evaluations"], cells, frozenset(bold))
 
 
+def cut_table(card: ShownScorecard) -> Table:
+    """Return the table of a scorecard; where components have no column, one before the last says how many."""
+    table, hidden = scorecard_table(card), hidden_columns(card)
+    if not hidden:
+        return table
+    *header, last = table.header
+    rows = [[*row[:-1], f"{hidden} more", row[-1]] for row in table.rows]
+    return Table([*header, "...", last], rows, table.bold)
+
+
 def cell_text(one: Estimate, number: int) -> str:
     """Return one component with its interval, such as ``0.0123 ± 0.0004``."""
     return component_text(*_numbers(one, number))

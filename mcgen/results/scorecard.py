@@ -34,7 +34,7 @@ from mcgen.results.score_pairs import (
     shared_pairs,
 )
 from mcgen.results.score_report import Frame, write_report
-from mcgen.results.score_tables import Column, columns_of, scorecard_table, scores_frame
+from mcgen.results.score_tables import Column, columns_of, cut_table, scorecard_table, scores_frame
 from mcgen.results.score_text import headlines, scorecard_summary, scorecard_text, scorecard_warnings
 
 if TYPE_CHECKING:
@@ -286,11 +286,11 @@ class Scorecard:
 
         Of distances, the models that cannot be told from the best are in bold.
         """
-        return scorecard_table(self).markdown()
+        return cut_table(self).markdown()
 
     def to_latex(self) -> str:
         """Return the same table as a LaTeX ``tabular`` that needs no package."""
-        return scorecard_table(self).latex()
+        return cut_table(self).latex()
 
     def report(
         self,

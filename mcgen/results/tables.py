@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mcgen.results.provenance import weight_texts
+from mcgen.results.provenance import weights_of_levels
 from mcgen.results.shown import Shown
 from mcgen.results.text import (
     component_text,
@@ -101,16 +101,17 @@ class Table(NamedTuple):
 def estimate_table(estimate: Shown) -> Table:
     """Return the table of an estimate: a row for each component, of each condition, level or model before those of all.
 
-    Where there are more than 20 components, the first and the last 10 have rows. A level whose weight in the sum is not
-    1 shows it behind the names. The row of an average counts the
-    evaluations under all its conditions; the row of a sum counts what its levels cost, in evaluations of the finest
-    generator.
+    Where there are more than 20 components, the first and the last 10 have rows. Rows of levels have the coefficient
+    by which the level's estimate is multiplied in the sum. The row of an average counts the evaluations under all its
+    conditions; the row of a sum counts what its levels cost, in evaluations of the finest generator.
     """
     kinds = {"level": estimate.levels, "condition": estimate.conditions, "model": estimate.models}
     kind = next((kind for kind, parts in kinds.items() if parts), None)
     header = ["component", "estimate", f"{percent_text(estimate)} interval", "replicates", "evaluations"]
+    k = len(estimate.names)
+    columns = _coefficients(estimate) if kind == "level" else [None] * (len(estimate.parts) + 1)
     rows = []
-    for part in (*estimate.parts, estimate):
+    for part, coefficients in zip((*estimate.parts, estimate), columns, strict=True):
         whole = part is estimate and kind is not None
         label = {
             "level": part.provenance.level,
@@ -118,13 +119,24 @@ def estimate_table(estimate: Shown) -> Table:
         }
         label["model"] = part.provenance.generator if whole else part.provenance.model
         counts = ["" if whole else f"{part.n_replicates:,}", f"{counted_evaluations(part):,}"]
-        times = weight_texts([one.provenance for one in estimate.levels], part.provenance, len(part.names))
-        rows += [([] if kind is None else [str(label[kind])]) + cells + counts for cells in _cells(part, times)]
+        for number, cells in zip(shown_components(k), _cells(part), strict=True):
+            if coefficients is not None:
+                cells.insert(1, "" if number is None else coefficients[number])
+            rows.append(([] if kind is None else [str(label[kind])]) + cells + counts)
+    if kind == "level":
+        header.insert(1, "coefficient")
     return Table(header if kind is None else [kind, *header], rows)
 
 
-def _cells(part: Shown, times: Sequence[str]) -> list[list[str]]:
-    """Return name with weight, estimate and interval of the components that are shown."""
+def _coefficients(estimate: Shown) -> list[list[str]]:
+    """Return what each component of each level is multiplied by in the sum, and empty texts for the sum."""
+    k = len(estimate.names)
+    weights = weights_of_levels([level.provenance for level in estimate.levels], k)
+    return [*([f"{one:.6g}" for one in level] for level in weights), [""] * k]
+
+
+def _cells(part: Shown) -> list[list[str]]:
+    """Return name, estimate and interval of the components that are shown."""
     columns = [np.ravel(values).tolist() for values in (part.mean, *part.interval, part.half_width)]
     cells = []
     for number in shown_components(len(part.names)):
@@ -134,7 +146,7 @@ def _cells(part: Shown, times: Sequence[str]) -> list[list[str]]:
         mean, low, high, half = (column[number] for column in columns)
         ends = [number_pair(end, half)[0] for end in (low, high)]
         told = component_text(mean, low, high, half)
-        cells.append([part.names[number] + times[number], told, f"[{', '.join(ends)}]"])
+        cells.append([part.names[number], told, f"[{', '.join(ends)}]"])
     return cells
 
 

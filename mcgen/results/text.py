@@ -57,8 +57,8 @@ FIXED = ", fixed"
 """End of the text of a reference that counts as exact; that of another one ends with ``a sample``."""
 # Half-widths of fewer units in the last place of the mean are shown by themselves, since the ends are rounded.
 _FEWEST_ULPS = 100
-# The most components that the one line shows one by one.
-_IN_LINE = 6
+IN_LINE = 6
+"""The most components that one line shows one by one."""
 # The most components that summaries and tables show: of more, the first and the last 10.
 _IN_SUMMARY = 20
 
@@ -107,7 +107,7 @@ def estimate_line(estimate: Shown) -> str:
     numbers = _component_texts(estimate)
     if estimate.shape == ():
         values = numbers[0]
-    elif len(numbers) <= _IN_LINE:
+    elif len(numbers) <= IN_LINE:
         values = ", ".join(f"{name} {text}" for name, text in zip(estimate.names, numbers, strict=True))
     else:
         means, half = np.ravel(estimate.mean), np.ravel(estimate.half_width)
@@ -274,11 +274,11 @@ def _spread(estimate: Shown) -> dict[str, str]:
         "noise in the mean of a condition": components.noise / components.n_evaluations,
     }
     shown = {
-        what: ", ".join(f"{value:.3g}" for value in np.sqrt(variance[:_IN_LINE]))
+        what: ", ".join(f"{value:.3g}" for value in np.sqrt(variance[:IN_LINE]))
         for what, variance in variances.items()
         if variance is not None
     }
-    more = ", ..." if len(estimate.names) > _IN_LINE else ""
+    more = ", ..." if len(estimate.names) > IN_LINE else ""
     text = "; ".join(f"{what} {values}{more}" for what, values in shown.items())
     return {"spread": f"standard deviations: {text}", "advice": components.advice(estimate.names)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import shutil
 
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("normflows")
 
 import mcgen  # noqa: E402
+from mcgen._lib.fingerprints import fingerprint_of  # noqa: E402
 from mcgen.adapters import models  # noqa: E402
 from mcgen.adapters.models import loading  # noqa: E402
 from mcgen.adapters.models.training.__main__ import RECIPES  # noqa: E402
@@ -113,10 +115,13 @@ def test_what_load_refuses() -> None:
         models.load("digits-diffusion", guidance_scale=0.5)
     with pytest.raises(ValueError, match="mnist-consistency takes steps=1 or 2; got 3"):
         models.load("mnist-consistency", steps=3)
-    with pytest.raises(TypeError, match="digits-diffusion takes steps, eta, guidance_scale, sampler; got num_steps"):
+    taken = r"digits-diffusion takes steps=50, eta=0.0, guidance_scale=1.0, sampler='ddim' and device; got num_steps=5"
+    with pytest.raises(TypeError, match=taken):
         models.load("digits-diffusion", num_steps=5)
-    with pytest.raises(TypeError, match="mnist-vae takes no options; got guidance"):
+    with pytest.raises(TypeError, match="mnist-vae takes no options but device; got guidance=1.0"):
         models.load("mnist-vae", guidance=1.0)
+    with pytest.raises(TypeError, match="mnist-glow takes temperature=0.7 and device; got steps=5, eta=1.0"):
+        models.load("mnist-glow", steps=5, eta=1.0)
     model = models.load("digits-diffusion", steps=2)
     with pytest.raises(ValueError, match="condition must be a class from 0 to 9, or None for any; got 10"):
         model(noise_of(model, 2), 10)
@@ -128,6 +133,13 @@ def test_what_load_refuses() -> None:
     unconditional = models.load("patches-diffusion", steps=2)
     with pytest.raises(ValueError, match="this model was trained without classes and takes no condition; got 3"):
         unconditional(noise_of(unconditional, 2), 3)
+
+
+def test_options_that_are_none_are_the_models_own() -> None:
+    options = dict.fromkeys(("steps", "eta", "guidance_scale", "sampler", "temperature", "device"))
+    for name in models.list():
+        assert fingerprint_of(models.load(name, **options)) == fingerprint_of(models.load(name))
+    assert [*inspect.signature(models.load).parameters] == ["name", *options, "others"]
 
 
 def test_each_load_has_a_network_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,15 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "plan without a pilot": lambda: plan(n_evaluations=200),
     "profile": lambda: mcgen.analysis.along_time(Sampler(name="model"), n_pairs=10, seed=3),
     "profile of symmetry": lambda: mcgen.analysis.symmetry(Sampler(name="model"), n_base=6, seed=3, points=21),
+    "difference": lambda: mcgen.difference(MODEL, COARSE, BOTH, common_random_numbers=False, **OPTIONS),
+    "population": lambda: mcgen.estimate(MODEL, BOTH, condition=[0, 1, 2], across="population", **OPTIONS),
+    "quantile": lambda: mcgen.estimate(MODEL, mcgen.functionals.quantile(pixel_mean, 0.5), **OPTIONS),
+    "comparison under conditions": lambda: mcgen.compare(
+        MODEL, BOTH, designs=[MonteCarlo(), Antithetic()], n_evaluations=640, seed=3, condition=[0, 1]
+    ),
+    "scorecard": lambda: mcgen.evaluate({"model": MODEL, "coarse": COARSE}, {"both": BOTH}, **OPTIONS),
+    "pairs": lambda: mcgen.analysis.pairs(MODEL, n_pairs=20, seed=3),
+    "variance shares": lambda: mcgen.analysis.variance_shares(MODEL, BOTH, n_evaluations=640, seed=3),
     "plan by rule": lambda: plan(n_evaluations=400, correlation=[0.99, 0.98]),
 }
 
@@ -70,7 +80,7 @@ def test_every_result_keeps_the_protocol(name: str, tmp_path: Path) -> None:
         assert isinstance(text, str)
         assert text
     assert all(warning in result.summary() for warning in result.warnings)
-    assert result.provenance.generator == "model"
+    assert result.provenance.generator == ("model - coarse" if name == "difference" else "model")
     assert result.provenance.seed_text == "3"
     assert result.provenance.n_evaluations > 0
     result.save(tmp_path / "result.json")
@@ -150,9 +160,81 @@ def test_an_estimate_reads_as_a_table() -> None:
 
 def test_many_components_are_left_out_of_tables() -> None:
     model = mcgen.as_generator(logistic, noise=(50,))
-    lines = mcgen.estimate(model, identity, **OPTIONS).to_markdown().splitlines()
+    made = mcgen.estimate(model, identity, **OPTIONS)
+    lines = made.to_markdown().splitlines()
     assert len(lines) == 2 + 21
     assert "| 30 more" in lines[12]
+    assert r"... & 30 more & " in made.to_latex()
+    plan = mcgen.plan(model, identity, n_evaluations=3200, seed=3)
+    assert "<td>...</td><td>30 more</td>" in plan._repr_html_()
+    assert plan._repr_html_().count("<td>identity[") == 20
+    assert " largest half-width " in plan.to_markdown()
+    designs = [MonteCarlo(), Antithetic()]
+    table = mcgen.compare(model, identity, designs=designs, n_evaluations=640, seed=3)
+    assert "| 38 more components |" in table.to_markdown().splitlines()[-1]
+    assert r"... & 38 more components & " in table.to_latex()
+    card = mcgen.evaluate({"model": model}, {"all": identity}, **OPTIONS)
+    assert [cell.strip() for cell in card.to_markdown().splitlines()[2].split("|")][-3:-1] == ["38 more", "640"]
+
+
+def latex_cells(text: str) -> list[list[str]]:
+    """The cells of a tabular, without the characters that LaTeX may find there; what is left would stop it."""
+    rows = [line.removesuffix(r" \\") for line in text.splitlines() if line.endswith(r"\\")]
+    return [[unescaped(cell) for cell in re.split(r"(?<!\\)&", row)] for row in rows]
+
+
+def unescaped(cell: str) -> str:
+    return re.sub(
+        r"\\(text[a-z]+\{\}|[&%$#_{}]|textbf\{|to\b|pm\b|downarrow\b)|\$-\$|\$(\\pm|\\to|\\downarrow)\$", "", cell
+    )
+
+
+def awkward(x: Any) -> Any:
+    return np.stack([x.mean(axis=1), x.std(axis=1)], axis=1)
+
+
+AWKWARD = r"a_b & 50% #1 {c} ~^\$x|y<z"
+ODD = mcgen.as_statistic(awkward, name=AWKWARD, components=[AWKWARD, "plain"])
+
+
+@pytest.mark.parametrize("kind", ["estimate", "conditions", "comparison", "plan", "scorecard", "shares", "difference"])
+def test_names_are_escaped_in_every_kind_of_result(kind: str) -> None:
+    model = mcgen.as_generator(logistic, noise=(8,), name=AWKWARD)
+    other = mcgen.as_generator(lambda z, c=0: logistic(1.02 * z, c), noise=(8,), name="other")
+    result = {
+        "estimate": lambda: mcgen.estimate(model, ODD, **OPTIONS),
+        "conditions": lambda: mcgen.estimate(model, ODD, condition={AWKWARD: 0, "b": 1}, **OPTIONS),
+        "comparison": lambda: mcgen.compare(
+            model, ODD, designs=[MonteCarlo(), Antithetic()], n_evaluations=640, seed=3
+        ),
+        "plan": lambda: mcgen.plan(model, ODD, n_evaluations=3200, seed=3),
+        "scorecard": lambda: mcgen.evaluate({AWKWARD: model, "b": other}, {AWKWARD: ODD}, **OPTIONS),
+        "shares": lambda: mcgen.analysis.variance_shares(model, ODD, n_evaluations=640, seed=3),
+        "difference": lambda: mcgen.difference(model, other, ODD, common_random_numbers=False, **OPTIONS),
+    }[kind]()
+    cells = latex_cells(result.to_latex())
+    assert len(cells) > 1
+    assert len({len(row) for row in cells}) == 1
+    assert not [cell for row in cells for cell in row if re.search(r"[\\&%$#_^~<>|]", cell)]
+    assert r"a\_b \& 50\% \#1 \{c\}" in result.to_latex()
+    bars = {re.sub(r"\\.", "", line).count("|") for line in result.to_markdown().splitlines()}
+    assert len(bars) == 1
+    assert r"y\<z" in result.to_markdown()
+    assert r"\|y" in result.to_markdown()
+    assert "y<z" not in result._repr_html_()
+
+
+def test_a_plan_shows_predicted_half_widths_in_every_form() -> None:
+    made_plan = made("plan")
+    row = made_plan.to_frame().query("chosen and component == 'spread'").iloc[0]
+    text = f"{row['half_width']:.2g} [{row['low']:.2g}, {row['high']:.2g}]"
+    html = made_plan._repr_html_()
+    assert "predicted half-width [80 % prediction interval]" in html
+    for shown in (html, str(made_plan), made_plan.to_markdown(), made_plan.to_latex()):
+        assert text in shown
+    assert "half-width of spread" in made_plan.to_markdown()
+    assert "half-width" not in made("plan without a pilot").to_markdown()
+    assert "half-width" not in made("plan without a pilot")._repr_html_()
 
 
 def test_special_characters_are_escaped() -> None:

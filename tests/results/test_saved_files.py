@@ -151,29 +151,46 @@ def test_no_level_prints_as_100_percent(level: float, text: str) -> None:
         assert "100 %" not in shown
 
 
-def test_rows_of_levels_add_up_with_their_weights() -> None:
+def test_rows_of_levels_add_up_with_their_coefficients() -> None:
     middle = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(4,), name="middle")
     levels = [(COARSE, 1), (middle, 4), (MODEL, 20)]
     made = mcgen.multilevel(levels, two, n_evaluations=4000, seed=0, coefficients=[0.5, [2.0, -1.0]])
     frame = made.to_frame()
-    assert frame["weight"].tolist() == [1.0, -0.5, 2.0, -1.0, 1.0, 1.0, 1.0, 1.0]
+    assert frame["coefficient"].tolist() == [1.0, -0.5, 2.0, -1.0, 1.0, 1.0, 1.0, 1.0]
     for name in made.names:
         rows = frame[frame["component"] == name]
         parts, total = rows.iloc[:-1], rows.iloc[-1]
-        assert (parts["weight"] * parts["mean"]).sum() == pytest.approx(total["mean"])
+        assert (parts["coefficient"] * parts["mean"]).sum() == pytest.approx(total["mean"], rel=1e-14)
     for shown in (made.summary(), made._repr_html_()):
         assert "level 0: two[1] (times -0.5)" in shown
         assert "level 1: two[0] (times 2)" in shown
         assert "level 0: two[0]" in shown
         assert "level 0: two[0] (" not in shown
-    assert "two[1] (times -0.5)" in made.to_markdown()
-    assert "(times" not in made.to_markdown().splitlines()[-1]
+    lines = made.to_markdown().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0][:3] == ["level", "component", "coefficient"]
+    assert [row[2] for row in cells[2:]] == ["1", "-0.5", "2", "-1", "1", "1", "", ""]
+    assert r"level 0 & two[1] & $-$0.5 & " in made.to_latex()
 
 
-def test_levels_that_count_once_show_no_weight() -> None:
+def test_levels_that_count_once_say_so_in_the_table_alone() -> None:
     made = mcgen.multilevel([(COARSE, 1), (MODEL, 10)], two, n_evaluations=1600, seed=0, coefficients=1.0)
-    assert "(times" not in made.summary() + made.to_markdown()
-    assert made.to_frame()["weight"].tolist() == [1.0] * 6
+    assert "(times" not in made.summary()
+    assert made.to_frame()["coefficient"].tolist() == [1.0] * 6
+
+
+def test_fitted_coefficients_and_those_of_a_plan_add_up() -> None:
+    fine = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="fine")
+    coarse = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32, noise=(16,), name="coarse")
+    one = mcgen.multilevel([(coarse, 0.1), (fine, 1)], two, n_evaluations=1600, seed=3)
+    other = mcgen.plan(fine, two, n_evaluations=3200, coarse=[(coarse, 0.1)], seed=3).estimate()
+    for made in (one, other):
+        assert len(made.levels) == 2
+        frame = made.to_frame()
+        rows = frame[frame["level"].str.startswith("level")]
+        totals = (rows["coefficient"] * rows["mean"]).groupby(rows["component"], sort=False).sum()
+        assert totals.tolist() == pytest.approx(made.mean.tolist(), rel=1e-14)
+        assert (rows["coefficient"] != 1).any()
 
 
 def test_levels_of_conditions_have_weights_too() -> None:
@@ -183,6 +200,6 @@ def test_levels_of_conditions_have_weights_too() -> None:
         [(coarse, 1), (fine, 9)], two, n_evaluations=1600, seed=0, condition=[0, 1], coefficients=0.5
     )
     frame = made.to_frame()
-    weights = frame["weight"].tolist()
+    weights = frame["coefficient"].tolist()
     assert weights[:6] == [0.5, 0.5, 1.0, 1.0, 1.0, 1.0]
     assert np.isnan(weights[-1])

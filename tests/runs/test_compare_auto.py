@@ -62,7 +62,7 @@ def test_the_row_of_a_sum_of_levels_is_that_of_the_sum(table: mcgen.Comparison) 
     assert list(table.to_frame().columns) == list(mcgen.compare(
         FINE, pixel_mean, designs=[MonteCarlo()], **RUN
     ).to_frame().columns)  # fmt: skip
-    weights = made.to_frame()["weight"].tolist()
+    weights = made.to_frame()["coefficient"].tolist()
     kept = [(part.replicate_means, part.within) for part in made.levels]
     levels = [LevelMeans(*pair, np.array([w]), 2.0**-52) for pair, w in zip(kept, weights, strict=False)]
     base = table.estimates[0]

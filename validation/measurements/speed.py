@@ -348,8 +348,8 @@ def pairs_table(rounds: int = 3) -> pd.DataFrame:
 
     torch.set_num_threads(1)
     rows = []
-    for name, options in (("mnist-vae", {}), ("mnist-consistency", {}), ("digits-diffusion", {"steps": 10})):
-        model: Any = models.load(name, **options)
+    for name, steps in (("mnist-vae", None), ("mnist-consistency", None), ("digits-diffusion", 10)):
+        model: Any = models.load(name, steps=steps)
         inside = [0.0]
 
         def timed(noise: Any, model: Any = model, inside: list[float] = inside) -> Any:

@@ -20,7 +20,7 @@ from mcgen.results.estimate import Estimate
 from mcgen.results.figures import COLOURS, plot_rows
 from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.tables import Table
-from mcgen.results.text import frame_html
+from mcgen.results.text import frame_html, more_text, shown_components
 from mcgen.runs.execution import run
 from mcgen.runs.options import RunOptions
 from mcgen.variance_reduction.levels.sum_of_levels import SumOfLevels, levels_of
@@ -211,12 +211,37 @@ class Plan:
         return str(self)
 
     def to_markdown(self) -> str:
-        """Return the table for reading (`readable`) as Markdown."""
-        return Table.of_frame(self.readable()).markdown()
+        """Return the table for reading (`readable`), with the predicted half-widths, as Markdown."""
+        return Table.of_frame(self._with_widths()).markdown()
 
     def to_latex(self) -> str:
-        """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
-        return Table.of_frame(self.readable()).latex()
+        """Return the same table as a LaTeX ``tabular``."""
+        return Table.of_frame(self._with_widths()).latex()
+
+    def _with_widths(self) -> pd.DataFrame:
+        """Return the table for reading with the predicted half-widths of each candidate, before the last column.
+
+        For more than 6 components it has only the largest half-width; where there was no pilot it has none.
+        """
+        frame = self.readable()
+        texts = [self._width_texts(one) for one in self.candidates]
+        if len(self.names) > _SHOWN:
+            largest = [int(np.nan_to_num(one.half_width).argmax()) for one in self.candidates]
+            columns = {"largest half-width": [row[j] for row, j in zip(texts, largest, strict=True)]}
+        else:
+            of = [f" of {name}" if len(self.names) > 1 else "" for name in self.names]
+            columns = {f"half-width{name}": [row[j] for row in texts] for j, name in enumerate(of)}
+        for name, cells in columns.items():
+            frame.insert(frame.shape[1] - 1, name, cells)
+        return frame
+
+    def _width_texts(self, one: Candidate) -> list[str]:
+        """Return each component's predicted half-width with its 80 % prediction interval."""
+        if not self.names:
+            return []
+        spread = np.exp(_Z * one.error)
+        ends = np.stack([one.half_width, one.half_width / spread, one.half_width * spread], axis=1)
+        return [f"{middle:.2g} [{low:.2g}, {high:.2g}]" for middle, low, high in ends.tolist()]
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """Draw the predicted half-width of each candidate with its 80 % prediction interval.
@@ -299,18 +324,28 @@ class Plan:
             ]
         lines += self.reasons
         if self.names:
-            ends = np.stack([self.half_width, self.prediction.low, self.prediction.high], axis=1)
-            parts = zip(self.names[:_SHOWN], ends.tolist(), strict=False)
-            told = ", ".join(f"{name} {middle:.2g} [{low:.2g}, {high:.2g}]" for name, (middle, low, high) in parts)
+            parts = zip(self.names[:_SHOWN], self._width_texts(self.chosen), strict=False)
+            told = ", ".join(f"{name} {text}" for name, text in parts)
             lines.append(f"predicted half-width [80 % prediction interval]: {told}")
         return with_marks("\n".join(lines), self.warnings)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        table = frame_html(self.readable()) + f"<p>{LEGEND}</p>" if self.names else ""
+        table = frame_html(self.readable()) + f"<p>{html.escape(LEGEND)}</p>" if self.names else ""
         reasons = "".join(f"<p>{html.escape(reason)}</p>" for reason in self.reasons)
-        return table + reasons + marks_html(self.warnings)
+        return table + reasons + self._widths_html() + marks_html(self.warnings)
+
+    def _widths_html(self) -> str:
+        """Return the predicted half-widths of the chosen candidate, those of many components left out in the middle."""
+        if not self.names:
+            return ""
+        texts = self._width_texts(self.chosen)
+        rows = [
+            ["...", more_text(len(texts))] if j is None else [self.names[j], texts[j]]
+            for j in shown_components(len(texts))
+        ]
+        return Table(["component", "predicted half-width [80 % prediction interval]"], rows).html()
 
 
 def _with_check(made: Estimate, left: Floats) -> Estimate:
