@@ -72,8 +72,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell --dictionary - --dictionary docs/vocabulary.txt
 
+# The package, and then what users write with it, which must need no cast and no ignored line.
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/mypy --strict tests/typed/user_script.py $(wildcard examples/*.py examples/*/*.py)
 
 # torch first and pinned: a range would let pip choose a build with several GB of GPU libraries.
 $(DEMO_STAMP): pyproject.toml constraints.txt

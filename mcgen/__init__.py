@@ -4,6 +4,7 @@ The one idea: a design draws independent replicates of dependent noise, a replic
 and inference sees only these independent, identically distributed means.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from mcgen.results.estimate import Estimate
 from mcgen.results.result import Result
 from mcgen.results.scorecard import Scorecard
 from mcgen.runs.export import export
+from mcgen.runs.state import RunState
 from mcgen.runs.stored import read_store, status
 from mcgen.sampling import sample
 from mcgen.statistics import as_statistic
@@ -64,6 +66,7 @@ __all__ = [
     "Plan",
     "Result",
     "RunError",
+    "RunState",
     "Scorecard",
     "Sobol",
     "StoreError",
@@ -93,6 +96,9 @@ __all__ = [
     "statistics",
     "status",
 ]
+
+# Records go nowhere until the user configures logging; without this, Python would print warnings to stderr.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # Imported when they are used: adapters need torch, and both take their time.
 _LATER = ("adapters", "validation")

@@ -65,7 +65,16 @@ def checked_options(asked: RunArguments) -> tuple[RunOptions, range]:
             "interval='betting' is for the replicate means of the statistic itself, which are kept; got "
             f"keep_replicates={keep} and controls={controls!r}. Leave them out, or use interval='anytime'"
         )
-    options = RunOptions(interval, keep, asked["progress"], controls, tolerance, asked["batch_size"], part.start)
+    options = RunOptions(
+        interval,
+        keep,
+        asked["progress"],
+        controls,
+        tolerance,
+        asked["batch_size"],
+        part.start,
+        callback=asked["callback"],
+    )
     return options, part
 
 

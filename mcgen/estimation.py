@@ -128,6 +128,10 @@ def estimate(
         Seconds after which a range of the executor, which takes about one, is run elsewhere; never by default.
     progress : bool
         Show a bar with the estimate so far.
+    callback : callable, optional
+        Called as ``callback(state)`` with a `RunState` in this process: first at two replicates, then at most once a
+        second, and once with the finished estimate. It changes no number. An exception that it raises ends the run; its
+        ``partial`` is the estimate so far.
 
     Returns
     -------

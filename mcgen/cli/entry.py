@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # A generator is imported from the current folder, as `python -m` does.
     sys.path.insert(0, os.getcwd())
-    with _warnings_in_a_line():
+    with _warnings_in_a_line(), _records_on_stderr(getattr(options, "verbose", 0)):
         try:
             _try_outputs(options)
             result = options.command(options)
@@ -235,6 +236,34 @@ def _kept(options: argparse.Namespace) -> str:
 
 def _say(message: str) -> None:
     print(f"mcgen: {message}", file=sys.stderr)
+
+
+class _InFlags(logging.Formatter):
+    """Formats records as the other messages of the command line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"mcgen: {in_flags(super().format(record))}"
+
+
+@contextmanager
+def _records_on_stderr(verbosity: int) -> Iterator[None]:
+    """Print mcgen's log records above a progress bar: those of runs from 1 on, those of their parts from 2 on."""
+    if not verbosity:
+        yield
+        return
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    logger, handler = logging.getLogger("mcgen"), logging.StreamHandler()
+    handler.setFormatter(_InFlags())
+    level = logger.level
+    logger.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        with logging_redirect_tqdm([logger]):
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -470,3 +470,10 @@ def _add_seed_and_progress(command: argparse.ArgumentParser, required: bool) -> 
         "--seed", type=whole_number, required=required, default=0, help="the same seed gives the same numbers"
     )
     command.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
+    command.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="say on stderr when runs begin, go on and end; -vv also what each part of a run does",
+    )

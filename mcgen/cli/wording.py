@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mcgen.runs.arguments import NAMES
 
 # Arguments that no flag sets; messages leave them as they are.
-_WITHOUT_FLAG = {"weights", "controls", "executor", "progress"}
+_WITHOUT_FLAG = {"weights", "controls", "executor", "progress", "callback"}
 _FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*NAMES, "design", "designs") if name not in _WITHOUT_FLAG}
 # Arguments whose names are no words of English: they are arguments wherever they stand.
 _CERTAIN = sorted({name for name in _FLAGS if "_" in name} | {"atol", "rtol"})

@@ -35,6 +35,10 @@ class Clock:
         self._mean += step / self._count
         self._m2 += step * (each - self._mean)
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave out seconds since the last group that the run has not spent on replicates."""
+        self._last += seconds
+
     def add_stored(self, seconds: float, n_evaluations: int) -> None:
         """Add the seconds of earlier calls of the same run, which its store has kept."""
         self.seconds += seconds

@@ -16,6 +16,7 @@ from mcgen._lib.checks import checked_flag, checked_level
 from mcgen.inference.methods import Method, SimultaneousMethod
 from mcgen.noise.random import Seed
 from mcgen.runs.corrections import Correcting
+from mcgen.runs.state import Callback
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -64,6 +65,7 @@ class _How(TypedDict, total=False):
     executor: Executor | Client | None
     range_timeout: float | None
     progress: bool
+    callback: Callback | None
 
 
 class RunArguments(_HowMuch, _CommonNoise, _How):
@@ -145,7 +147,8 @@ def checked_values(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     TypeError, ValueError
-        If a flag is neither True nor False, or the confidence level is no number between 0 and 1.
+        If a flag is neither True nor False, the callback is no function, or the confidence level is no number between 0
+        and 1.
     """
     found = dict(given)
     for name in _FLAGS & given.keys():
@@ -157,6 +160,12 @@ def checked_values(given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"across must be one of {', '.join(get_args(Across))}; got {given['across']!r}")
     if "confidence_level" in given:
         found["confidence_level"] = checked_level(given["confidence_level"])
+    callback = given.get("callback")
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            "callback must be a function of one argument, the state of the run, such as "
+            f"lambda state: print(state.n_replicates); got {callback!r}. Leave it out, or pass the function itself"
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +30,7 @@ from mcgen.runs.options import RunOptions
 from mcgen.runs.outcome import Outcome, functional_names, single_estimate
 from mcgen.runs.progress import Progress
 from mcgen.runs.scores import replicates_of
+from mcgen.runs.watching import Watch
 from mcgen.statistics.values import LARGEST_VALUE, component_names
 
 # Rounding errors of a half-width, and what stands for values that vary about 0.
@@ -39,7 +40,17 @@ Finish = Callable[[Task, Outcome, RunOptions], Estimate]
 """Makes an estimate of the outcome of a run."""
 
 
-def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finish = single_estimate) -> Estimate:
+Each = Callable[[Task, Outcome], Mapping[str, Estimate]]
+"""Makes the estimates of several scores, by their names, of the outcome of one run."""
+
+
+def run(
+    task: Task,
+    n_replicates: int | None,
+    options: RunOptions,
+    finish: Finish = single_estimate,
+    each: Each | None = None,
+) -> Estimate:
     """Run one task and return its estimate.
 
     A run that is interrupted from the keyboard returns the estimate of the finished replicates; an exception carries
@@ -55,8 +66,10 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
         What else is asked for.
     finish : callable
         Makes an estimate of the task, its outcome and the options; by default that of all components.
+    each : callable, optional
+        Makes what a callback sees of a run of several scores, in place of `finish`.
     """
-    under_way, interrupted = _Run(task, n_replicates, options, finish), False
+    under_way, interrupted = _Run(task, n_replicates, options, finish, each), False
     try:
         half_width = under_way.half_width if options.functional is None and options.bar is None else None
         with Progress(_bar_label(task, options.bar), options.progress, half_width) as bar:
@@ -66,16 +79,18 @@ def run(task: Task, n_replicates: int | None, options: RunOptions, finish: Finis
             raise
         interrupted = True
     except Exception as error:
+        under_way.watch.failed(under_way.tally.count, error)
         if under_way.tally.count >= 2 and partial_of(error, Estimate) is None:
             with_partial(error, under_way.finished(True, at_least=True)[0])
         raise
     made, outcome = under_way.finished(interrupted)
+    under_way.watch.ended(made)
     # Warnings that were given in the middle of the run.
     known = (*outcome.facts.warnings, outcome.receding)
     for text in dict.fromkeys(made.warnings):
         if text not in known:
             warn_user(text, CoverageWarning)
-    return made
+    return made if interrupted else under_way.shown(made, outcome)
 
 
 def _require_no_underflow(task: Task, moments: Moments, shape: tuple[int, ...]) -> None:
@@ -93,8 +108,10 @@ def _require_no_underflow(task: Task, moments: Moments, shape: tuple[int, ...]) 
 class _Run:
     """A run, from its first replicate to the last one that is wanted."""
 
-    def __init__(self, task: Task, n_replicates: int | None, options: RunOptions, finish: Finish) -> None:
-        self._n_replicates, self._options, self._finish = n_replicates, options, finish
+    def __init__(
+        self, task: Task, n_replicates: int | None, options: RunOptions, finish: Finish, each: Each | None
+    ) -> None:
+        self._n_replicates, self._options, self._finish, self._each = n_replicates, options, finish, each
         task = replace(task, gatherers=options.gatherers)
         stored = options.resources.run_of(task)
         self._books = Bookkeeping(stored, task, n_replicates, options)
@@ -105,6 +122,8 @@ class _Run:
         inner, keep = (self.task, keeps) if self._correction is None else (self._correction.task, True)
         self._source = Source(inner, keep, options.resources, stored)
         self._rule = options.rule(task.design.n_points)
+        self.watch = Watch(self.task, n_replicates, options)
+        self.watch.began(self._books.n_found)
         self.tally = Tally(keeps, options.functional is not None, self.task.gatherers)
         # The functional at the replicates so far, and their number.
         self._evaluated: tuple[int, Evaluated] | None = None
@@ -153,11 +172,13 @@ class _Run:
         for segment in self._source.segments(range(first + self.tally.count, first + target), target):
             if isinstance(segment, ReplicateMeans) and segment.gathered:
                 require_room(self.tally.without_blocks(segment), target)
+            self.watch.tallied(segment)
             self.tally.add(segment if self._correction is None else self._correction.rows(segment, self._facts))
             if not self._looked:
                 self._looked = True
                 self._require_what_the_interval_takes()
             bar.update(len(segment) * n_points, self.tally)
+            self._source.clock.leave_out(self.watch.update(self.tally.count, self._so_far))
             self._warn_if_receding()
             if not recorded and self.tally.count > 1:
                 recorded = True
@@ -291,6 +312,31 @@ class _Run:
                 return made, outcome
             with_partial(error, made)
             raise
+
+    def _so_far(self) -> Mapping[str, Estimate]:
+        """Return what a callback sees of the replicates so far: it decides nothing, and nothing is kept of it."""
+        outcome = self.outcome(partial=True)
+        if self._each is not None:
+            return self._each(self.task, outcome)
+        return {self.watch.score: self._finish(self.task, outcome, self._options)}
+
+    def shown(self, made: Estimate, outcome: Outcome) -> Estimate:
+        """Return the finished estimate after the callback has seen it; an error of the callback carries it.
+
+        An interrupt from the keyboard then marks it as partial, so that no further run of the call begins.
+        """
+
+        def finished() -> Mapping[str, Estimate]:
+            return {self.watch.score: made} if self._each is None else self._each(self.task, outcome)
+
+        try:
+            self.watch.finish(self.tally.count, finished)
+        except Exception as error:
+            with_partial(error, made)
+            raise
+        except KeyboardInterrupt:
+            return replace(made, provenance=replace(made.provenance, partial=True))
+        return made
 
     def _functional(self) -> Evaluated | None:
         """Return the functional at the replicates so far; None where none is estimated."""

@@ -125,8 +125,20 @@ class ModelRuns:
         functional = None
         if options.tolerance is not None:
             functional = AllScores(together, self.asked.scores)  # type: ignore[arg-type]
-        made = run(task, n_replicates, replace(options, functional=functional, bar=model), finish)
+        made = run(task, n_replicates, replace(options, functional=functional, bar=model), finish, self._each_score)
         return not made.partial
+
+    def _each_score(self, task: Task, outcome: Outcome) -> dict[str, Estimate]:
+        """Return the estimate of each score from a run that may still go on."""
+        so_far = FinishedRun(task, outcome, tuple(score.name for score in self.asked.scores))
+        return {
+            one.name: so_far.estimate(
+                one.under(task.condition),
+                self.asked.options[one.name],
+                None if one.functional is None else one.functional.evaluated(so_far.of(one)),
+            )
+            for one in self.asked.scores
+        }
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:
         """Take samples that are there already for independent replicates of one point."""

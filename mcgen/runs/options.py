@@ -15,6 +15,7 @@ from mcgen.replicates.source import Resources
 from mcgen.replicates.summation import LEAF
 from mcgen.replicates.tally import GROUPS
 from mcgen.runs.corrections import Correcting
+from mcgen.runs.state import Callback
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class RunOptions:
         What else is gathered, for scores that are computed from the run later.
     bar : str or None
         What the progress bar says in place of the design and the half-width: the model of a run for many scores.
+    callback : callable or None
+        As for `mcgen.estimate`.
     """
 
     interval: IntervalOptions
@@ -60,6 +63,7 @@ class RunOptions:
     collected: list[Replicates] | None = None
     beside: tuple[Gatherer, ...] = ()
     bar: str | None = None
+    callback: Callback | None = None
 
     @property
     def gatherers(self) -> tuple[Gatherer, ...]:

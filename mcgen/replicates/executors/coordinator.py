@@ -9,6 +9,7 @@ times in all.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import statistics
@@ -39,6 +40,8 @@ from mcgen.replicates.executors.dask import DaskExecutor, is_dask_client, warn_o
 from mcgen.replicates.executors.worker import Failure, Reply, payload_of, require_versions, run_sent, run_shared
 from mcgen.replicates.ranges import FinishedRange
 from mcgen.replicates.task import Findings, Task
+
+_logger = logging.getLogger(__name__)
 
 # Seconds that a range is to take, and the fewest when little is left: sending a shorter range costs more than it gains.
 _SECONDS, _FEWEST_SECONDS = 1.0, 0.05
@@ -350,6 +353,7 @@ class _Coordinator:
                 self._fail(job, problem)
                 continue
             self._rates.append(reply.result.seconds / len(job.replicates))
+            _logger.debug("%s: done by the executor in %.3g s", job, reply.result.seconds)
             yield job, reply.result
 
     def _fail(self, job: _Job, error: BaseException) -> None:
@@ -400,6 +404,7 @@ class _Coordinator:
         if refusal is not None:
             raise refusal from error
         job.n_tries += 1
+        _logger.debug("%s: lost or overdue, %d of %d times (%s)", job, job.n_tries, _TRIES, _text(error))
         if job.n_tries < _TRIES:
             self._jobs[self._call(job)] = job
         elif isinstance(error, _OverdueError):

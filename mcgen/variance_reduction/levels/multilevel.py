@@ -53,6 +53,7 @@ from mcgen.runs.arguments import checked_values
 from mcgen.runs.conditions import checked_weights, run_each
 from mcgen.runs.header import header_of, opened
 from mcgen.runs.options import RunOptions
+from mcgen.runs.state import Callback
 from mcgen.statistics import Statistic
 from mcgen.statistics.values import component_names
 from mcgen.variance_reduction.levels.allocation import allocation
@@ -103,6 +104,7 @@ def multilevel(
     executor: Executor | None = None,
     range_timeout: float | None = None,
     progress: bool = False,
+    callback: Callback | None = None,
 ) -> Estimate:
     """Estimate E[statistic(fine(noise))] with the help of cheaper generators that take the same noise.
 
@@ -123,8 +125,8 @@ def multilevel(
         Upper limit of the cost of pilot and run together, in evaluations of the fine generator. What made the designs
         and the generators before this call, such as the fit of a `mcgen.adapters.Fitted`, comes on top, and is in
         ``provenance.pilot_evaluations``.
-    seed, confidence_level, batch_size, keep_replicates, progress
-        As for `estimate`.
+    seed, confidence_level, batch_size, keep_replicates, progress, callback
+        As for `estimate`. Each level is a run of its own.
     condition, weights : optional
         Passed to every generator. Several conditions give a sum for each and their average, as for `estimate`.
     interval : str, optional
@@ -176,7 +178,7 @@ def multilevel(
     ['coarse', 'fine - coarse']
     """
     own: dict[str, Any] = {"progress": progress, "keep_replicates": keep_replicates, "simultaneous": simultaneous}
-    own = checked_values(own | {"confidence_level": confidence_level})
+    own = checked_values(own | {"confidence_level": confidence_level, "callback": callback})
     asked = IntervalOptions(own["confidence_level"], interval, own["simultaneous"])
     asked.require_no_resampling("a sum of levels")
     if asked.is_sequential:
@@ -184,7 +186,7 @@ def multilevel(
             f"a sum of levels has a number of replicates that is fixed before it runs; got interval={interval!r}. Use "
             "'student-t', 'skewness-safe-t' or simultaneous=True"
         )
-    options = RunOptions(asked, own["keep_replicates"], own["progress"], batch_size=batch_size)
+    options = RunOptions(asked, own["keep_replicates"], own["progress"], batch_size=batch_size, callback=callback)
     generators = checked_levels(levels)
     made = levels_of(generators, _checked_designs(designs, len(generators)))
     given = _checked_coefficients(coefficients, len(made) - 1)

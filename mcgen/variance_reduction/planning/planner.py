@@ -136,7 +136,7 @@ def plan(
     protect : "all" or sequence of str
         Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, but for those
         that the pilot says nothing reliable of, which the plan names. An empty sequence stands for none.
-    keep_replicates, progress
+    keep_replicates, progress, callback
         As for `estimate`, for the run.
 
     Returns
@@ -180,7 +180,13 @@ def plan(
     statistic, functional = parts_of_score(score)
     found = estimand_of(generator, statistic, asked["seed"], condition, {"statistic": score})
     estimand = under_condition(found, condition)
-    options = RunOptions(interval, asked["keep_replicates"], asked["progress"], batch_size=asked["batch_size"])
+    options = RunOptions(
+        interval,
+        asked["keep_replicates"],
+        asked["progress"],
+        batch_size=asked["batch_size"],
+        callback=asked["callback"],
+    )
     options = with_functional(options, functional, asked)
     goal = asked["n_evaluations"], asked["atol"]
     return planned(estimand, options, *goal, Auto(coarse, correlation, protect))
