@@ -19,7 +19,7 @@ from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance, over_
 from mcgen.inference.functional_intervals import summed
 from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import make_interval
-from mcgen.results.figures import COLOURS, panels_on
+from mcgen.results.figures.base import COLOURS, panels_on
 from mcgen.results.provenance import percent_of
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, frame_html

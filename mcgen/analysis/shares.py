@@ -13,7 +13,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.inference.interval_input import Interval
-from mcgen.results.figures import COLOURS, panels_on
+from mcgen.results.figures.base import COLOURS, panels_on
 from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.provenance import Provenance, drawn_text, percent_of
 from mcgen.results.saved import estimate_to_plain

@@ -20,7 +20,7 @@ from mcgen.results.efficiencies import (
     undefined_conditions,
 )
 from mcgen.results.estimate import Estimate, estimate_from_plain
-from mcgen.results.figures import plot_comparison
+from mcgen.results.figures.estimates import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
 from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of
 from mcgen.results.saved import estimate_to_plain

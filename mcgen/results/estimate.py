@@ -25,7 +25,7 @@ from mcgen.inference.population import VarianceComponents
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
-from mcgen.results.figures import plot_estimate
+from mcgen.results.figures.estimates import plot_estimate
 from mcgen.results.frames import estimate_frame
 from mcgen.results.inputs import bets_for, input_of_run
 from mcgen.results.notes import with_marks
@@ -387,7 +387,7 @@ class Estimate:
         """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
 
         Several conditions have a row each, by their names. Onto `ax` for a single component. See
-        `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra ``[plot]``).
+        `mcgen.results.figures.estimates.plot_estimate`; needs matplotlib (the extra ``[plot]``).
         """
         return plot_estimate(self, ax)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
+from mcgen.results.figures.profiles import plot_curves, plot_slices
 from mcgen.results.notes import marks_html, with_marks
-from mcgen.results.profile_figures import plot_curves, plot_slices
 from mcgen.results.provenance import Provenance, percent_of
 from mcgen.results.saved import estimate_to_plain, without_circumstances
 from mcgen.results.tables import Table

@@ -8,16 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from mcgen.results.estimate import Estimate
+from mcgen.results.figures.forest import MOST_ROWS
+from mcgen.results.figures.maps import plot_samples
+from mcgen.results.figures.scores import plot_conditions, plot_curves, plot_differences, plot_scores
 from mcgen.results.provenance import percent_of
 from mcgen.results.report import Report
-from mcgen.results.score_figures import (
-    MOST_ROWS,
-    plot_conditions,
-    plot_curves,
-    plot_differences,
-    plot_samples,
-    plot_scores,
-)
 from mcgen.results.score_pairs import (
     HIGHER,
     LOWER,

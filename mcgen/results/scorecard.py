@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.results.estimate import Estimate
+from mcgen.results.figures.scores import plot_conditions, plot_curves, plot_differences, plot_scores
 from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.provenance import Provenance
 from mcgen.results.score_fields import (
@@ -23,7 +24,6 @@ from mcgen.results.score_fields import (
     scorecard_from_plain,
     scorecard_to_plain,
 )
-from mcgen.results.score_figures import plot_conditions, plot_curves, plot_differences, plot_scores
 from mcgen.results.score_pairs import (
     Pair,
     SharedPairs,

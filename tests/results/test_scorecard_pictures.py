@@ -15,7 +15,7 @@ from score_cards import scorecard
 
 import mcgen
 from mcgen.inference.interval_input import Interval
-from mcgen.results.score_figures import plot_samples
+from mcgen.results.figures.maps import plot_samples
 from mcgen.results.scorecard import Scorecard
 
 pytest.importorskip("matplotlib")

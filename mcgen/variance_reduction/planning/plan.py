@@ -17,7 +17,8 @@ from mcgen.inference.interval_input import Interval
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate
-from mcgen.results.figures import COLOURS, plot_rows
+from mcgen.results.figures.base import COLOURS
+from mcgen.results.figures.estimates import plot_rows
 from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.tables import Table
 from mcgen.results.text import frame_html

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.results.figures import COLOURS, new_figure, panels_on
+from mcgen.results.figures.base import COLOURS, new_figure, panels_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,15 +1,17 @@
-"""Figures of estimates; matplotlib is imported when one is drawn."""
+"""Figures of estimates and comparisons; matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import student_t_quantile
+from mcgen.results.figures.base import COLOURS, panels_on
+from mcgen.results.figures.maps import is_image, plot_maps
 from mcgen.results.provenance import percent_of
 from mcgen.results.shown import Shown, ShownComparison
 
@@ -18,60 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Colours that readers with colour blindness can tell apart, after Okabe and Ito.
-COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 # The most panels of a figure, so that each stays readable.
 _LARGEST_PANELS = 6
-
-
-def require_matplotlib() -> None:
-    """Raise an ImportError that names the extra if matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401, ICN001
-    except ImportError as error:
-        raise ImportError(
-            "plots need matplotlib, which is not installed; install the extra: pip install 'mcgen-stats[plot]'"
-        ) from error
-
-
-def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """Return a figure that pyplot does not keep, and its axes (n_rows, n_columns).
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing; the message names the extra.
-    """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
-    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
-
-
-def panels_on(ax: Axes | None, n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """Return a new figure and its axes (n_rows, n_columns), or that of `ax` where one panel is to be drawn onto it.
-
-    Raises
-    ------
-    TypeError
-        If `ax` is no Axes of matplotlib.
-    ValueError
-        If `ax` is given for several panels.
-    """
-    if ax is None:
-        return new_figure(n_rows, n_columns, width, height)
-    from matplotlib.axes import Axes
-
-    if not isinstance(ax, Axes):
-        raise TypeError(f"ax must be one Axes of matplotlib; got {ax!r}. Leave it out for a new figure")
-    if n_rows * n_columns > 1:
-        raise ValueError(
-            f"this figure has {n_rows * n_columns} panels, and ax has room for one; leave ax out for a new figure, and "
-            "take its axes from figure.axes"
-        )
-    # The figure of a subfigure is the whole figure.
-    return ax.figure.figure, np.array([[ax]])
 
 
 def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
@@ -93,7 +43,7 @@ def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
         If there are no replicate means to draw the interval from, or several panels for `ax`.
     """
     if is_image(estimate.shape):
-        return _plot_maps(estimate, ax)
+        return plot_maps(estimate, ax)
     if estimate.models:
         return _plot_models(estimate, ax)
     if estimate.conditions:
@@ -187,41 +137,6 @@ def plot_rows(
         panel.set_title(names[j], fontsize=10)
         panel.set_xlabel(x_label)
         panel.grid(axis="x", alpha=0.3)
-    return figure
-
-
-def is_image(shape: tuple[int, ...]) -> bool:
-    """Return whether components of this shape are pixels of an image."""
-    return (len(shape) == 2 and min(shape) > 1) or (len(shape) == 3 and shape[0] in (1, 3))
-
-
-def as_picture(image: Floats) -> Floats:
-    """Return an image (H, W), (1, H, W) or (3, H, W) in matplotlib's shape: (H, W) or (H, W, 3)."""
-    if image.ndim == 3:
-        return image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, 2)
-    return image
-
-
-def _plot_maps(estimate: Shown, ax: Axes | None) -> Figure:
-    figure, axes = panels_on(ax, 1, 2, 7.2, 3.4)
-    mean = np.asarray(estimate.mean)
-    half = np.asarray(estimate.half_width)
-    half = half.mean(axis=0) if half.ndim == 3 else half
-    if mean.min() >= 0 and mean.max() <= 1:
-        axes[0, 0].imshow(as_picture(mean), cmap="gray", vmin=0, vmax=1)
-    else:
-        # Values outside [0, 1] are a difference, or samples of another range: colours show the sign, the bar the scale.
-        flat = mean.mean(axis=0) if mean.ndim == 3 else mean
-        limit = float(np.abs(flat).max())
-        signed = axes[0, 0].imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        figure.colorbar(signed, ax=axes[0, 0], shrink=0.85)
-    axes[0, 0].set_title("mean")
-    shown = axes[0, 1].imshow(half, cmap="magma", vmin=0)
-    axes[0, 1].set_title(f"half-width ({percent_of(estimate.confidence_level)})")
-    figure.colorbar(shown, ax=axes[0, 1], shrink=0.85)
-    for panel in axes.flat:
-        panel.set_xticks([])
-        panel.set_yticks([])
     return figure
 
 

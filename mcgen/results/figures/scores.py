@@ -1,0 +1,212 @@
+"""Figures of scorecards: intervals as forest plots, and distances against the number of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcgen._lib.arrays import Floats
+from mcgen.results.estimate import Estimate
+from mcgen.results.figures.base import (
+    COLOURS,
+    LABEL_WIDTH,
+    WIDTH,
+    few_ticks,
+    keep_ticks_apart,
+    panels_on,
+    spaced,
+    ticks_of_counts,
+    wrapped,
+)
+from mcgen.results.figures.forest import MOST_ROWS, PALE, STRONG, Row, forests
+from mcgen.results.provenance import percent_of
+from mcgen.results.score_pairs import (
+    HIGHER,
+    LOWER,
+    Pair,
+    SharedPairs,
+    ShownScorecard,
+    best_models,
+    difference_text,
+    ends_of,
+    has_bias,
+    is_distance,
+    verdict,
+)
+from mcgen.results.score_tables import Column, ends_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKERS = "os^DvP"
+
+
+def plot_scores(card: ShownScorecard, columns: Sequence[Column], ax: Axes | None = None) -> Figure:
+    """Draw each model's number with its own interval, a panel a column; see `Scorecard.plot`."""
+    level = percent_of(card.confidence_level)
+    panels = [(column.header, _rows_of_models(card, column)) for column in columns]
+    return forests(panels, f"estimate with its {level} interval", ax)
+
+
+def _rows_of_models(card: ShownScorecard, column: Column) -> list[Row]:
+    by_model, number = card.estimates[column.score], column.number
+    lower = is_distance(by_model)
+    best = best_models(by_model, card.shared(column.score), number, False) if lower else tuple(by_model)
+    return [
+        _row(model, one, number, STRONG if model in best else PALE, with_plug_in=has_bias(by_model))
+        for model, one in by_model.items()
+    ]
+
+
+def _row(label: str, one: Estimate, number: int, colour: str, *, with_plug_in: bool = False) -> Row:
+    plug_in = float(np.ravel(one.plug_in)[number]) if with_plug_in and one.plug_in is not None else None
+    middle = float(np.ravel(one.mean)[number])
+    return Row(label, middle, *ends_of(one, number), ends_text(one, number), colour, plug_in)
+
+
+def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: Axes | None = None) -> Figure:
+    """Draw the differences by one score with the intervals that hold together; see `Scorecard.plot_differences`.
+
+    Raises
+    ------
+    ValueError
+        If the score has no differences.
+    """
+    score = columns[0].score
+    shared = card.shared(score)
+    if not shared.pairs:
+        raise ValueError(f"there are no differences by {score!r}; a difference needs two models. Use plot()")
+    level = percent_of(card.confidence_level)
+    panels = [(column.header, _rows_of_pairs(shared, column.number)) for column in columns]
+    label = f"difference\nintervals hold together at {level}"
+    return forests(panels, label, ax, zero=True)
+
+
+def _rows_of_pairs(shared: SharedPairs, number: int) -> list[Row]:
+    return [
+        _row(
+            _pair_label(names),
+            one,
+            number,
+            STRONG if verdict(*ends_of(one, number)) in (LOWER, HIGHER) else PALE,
+        )
+        for names, one in [*shared.pairs.items()][:MOST_ROWS]
+    ]
+
+
+def _pair_label(names: Pair) -> str:
+    """Return the name of a difference in one line, or in two where it is long."""
+    text = difference_text(names)
+    if len(text) <= LABEL_WIDTH:
+        return text
+    first, second = (name if len(name) < LABEL_WIDTH - 1 else name[:6] + "..." + name[-7:] for name in names)
+    return f"{first}\n- {second}"
+
+
+def plot_conditions(card: ShownScorecard, columns: Sequence[Column], ax: Axes | None = None) -> Figure:
+    """Draw components of one score of each model under each condition; see `Scorecard.plot_conditions`."""
+    score = columns[0].score
+    by_model = {model: one for model, one in card.estimates[score].items() if one.conditions}
+    if not by_model:
+        raise ValueError(
+            f"no model was run under several conditions for {score!r}; evaluate with condition=[...], or use plot()"
+        )
+    labels = [*dict.fromkeys(label for one in by_model.values() for label in _labels(one))][:MOST_ROWS]
+    height = 1.3 + len(labels) * max(0.3, 0.13 + 0.11 * len(by_model)) + 0.2 * math.ceil(len(by_model) / 3)
+    n_columns = min(2, len(columns))
+    n_rows = math.ceil(len(columns) / n_columns)
+    figure, axes = panels_on(ax, n_rows, n_columns, WIDTH * n_columns, height * n_rows)
+    spaced(figure) if ax is None else None
+    for place, panel in enumerate(axes.flat):
+        panel.set_visible(place < len(columns))
+        if place < len(columns):
+            _by_condition(panel, by_model, labels, columns[place], percent_of(card.confidence_level))
+    _legend(figure, axes, len(by_model), ax)
+    keep_ticks_apart(figure, [*axes.flat][: len(columns)])
+    return figure
+
+
+def _labels(one: Estimate) -> list[str]:
+    """Return the names of the conditions."""
+    return [str(part.provenance.condition) for part in one.conditions]
+
+
+def _by_condition(
+    panel: Axes, by_model: Mapping[str, Estimate], labels: Sequence[str], column: Column, level: str
+) -> None:
+    """Draw one component of each model under each condition, the models of a condition below each other."""
+    step = 0.7 / len(by_model)
+    for i, (model, one) in enumerate(by_model.items()):
+        rows = [_row("", part, column.number, "") for part in one.conditions]
+        places = {label: -place for place, label in enumerate(labels)}
+        shown = [(row, places[label]) for row, label in zip(rows, _labels(one), strict=True) if label in places]
+        y = np.array([place for _, place in shown]) - step * (i - (len(by_model) - 1) / 2)
+        middle = np.array([row.middle for row, _ in shown])
+        ends = np.array([[row.middle - row.low, row.high - row.middle] for row, _ in shown]).T
+        ends = np.where(np.isfinite(ends), np.maximum(ends, 0), 0)
+        marker, name = _MARKERS[i % len(_MARKERS)], wrapped(model, 30)
+        panel.errorbar(middle, y, xerr=ends, label=name, color=_colour(i), fmt=marker, ms=4.5, lw=1.6)
+    panel.set_yticks([-place for place in range(len(labels))], [wrapped(label) for label in labels], fontsize=9)
+    panel.set_ylim(0.55 - len(labels), 0.55)
+    panel.set_title(wrapped(column.header, 44), fontsize=10)
+    panel.set_xlabel(f"estimate with its {level} interval", fontsize=8)
+    few_ticks(panel)
+
+
+def plot_curves(card: ShownScorecard, score: str, ax: Axes | None = None) -> Figure:
+    """Draw a distance against the number of samples; see `Scorecard.plot_curves`."""
+    curves = card.curves.get(score)
+    if not curves:
+        raise ValueError(f"there is no curve of {score!r} against the number of samples; use plot()")
+    figure, axes = panels_on(ax, 1, 1, WIDTH, 3.3 + 0.2 * math.ceil(len(curves) / 3))
+    panel, biased = axes[0, 0], has_bias(card.estimates[score])
+    for i, (model, frame) in enumerate(curves.items()):
+        n, plug_in, middle, low, high = (frame[name].to_numpy() for name in ("n", "plug_in", "estimate", "low", "high"))
+        panel.fill_between(n, low, high, color=_colour(i), alpha=0.2, lw=0)
+        panel.plot(n, middle, color=_colour(i), marker=_MARKERS[i % len(_MARKERS)], ms=4.5, label=wrapped(model, 30))
+        if biased:
+            marker = _MARKERS[i % len(_MARKERS)]
+            panel.plot(n, plug_in, color=_colour(i), ls="--", lw=1.2, marker=marker, mfc="white", ms=5)
+    ends = _heights_of([*curves.values()], biased)
+    panel.set_ylim(*ends) if np.isfinite(ends).all() and ends[0] < ends[1] else None
+    panel.set_title(wrapped(score, 44), fontsize=10)
+    shown = "● corrected, with its interval   ○ dashed: plug-in" if biased else "● estimate, with its interval"
+    panel.set_xlabel(f"number of samples\n{shown}", fontsize=8)
+    ticks_of_counts(panel, np.unique(np.concatenate([frame["n"].to_numpy() for frame in curves.values()])))
+    _legend(figure, axes, len(curves), ax)
+    return figure
+
+
+def _heights_of(curves: Sequence[Any], biased: bool) -> tuple[float, float]:
+    """Return the ends of the vertical axis: all values, and the bands but for those of the fewest samples."""
+    shown = ("plug_in", "estimate") if biased else ("estimate",)
+    values = [np.concatenate([*(one[name] for name in shown), *_late_bands(one)]) for one in curves]
+    found = np.concatenate(values)
+    found = found[np.isfinite(found)]
+    if not found.size:
+        return math.nan, math.nan
+    space = 0.06 * (found.max() - found.min())
+    return float(found.min() - space), float(found.max() + space)
+
+
+def _late_bands(curve: Any) -> list[Floats]:
+    """Return the ends of the band for the larger half of the numbers of samples: those of few may hide the rest."""
+    late = curve["n"] >= curve["n"].median()
+    return [curve["low"][late].to_numpy(), curve["high"][late].to_numpy()]
+
+
+def _colour(i: int) -> str:
+    return COLOURS[1:][i % len(COLOURS[1:])]
+
+
+def _legend(figure: Figure, axes: Any, n: int, ax: Axes | None) -> None:
+    """Name the models below the panels, where there are several."""
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    if n > 1 and ax is not None:
+        ax.legend(handles, labels, fontsize=8, frameon=False)
+    elif n > 1:
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
