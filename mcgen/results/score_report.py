@@ -24,9 +24,10 @@ from mcgen.results.score_pairs import (
     is_distance,
     verdict,
 )
-from mcgen.results.score_tables import Column, columns_of, ends_text, scorecard_table
+from mcgen.results.score_tables import Column, columns_of, scorecard_table
 from mcgen.results.score_text import headlines, listed, notes_of, partial_lines, run_facts, words_of
 from mcgen.results.tables import Table
+from mcgen.results.text import ends_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -36,7 +36,8 @@ from mcgen.results.score_pairs import (
     is_distance,
     verdict,
 )
-from mcgen.results.score_tables import Column, ends_text
+from mcgen.results.score_tables import Column
+from mcgen.results.text import ends_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
