@@ -85,7 +85,7 @@ def sample(
 def antithetic_pictures(
     generator: Generator, n: int, *, seed: Seed, condition: Any = None
 ) -> np.ndarray[Any, Any] | None:
-    """Return n samples of noise z and those of -z, shape (2, n, H, W) or (2, n, C, H, W); None where they are no images.
+    """Return n samples of noise z and of -z, shape (2, n, H, W) or (2, n, C, H, W); None where they are no images.
 
     The arguments are those of `sample`.
     """
