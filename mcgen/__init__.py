@@ -7,7 +7,7 @@ and inference sees only these independent, identically distributed means.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mcgen import analysis, bases, controls, functionals, intervals, statistics
+from mcgen import analysis, bases, controls, functionals, intervals, plots, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
 from mcgen.comparison import compare
@@ -88,6 +88,7 @@ __all__ = [
     "merge_stores",
     "multilevel",
     "plan",
+    "plots",
     "read_store",
     "sample",
     "statistics",

@@ -121,6 +121,13 @@ def method_text(method: str) -> str:
     return AND.join([texts[0], *(text.removeprefix(_SIMULTANEOUS) for text in texts[1:])])
 
 
+def interval_words(estimate: Shown) -> str:
+    """Return what kind of interval a result has, such as ``95 % simultaneous interval (bootstrap max-t)``."""
+    method = method_text(estimate.method)
+    together = "simultaneous " if method.startswith(_SIMULTANEOUS) else ""
+    return f"{percent_text(estimate)} {together}interval ({method.removeprefix(_SIMULTANEOUS)})"
+
+
 def estimate_line(estimate: Shown) -> str:
     """Return the estimate in one line."""
     numbers = _component_texts(estimate)

@@ -1,29 +1,46 @@
-"""What all figures share: colours, new figures and panels, labels that do not touch."""
+"""What all figures share: the style, new figures and panels, the choice of components, labels that do not touch."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+    AxesLike: TypeAlias = Axes | Sequence[Axes] | NDArray[Any]
 
-# Colours that readers with colour blindness can tell apart, after Okabe and Ito.
+Components: TypeAlias = int | str | Sequence[int | str]
+"""Which components to draw: the first so many, one by its name, or several by name or number."""
+
 COLOURS = ("#4c566a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-# Width of a panel in inches: text keeps its size on a narrow screen, which is as wide.
+"""The colours of the style file, which readers with colour blindness can tell apart, after Okabe and Ito."""
+STYLE = Path(__file__).with_name("mcgen.mplstyle")
+"""The style file of every figure."""
 WIDTH = 4.2
-# Characters in a line of a label, and the most lines.
+"""Width of a panel in inches: text keeps its size on a narrow screen, which is as wide."""
 LABEL_WIDTH, LABEL_LINES = 18, 2
-# Pixels between the labels of two ticks.
-_SPACE_BETWEEN = 6.0
+"""Characters in a line of a label, and the most lines."""
+MOST_PANELS = 12
+"""Panels above which a figure is cut, and says so."""
+# Space between the labels of two ticks, as a share of the first: text is up to a quarter wider, and panels narrower, at
+# other resolutions than that of the style. And the most ticks of a panel.
+_SPACE_BETWEEN = 0.4
+_MOST_TICKS = 4
+# The most names that an error lists.
+_MOST_NAMED = 20
+# Numbers of the ticks of a logarithmic axis in a factor of 10, from many to few.
+_STEPS = ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 
 
 def require_matplotlib() -> None:
@@ -36,6 +53,22 @@ def require_matplotlib() -> None:
         ) from error
 
 
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of the style file; also a decorator of functions that draw.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing; the message names the extra.
+    """
+    require_matplotlib()
+    import matplotlib.style
+
+    with matplotlib.style.context(STYLE):
+        yield
+
+
 def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
     """Return a figure that pyplot does not keep, and its axes (n_rows, n_columns).
 
@@ -44,36 +77,113 @@ def new_figure(n_rows: int, n_columns: int, width: float, height: float) -> tupl
     ImportError
         If matplotlib is missing; the message names the extra.
     """
-    require_matplotlib()
-    from matplotlib.figure import Figure
+    with style():
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
-    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 
-def panels_on(ax: Axes | None, n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """Return a new figure and its axes (n_rows, n_columns), or that of `ax` where one panel is to be drawn onto it.
+def panels_on(
+    ax: AxesLike | None, n_panels: int, n_columns: int, width: float, heights: Sequence[float]
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and the axes of its panels: those given as `ax`, or those of a new figure.
+
+    Parameters
+    ----------
+    ax : Axes, or sequence or array of Axes, optional
+        One for each panel.
+    n_panels, n_columns : int
+        How many panels a new figure has, and in how many columns.
+    width : float
+        Width of a new figure, in inches.
+    heights : sequence of float
+        Height of each row of a new figure, in inches.
 
     Raises
     ------
     TypeError
-        If `ax` is no Axes of matplotlib.
+        If `ax` holds something else than Axes of matplotlib.
     ValueError
-        If `ax` is given for several panels.
+        If there are more or fewer Axes than panels.
     """
-    if ax is None:
-        return new_figure(n_rows, n_columns, width, height)
+    if ax is not None:
+        return _given_panels(ax, n_panels)
+    figure, axes = new_figure(len(heights), n_columns, width, sum(heights))
+    axes[0, 0].get_gridspec().set_height_ratios(list(heights))
+    for panel in axes.flat[n_panels:]:
+        panel.set_visible(False)
+    return figure, [*axes.flat][:n_panels]
+
+
+def _given_panels(ax: AxesLike, n_panels: int) -> tuple[Figure, list[Axes]]:
     from matplotlib.axes import Axes
 
-    if not isinstance(ax, Axes):
-        raise TypeError(f"ax must be one Axes of matplotlib; got {ax!r}. Leave it out for a new figure")
-    if n_rows * n_columns > 1:
+    if isinstance(ax, Axes):
+        given: list[Any] = [ax]
+    else:
+        given = [*np.ravel(np.array(ax, object))] if isinstance(ax, Sequence | np.ndarray) else [ax]
+    if not given or not all(isinstance(one, Axes) for one in given):
+        raise TypeError(
+            f"ax must be one Axes of matplotlib, or a sequence of them; got {ax!r}. Leave it out for a new figure"
+        )
+    if len(given) != n_panels:
         raise ValueError(
-            f"this figure has {n_rows * n_columns} panels, and ax has room for one; leave ax out for a new figure, and "
-            "take its axes from figure.axes"
+            f"this figure has {n_panels} panel{'s' * (n_panels > 1)}; got {len(given)} Axes as ax. Give one for each, "
+            "choose components=..., or leave ax out for a new figure and take its axes from figure.axes"
         )
     # The figure of a subfigure is the whole figure.
-    return ax.figure.figure, np.array([[ax]])
+    return given[0].figure.figure, given
+
+
+def rows_of(n_panels: int, n_columns: int) -> int:
+    """Return how many rows so many panels have."""
+    return math.ceil(n_panels / n_columns)
+
+
+def chosen_components(names: Sequence[str], components: Components | None, most: int) -> list[int]:
+    """Return the numbers of the components to draw; by default all, or the first `most` of more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `components` is no number, name, or list of them, or one is not among the names.
+    """
+    k = len(names)
+    if components is None:
+        return [*range(min(k, most))]
+    if isinstance(components, int) and not isinstance(components, bool):
+        if components < 1:
+            raise ValueError(f"components must be 1 or more, the first so many; got {components}")
+        return [*range(min(k, components))]
+    wanted = [components] if isinstance(components, str) else components
+    if not isinstance(wanted, Iterable) or any(
+        isinstance(one, bool) or not isinstance(one, int | np.integer | str) for one in wanted
+    ):
+        raise TypeError(
+            "components must be a number (the first so many), a name, or a list of names and numbers; got "
+            f"{components!r}"
+        )
+    found = [_number_of(names, one) for one in wanted]
+    if not found:
+        raise ValueError("components must name at least one; got none. Leave it out for all")
+    return found
+
+
+def _number_of(names: Sequence[str], one: int | str) -> int:
+    known = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    if isinstance(one, str):
+        if one not in names:
+            raise ValueError(f"components must be among {known}; got {one!r}")
+        return [*names].index(one)
+    if not 0 <= one < len(names):
+        raise ValueError(f"numbers of components must lie in 0 to {len(names) - 1}; got {one}")
+    return int(one)
+
+
+def left_out_text(n_shown: int, n_all: int, what: str, *, first: bool = True) -> str:
+    """Return how many of all are drawn, such as ``the first 45 of 784 components``; nothing where all are."""
+    return "" if n_shown >= n_all else f"{'the first ' if first else ''}{n_shown:,} of {n_all:,} {what}"
 
 
 def spaced(figure: Figure) -> None:
@@ -85,51 +195,115 @@ def spaced(figure: Figure) -> None:
         engine.set(w_pad=0.08, wspace=0.03)
 
 
-def wrapped(text: str, width: int = LABEL_WIDTH) -> str:
+def wrapped(text: str, width: int = LABEL_WIDTH, lines: int = LABEL_LINES) -> str:
     """Return a label in up to two lines; a longer one ends in dots."""
-    text = text.replace("$", r"\$")
+    text = text.replace("$", r"\$").replace(" %", "\u00a0%")
     if "\n" in text:
         return text
-    lines = textwrap.wrap(text, width) or [""]
-    if len(lines) > LABEL_LINES:
-        lines = [*lines[: LABEL_LINES - 1], lines[LABEL_LINES - 1][: width - 4].rstrip() + " ..."]
-    return "\n".join(lines)
-
-
-def few_ticks(panel: Axes) -> None:
-    """Give the horizontal axis small labels, and the panel a light grid."""
-    panel.ticklabel_format(axis="x", useOffset=False)
-    panel.tick_params(axis="x", labelsize=8)
-    panel.grid(axis="x", alpha=0.3)
-    panel.spines[["top", "right"]].set_visible(False)
+    found = textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    if len(found) > lines:
+        found = [*found[: lines - 1], found[lines - 1][: width - 4].rstrip() + " ..."]
+    return "\n".join(found)
 
 
 def keep_ticks_apart(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Leave so few ticks on the horizontal axes that their labels don't touch, and name their common factor."""
+    """Leave so few ticks on the axes that their labels don't touch, and name a common factor in the label.
+
+    Rows whose labels touch, on Axes that are too low for them, have every second label, or fewer.
+    """
+    for panel in panels:
+        if panel.get_xscale() == "log":
+            log_ticks(panel.xaxis)
+    linear = [panel for panel in panels if panel.get_xscale() == "linear"]
+    _fewer_ticks(figure, linear)
+    for panel in linear:
+        _name_factor(panel)
+    # The new labels, and each drawing, may change the layout.
+    _fewer_ticks(figure, linear)
+    for panel in panels:
+        _thin_rows(panel)
+
+
+def _fewer_ticks(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Leave so few ticks on linear horizontal axes that their labels don't touch."""
     from matplotlib.ticker import MaxNLocator
 
-    left = panels
-    for n in (4, 3, 2, 1):
-        for panel in left:
-            panel.xaxis.set_major_locator(MaxNLocator(nbins=n, min_n_ticks=min(n, 2)))
-        figure.draw_without_rendering()
-        left = [panel for panel in left if _touching(panel)]
-    for panel in left:
-        low, high = panel.get_xlim()
-        panel.set_xticks([0.0 if low <= 0 <= high else (low + high) / 2])
+    wanted = dict.fromkeys(panels, _MOST_TICKS)
     for panel in panels:
-        factor = panel.xaxis.get_offset_text()
-        if factor.get_text():
-            panel.set_xlabel(f"{panel.get_xlabel()}\nin units of {factor.get_text()}")
-            factor.set_visible(False)
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=_MOST_TICKS, min_n_ticks=2))
+    figure.draw_without_rendering()
+    for _ in range(_MOST_TICKS):
+        figure.draw_without_rendering()
+        touching = [panel for panel in panels if _touching(panel)]
+        for panel in touching:
+            wanted[panel] -= 1
+            if wanted[panel]:
+                panel.xaxis.set_major_locator(MaxNLocator(nbins=wanted[panel], min_n_ticks=min(wanted[panel], 2)))
+            else:
+                low, high = panel.get_xlim()
+                panel.set_xticks([0.0 if low <= 0 <= high else (low + high) / 2])
+        if not touching:
+            break
 
 
-def _touching(panel: Axes) -> bool:
-    """Return whether two labels of the horizontal axis touch."""
-    low, high = panel.get_xlim()
-    boxes = [tick.label1.get_window_extent() for tick in panel.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
-    boxes.sort(key=lambda box: box.x0)
-    return any(one.x1 + _SPACE_BETWEEN > two.x0 for one, two in itertools.pairwise(boxes))
+def _name_factor(panel: Axes) -> None:
+    """Move the common factor and the common part of the ticks of the horizontal axis into its label."""
+    factor = panel.xaxis.get_offset_text()
+    text = factor.get_text()
+    if not text:
+        return
+    formatter: Any = panel.xaxis.get_major_formatter()
+    shift, order = float(getattr(formatter, "offset", 0.0)), int(getattr(formatter, "orderOfMagnitude", 0))
+    told = [f"ticks: difference from {shift:.12g}" if shift else "", f"in units of 1e{order}" if order else ""]
+    panel.set_xlabel("\n".join([panel.get_xlabel(), ", ".join(one for one in told if one)]))
+    factor.set_visible(False)
+
+
+def _thin_rows(panel: Axes) -> None:
+    """Leave so few labels of rows that they don't touch, and the texts beside those that are left."""
+    places, labels = [*panel.get_yticks()], [one.get_text() for one in panel.get_yticklabels()]
+    step = 1
+    while panel.get_yscale() == "linear" and step < len(places) and _touching(panel, rows=True):
+        step += 1
+        panel.set_yticks(places[::step], labels[::step])
+        panel.figure.figure.draw_without_rendering()
+    if step > 1:
+        kept = {*places[::step]}
+        for text in panel.texts:
+            text.set_visible(text.get_position()[1] in kept)
+
+
+def _touching(panel: Axes, *, rows: bool = False) -> bool:
+    """Return whether two labels of the horizontal axis touch, or of the rows."""
+    return _labels_touch(panel.yaxis if rows else panel.xaxis, rows)
+
+
+def _labels_touch(axis: Axis, rows: bool = False) -> bool:
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    boxes = [tick.label1.get_window_extent() for tick in ticks if tick.label1.get_text()]
+    if rows:
+        ends = sorted((box.y0, box.y1) for box in boxes)
+    else:
+        ends = sorted((box.x0, box.x1 + _SPACE_BETWEEN * box.width) for box in boxes)
+    return any(one[1] > two[0] for one, two in itertools.pairwise(ends))
+
+
+def log_ticks(axis: Axis, most: int = 5) -> None:
+    """Label a logarithmic axis in full numbers, at so few ticks that their labels don't touch."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    low, high = sorted(axis.get_view_interval())
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    tries = [[step * 10.0**power for power in powers for step in steps] for steps in _STEPS]
+    tries += [[10.0**power for power in powers if power % each == 0] for each in range(2, len(powers) + 2)]
+    inside = [[tick for tick in ticks if low <= tick <= high] for ticks in tries]
+    axis.set_minor_locator(NullLocator())
+    for ticks in [one for one in inside if 0 < len(one) <= most] or [[math.sqrt(low * high)]]:
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_ticklabels([f"{tick:,.0f}" if 10 <= tick < 1e7 else f"{tick:.3g}" for tick in ticks])
+        if not _labels_touch(axis):
+            break
 
 
 def ticks_of_counts(panel: Axes, counts: NDArray[np.int64]) -> None:
@@ -142,9 +316,18 @@ def ticks_of_counts(panel: Axes, counts: NDArray[np.int64]) -> None:
     for count in counts[::-1].tolist():
         if math.log(kept[-1] / count) / span > 0.17:
             kept.append(int(count))
-    panel.set_xticks(kept, [f"{count:,}" for count in kept], fontsize=8)
+    panel.set_xticks(kept, [f"{count:,}" for count in kept])
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.tick_params(axis="y", labelsize=8)
-    panel.grid(alpha=0.3)
-    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid()
+
+
+def legend_below(figure: Figure, panels: Sequence[Axes], ax: AxesLike | None) -> None:
+    """Name what is drawn, where there are several: below the panels of a new figure, or in the first one given."""
+    handles, labels = panels[0].get_legend_handles_labels()
+    if len(labels) < 2:
+        return
+    if ax is not None:
+        panels[0].legend(handles, labels)
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)

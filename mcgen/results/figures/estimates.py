@@ -1,158 +1,178 @@
-"""Figures of estimates and comparisons; matplotlib is imported when one is drawn."""
+"""Figures of estimates, each with its own interval; matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats
-from mcgen.inference.interval_input import student_t_quantile
-from mcgen.results.figures.base import COLOURS, panels_on
+from mcgen.results.figures.base import MOST_PANELS, Components, chosen_components, left_out_text
+from mcgen.results.figures.forest import MOST_ROWS, SPECIAL, STRONG, Panel, Row, forests
 from mcgen.results.figures.maps import is_image, plot_maps
-from mcgen.results.provenance import percent_of
-from mcgen.results.shown import Shown, ShownComparison
+from mcgen.results.provenance import expectation_text, has_biased_plug_in, weights_of_levels
+from mcgen.results.shown import Shown
+from mcgen.results.text import ends_text, interval_text, interval_words, numbers_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mcgen.results.figures.base import AxesLike
 
-# The most panels of a figure, so that each stays readable.
-_LARGEST_PANELS = 6
+# Width in inches of a figure of one panel, and of a panel beside others.
+_ALONE, _BESIDE = 6.0, 4.6
 
 
-def plot_estimate(estimate: Shown, ax: Axes | None = None) -> Figure:
-    """Draw an estimate: maps for images, a row for each of several conditions, else the interval against evaluations.
+def plot_estimate(estimate: Shown, ax: AxesLike | None = None, components: Components | None = None) -> Figure:
+    """Draw an estimate with its own interval.
 
     Parameters
     ----------
     estimate : Estimate
-        Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps of mean and half-width. Several conditions
-        have a row each, by their names, above their average. The interval against evaluations is Student's t from the
-        kept replicate means; a functional has its own interval in place of it. Rows and intervals are drawn for up to
-        six components. A difference of models on independent noise is drawn with the intervals of both models.
-    ax : matplotlib Axes, optional
-        Where to draw a single component.
+        Components of shape (H, W), (1, H, W) or (3, H, W) are drawn as maps of mean and half-width, other ones as a
+        row each, up to 45. An average over conditions has a panel a component (up to twelve), with a row a condition
+        and the average below them. A sum of levels has two panels a component: the first level with the sum, and the
+        corrections by the other levels, each times its coefficient. A difference of models on independent noise has two
+        panels a component: both models, and the difference.
+    ax : Axes, or sequence or array of Axes, optional
+        Where to draw it, one for each panel.
+    components : int, str, or sequence of int and str, optional
+        Which components to draw, also of images: the first so many, or those of some names or numbers.
 
     Raises
     ------
-    ValueError
-        If there are no replicate means to draw the interval from, or several panels for `ax`.
+    TypeError, ValueError
+        If `ax` is not one Axes for each panel, or a component is unknown.
     """
-    if is_image(estimate.shape):
+    if components is None and is_image(estimate.shape):
         return plot_maps(estimate, ax)
-    if estimate.models:
-        return _plot_models(estimate, ax)
-    if estimate.conditions:
-        return _plot_conditions(estimate, ax)
-    if estimate.provenance.functional is not None:
-        return plot_rows([estimate.provenance.design], estimate.names, _rows([estimate]), COLOURS[:1], ax)
-    if estimate.replicate_means is None:
-        raise ValueError(
-            "the interval against evaluations is drawn from the replicate means, which this estimate does not have; "
-            "run it with keep_replicates=True"
-        )
-    means = estimate.replicate_means[:, :_LARGEST_PANELS]
-    k = means.shape[1]
-    figure, axes = panels_on(ax, k, 1, 6.4, 1.2 + 1.8 * k)
-    for j, panel in enumerate(axes[:, 0]):
-        _plot_running(panel, means[:, j], estimate)
-        panel.set_ylabel(estimate.names[j])
-    axes[-1, 0].set_xlabel("evaluations")
-    title = f"{estimate.provenance.design}: {percent_of(estimate.confidence_level)} Student t interval"
-    figure.suptitle(title) if ax is None else ax.set_title(title)
-    return figure
+    if estimate.conditions or estimate.levels or estimate.models:
+        return _plot_parts(estimate, ax, components)
+    numbers = chosen_components(estimate.names, components, MOST_ROWS)
+    rows = [row_of(estimate.names[number], estimate, number) for number in numbers]
+    caption = [
+        caption_of([estimate]),
+        f"{estimate.provenance.design}, {estimate.n_evaluations:,} evaluations",
+        left_out_text(len(numbers), len(estimate.names), "components", first=components is None),
+    ]
+    panel = Panel(expectation_text(estimate.provenance), rows, "\n".join(caption))
+    return forests([panel], ax, width=_ALONE)
 
 
-def _plot_models(estimate: Shown, ax: Axes | None) -> Figure:
-    """Draw the intervals of two models and of their difference, a panel a component (up to six)."""
-    shown = (*estimate.models, estimate)
-    labels = [part.provenance.model or part.provenance.generator for part in shown]
-    return plot_rows(labels, estimate.names, _rows(shown), COLOURS[: len(shown)], ax)
+def _plot_parts(estimate: Shown, ax: AxesLike | None, components: Components | None) -> Figure:
+    """Draw an average over conditions, a sum of levels or a difference of models, by its parts."""
+    draw = _of_conditions if estimate.conditions else _of_levels if estimate.levels else _of_models
+    numbers = chosen_components(estimate.names, components, MOST_PANELS if estimate.conditions else MOST_PANELS // 2)
+    panels = [panel for number in numbers for panel in draw(estimate, number)]
+    panels = with_note(panels, left_out_text(len(numbers), len(estimate.names), "components", first=components is None))
+    return forests(panels, ax, width=_ALONE if len(panels) == 1 else _BESIDE)
 
 
-def plot_comparison(comparison: ShownComparison, ax: Axes | None = None) -> Figure:
-    """Draw each design's interval, a panel a component (up to six); onto `ax` where there is one component."""
-    colours = [COLOURS[row % len(COLOURS)] for row in range(len(comparison.estimates))]
-    return plot_rows(comparison.labels, comparison.estimates[0].names, _rows(comparison.estimates), colours, ax)
-
-
-def _plot_conditions(estimate: Shown, ax: Axes | None) -> Figure:
+def _of_conditions(estimate: Shown, number: int) -> list[Panel]:
+    shown = estimate.conditions[: MOST_ROWS - 1]
     joined = estimate.provenance.across or "average"
-    labels = [*(str(part.provenance.condition) for part in estimate.conditions), joined]
-    colours = [COLOURS[1]] * len(estimate.conditions) + [COLOURS[0]]
-    return plot_rows(labels, estimate.names, _rows((*estimate.conditions, estimate)), colours, ax)
+    rows = [row_of(str(part.provenance.condition), part, number) for part in shown]
+    rows.append(row_of(joined, estimate, number, SPECIAL))
+    caption = [caption_of((*shown, estimate)), left_out_text(len(shown), len(estimate.conditions), "conditions")]
+    return [Panel(_title(estimate, number), rows, "\n".join(caption))]
 
 
-def _rows(estimates: Sequence[Shown]) -> Floats:
-    """Return middle, lower and upper end of each estimate, shape (estimates, 3, k)."""
-    return np.stack([np.stack([np.ravel(one.mean), *map(np.ravel, one.interval)]) for one in estimates])
+def _of_levels(estimate: Shown, number: int) -> list[Panel]:
+    weights = weights_of_levels([part.provenance for part in estimate.levels], len(estimate.names))
+    rows = [_row_of_level(part, own[number], number) for part, own in zip(estimate.levels, weights, strict=True)]
+    caption = f"coefficient × {caption_of((*estimate.levels, estimate))}"
+    total = row_of("sum of levels", estimate, number, SPECIAL)
+    title = estimate.names[number]
+    return [
+        Panel(f"{title}: first level and sum", [rows[0], total], caption),
+        Panel(f"{title}: corrections", rows[1:], caption, line=0.0),
+    ]
 
 
-def plot_rows(
-    labels: Sequence[str],
-    names: Sequence[str],
-    rows: Floats,
-    colours: Sequence[str],
-    ax: Axes | None = None,
-    x_label: str = "",
+def _row_of_level(level: Shown, weight: float, number: int) -> Row:
+    """Return the row of what a level adds to the sum."""
+    mean, low, high, half = numbers_of(level, number)
+    low, high = sorted((weight * low, weight * high))
+    text = interval_text(weight * mean, low, high, abs(weight) * half)
+    return Row(f"{level.provenance.level}\n× {weight:.6g}", weight * mean, low, high, text)
+
+
+def _of_models(estimate: Shown, number: int) -> list[Panel]:
+    title = estimate.names[number]
+    models = [row_of(part.provenance.model or part.provenance.generator, part, number) for part in estimate.models]
+    difference = [row_of(estimate.provenance.generator, estimate, number, SPECIAL)]
+    return [
+        Panel(title, models, caption_of(estimate.models)),
+        Panel(f"{title}: difference", difference, caption_of([estimate]), line=0.0),
+    ]
+
+
+def plot_side_by_side(
+    named: Mapping[str, Shown], ax: AxesLike | None = None, components: Components | None = None
 ) -> Figure:
-    """Draw points with their intervals, one below the other, a panel a component (up to six).
-
-    Parameters
-    ----------
-    labels : sequence of str
-        Texts of the rows.
-    names : sequence of str
-        Names of the components.
-    rows : ndarray of shape (rows, 3, k)
-        Middle, lower and upper end of each row, by component.
-    colours : sequence of str
-        Colours of the rows.
-    ax : matplotlib Axes, optional
-        Where to draw a single component.
-    x_label : str
-        What the points are.
+    """Draw several estimates of the same components, a panel a component and a row an estimate.
 
     Raises
     ------
-    ValueError
-        If `ax` is given for several components.
+    TypeError, ValueError
+        If the estimates have other components than the first, or as for `plot_estimate`.
     """
-    k = min(len(names), _LARGEST_PANELS)
-    n_rows = math.ceil(k / 2)
-    figure, axes = panels_on(ax, n_rows, min(k, 2), 4.6 * min(k, 2), (0.7 + 0.35 * len(labels)) * n_rows + 0.4)
-    for j, panel in enumerate(axes.flat):
-        panel.set_visible(j < k)
-        if j >= k:
-            continue
-        for row, (middle, low, high) in enumerate(rows[:, :, j]):
-            ends = [[middle - low], [high - middle]]
-            panel.errorbar(middle, -row, xerr=ends, fmt="o", capsize=4, color=colours[row])
-        panel.set_yticks([-row for row in range(len(labels))], labels if j % 2 == 0 else [])
-        panel.set_ylim(0.6 - len(labels), 0.4)
-        panel.set_title(names[j], fontsize=10)
-        panel.set_xlabel(x_label)
-        panel.grid(axis="x", alpha=0.3)
-    return figure
+    names = shared_names(named)
+    numbers = chosen_components(names, components, MOST_PANELS)
+    panels = panels_side_by_side([*named], [*named.values()], numbers)
+    note = left_out_text(len(panels), len(names), "components", first=components is None)
+    return forests(with_note(panels, note), ax, width=_ALONE if len(panels) == 1 else _BESIDE)
 
 
-def _plot_running(ax: Axes, means: Floats, estimate: Shown) -> None:
-    n = np.unique(np.geomspace(2, len(means), 200).astype(int))
-    # Values are shifted by the final mean, so that the sums of squares lose no digits that a picture shows.
-    d = means - means.mean()
-    mean = np.cumsum(d)[n - 1] / n
-    variance = np.maximum(np.cumsum(d**2)[n - 1] - n * mean**2, 0) / (n - 1)
-    half = student_t_quantile((1 + estimate.confidence_level) / 2, n - 1.0) * np.sqrt(variance / n)
-    evaluations = n * estimate.provenance.n_points
-    centre = mean + means.mean()
-    ax.fill_between(evaluations, centre - half, centre + half, color=COLOURS[1], alpha=0.25, lw=0)
-    ax.plot(evaluations, centre, color=COLOURS[1])
-    ax.set_xscale("log")
-    # The intervals of the first replicates are so wide that they would hide the rest.
-    spread = 4 * half[len(half) // 3]
-    ax.set_ylim(centre[-1] - spread, centre[-1] + spread) if spread > 0 else None
-    ax.grid(alpha=0.3)
+def panels_side_by_side(labels: Sequence[str], estimates: Sequence[Shown], numbers: Sequence[int]) -> list[Panel]:
+    """Return a panel for each of some components, with a row for each estimate."""
+    shown = estimates[:MOST_ROWS]
+    caption = "\n".join([caption_of(shown), left_out_text(len(shown), len(estimates), "rows")])
+    return [
+        Panel(
+            shown[0].names[number],
+            [row_of(label, one, number) for label, one in zip(labels, shown, strict=False)],
+            caption,
+        )
+        for number in numbers
+    ]
+
+
+def shared_names(named: Mapping[str, Shown]) -> tuple[str, ...]:
+    """Return the names of the components, which all estimates share."""
+    first = next(iter(named.values())).names
+    for label, one in named.items():
+        if one.names != first:
+            raise ValueError(
+                f"estimates side by side must have the same components; {next(iter(named))!r} has "
+                f"{_listed(first)}, and {label!r} has {_listed(one.names)}. Draw them in figures of their own"
+            )
+    return first
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def row_of(label: str, one: Shown, number: int, colour: str = STRONG) -> Row:
+    """Return the row of one component, with the numbers of the estimate's own interval."""
+    mean, low, high, _ = numbers_of(one, number)
+    hollow = one.plug_in is not None and has_biased_plug_in(one.provenance)
+    plug_in = float(np.ravel(np.asarray(one.plug_in))[number]) if hollow else None
+    return Row(label, mean, low, high, ends_text(one, number), colour, plug_in)
+
+
+def caption_of(estimates: Sequence[Shown]) -> str:
+    """Return what the rows of some estimates are, such as ``mean with its 95 % interval (anytime)``."""
+    what = estimates[-1].provenance.functional or "mean"
+    return f"{what} with its {' or '.join(dict.fromkeys(map(interval_words, estimates)))}"
+
+
+def with_note(panels: Sequence[Panel], note: str) -> list[Panel]:
+    """Return panels the last of which says what was left out."""
+    return [*panels[:-1], panels[-1]._replace(caption=f"{panels[-1].caption}\n{note}")]
+
+
+def _title(estimate: Shown, number: int) -> str:
+    """Return the name of a component, or what is estimated where there is one component."""
+    return estimate.names[number] if len(estimate.names) > 1 else expectation_text(estimate.provenance)

@@ -1,4 +1,4 @@
-"""Forest plots: a row for each number, with its interval and its text."""
+"""Forest plots and bars: a row for each number, with its interval and its text."""
 
 from __future__ import annotations
 
@@ -6,16 +6,32 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mcgen.results.figures.base import COLOURS, WIDTH, few_ticks, keep_ticks_apart, panels_on, spaced, wrapped
+from mcgen.results.figures.base import (
+    COLOURS,
+    WIDTH,
+    keep_ticks_apart,
+    panels_on,
+    rows_of,
+    spaced,
+    style,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mcgen.results.figures.base import AxesLike
 
-# Rows above which a forest plot is cut.
 MOST_ROWS = 45
-STRONG, PALE, PLUG_IN = COLOURS[1], COLOURS[0], COLOURS[2]
+"""Rows above which a forest plot is cut, and says so."""
+STRONG, PALE, SPECIAL = COLOURS[1], COLOURS[0], COLOURS[2]
+"""Colours of rows: of most, of those that matter less, and of the one that stands out."""
+_PLUG_IN = COLOURS[2]
+# Characters in a line of the text below a panel, and of its title.
+_CAPTION_WIDTH, _TITLE_WIDTH = 52, 44
+# Narrower axes would be at the limit of double precision: least length, relative to the numbers on it.
+_LEAST_LENGTH = 1e-12
 
 
 class Row(NamedTuple):
@@ -26,7 +42,7 @@ class Row(NamedTuple):
     label : str
         What it shows.
     middle, low, high : float
-        A number and the ends of its interval.
+        A number and the ends of its interval. An infinite end is drawn as an arrow at the edge, and NaN not at all.
     text : str
         The number as text, at the right.
     colour : str
@@ -40,61 +56,119 @@ class Row(NamedTuple):
     low: float
     high: float
     text: str
-    colour: str
+    colour: str = STRONG
     plug_in: float | None = None
 
 
-def forests(
-    panels: Sequence[tuple[str, Sequence[Row]]], x_label: str, ax: Axes | None, *, zero: bool = False
-) -> Figure:
-    """Draw forest plots, a panel for each title and its rows, in up to two columns."""
-    n_columns = min(2, len(panels))
-    n_rows = math.ceil(len(panels) / n_columns)
+class Panel(NamedTuple):
+    """A panel of a forest plot.
+
+    Attributes
+    ----------
+    title : str
+        Above it.
+    rows : sequence of Row
+        From top to bottom.
+    caption : str
+        What the markers and lines are; it may have several lines.
+    line : float or None
+        Where a dashed line marks a value, such as 0 for differences.
+    log : bool
+        Whether the axis is logarithmic.
+    bars : bool
+        Whether the numbers are bars from 0 in place of markers.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    caption: str
+    line: float | None = None
+    log: bool = False
+    bars: bool = False
+
+
+@style()
+def forests(panels: Sequence[Panel], ax: AxesLike | None = None, *, n_columns: int = 2, width: float = WIDTH) -> Figure:
+    """Draw forest plots, in up to `n_columns` columns of some width in inches.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `ax` is given and is not one Axes for each panel.
+    """
+    n_columns = min(n_columns, len(panels))
+    n_rows = rows_of(len(panels), n_columns)
     heights = [_height(panels[n_columns * row : n_columns * (row + 1)]) for row in range(n_rows)]
-    figure, axes = panels_on(ax, n_rows, n_columns, WIDTH * n_columns, sum(heights))
+    figure, axes = panels_on(ax, len(panels), n_columns, width * n_columns, heights)
     if ax is None:
-        axes[0, 0].get_gridspec().set_height_ratios(heights)
         spaced(figure)
-    for place, panel in enumerate(axes.flat):
-        panel.set_visible(place < len(panels))
-        if place < len(panels):
-            _forest(panel, *panels[place], x_label, zero=zero)
-    keep_ticks_apart(figure, [*axes.flat][: len(panels)])
+    for panel, drawn in zip(axes, panels, strict=True):
+        _draw(panel, drawn)
+    keep_ticks_apart(figure, axes)
     return figure
 
 
-def _height(panels: Sequence[tuple[str, Sequence[Row]]]) -> float:
+def _height(panels: Sequence[Panel]) -> float:
     """Return the height of some panels side by side, in inches."""
-    lines = [sum(0.12 + 0.17 * (1 + wrapped(row.label).count("\n")) for row in rows) for _, rows in panels]
-    return 1.05 + max(max(lines), 0.5)
+    rows = max(sum(0.12 + 0.17 * (1 + _label(row).count("\n")) for row in one.rows) for one in panels)
+    lines = max(_caption(one).count("\n") for one in panels)
+    return 0.95 + 0.14 * lines + max(rows, 0.5)
 
 
-def _forest(panel: Axes, title: str, rows: Sequence[Row], x_label: str, *, zero: bool) -> None:
-    hollow = any(row.plug_in is not None for row in rows)
-    limits = _limits(rows, zero)
-    for place, row in enumerate(rows):
-        # An end that is infinite, or missing, is drawn as far as the panel reaches.
-        low = max(row.low, limits[0] - 1) if not math.isnan(row.low) else row.middle
-        high = min(row.high, limits[1] + 1) if not math.isnan(row.high) else row.middle
-        panel.plot([low, high], [-place, -place], color=row.colour, lw=2, solid_capstyle="butt")
-        panel.plot(row.middle, -place, "o", color=row.colour, ms=6)
-        if row.plug_in is not None:
-            panel.plot(row.plug_in, -place, "o", mfc="white", mec=PLUG_IN, mew=1.5, ms=6.5, zorder=3)
-    panel.axvline(0, color="black", lw=0.8, ls="--") if zero else None
-    panel.set_xlim(*limits)
+def _label(row: Row) -> str:
+    return wrapped(row.label, lines=3)
+
+
+def _caption(drawn: Panel) -> str:
+    hollow = any(row.plug_in is not None for row in drawn.rows)
+    lines = [line.replace(" t)", "\u00a0t)") for line in drawn.caption.split("\n") if line]
+    lines = [wrapped(line, _CAPTION_WIDTH, 3) for line in lines]
+    marked = lines if drawn.bars or not lines else [f"● {lines[0]}", *lines[1:]]
+    return "\n".join([*marked, *(["○ plug-in: the samples as they are"] if hollow else [])])
+
+
+def _draw(panel: Axes, drawn: Panel) -> None:
+    rows = drawn.rows
+    if drawn.log:
+        panel.set_xscale("log")
+    panel.set_xlim(*_limits(drawn))
     panel.set_ylim(0.6 - len(rows), 0.6)
-    panel.set_yticks([-place for place in range(len(rows))], [wrapped(row.label) for row in rows], fontsize=9)
     for place, row in enumerate(rows):
-        panel.text(1.02, -place, row.text, transform=panel.get_yaxis_transform(), va="center", fontsize=8)
-    panel.set_title(wrapped(title, 44), fontsize=10)
-    panel.set_xlabel(f"● {x_label}" + ("\n○ plug-in: the samples as they are" if hollow else ""), fontsize=8)
-    few_ticks(panel)
+        _draw_row(panel, -float(place), row, bars=drawn.bars)
+    if drawn.line is not None:
+        panel.axvline(drawn.line, color="black", lw=0.8, ls="--")
+    panel.set_yticks([-float(place) for place in range(len(rows))], [_label(row) for row in rows])
+    panel.set_title(wrapped(drawn.title, _TITLE_WIDTH))
+    panel.set_xlabel(_caption(drawn))
+    panel.grid(axis="x")
 
 
-def _limits(rows: Sequence[Row], zero: bool) -> tuple[float, float]:
+def _draw_row(panel: Axes, y: float, row: Row, *, bars: bool) -> None:
+    edges = panel.get_xlim()
+    if bars and math.isfinite(row.middle):
+        panel.barh(y, row.middle, height=0.7, color=row.colour, alpha=0.55)
+    if not (math.isnan(row.low) or math.isnan(row.high)):
+        ends = [end if math.isfinite(end) else edge for end, edge in zip((row.low, row.high), edges, strict=True)]
+        colour = "black" if bars else row.colour
+        panel.plot(ends, [y, y], color=colour, lw=2 - 0.8 * bars, solid_capstyle="butt", clip_on=False)
+        for end, edge, arrow in ((row.low, edges[0], "<"), (row.high, edges[1], ">")):
+            if math.isinf(end):
+                panel.plot([edge], [y], arrow, color=colour, ms=6, clip_on=False)
+    if math.isfinite(row.middle) and not bars:
+        panel.plot([row.middle], [y], "o", color=row.colour, ms=6)
+    if row.plug_in is not None:
+        panel.plot([row.plug_in], [y], "o", mfc="white", mec=_PLUG_IN, mew=1.5, ms=6.5, zorder=3)
+    panel.text(1.04, y, row.text, transform=panel.get_yaxis_transform(), va="center", fontsize=8)
+
+
+def _limits(drawn: Panel) -> tuple[float, float]:
     """Return the ends of the axis: all finite numbers and some space beside them."""
-    numbers = [x for row in rows for x in (row.middle, row.low, row.high, row.plug_in) if x is not None]
-    numbers = [x for x in [*numbers, *([0.0] if zero else [])] if math.isfinite(x)]
+    special = [drawn.line, 0.0 if drawn.bars else None]
+    each = [x for row in drawn.rows for x in (row.middle, row.low, row.high, row.plug_in)]
+    numbers = [x for x in [*each, *special] if x is not None and math.isfinite(x)]
+    if drawn.log:
+        numbers = [math.log(x) for x in numbers if x > 0]
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
-    space = 0.07 * (high - low) or 0.1 * abs(low) or 0.1
-    return low - space, high + space
+    space = max(0.07 * (high - low), _LEAST_LENGTH * max(abs(low), abs(high))) if high > low else 0.1 * abs(low) or 0.1
+    low, high = (0.0 if drawn.bars and low >= 0 else low - space), high + space
+    return (math.exp(low), math.exp(high)) if drawn.log else (low, high)

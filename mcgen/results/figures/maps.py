@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.results.figures.base import WIDTH, new_figure, panels_on
-from mcgen.results.provenance import percent_of
+from mcgen.results.figures.base import WIDTH, panels_on, style, wrapped
 from mcgen.results.shown import Shown
+from mcgen.results.text import interval_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
+
+# Colour of pixels without a number.
+_NO_NUMBER = "#9a9a9a"
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
@@ -29,31 +34,61 @@ def as_picture(image: Floats) -> Floats:
     return image
 
 
-def plot_maps(estimate: Shown, ax: Axes | None) -> Figure:
-    """Draw maps of mean and half-width side by side."""
-    figure, axes = panels_on(ax, 1, 2, 7.2, 3.4)
-    mean = np.asarray(estimate.mean)
-    half = np.asarray(estimate.half_width)
-    half = half.mean(axis=0) if half.ndim == 3 else half
-    if mean.min() >= 0 and mean.max() <= 1:
-        axes[0, 0].imshow(as_picture(mean), cmap="gray", vmin=0, vmax=1)
+@style()
+def plot_maps(estimate: Shown, ax: AxesLike | None = None) -> Figure:
+    """Draw maps of the mean and of the half-width of its interval side by side, each with a colour scale.
+
+    A mean of three channels in [0, 1] is drawn in its own colours. Other values have a scale with 0 in the middle, and
+    three channels are averaged there, as they are in the map of half-widths. Pixels without a finite number are grey.
+    """
+    figure, axes = panels_on(ax, 2, 2, 7.4, [3.5])
+    mean, half = np.asarray(estimate.mean), np.asarray(estimate.half_width)
+    what = estimate.provenance.functional or "mean"
+    averaged = "\n(average of the channels)" if mean.ndim == 3 and mean.shape[0] == 3 else ""
+    if np.nanmin(mean) >= 0 and np.nanmax(mean) <= 1:
+        shown = as_picture(mean)
+        if shown.ndim == 3:
+            axes[0].imshow(np.nan_to_num(shown))
+        else:
+            _map(axes[0], shown, "gray", 0.0, 1.0)
+        axes[0].set_title(f"{what}\n(red, green and blue)" if shown.ndim == 3 else what)
     else:
-        # Values outside [0, 1] are a difference, or samples of another range: colours show the sign, the bar the scale.
-        flat = mean.mean(axis=0) if mean.ndim == 3 else mean
-        limit = float(np.abs(flat).max())
-        signed = axes[0, 0].imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        figure.colorbar(signed, ax=axes[0, 0], shrink=0.85)
-    axes[0, 0].set_title("mean")
-    shown = axes[0, 1].imshow(half, cmap="magma", vmin=0)
-    axes[0, 1].set_title(f"half-width ({percent_of(estimate.confidence_level)})")
-    figure.colorbar(shown, ax=axes[0, 1], shrink=0.85)
-    for panel in axes.flat:
+        flat = _flat(mean)
+        limit = float(np.nanmax(np.abs(flat))) or 1.0
+        _map(axes[0], flat, "RdBu_r", -limit, limit)
+        axes[0].set_title(what + averaged)
+    flat = _flat(half)
+    finite = flat[np.isfinite(flat)]
+    _map(axes[1], flat, "magma", 0.0, float(finite.max(initial=0.0)) or 1.0)
+    axes[1].set_title(wrapped(f"half-width of the {interval_words(estimate)}", 34, 3) + averaged)
+    for panel in axes:
         panel.set_xticks([])
         panel.set_yticks([])
+        panel.spines[:].set_visible(False)
+    if not np.isfinite(flat).all():
+        axes[1].set_xlabel(f"grey: no finite interval, {int((~np.isfinite(flat)).sum()):,} pixels")
     return figure
 
 
-def plot_samples(pictures: NDArray[Any], most: int = 8) -> Figure:
+def _flat(image: Floats) -> Floats:
+    """Return an image (H, W), with the average of its channels."""
+    return image.mean(axis=0) if image.ndim == 3 else image
+
+
+def _map(panel: Axes, image: Floats, colours: str, low: float, high: float) -> None:
+    """Draw an image with its colour scale, whose labels are few."""
+    import matplotlib as mpl
+
+    scheme = mpl.colormaps[colours].with_extremes(bad=_NO_NUMBER)
+    shown = panel.imshow(np.ma.masked_invalid(image), cmap=scheme, vmin=low, vmax=high)
+    bar = panel.figure.figure.colorbar(shown, ax=panel, shrink=0.85)
+    bar.ax.locator_params(nbins=5)
+    bar.ax.tick_params(labelsize=8)
+    bar.ax.yaxis.get_offset_text().set_fontsize(8)
+
+
+@style()
+def plot_samples(pictures: NDArray[Any], most: int = 8, ax: AxesLike | None = None) -> Figure:
     """Draw samples of z above those of -z.
 
     Parameters
@@ -62,16 +97,17 @@ def plot_samples(pictures: NDArray[Any], most: int = 8) -> Figure:
         The samples; values outside [0, 1] are scaled to it.
     most : int
         The most samples in a row.
+    ax : Axes, optional
+        Where to draw them.
     """
     shown = _in_range(np.asarray(pictures[:, :most], np.float64))
     k, height, width = shown.shape[1], shown.shape[-2], shown.shape[-1]
-    figure, axes = new_figure(1, 1, WIDTH, 0.25 + (WIDTH - 0.4) * 2 * (height + 1) / (k * (width + 1)))
+    figure, (panel,) = panels_on(ax, 1, 1, WIDTH, [0.25 + (WIDTH - 0.4) * 2 * (height + 1) / (k * (width + 1))])
     tiles = [[_bordered(as_picture(one)) for one in row] for row in shown]
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in tiles], axis=0)
-    panel = axes[0, 0]
     panel.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     panel.set_xticks([])
-    panel.set_yticks([height / 2, height + 1 + height / 2], ["z", "-z"], fontsize=9)
+    panel.set_yticks([height / 2, height + 1 + height / 2], ["z", "-z"])
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     return figure

@@ -14,14 +14,17 @@ from mcgen.results.figures.base import (
     COLOURS,
     LABEL_WIDTH,
     WIDTH,
-    few_ticks,
     keep_ticks_apart,
+    left_out_text,
+    legend_below,
     panels_on,
+    rows_of,
     spaced,
+    style,
     ticks_of_counts,
     wrapped,
 )
-from mcgen.results.figures.forest import MOST_ROWS, PALE, STRONG, Row, forests
+from mcgen.results.figures.forest import MOST_ROWS, PALE, STRONG, Panel, Row, forests
 from mcgen.results.provenance import percent_of
 from mcgen.results.score_pairs import (
     HIGHER,
@@ -43,14 +46,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mcgen.results.figures.base import AxesLike
+
 _MARKERS = "os^DvP"
 
 
-def plot_scores(card: ShownScorecard, columns: Sequence[Column], ax: Axes | None = None) -> Figure:
+def plot_scores(card: ShownScorecard, columns: Sequence[Column], ax: AxesLike | None = None) -> Figure:
     """Draw each model's number with its own interval, a panel a column; see `Scorecard.plot`."""
-    level = percent_of(card.confidence_level)
-    panels = [(column.header, _rows_of_models(card, column)) for column in columns]
-    return forests(panels, f"estimate with its {level} interval", ax)
+    caption = f"estimate with its {percent_of(card.confidence_level)} interval"
+    return forests([Panel(column.header, _rows_of_models(card, column), caption) for column in columns], ax)
 
 
 def _rows_of_models(card: ShownScorecard, column: Column) -> list[Row]:
@@ -69,7 +73,7 @@ def _row(label: str, one: Estimate, number: int, colour: str, *, with_plug_in: b
     return Row(label, middle, *ends_of(one, number), ends_text(one, number), colour, plug_in)
 
 
-def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: Axes | None = None) -> Figure:
+def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: AxesLike | None = None) -> Figure:
     """Draw the differences by one score with the intervals that hold together; see `Scorecard.plot_differences`.
 
     Raises
@@ -81,10 +85,13 @@ def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: Axes |
     shared = card.shared(score)
     if not shared.pairs:
         raise ValueError(f"there are no differences by {score!r}; a difference needs two models. Use plot()")
-    level = percent_of(card.confidence_level)
-    panels = [(column.header, _rows_of_pairs(shared, column.number)) for column in columns]
-    label = f"difference\nintervals hold together at {level}"
-    return forests(panels, label, ax, zero=True)
+    caption = f"difference\nintervals hold together at {percent_of(card.confidence_level)}"
+    note = left_out_text(min(len(shared.pairs), MOST_ROWS), len(shared.pairs), "differences")
+    panels = [
+        Panel(column.header, _rows_of_pairs(shared, column.number), f"{caption}\n{note}", line=0.0)
+        for column in columns
+    ]
+    return forests(panels, ax)
 
 
 def _rows_of_pairs(shared: SharedPairs, number: int) -> list[Row]:
@@ -108,7 +115,8 @@ def _pair_label(names: Pair) -> str:
     return f"{first}\n- {second}"
 
 
-def plot_conditions(card: ShownScorecard, columns: Sequence[Column], ax: Axes | None = None) -> Figure:
+@style()
+def plot_conditions(card: ShownScorecard, columns: Sequence[Column], ax: AxesLike | None = None) -> Figure:
     """Draw components of one score of each model under each condition; see `Scorecard.plot_conditions`."""
     score = columns[0].score
     by_model = {model: one for model, one in card.estimates[score].items() if one.conditions}
@@ -116,18 +124,19 @@ def plot_conditions(card: ShownScorecard, columns: Sequence[Column], ax: Axes | 
         raise ValueError(
             f"no model was run under several conditions for {score!r}; evaluate with condition=[...], or use plot()"
         )
-    labels = [*dict.fromkeys(label for one in by_model.values() for label in _labels(one))][:MOST_ROWS]
+    every = [*dict.fromkeys(label for one in by_model.values() for label in _labels(one))]
+    labels = every[:MOST_ROWS]
+    note = left_out_text(len(labels), len(every), "conditions")
     height = 1.3 + len(labels) * max(0.3, 0.13 + 0.11 * len(by_model)) + 0.2 * math.ceil(len(by_model) / 3)
     n_columns = min(2, len(columns))
-    n_rows = math.ceil(len(columns) / n_columns)
-    figure, axes = panels_on(ax, n_rows, n_columns, WIDTH * n_columns, height * n_rows)
+    heights = [height] * rows_of(len(columns), n_columns)
+    figure, axes = panels_on(ax, len(columns), n_columns, WIDTH * n_columns, heights)
     spaced(figure) if ax is None else None
-    for place, panel in enumerate(axes.flat):
-        panel.set_visible(place < len(columns))
-        if place < len(columns):
-            _by_condition(panel, by_model, labels, columns[place], percent_of(card.confidence_level))
-    _legend(figure, axes, len(by_model), ax)
-    keep_ticks_apart(figure, [*axes.flat][: len(columns)])
+    caption = "\n".join([f"estimate with its {percent_of(card.confidence_level)} interval", *([note] if note else [])])
+    for panel, column in zip(axes, columns, strict=True):
+        _by_condition(panel, by_model, labels, column, caption)
+    legend_below(figure, axes, ax)
+    keep_ticks_apart(figure, axes)
     return figure
 
 
@@ -137,7 +146,7 @@ def _labels(one: Estimate) -> list[str]:
 
 
 def _by_condition(
-    panel: Axes, by_model: Mapping[str, Estimate], labels: Sequence[str], column: Column, level: str
+    panel: Axes, by_model: Mapping[str, Estimate], labels: Sequence[str], column: Column, caption: str
 ) -> None:
     """Draw one component of each model under each condition, the models of a condition below each other."""
     step = 0.7 / len(by_model)
@@ -151,20 +160,21 @@ def _by_condition(
         ends = np.where(np.isfinite(ends), np.maximum(ends, 0), 0)
         marker, name = _MARKERS[i % len(_MARKERS)], wrapped(model, 30)
         panel.errorbar(middle, y, xerr=ends, label=name, color=_colour(i), fmt=marker, ms=4.5, lw=1.6)
-    panel.set_yticks([-place for place in range(len(labels))], [wrapped(label) for label in labels], fontsize=9)
+    panel.set_yticks([-float(place) for place in range(len(labels))], [wrapped(label) for label in labels])
     panel.set_ylim(0.55 - len(labels), 0.55)
-    panel.set_title(wrapped(column.header, 44), fontsize=10)
-    panel.set_xlabel(f"estimate with its {level} interval", fontsize=8)
-    few_ticks(panel)
+    panel.set_title(wrapped(column.header, 44))
+    panel.set_xlabel(caption)
+    panel.grid(axis="x")
 
 
-def plot_curves(card: ShownScorecard, score: str, ax: Axes | None = None) -> Figure:
+@style()
+def plot_curves(card: ShownScorecard, score: str, ax: AxesLike | None = None) -> Figure:
     """Draw a distance against the number of samples; see `Scorecard.plot_curves`."""
     curves = card.curves.get(score)
     if not curves:
         raise ValueError(f"there is no curve of {score!r} against the number of samples; use plot()")
-    figure, axes = panels_on(ax, 1, 1, WIDTH, 3.3 + 0.2 * math.ceil(len(curves) / 3))
-    panel, biased = axes[0, 0], has_bias(card.estimates[score])
+    figure, (panel,) = panels_on(ax, 1, 1, WIDTH, [3.3 + 0.2 * math.ceil(len(curves) / 3)])
+    biased = has_bias(card.estimates[score])
     for i, (model, frame) in enumerate(curves.items()):
         n, plug_in, middle, low, high = (frame[name].to_numpy() for name in ("n", "plug_in", "estimate", "low", "high"))
         panel.fill_between(n, low, high, color=_colour(i), alpha=0.2, lw=0)
@@ -174,11 +184,11 @@ def plot_curves(card: ShownScorecard, score: str, ax: Axes | None = None) -> Fig
             panel.plot(n, plug_in, color=_colour(i), ls="--", lw=1.2, marker=marker, mfc="white", ms=5)
     ends = _heights_of([*curves.values()], biased)
     panel.set_ylim(*ends) if np.isfinite(ends).all() and ends[0] < ends[1] else None
-    panel.set_title(wrapped(score, 44), fontsize=10)
+    panel.set_title(wrapped(score, 44))
     shown = "● corrected, with its interval   ○ dashed: plug-in" if biased else "● estimate, with its interval"
-    panel.set_xlabel(f"number of samples\n{shown}", fontsize=8)
+    panel.set_xlabel(f"number of samples\n{shown}")
     ticks_of_counts(panel, np.unique(np.concatenate([frame["n"].to_numpy() for frame in curves.values()])))
-    _legend(figure, axes, len(curves), ax)
+    legend_below(figure, [panel], ax)
     return figure
 
 
@@ -202,12 +212,3 @@ def _late_bands(curve: Any) -> list[Floats]:
 
 def _colour(i: int) -> str:
     return COLOURS[1:][i % len(COLOURS[1:])]
-
-
-def _legend(figure: Figure, axes: Any, n: int, ax: Axes | None) -> None:
-    """Name the models below the panels, where there are several."""
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    if n > 1 and ax is not None:
-        ax.legend(handles, labels, fontsize=8, frameon=False)
-    elif n > 1:
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
