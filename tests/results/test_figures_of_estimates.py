@@ -179,6 +179,7 @@ def test_infinite_ends_are_arrows_at_the_edge_and_missing_ones_are_not_drawn() -
     assert drawn == [("o", 0, 1), ("None", -1, 0, 2), ("None", -2, low, high), ("<", -2, low), (">", -2, high), ("o", -2, 1.5)]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::mcgen.GeneratorWarning")
 def test_a_constant_has_a_point_and_no_length() -> None:
     constant = mcgen.as_generator(lambda z: 0 * z + 2, noise=(2,), name="constant")
     (panel,) = mcgen.estimate(constant, identity, **OPTIONS).plot().axes
@@ -282,7 +283,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "not kept": (lambda: mcgen.estimate(MODEL, pixel_mean, keep_replicates=False, **OPTIONS), "keep_replicates=True"),
     "cross-fitted": (
-        lambda: mcgen.estimate(MODEL, pixel_mean, controls=mcgen.controls.quadratic(), **OPTIONS),
+        lambda: mcgen.estimate(
+            MODEL, pixel_mean, controls=mcgen.controls.quadratic(mcgen.bases.dct_basis((2, 2), 2)), **OPTIONS
+        ),
         "cross-fitted controls share coefficients",
     ),
     "population": (

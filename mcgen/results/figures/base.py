@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ _SPACE_BETWEEN = 0.4
 _MOST_TICKS = 4
 # The most names that an error lists.
 _MOST_NAMED = 20
+# What matplotlib writes at the end of an axis: a factor, and what is added to all ticks.
+_OFFSET = re.compile(r"(1e-?\d+)?([+-].+)?")
 # Numbers of the ticks of a logarithmic axis in a factor of 10, from many to few.
 _STEPS = ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 
@@ -181,9 +184,12 @@ def _number_of(names: Sequence[str], one: int | str) -> int:
     return int(one)
 
 
-def left_out_text(n_shown: int, n_all: int, what: str, *, first: bool = True) -> str:
+def left_out_text(shown: Sequence[int], n_all: int, what: str) -> str:
     """Return how many of all are drawn, such as ``the first 45 of 784 components``; nothing where all are."""
-    return "" if n_shown >= n_all else f"{'the first ' if first else ''}{n_shown:,} of {n_all:,} {what}"
+    if len(shown) >= n_all:
+        return ""
+    first = "the first " if [*shown] == [*range(len(shown))] else ""
+    return f"{first}{len(shown):,} of {n_all:,} {what}"
 
 
 def spaced(figure: Figure) -> None:
@@ -211,30 +217,43 @@ def keep_ticks_apart(figure: Figure, panels: Sequence[Axes]) -> None:
 
     Rows whose labels touch, on Axes that are too low for them, have every second label, or fewer.
     """
+    from matplotlib.ticker import MaxNLocator
+
+    linear = [panel for panel in panels if panel.get_xscale() == "linear"]
+    wanted = dict.fromkeys(linear, _MOST_TICKS)
+    for panel in linear:
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=_MOST_TICKS, min_n_ticks=2))
+    changed = _fewer_ticks(figure, wanted)
     for panel in panels:
         if panel.get_xscale() == "log":
             log_ticks(panel.xaxis)
-    linear = [panel for panel in panels if panel.get_xscale() == "linear"]
-    _fewer_ticks(figure, linear)
-    for panel in linear:
-        _name_factor(panel)
-    # The new labels, and each drawing, may change the layout.
-    _fewer_ticks(figure, linear)
+    factors = [_name_factor(panel) for panel in linear]
+    if changed or any(factors):
+        # The new labels may change the layout.
+        _fewer_ticks(figure, wanted)
     for panel in panels:
         _thin_rows(panel)
 
 
-def _fewer_ticks(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Leave so few ticks on linear horizontal axes that their labels don't touch."""
+def _fewer_ticks(figure: Figure, wanted: dict[Axes, int]) -> bool:
+    """Leave so few ticks on linear horizontal axes that their labels don't touch, and return whether some went.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure of the panels.
+    wanted : dict of Axes and int
+        The panels with the most ticks of each, which are lowered.
+    """
     from matplotlib.ticker import MaxNLocator
 
-    wanted = dict.fromkeys(panels, _MOST_TICKS)
-    for panel in panels:
-        panel.xaxis.set_major_locator(MaxNLocator(nbins=_MOST_TICKS, min_n_ticks=2))
-    figure.draw_without_rendering()
-    for _ in range(_MOST_TICKS):
+    changed = False
+    while True:
         figure.draw_without_rendering()
-        touching = [panel for panel in panels if _touching(panel)]
+        touching = [panel for panel, n in wanted.items() if n and _touching(panel)]
+        if not touching:
+            return changed
+        changed = True
         for panel in touching:
             wanted[panel] -= 1
             if wanted[panel]:
@@ -242,21 +261,22 @@ def _fewer_ticks(figure: Figure, panels: Sequence[Axes]) -> None:
             else:
                 low, high = panel.get_xlim()
                 panel.set_xticks([0.0 if low <= 0 <= high else (low + high) / 2])
-        if not touching:
-            break
 
 
-def _name_factor(panel: Axes) -> None:
-    """Move the common factor and the common part of the ticks of the horizontal axis into its label."""
+def _name_factor(panel: Axes) -> bool:
+    """Move a common factor or part of the horizontal ticks into the label, and return whether there is one."""
     factor = panel.xaxis.get_offset_text()
     text = factor.get_text()
     if not text:
-        return
-    formatter: Any = panel.xaxis.get_major_formatter()
-    shift, order = float(getattr(formatter, "offset", 0.0)), int(getattr(formatter, "orderOfMagnitude", 0))
-    told = [f"ticks: difference from {shift:.12g}" if shift else "", f"in units of 1e{order}" if order else ""]
+        return False
+    order, shift = _OFFSET.fullmatch(text.replace("\N{MINUS SIGN}", "-")).groups()  # type: ignore[union-attr]
+    told = [
+        f"ticks: difference from {shift.removeprefix('+')}" if shift else "",
+        f"in units of {order}" if order else "",
+    ]
     panel.set_xlabel("\n".join([panel.get_xlabel(), ", ".join(one for one in told if one)]))
     factor.set_visible(False)
+    return True
 
 
 def _thin_rows(panel: Axes) -> None:

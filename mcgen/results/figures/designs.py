@@ -34,7 +34,7 @@ def plot_comparison(
     if not _is_one(ax):
         intervals = panels_side_by_side(comparison.labels, comparison.estimates, numbers)
         panels = [panel for two in zip(intervals, panels, strict=True) for panel in two]
-    note = left_out_text(len(numbers), len(first.names), "components", first=components is None)
+    note = left_out_text(numbers, len(first.names), "components")
     return forests(with_note(panels, note), ax, width=_WIDTH)
 
 
@@ -112,7 +112,7 @@ def plot_predictions(
         )
         for number in numbers
     ]
-    note = left_out_text(len(numbers), len(names), "components", first=components is None)
+    note = left_out_text(numbers, len(names), "components")
     return forests(with_note(panels, note), ax, width=_WIDTH)
 
 

@@ -53,7 +53,7 @@ def plot_estimate(estimate: Shown, ax: AxesLike | None = None, components: Compo
     caption = [
         caption_of([estimate]),
         f"{estimate.provenance.design}, {estimate.n_evaluations:,} evaluations",
-        left_out_text(len(numbers), len(estimate.names), "components", first=components is None),
+        left_out_text(numbers, len(estimate.names), "components"),
     ]
     panel = Panel(expectation_text(estimate.provenance), rows, "\n".join(caption))
     return forests([panel], ax, width=_ALONE)
@@ -64,7 +64,7 @@ def _plot_parts(estimate: Shown, ax: AxesLike | None, components: Components | N
     draw = _of_conditions if estimate.conditions else _of_levels if estimate.levels else _of_models
     numbers = chosen_components(estimate.names, components, MOST_PANELS if estimate.conditions else MOST_PANELS // 2)
     panels = [panel for number in numbers for panel in draw(estimate, number)]
-    panels = with_note(panels, left_out_text(len(numbers), len(estimate.names), "components", first=components is None))
+    panels = with_note(panels, left_out_text(numbers, len(estimate.names), "components"))
     return forests(panels, ax, width=_ALONE if len(panels) == 1 else _BESIDE)
 
 
@@ -73,7 +73,7 @@ def _of_conditions(estimate: Shown, number: int) -> list[Panel]:
     joined = estimate.provenance.across or "average"
     rows = [row_of(str(part.provenance.condition), part, number) for part in shown]
     rows.append(row_of(joined, estimate, number, SPECIAL))
-    caption = [caption_of((*shown, estimate)), left_out_text(len(shown), len(estimate.conditions), "conditions")]
+    caption = [caption_of((*shown, estimate)), left_out_text(range(len(shown)), len(estimate.conditions), "conditions")]
     return [Panel(_title(estimate, number), rows, "\n".join(caption))]
 
 
@@ -120,14 +120,14 @@ def plot_side_by_side(
     names = shared_names(named)
     numbers = chosen_components(names, components, MOST_PANELS)
     panels = panels_side_by_side([*named], [*named.values()], numbers)
-    note = left_out_text(len(panels), len(names), "components", first=components is None)
+    note = left_out_text(numbers, len(names), "components")
     return forests(with_note(panels, note), ax, width=_ALONE if len(panels) == 1 else _BESIDE)
 
 
 def panels_side_by_side(labels: Sequence[str], estimates: Sequence[Shown], numbers: Sequence[int]) -> list[Panel]:
     """Return a panel for each of some components, with a row for each estimate."""
     shown = estimates[:MOST_ROWS]
-    caption = "\n".join([caption_of(shown), left_out_text(len(shown), len(estimates), "rows")])
+    caption = "\n".join([caption_of(shown), left_out_text(range(len(shown)), len(estimates), "rows")])
     return [
         Panel(
             shown[0].names[number],

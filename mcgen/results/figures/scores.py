@@ -86,7 +86,7 @@ def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: AxesLi
     if not shared.pairs:
         raise ValueError(f"there are no differences by {score!r}; a difference needs two models. Use plot()")
     caption = f"difference\nintervals hold together at {percent_of(card.confidence_level)}"
-    note = left_out_text(min(len(shared.pairs), MOST_ROWS), len(shared.pairs), "differences")
+    note = left_out_text(range(min(len(shared.pairs), MOST_ROWS)), len(shared.pairs), "differences")
     panels = [
         Panel(column.header, _rows_of_pairs(shared, column.number), f"{caption}\n{note}", line=0.0)
         for column in columns
@@ -126,7 +126,7 @@ def plot_conditions(card: ShownScorecard, columns: Sequence[Column], ax: AxesLik
         )
     every = [*dict.fromkeys(label for one in by_model.values() for label in _labels(one))]
     labels = every[:MOST_ROWS]
-    note = left_out_text(len(labels), len(every), "conditions")
+    note = left_out_text(range(len(labels)), len(every), "conditions")
     height = 1.3 + len(labels) * max(0.3, 0.13 + 0.11 * len(by_model)) + 0.2 * math.ceil(len(by_model) / 3)
     n_columns = min(2, len(columns))
     heights = [height] * rows_of(len(columns), n_columns)

@@ -131,7 +131,7 @@ def convergence(
     figure, axes = panels_on(
         ax, len(numbers), n_columns, width * n_columns, [height] * rows_of(len(numbers), n_columns)
     )
-    caption = [_caption(named), left_out_text(len(numbers), len(names), "components", first=components is None)]
+    caption = [_caption(named), left_out_text(numbers, len(names), "components")]
     for panel, number in zip(axes, numbers, strict=True):
         _draw(panel, runs, number)
         panel.set_title(wrapped(names[number], 44))
