@@ -9,12 +9,12 @@ interval, and the last row is the average over the classes.
 import mcgen
 from mcgen.adapters import models
 
-model = models.load("mnist-ddpm", steps=3)
+model = models.load("mnist-ddpm", steps=2)
 result = mcgen.estimate(
     model,
     mcgen.statistics.brightness,
-    design=mcgen.Antithetic(),
-    n_evaluations=12,
+    design=mcgen.MonteCarlo(),
+    n_evaluations=30,
     condition={f"digit {digit}": digit for digit in range(10)},
     seed=0,
 )

@@ -2,15 +2,27 @@
 A map of an image and of its uncertainty
 ========================================
 
-The mean image of a variational autoencoder, pixel by pixel. The second map shows the half-width of
-the intervals, which hold for all pixels together.
+A model draws a disc whose light comes from a random side. The first map is the mean image. The second
+one shows the half-width of the intervals, which hold for all pixels together.
 """
 
-import mcgen
-from mcgen.adapters import models
-from mcgen.statistics import identity
+import numpy as np
+from numpy.typing import NDArray
 
-model = models.load("mnist-vae")
-result = mcgen.estimate(model, identity, design=mcgen.Sobol(32), n_evaluations=1024, simultaneous=True, seed=0)
+import mcgen
+
+y, x = np.mgrid[-1:1:24j, -1:1:24j]
+
+
+def disc(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Images of shape (n, 24, 24) from two normal numbers each."""
+    light = z[:, 0, None, None] * x + z[:, 1, None, None] * y
+    return 1 / (1 + np.exp(0.3 * light + 2 * (x**2 + y**2) - 1))
+
+
+model = mcgen.as_generator(disc, noise=(2,), name="disc")
+result = mcgen.estimate(
+    model, mcgen.statistics.identity, design=mcgen.MonteCarlo(), n_evaluations=1000, simultaneous=True, seed=0
+)
 
 figure = result.plot()

@@ -2,8 +2,8 @@
 A quantile with its interval
 ============================
 
-The brightness that 95 % of the samples stay below, and the one that 99 % stay below. The intervals come
-from the values themselves and need no density.
+The values that 50 %, 90 % and 95 % of the samples stay below. The intervals come from the values
+themselves and need no density.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ results = {
     f"{q:.0%}": mcgen.estimate(
         model, quantile(mcgen.statistics.pixel_mean, q), design=mcgen.Antithetic(), n_evaluations=4000, seed=0
     )
-    for q in (0.95, 0.99)
+    for q in (0.5, 0.9, 0.95)
 }
 
-figure = results["95%"].plot()
+figure = mcgen.plots.forest(results)

@@ -32,7 +32,7 @@ def plot_comparison(
     numbers = chosen_components(first.names, components, MOST_PANELS // 2)
     panels = _efficiencies(comparison, numbers)
     if not _is_one(ax):
-        intervals = panels_side_by_side(comparison.labels, comparison.estimates, numbers)
+        intervals = panels_side_by_side(comparison.labels, comparison.estimates, numbers, first.names)
         panels = [panel for two in zip(intervals, panels, strict=True) for panel in two]
     note = left_out_text(numbers, len(first.names), "components")
     return forests(with_note(panels, note), ax, width=_WIDTH)

@@ -119,18 +119,20 @@ def plot_side_by_side(
     """
     names = shared_names(named)
     numbers = chosen_components(names, components, MOST_PANELS)
-    panels = panels_side_by_side([*named], [*named.values()], numbers)
+    panels = panels_side_by_side([*named], [*named.values()], numbers, names)
     note = left_out_text(numbers, len(names), "components")
     return forests(with_note(panels, note), ax, width=_ALONE if len(panels) == 1 else _BESIDE)
 
 
-def panels_side_by_side(labels: Sequence[str], estimates: Sequence[Shown], numbers: Sequence[int]) -> list[Panel]:
-    """Return a panel for each of some components, with a row for each estimate."""
+def panels_side_by_side(
+    labels: Sequence[str], estimates: Sequence[Shown], numbers: Sequence[int], names: Sequence[str]
+) -> list[Panel]:
+    """Return a panel for some of the components, which have these names, with a row for each estimate."""
     shown = estimates[:MOST_ROWS]
     caption = "\n".join([caption_of(shown), left_out_text(range(len(shown)), len(estimates), "rows")])
     return [
         Panel(
-            shown[0].names[number],
+            names[number],
             [row_of(label, one, number) for label, one in zip(labels, shown, strict=False)],
             caption,
         )
@@ -139,8 +141,10 @@ def panels_side_by_side(labels: Sequence[str], estimates: Sequence[Shown], numbe
 
 
 def shared_names(named: Mapping[str, Shown]) -> tuple[str, ...]:
-    """Return the names of the components, which all estimates share."""
+    """Return the names of the components, which all estimates share; single numbers may have different names."""
     first = next(iter(named.values())).names
+    if all(len(one.names) == 1 for one in named.values()):
+        return first if len({one.names for one in named.values()}) == 1 else ("",)
     for label, one in named.items():
         if one.names != first:
             raise ValueError(
@@ -164,7 +168,8 @@ def row_of(label: str, one: Shown, number: int, colour: str = STRONG) -> Row:
 
 def caption_of(estimates: Sequence[Shown]) -> str:
     """Return what the rows of some estimates are, such as ``mean with its 95 % interval (anytime)``."""
-    what = estimates[-1].provenance.functional or "mean"
+    kinds = {one.provenance.functional or "mean" for one in estimates}
+    what = kinds.pop() if len(kinds) == 1 else "estimate"
     return f"{what} with its {' or '.join(dict.fromkeys(map(interval_words, estimates)))}"
 
 

@@ -30,6 +30,8 @@ STRONG, PALE, SPECIAL = COLOURS[1], COLOURS[0], COLOURS[2]
 _PLUG_IN = COLOURS[2]
 # Characters in a line of the text below a panel, and of its title.
 _CAPTION_WIDTH, _TITLE_WIDTH = 52, 44
+# Characters above which the text of a row has two lines.
+_TEXT_WIDTH = 30
 # Narrower axes would be at the limit of double precision: least length, relative to the numbers on it.
 _LEAST_LENGTH = 1e-12
 
@@ -158,7 +160,8 @@ def _draw_row(panel: Axes, y: float, row: Row, *, bars: bool) -> None:
         panel.plot([row.middle], [y], "o", color=row.colour, ms=6)
     if row.plug_in is not None:
         panel.plot([row.plug_in], [y], "o", mfc="white", mec=_PLUG_IN, mew=1.5, ms=6.5, zorder=3)
-    panel.text(1.04, y, row.text, transform=panel.get_yaxis_transform(), va="center", fontsize=8)
+    text = row.text.replace(" [", "\n[") if len(row.text) > _TEXT_WIDTH else row.text
+    panel.text(1.04, y, text, transform=panel.get_yaxis_transform(), va="center", fontsize=8, linespacing=1.0)
 
 
 def _limits(drawn: Panel) -> tuple[float, float]:
