@@ -318,6 +318,10 @@ def test_several_estimates_are_drawn_side_by_side() -> None:
         figure = mcgen.plots.convergence(given, components=1)
         assert [text.get_text() for text in figure.legends[0].get_texts()] == labels
         assert len(curves_of(figure.axes[0])) == 2
+    quantiles = {str(q): mcgen.estimate(MODEL, quantile(pixel_mean, q), **OPTIONS) for q in (0.5, 0.9)}
+    (panel,) = mcgen.plots.forest(quantiles).axes
+    assert panel.get_title() == "pixel_mean"
+    assert panel.get_xlabel().startswith("● estimate with its")
     same = [results[0], results[0]]
     assert [text.get_text() for text in mcgen.plots.forest(same).axes[0].get_yticklabels()] == ["0", "1"]
     with pytest.raises(

@@ -212,30 +212,31 @@ def wrapped(text: str, width: int = LABEL_WIDTH, lines: int = LABEL_LINES) -> st
     return "\n".join(found)
 
 
-def keep_ticks_apart(figure: Figure, panels: Sequence[Axes]) -> None:
+def keep_ticks_apart(figure: Figure, panels: Sequence[Axes], *, whole: bool = False) -> None:
     """Leave so few ticks on the axes that their labels don't touch, and name a common factor in the label.
 
-    Rows whose labels touch, on Axes that are too low for them, have every second label, or fewer.
+    Rows whose labels touch, on Axes that are too low for them, have every second label, or fewer. Where the numbers are
+    whole, so are the ticks.
     """
     from matplotlib.ticker import MaxNLocator
 
     linear = [panel for panel in panels if panel.get_xscale() == "linear"]
     wanted = dict.fromkeys(linear, _MOST_TICKS)
     for panel in linear:
-        panel.xaxis.set_major_locator(MaxNLocator(nbins=_MOST_TICKS, min_n_ticks=2))
-    changed = _fewer_ticks(figure, wanted)
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=_MOST_TICKS, min_n_ticks=2, integer=whole))
+    changed = _fewer_ticks(figure, wanted, whole)
     for panel in panels:
         if panel.get_xscale() == "log":
             log_ticks(panel.xaxis)
     factors = [_name_factor(panel) for panel in linear]
     if changed or any(factors):
         # The new labels may change the layout.
-        _fewer_ticks(figure, wanted)
+        _fewer_ticks(figure, wanted, whole)
     for panel in panels:
         _thin_rows(panel)
 
 
-def _fewer_ticks(figure: Figure, wanted: dict[Axes, int]) -> bool:
+def _fewer_ticks(figure: Figure, wanted: dict[Axes, int], whole: bool) -> bool:
     """Leave so few ticks on linear horizontal axes that their labels don't touch, and return whether some went.
 
     Parameters
@@ -244,6 +245,8 @@ def _fewer_ticks(figure: Figure, wanted: dict[Axes, int]) -> bool:
         The figure of the panels.
     wanted : dict of Axes and int
         The panels with the most ticks of each, which are lowered.
+    whole : bool
+        Whether ticks are whole numbers.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -257,7 +260,8 @@ def _fewer_ticks(figure: Figure, wanted: dict[Axes, int]) -> bool:
         for panel in touching:
             wanted[panel] -= 1
             if wanted[panel]:
-                panel.xaxis.set_major_locator(MaxNLocator(nbins=wanted[panel], min_n_ticks=min(wanted[panel], 2)))
+                least = min(wanted[panel], 2)
+                panel.xaxis.set_major_locator(MaxNLocator(nbins=wanted[panel], min_n_ticks=least, integer=whole))
             else:
                 low, high = panel.get_xlim()
                 panel.set_xticks([0.0 if low <= 0 <= high else (low + high) / 2])

@@ -144,7 +144,8 @@ def shared_names(named: Mapping[str, Shown]) -> tuple[str, ...]:
     """Return the names of the components, which all estimates share; single numbers may have different names."""
     first = next(iter(named.values())).names
     if all(len(one.names) == 1 for one in named.values()):
-        return first if len({one.names for one in named.values()}) == 1 else ("",)
+        statistics = {one.provenance.statistic for one in named.values()}
+        return first if len({one.names for one in named.values()}) == 1 else (", ".join(sorted(statistics)),)
     for label, one in named.items():
         if one.names != first:
             raise ValueError(

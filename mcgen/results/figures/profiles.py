@@ -85,7 +85,7 @@ def plot_curves(curves: Sequence[DrawnCurve], title: str, ax: AxesLike | None) -
         panel.sharey(axes[0])
     # Beside the panels of a new figure, where it covers no curve.
     axes[-1].legend(**({"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if ax is None else {}))
-    keep_ticks_apart(figure, axes)
+    keep_ticks_apart(figure, axes, whole=True)
     return figure
 
 
