@@ -32,6 +32,8 @@ WIDTH = 4.2
 """Width of a panel in inches: text keeps its size on a narrow screen, which is as wide."""
 LABEL_WIDTH, LABEL_LINES = 18, 2
 """Characters in a line of a label, and the most lines."""
+ROW_TEXT = "text of a row"
+"""Label, as an artist, of the text beside a row."""
 MOST_PANELS = 12
 """Panels above which a figure is cut, and says so."""
 # Space between the labels of two ticks, as a share of the first: text is up to a quarter wider, and panels narrower, at
@@ -294,7 +296,8 @@ def _thin_rows(panel: Axes) -> None:
     if step > 1:
         kept = {*places[::step]}
         for text in panel.texts:
-            text.set_visible(text.get_position()[1] in kept)
+            if text.get_label() == ROW_TEXT:
+                text.set_visible(text.get_position()[1] in kept)
 
 
 def _touching(panel: Axes, *, rows: bool = False) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mcgen.results.figures.base import (
     COLOURS,
+    ROW_TEXT,
     WIDTH,
     keep_ticks_apart,
     panels_on,
@@ -161,7 +162,9 @@ def _draw_row(panel: Axes, y: float, row: Row, *, bars: bool) -> None:
     if row.plug_in is not None:
         panel.plot([row.plug_in], [y], "o", mfc="white", mec=_PLUG_IN, mew=1.5, ms=6.5, zorder=3)
     text = row.text.replace(" [", "\n[") if len(row.text) > _TEXT_WIDTH else row.text
-    panel.text(1.04, y, text, transform=panel.get_yaxis_transform(), va="center", fontsize=8, linespacing=1.0)
+    panel.text(
+        1.04, y, text, transform=panel.get_yaxis_transform(), va="center", fontsize=8, linespacing=1.0, label=ROW_TEXT
+    )
 
 
 def _limits(drawn: Panel) -> tuple[float, float]:

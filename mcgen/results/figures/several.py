@@ -150,6 +150,8 @@ def _caption(named: Mapping[str, Estimate]) -> str:
         holds = "the band holds at all numbers of evaluations together"
     elif any(at_any_time):
         holds = "bands of anytime and betting intervals hold at all numbers together, others at one fixed beforehand"
+    elif all(one.stopping is not None and one.stopping.first_stage is not None for one in shown):
+        holds = "the interval holds where the rule stopped the run"
     else:
         holds = "the band holds at one number of evaluations, chosen beforehand"
     return "\n".join(["evaluations", wrapped(f"line and band: {caption_of(shown)}", 56, 3), wrapped(holds, 56, 3)])
