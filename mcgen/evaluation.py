@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
-
 from mcgen._lib.checks import checked_flag, checked_integer
 from mcgen._lib.names import name_of
 from mcgen.call_options import batch_size_of, checked_count, checked_options, checked_shares
@@ -37,7 +35,7 @@ from mcgen.runs.options import RunOptions
 from mcgen.runs.population import checked_population
 from mcgen.runs.scores import parts_of_score, require_size, with_fewest_values, with_functional
 from mcgen.runs.together import GivenScores, gatherers_of, scores_together
-from mcgen.sampling import sample
+from mcgen.sampling import antithetic_pictures
 from mcgen.statistics import Statistic
 
 _REFUSED = {
@@ -338,22 +336,10 @@ class _Evaluation:
             model = self._models[name]
             if isinstance(model, FinishedSamples):
                 continue
-            samples = sample(model, 2 * n, seed=self._asked["seed"], condition=condition, design=Antithetic())
-            array = as_pictures(samples)
-            if array is not None:
-                found[name] = array.reshape(n, 2, *array.shape[1:]).swapaxes(0, 1)
+            pictures = antithetic_pictures(model, n, seed=self._asked["seed"], condition=condition)
+            if pictures is not None:
+                found[name] = pictures
         return found
-
-
-def as_pictures(samples: Any) -> np.ndarray[Any, Any] | None:
-    """Return samples as images, shape (n, H, W) or (n, C, H, W); None where they are no images."""
-    if not _is_array(samples):
-        return None
-    array = np.asarray(samples.detach().cpu() if hasattr(samples, "detach") else samples)
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    colour = array.ndim == 4 and array.shape[1] == 3
-    return array.astype(float) if array.dtype.kind in "fiub" and (array.ndim == 3 or colour) else None
 
 
 class _Finished:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mcgen._lib.arrays import concatenated
 from mcgen._lib.checks import checked_integer
-from mcgen.designs import Design, MonteCarlo
+from mcgen.designs import Antithetic, Design, MonteCarlo
 from mcgen.designs._base import checked_design
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
@@ -78,3 +80,25 @@ def sample(
     estimand = Estimand(generator, identity, as_seed_sequence(seed), stream_of(condition, 0), condition)
     task = estimand.task(design, checked_batch_size(batch_size, design.n_points, count))
     return concatenated([*samples_of(task, range(count))])
+
+
+def antithetic_pictures(
+    generator: Generator, n: int, *, seed: Seed, condition: Any = None
+) -> np.ndarray[Any, Any] | None:
+    """Return n samples of noise z and of -z, shape (2, n, H, W) or (2, n, C, H, W); None where they are no images.
+
+    The arguments are those of `sample`.
+    """
+    array = _as_pictures(sample(generator, 2 * n, seed=seed, condition=condition, design=Antithetic()))
+    return None if array is None else array.reshape(n, 2, *array.shape[1:]).swapaxes(0, 1)
+
+
+def _as_pictures(samples: Any) -> np.ndarray[Any, Any] | None:
+    """Return samples as images, shape (n, H, W) or (n, C, H, W); None where they are no images."""
+    if not (hasattr(samples, "shape") and hasattr(samples, "dtype")):
+        return None
+    array = np.asarray(samples.detach().cpu() if hasattr(samples, "detach") else samples)
+    if array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
+    colour = array.ndim == 4 and array.shape[1] == 3
+    return array.astype(float) if array.dtype.kind in "fiub" and (array.ndim == 3 or colour) else None

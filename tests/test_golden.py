@@ -155,7 +155,13 @@ def public_names() -> dict[str, list[str]]:
     import mcgen.validation
 
     faces = {"mcgen": mcgen, "mcgen.validation": mcgen.validation}
-    rooms = {"bases": mcgen.bases, "controls": mcgen.controls, "intervals": mcgen.intervals, "statistics": statistics}
+    rooms = {
+        "bases": mcgen.bases,
+        "controls": mcgen.controls,
+        "intervals": mcgen.intervals,
+        "plots": mcgen.plots,
+        "statistics": statistics,
+    }
     found = {name: sorted(face.__all__) for name, face in faces.items()}
     for name, room in rooms.items():
         own = getattr(room, "__all__", None) or [one for one in vars(room) if not one.startswith("_")]

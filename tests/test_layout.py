@@ -31,7 +31,7 @@ FLOORS: list[set[str]] = [
     # The face: what users call.
     {"bases", "controls", "intervals", "call_options", "loading", "sampling"},
     {"estimation", "evaluation"},
-    {"comparison", "differences"},
+    {"comparison", "differences", "plots"},
     {"citations"},
     {""},
     {"cli"},
@@ -59,6 +59,7 @@ FACE = {
     "sampling",
     "comparison",
     "differences",
+    "plots",
     "citations",
     "",
     "cli",

@@ -19,15 +19,16 @@ from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance, over_
 from mcgen.inference.functional_intervals import summed
 from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import make_interval
-from mcgen.results.figures import COLOURS, panels_on
+from mcgen.results.figures.base import COLOURS, keep_ticks_apart, legend_below, panels_on, style
 from mcgen.results.provenance import percent_of
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, frame_html
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 _QUARTILES = (0.0, 25.0, 75.0, 100.0)
 
@@ -351,25 +352,28 @@ class PairAnalysis:
         lines += [f"noise {a.noise}", f"seed {a.seed_text}", f"samples {a.n_evaluations:,}"]
         return "\n".join(lines)
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    @style()
+    def plot(self, ax: AxesLike | None = None) -> Figure:
         """Draw the histograms of each measure, the kinds over one another, a panel a measure.
 
-        Onto `ax` for a single measure; needs matplotlib (the extra ``[plot]``).
+        Lines mark the means. `ax` is one Axes for each measure; needs matplotlib (the extra ``[plot]``).
         """
-        figure, axes = panels_on(ax, 1, len(self.measures), 3.6 * len(self.measures), 2.8)
-        for panel, measure in zip(axes[0], self.measures, strict=True):
+        n = len(self.measures)
+        figure, axes = panels_on(ax, n, n, 3.6 * n, [3.0])
+        for panel, measure in zip(axes, self.measures, strict=True):
             every = [self.values[kind, measure].ravel() for kind in self.kinds]
             finite = [one[np.isfinite(one)] for one in every]
             edges = _edges(np.concatenate(finite), min(60, max(10, len(finite[0]) // 8)))
             for number, (kind, values) in enumerate(zip(self.kinds, finite, strict=True)):
                 # The last kind, which the others are compared with, is grey.
                 colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1 + number % (len(COLOURS) - 1)]
-                panel.hist(values, edges, density=True, alpha=0.55, color=colour, label=kind)
+                panel.hist(values, edges.tolist(), density=True, alpha=0.55, color=colour, label=kind)
                 panel.axvline(values.mean(), color=colour, linewidth=1.2)
             panel.set_xlabel(f"{measure} correlation" if measure in ("standard", "centralized") else measure)
+            panel.set_ylabel("density of pairs")
             panel.set_yticks([])
-            panel.locator_params(axis="x", nbins=5)
-        axes[0, 0].legend(fontsize="small", frameon=False)
+        legend_below(figure, axes, ax)
+        keep_ticks_apart(figure, axes)
         if ax is None:
             figure.suptitle(f"{self.about.generator}: {self.values[self.kinds[0], self.measures[0]].size} pairs")
         return figure

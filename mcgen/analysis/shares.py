@@ -13,7 +13,7 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
 from mcgen.inference.interval_input import Interval
-from mcgen.results.figures import COLOURS, panels_on
+from mcgen.results.figures.base import COLOURS, keep_ticks_apart, panels_on, rows_of, style, wrapped
 from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.provenance import Provenance, drawn_text, percent_of
 from mcgen.results.saved import estimate_to_plain
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 # Up to so many components have a column, and a panel, of their own; of more only all together are shown.
 _MOST_SHOWN = 6
@@ -210,7 +212,8 @@ class VarianceShares:
         """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
         return Table.of_frame(self.readable()).latex()
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    @style()
+    def plot(self, ax: AxesLike | None = None) -> Figure:
         """Draw the shares as bars with their intervals; needs matplotlib (the extra ``[plot]``).
 
         A panel for each of up to 6 components, and for all together; of more components for all together alone. Mean
@@ -218,21 +221,19 @@ class VarianceShares:
 
         Raises
         ------
-        ValueError
-            If there are several panels and `ax`.
+        TypeError, ValueError
+            If `ax` is not one Axes for each panel.
         """
         columns, drawn = self._shown(), [row for row, name in enumerate(self.indices) if name != _DIMENSION]
         # Bars of one part stand together, and parts apart.
         steps = [0.0] + [1.0 if self.parts[a] == self.parts[b] else 1.5 for a, b in pairwise(drawn)]
         places = -np.cumsum(steps)
         n_columns = min(len(columns), 3)
-        n_rows = -(-len(columns) // n_columns)
-        height = 1.1 - 0.27 * float(places[-1])
-        figure, axes = panels_on(ax, n_rows, n_columns, 1.6 + 3.4 * n_columns, height * n_rows)
-        for number, panel in enumerate(axes.flat):
-            panel.set_visible(number < len(columns))
-            if number < len(columns):
-                self._draw(panel, columns[number], drawn, places, labelled=number % n_columns == 0)
+        heights = [1.3 - 0.27 * float(places[-1])] * rows_of(len(columns), n_columns)
+        figure, axes = panels_on(ax, len(columns), n_columns, 1.6 + 3.4 * n_columns, heights)
+        for number, (panel, column) in enumerate(zip(axes, columns, strict=True)):
+            self._draw(panel, column, drawn, places, labelled=number % n_columns == 0 or ax is not None)
+        keep_ticks_apart(figure, axes)
         return figure
 
     def _draw(self, panel: Axes, column: int, drawn: list[int], places: Floats, *, labelled: bool) -> None:
@@ -244,19 +245,18 @@ class VarianceShares:
         ends = np.maximum(np.stack([middle - low, high - middle]), 0.0)
         panel.errorbar(middle, places, xerr=ends, fmt="none", ecolor="black", capsize=3, lw=1)
         labels = [f"{self.parts[row]}: {self.indices[row]}" for row in drawn]
-        panel.set_yticks(places.tolist(), labels if labelled else [])
+        panel.set_yticks(places.tolist(), [wrapped(label, 30) for label in labels] if labelled else [])
         # Leaves room for the caps of intervals that end at 1.
         panel.set_xlim(0, 1.03)
-        panel.set_xlabel("share of the variance")
-        panel.grid(axis="x", alpha=0.3)
-        panel.set_axisbelow(True)
+        panel.set_xlabel(f"share of the variance with its {percent_of(self.confidence_level)} interval")
+        panel.grid(axis="x")
         dimensions = [
             f"of {self.parts[row]} {self._text(row, column)}"
             for row, name in enumerate(self.indices)
             if name == _DIMENSION
         ]
-        told = [f"mean dimension {text}" for text in dimensions]
-        panel.set_title("\n".join([self.names[column], *told]), fontsize=9)
+        told = [wrapped(f"mean dimension {text}", 40) for text in dimensions]
+        panel.set_title("\n".join([wrapped(self.names[column], 40), *told]))
 
     def save(self, path: str | Path) -> None:
         """Write the shares as JSON, from which `load` makes an equal result."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mcgen._lib.serialization import require_no_store
-from mcgen.results.figures import require_matplotlib
+from mcgen.results.figures.base import require_matplotlib
 from mcgen.results.scorecard import Scorecard
 
 FORMATS = {

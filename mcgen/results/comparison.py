@@ -22,7 +22,8 @@ from mcgen.results.efficiencies import (
     undefined_conditions,
 )
 from mcgen.results.estimate import Estimate, estimate_from_plain
-from mcgen.results.figures import plot_comparison
+from mcgen.results.figures.base import Components
+from mcgen.results.figures.designs import plot_comparison
 from mcgen.results.notes import marks_html, merged_warnings, with_marks
 from mcgen.results.provenance import Provenance, chosen_by, expectation_text, percent_of
 from mcgen.results.saved import estimate_to_plain
@@ -32,8 +33,9 @@ from mcgen.results.text import component_text, fact_lines, frame_html
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 
 FEW_FOR_EFFICIENCY = 100
@@ -231,12 +233,26 @@ class Comparison:
         """Number of components that tables for reading leave out."""
         return max(0, len(self.estimates[0].names) - _MOST_COMPONENTS)
 
-    def plot(self, ax: Axes | None = None) -> Figure:
-        """Draw each design's interval, a panel a component (up to six); needs matplotlib (the extra ``[plot]``).
+    def plot(self, ax: AxesLike | None = None, *, components: Components | None = None) -> Figure:
+        """Draw each design's interval beside its efficiency; needs matplotlib (the extra ``[plot]``).
 
-        Onto `ax` for a single component.
+        A component has two panels: the interval of each design's own result, and the efficiencies over the baseline
+        with their intervals, on a logarithmic axis with a line at 1.
+
+        Parameters
+        ----------
+        ax : Axes, or sequence or array of Axes, optional
+            Where to draw. A sequence has two Axes for each component; onto a single Axes the efficiencies of a single
+            component are drawn alone.
+        components : int, str, or sequence of int and str, optional
+            Which components to draw: the first so many, or those of some names or numbers. By default all, up to six.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `ax` does not fit the panels, a component is unknown, or replicate means were not kept.
         """
-        return plot_comparison(self, ax)
+        return plot_comparison(self, ax, components)
 
     @property
     def provenance(self) -> Provenance:

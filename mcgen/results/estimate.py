@@ -25,7 +25,8 @@ from mcgen.inference.population import VarianceComponents
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
-from mcgen.results.figures import plot_estimate
+from mcgen.results.figures.base import Components
+from mcgen.results.figures.estimates import plot_estimate
 from mcgen.results.formatted import formatted
 from mcgen.results.frames import estimate_frame
 from mcgen.results.inputs import CROSS_FITTED, STOPPED_BY_ITSELF, bets_for, input_of_run
@@ -38,8 +39,9 @@ from mcgen.results.text import estimate_html, estimate_line, summary_text
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -369,13 +371,15 @@ class Estimate:
         """Return the same table as a LaTeX ``tabular``."""
         return estimate_table(self).latex()
 
-    def plot(self, ax: Axes | None = None) -> Figure:
-        """Draw the interval against the evaluations, or for images the maps of mean and half-width side by side.
+    def plot(self, ax: AxesLike | None = None, *, components: Components | None = None) -> Figure:
+        """Draw the estimate with the numbers of `interval`; needs matplotlib (the extra ``[plot]``).
 
-        Several conditions have a row each, by their names. Onto `ax` for a single component. See
-        `mcgen.results.figures.plot_estimate`; needs matplotlib (the extra ``[plot]``).
+        Components have a row each, images a map of the mean and one of the half-width. Conditions, levels and models
+        have rows of their own: see `mcgen.results.figures.estimates.plot_estimate`. `ax` is one Axes for each panel;
+        `components` is the first so many, or those of some names or numbers. `mcgen.plots.convergence` draws the
+        estimate against the evaluations.
         """
-        return plot_estimate(self, ax)
+        return plot_estimate(self, ax, components)
 
     def __str__(self) -> str:
         return with_marks(estimate_line(self), self.warnings)

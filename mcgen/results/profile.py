@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
 from mcgen._lib.serialization import read_json, to_plain, write_json
+from mcgen.results.figures.profiles import plot_curves, plot_slices
 from mcgen.results.notes import marks_html, with_marks
-from mcgen.results.profile_figures import plot_curves, plot_slices
 from mcgen.results.provenance import Provenance, percent_of
 from mcgen.results.saved import estimate_to_plain, without_circumstances
 from mcgen.results.tables import Table
@@ -21,8 +21,9 @@ from mcgen.results.text import fact_lines, frame_html
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 # Steps in tables for reading, evenly spaced among those that all curves have; the last step of all comes after them.
 _SHOWN_STEPS = 5
@@ -196,10 +197,10 @@ class Profile:
         """Return the table for reading (`readable`) as a LaTeX ``tabular``."""
         return Table.of_frame(self.readable()).latex()
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def plot(self, ax: AxesLike | None = None) -> Figure:
         """Draw the curves by step, with their simultaneous bands; needs matplotlib (the extra ``[plot]``).
 
-        A panel shows the curves of one quantity, such as the states. Onto `ax` where there is one panel.
+        A panel shows the curves of one quantity, such as the states; `ax` is one Axes for each panel.
         """
         return plot_curves(self.curves, self.title, ax)
 

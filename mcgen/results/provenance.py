@@ -75,6 +75,15 @@ def percent_of(level: float) -> str:
     return f"{(Decimal(repr(level)) * 100).normalize():f} %" if text == "100" else f"{text} %"
 
 
+def has_biased_plug_in(provenance: Provenance) -> bool:
+    """Return whether the usual value of what is estimated is biased: that of a Fréchet distance is.
+
+    The usual value of a distance by a kernel also takes the reference for a sample. So from a fixed reference it lies
+    below the distance, however many samples there are.
+    """
+    return (provenance.functional or "").lower().startswith(("fréchet", "frechet"))
+
+
 def points_text(n: int) -> str:
     """Return ``1 point``, ``2 points`` and so on."""
     return "1 point" if n == 1 else f"{n} points"

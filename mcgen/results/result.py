@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 
 @runtime_checkable
@@ -50,18 +51,18 @@ class Result(Protocol):
         """Return the long form, with what was done and the warnings."""
         ...
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def plot(self, ax: AxesLike | None = None) -> Figure:
         """Draw the result and return its figure; needs matplotlib (the extra ``[plot]``).
 
         Parameters
         ----------
-        ax : matplotlib Axes, optional
-            Where to draw a figure of one panel; by default a new figure is made.
+        ax : Axes, or sequence or array of Axes, optional
+            Where to draw: one for each panel. By default a new figure is made.
 
         Raises
         ------
-        ValueError
-            If the figure has several panels and `ax` is given.
+        TypeError, ValueError
+            If `ax` is not one Axes of matplotlib for each panel.
         """
         ...
 

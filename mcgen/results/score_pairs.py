@@ -17,6 +17,7 @@ from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import Interval, shared_level
 from mcgen.inference.methods import IntervalOptions
 from mcgen.results.estimate import Estimate, shaped
+from mcgen.results.provenance import has_biased_plug_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,13 +170,8 @@ def is_distance(estimates: Mapping[str, Estimate]) -> bool:
 
 
 def has_bias(estimates: Mapping[str, Estimate]) -> bool:
-    """Return whether the usual value of a distance is biased: that of a Fréchet distance is, those by kernels are not.
-
-    The usual value of a distance by a kernel also takes the reference for a sample. So from a fixed reference it lies
-    below the distance, however many samples there are.
-    """
-    names = [(one.provenance.functional or "").lower() for one in estimates.values()]
-    return is_distance(estimates) and all(name.startswith(("fréchet", "frechet")) for name in names)
+    """Return whether the usual value of a score is biased; see `has_biased_plug_in`."""
+    return all(has_biased_plug_in(one.provenance) for one in estimates.values())
 
 
 def best_models(estimates: Mapping[str, Estimate], shared: SharedPairs, number: int, largest: bool) -> tuple[str, ...]:

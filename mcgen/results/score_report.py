@@ -8,16 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from mcgen.results.estimate import Estimate
+from mcgen.results.figures.forest import MOST_ROWS
+from mcgen.results.figures.maps import plot_samples
+from mcgen.results.figures.scores import plot_conditions, plot_curves, plot_differences, plot_scores
 from mcgen.results.provenance import percent_of
 from mcgen.results.report import Report
-from mcgen.results.score_figures import (
-    MOST_ROWS,
-    plot_conditions,
-    plot_curves,
-    plot_differences,
-    plot_samples,
-    plot_scores,
-)
 from mcgen.results.score_pairs import (
     HIGHER,
     LOWER,
@@ -29,9 +24,10 @@ from mcgen.results.score_pairs import (
     is_distance,
     verdict,
 )
-from mcgen.results.score_tables import Column, columns_of, ends_text, scorecard_table
+from mcgen.results.score_tables import Column, columns_of, scorecard_table
 from mcgen.results.score_text import headlines, listed, notes_of, partial_lines, run_facts, words_of
 from mcgen.results.tables import Table
+from mcgen.results.text import ends_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

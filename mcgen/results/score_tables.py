@@ -10,7 +10,7 @@ import numpy as np
 from mcgen.results.estimate import Estimate
 from mcgen.results.score_pairs import ShownScorecard, best_models, is_distance
 from mcgen.results.tables import Table
-from mcgen.results.text import component_text, counted_evaluations, number_pair
+from mcgen.results.text import component_text, counted_evaluations, numbers_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,21 +95,7 @@ def cut_table(card: ShownScorecard) -> Table:
 
 def cell_text(one: Estimate, number: int) -> str:
     """Return one component with its interval, such as ``0.0123 ± 0.0004``."""
-    return component_text(*_numbers(one, number))
-
-
-def ends_text(one: Estimate, number: int) -> str:
-    """Return one component with the ends of its interval, such as ``0.41 [0.38, 0.45]``."""
-    mean, low, high, half = _numbers(one, number)
-    if not np.isfinite(half):
-        return component_text(mean, low, high, half) if np.isinf(half) else f"{mean:.3g}"
-    value, first, last = (number_pair(end, half)[0] for end in (mean, low, high))
-    return f"{value} [{first}, {last}]"
-
-
-def _numbers(one: Estimate, number: int) -> tuple[float, float, float, float]:
-    mean, low, high, half = (float(np.ravel(values)[number]) for values in (one.mean, *one.interval, one.half_width))
-    return mean, low, high, half
+    return component_text(*numbers_of(one, number))
 
 
 def evaluations_text(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> str:

@@ -26,12 +26,11 @@ from mcgen.results.score_pairs import (
 from mcgen.results.score_tables import (
     Column,
     columns_of,
-    ends_text,
     evaluations_text,
     hidden_columns,
     scorecard_table,
 )
-from mcgen.results.text import FIXED, fact_lines, method_text, number_pair, reference_text
+from mcgen.results.text import FIXED, ends_text, fact_lines, method_text, number_pair, reference_text
 
 # The most sentences about single components; the table has the others.
 _MOST_SENTENCES = 6

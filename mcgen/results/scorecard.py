@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mcgen._lib.serialization import read_json, write_json
 from mcgen.results.estimate import Estimate
+from mcgen.results.figures.scores import plot_conditions, plot_curves, plot_differences, plot_scores
 from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.provenance import Provenance
 from mcgen.results.score_fields import (
@@ -23,7 +24,6 @@ from mcgen.results.score_fields import (
     scorecard_from_plain,
     scorecard_to_plain,
 )
-from mcgen.results.score_figures import plot_conditions, plot_curves, plot_differences, plot_scores
 from mcgen.results.score_pairs import (
     Pair,
     SharedPairs,
@@ -39,8 +39,9 @@ from mcgen.results.score_text import headlines, scorecard_summary, scorecard_tex
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 # The most panels of all scores, and of one score, so that each stays readable.
 _MOST_PANELS, _MOST_OF_SCORE = 12, 6
@@ -240,7 +241,7 @@ class Scorecard:
         """Return the long form: what the numbers say in words, the table, what was run, and the warnings."""
         return scorecard_summary(self)
 
-    def plot(self, ax: Axes | None = None, score: str | None = None) -> Figure:
+    def plot(self, ax: AxesLike | None = None, score: str | None = None) -> Figure:
         """Draw each model's number with its own interval, a panel for each score and component (up to twelve).
 
         Of distances, the models that cannot be told from the best are blue, and the plug-in is a hollow marker. Needs
@@ -248,19 +249,19 @@ class Scorecard:
 
         Parameters
         ----------
-        ax : matplotlib Axes, optional
-            Where to draw a single panel.
+        ax : Axes, or sequence or array of Axes, optional
+            Where to draw, one for each panel.
         score : str, optional
             The only score to draw.
         """
         columns = columns_of(self) if score is None else self._columns(score)
         return plot_scores(self, columns[:_MOST_PANELS], ax)
 
-    def plot_differences(self, score: str, ax: Axes | None = None) -> Figure:
+    def plot_differences(self, score: str, ax: AxesLike | None = None) -> Figure:
         """Draw the differences by a score with the intervals that hold together, a panel a component (up to six)."""
         return plot_differences(self, self._columns(score)[:_MOST_OF_SCORE], ax)
 
-    def plot_conditions(self, score: str, ax: Axes | None = None) -> Figure:
+    def plot_conditions(self, score: str, ax: AxesLike | None = None) -> Figure:
         """Draw the number of each model under each condition, a panel a component (up to six).
 
         Raises
@@ -270,7 +271,7 @@ class Scorecard:
         """
         return plot_conditions(self, self._columns(score)[:_MOST_OF_SCORE], ax)
 
-    def plot_curves(self, score: str, ax: Axes | None = None) -> Figure:
+    def plot_curves(self, score: str, ax: AxesLike | None = None) -> Figure:
         """Draw a distance against the number of samples: the plug-in, and the corrected estimate with its band.
 
         Raises

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.population import VarianceComponents
 from mcgen.inference.stopping import Stopping
 from mcgen.results.provenance import Provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Shown(Protocol):
@@ -116,7 +119,7 @@ class Shown(Protocol):
 
 
 class ShownComparison(Protocol):
-    """A comparison, as far as figures read it."""
+    """A comparison, as far as figures read it; the attributes are those of `Comparison`."""
 
     @property
     def estimates(self) -> tuple[Shown, ...]:
@@ -126,4 +129,13 @@ class ShownComparison(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The name of each design."""
+        ...
+
+    @property
+    def baseline(self) -> int:
+        """Number of the estimate that efficiencies are relative to."""
+        ...
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with a row for each design and component, with its efficiency."""
         ...

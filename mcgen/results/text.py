@@ -96,10 +96,36 @@ def component_text(mean: float, low: float, high: float, half_width: float) -> s
     return f"{middle} [{number_pair(low, half_width)[0]}, {number_pair(high, half_width)[0]}]"
 
 
+def ends_text(one: Shown, number: int) -> str:
+    """Return one component with the ends of its interval, such as ``0.41 [0.38, 0.45]``."""
+    return interval_text(*numbers_of(one, number))
+
+
+def interval_text(mean: float, low: float, high: float, half_width: float) -> str:
+    """Return a number with the ends of its interval; see `ends_text`."""
+    if not math.isfinite(half_width):
+        return component_text(mean, low, high, half_width) if math.isinf(half_width) else f"{mean:.3g}"
+    value, first, last = (number_pair(end, half_width)[0] for end in (mean, low, high))
+    return f"{value} [{first}, {last}]"
+
+
+def numbers_of(one: Shown, number: int) -> tuple[float, float, float, float]:
+    """Return the estimate, the ends and the half-width of one component."""
+    mean, low, high, half = (float(np.ravel(values)[number]) for values in (one.mean, *one.interval, one.half_width))
+    return mean, low, high, half
+
+
 def method_text(method: str) -> str:
     """Return in words the method of a result, or the methods of its components."""
     texts = [METHOD_NAMES.get(one, one) for one in method.split(AND)]
     return AND.join([texts[0], *(text.removeprefix(_SIMULTANEOUS) for text in texts[1:])])
+
+
+def interval_words(estimate: Shown) -> str:
+    """Return what kind of interval a result has, such as ``95 % simultaneous interval (bootstrap max-t)``."""
+    method = method_text(estimate.method)
+    together = "simultaneous " if method.startswith(_SIMULTANEOUS) else ""
+    return f"{percent_text(estimate)} {together}interval ({method.removeprefix(_SIMULTANEOUS)})"
 
 
 def estimate_line(estimate: Shown) -> str:

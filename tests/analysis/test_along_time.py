@@ -175,7 +175,7 @@ def test_plots_have_a_panel_for_each_quantity() -> None:
     found = along_time(Sampler(), n_pairs=10, seed=SEED)
     assert len(found.plot().axes) == 3
     ax = matplotlib.Figure().subplots()
-    with pytest.raises(ValueError, match="3 panels, and ax has room for one"):
+    with pytest.raises(ValueError, match="this figure has 3 panels; got 1 Axes as ax"):
         found.plot(ax)
     one = along_time(Sampler(), n_pairs=10, seed=SEED, of="state")
     assert one.plot(ax) is ax.figure

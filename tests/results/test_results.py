@@ -147,9 +147,11 @@ def test_html_and_figures(estimate, tmp_path) -> None:
         generator=mcgen.as_generator(logistic, (3, 4, 4)), statistic=identity, design=Sobol(16), n_evaluations=3200
     )
     figure = pictures.plot()
-    assert [ax.get_title() for ax in figure.axes[:2]] == ["mean", "half-width (95 %)"]
-    with pytest.raises(ValueError, match="keep_replicates=True"):
-        estimate(keep_replicates=False).plot()
+    assert [ax.get_title() for ax in figure.axes[:2]] == [
+        "mean\n(red, green and blue)",
+        "half-width of the 95\u00a0% interval\n(Student t)\n(average of the channels)",
+    ]
+    assert estimate(keep_replicates=False).plot().axes[0].has_data()
 
 
 def test_another_interval_without_another_run(estimate) -> None:

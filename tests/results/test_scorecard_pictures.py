@@ -15,7 +15,7 @@ from score_cards import scorecard
 
 import mcgen
 from mcgen.inference.interval_input import Interval
-from mcgen.results.score_figures import plot_samples
+from mcgen.results.figures.maps import plot_samples
 from mcgen.results.scorecard import Scorecard
 
 pytest.importorskip("matplotlib")
@@ -94,7 +94,7 @@ def test_pictures_are_drawn_onto_an_axes_where_there_is_one_panel(card: Scorecar
         ax = figure.subplots()
         assert draw(ax) is figure
         assert ax.has_data()
-    with pytest.raises(ValueError, match="this figure has 4 panels, and ax has room for one"):
+    with pytest.raises(ValueError, match="this figure has 3 panels; got 1 Axes as ax"):
         card.plot(ax)
 
 

@@ -27,7 +27,7 @@ from mcgen._lib.arrays import Floats, as_numpy
 from mcgen.adapters import Fitted, models
 from mcgen.adapters.samplers.fitting import candidates, chosen_nodes, regression, run_pilot
 from mcgen.noise import as_rows
-from mcgen.results.figures import new_figure
+from mcgen.results.figures.base import new_figure
 from mcgen.statistics.values import values_of
 from mcgen.validation.measurements.cases import image_statistic
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks

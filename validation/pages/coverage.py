@@ -18,7 +18,7 @@ import pandas as pd
 
 from mcgen.designs import Antithetic, Design
 from mcgen.inference.methods import Method
-from mcgen.results.figures import new_figure
+from mcgen.results.figures.base import new_figure
 from mcgen.results.text import method_text
 from mcgen.validation.problems import PROBLEMS, RUNS, most_replicates, table
 from mcgen.validation.studies.coverage import DEFAULT, Coverage, simulate, studied

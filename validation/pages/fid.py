@@ -19,7 +19,7 @@ import mcgen
 from mcgen import functionals
 from mcgen._lib.arrays import as_numpy
 from mcgen.adapters import features, models
-from mcgen.results.figures import COLOURS, new_figure
+from mcgen.results.figures.base import COLOURS, new_figure
 from mcgen.validation.writing.markdown import chosen, fill_page, made_by, markdown_table, require_marks
 
 if TYPE_CHECKING:

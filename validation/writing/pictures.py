@@ -9,7 +9,8 @@ import numpy as np
 import mcgen
 from mcgen._lib.arrays import as_numpy
 from mcgen.noise import as_rows
-from mcgen.results.figures import COLOURS, as_picture, new_figure
+from mcgen.results.figures.base import COLOURS, new_figure
+from mcgen.results.figures.maps import as_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,8 @@ from mcgen.inference.interval_input import Interval
 from mcgen.replicates.sizes import checked_batch_size
 from mcgen.replicates.task import Estimand
 from mcgen.results.estimate import Estimate
-from mcgen.results.figures import COLOURS, plot_rows
+from mcgen.results.figures.base import Components
+from mcgen.results.figures.designs import plot_predictions
 from mcgen.results.notes import marks_html, with_marks
 from mcgen.results.tables import Table
 from mcgen.results.text import frame_html, more_text, shown_components
@@ -36,8 +37,9 @@ from mcgen.variance_reduction.planning.saved import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 # The 90 % quantile of the normal distribution: 80 % prediction intervals reach so far.
 _Z = 1.2815515594600038
@@ -243,16 +245,23 @@ class Plan:
         ends = np.stack([one.half_width, one.half_width / spread, one.half_width * spread], axis=1)
         return [f"{middle:.2g} [{low:.2g}, {high:.2g}]" for middle, low, high in ends.tolist()]
 
-    def plot(self, ax: Axes | None = None) -> Figure:
-        """Draw the predicted half-width of each candidate with its 80 % prediction interval.
+    def plot(self, ax: AxesLike | None = None, *, components: Components | None = None) -> Figure:
+        """Draw the predicted half-width of each candidate as a bar with its 80 % prediction interval.
 
-        A panel a component (up to six), onto `ax` for a single one; the chosen candidate has its own colour. Needs
-        matplotlib (the extra ``[plot]``).
+        A panel a component (up to twelve); the chosen candidate has its own colour. Needs matplotlib (the extra
+        ``[plot]``).
+
+        Parameters
+        ----------
+        ax : Axes, or sequence or array of Axes, optional
+            Where to draw, one for each panel.
+        components : int, str, or sequence of int and str, optional
+            Which components to draw: the first so many, or those of some names or numbers.
 
         Raises
         ------
-        ValueError
-            If there was no pilot, or several panels and `ax`.
+        TypeError, ValueError
+            If there was no pilot, `ax` is not one Axes for each panel, or a component is unknown.
         """
         if not self.names:
             raise ValueError(
@@ -260,13 +269,14 @@ class Plan:
                 "or more for a pilot"
             )
         spreads = [np.exp(_Z * one.error) for one in self.candidates]
-        rows = [
-            np.stack([one.half_width, one.half_width / spread, one.half_width * spread])
-            for one, spread in zip(self.candidates, spreads, strict=True)
-        ]
-        colours = [COLOURS[2] if one is self.chosen else COLOURS[0] for one in self.candidates]
-        labels = [one.name for one in self.candidates]
-        return plot_rows(labels, self.names, np.stack(rows), colours, ax, "predicted half-width")
+        predictions = np.stack(
+            [
+                np.stack([one.half_width, one.half_width / spread, one.half_width * spread])
+                for one, spread in zip(self.candidates, spreads, strict=True)
+            ]
+        )
+        chosen = next(number for number, one in enumerate(self.candidates) if one is self.chosen)
+        return plot_predictions([one.name for one in self.candidates], self.names, predictions, chosen, ax, components)
 
     def save(self, path: str | Path) -> None:
         """Write the plan as JSON: its numbers and texts, from which `load` makes a plan that shows the same.

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.results.figures import COLOURS, new_figure, panels_on
+from mcgen.results.figures.base import COLOURS, keep_ticks_apart, new_figure, panels_on, style
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mcgen.results.figures.base import AxesLike
 
 # The most panels of slices, so that each stays readable.
 _LARGEST_PANELS = 6
@@ -50,7 +51,8 @@ class DrawnCurve(Protocol):
         ...
 
 
-def plot_curves(curves: Sequence[DrawnCurve], title: str, ax: Axes | None) -> Figure:
+@style()
+def plot_curves(curves: Sequence[DrawnCurve], title: str, ax: AxesLike | None) -> Figure:
     """Draw curves with their bands; a panel for each value of the label "of".
 
     The label "kind" has colours, and the label "measure" has line styles; without kinds each measure has a colour.
@@ -58,13 +60,13 @@ def plot_curves(curves: Sequence[DrawnCurve], title: str, ax: Axes | None) -> Fi
     Raises
     ------
     ValueError
-        If `ax` is given for several panels.
+        If `ax` is not one Axes for each panel.
     """
     panels = [*dict.fromkeys(one.labels.get("of", "") for one in curves)]
     kinds = [*dict.fromkeys(one.labels.get("kind", "") for one in curves)]
     measures = [*dict.fromkeys(one.labels.get("measure", "") for one in curves)]
-    figure, axes = panels_on(ax, 1, len(panels), 3.6 * len(panels) + 2.2, 3.4)
-    for panel, of in zip(axes[0], panels, strict=True):
+    figure, axes = panels_on(ax, len(panels), len(panels), 3.6 * len(panels) + 2.2, [3.4])
+    for panel, of in zip(axes, panels, strict=True):
         for one in curves:
             if one.labels.get("of", "") != of:
                 continue
@@ -76,16 +78,18 @@ def plot_curves(curves: Sequence[DrawnCurve], title: str, ax: Axes | None) -> Fi
             panel.plot(one.steps, one.mean, line, color=colour, label=label)
             panel.fill_between(one.steps, one.band_low, one.band_high, color=colour, alpha=0.2, lw=0)
         panel.set_xlabel("step, from noise to sample")
-        panel.set_title(of, fontsize=10)
-        panel.grid(alpha=0.3)
-    axes[0, 0].set_ylabel(title)
-    for panel in axes[0, 1:]:
-        panel.sharey(axes[0, 0])
+        panel.set_title(of)
+        panel.grid()
+    axes[0].set_ylabel(title)
+    for panel in axes[1:] if ax is None else ():
+        panel.sharey(axes[0])
     # Beside the panels of a new figure, where it covers no curve.
-    axes[0, -1].legend(fontsize=8, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if ax is None else {}))
+    axes[-1].legend(**({"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if ax is None else {}))
+    keep_ticks_apart(figure, axes, whole=True)
     return figure
 
 
+@style()
 def plot_slices(grid: Floats, steps: NDArray[np.int64], values: Floats) -> Figure:
     """Draw one number of a prediction along lines through 0: a panel for each of up to six steps, a line for each base.
 
@@ -107,8 +111,9 @@ def plot_slices(grid: Floats, steps: NDArray[np.int64], values: Floats) -> Figur
     for panel, number in zip(axes.flat, chosen, strict=False):
         for base, line in enumerate(values[number]):
             panel.plot(grid, line, color=COLOURS[base % len(COLOURS)], lw=1)
-        panel.set_title(f"step {steps[number]}", fontsize=10)
-        panel.grid(alpha=0.3)
-    figure.supxlabel("c, the place on the line c z", fontsize=9)
-    figure.supylabel("one number of the prediction", fontsize=9)
+        panel.set_title(f"step {steps[number]}")
+        panel.grid()
+    figure.supxlabel("c, the place on the line c z", fontsize=8)
+    figure.supylabel("one number of the prediction", fontsize=8)
+    keep_ticks_apart(figure, [*axes.flat][: len(chosen)])
     return figure
