@@ -1011,3 +1011,17 @@ def test_what_a_shipped_model_or_statistic_refuses_is_no_error_of_own_code(capsy
     assert "File" not in message
     assert main(["estimate", "moons-flow", *run, "centroid"]) == 2
     assert capsys.readouterr().err.startswith("mcgen: this statistic takes images of shape")
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the checkout")
+def test_the_commands_that_the_page_shows_for_a_file_of_ones_own_work(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "how-to" / "command-line.md").read_text()
+    (model,) = re.findall(r"```python\n# mymodel\.py\n(.*?)```", page, re.DOTALL)
+    Path("mymodel.py").write_text(model)
+    blocks = re.findall(r"```bash\n(.*?)```", page.replace("\\\n", " "), re.DOTALL)
+    commands = [one for one in "".join(blocks).splitlines() if "mymodel" in one or "sqlite" in one]
+    assert len(commands) >= 10
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    (shown,) = re.findall(r"```text\n(.*?)\.\.\.\n```", page, re.DOTALL)
+    assert shown in capsys.readouterr().out

@@ -93,7 +93,7 @@ def cell(n_evaluations: int, size: float, threshold: float, runs: int = RUNS) ->
 
 
 def write_table(folder: Path, only: str = "") -> None:
-    """Measure the cells, and write them into the page ``how-to/fewer-runs.md`` of a folder.
+    """Measure the cells, and write them into the page ``validation/plans.md`` of a folder.
 
     Parameters
     ----------
@@ -121,4 +121,4 @@ def write_table(folder: Path, only: str = "") -> None:
     ]
     head += ["coverage now", "error over pairs of the fine generator", "runs that warn"]
     text = f"{made_by('python -m mcgen.validation rare-failures', _SEED)} Each cell is {RUNS} runs."
-    fill_page(folder / "how-to" / "fewer-runs.md", {"rare failures": f"{markdown_table(head, rows)}\n\n{text}"})
+    fill_page(folder / "validation" / "plans.md", {"rare failures": f"{markdown_table(head, rows)}\n\n{text}"})
