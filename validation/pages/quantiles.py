@@ -68,9 +68,9 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 1000) ->
     parts["in words"] = _in_words(of_quantiles, of_shortfalls, runs, seed)
     errors = " and ".join(f"{np.sqrt(0.0475 / n):.3f}" for n in (runs, runs // 4))
     parts["made by"] = (
-        f"{made_by('python -m mcgen.validation quantiles', seed)} Each cell is {runs:,} runs; {runs // 4:,} with "
-        f"10,000 evaluations, of runs that stop and of 8 components. The standard errors of a coverage of "
-        f"0.95 are {errors}."
+        f"{made_by('python -m mcgen.validation quantiles', seed)} Each cell is {runs:,} runs, or {runs // 4:,} "
+        f"where a run has 10,000 evaluations, stops by itself or has 8 components. The standard errors of a coverage "
+        f"of 0.95 are {errors}."
     )
     fill_page(page, parts)
     print("\n\n".join(parts.values()), flush=True)
@@ -143,14 +143,14 @@ def _in_words(of_quantiles: Sequence[Cell], of_shortfalls: Sequence[Cell], runs:
         for name in ("normal", "lognormal", "even")
         for cell in cells(name, "pairs", 400, runs, seed, expected_shortfall, student, (0.99,))
     ]
-    told = []
+    lines = []
     for what, found in (("quantiles", of_quantiles), ("expected shortfalls", of_shortfalls)):
         worst = min(found, key=lambda cell: cell.covered)
-        told.append(f"- {what}: least coverage {worst.covered:.3f} ({worst}).")
+        lines.append(f"- {what}: lowest coverage {worst.covered:.3f} ({worst}).")
     for what, found in (
-        ("order statistics, as if pairs of an even statistic were independent", pairs),
-        ("Student's t for expected shortfalls of 400 evaluations by pairs, q = 0.99", t),
+        ("order statistics that take pairs of an even statistic as independent", pairs),
+        ("Student's t for expected shortfalls of 400 evaluations in pairs, q = 0.99", t),
     ):
         low, high = min(cell.covered for cell in found), max(cell.covered for cell in found)
-        told.append(f"- a control, {what}: {low:.2f} to {high:.2f}.")
-    return "\n".join(told)
+        lines.append(f"- control, {what}: coverage {low:.2f} to {high:.2f}.")
+    return "\n".join(lines)
