@@ -35,7 +35,7 @@ pictures, axes = plt.subplots(2, 1, figsize=(5, 2.8))
 for ax, name, model in zip(axes, ("DDIM", "Heun"), (ddim, heun), strict=True):
     digits = np.asarray(mcgen.sample(model, 8, seed=1, condition=3))[:, 0]
     framed = np.pad(digits, ((0, 0), (0, 0), (0, 1)), constant_values=1)
-    ax.imshow(np.hstack(framed), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(np.hstack(list(framed)), cmap="gray", vmin=0, vmax=1)
     ax.set_title(name, loc="left")
     ax.axis("off")
 pictures.tight_layout()
@@ -104,8 +104,9 @@ print(f"Independent noise would need {narrower**2:.0f} times the samples.")
 # --------------------------------
 #
 # ``evaluate`` takes models by name and scores by name. Each model makes its samples once for
-# all scores, and all models get the same noise. The Fréchet distance compares the features
-# of samples with those of real digits, which no model was trained on; its bias is removed.
+# all scores, in antithetic pairs of noise z and -z, and all models get the same noise. The
+# Fréchet distance compares the features of samples with those of real digits, which no
+# model was trained on; its bias is removed.
 
 from mcgen.functionals import frechet_distance
 
@@ -116,7 +117,7 @@ samplers = {
     "Heun 10": heun,
 }
 real = models.real_images("digits-diffusion")
-scores = {
+scores: dict[str, Any] = {
     "FID": frechet_distance(real, features("digits-classifier")),
     "brightness": statistics.brightness,
 }
@@ -124,8 +125,9 @@ card = mcgen.evaluate(samplers, scores, n_evaluations=1000, seed=0)
 print(card)
 
 # %%
-# The plot has a panel for each score. Blue marks the models that cannot be told from the
-# best one; the hollow marker is the usual FID, which has the bias and no interval.
+# The plot has a panel for each score. In that of the FID, blue marks the models that cannot
+# be told from the best one; the hollow marker is the usual FID, which has the bias and no
+# interval.
 
 figure = card.plot()
 figure

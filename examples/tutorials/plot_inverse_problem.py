@@ -36,7 +36,7 @@ measured = [operator.measure(x, 0.05, n) for x, n in zip(truths, noise, strict=T
 # towards the measurement. Their noise is that of the prior: the start and, for ``eta=1``,
 # every step.
 
-prior = models.load("digits-diffusion", steps=10, eta=1.0)
+prior: Any = models.load("digits-diffusion", steps=10, eta=1.0)
 dps = DPS(prior, operator)
 dds = DDS(prior, operator, noise_sd=0.05)
 
@@ -71,7 +71,7 @@ shown = [
 pictures, axes = plt.subplots(4, 1, figsize=(5, 4.2))
 for ax, title, row in zip(axes, ("truth", "measured", *solvers), shown, strict=True):
     framed = np.pad(np.asarray(row), ((0, 0), (0, 0), (0, 1)), constant_values=1)
-    ax.imshow(np.hstack(framed), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(np.hstack(list(framed)), cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, loc="left", fontsize=9)
     ax.axis("off")
 pictures.tight_layout()

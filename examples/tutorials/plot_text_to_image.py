@@ -29,7 +29,7 @@ from typing import Any
 import torch
 import transformers
 
-transformers.utils.logging.set_verbosity_error()  # it warns of what is not needed here
+transformers.utils.logging.set_verbosity_error()  # it warns of parts not used here
 
 import diffusers
 
@@ -177,9 +177,7 @@ figure
 # population. The interval then counts that other prompts would have been drawn. The store
 # has all images that this needs, so the pipeline does not run again.
 
-population = mcgen.estimate(
-    generator, redness, across="population", store=store, **run
-)
+population = mcgen.estimate(generator, redness, across="population", store=store, **run)
 print(population)
 parts = population.variance_components
 assert parts is not None  # only a population has them
