@@ -43,6 +43,9 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["tutorials", "gallery"],
     "filename_pattern": r"plot_",
     "image_scrapers": ("figures.figure_scraper",),
+    # A notebook shows a figure that ends a block; a page shows it by the scraper.
+    "ignore_repr_types": r"matplotlib\.figure",
+    "first_notebook_cell": "%matplotlib inline",
     "reset_modules": (),
     "abort_on_example_error": True,
     "download_all_examples": False,

@@ -186,7 +186,7 @@ def _loaded(name: str) -> Any:
             "pipe.save_pretrained(folder) wrote, not that of one of its networks"
         )
     try:
-        return DiffusionPipeline.from_pretrained(name)  # type: ignore[no-untyped-call]
+        return DiffusionPipeline.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise OSError(
             f"no pipeline {name!r} was found on this machine or on the hub. Check the name and the connection to the "

@@ -28,3 +28,4 @@ figure = Figure(figsize=(7, 3.3), dpi=130, layout="constrained")
 above, below = figure.subplots(2, 1, height_ratios=[1.8, 1])
 mcgen.plots.samples(model, 8, above, seed=1)
 mcgen.plots.forest(estimates, below)
+figure

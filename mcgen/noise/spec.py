@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,12 @@ class NoiseSpec:
 
     blocks: tuple[tuple[str, Block], ...]
     dtype: DType = "float32"
+
+    if TYPE_CHECKING:
+        # The field is a tuple; a call may give a mapping too, which its annotation would refuse.
+        def __init__(
+            self, blocks: Mapping[str, Block] | Iterable[tuple[str, Block]], dtype: DType = "float32"
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         try:
