@@ -22,7 +22,12 @@ def disc(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 model = mcgen.as_generator(disc, noise=(2,), name="disc")
 result = mcgen.estimate(
-    model, mcgen.statistics.identity, design=mcgen.MonteCarlo(), n_evaluations=1000, simultaneous=True, seed=0
+    model,
+    mcgen.statistics.identity,
+    design=mcgen.MonteCarlo(),
+    n_evaluations=1000,
+    simultaneous=True,
+    seed=0,
 )
 
 figure = result.plot()

@@ -14,7 +14,11 @@ from mcgen.functionals import quantile
 model = mcgen.as_generator(lambda z: np.exp(z / 2), noise=(16,), name="lognormal")
 results = {
     f"{q:.0%}": mcgen.estimate(
-        model, quantile(mcgen.statistics.pixel_mean, q), design=mcgen.Antithetic(), n_evaluations=4000, seed=0
+        model,
+        quantile(mcgen.statistics.pixel_mean, q),
+        design=mcgen.Antithetic(),
+        n_evaluations=4000,
+        seed=0,
     )
     for q in (0.5, 0.9, 0.95)
 }

@@ -16,7 +16,9 @@ from mcgen.adapters import models
 model = models.load("patches-diffusion", steps=10)
 designs = {"independent noise": MonteCarlo(), "pairs (z, -z)": Antithetic()}
 estimates = {
-    label: mcgen.estimate(model, statistics.brightness, design=design, n_evaluations=64, seed=0)
+    label: mcgen.estimate(
+        model, statistics.brightness, design=design, n_evaluations=64, seed=0
+    )
     for label, design in designs.items()
 }
 

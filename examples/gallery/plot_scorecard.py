@@ -17,7 +17,9 @@ def contrast(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 checkpoints = {
-    f"step {step},000": mcgen.as_generator(lambda z, a=1 + 1 / step: np.tanh(a * z + 0.3), noise=(16,), name=str(step))
+    f"step {step},000": mcgen.as_generator(
+        lambda z, a=1 + 1 / step: np.tanh(a * z + 0.3), noise=(16,), name=str(step)
+    )
     for step in (10, 20, 40)
 }
 scores = {"brightness": mcgen.statistics.pixel_mean, "contrast": contrast}

@@ -17,8 +17,17 @@ def quarters(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return x.reshape(len(x), 4, 4).mean(axis=2)
 
 
-model = mcgen.as_generator(lambda z: np.exp(z / 2 + np.linspace(0, 0.2, 16)), noise=(16,), name="rising")
+model = mcgen.as_generator(
+    lambda z: np.exp(z / 2 + np.linspace(0, 0.2, 16)), noise=(16,), name="rising"
+)
 named = mcgen.as_statistic(quarters, components=("first", "second", "third", "fourth"))
-result = mcgen.estimate(model, named, design=mcgen.Antithetic(), n_evaluations=2000, simultaneous=True, seed=0)
+result = mcgen.estimate(
+    model,
+    named,
+    design=mcgen.Antithetic(),
+    n_evaluations=2000,
+    simultaneous=True,
+    seed=0,
+)
 
 figure = result.plot()

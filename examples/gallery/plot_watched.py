@@ -10,7 +10,9 @@ import numpy as np
 
 import mcgen
 
-model = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="decode")
+model = mcgen.as_generator(
+    lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="decode"
+)
 result = mcgen.estimate(
     model,
     mcgen.statistics.pixel_mean,
