@@ -13,13 +13,15 @@ of points. :doc:`How designs work </explanation/designs>` explains what they sho
 #
 # ``design.draw`` gives the noise alone. Every panel has 16 points of two normal numbers.
 # Points of one replicate have one colour, and lines join each point with its negation.
+# The grid of the hypercube has 16 columns and 16 rows of equal probability, with one point in
+# each. The net has one point in each of 4 x 4 boxes of equal probability as well.
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import norm
 
@@ -35,7 +37,8 @@ designs: list[mcgen.Design] = [
     mcgen.Sobol(N),
 ]
 
-points, axes = plt.subplots(2, 3, figsize=(9, 6.4), sharex=True, sharey=True, layout="constrained")
+points = Figure(figsize=(9, 6.4), layout="constrained")
+axes = points.subplots(2, 3, sharex=True, sharey=True)
 for ax, design in zip(axes.flat, designs, strict=True):
     replicates = np.asarray(design.draw((2,), replicates=N // design.n_points, seed=3))
     for replicate in replicates:
@@ -46,11 +49,6 @@ for ax, design in zip(axes.flat, designs, strict=True):
     ax.set_title(f"{design}\n{len(replicates)} x {design.n_points}", fontsize=10)
     ax.set_aspect("equal")
     ax.set(xlim=(-3, 3), ylim=(-3, 3))
-
-# %%
-# The grid of the hypercube has 16 columns and 16 rows of equal probability, with one point in
-# each. The net has one point in each of 4 x 4 boxes of equal probability as well.
-
 for ax, cells in zip(axes.flat[-2:], (16, 4), strict=True):
     for edge in norm.ppf(np.arange(1, cells) / cells):
         ax.axvline(edge, lw=0.4, color="0.75", zorder=0)
@@ -90,7 +88,8 @@ growing: dict[str, list[mcgen.Design]] = {
 looks = zip(("#4c566a", "#0072b2", "#e69f00", "#d55e00", "#009e73"), "sovD^", strict=True)
 styles = dict(zip([*fixed, *growing], looks, strict=True))
 
-variances, axes = plt.subplots(2, 2, figsize=(9, 7.4), sharex=True, layout="constrained")
+variances = Figure(figsize=(9, 7.4), layout="constrained")
+axes = variances.subplots(2, 2, sharex=True)
 for ax, (title, statistic) in zip(axes.flat, statistics.items(), strict=True):
     curves = {label: variance(statistic, one) * one.n_points / np.array(sizes) for label, one in fixed.items()}
     curves |= {label: np.array([variance(statistic, one) for one in several]) for label, several in growing.items()}
