@@ -38,7 +38,17 @@ from mcgen.validation.measurements.widths import (
     with_geometric_mean,
 )
 from mcgen.validation.pages import efficiency as efficiency_page
-from mcgen.validation.pages.efficiency import AGAINST, TABLES, stored, with_interval, write_page, write_tables
+from mcgen.validation.pages.efficiency import (
+    AGAINST,
+    CHOOSING,
+    GAINS,
+    TABLES,
+    gains_table,
+    stored,
+    with_interval,
+    write_page,
+    write_tables,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "validation" / "efficiency.md"
 SMALL = ImageMixture(4, 0.8, (0.5, 1.5))
@@ -67,6 +77,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "validation").mkdir()
     marks = "".join(f"<!-- {title} -->\n<!-- end -->\n" for title in TABLES)
     (tmp_path / "validation" / "efficiency.md").write_text(marks)
+    (tmp_path / "explanation").mkdir()
+    (tmp_path / CHOOSING).write_text(f"<!-- {GAINS} -->\n<!-- end -->\n")
     return tmp_path
 
 
@@ -230,6 +242,14 @@ def test_the_page_is_written_from_few_numbers(folder: Path) -> None:
     assert "| auto | - |" in text
     assert "Whole runs, two levels, pairs: 3 of 3,200 evaluations." in text
     assert "Not measured yet: mixture 4 x 4, separated" in text
+    assert f"| {name} | 5.0 [3.8, 6.6] | - |" in (folder / CHOOSING).read_text()
+
+
+def test_the_page_on_choosing_says_what_the_stored_numbers_say() -> None:
+    if not PAGE.exists():
+        pytest.skip("needs the checkout")
+    text = (PAGE.parents[1] / CHOOSING).read_text()
+    assert gains_table(stored(PAGE.with_suffix(".json"))) in text
 
 
 def test_the_page_of_the_documentation_has_its_marks(folder: Path) -> None:

@@ -43,6 +43,7 @@ from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table,
 Numbers = dict[str, dict[str, Record]]
 
 AGAINST = "against what a user would pick"
+CHOOSING, GAINS = "explanation/choosing-a-design.md", "gains"
 _TRUTH = "truth"
 _MISSING = "-"
 
@@ -60,11 +61,12 @@ def write_page(folder: Path, only: str = "") -> None:
     Raises
     ------
     OSError, ValueError
-        If there is no page ``validation/efficiency.md`` with its marks, or no case of such a name; nothing has been
-        measured then.
+        If there is no page ``validation/efficiency.md`` or ``explanation/choosing-a-design.md`` with its marks, or no
+        case of such a name; nothing has been measured then.
     """
     page, store = _paths(folder)
     require_marks(page, TABLES)
+    require_marks(folder / CHOOSING, [GAINS])
     for name in chosen([AGAINST, *CASES], only, "case"):
         if name == AGAINST:
             _measure_rivals(store, again=bool(only))
@@ -74,10 +76,11 @@ def write_page(folder: Path, only: str = "") -> None:
 
 
 def write_tables(folder: Path) -> None:
-    """Write the tables of the stored numbers into the page."""
+    """Write the tables of the stored numbers into the page, and their summary into that on choosing a design."""
     page, store = _paths(folder)
     numbers = stored(store)
     fill_page(page, {title: table(numbers) for title, table in TABLES.items()})
+    fill_page(folder / CHOOSING, {GAINS: gains_table(numbers)})
 
 
 def _paths(folder: Path) -> tuple[Path, Path]:
@@ -161,6 +164,26 @@ def summary(n: int, baseline: str) -> Callable[[Numbers], str]:
         return markdown_table(["case", *columns], rows)
 
     return table
+
+
+def gains_table(numbers: Numbers) -> str:
+    """Return a table for the shipped models: pairs over Monte Carlo, and some designs over pairs, at the larger n."""
+    columns = [
+        AUTO,
+        "k-antithetic 8",
+        "Sobol' 64",
+        "Sobol' 64 on active subspace",
+        "Latin hypercube 64",
+        "antithetic frames 64",
+    ]
+    pairs = [(PAIRS, PLAIN), *((label, PAIRS) for label in columns)]
+    rows = []
+    for name in CASES:
+        found = numbers.get(name, {})
+        if found and name not in MIXTURES:
+            cells = [_cells(found, label, baseline, BUDGETS[0])[-1:] for label, baseline in pairs]
+            rows.append([name, *(cell[0] if cell else _MISSING for cell in cells)])
+    return markdown_table(["model", "pairs over Monte Carlo", *columns], rows)
 
 
 def auto_table(numbers: Numbers) -> str:

@@ -74,16 +74,16 @@ _ERRORS = [
     "centralized",
     "independent",
     "centralized",
-    "worth for L1",
-    "worth for PSNR",
+    "efficiency for L1",
+    "efficiency for PSNR",
 ]
-# Correlations of errors and efficiencies of DPS, by reference 1, whose blur and super-resolution are milder.
+# Correlations of errors and efficiencies of DPS in reference 1. Its blur and super-resolution are milder.
 PAPER_ERRORS: dict[str, list[str]] = {
     "DPS, inpainting, half of the pixels hidden": [".28", "-.72", ".57", "-.02", "1.54", "1.84"],
     "DPS, Gaussian blur of 1.5 pixels": [".27", "-.71", ".57", "-.01", "1.34", "1.56"],
     "DPS, super-resolution, 4 x 4 pixels to 1": [".20", "-.72", ".53", "-.01", "1.41", "1.54"],
 }
-# Scores of quality, and differences of their means that would not matter.
+# Largest difference of means that counts as none, by score of quality.
 MARGINS = {"pixel mean": 0.05, "top-1 probability": 0.05, "entropy": 0.25, "sharpness": 0.25}
 _SPLITS = {"25 x 128": mcgen.Sobol(128), "50 x 64": mcgen.Sobol(64), "200 x 16": mcgen.Sobol(16)}
 _RUNS = 5
@@ -183,7 +183,7 @@ class _Posterior:
 
 
 def _of_errors(sampler: mcgen.Generator, operator: Operator, truths: Any, n_pairs: int) -> Numbers:
-    """Return the correlations of errors over images (n, ...), with `n_pairs` pairs each, and what pairs are worth."""
+    """Return correlations of errors over images (n, ...), with `n_pairs` pairs each, and the efficiency of pairs."""
     noise = np.random.default_rng(SEED).standard_normal((len(truths), *operator.measurement_shape), dtype=np.float32)
     measured = [operator.measure(x, NOISE_SD, e) for x, e in zip(truths, noise, strict=True)]
 
@@ -241,7 +241,7 @@ def _as_colours(picture: Any) -> torch.Tensor:
 
 
 def _scores(pictures: Path) -> Numbers:
-    """Return what pairs of patches are worth for scores of quality by a network, beside the mean of the pixels."""
+    """Return the efficiency of pairs of patches for scores of quality by a network, and for the mean of the pixels."""
     network = features("efficientnet-lite0")
     scores = statistics.stack(
         *(statistics.pixel_mean, ClassifierScore(network), ClassifierScore(network, "entropy"), sharpness),
@@ -262,7 +262,7 @@ def sharpness(images: torch.Tensor) -> torch.Tensor:
 
 
 def _worth(found: PairAnalysis) -> Numbers:
-    """Return what negated pairs are worth, by component."""
+    """Return the efficiency of negated pairs, by component."""
     rows = found.efficiencies().to_dict("records")
     return {row["component"]: _plain(row) for row in rows if row["kind"] == "negated"}
 
@@ -325,7 +325,7 @@ def correlation_table(numbers: Numbers) -> str:
 
 
 def quantile_table(numbers: Numbers) -> str:
-    """Return tables 5 and 6: the least, the quartiles and the greatest of the correlations of negated pairs."""
+    """Return tables 5 and 6: the smallest, the quartiles and the largest of the correlations of negated pairs."""
     rows = []
     for label in MODELS:
         for measure in ("standard", "centralized"):
@@ -333,7 +333,7 @@ def quantile_table(numbers: Numbers) -> str:
             if row is not None:
                 five = [row[name] for name in ("least", "lower_quartile", "upper_quartile", "greatest")]
                 rows.append([label, measure, f"{row['mean']:.2f} ({row['sd']:.2f})", *(f"{one:.2f}" for one in five)])
-    return markdown_table(["model", "correlation", "mean (sd)", "least", "25 %", "75 %", "greatest"], rows)
+    return markdown_table(["model", "correlation", "mean (sd)", "smallest", "25 %", "75 %", "largest"], rows)
 
 
 def distance_table(numbers: Numbers) -> str:
@@ -349,7 +349,7 @@ def distance_table(numbers: Numbers) -> str:
 
 
 def efficiency_table(numbers: Numbers) -> str:
-    """Return table 2: what pairs are worth, by model and statistic."""
+    """Return table 2: the efficiency of pairs, by model and statistic."""
     rows = []
     for label in MODELS:
         found = numbers.get(label)
@@ -407,12 +407,12 @@ def _of_problem(name: str, found: Numbers) -> list[str]:
 
 
 def _worth_cell(row: Numbers, digits: int = 1) -> str:
-    """Return what pairs are worth with its interval."""
+    """Return an efficiency with its interval."""
     return f"{row['predicted']:.{digits}f} [{row['predicted_low']:.{digits}f}, {row['predicted_high']:.{digits}f}]"
 
 
 def score_table(numbers: Numbers) -> str:
-    """Return what pairs are worth for scores of quality, and whether they leave the means as they are."""
+    """Return the efficiency of pairs for scores of quality, and the tests that they keep the means."""
     rows = []
     for name, row in numbers.get("scores", {}).items():
         same = row["same"]
@@ -425,7 +425,7 @@ def score_table(numbers: Numbers) -> str:
             f"{same['p']:.1g}",
         ]
         rows.append([name, *cells])
-    head = ["statistic of patches", "correlation in a pair", "what pairs are worth"]
+    head = ["statistic of patches", "correlation in a pair", "efficiency of pairs"]
     return markdown_table([*head, "mean less that of independent samples", "margin", "p of equivalence"], rows)
 
 
@@ -449,7 +449,7 @@ def guidance_table(numbers: Numbers) -> str:
         ]
         rows.append([scale, *cells, f"{found['worth']['predicted']:.1f}"])
     head = ["guidance scale", "standard, z, -z", "independent", "centralized, z, -z", "independent"]
-    return markdown_table([*head, "worth for brightness"], rows)
+    return markdown_table([*head, "efficiency for brightness"], rows)
 
 
 PARTS: dict[str, Callable[[Path], Numbers]] = {
