@@ -42,7 +42,12 @@ axes = points.subplots(2, 3, sharex=True, sharey=True)
 for ax, design in zip(axes.flat, designs, strict=True):
     replicates = np.asarray(design.draw((2,), replicates=N // design.n_points, seed=3))
     for replicate in replicates:
-        ax.scatter(*replicate.T, s=28, zorder=2, color="#0072b2" if len(replicates) in (1, N) else None)
+        ax.scatter(
+            *replicate.T,
+            s=28,
+            zorder=2,
+            color="#0072b2" if len(replicates) in (1, N) else None,
+        )
         if isinstance(design, mcgen.Antithetic | mcgen.OrthogonalAntithetic):
             for first, second in zip(replicate[::2], replicate[1::2], strict=True):
                 ax.plot(*np.stack([first, second]).T, lw=0.8, color="0.6", zorder=1)
@@ -64,7 +69,9 @@ for ax, cells in zip(axes.flat[-2:], (16, 4), strict=True):
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 statistics: dict[str, Statistic] = {
-    "almost odd:\nsin(a + b) + 0.1 cos(a - b)": lambda z: np.sin(z.sum(1)) + 0.1 * np.cos(z[:, 0] - z[:, 1]),
+    "almost odd:\nsin(a + b) + 0.1 cos(a - b)": lambda z: (
+        np.sin(z.sum(1)) + 0.1 * np.cos(z[:, 0] - z[:, 1])
+    ),
     "additive:\nexp(a / 2) + exp(b / 2)": lambda z: np.exp(z / 2).sum(1),
     "smooth, with interactions:\nexp((a + b) / 2)": lambda z: np.exp(z.sum(1) / 2),
     "a jump:\n1 where a + b > 1": lambda z: (z.sum(1) > 1).astype(float),
@@ -72,9 +79,13 @@ statistics: dict[str, Statistic] = {
 noise = mcgen.as_generator(lambda z: z, noise=(2,), name="noise")
 
 
-def variance(statistic: Statistic, design: mcgen.Design, n_replicates: int = 200) -> float:
+def variance(
+    statistic: Statistic, design: mcgen.Design, n_replicates: int = 200
+) -> float:
     """Return the variance of the mean over one replicate of the design."""
-    result = mcgen.estimate(noise, statistic, design=design, n_replicates=n_replicates, seed=0)
+    result = mcgen.estimate(
+        noise, statistic, design=design, n_replicates=n_replicates, seed=0
+    )
     return float(result.standard_error) ** 2 * result.n_replicates
 
 
@@ -85,14 +96,22 @@ growing: dict[str, list[mcgen.Design]] = {
     "Sobol(n)": [mcgen.Sobol(n) for n in sizes],
     "Antithetic(Sobol(n / 2))": [mcgen.Antithetic(mcgen.Sobol(n // 2)) for n in sizes],
 }
-looks = zip(("#4c566a", "#0072b2", "#e69f00", "#d55e00", "#009e73"), "sovD^", strict=True)
+looks = zip(
+    ("#4c566a", "#0072b2", "#e69f00", "#d55e00", "#009e73"), "sovD^", strict=True
+)
 styles = dict(zip([*fixed, *growing], looks, strict=True))
 
 variances = Figure(figsize=(9, 7.4), layout="constrained")
 axes = variances.subplots(2, 2, sharex=True)
 for ax, (title, statistic) in zip(axes.flat, statistics.items(), strict=True):
-    curves = {label: variance(statistic, one) * one.n_points / np.array(sizes) for label, one in fixed.items()}
-    curves |= {label: np.array([variance(statistic, one) for one in several]) for label, several in growing.items()}
+    curves = {
+        label: variance(statistic, one) * one.n_points / np.array(sizes)
+        for label, one in fixed.items()
+    }
+    curves |= {
+        label: np.array([variance(statistic, one) for one in several])
+        for label, several in growing.items()
+    }
     for label, values in curves.items():
         colour, marker = styles[label]
         ax.loglog(sizes, values, marker=marker, ms=4, lw=1.2, color=colour, label=label)

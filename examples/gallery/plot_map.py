@@ -17,7 +17,7 @@ y, x = np.mgrid[-1:1:24j, -1:1:24j]
 def disc(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Images of shape (n, 24, 24) from two normal numbers each."""
     light = z[:, 0, None, None] * x + z[:, 1, None, None] * y
-    return 1 / (1 + np.exp(0.3 * light + 2 * (x**2 + y**2) - 1))
+    return np.asarray(1 / (1 + np.exp(0.3 * light + 2 * (x**2 + y**2) - 1)))
 
 
 model = mcgen.as_generator(disc, noise=(2,), name="disc")

@@ -13,7 +13,7 @@ import mcgen
 
 def contrast(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard deviation inside each sample."""
-    return x.std(axis=1)
+    return np.asarray(x.std(axis=1))
 
 
 checkpoints = {

@@ -14,7 +14,7 @@ import mcgen
 
 def quarters(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of each quarter of the 16 numbers of a sample."""
-    return x.reshape(len(x), 4, 4).mean(axis=2)
+    return np.asarray(x.reshape(len(x), 4, 4).mean(axis=2))
 
 
 model = mcgen.as_generator(

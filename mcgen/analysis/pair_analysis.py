@@ -361,12 +361,11 @@ class PairAnalysis:
         n = len(self.measures)
         figure, axes = panels_on(ax, n, n, 3.6 * n, [3.0])
         for panel, measure in zip(axes, self.measures, strict=True):
-            every = [self.values[kind, measure].ravel() for kind in self.kinds]
-            finite = [one[np.isfinite(one)] for one in every]
+            finite = [one[np.isfinite(one)] for one in (self.values[kind, measure] for kind in self.kinds)]
             edges = _edges(np.concatenate(finite), min(60, max(10, len(finite[0]) // 8)))
             for number, (kind, values) in enumerate(zip(self.kinds, finite, strict=True)):
-                # The last kind, which the others are compared with, is grey.
-                colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1 + number % (len(COLOURS) - 1)]
+                # Grey is the last kind, which the others are compared with.
+                colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1:][number % len(COLOURS[1:])]
                 panel.hist(values, edges.tolist(), density=True, alpha=0.55, color=colour, label=kind)
                 panel.axvline(values.mean(), color=colour, linewidth=1.2)
             panel.set_xlabel(f"{measure} correlation" if measure in ("standard", "centralized") else measure)

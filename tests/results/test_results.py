@@ -149,7 +149,7 @@ def test_html_and_figures(estimate, tmp_path) -> None:
     figure = pictures.plot()
     assert [ax.get_title() for ax in figure.axes[:2]] == [
         "mean\n(red, green and blue)",
-        "half-width of the 95\u00a0% interval\n(Student t)\n(average of the channels)",
+        "half-width of the 95\u00a0% interval\n(skewness-safe t)\n(average of the channels)",
     ]
     assert estimate(keep_replicates=False).plot().axes[0].has_data()
 

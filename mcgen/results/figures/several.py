@@ -72,8 +72,8 @@ def forest(
     >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
     >>> options = dict(n_evaluations=640, seed=0)
     >>> pairs = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), **options)
-    >>> nets = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Sobol(32), **options)
-    >>> figure = mcgen.plots.forest({"pairs": pairs, "nets": nets})
+    >>> single = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), **options)
+    >>> figure = mcgen.plots.forest({"pairs": pairs, "independent noise": single})
     """
     return plot_side_by_side(named_results(results), ax, components)
 
