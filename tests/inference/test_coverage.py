@@ -224,9 +224,10 @@ def test_the_map_of_coverage_is_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "`python -m mcgen.validation coverage` with seed 0" in text
     assert "Each cell is 100 runs." in text
     # Pairs integrate an affine mean exactly, and 25 replicates of 2 points hold a rare event once: neither is counted.
-    assert "**Student t** covers less than 0.93 in" in text
-    assert " of 7 cells at R = 5 " in text
-    assert "Not counted above are indicators with 0 to 4 events in a run on average" in text
+    assert "Cells in which an interval covers less than 0.93" in text
+    below = text.partition("| interval | R = 5 |")[2]
+    assert " of 7; least " in below.partition("| Student t | ")[2].splitlines()[0]
+    assert "| interval | 0 to 4 events |" in text
     assert "| exponential | Antithetic() | 25 |" in text
     assert "| bernoulli-0.02 | Antithetic() |" not in text
     pairs = (tmp_path / "explanation" / "interval.md").read_text()

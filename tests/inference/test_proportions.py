@@ -292,4 +292,4 @@ def test_the_page_is_written_where_all_laws_were_measured(
     text = path.read_text()
     assert text.count("| independent points | 0.") == 2
     assert "- runs that stop: least coverage" in text
-    assert "Each cell is 40 runs, of runs that stop 20" in text
+    assert "Each cell has 40 runs, and 20 where runs stop." in text

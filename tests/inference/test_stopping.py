@@ -497,4 +497,4 @@ def test_the_page_is_written_where_all_laws_were_measured(
     assert "| lognormal | 0.040 |" in page.read_text()
     assert "| lognormal, R = 1,000 | 1.60 |" in page.read_text()
     assert page.read_text().count("| lognormal | 0.950, 1.25, 1.50 |") == len(stopping_studies.RULES)
-    assert "two stages, symmetric replicate means: least coverage 0.950 (normal, n* = 30)" in page.read_text()
+    assert "| two stages | symmetric | 0.950 | normal, n* = 30 |" in page.read_text()

@@ -109,8 +109,8 @@ def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page.write_page(tmp_path)
     assert "| std | w^2 | 1.000 | 1.000 | 1.000 | 1.000 |" in own.read_text()
     text = whole.read_text()
-    assert "- std: w^2 down to 0.500 (Monte Carlo, 200 replicates)." in text
-    assert "- variance: nowhere." in text
+    assert "| std | w^2 | 0.500 | Monte Carlo, 200 replicates | 200 |" in text
+    assert "Nowhere below 0.93: variance, covariance," in text
     assert "| std | w^2 | 1.000, 1.000, 0.500, 1.000 | 1.000, 1.000, 0.500, 1.000 | 1.000, 1.000, 0.500 |" in text
     assert "| std | exp(w) | -, -, -, - |" in text
     with pytest.raises(ValueError, match="no functional's name"):

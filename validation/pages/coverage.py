@@ -162,14 +162,9 @@ def page_parts(frame: pd.DataFrame) -> dict[str, str]:
     )
     events = _expected_events(varying)
     common = varying[~(events < _FEW_EVENTS)]
-    told = [
-        *(_on_method(common, method) for method in METHODS),
-        _on_the_default(common),
-        *_on_silence(common),
-        *_on_rare_events(varying, events),
-    ]
+    words = [_below(common), _on_the_default(common), _on_silence(common), _on_rare_events(varying, events)]
     return {
-        "in words": "\n".join(f"- {sentence}" for sentence in told if sentence),
+        "in words": "\n\n".join(text for text in words if text),
         "by replicates": _by_replicates(common),
         "least covered": _least_covered(common),
         "problems": _problems(),
@@ -182,18 +177,28 @@ def _expected_events(frame: pd.DataFrame) -> pd.Series[float]:
     return probabilities.astype(float) * frame["n_replicates"] * frame["n_points"]
 
 
-def _on_method(frame: pd.DataFrame, method: str) -> str:
-    """Return a sentence on how often a method covers too little, by number of replicates."""
-    parts = []
-    for n, group in frame[frame["interval"] == method].groupby("n_replicates"):
-        worst = group.iloc[int(group["covered"].argmin())]
-        low = int((group["covered"] < _LOW).sum())
-        parts.append(f"{low} of {len(group)} cells at R = {n} (least {worst['covered']:.3f}, {worst['cell']})")
-    return f"**{method_text(method)}** covers less than {_LOW} in {'; '.join(parts)}."
+def _below(frame: pd.DataFrame) -> str:
+    """Return a table of how often each interval covers too little, and its worst cell, by number of replicates."""
+    rows = []
+    for method in METHODS:
+        row = [method_text(method)]
+        for n in REPLICATES:
+            group = frame[(frame["interval"] == method) & (frame["n_replicates"] == n)]
+            if group.empty:
+                row.append("")
+                continue
+            worst = group.iloc[int(group["covered"].argmin())]
+            low = int((group["covered"] < _LOW).sum())
+            row.append(f"{low} of {len(group)}; least {worst['covered']:.3f} ({worst['cell']})")
+        rows.append(row)
+    text = (
+        f"Cells in which an interval covers less than {_LOW}, and its least coverage with the problem and the design:"
+    )
+    return f"{text}\n\n{markdown_table(['interval', *(f'R = {n}' for n in REPLICATES)], rows)}"
 
 
 def _on_the_default(frame: pd.DataFrame) -> str:
-    """Return a sentence on where the default covers more than Student t, and where less."""
+    """Return sentences on where the default covers more than Student t, and where less."""
     wide = frame.pivot_table(index=["cell", "n_replicates"], columns="interval", values="covered").reset_index()
     wide = wide[wide["n_replicates"] >= _FEW_REPLICATES].assign(gain=wide[DEFAULT] - wide["student-t"])
     low, fine = wide[wide["student-t"] < _LOW], wide[wide["student-t"] >= _LOW]
@@ -203,44 +208,40 @@ def _on_the_default(frame: pd.DataFrame) -> str:
     points = 100 * low["gain"].median()
     worst = fine.iloc[int(fine["gain"].argmin())]
     return (
-        f"From {_FEW_REPLICATES} replicates on: of the {len(low)} cells where Student t covers less than {_LOW}, the "
-        f"default covers more in {int((low['gain'] > 0).sum())}, by {points:.1f} points in the median; of the "
-        f"{len(fine)} others it covers less by more than a point in {len(lost)}. The least gain there is in "
-        f"{worst['cell']} at R = {worst['n_replicates']}: {worst[DEFAULT]:.3f} where Student t has "
+        f"With {_FEW_REPLICATES} replicates or more, Student t covers less than {_LOW} in {len(low)} cells. The "
+        f"default covers more in {int((low['gain'] > 0).sum())} of these, by {points:.1f} points in the median. In the "
+        f"{len(fine)} other cells the default covers less by more than one point {len(lost)} times. The least gain is "
+        f"in {worst['cell']} at R = {worst['n_replicates']}: {worst[DEFAULT]:.3f} where Student t has "
         f"{worst['student-t']:.3f}."
     )
 
 
-def _on_silence(frame: pd.DataFrame) -> list[str]:
-    """Return sentences on the coverage of the default in runs without a warning, for cells with enough of them."""
-    found = []
-    told = frame[(frame["interval"] == DEFAULT) & (frame["silent"] * frame["repetitions"] >= _SILENT_RUNS)]
-    for n, group in told.groupby("n_replicates"):
+def _on_silence(frame: pd.DataFrame) -> str:
+    """Return a table of the coverage of the default in runs without a warning, for cells with enough of them."""
+    silent = frame[(frame["interval"] == DEFAULT) & (frame["silent"] * frame["repetitions"] >= _SILENT_RUNS)]
+    rows = []
+    for n, group in silent.groupby("n_replicates"):
         worst = group.iloc[int(group["covered_in_silence"].argmin())]
-        found.append(
-            f"At R = {n}, in runs without a warning, the default covers {group['covered_in_silence'].median():.3f} in "
-            f"the median cell and {worst['covered_in_silence']:.3f} in the worst, {worst['cell']}, where "
-            f"{100 * worst['silent']:.0f} of 100 runs raise none: silence does not mean safe."
-        )
-    return found
+        shares = [f"{group['covered_in_silence'].median():.3f}", f"{worst['covered_in_silence']:.3f}"]
+        rows.append([str(n), *shares, str(worst["cell"]), f"{100 * worst['silent']:.0f} of 100"])
+    head = ["R", "median cell", "worst cell", "which cell", "its runs without a warning"]
+    text = "A run without a warning can still cover too little. Coverage of the default in such runs:"
+    return f"{text}\n\n{markdown_table(head, rows)}" if rows else ""
 
 
-def _on_rare_events(frame: pd.DataFrame, events: pd.Series[float]) -> list[str]:
-    """Return sentences on the coverage of all intervals for indicators with few events in a run."""
-    found = []
+def _on_rare_events(frame: pd.DataFrame, events: pd.Series[float]) -> str:
+    """Return a table of the coverage of all intervals for indicators with few events in a run."""
+    ranges = {}
     for low, high in ((0, _FEWER_EVENTS), (_FEWER_EVENTS, _FEW_EVENTS)):
-        cells_of = frame[(events >= low) & (events < high)].groupby("interval")["covered"]
-        ranges = dict(iter(cells_of))
-        texts = [
-            f"{method_text(method)} {ranges[method].min():.2f} to {ranges[method].max():.2f}"
-            for method in METHODS
-            if method in ranges
-        ]
-        if texts:
-            found.append(
-                f"Not counted above are indicators with {low} to {high} events in a run on average: {', '.join(texts)}."
-            )
-    return found
+        found = dict(iter(frame[(events >= low) & (events < high)].groupby("interval")["covered"]))
+        if found:
+            ranges[f"{low} to {high} events"] = {name: f"{x.min():.2f} to {x.max():.2f}" for name, x in found.items()}
+    rows = [[method_text(method), *(shown.get(method, "") for shown in ranges.values())] for method in METHODS]
+    text = (
+        f"Indicators with fewer than {_FEW_EVENTS} events in a run on average are not counted above. Their least and "
+        "greatest coverage:"
+    )
+    return f"{text}\n\n{markdown_table(['interval', *ranges], rows)}" if ranges else ""
 
 
 def _by_replicates(frame: pd.DataFrame) -> str:

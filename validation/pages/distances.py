@@ -1,6 +1,6 @@
 """The page ``docs/validation/distances.md``: coverage, bias, widths and gains of Fréchet and kernel distances.
 
-``python -m mcgen.validation distances`` measures all of it in some forty minutes. ``--only NAME`` measures and writes
+``python -m mcgen.validation distances`` measures all of it in about an hour. ``--only NAME`` measures and writes
 the sections whose name contains NAME, and leaves the others as they were.
 """
 
@@ -117,9 +117,9 @@ def _in_short(cells: _Cells) -> str:
     below = [one for one in every if one.covered < PROMISED]
     worst = min(every, key=lambda one: one.covered)
     return (
-        f"{len(every)} cells: coverage {worst.covered:.3f} ({worst.what}, {worst.runs} runs) to "
-        f"{max(one.covered for one in every):.3f}, {np.mean([one.covered for one in every]):.3f} on average; "
-        f"{len(below)} of them below {PROMISED}."
+        f"The {len(every)} cells cover {worst.covered:.3f} to {max(one.covered for one in every):.3f}, and "
+        f"{np.mean([one.covered for one in every]):.3f} on average. The least is that of {worst.what}, {worst.runs} "
+        f"runs. Cells below {PROMISED}: {len(below)}."
     )
 
 
@@ -286,15 +286,15 @@ def _real(seed: int, share: float) -> Parts:
 
 def _ranks() -> str:
     """Return the ranks of the features of shipped models in words."""
-    told = []
+    lines = []
     for name in real_features.MODELS:
         moments = real_features.pool(name).moments
-        told.append(
+        lines.append(
             f"- {name}: {len(moments.mean)} features of rank {moments.rank} and effective rank "
             f"{moments.effective_rank:.0f}; {moments.fewest_samples} samples at least, and {moments.enough_samples} "
             "for no warning."
         )
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 _COLUMNS: tuple[Callable[[Outcome], str], ...] = (

@@ -248,8 +248,8 @@ def _work(found: dict[str, Record]) -> str:
         parts.append(f"Whole runs, {label}: {runs}.")
         pilots[label] = widths[str(BUDGETS[0])]["pilot"]
     if pilots:
-        costs = ", ".join(f"{label} {cost:.0f}" for label, cost in pilots.items())
-        parts.append(f"Pilots, in evaluations, at n = {BUDGETS[0]:,}: {costs}.")
+        costs = ", ".join(f"{label} ({cost:.0f})" for label, cost in pilots.items())
+        parts.append(f"Evaluations of the pilots at n = {BUDGETS[0]:,}: {costs}.")
     return " ".join(parts)
 
 

@@ -52,8 +52,8 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 10_000) 
         return
     errors = " and ".join(f"{math.sqrt(0.0475 / n):.4f}" for n in (runs, runs // 5))
     made = (
-        f"{made_by('python -m mcgen.validation functionals', seed)} Each cell is {runs:,} runs, of nets {runs // 5:,}; "
-        f"standard errors of a coverage of 0.95 are {errors}."
+        f"{made_by('python -m mcgen.validation functionals', seed)} Each cell has {runs:,} runs, and {runs // 5:,} "
+        f"for nets. Standard errors of a coverage of 0.95 are {errors}."
     )
     fill_page(whole, {"made by": made, "in words": _in_words(cells, names), "map": _map(cells, names)})
     fill_page(page, {_MARKS[0]: _short(cells, names)})
@@ -93,18 +93,16 @@ def _short(cells: Cells, names: list[str]) -> str:
 
 
 def _in_words(cells: Cells, names: list[str]) -> str:
-    """Return where coverage falls below the promised one from 50 replicates on."""
-    told = []
+    """Return the functionals and laws whose coverage falls below the promised one from 50 replicates on."""
+    rows: list[list[str]] = []
     for name in names:
-        short = {key: one for key, one in cells.items() if key[0] == name and key[3] >= 50 and one.runs}
-        below = {key: one for key, one in short.items() if one.covered < PROMISED[0]}
-        parts = []
         for law in LAWS:
-            found = [(key, one) for key, one in below.items() if key[1] == law]
-            if found:
-                (_, _, design, n), worst = min(found, key=lambda pair: pair[1].covered)
-                last = max(key[3] for key, _ in found)
-                until = f", below up to {last:,} replicates" if last > n else ""
-                parts.append(f"{law} down to {worst.covered:.3f} ({design}, {n:,} replicates{until})")
-        told.append(f"- {name}: {'; '.join(parts) if parts else 'nowhere'}.")
-    return "\n".join(told)
+            some = {key: one for key, one in cells.items() if key[:2] == (name, law) and key[3] >= 50 and one.runs}
+            below = {key: one for key, one in some.items() if one.covered < PROMISED[0]}
+            if below:
+                (_, _, design, n), worst = min(below.items(), key=lambda pair: pair[1].covered)
+                last = max(key[3] for key in below)
+                rows.append([name, law, f"{worst.covered:.3f}", f"{design}, {n:,} replicates", f"{last:,}"])
+    fine = [name for name in names if name not in {row[0] for row in rows}]
+    text = f"Nowhere below {PROMISED[0]}: {', '.join(fine) if fine else 'none of the functionals'}."
+    return f"{markdown_table(['functional', 'values', 'least coverage', 'where', 'below up to R ='], rows)}\n\n{text}"

@@ -74,8 +74,8 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 20_000) 
     parts["in words"] = _in_words(cells, means, stops, naive)
     errors = " and ".join(f"{math.sqrt(0.0475 / n):.4f}" for n in (runs, runs // 2))
     parts["made by"] = (
-        f"{made_by('python -m mcgen.validation proportions', seed)} Each cell is {runs:,} runs, of runs that stop "
-        f"{runs // 2:,}; standard errors of a coverage of 0.95 are {errors}."
+        f"{made_by('python -m mcgen.validation proportions', seed)} Each cell has {runs:,} runs, and {runs // 2:,} "
+        f"where runs stop. Standard errors of a coverage of 0.95 are {errors}."
     )
     fill_page(page, parts)
     print(f"\n{parts['averages']}\n\n{parts['adversary']}\n\n{parts['in words']}", flush=True)
@@ -138,13 +138,13 @@ def _in_words(
         "averages": means,
         "runs that stop": [cell for found in stops.values() for cell in found],
     }
-    told = []
+    lines = []
     for what, found in groups.items():
         worst = min(found, key=lambda cell: cell.covered)
         asked = f", {worst.asked}" if worst.asked else ""
-        told.append(f"- {what}: least coverage {worst.covered:.3f} ({worst.law}, p = {worst.p:.3g}{asked}).")
-    told.append(
+        lines.append(f"- {what}: least coverage {worst.covered:.3f} ({worst.law}, p = {worst.p:.3g}{asked}).")
+    lines.append(
         f"- a control, Student's t watched until it is narrow enough: {naive.covered:.3f} ({naive.law}, "
         f"p = {naive.p:g}, {naive.asked})."
     )
-    return "\n".join(told)
+    return "\n".join(lines)

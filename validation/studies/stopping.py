@@ -253,9 +253,9 @@ def write_page(folder: Path, only: str = "", seed: int = 0, runs: int = 4000) ->
     if len(names) == len(LAWS):
         command = "python -m mcgen.validation stopping"
         parts["made by"] = (
-            f"{made_by(command, seed)} Each cell of two stages is {runs:,} runs, of the other rules {runs // 4:,}; "
-            f"standard errors of a coverage of 0.95 are {math.sqrt(0.0475 / runs):.4f} and "
-            f"{math.sqrt(0.0475 / (runs // 4)):.4f}. Peeking is {runs:,} runs a row."
+            f"{made_by(command, seed)} A cell of two stages has {runs:,} runs, and one of another rule "
+            f"{runs // 4:,}. Standard errors of a coverage of 0.95 are {math.sqrt(0.0475 / runs):.4f} and "
+            f"{math.sqrt(0.0475 / (runs // 4)):.4f}. A row of the table of looks has {runs:,} runs."
         )
         fill_page(page, parts)
 
@@ -279,14 +279,11 @@ def _cell(made: Stopped) -> str:
 
 
 def _in_words(cells: dict[str, dict[tuple[str, int], Stopped]]) -> str:
-    told = []
+    rows = []
     for rule, found in cells.items():
         for symmetric, what in ((True, "symmetric"), (False, "other")):
             some = {key: made for key, made in found.items() if LAWS[key[0]]().symmetric == symmetric}
-            if not some:
-                continue
-            (name, n), worst = min(some.items(), key=lambda item: item[1].hits / item[1].runs)
-            told.append(
-                f"- {rule}, {what} replicate means: least coverage {worst.hits / worst.runs:.3f} ({name}, n* = {n:,})."
-            )
-    return "\n".join(told)
+            if some:
+                (name, n), worst = min(some.items(), key=lambda item: item[1].hits / item[1].runs)
+                rows.append([rule, what, f"{worst.hits / worst.runs:.3f}", f"{name}, n* = {n:,}"])
+    return markdown_table(["rule", "replicate means", "least coverage", "where"], rows)
