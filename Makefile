@@ -29,8 +29,9 @@ matrix:
 	    OMP_NUM_THREADS=1 .venv-$$version/bin/python -m pytest -q -n $(WORKERS) -m "not study" || exit 1; \
 	done
 
+# It runs all examples, each with one thread.
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 # The picture of README and of the first page, from the example that the gallery shows.

@@ -54,8 +54,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "remove_config_comments": True,
 }
-# The gallery keeps what it made in a dictionary of functions, which can't be pickled.
-suppress_warnings = ["config.cache"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"mcgen {release}"
