@@ -371,10 +371,15 @@ def _require_range(given: torch.Tensor) -> None:
         )
 
 
+def _tensor_of(samples: Any) -> torch.Tensor:
+    """Return images of any library as a tensor. Arrays are copied, since torch warns about those that are read-only."""
+    return samples if isinstance(samples, torch.Tensor) else torch.from_numpy(numbers_of(samples).copy())
+
+
 def _images(samples: Any, network: torch.nn.Module) -> torch.Tensor:
     """Return images as a network takes them: three channels, on its device and in its type, large enough."""
     like = next(network.parameters())
-    given = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(numbers_of(samples))
+    given = _tensor_of(samples)
     _require_range(given)
     images = given.to(like)
     if images.ndim == 3:
@@ -394,7 +399,7 @@ def _images(samples: Any, network: torch.nn.Module) -> torch.Tensor:
 def _exact_images(samples: Any, network: torch.nn.Module, shape: tuple[int, int, int], name: str) -> torch.Tensor:
     """Return images as a network of one image shape takes them, or refuse those of other shapes."""
     like = next(network.parameters())
-    given = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(numbers_of(samples))
+    given = _tensor_of(samples)
     channels, height, width = shape
     if tuple(given.shape[1:]) != shape and (channels, *given.shape[1:]) != (1, height, width):
         grey = f" or (n, {height}, {width})" if channels == 1 else ""

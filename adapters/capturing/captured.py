@@ -116,7 +116,8 @@ class CapturedGenerator(TorchGenerator):
             The condition in these runs.
         """
         inert = without_effect(self, condition) if effects else set()
-        lines = [f"{self.name}: {len(self.draws)} draws, {self.noise.dimension:,} numbers a sample"]
+        made, numbers = len(self.draws), self.noise.dimension
+        lines = [f"{self.name}: {made} draw{'s' * (made != 1)}, {numbers:,} number{'s' * (numbers != 1)} a sample"]
         for i, draw in enumerate(self.draws):
             words = [f"{i:>4} {draw.operation:<13} {draw.block}"]
             words += [f"batch axis {draw.axis}"] if draw.axis else []

@@ -73,7 +73,9 @@ _AFFINE = 0.01
 class PosteriorSampler(Diffusion):
     """Base class of the posterior samplers: a DDIM prior whose steps are corrected towards a measurement.
 
-    The measurement is the condition of the generator.
+    The condition of the generator is one measurement, an array of floats of shape `operator.measurement_shape`. It may
+    also be a pair: the measurement, and then the truth or anything else that a statistic with `uses_condition=True`
+    needs. The sampler never looks at the second part.
 
     Parameters
     ----------
@@ -169,10 +171,18 @@ class PosteriorSampler(Diffusion):
         return self._scale * x_0.to(measurement.dtype) + self._shift
 
     def _measurement(self, condition: object) -> torch.Tensor:
+        """Return the measurement in the condition, or refuse a condition that has none.
+
+        A condition may be a pair, since a statistic with `uses_condition` gets the same condition and needs the truth.
+        """
         wanted = self.operator.measurement_shape
+        pair = isinstance(condition, tuple) and len(condition) == 2
+        given = condition[0] if isinstance(condition, tuple) and pair else condition
         try:
-            y = as_floats(condition, f"the condition of {self.name!r}, one measurement of shape {wanted},")
+            y = as_floats(given, f"the condition of {self.name!r}, one measurement of shape {wanted},")
         except TypeError as error:
+            if isinstance(condition, tuple):
+                error.add_note("A tuple must be a pair: the measurement, and then what a statistic needs of the truth")
             error.add_note("Simulate one by operator.measure(image, noise_sd, noise)")
             raise
         if tuple(y.shape) == wanted and bool(y.isfinite().all()):

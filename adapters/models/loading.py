@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from safetensors.torch import load_file
@@ -137,6 +137,55 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 }
 
 
+DiffusionName = Literal["digits-diffusion", "mnist-ddpm", "mnist-dit", "patches-diffusion"]
+
+
+# One overload for each type of model, so that a type checker knows what a name written in the code gives.
+@overload
+def load(
+    name: DiffusionName,
+    *,
+    sampler: Literal["heun"],
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    device: torch.device | str | None = None,
+) -> Heun: ...
+@overload
+def load(
+    name: DiffusionName,
+    *,
+    steps: int | None = None,
+    eta: float | None = None,
+    guidance_scale: float | None = None,
+    sampler: Literal["ddim"] | None = None,
+    device: torch.device | str | None = None,
+) -> DDIM: ...
+@overload
+def load(
+    name: Literal["mnist-consistency"], *, steps: int | None = None, device: torch.device | str | None = None
+) -> Consistency: ...
+@overload
+def load(
+    name: Literal["moons-flow"], *, steps: int | None = None, device: torch.device | str | None = None
+) -> Flow: ...
+@overload
+def load(name: Literal["mnist-vae"], *, device: torch.device | str | None = None) -> VAE: ...
+@overload
+def load(
+    name: Literal["mnist-glow"], *, temperature: float | None = None, device: torch.device | str | None = None
+) -> Glow: ...
+@overload
+def load(
+    name: str,
+    *,
+    steps: int | None = None,
+    eta: float | None = None,
+    guidance_scale: float | None = None,
+    sampler: Literal["ddim", "heun"] | None = None,
+    temperature: float | None = None,
+    device: torch.device | str | None = None,
+    **others: Any,
+) -> TorchGenerator: ...
 def load(
     name: str,
     *,

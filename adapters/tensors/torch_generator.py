@@ -63,7 +63,7 @@ class TorchGenerator:
     ValueError
         If one of the modules is in training mode. Batch normalization would then couple the samples of a batch, and
         dropout would draw noise that mcgen does not control. If the modules are on several devices and `device` is not
-        given. If the noise is float64 and the device has no double precision.
+        given. If there is no such device here. If the noise is float64 and the device has no double precision.
     """
 
     def __init__(
@@ -85,6 +85,8 @@ class TorchGenerator:
         self.function = function
         self.noise = as_noise_spec(noise)
         self.dtype = dtype or _dtype_of(self.modules)
+        if device is not None:
+            checked_device(device)
         self.device = torch.device(device) if device is not None else _device_of(self.modules)
         self._require_precision(self.device)
         self.name = name or name_of(function)
