@@ -41,6 +41,18 @@ class Edit(NamedTuple):
         One sample on the scale of the flow's states, or one for each row.
     source_condition, target_condition : object
         Conditions of the velocity, such as prompts or classes. The first describes the source, the second the edit.
+
+    Examples
+    --------
+    A digit of class 3, on the scale of the states [-1, 1], becomes one of class 8:
+
+    >>> import mcgen
+    >>> from mcgen.adapters import Edit, FlowEdit, models, velocity_of
+    >>> digits = models.load("digits-diffusion")
+    >>> editor = FlowEdit(velocity_of(digits), digits.shape, steps=10, skip=3, decode=digits.decode)
+    >>> source = 2 * mcgen.sample(digits, 1, seed=0, condition=3)[0] - 1
+    >>> mcgen.sample(editor, 2, seed=0, condition=Edit(source, 3, 8)).shape
+    torch.Size([2, 1, 8, 8])
     """
 
     source: Any
@@ -49,7 +61,9 @@ class Edit(NamedTuple):
 
 
 class FlowEdit(LoopGenerator):
-    """The edits of a source by a flow model. The noise is that which the algorithm averages over at every step.
+    """Edits of a source by a flow model, without inversion. Its noise is what the algorithm averages over.
+
+    Use it with the velocity of a `Flow`, or with that of a diffusion model by `velocity_of`.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ Moments = tuple[torch.Tensor, torch.Tensor]
 
 
 class Glow(TorchGenerator):
-    """A flow of normflows as a generator.
+    """A multiscale flow of normflows (Glow) as a generator.
 
     The noise has a normal block for every level; "level 0" has the lowest resolution. In a class-conditional flow a
     uniform block "class" comes first. It is independent whatever the design, and chooses the class of each sample if
@@ -60,6 +60,17 @@ class Glow(TorchGenerator):
     ValueError
         If a base has another law or a temperature of its own. If a layer was never initialized or couples the samples
         of a batch. If the temperature is not positive and finite.
+
+    Examples
+    --------
+    A flow with one level and one layer, which is not trained:
+
+    >>> import normflows
+    >>> from mcgen.adapters import Glow
+    >>> base = normflows.distributions.DiagGaussian((3, 4, 4))
+    >>> flow = normflows.MultiscaleFlow([base], [[normflows.flows.Invertible1x1Conv(3)]], [])
+    >>> Glow(flow.eval(), temperature=0.7, name="toy")
+    Glow(toy, noise=normal(3x4x4) float32)
     """
 
     def __init__(

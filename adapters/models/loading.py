@@ -199,6 +199,8 @@ def load(
 ) -> TorchGenerator:
     """Return a shipped model as a generator. Options that are None are the model's own defaults.
 
+    A type checker knows the type of each model: a `DDIM` or a `Heun`, a `Consistency`, a `Flow`, a `VAE`, or a `Glow`.
+
     Parameters
     ----------
     name : str
@@ -271,14 +273,41 @@ def load(
 
 
 def list() -> builtins.list[str]:
-    """Return the names of the shipped models."""
+    """Return the names of the shipped models, for `load`.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import models
+    >>> models.list()[:2]
+    ['digits-diffusion', 'mnist-ddpm']
+    """
     return [*_MODELS]
 
 
 def log(name: str) -> dict[str, Any]:
-    """Return the log of a model or a classifier: its command, settings, versions, hash, loss and quality.
+    """Return the log of a model's training: its command, settings, versions, hash, loss and quality.
 
-    ``"real-images"`` gives the log of the files that `real_images` reads.
+    Parameters
+    ----------
+    name : str
+        One of the names in `list()`, a classifier such as ``"mnist-classifier"``, or ``"real-images"`` for the files
+        that `real_images` reads.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import models
+    >>> record = models.log("mnist-vae")
+    >>> record["command"]
+    'python -m mcgen.adapters.models.training mnist-vae'
     """
     path = weights_path(name if name == held_out.LOG else _checked_name(name)).with_suffix(".json")
     record: dict[str, Any] = json.loads(path.read_text())

@@ -42,7 +42,9 @@ from mcgen.noise import Block, NoiseSpec
 
 @dataclass(frozen=True)
 class Level:
-    """A level at which a consistency function is evaluated.
+    """A level of a `Consistency` model: a time, and the scales at which signal and noise are mixed for it.
+
+    `Consistency.from_sigmas` and `Consistency.from_schedule` make the levels of the usual models.
 
     Attributes
     ----------
@@ -50,6 +52,21 @@ class Level:
         The time that the function receives.
     signal, noise : float
         The scales of the sample and of the standard normal noise that are mixed. The first level has noise alone.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a number.
+    ValueError
+        If one of them is not finite.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import Consistency, Level
+    >>> levels = [Level(time=80.0, signal=1.0, noise=80.0), Level(time=0.66, signal=1.0, noise=0.66)]
+    >>> model = Consistency(lambda x, time, condition: x / (1 + time[:, None] ** 2).sqrt(), levels, (3,))
+    >>> model.steps
+    2
     """
 
     time: float
@@ -62,9 +79,10 @@ class Level:
 
 
 class Consistency(PathGenerator):
-    """A consistency function and the levels at which it is evaluated, one for each step.
+    """A consistency model as a generator: a consistency function, evaluated once at each of its levels.
 
-    Make one by `from_sigmas` (variance-exploding) or `from_schedule` (variance-preserving).
+    Make one by `from_sigmas` (variance-exploding) or by `from_schedule` (variance-preserving, for models distilled from
+    a diffusion model).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-r"""`Fitted`: a sampler of few network evaluations that follows a fine sampler on the same noise, by least squares.
+r"""Samplers of few network evaluations that are fitted by least squares to a fine sampler on the same noise.
 
 Let the fine sampler have the states :math:`x_0 = z, x_1, \ldots, x_n`. The fitted sampler evaluates the network at K of
 these steps only, its nodes :math:`i_1 < \ldots < i_K`, and ends at :math:`i_{K+1} = n`. Its states are linear
@@ -91,17 +91,17 @@ class FineSampler(Protocol):
 
 
 class Fitted(TorchGenerator):
-    """A sampler of K network evaluations that follows a fine sampler on the same noise; made by ``fine.fitted(...)``.
+    """A sampler of K network evaluations, fitted to a fine sampler on the same noise. ``fine.fitted(...)`` makes it.
 
-    Use it as the lower level of `mcgen.multilevel`, with the costs ``(fitted, fitted.cost), (fine, 1)``, or by itself:
-    it is a sampler of few steps that needs no training.
+    Use it as the lower level of `mcgen.multilevel`, with the costs ``(fitted, fitted.cost), (fine, 1)``. You can also
+    use it by itself, as a sampler of few steps that needs no training.
 
     Parameters
     ----------
     fine : DDIM, Heun or Flow
         The fine sampler.
     weights : Weights
-        What the fit found.
+        The fitted weights.
     ends : mapping, optional
         For each condition, by its key, the last states of the fine sampler and of this one in the fit's pilot; a
         sampler that was loaded has none.

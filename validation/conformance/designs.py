@@ -102,7 +102,7 @@ def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed
     Examples
     --------
     >>> import mcgen
-    >>> from mcgen.validation.conformance import check_design
+    >>> from mcgen.validation import check_design
     >>> check_design(mcgen.Antithetic()).passed
     True
     """

@@ -80,7 +80,7 @@ def check_generator(
     Examples
     --------
     >>> import mcgen
-    >>> from mcgen.validation.conformance import check_generator
+    >>> from mcgen.validation import check_generator
     >>> generator = mcgen.as_generator(lambda z: z / abs(z).max(), noise=(4,), name="scaled by the batch")
     >>> print(check_generator(mcgen.as_generator(lambda z: z.clip(-1, 1), noise=(4,), name="clipped")).passed)
     True

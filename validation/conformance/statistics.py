@@ -105,7 +105,7 @@ def check_statistic(
     Examples
     --------
     >>> import mcgen
-    >>> from mcgen.validation.conformance import check_statistic
+    >>> from mcgen.validation import check_statistic
     >>> check_statistic(mcgen.statistics.contrast).passed
     True
     >>> [check.law for check in check_statistic(lambda x: x.mean((1, 2, 3)) - x.mean()).failures]

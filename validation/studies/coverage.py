@@ -229,7 +229,10 @@ def coverage_study(
     executor: Executor | None = None,
     progress: bool = False,
 ) -> Coverage:
-    """Simulate `repetitions` runs of `n_replicates` and count how many of their intervals hold the truth.
+    """Return how often intervals cover: the share of simulated runs whose interval holds the known truth.
+
+    Use it to choose a method and a number of replicates for problems like yours. `repetitions` runs of `n_replicates`
+    replicates are simulated.
 
     Parameters
     ----------
@@ -257,8 +260,7 @@ def coverage_study(
     Examples
     --------
     >>> from mcgen import Antithetic
-    >>> from mcgen.validation.studies.coverage import coverage_study
-    >>> from mcgen.validation.problems import PROBLEMS
+    >>> from mcgen.validation import PROBLEMS, coverage_study
     >>> options = dict(n_replicates=5, repetitions=2000, seed=0)
     >>> study = coverage_study(PROBLEMS["normal-pairs"], Antithetic(), "student-t", **options)
     >>> study.low < 0.95 < study.high
