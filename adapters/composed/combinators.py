@@ -96,6 +96,14 @@ class Partial(TorchGenerator):
     -----
     The noise has a block "mix" and, for a stochastic sampler, the blocks of the remaining steps.
 
+    Raises
+    ------
+    TypeError
+        If `diffusion` is not a `Diffusion`, or `encode` can't be called.
+    ValueError
+        If there is no such step, or the model has a `decode` and no `encode` is given. In a call, if there is no
+        sample, or its shape does not fit.
+
     Examples
     --------
     >>> import numpy as np
@@ -166,6 +174,13 @@ class Chain(TorchGenerator):
     Each generator receives arrays of its own library, also inside tuples, lists and dicts. These are numpy arrays, or
     tensors on its device; tensors of floats have its type. `join` receives the samples as the first generator made
     them. Gradients need two generators of torch.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a generator, or `join` can't be called.
+    ValueError
+        If the noise of the two has different types.
 
     Examples
     --------

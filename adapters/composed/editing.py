@@ -100,6 +100,13 @@ class FlowEdit(LoopGenerator):
     The noises of a step are one block, "step i". With `pairs` an edit is the same for z and -z, so that antithetic
     noise would make each edit twice. Use `MonteCarlo` or `Sobol` then.
 
+    Raises
+    ------
+    TypeError
+        If a velocity can't be called. In a call, if the condition is not an `Edit`.
+    ValueError
+        If `skip` leaves no step, or `n_average` is not even with `pairs`.
+
     Examples
     --------
     >>> import numpy as np

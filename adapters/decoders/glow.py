@@ -1,4 +1,4 @@
-r"""Multiscale normalizing flows (Glow) as generators; their noise is standard normal at every level.
+r"""Multiscale normalizing flows (Glow) as generators. Their noise is standard normal at every level.
 
 A flow maps latent variables :math:`z_0, \dots, z_{L-1}`, one for each level of resolution, to an image [1]_. In
 normflows [2]_ each of them has a diagonal Gaussian law, whose mean and scale are learnt and may depend on a class y.

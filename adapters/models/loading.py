@@ -228,8 +228,8 @@ def load(
     Raises
     ------
     ValueError
-        If there is no model or device of this name, an option is out of range, or the hash of the weight file is not
-        that in its log.
+        If there is no model or device of this name, or an option is out of range. If the hash of the weight file
+        differs from that in its log.
     TypeError
         If the model does not take an option, or an option is of another type.
     ImportError

@@ -94,8 +94,8 @@ class Consistency(PathGenerator):
     shape : tuple of int
         Shape of one sample's state, which is also the shape of its noise.
     prediction : {"sample", "noise", "velocity"}
-        The output of the function: the sample itself or, in the variance-preserving form, a noise or a velocity from
-        which the sample is computed.
+        The output of the function. A noise or a velocity is for the variance-preserving form alone; the sample is
+        computed from it.
     clip : float, optional
         Keep each predicted sample within [-clip, clip].
     decode : callable, optional
@@ -108,6 +108,13 @@ class Consistency(PathGenerator):
         The device of the noise, by default the device of the modules.
     dtype : torch.dtype, optional
         The type that the function receives, by default the type of the modules. States are in float32 or better.
+
+    Raises
+    ------
+    TypeError
+        If the levels are not of type `Level`, or the function can't be called.
+    ValueError
+        If there is no level, or the prediction is a noise or a velocity in the variance-exploding form.
 
     Examples
     --------

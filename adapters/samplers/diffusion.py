@@ -279,8 +279,8 @@ class DDIM(Diffusion):
     denoiser, schedule, shape, **options
         See `Diffusion`.
     steps : int or sequence of int
-        The number of steps, each with one evaluation of the denoiser, at most the training steps of the schedule; or a
-        decreasing sequence of training steps.
+        The number of steps, at most the training steps of the schedule, or a decreasing sequence of training steps.
+        Each step evaluates the denoiser once.
     eta : float
         Share of fresh noise, in [0, 1]. For eta > 0 the noise has a block for the start and a block for every step, and
         designs act on all of them. Where the schedule ends at 1, the last step has no block.

@@ -16,8 +16,8 @@ over the pilot, all entries of all states stacked, and :math:`G = F'F`,
 
 The features of the fit are the predictions on the fitted states, so each state corrects the errors of those before it.
 
-Nothing here depends on a statistic, and nothing has to be accurate: a sum of two levels with a fitted sampler below is
-unbiased for the fine one, whatever the weights are, since they come from random numbers of their own.
+The fit does not depend on a statistic, and it need not be accurate. The weights come from random numbers of their own.
+So a sum of two levels, with a fitted sampler as the lower one, is unbiased for the fine sampler with any weights.
 
 .. rubric:: References
 
@@ -41,7 +41,7 @@ from mcgen.noise import Noise, NoiseSpec
 
 
 class FineSampler(Protocol):
-    """What a fit needs of the fine sampler; `mcgen.adapters.samplers.paths.PathGenerator` has it."""
+    """The attributes and methods of a fine sampler that a fit uses. `DDIM`, `Heun` and `Flow` have them."""
 
     name: str
     noise: NoiseSpec
@@ -116,8 +116,8 @@ class Fitted(TorchGenerator):
 
     Notes
     -----
-    A condition that the sampler was not fitted for is refused: with the fit of another class the squared distance from
-    the fine samples of digits was two to three times larger.
+    A condition that the sampler was not fitted for is refused. On digits, the fit of another class had a two to three
+    times larger squared distance from the fine samples.
 
     Examples
     --------

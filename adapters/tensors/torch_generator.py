@@ -45,7 +45,7 @@ class TorchGenerator:
     noise : tuple of int or NoiseSpec
         The noise of one sample.
     device : torch.device or str, optional
-        The device that the noise is moved to, after it is drawn on the CPU: a seed gives the same noise on all devices.
+        The device that the noise is moved to. Noise is drawn on the CPU, so a seed gives the same noise on all devices.
         By default the device of the parameters of `modules`, else the CPU. To move the networks too, see `to`.
     dtype : torch.dtype, optional
         The type of the noise that the function receives. By default the type of the parameters of `modules`, else the

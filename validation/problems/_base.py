@@ -38,7 +38,7 @@ class Problem:
     source : str
         Where the truth comes from.
     hard : str
-        What is hard about it.
+        The difficulty of the problem, in words.
     truth_error : float
         Standard error of a simulated truth; 0 for an exact one.
     family : str

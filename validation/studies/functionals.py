@@ -1,4 +1,4 @@
-"""Studies of functionals that are functions of means: how often their intervals cover, and that no bias is left.
+"""Studies of functionals that are functions of means: the coverage of their intervals, and that no bias remains.
 
 All intervals are those of `mcgen.estimate`: thousands of independent runs are components of one statistic, whose noise
 `SideBySide` draws. ``python -m mcgen.validation functionals`` writes the page.

@@ -1,4 +1,4 @@
-"""Studies of what intervals promise: on normal and skewed replicate means, samplers, averages, sums of levels, fields.
+"""Studies of the coverage of intervals: for normal and skewed means, samplers, averages, sums of levels, and fields.
 
 Each study returns its verdicts; the full form has more cells. Negative controls are methods that are known to cover too
 little.

@@ -1,11 +1,11 @@
 """`Verdict`: a promise, the rule declared beforehand, what was measured, and whether the promise holds.
 
-Each rule rejects a true promise with probability `FALSE_ALARM`, so that a table of some hundred verdicts on a correct
-package fails less than once in a thousand. For shares this probability is an exact bound. Means are judged by the
-normal law, their limit: for thousands of strongly skewed values the probability may be some hundred times as large.
+Each rule rejects a true promise with probability `FALSE_ALARM`. So a table of a few hundred verdicts on a correct
+package fails less than once in a thousand times. For shares this probability is an exact bound. Means are judged by
+their limit, the normal law. For thousands of strongly skewed values the probability may be a hundred times as large.
 
-A negative control judges something broken, whose promise must be rejected: it shows that the rule can fail. A measured
-value that is not a finite number holds neither as a promise nor as a control.
+A negative control judges something broken, whose promise must be rejected. It shows that the rule can fail. If the
+measured value is not a finite number, a promise does not hold, and neither does a control.
 """
 
 from __future__ import annotations
