@@ -103,10 +103,10 @@ class TorchGenerator:
         self.function = function
         self.noise = as_noise_spec(noise)
         self.dtype = dtype or _dtype_of(self.modules)
-        if device is not None:
-            checked_device(device)
-        self.device = torch.device(device) if device is not None else _device_of(self.modules)
-        self._require_precision(self.device)
+        place = _device_of(self.modules) if device is None else device
+        self._require_precision(place)
+        checked_device(place)
+        self.device = torch.device(place)
         self.name = name or name_of(function)
         self.fingerprint = checked_fingerprint(fingerprint)
         self.require_evaluation_mode()
@@ -169,9 +169,9 @@ class TorchGenerator:
         held = [*vars(self).values(), getattr(self.function, "__self__", None)]
         return [one for one in held if isinstance(one, TorchGenerator) and one is not self]
 
-    def _require_precision(self, device: torch.device) -> None:
+    def _require_precision(self, device: torch.device | str) -> None:
         """Refuse a device without double precision for noise in float64."""
-        if device.type == "mps" and (self.dtype or self.noise.dtype) in (torch.float64, "float64"):
+        if str(device).partition(":")[0] == "mps" and (self.dtype or self.noise.dtype) in (torch.float64, "float64"):
             raise ValueError(
                 f"noise in float64 can't go to {device}, which has no double precision; pass dtype=torch.float32"
             )
