@@ -389,7 +389,7 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 
 def _checked_weights(weights: Any) -> torch.Tensor:
-    """Return the weights of the channels of a map, shape (1, C, 1, 1), or refuse what is no number of 0 or more."""
+    """Return the weights of the channels of a map, shape (1, C, 1, 1), or refuse other things than numbers of 0 or more."""
     try:
         found = torch.as_tensor(weights).reshape(1, -1, 1, 1)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -400,7 +400,7 @@ def _checked_weights(weights: Any) -> torch.Tensor:
 
 
 def _require_range(given: torch.Tensor) -> None:
-    """Refuse images whose values are no numbers from 0 to 1, but for the overshoots of a model."""
+    """Refuse images with values outside [0, 1], except for the small overshoots of a model."""
     values = given.detach()
     if values.is_complex() or not bool(values.isfinite().all()):
         raise ValueError(

@@ -30,13 +30,13 @@ class Check:
     limit : float
         The largest gap that passes; NaN if the law was not judged.
     meaning : str
-        What the law says.
+        The statement of the law.
     advice : str
-        What breaks it, and what to do.
+        Usual causes of a failure, and what to do.
     not_judged : str
         Why the law was not tried; empty if it was. Laws that compare samples of several calls need samples that repeat.
     found : str
-        Where the gap is largest, or what was seen.
+        The place of the largest gap, or another observation.
     """
 
     law: str
@@ -54,7 +54,7 @@ class Check:
 
     @property
     def explanation(self) -> str:
-        """What was found, and what to do."""
+        """The finding, and the advice."""
         return f"{self.law}: {self.found and f'{self.found}; '}{self.advice}"
 
 

@@ -183,7 +183,7 @@ class _Posterior:
 
 
 def _of_errors(sampler: mcgen.Generator, operator: Operator, truths: Any, n_pairs: int) -> Numbers:
-    """Return the correlations of errors over images (n, ...), with `n_pairs` pairs each, and what pairs are worth."""
+    """Return the correlations of errors over images (n, ...), with `n_pairs` pairs each, and the efficiency of pairs."""
     noise = np.random.default_rng(SEED).standard_normal((len(truths), *operator.measurement_shape), dtype=np.float32)
     measured = [operator.measure(x, NOISE_SD, e) for x, e in zip(truths, noise, strict=True)]
 
@@ -241,7 +241,7 @@ def _as_colours(picture: Any) -> torch.Tensor:
 
 
 def _scores(pictures: Path) -> Numbers:
-    """Return what pairs of patches are worth for scores of quality by a network, beside the mean of the pixels."""
+    """Return the efficiency of pairs for quality scores of patches by a network, and for the mean of the pixels."""
     network = features("efficientnet-lite0")
     scores = statistics.stack(
         *(statistics.pixel_mean, ClassifierScore(network), ClassifierScore(network, "entropy"), sharpness),
@@ -262,7 +262,7 @@ def sharpness(images: torch.Tensor) -> torch.Tensor:
 
 
 def _worth(found: PairAnalysis) -> Numbers:
-    """Return what negated pairs are worth, by component."""
+    """Return the efficiency of negated pairs over Monte Carlo, by component."""
     rows = found.efficiencies().to_dict("records")
     return {row["component"]: _plain(row) for row in rows if row["kind"] == "negated"}
 
@@ -349,7 +349,7 @@ def distance_table(numbers: Numbers) -> str:
 
 
 def efficiency_table(numbers: Numbers) -> str:
-    """Return table 2: what pairs are worth, by model and statistic."""
+    """Return table 2: the efficiency of pairs, by model and statistic."""
     rows = []
     for label in MODELS:
         found = numbers.get(label)
@@ -407,12 +407,12 @@ def _of_problem(name: str, found: Numbers) -> list[str]:
 
 
 def _worth_cell(row: Numbers, digits: int = 1) -> str:
-    """Return what pairs are worth with its interval."""
+    """Return the efficiency of pairs with its interval."""
     return f"{row['predicted']:.{digits}f} [{row['predicted_low']:.{digits}f}, {row['predicted_high']:.{digits}f}]"
 
 
 def score_table(numbers: Numbers) -> str:
-    """Return what pairs are worth for scores of quality, and whether they leave the means as they are."""
+    """Return the efficiency of pairs for scores of quality, and whether pairs leave the means unchanged."""
     rows = []
     for name, row in numbers.get("scores", {}).items():
         same = row["same"]

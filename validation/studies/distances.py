@@ -297,10 +297,10 @@ def with_both_seconds(change: float, errors: float, runs: int, seed: int) -> Out
 
 
 def differences(full: bool, seed: int) -> list[Verdict]:
-    """Return verdicts on differences of two models' distances, of alike models and of others.
+    """Return verdicts on differences of the distances of two models, both for similar models and for different ones.
 
-    Intervals must cover, and on common noise they must be no wider than twice what the estimates' spread asks for. The
-    control adds the variances of second order of both models.
+    Intervals must cover. On common noise they must be at most twice as wide as the spread of the estimates requires.
+    The control adds the variances of second order of both models.
     """
     runs = 100 if full else 40
     cells = [

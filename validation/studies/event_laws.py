@@ -30,7 +30,7 @@ PROBABILITIES = (1e-4, 0.001, 0.004, 0.02, 0.1, 0.3, 0.5)
 """Probabilities of the events under designs, nearly."""
 DIMENSION = 8
 """Dimension of the noise of the events under designs."""
-# Points that are simulated of each design: some hundred events for the rarest.
+# Number of simulated points of each design. It gives a few hundred of the rarest events.
 _POOL_POINTS = 2**20
 
 

@@ -142,7 +142,7 @@ def _by_influence(evaluated: Evaluated, method: Method | None) -> tuple[Floats, 
 
 @dataclass(frozen=True)
 class Cell:
-    """What was found of simulated runs of one law under one design.
+    """The results of simulated runs of one law under one design.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.inference.interval_input import Interval
 
-# Probability that a rule rejects a true promise: some hundred verdicts then fail less than once in a thousand.
+# Probability that a rule rejects a true promise. A few hundred verdicts then fail less than once in a thousand times.
 FALSE_ALARM = 3.1e-6
 Z_LIMIT = float(-ndtri(FALSE_ALARM / 2))
 _CONTROL = "control: "
@@ -34,15 +34,15 @@ class Verdict:
     Attributes
     ----------
     promise : str
-        What is promised; for a negative control, the broken promise.
+        The promise; for a negative control, the broken promise.
     rule : str
         The condition under which it holds, declared before the measurement.
     measured : str
-        What was measured, as text.
+        The measured value, as text.
     holds : bool
         Whether the promise holds; False if `value` is not finite.
     value : float
-        What was measured, as a number, such as the middle of an interval; NaN if nothing was measured.
+        The measured value, as a number, such as the middle of an interval; NaN if nothing was measured.
     """
 
     promise: str
