@@ -389,7 +389,7 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 
 def _checked_weights(weights: Any) -> torch.Tensor:
-    """Return the weights of the channels of a map, shape (1, C, 1, 1), or refuse other things than numbers of 0 or more."""
+    """Return the weights of the channels of a map, shape (1, C, 1, 1), or refuse other values than 0 or more."""
     try:
         found = torch.as_tensor(weights).reshape(1, -1, 1, 1)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -183,7 +183,7 @@ class _Posterior:
 
 
 def _of_errors(sampler: mcgen.Generator, operator: Operator, truths: Any, n_pairs: int) -> Numbers:
-    """Return the correlations of errors over images (n, ...), with `n_pairs` pairs each, and the efficiency of pairs."""
+    """Return correlations of errors over images (n, ...), with `n_pairs` pairs each, and the efficiency of pairs."""
     noise = np.random.default_rng(SEED).standard_normal((len(truths), *operator.measurement_shape), dtype=np.float32)
     measured = [operator.measure(x, NOISE_SD, e) for x, e in zip(truths, noise, strict=True)]
 

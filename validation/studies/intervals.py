@@ -98,8 +98,8 @@ def skewed_statistics(full: bool, seed: int) -> list[Verdict]:
 
     The skewness-safe one covers at least its level from 25 replicates on, and 0.945 at 16.
 
-    Hall's correction restores the nominal level to first order. The remaining error was measured in 600,000 runs: 25 and 50
-    pairs of exp(w/2) covered 0.9425 and 0.9446.
+    Hall's correction restores the nominal level to first order. The remaining error was measured in 600,000 runs: 25
+    and 50 pairs of exp(w/2) covered 0.9425 and 0.9446.
     """
     study = partial(_study, "exponential", Antithetic(), seed=seed)
     safe = [
