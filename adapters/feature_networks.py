@@ -77,9 +77,13 @@ class FeatureNetwork:
 
     >>> import torch
     >>> from mcgen.adapters import FeatureNetwork
-    >>> first, second, last = torch.nn.Conv2d(1, 4, 3), torch.nn.Linear(144, 16), torch.nn.Linear(16, 10)
-    >>> classifier = torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.Flatten(), second, torch.nn.ReLU(), last)
-    >>> network = FeatureNetwork(classifier, [first], "own", hidden=second, image_shape=(1, 8, 8))
+    >>> first, hidden = torch.nn.Conv2d(1, 4, 3), torch.nn.Linear(144, 16)
+    >>> classifier = torch.nn.Sequential(
+    ...     first, torch.nn.Flatten(), hidden, torch.nn.ReLU(), torch.nn.Linear(16, 10)
+    ... )
+    >>> network = FeatureNetwork(
+    ...     classifier, [first], "own", hidden=hidden, image_shape=(1, 8, 8)
+    ... )
     >>> images = torch.rand(5, 1, 8, 8)
     >>> network(images).shape, network.probabilities(images).shape
     (torch.Size([5, 16]), torch.Size([5, 10]))

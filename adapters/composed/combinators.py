@@ -63,7 +63,8 @@ class Start(NamedTuple):
     >>> import mcgen
     >>> import numpy as np
     >>> from mcgen.adapters import Partial, Start, models
-    >>> partial = Partial(models.load("digits-diffusion", steps=10), 6, encode=lambda x: 2 * x - 1)
+    >>> digits = models.load("digits-diffusion", steps=10)
+    >>> partial = Partial(digits, 6, encode=lambda x: 2 * x - 1)
     >>> start = Start(np.full((1, 8, 8), 0.5), 3)
     >>> mcgen.sample(partial, 2, seed=0, condition=start).shape
     torch.Size([2, 1, 8, 8])
@@ -254,7 +255,7 @@ class Truncate(Chain):
     --------
     >>> import mcgen
     >>> from mcgen.adapters import Truncate, models
-    >>> first = mcgen.as_generator(lambda z: 0.5 + 0.1 * z, noise=(1, 8, 8), name="grey")
+    >>> first = mcgen.as_generator(lambda z: 0.5 + 0.1 * z, noise=(1, 8, 8))
     >>> digits = models.load("digits-diffusion", steps=10)
     >>> model = Truncate(first, digits, 6, encode=lambda x: 2 * x - 1)
     >>> print(model.noise)

@@ -49,7 +49,8 @@ class Edit(NamedTuple):
     >>> import mcgen
     >>> from mcgen.adapters import Edit, FlowEdit, models, velocity_of
     >>> digits = models.load("digits-diffusion")
-    >>> editor = FlowEdit(velocity_of(digits), digits.shape, steps=10, skip=3, decode=digits.decode)
+    >>> velocity = velocity_of(digits)
+    >>> editor = FlowEdit(velocity, digits.shape, steps=10, skip=3, decode=digits.decode)
     >>> source = 2 * mcgen.sample(digits, 1, seed=0, condition=3)[0] - 1
     >>> mcgen.sample(editor, 2, seed=0, condition=Edit(source, 3, 8)).shape
     torch.Size([2, 1, 8, 8])

@@ -68,7 +68,8 @@ class Glow(TorchGenerator):
     >>> import normflows
     >>> from mcgen.adapters import Glow
     >>> base = normflows.distributions.DiagGaussian((3, 4, 4))
-    >>> flow = normflows.MultiscaleFlow([base], [[normflows.flows.Invertible1x1Conv(3)]], [])
+    >>> layer = normflows.flows.Invertible1x1Conv(3)
+    >>> flow = normflows.MultiscaleFlow([base], [[layer]], [])
     >>> Glow(flow.eval(), temperature=0.7, name="toy")
     Glow(toy, noise=normal(3x4x4) float32)
     """

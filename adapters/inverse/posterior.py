@@ -108,7 +108,8 @@ class PosteriorSampler(Diffusion):
     ...     def step(self, x, i, noise, condition):
     ...         x_0, epsilon = self.prior.denoise(x, i, self.prior_condition)
     ...         missing = condition - self.operator.apply(self.image(x_0, condition))
-    ...         return self.prior.advance(x_0 + 2 * self.operator.adjoint(missing), epsilon, i, noise)
+    ...         x_0 = x_0 + 2 * self.operator.adjoint(missing)
+    ...         return self.prior.advance(x_0, epsilon, i, noise)
     >>> operator = Inpainting.random((1, 8, 8), hidden=0.5, seed=0)
     >>> measured = operator.measure(models.real_images("digits-diffusion")[0])
     >>> sampler = Replacement(models.load("digits-diffusion", steps=5), operator)
@@ -245,11 +246,12 @@ class DPS(PosteriorSampler):
     >>> prior = models.load("digits-diffusion", steps=10, eta=1.0)
     >>> operator = Inpainting.random((1, 8, 8), hidden=0.5, seed=0)
     >>> truth = models.real_images("digits-diffusion")[0]
-    >>> samples = mcgen.sample(DPS(prior, operator), 16, seed=0, condition=operator.measure(truth))
+    >>> measured = operator.measure(truth)
+    >>> samples = mcgen.sample(DPS(prior, operator), 16, seed=0, condition=measured)
     >>> samples.shape
     torch.Size([16, 1, 8, 8])
-    >>> error = mcgen.statistics.L1(truth)
-    >>> bool(error(samples).mean() < 0.6 * error(mcgen.sample(prior, 16, seed=0)).mean())
+    >>> error, others = mcgen.statistics.L1(truth), mcgen.sample(prior, 16, seed=0)
+    >>> bool(error(samples).mean() < 0.6 * error(others).mean())
     True
     """
 
@@ -326,13 +328,16 @@ class DDS(PosteriorSampler):
     >>> prior = models.load("digits-diffusion", steps=5)
     >>> operator = Inpainting.random((1, 8, 8), hidden=0.5, seed=0)
     >>> truths = models.real_images("digits-diffusion")[:2]
-    >>> noise = np.random.default_rng(0).standard_normal((2, *operator.measurement_shape))
-    >>> pairs = {f"image {k}": (operator.measure(truths[k], 0.05, noise[k]), truths[k]) for k in range(2)}
-    >>> psnr = mcgen.as_statistic(lambda x, pair: mcgen.statistics.PSNR(pair[1])(x), uses_condition=True)
+    >>> rng, pairs = np.random.default_rng(0), {}
+    >>> for k, truth in enumerate(truths):
+    ...     noise = rng.standard_normal(operator.measurement_shape)
+    ...     pairs[f"image {k}"] = (operator.measure(truth, 0.05, noise), truth)
+    >>> def psnr(samples, pair):
+    ...     return mcgen.statistics.PSNR(pair[1])(samples)
+    >>> score = mcgen.as_statistic(psnr, uses_condition=True)
     >>> sampler = DDS(prior, operator, noise_sd=0.05)
-    >>> result = mcgen.estimate(
-    ...     sampler, psnr, condition=pairs, design=mcgen.Antithetic(), n_evaluations=64, seed=0
-    ... )
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=64, seed=0)
+    >>> result = mcgen.estimate(sampler, score, condition=pairs, **options)
     >>> bool(result.mean > 15)
     True
     """

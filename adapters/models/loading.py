@@ -208,16 +208,17 @@ def load(
     steps : int, optional
         Steps of the sampler: 50 for diffusion models, 1 (or 2) for ``"mnist-consistency"``, 20 for ``"moons-flow"``.
     eta : float, optional
-        For diffusion models, the share of fresh noise in each step of DDIM; 0, and 1 for DDPM.
+        Diffusion models only: the share of fresh noise in each step of DDIM, by default 0. With 1 the sampler is DDPM.
     guidance_scale : float, optional
-        For diffusion models with classes, the scale of classifier-free guidance, at least 1; 1 (no guidance).
+        Diffusion models with classes only: the scale of classifier-free guidance, at least 1. By default 1, which means
+        no guidance.
     sampler : {"ddim", "heun"}, optional
-        For diffusion models; ``"ddim"``.
+        Diffusion models only: the sampler, by default ``"ddim"``.
     temperature : float, optional
-        For ``"mnist-glow"``, the factor of its standard normal noise; 0.7.
+        ``"mnist-glow"`` only: the factor of its standard normal noise, by default 0.7.
     device : torch.device or str, optional
-        Where the model runs, such as ``"cuda"``; the CPU. A seed gives the same noise on every device, since noise is
-        drawn on the CPU and moved.
+        The device of the model, such as ``"cuda"``; by default the CPU. A seed gives the same noise on every device,
+        since noise is drawn on the CPU and moved.
     **others
         Other options are refused, except for the deprecated ``guidance=w``; write ``guidance_scale=1 + w``.
 

@@ -72,7 +72,8 @@ class OnnxGenerator:
     >>> from mcgen.adapters import from_onnx
     >>> graph = onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17]>'
     ...     'shifted (float[batch, 4] z, float[batch] label) => (float[batch, 4] x)'
-    ...     '{ axis = Constant <value_ints = [1]> () column = Unsqueeze (label, axis) x = Add (z, column) }')
+    ...     '{ axis = Constant <value_ints = [1]> ()'
+    ...     ' column = Unsqueeze (label, axis) x = Add (z, column) }')
     >>> generator = from_onnx(graph, condition_input="label")
     >>> generator
     OnnxGenerator(shifted, noise=normal(4) float32)

@@ -63,9 +63,11 @@ class Level:
     Examples
     --------
     >>> from mcgen.adapters import Consistency, Level
-    >>> levels = [Level(time=80.0, signal=1.0, noise=80.0), Level(time=0.66, signal=1.0, noise=0.66)]
-    >>> model = Consistency(lambda x, time, condition: x / (1 + time[:, None] ** 2).sqrt(), levels, (3,))
-    >>> model.steps
+    >>> first = Level(time=80.0, signal=1.0, noise=80.0)
+    >>> second = Level(time=0.66, signal=1.0, noise=0.66)
+    >>> def function(x, time, condition):
+    ...     return x / (1 + time[:, None] ** 2).sqrt()
+    >>> Consistency(function, [first, second], (3,)).steps
     2
     """
 

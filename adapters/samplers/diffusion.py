@@ -306,7 +306,8 @@ class DDIM(Diffusion):
     >>> from mcgen.adapters import DDIM, Schedule
     >>> def denoiser(x, time, condition):
     ...     return torch.zeros_like(x)
-    >>> model = DDIM(denoiser, Schedule.cosine(), (3,), steps=3, eta=1.0, prediction="velocity", name="toy")
+    >>> options = dict(prediction="velocity", name="toy")
+    >>> model = DDIM(denoiser, Schedule.cosine(), (3,), steps=3, eta=1.0, **options)
     >>> model
     DDIM(toy, noise=start: normal(3), step 1: normal(3), step 2: normal(3) float32)
 
@@ -427,7 +428,7 @@ class Heun(Diffusion):
     >>> from mcgen.adapters import Heun, Schedule
     >>> def denoiser(x, time, condition):
     ...     return torch.zeros_like(x)
-    >>> model = Heun(denoiser, Schedule.cosine(), (3,), steps=18, prediction="velocity", name="toy")
+    >>> model = Heun(denoiser, Schedule.cosine(), (3,), steps=18, prediction="velocity")
     >>> model.network_evaluations
     35
     >>> model(np.array([[-1.0, 0.0, 1.0]], np.float32)).round(decimals=1)

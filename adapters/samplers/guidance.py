@@ -55,7 +55,7 @@ class Guided(torch.nn.Module):
     >>> import torch
     >>> from mcgen.adapters import Guided
     >>> def denoiser(x, time, condition):
-    ...     return torch.zeros_like(x) if condition is None else condition + torch.zeros_like(x)
+    ...     return torch.full_like(x, 0.0 if condition is None else condition)
     >>> guided = Guided(denoiser, guidance_scale=3.0)
     >>> guided(torch.zeros(1, 2), torch.zeros(1), 1.0)
     tensor([[3., 3.]])

@@ -147,8 +147,9 @@ def from_pipeline(
     >>> import diffusers
     >>> from mcgen.adapters import from_pipeline
     >>> network = diffusers.UNet2DModel(
-    ...     sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8,),
-    ...     norm_num_groups=4, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    ...     sample_size=8, in_channels=1, out_channels=1, layers_per_block=1,
+    ...     block_out_channels=(8,), norm_num_groups=4,
+    ...     down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
     ... )
     >>> pipe = diffusers.DDPMPipeline(network.eval(), diffusers.DDPMScheduler())
     >>> from_pipeline(pipe, steps=3)

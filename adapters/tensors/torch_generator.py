@@ -340,9 +340,8 @@ def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options
     >>> model = from_torch(decoder, noise=(2,), name="decoder")
     >>> model
     TorchGenerator(decoder, noise=normal(2) float32)
-    >>> result = mcgen.estimate(
-    ...     model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=640, seed=0
-    ... )
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
     >>> bool(0 < result.mean < 1)
     True
     """

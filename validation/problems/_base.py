@@ -53,7 +53,7 @@ class Problem:
     >>> import mcgen
     >>> from mcgen.validation import Problem, coverage_study
     >>> model = mcgen.as_generator(lambda z: z**2, noise=(1,), name="square")
-    >>> problem = Problem("square", model, lambda x: x[:, 0], truth=1.0, source="the variance of N(0, 1)")
+    >>> problem = Problem("square", model, lambda x: x[:, 0], truth=1.0)
     >>> options = dict(n_replicates=20, repetitions=1000, seed=0)
     >>> study = coverage_study(problem, mcgen.MonteCarlo(), "student-t", **options)
     >>> 0.85 < study.covered < 0.95
