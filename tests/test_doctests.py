@@ -69,6 +69,9 @@ def test_docstring_examples(name: str) -> None:
         pytest.importorskip("torch")
     if NEEDS_TORCH & set(example_lines(name)):
         pytest.importorskip("torch")
+    for optional in ("diffusers", "normflows", "zuko"):
+        if f"import {optional}" in example_lines(name):
+            pytest.importorskip(optional)
     if name.startswith("mcgen.adapters.onnx"):
         pytest.importorskip("onnxruntime")
     result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)

@@ -1,8 +1,8 @@
 """Checks of what mcgen promises: its laws, its coverage on problems with known truth, its speed.
 
 - `check_generator`, `check_design`, `check_statistic`, `parametrize_with_checks`: check the laws on objects of yours;
-- `coverage_study`, `Problem`, `PROBLEMS`: how often intervals cover, on a problem of yours or of the package;
-- `validate`: run all studies of what the package promises, as ``mcgen validate`` does.
+- `coverage_study`, `Problem`, `PROBLEMS`: measure how often intervals cover, on a problem of yours or of the package;
+- `validate`: run all studies of the package's promises, as ``mcgen validate`` does.
 
 Each name is imported when it is first used.
 """

@@ -1,4 +1,4 @@
-"""Any torch sampler that draws its own noise as a generator, without a change to its source.
+"""Torch samplers that draw their own noise as generators, without a change to their source.
 
 The sampler is first run to record its draws. In later runs mcgen's noise replaces the outcome of every draw. So designs
 act on the initial noise and on the noise of every step.
@@ -45,12 +45,28 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 class CapturedGenerator(TorchGenerator):
-    """A sampler whose random draws are made from mcgen's noise; made by `capture`.
+    """A torch sampler whose random draws are replaced by mcgen's noise. `capture` makes one.
 
     Attributes
     ----------
     draws : tuple of Draw
         The draws of the sampler, in order.
+    noise : NoiseSpec
+        One block for each draw, named by its number and its operation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from mcgen.adapters import capture
+    >>> def sampler(n, condition):
+    ...     return torch.randn(n, 2) + 0.1 * torch.randn(n, 2)
+    >>> generator = capture(sampler)
+    >>> generator
+    CapturedGenerator(sampler, noise=0 randn: normal(2), 1 randn: normal(2) float32)
+    >>> zeros, ones = np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32)
+    >>> generator({"0 randn": ones, "1 randn": zeros})
+    tensor([[1., 1.]])
     """
 
     # Networks may be in training mode: dropout is a draw like any other, and `capture` refuses coupled samples.
@@ -106,7 +122,9 @@ class CapturedGenerator(TorchGenerator):
         return _name(number, self.draws[number]) if same is None else self.block_of(same)
 
     def describe(self, *, effects: bool = False, condition: object = None) -> str:
-        """Return the list of draws as text, one per line: operation, law and shape for one sample, and its use.
+        """Return the draws as text, one draw a line: its operation, its law and its shape for one sample.
+
+        A line also says if a draw is replayed, uses the numbers of an earlier draw, or has several rows per sample.
 
         Parameters
         ----------
@@ -116,7 +134,8 @@ class CapturedGenerator(TorchGenerator):
             The condition in these runs.
         """
         inert = without_effect(self, condition) if effects else set()
-        lines = [f"{self.name}: {len(self.draws)} draws, {self.noise.dimension:,} numbers a sample"]
+        made, numbers = len(self.draws), self.noise.dimension
+        lines = [f"{self.name}: {made} draw{'s' * (made != 1)}, {numbers:,} number{'s' * (numbers != 1)} a sample"]
         for i, draw in enumerate(self.draws):
             words = [f"{i:>4} {draw.operation:<13} {draw.block}"]
             words += [f"batch axis {draw.axis}"] if draw.axis else []
@@ -136,7 +155,10 @@ def capture(
     modules: torch.nn.Module | Iterable[torch.nn.Module] = (),
     name: str | None = None,
 ) -> CapturedGenerator:
-    """Return an unmodified sampler that draws its own noise as a generator.
+    """Return a torch sampler that draws its own noise as a generator, without a change to its source.
+
+    Use it for a pipeline or a sampling loop that you do not want to rewrite. If your function takes the noise as an
+    argument, use `from_torch`.
 
     The sampler is run six times, for 2 or 3 samples. These runs record its draws, and test that it draws nothing else
     and that a sample depends on its own noise alone. If a draw has several rows per sample, about ten more runs of a

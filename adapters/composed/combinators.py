@@ -47,7 +47,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Start(NamedTuple):
-    """The condition of `Partial` where the diffusion model has a condition of its own.
+    """The condition of `Partial`: a sample to start from, and the condition of the diffusion model.
 
     Attributes
     ----------
@@ -55,6 +55,19 @@ class Start(NamedTuple):
         The sample to start from, or one sample for each row.
     condition : object
         The condition of the diffusion model.
+
+    Examples
+    --------
+    Digits of class 3, from a grey image:
+
+    >>> import mcgen
+    >>> import numpy as np
+    >>> from mcgen.adapters import Partial, Start, models
+    >>> digits = models.load("digits-diffusion", steps=10)
+    >>> partial = Partial(digits, 6, encode=lambda x: 2 * x - 1)
+    >>> start = Start(np.full((1, 8, 8), 0.5), 3)
+    >>> mcgen.sample(partial, 2, seed=0, condition=start).shape
+    torch.Size([2, 1, 8, 8])
     """
 
     sample: Any
@@ -62,7 +75,7 @@ class Start(NamedTuple):
 
 
 class Partial(TorchGenerator):
-    """A diffusion model that starts at a later step, from a given sample with noise mixed in.
+    """A diffusion model that starts at a later step, from a given sample with noise mixed in (SDEdit).
 
     The condition is the sample, an array of floats like the samples of the diffusion model, or
     `Start(sample, condition)`. It is one sample for all rows, or an array of n samples for n rows.
@@ -83,6 +96,14 @@ class Partial(TorchGenerator):
     Notes
     -----
     The noise has a block "mix" and, for a stochastic sampler, the blocks of the remaining steps.
+
+    Raises
+    ------
+    TypeError
+        If `diffusion` is not a `Diffusion`, or `encode` can't be called.
+    ValueError
+        If there is no such step, or the model has a `decode` and no `encode` is given. In a call, if there is no
+        sample, or its shape does not fit.
 
     Examples
     --------
@@ -138,6 +159,8 @@ class Partial(TorchGenerator):
 class Chain(TorchGenerator):
     """Two generators in a row: the samples of the first, row by row, are the condition of the second.
 
+    Use it for cascades, such as a model that improves or enlarges the samples of another one.
+
     Parameters
     ----------
     first, second : Generator
@@ -152,6 +175,13 @@ class Chain(TorchGenerator):
     Each generator receives arrays of its own library, also inside tuples, lists and dicts. These are numpy arrays, or
     tensors on its device; tensors of floats have its type. `join` receives the samples as the first generator made
     them. Gradients need two generators of torch.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a generator, or `join` can't be called.
+    ValueError
+        If the noise of the two has different types.
 
     Examples
     --------
@@ -197,7 +227,7 @@ class Chain(TorchGenerator):
 
     @property
     def pilot_evaluations(self) -> float:
-        """What was spent to fit the parts, in evaluations of the chain; 0 where no part is a `Fitted` sampler."""
+        """Cost of fitting the parts, in evaluations of the chain; 0 where no part is a `Fitted` sampler."""
         return pilot_evaluations_of(OnSameNoise((self.first, self.second), self.noise))
 
     def sample(self, noise: Mapping[str, torch.Tensor], condition: object = None) -> Any:
@@ -210,6 +240,8 @@ class Chain(TorchGenerator):
 class Truncate(Chain):
     """A diffusion model that starts at a later step, from the samples of another generator with noise mixed in.
 
+    It saves the earlier steps of the diffusion model, if the other generator is cheaper than they are.
+
     Parameters
     ----------
     first : Generator
@@ -218,6 +250,18 @@ class Truncate(Chain):
         See `Partial`. Both generators receive the condition.
     name : str, optional
         The generator's name in results.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.adapters import Truncate, models
+    >>> first = mcgen.as_generator(lambda z: 0.5 + 0.1 * z, noise=(1, 8, 8))
+    >>> digits = models.load("digits-diffusion", steps=10)
+    >>> model = Truncate(first, digits, 6, encode=lambda x: 2 * x - 1)
+    >>> print(model.noise)
+    first/noise: normal(1x8x8), second/mix: normal(1x8x8) float32
+    >>> mcgen.sample(model, 2, seed=0).shape
+    torch.Size([2, 1, 8, 8])
     """
 
     def __init__(

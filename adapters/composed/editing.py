@@ -41,6 +41,19 @@ class Edit(NamedTuple):
         One sample on the scale of the flow's states, or one for each row.
     source_condition, target_condition : object
         Conditions of the velocity, such as prompts or classes. The first describes the source, the second the edit.
+
+    Examples
+    --------
+    A digit of class 3, on the scale of the states [-1, 1], becomes one of class 8:
+
+    >>> import mcgen
+    >>> from mcgen.adapters import Edit, FlowEdit, models, velocity_of
+    >>> digits = models.load("digits-diffusion")
+    >>> velocity = velocity_of(digits)
+    >>> editor = FlowEdit(velocity, digits.shape, steps=10, skip=3, decode=digits.decode)
+    >>> source = 2 * mcgen.sample(digits, 1, seed=0, condition=3)[0] - 1
+    >>> mcgen.sample(editor, 2, seed=0, condition=Edit(source, 3, 8)).shape
+    torch.Size([2, 1, 8, 8])
     """
 
     source: Any
@@ -49,7 +62,9 @@ class Edit(NamedTuple):
 
 
 class FlowEdit(LoopGenerator):
-    """The edits of a source by a flow model. The noise is that which the algorithm averages over at every step.
+    """Edits of a source by a flow model, without inversion. Its noise is what the algorithm averages over.
+
+    Use it with the velocity of a `Flow`, or with that of a diffusion model by `velocity_of`.
 
     Parameters
     ----------
@@ -85,6 +100,13 @@ class FlowEdit(LoopGenerator):
     -----
     The noises of a step are one block, "step i". With `pairs` an edit is the same for z and -z, so that antithetic
     noise would make each edit twice. Use `MonteCarlo` or `Sobol` then.
+
+    Raises
+    ------
+    TypeError
+        If a velocity can't be called. In a call, if the condition is not an `Edit`.
+    ValueError
+        If `skip` leaves no step, or `n_average` is not even with `pairs`.
 
     Examples
     --------

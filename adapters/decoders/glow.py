@@ -1,4 +1,4 @@
-r"""Multiscale normalizing flows (Glow) as generators; their noise is standard normal at every level.
+r"""Multiscale normalizing flows (Glow) as generators. Their noise is standard normal at every level.
 
 A flow maps latent variables :math:`z_0, \dots, z_{L-1}`, one for each level of resolution, to an image [1]_. In
 normflows [2]_ each of them has a diagonal Gaussian law, whose mean and scale are learnt and may depend on a class y.
@@ -32,7 +32,7 @@ Moments = tuple[torch.Tensor, torch.Tensor]
 
 
 class Glow(TorchGenerator):
-    """A flow of normflows as a generator.
+    """A multiscale flow of normflows (Glow) as a generator.
 
     The noise has a normal block for every level; "level 0" has the lowest resolution. In a class-conditional flow a
     uniform block "class" comes first. It is independent whatever the design, and chooses the class of each sample if
@@ -60,6 +60,18 @@ class Glow(TorchGenerator):
     ValueError
         If a base has another law or a temperature of its own. If a layer was never initialized or couples the samples
         of a batch. If the temperature is not positive and finite.
+
+    Examples
+    --------
+    A flow with one level and one layer, which is not trained:
+
+    >>> import normflows
+    >>> from mcgen.adapters import Glow
+    >>> base = normflows.distributions.DiagGaussian((3, 4, 4))
+    >>> layer = normflows.flows.Invertible1x1Conv(3)
+    >>> flow = normflows.MultiscaleFlow([base], [[layer]], [])
+    >>> Glow(flow.eval(), temperature=0.7, name="toy")
+    Glow(toy, noise=normal(3x4x4) float32)
     """
 
     def __init__(

@@ -29,7 +29,9 @@ Encoder = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 class VAE(TorchGenerator):
-    """The decoder of a VAE as a generator; its noise is the latent vector.
+    """The decoder of a VAE as a generator. Its noise is the latent vector.
+
+    With an encoder, `reconstruction` gives the generator of reconstructions of one image.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ class VAE(TorchGenerator):
     Examples
     --------
     >>> import torch
-    >>> from mcgen.adapters.decoders.vae import VAE
+    >>> from mcgen.adapters import VAE
     >>> decoder = torch.nn.Sequential(torch.nn.Linear(2, 9), torch.nn.Sigmoid()).eval()
     >>> VAE(decoder, (2,), name="tiny VAE")
     VAE(tiny VAE, noise=normal(2) float32)

@@ -45,7 +45,10 @@ _REACH = 5.0
 
 
 class Operator(ABC):
-    """A linear map from images to measurements, with its adjoint.
+    """Base class of the measurement operators: a linear map from images to measurements, with its adjoint.
+
+    For a measurement that is not among the shipped operators, write a subclass with `measurement_shape`, `apply` and
+    `adjoint`.
 
     Attributes
     ----------
@@ -53,6 +56,22 @@ class Operator(ABC):
         Shape of one image.
     measurement_shape : tuple of int
         Shape of one measurement.
+
+    Examples
+    --------
+    The mean of each row of pixels:
+
+    >>> import numpy as np
+    >>> from mcgen.adapters import Operator
+    >>> class RowMeans(Operator):
+    ...     shape = (1, 8, 8)
+    ...     measurement_shape = (1, 8)
+    ...     def apply(self, x):
+    ...         return x.mean(-1)
+    ...     def adjoint(self, y):
+    ...         return y[..., None].expand(-1, *self.shape) / self.shape[-1]
+    >>> RowMeans().measure(np.full((1, 8, 8), 0.5))
+    array([[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]])
     """
 
     shape: Shape
@@ -116,7 +135,7 @@ class Operator(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Inpainting(Operator):
-    """The operator that returns the visible pixels of a masked image, as one vector.
+    """The operator of inpainting: it returns the visible pixels of a masked image, as one vector.
 
     Parameters
     ----------
@@ -219,7 +238,9 @@ class _Separable(Operator):
 
 @dataclass(frozen=True)
 class GaussianBlur(_Separable):
-    """A Gaussian blur. At the border the weights are normalized over the pixels inside the image.
+    """The operator of deblurring: a Gaussian blur.
+
+    At the border the weights are normalized over the pixels inside the image.
 
     Parameters
     ----------
@@ -232,6 +253,15 @@ class GaussianBlur(_Separable):
     ------
     ValueError
         If the standard deviation is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.adapters import GaussianBlur
+    >>> point = np.zeros((1, 7, 7))
+    >>> point[0, 3, 3] = 1.0
+    >>> GaussianBlur((1, 7, 7), sd=1.0).measure(point)[0, 3].round(2)
+    array([0.  , 0.02, 0.1 , 0.16, 0.1 , 0.02, 0.  ])
     """
 
     shape: Shape
@@ -257,7 +287,7 @@ class GaussianBlur(_Separable):
 
 @dataclass(frozen=True)
 class SuperResolution(_Separable):
-    """Averages over squares of pixels. The measurement is a small image, from which a large one is to be recovered.
+    """The operator of super-resolution: averages over squares of pixels. A measurement is a smaller image.
 
     Parameters
     ----------
@@ -270,6 +300,14 @@ class SuperResolution(_Separable):
     ------
     ValueError
         If `factor` does not divide the numbers of rows and columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.adapters import SuperResolution
+    >>> SuperResolution((1, 4, 4), factor=2).measure(np.arange(16.0).reshape(1, 4, 4))
+    array([[[ 2.5,  4.5],
+            [10.5, 12.5]]])
     """
 
     shape: Shape
@@ -296,7 +334,9 @@ class SuperResolution(_Separable):
 
 @dataclass(frozen=True, eq=False)
 class MaskedFourier(Operator):
-    """A part of the orthonormal Fourier transform of real images, as in magnetic resonance imaging with one coil.
+    """The operator of magnetic resonance imaging with one coil: a part of the Fourier transform of real images.
+
+    The transform is orthonormal. `random_lines` makes the usual masks.
 
     Parameters
     ----------
@@ -309,6 +349,15 @@ class MaskedFourier(Operator):
     ------
     ValueError
         If the mask does not fit, or hides all frequencies.
+
+    Examples
+    --------
+    Half of the 8 columns of the Fourier plane, as real and imaginary parts:
+
+    >>> from mcgen.adapters import MaskedFourier
+    >>> operator = MaskedFourier.random_lines((1, 8, 8), measured=0.5, centre=0.25)
+    >>> operator.measurement_shape
+    (2, 1, 32)
     """
 
     shape: Shape

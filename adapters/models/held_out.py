@@ -28,14 +28,16 @@ _DATA = {
 def real_images(name: str) -> NDArray[np.float32]:
     """Return real images that were held out of the training of a shipped model, in the layout of its samples.
 
+    Use them as truths of inverse problems, and as the reference of a distance.
+
     No shipped model or classifier was trained on any of these images. ``real-images.json``, which `log` returns for
     ``"real-images"``, has the source and the licence.
 
     Parameters
     ----------
     name : str
-        The model: ``"digits-diffusion"`` (360 images of 8 x 8 pixels), one of MNIST (1,000 of 28 x 28), or
-        ``"patches-diffusion"`` (1,978 colour patches of 32 x 32, which overlap).
+        The name of a model of images. ``"digits-diffusion"`` has 360 images of 8 x 8 pixels, and each model of MNIST
+        the same 1,000 images of 28 x 28. ``"patches-diffusion"`` has 1,978 colour patches of 32 x 32, which overlap.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from safetensors.torch import load_file
@@ -137,6 +137,55 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 }
 
 
+DiffusionName = Literal["digits-diffusion", "mnist-ddpm", "mnist-dit", "patches-diffusion"]
+
+
+# One overload for each type of model, so that a type checker knows what a name written in the code gives.
+@overload
+def load(
+    name: DiffusionName,
+    *,
+    sampler: Literal["heun"],
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    device: torch.device | str | None = None,
+) -> Heun: ...
+@overload
+def load(
+    name: DiffusionName,
+    *,
+    steps: int | None = None,
+    eta: float | None = None,
+    guidance_scale: float | None = None,
+    sampler: Literal["ddim"] | None = None,
+    device: torch.device | str | None = None,
+) -> DDIM: ...
+@overload
+def load(
+    name: Literal["mnist-consistency"], *, steps: int | None = None, device: torch.device | str | None = None
+) -> Consistency: ...
+@overload
+def load(
+    name: Literal["moons-flow"], *, steps: int | None = None, device: torch.device | str | None = None
+) -> Flow: ...
+@overload
+def load(name: Literal["mnist-vae"], *, device: torch.device | str | None = None) -> VAE: ...
+@overload
+def load(
+    name: Literal["mnist-glow"], *, temperature: float | None = None, device: torch.device | str | None = None
+) -> Glow: ...
+@overload
+def load(
+    name: str,
+    *,
+    steps: int | None = None,
+    eta: float | None = None,
+    guidance_scale: float | None = None,
+    sampler: Literal["ddim", "heun"] | None = None,
+    temperature: float | None = None,
+    device: torch.device | str | None = None,
+    **others: Any,
+) -> TorchGenerator: ...
 def load(
     name: str,
     *,
@@ -150,6 +199,8 @@ def load(
 ) -> TorchGenerator:
     """Return a shipped model as a generator. Options that are None are the model's own defaults.
 
+    A type checker knows the type of each model: a `DDIM` or a `Heun`, a `Consistency`, a `Flow`, a `VAE`, or a `Glow`.
+
     Parameters
     ----------
     name : str
@@ -157,16 +208,17 @@ def load(
     steps : int, optional
         Steps of the sampler: 50 for diffusion models, 1 (or 2) for ``"mnist-consistency"``, 20 for ``"moons-flow"``.
     eta : float, optional
-        For diffusion models, the share of fresh noise in each step of DDIM; 0, and 1 for DDPM.
+        Diffusion models only: the share of fresh noise in each step of DDIM, by default 0. With 1 the sampler is DDPM.
     guidance_scale : float, optional
-        For diffusion models with classes, the scale of classifier-free guidance, at least 1; 1 (no guidance).
+        Diffusion models with classes only: the scale of classifier-free guidance, at least 1. By default 1, which means
+        no guidance.
     sampler : {"ddim", "heun"}, optional
-        For diffusion models; ``"ddim"``.
+        Diffusion models only: the sampler, by default ``"ddim"``.
     temperature : float, optional
-        For ``"mnist-glow"``, the factor of its standard normal noise; 0.7.
+        ``"mnist-glow"`` only: the factor of its standard normal noise, by default 0.7.
     device : torch.device or str, optional
-        Where the model runs, such as ``"cuda"``; the CPU. A seed gives the same noise on every device, since noise is
-        drawn on the CPU and moved.
+        The device of the model, such as ``"cuda"``; by default the CPU. A seed gives the same noise on every device,
+        since noise is drawn on the CPU and moved.
     **others
         Other options are refused, except for the deprecated ``guidance=w``; write ``guidance_scale=1 + w``.
 
@@ -177,8 +229,8 @@ def load(
     Raises
     ------
     ValueError
-        If there is no model or device of this name, an option is out of range, or the hash of the weight file is not
-        that in its log.
+        If there is no model or device of this name, or an option is out of range. If the hash of the weight file
+        differs from that in its log.
     TypeError
         If the model does not take an option, or an option is of another type.
     ImportError
@@ -222,14 +274,41 @@ def load(
 
 
 def list() -> builtins.list[str]:
-    """Return the names of the shipped models."""
+    """Return the names of the shipped models, for `load`.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import models
+    >>> models.list()[:2]
+    ['digits-diffusion', 'mnist-ddpm']
+    """
     return [*_MODELS]
 
 
 def log(name: str) -> dict[str, Any]:
-    """Return the log of a model or a classifier: its command, settings, versions, hash, loss and quality.
+    """Return the log of a model's training: its command, settings, versions, hash, loss and quality.
 
-    ``"real-images"`` gives the log of the files that `real_images` reads.
+    Parameters
+    ----------
+    name : str
+        One of the names in `list()`, a classifier such as ``"mnist-classifier"``, or ``"real-images"`` for the files
+        that `real_images` reads.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import models
+    >>> record = models.log("mnist-vae")
+    >>> record["command"]
+    'python -m mcgen.adapters.models.training mnist-vae'
     """
     path = weights_path(name if name == held_out.LOG else _checked_name(name)).with_suffix(".json")
     record: dict[str, Any] = json.loads(path.read_text())

@@ -47,7 +47,7 @@ Array = NDArray[Any]
 
 
 class OnnxGenerator:
-    """An ONNX graph as a generator; its inputs are the noise. Made by `from_onnx`.
+    """An ONNX graph as a generator. Its inputs are the noise. `from_onnx` makes it.
 
     Attributes
     ----------
@@ -62,6 +62,23 @@ class OnnxGenerator:
     A generator can be pickled, with its graph or the path of the graph. Session options are kept by their attributes,
     without the entries that were added by name. A store recognizes the generator by its graph, or by the content of the
     files when they were loaded. A process in which the files have other content refuses to load them.
+
+    Examples
+    --------
+    A graph whose input "label" is the condition:
+
+    >>> import numpy as np
+    >>> import onnx.parser
+    >>> from mcgen.adapters import from_onnx
+    >>> graph = onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17]>'
+    ...     'shifted (float[batch, 4] z, float[batch] label) => (float[batch, 4] x)'
+    ...     '{ axis = Constant <value_ints = [1]> ()'
+    ...     ' column = Unsqueeze (label, axis) x = Add (z, column) }')
+    >>> generator = from_onnx(graph, condition_input="label")
+    >>> generator
+    OnnxGenerator(shifted, noise=normal(4) float32)
+    >>> generator(np.zeros((2, 4), np.float32), 3).tolist()
+    [[3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]]
     """
 
     def __init__(
@@ -236,6 +253,8 @@ def from_onnx(
 ) -> OnnxGenerator:
     """Return an ONNX graph as a generator. Each of its inputs, except that of the condition, is a block of noise.
 
+    Use it for models exported from any framework. It needs onnxruntime and no torch.
+
     Parameters
     ----------
     model : path or onnx.ModelProto
@@ -270,7 +289,7 @@ def from_onnx(
     --------
     >>> import numpy as np
     >>> import onnx.parser
-    >>> from mcgen.adapters.onnx import from_onnx
+    >>> from mcgen.adapters import from_onnx
     >>> graph = onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17]>'
     ...     'decoder (float[batch, 4] z) => (float[batch, 4] x) { x = Sigmoid(z) }')
     >>> generator = from_onnx(graph)
@@ -313,6 +332,8 @@ def from_onnx(
 def noise_inputs(model: str | PathLike[str] | Any) -> Any:
     """Return a model whose random operators are replaced by inputs "noise_0", "noise_1", ... for standard noise.
 
+    Use it for a graph that draws its noise inside, before you give it to `from_onnx`.
+
     Parameters
     ----------
     model : path or onnx.ModelProto
@@ -333,7 +354,7 @@ def noise_inputs(model: str | PathLike[str] | Any) -> Any:
     Examples
     --------
     >>> import onnx.parser
-    >>> from mcgen.adapters.onnx import from_onnx, noise_inputs
+    >>> from mcgen.adapters import from_onnx, noise_inputs
     >>> graph = onnx.parser.parse_model('''<ir_version: 8, opset_import: ["" : 17]>
     ...     vae (float[batch, 4] mean) => (float[batch, 4] x) {
     ...         noise = RandomNormalLike (mean)

@@ -42,7 +42,9 @@ from mcgen.noise import Block, NoiseSpec
 
 @dataclass(frozen=True)
 class Level:
-    """A level at which a consistency function is evaluated.
+    """A level of a `Consistency` model: a time, and the scales at which signal and noise are mixed for it.
+
+    `Consistency.from_sigmas` and `Consistency.from_schedule` make the levels of the usual models.
 
     Attributes
     ----------
@@ -50,6 +52,23 @@ class Level:
         The time that the function receives.
     signal, noise : float
         The scales of the sample and of the standard normal noise that are mixed. The first level has noise alone.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a number.
+    ValueError
+        If one of them is not finite.
+
+    Examples
+    --------
+    >>> from mcgen.adapters import Consistency, Level
+    >>> first = Level(time=80.0, signal=1.0, noise=80.0)
+    >>> second = Level(time=0.66, signal=1.0, noise=0.66)
+    >>> def function(x, time, condition):
+    ...     return x / (1 + time[:, None] ** 2).sqrt()
+    >>> Consistency(function, [first, second], (3,)).steps
+    2
     """
 
     time: float
@@ -62,9 +81,10 @@ class Level:
 
 
 class Consistency(PathGenerator):
-    """A consistency function and the levels at which it is evaluated, one for each step.
+    """A consistency model as a generator: a consistency function, evaluated once at each of its levels.
 
-    Make one by `from_sigmas` (variance-exploding) or `from_schedule` (variance-preserving).
+    Make one by `from_sigmas` (variance-exploding) or by `from_schedule` (variance-preserving, for models distilled from
+    a diffusion model).
 
     Parameters
     ----------
@@ -76,8 +96,8 @@ class Consistency(PathGenerator):
     shape : tuple of int
         Shape of one sample's state, which is also the shape of its noise.
     prediction : {"sample", "noise", "velocity"}
-        The output of the function: the sample itself or, in the variance-preserving form, a noise or a velocity from
-        which the sample is computed.
+        The output of the function. A noise or a velocity is for the variance-preserving form alone; the sample is
+        computed from it.
     clip : float, optional
         Keep each predicted sample within [-clip, clip].
     decode : callable, optional
@@ -90,6 +110,13 @@ class Consistency(PathGenerator):
         The device of the noise, by default the device of the modules.
     dtype : torch.dtype, optional
         The type that the function receives, by default the type of the modules. States are in float32 or better.
+
+    Raises
+    ------
+    TypeError
+        If the levels are not of type `Level`, or the function can't be called.
+    ValueError
+        If there is no level, or the prediction is a noise or a velocity in the variance-exploding form.
 
     Examples
     --------

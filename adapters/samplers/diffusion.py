@@ -79,7 +79,9 @@ _OPTION_ADVICE = {
 
 
 class Diffusion(PathGenerator):
-    """Base class of the samplers: a denoiser and the times at which it is evaluated, from noise to a sample.
+    """Base class of the diffusion samplers: a denoiser, and the times at which it is evaluated.
+
+    Make a `DDIM` or a `Heun`, or load a shipped model. This page describes what all of them take and have.
 
     Parameters
     ----------
@@ -113,7 +115,23 @@ class Diffusion(PathGenerator):
     times : ndarray of float
         Training steps from the start down to -1, steps + 1 of them.
     signals : ndarray of float
-        The signal's share at each of them.
+        The signal's share at each of these times, from near 0 to 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mcgen.adapters import Diffusion, models
+    >>> model = models.load("digits-diffusion", steps=4)
+    >>> isinstance(model, Diffusion), model.steps, model.network_evaluations
+    (True, 4, 4)
+    >>> model.times.tolist(), model.signals.round(2).tolist()
+    ([999, 749, 499, 249, -1], [0.0, 0.14, 0.49, 0.85, 1.0])
+
+    The denoiser's prediction from states at the second step, the sample and the noise:
+
+    >>> sample, noise = model.denoise(torch.zeros(2, 1, 8, 8), 1)
+    >>> sample.shape, noise.shape
+    (torch.Size([2, 1, 8, 8]), torch.Size([2, 1, 8, 8]))
     """
 
     _label = "diffusion"
@@ -251,15 +269,18 @@ class Diffusion(PathGenerator):
 
 
 class DDIM(Diffusion):
-    """DDIM sampling of a denoiser: deterministic for eta = 0, the ancestral sampler DDPM for eta = 1.
+    """A denoiser sampled by DDIM: deterministic for eta = 0, the ancestral sampler DDPM for eta = 1.
+
+    Use it for a network of your own with the schedule that it was trained with. `from_pipeline` reads both from a
+    diffusers pipeline.
 
     Parameters
     ----------
     denoiser, schedule, shape, **options
         See `Diffusion`.
     steps : int or sequence of int
-        The number of steps, each with one evaluation of the denoiser, at most the training steps of the schedule; or a
-        decreasing sequence of training steps.
+        The number of steps, at most the training steps of the schedule, or a decreasing sequence of training steps.
+        Each step evaluates the denoiser once.
     eta : float
         Share of fresh noise, in [0, 1]. For eta > 0 the noise has a block for the start and a block for every step, and
         designs act on all of them. Where the schedule ends at 1, the last step has no block.
@@ -269,6 +290,31 @@ class DDIM(Diffusion):
     fresh : list of dict
         For each step the weights of the blocks of noise whose sum is its fresh noise. A step has a block of its own,
         except in a sampler made by `coarse`.
+
+    Raises
+    ------
+    TypeError
+        If the schedule is not a `Schedule`, the denoiser can't be called, or there is no such option.
+    ValueError
+        If eta is outside [0, 1], or the steps do not fit the schedule.
+
+    Examples
+    --------
+    A denoiser that is exact for data N(0, I), whose velocity is 0 everywhere:
+
+    >>> import torch
+    >>> from mcgen.adapters import DDIM, Schedule
+    >>> def denoiser(x, time, condition):
+    ...     return torch.zeros_like(x)
+    >>> options = dict(prediction="velocity", name="toy")
+    >>> model = DDIM(denoiser, Schedule.cosine(), (3,), steps=3, eta=1.0, **options)
+    >>> model
+    DDIM(toy, noise=start: normal(3), step 1: normal(3), step 2: normal(3) float32)
+
+    `coarse` gives a sampler of fewer steps on the same noise, for `mcgen.multilevel`:
+
+    >>> model.coarse(2).noise == model.noise
+    True
     """
 
     _label = "DDIM"
@@ -350,7 +396,10 @@ class DDIM(Diffusion):
 
 
 class Heun(Diffusion):
-    """Heun's second-order steps along the probability flow: a deterministic sampler that is accurate with few steps.
+    """A denoiser sampled by Heun's second-order steps along the probability flow, without fresh noise.
+
+    Use it when you want a deterministic sampler that is accurate with few steps. A step costs two evaluations of the
+    denoiser, the last one costs one.
 
     The steps are spaced as in equation (5) of reference 4. They go from a noise-to-signal ratio of at most 80 down to
     the ratio at the schedule's first training step, and then to 0. The denoiser is evaluated at fractions of training
@@ -362,6 +411,28 @@ class Heun(Diffusion):
         See `Diffusion`.
     steps : int
         Number of steps, at least 2.
+
+    Raises
+    ------
+    TypeError
+        If the schedule is not a `Schedule`, the denoiser can't be called, or there is no such option.
+    ValueError
+        If there are fewer than 2 steps.
+
+    Examples
+    --------
+    For data N(0, I) the velocity is 0, and the exact probability flow returns its noise:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from mcgen.adapters import Heun, Schedule
+    >>> def denoiser(x, time, condition):
+    ...     return torch.zeros_like(x)
+    >>> model = Heun(denoiser, Schedule.cosine(), (3,), steps=18, prediction="velocity")
+    >>> model.network_evaluations
+    35
+    >>> model(np.array([[-1.0, 0.0, 1.0]], np.float32)).round(decimals=1)
+    tensor([[-1.,  0.,  1.]])
     """
 
     _label = "Heun"

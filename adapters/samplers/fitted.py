@@ -1,4 +1,4 @@
-r"""`Fitted`: a sampler of few network evaluations that follows a fine sampler on the same noise, by least squares.
+r"""Samplers of few network evaluations that are fitted by least squares to a fine sampler on the same noise.
 
 Let the fine sampler have the states :math:`x_0 = z, x_1, \ldots, x_n`. The fitted sampler evaluates the network at K of
 these steps only, its nodes :math:`i_1 < \ldots < i_K`, and ends at :math:`i_{K+1} = n`. Its states are linear
@@ -16,8 +16,8 @@ over the pilot, all entries of all states stacked, and :math:`G = F'F`,
 
 The features of the fit are the predictions on the fitted states, so each state corrects the errors of those before it.
 
-Nothing here depends on a statistic, and nothing has to be accurate: a sum of two levels with a fitted sampler below is
-unbiased for the fine one, whatever the weights are, since they come from random numbers of their own.
+The fit does not depend on a statistic, and it need not be accurate. The weights come from random numbers of their own.
+So a sum of two levels, with a fitted sampler as the lower one, is unbiased for the fine sampler with any weights.
 
 .. rubric:: References
 
@@ -41,7 +41,7 @@ from mcgen.noise import Noise, NoiseSpec
 
 
 class FineSampler(Protocol):
-    """What a fit needs of the fine sampler; `mcgen.adapters.samplers.paths.PathGenerator` has it."""
+    """The attributes and methods of a fine sampler that a fit uses. `DDIM`, `Heun` and `Flow` have them."""
 
     name: str
     noise: NoiseSpec
@@ -91,17 +91,17 @@ class FineSampler(Protocol):
 
 
 class Fitted(TorchGenerator):
-    """A sampler of K network evaluations that follows a fine sampler on the same noise; made by ``fine.fitted(...)``.
+    """A sampler of K network evaluations, fitted to a fine sampler on the same noise. ``fine.fitted(...)`` makes it.
 
-    Use it as the lower level of `mcgen.multilevel`, with the costs ``(fitted, fitted.cost), (fine, 1)``, or by itself:
-    it is a sampler of few steps that needs no training.
+    Use it as the lower level of `mcgen.multilevel`, with the costs ``(fitted, fitted.cost), (fine, 1)``. You can also
+    use it by itself, as a sampler of few steps that needs no training.
 
     Parameters
     ----------
     fine : DDIM, Heun or Flow
         The fine sampler.
     weights : Weights
-        What the fit found.
+        The fitted weights.
     ends : mapping, optional
         For each condition, by its key, the last states of the fine sampler and of this one in the fit's pilot; a
         sampler that was loaded has none.
@@ -116,8 +116,8 @@ class Fitted(TorchGenerator):
 
     Notes
     -----
-    A condition that the sampler was not fitted for is refused: with the fit of another class the squared distance from
-    the fine samples of digits was two to three times larger.
+    A condition that the sampler was not fitted for is refused. On digits, the fit of another class had a two to three
+    times larger squared distance from the fine samples.
 
     Examples
     --------

@@ -48,7 +48,9 @@ _TABLEAUS: dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]] = 
 
 
 class Flow(PathGenerator):
-    """A velocity field that is integrated from noise at time 0 to a sample at time 1, by fixed steps.
+    """A velocity field as a generator, integrated from noise at time 0 to a sample at time 1 by fixed steps.
+
+    Use it for models trained by flow matching, and for rectified flows.
 
     Parameters
     ----------
@@ -181,7 +183,7 @@ class Flow(PathGenerator):
 def from_zuko(
     flow: Any, *, context: Callable[[Any], torch.Tensor] | None = None, name: str | None = None
 ) -> TorchGenerator:
-    """Return a normalizing flow of zuko as a generator; its noise is the flow's normal base in standardized form.
+    """Return a normalizing flow of zuko as a generator. Its noise is the flow's normal base in standardized form.
 
     Parameters
     ----------
@@ -202,10 +204,16 @@ def from_zuko(
 
     Examples
     --------
-    With zuko installed, a flow of 3 numbers under a context of 2::
+    A flow of 3 numbers under a context of 2 numbers:
 
-        generator = from_zuko(zuko.flows.NSF(3, context=2).eval())
-        generator(noise, numpy.float32([0.5, -1.0]))
+    >>> import numpy as np
+    >>> import zuko
+    >>> from mcgen.adapters import from_zuko
+    >>> generator = from_zuko(zuko.flows.NSF(3, context=2).eval())
+    >>> generator
+    TorchGenerator(NSF, noise=normal(3) float32)
+    >>> generator(np.zeros((4, 3), np.float32), np.float32([0.5, -1.0])).shape
+    torch.Size([4, 3])
     """
     if not isinstance(getattr(flow, "transform", None), torch.nn.Module) or not hasattr(flow, "base"):
         raise TypeError(f"from_zuko takes a flow of zuko, with a transform and a base; got {type(flow).__name__}")

@@ -28,9 +28,9 @@ from mcgen.adapters.tensors.torch_generator import checked_output, owners_of
 class Guided(torch.nn.Module):
     r"""A conditional denoiser under classifier-free guidance.
 
-    The prediction is :math:`\hat\varepsilon = \varepsilon(x) + g\,(\varepsilon(x, c) - \varepsilon(x))` with the
-    guidance scale g, equation (6) of reference 1 of the module with :math:`g = 1 + w`. Each step evaluates the denoiser
-    twice.
+    Use it as the denoiser of `DDIM` or `Heun`. With the guidance scale g the prediction is
+    :math:`\hat\varepsilon = \varepsilon(x) + g\,(\varepsilon(x, c) - \varepsilon(x))`. This is equation (6) of
+    reference 1 of the module, with :math:`g = 1 + w`. Each step evaluates the denoiser twice.
 
     Parameters
     ----------
@@ -47,6 +47,18 @@ class Guided(torch.nn.Module):
         If the denoiser is not callable, or the scale is missing, not a number, or given without its name.
     ValueError
         If the scale is below 1 or not finite.
+
+    Examples
+    --------
+    The denoiser predicts 0 without a condition and 1 with this one:
+
+    >>> import torch
+    >>> from mcgen.adapters import Guided
+    >>> def denoiser(x, time, condition):
+    ...     return torch.full_like(x, 0.0 if condition is None else condition)
+    >>> guided = Guided(denoiser, guidance_scale=3.0)
+    >>> guided(torch.zeros(1, 2), torch.zeros(1), 1.0)
+    tensor([[3., 3.]])
     """
 
     def __init__(

@@ -97,6 +97,9 @@ def from_pipeline(
 ) -> DDIM | Heun:
     """Return a diffusers pipeline as a `DDIM` or `Heun` sampler whose images are in [0, 1].
 
+    Use it for the pipelines named below. It is faster than `capture`, and its result has `coarse`, `trajectory` and
+    gradients. For any other pipeline use `capture`.
+
     Parameters
     ----------
     pipe : diffusers.DiffusionPipeline, str or path
@@ -136,6 +139,21 @@ def from_pipeline(
     -----
     The safety checker of a pipeline is not run. `coarse` spaces its steps evenly; for the spacing of the scheduler call
     `from_pipeline` again with other steps.
+
+    Examples
+    --------
+    A pipeline with a tiny network that is not trained:
+
+    >>> import diffusers
+    >>> from mcgen.adapters import from_pipeline
+    >>> network = diffusers.UNet2DModel(
+    ...     sample_size=8, in_channels=1, out_channels=1, layers_per_block=1,
+    ...     block_out_channels=(8,), norm_num_groups=4,
+    ...     down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    ... )
+    >>> pipe = diffusers.DDPMPipeline(network.eval(), diffusers.DDPMScheduler())
+    >>> from_pipeline(pipe, steps=3)
+    DDIM(DDPMPipeline DDIM-3, noise=start: normal(1x8x8), step 1: normal(1x8x8), step 2: normal(1x8x8) float32)
     """
     if sampler not in get_args(Sampler):
         raise ValueError(f"sampler must be one of {get_args(Sampler)}; got {sampler!r}")

@@ -36,7 +36,9 @@ _LARGEST_LAST_SHARE = 0.5
 
 @dataclass(frozen=True, repr=False)
 class Schedule:
-    r"""The signal's share :math:`\bar\alpha` at each of the training steps t = 0, ..., T-1.
+    r"""A noise schedule: the signal's share :math:`\bar\alpha` at each of the training steps t = 0, ..., T-1.
+
+    Give `DDIM`, `Heun` or `Consistency` the schedule that the network was trained with.
 
     Attributes
     ----------

@@ -86,11 +86,12 @@ class RectifiedVelocity(torch.nn.Module):
 
 
 def velocity_of(diffusion: Diffusion, *, between_steps: bool = True) -> RectifiedVelocity:
-    """Return the rectified-flow velocity of a diffusion model, for `Flow` and `FlowEdit`.
+    """Return the velocity of a diffusion model, seen as a rectified flow, for `Flow` and `FlowEdit`.
 
-    With it a diffusion model can edit: ``FlowEdit(velocity_of(model), model.shape, decode=model.decode)``. The flow
-    ``Flow(velocity_of(model), model.shape, decode=model.decode)`` has the samples of the model's probability flow on
-    the same noise, up to the error of finite steps.
+    Use it to edit images by a diffusion model: ``FlowEdit(velocity_of(model), model.shape, decode=model.decode)``.
+
+    ``Flow(velocity_of(model), model.shape, decode=model.decode)`` follows the model's probability flow. It has the same
+    samples on the same noise, up to the error of finite steps.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def velocity_of(diffusion: Diffusion, *, between_steps: bool = True) -> Rectifie
     Raises
     ------
     TypeError
-        If it is no `Diffusion` with predictions of its own.
+        If `diffusion` is not a `Diffusion`, or is a posterior sampler such as `DPS`.
 
     Examples
     --------

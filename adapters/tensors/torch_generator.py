@@ -1,7 +1,7 @@
 """Torch modules and functions as generators. Only this module turns noise from numpy arrays into tensors.
 
-Designs draw the noise as numpy arrays, so that its numbers do not depend on a device. `TorchGenerator` moves it to the
-device and dtype of the model and runs the model in evaluation mode, without gradients. The samples stay tensors on
+Designs draw the noise as numpy arrays, so that its numbers do not depend on a device. `TorchGenerator` moves the noise
+to the model's device and dtype. It runs the model in evaluation mode, without gradients. The samples stay tensors on
 their device, where the statistics of `mcgen.statistics` are computed.
 """
 
@@ -34,6 +34,8 @@ _HALF = (torch.float16, torch.bfloat16)
 class TorchGenerator:
     """A torch callable as a generator: it takes noise as numpy arrays and returns samples as tensors.
 
+    `from_torch` makes one. All generators of `mcgen.adapters` that run torch are subclasses.
+
     Parameters
     ----------
     function : callable
@@ -43,7 +45,7 @@ class TorchGenerator:
     noise : tuple of int or NoiseSpec
         The noise of one sample.
     device : torch.device or str, optional
-        The device that the noise is moved to, after it is drawn on the CPU: a seed gives the same noise on all devices.
+        The device that the noise is moved to. Noise is drawn on the CPU, so a seed gives the same noise on all devices.
         By default the device of the parameters of `modules`, else the CPU. To move the networks too, see `to`.
     dtype : torch.dtype, optional
         The type of the noise that the function receives. By default the type of the parameters of `modules`, else the
@@ -63,7 +65,23 @@ class TorchGenerator:
     ValueError
         If one of the modules is in training mode. Batch normalization would then couple the samples of a batch, and
         dropout would draw noise that mcgen does not control. If the modules are on several devices and `device` is not
-        given. If the noise is float64 and the device has no double precision.
+        given. If there is no such device here. If the noise is float64 and the device has no double precision.
+
+    Examples
+    --------
+    A decoder with a condition. The function runs a network that it does not own, so `modules` names it:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from mcgen.adapters import TorchGenerator
+    >>> network = torch.nn.Linear(4, 9).eval()
+    >>> def decode(z, shift):
+    ...     return network(z) + shift
+    >>> generator = TorchGenerator(decode, noise=(4,), modules=network)
+    >>> generator
+    TorchGenerator(decode, noise=normal(4) float32)
+    >>> generator(np.zeros((2, 4), np.float32), 0.5).shape
+    torch.Size([2, 9])
     """
 
     def __init__(
@@ -85,8 +103,10 @@ class TorchGenerator:
         self.function = function
         self.noise = as_noise_spec(noise)
         self.dtype = dtype or _dtype_of(self.modules)
-        self.device = torch.device(device) if device is not None else _device_of(self.modules)
-        self._require_precision(self.device)
+        place = _device_of(self.modules) if device is None else device
+        self._require_precision(place)
+        checked_device(place)
+        self.device = torch.device(place)
         self.name = name or name_of(function)
         self.fingerprint = checked_fingerprint(fingerprint)
         self.require_evaluation_mode()
@@ -149,9 +169,9 @@ class TorchGenerator:
         held = [*vars(self).values(), getattr(self.function, "__self__", None)]
         return [one for one in held if isinstance(one, TorchGenerator) and one is not self]
 
-    def _require_precision(self, device: torch.device) -> None:
+    def _require_precision(self, device: torch.device | str) -> None:
         """Refuse a device without double precision for noise in float64."""
-        if device.type == "mps" and (self.dtype or self.noise.dtype) in (torch.float64, "float64"):
+        if str(device).partition(":")[0] == "mps" and (self.dtype or self.noise.dtype) in (torch.float64, "float64"):
             raise ValueError(
                 f"noise in float64 can't go to {device}, which has no double precision; pass dtype=torch.float32"
             )
@@ -292,15 +312,38 @@ class TorchGenerator:
 
 
 def from_torch(function: Callable[..., Any], noise: Shape | NoiseSpec, **options: Any) -> TorchGenerator:
-    """Return a torch module or function as a generator; the options are those of `TorchGenerator`.
+    """Return a torch module or function as a generator.
+
+    Use it for a GAN, a decoder, or any function that maps a tensor of noise to samples. For a sampler that draws its
+    own noise, use `capture`.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(noise)``, or ``function(noise, condition)`` where a condition is given. It maps noise (n, ...) to
+        samples whose leading axis is n.
+    noise : tuple of int or NoiseSpec
+        The noise of one sample, such as ``(512,)``.
+    **options
+        `device`, `dtype`, `modules`, `name` and `fingerprint`; see `TorchGenerator`, which also lists the errors.
+
+    Returns
+    -------
+    TorchGenerator
 
     Examples
     --------
-    >>> import mcgen, torch
+    >>> import mcgen
+    >>> import torch
     >>> from mcgen.adapters import from_torch
     >>> decoder = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Sigmoid()).eval()
-    >>> from_torch(decoder, noise=(2,), name="decoder")
+    >>> model = from_torch(decoder, noise=(2,), name="decoder")
+    >>> model
     TorchGenerator(decoder, noise=normal(2) float32)
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    >>> bool(0 < result.mean < 1)
+    True
     """
     return TorchGenerator(function, noise, **options)
 

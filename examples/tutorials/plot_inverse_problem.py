@@ -36,7 +36,7 @@ measured = [operator.measure(x, 0.05, n) for x, n in zip(truths, noise, strict=T
 # towards the measurement. Their noise is that of the prior: the start and, for ``eta=1``,
 # every step.
 
-prior: Any = models.load("digits-diffusion", steps=10, eta=1.0)
+prior = models.load("digits-diffusion", steps=10, eta=1.0)
 dps = DPS(prior, operator)
 dds = DDS(prior, operator, noise_sd=0.05)
 

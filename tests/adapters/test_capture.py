@@ -80,6 +80,11 @@ def test_global_random_state_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_one_draw_of_one_number_is_singular() -> None:
+    text = capture(lambda n, condition: torch.randn(n), name="single").describe()
+    assert text.splitlines()[0] == "single: 1 draw, 1 number a sample"
+
+
 def test_describe_tells_rows_and_effects() -> None:
     def guided(n: int, condition: object) -> torch.Tensor:
         x = torch.randn(n, 3)

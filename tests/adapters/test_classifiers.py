@@ -51,6 +51,17 @@ def test_layouts_and_types_of_one_batch_give_the_same_features(network: FeatureN
         assert torch.allclose(network(same), expected, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_read_only_images_are_taken_and_left_alone(network: FeatureNetwork) -> None:
+    images = images_for(network)
+    expected, before = network(images), images.copy()
+    for fixed in (images, images.astype(np.float64), (255 * images).astype(np.uint8) // 255):
+        fixed.flags.writeable = False
+        network(fixed)
+    assert torch.equal(network(images), expected)
+    assert np.array_equal(images, before)
+
+
 def test_features_follow_each_row_alone(network: FeatureNetwork) -> None:
     images = images_for(network)
     assert torch.allclose(network(images)[2:3], network(images[2:3]), atol=1e-5)

@@ -135,6 +135,8 @@ def test_a_device_that_is_not_here_is_refused(device: Any) -> None:
         model.to,
         lambda device: models.load("moons-flow", device=device),
         lambda device: features("digits-classifier", device=device),
+        lambda device: from_torch(torch.nn.Linear(2, 3).eval(), (2,), device=device),
+        lambda device: ddim(device=device),
     ):
         with pytest.raises(
             ValueError, match=r"device must be one that this torch can use, .*; got .* Use device='cpu'"

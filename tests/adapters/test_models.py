@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,6 +142,26 @@ def test_options_that_are_none_are_the_models_own() -> None:
     for name in models.list():
         assert fingerprint_of(models.load(name, **options)) == fingerprint_of(models.load(name))
     assert [*inspect.signature(models.load).parameters] == ["name", *options, "others"]
+
+
+def test_type_checkers_know_the_type_of_each_model(tmp_path) -> None:
+    pytest.importorskip("mypy")
+    kinds = {name: type(models.load(name)).__name__ for name in models.list()}
+    code = tmp_path / "user.py"
+    code.write_text(
+        "from typing import assert_type\n"
+        "from mcgen.adapters import *\n"
+        "from mcgen.adapters import models\n"
+        + "".join(f"assert_type(models.load({name!r}), {kind})\n" for name, kind in kinds.items())
+        + "assert_type(models.load('mnist-dit', sampler='heun', steps=9), Heun)\n"
+        "def named(name: str) -> TorchGenerator: return models.load(name, steps=9)\n"
+        "DPS(models.load('digits-diffusion', eta=1.0), Inpainting.random((1, 8, 8)))\n"
+        "DPS(models.load('digits-diffusion', sampler='heun'), Inpainting.random((1, 8, 8)))\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(code)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    errors = [line.split(":")[1] for line in run.stdout.splitlines() if ": error:" in line]
+    assert errors == [str(len(code.read_text().splitlines()))], run.stdout + run.stderr
 
 
 def test_each_load_has_a_network_of_its_own() -> None:

@@ -478,11 +478,33 @@ def test_samplers_refuse() -> None:
         (np.zeros((2, 48)), r"of shape \(48,\); got shape \(2, 48\)"),
         (np.full(48, np.nan), "got a NaN or an infinity in it"),
         ("seven", "got str"),
+        ((np.zeros(48), np.zeros(SHAPE), 3), "got tuple\nA tuple must be a pair: the measurement, and then"),
+        ((np.zeros(SHAPE), np.zeros(48)), r"of shape \(48,\); got shape \(2, 6, 8\)"),
+        ((np.zeros(24), np.zeros(24)), r"of shape \(48,\); got shape \(24,\)"),
     ],
 )
 def test_measurements_that_do_not_fit_are_refused(condition: object, found: str) -> None:
     with pytest.raises((TypeError, ValueError), match=found):
         DPS(decoded(), OPERATORS[0])(np.zeros((2, *SHAPE), np.float32), condition)
+
+
+@pytest.mark.parametrize("make", [DPS, DDS])
+def test_a_pair_is_a_measurement_and_its_truth(make, rng: np.random.Generator) -> None:
+    operator = OPERATORS[0]
+    sampler, truths = make(decoded(), operator), rng.random((2, *SHAPE))
+    pairs = {f"image {k}": (operator.measure(truth), truth) for k, truth in enumerate(truths)}
+    z = rng.standard_normal((3, *SHAPE)).astype(np.float32)
+    for pair in pairs.values():
+        assert torch.equal(sampler(z, pair), sampler(z, pair[0]))
+    psnr = mcgen.as_statistic(lambda x, pair: mcgen.statistics.PSNR(pair[1])(x), uses_condition=True)
+    options = {"design": Antithetic(), "n_evaluations": 64, "seed": SEED}
+    found = mcgen.estimate(sampler, psnr, condition=pairs, **options)
+    for part, truth in zip(found.conditions, truths, strict=True):
+        noise = rng.standard_normal((200, *SHAPE)).astype(np.float32)
+        scores = mcgen.statistics.PSNR(truth)(sampler(noise, operator.measure(truth)))
+        assert abs(part.mean - float(scores.mean())) < Z_LIMIT * (
+            part.standard_error + float(scores.std()) / math.sqrt(len(noise))
+        )
 
 
 def reconstructions(operator: Operator, y: np.ndarray) -> np.ndarray:

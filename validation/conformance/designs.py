@@ -6,19 +6,20 @@ A few replicates of every kind of noise are compared bit for bit:
 
 - repeats: a range drawn again, its replicates drawn alone and backwards, slices of their points, noise of a copied
   design, and noise from another process, where strings have other hashes (if the design can be imported there);
-- blocks: several blocks give the same noise in whatever order they are asked for;
-- refusals: ranges outside the replicates or points, and what is no seed, raise an exception.
+- blocks: several blocks give the same noise, whatever the order in which they are read;
+- refusals: ranges outside the replicates or points, and seeds of a wrong type, raise an exception.
 
-Statistical tests on some thousand replicates (`mcgen.validation.conformance.scores`) check that points have their law,
-that the coordinates of a point are independent, also those of several blocks, and that replicates, seeds, streams and
+Statistical tests on some thousand replicates (`mcgen.validation.conformance.scores`) check three properties. Points
+have their law. The coordinates of a point are independent, also those of several blocks. Replicates, seeds, streams and
 designs are independent. Whole replicates of two blocks may depend on each other, for example where directions reach
-over blocks: an interval needs the law of each point over all blocks and independent replicates, and no more. A block
-marked iid stands for draws that no design sees; its replicates must be independent of those of every other block.
+over blocks. An interval needs no more than the law of each point over all blocks, and independent replicates. A block
+marked iid stands for draws that no design acts on. Its replicates must be independent of those of every other block.
 
 A design that keeps all laws is rejected with a probability of at most about `FALSE_ALARM`. For designs of up to 64
-points the tests find a scale that is off by 3 %. At a single point they find a bias of 0.05 standard deviations or a
-scale that is off by 4 %; in one coordinate of a point 0.1 or 7 %, and a correlation of 0.15. Anything rarer than one
-number in a hundred thousand goes unseen, such as a 1 of U(0, 1) from rounding to float32.
+points the tests detect a scale that is off by 3 %. At a single point they detect a bias of 0.05 standard deviations, or
+a scale that is off by 4 %. In one coordinate of a point they detect a bias of 0.1 standard deviations, a scale that is
+off by 7 %, or a correlation of 0.15. They miss errors rarer than one number in a hundred thousand, such as a 1 of
+U(0, 1) from rounding to float32.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ _FAR = (2**16 - 1, 2**16, 10**5, 10**5 + 1000, 10**6, 10**6 + 1000, 2**20, 2**31
 
 
 def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed: Seed = 0) -> Report:
-    """Return a report on the laws of a design, each tried on drawn noise; takes a second or two.
+    """Return a report on whether a design keeps the laws that an interval needs.
 
-    Over seeds, a design that keeps all laws is rejected with a probability of at most about `FALSE_ALARM`, one in a
-    million, which all statistical tests share.
+    Use it for a design of your own. Each law is tried on drawn noise, which takes a second or two. A design that keeps
+    all laws is rejected with a probability of about one in a million at most (`FALSE_ALARM`), over seeds.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def check_design(design: Design, *, noise: NoiseSpec | Shape | None = None, seed
     Examples
     --------
     >>> import mcgen
-    >>> from mcgen.validation.conformance import check_design
+    >>> from mcgen.validation import check_design
     >>> check_design(mcgen.Antithetic()).passed
     True
     """

@@ -1,18 +1,21 @@
 r"""Check of the laws of a generator: `check_generator`.
 
-An interval for E[S(G(z))] needs n samples :math:`x = G(z_1, \ldots, z_n)` to be :math:`x_i = g(z_i)`, row by row, with
-g a fixed function. With :math:`G(\cdot)_i` the i-th sample of a batch, these are tried:
+An interval for E[S(G(z))] needs a generator G that maps each row of noise by the same fixed function g. So the samples
+:math:`x = G(z_1, \ldots, z_n)` must be :math:`x_i = g(z_i)`. With :math:`G(\cdot)_i` the i-th sample of a batch, the
+check tries these laws:
 
-- samples: n of them, finite, the same when the same noise comes again, at once and after other noise;
+- samples: there are n, all finite, and the same noise gives the same samples again, at once and after other noise;
 - place: :math:`G(z_n, z_1, \ldots, z_{n-1})_{i+1} = G(z_1, \ldots, z_n)_i`, each row moved on by one, which shows
   whether a sample depends on the place of its row;
 - batch size: :math:`G(z_1, \ldots, z_m)_i = G(z_1, \ldots, z_n)_i` for m = 1 and m = n / 2;
 - rows apart: no other sample changes when :math:`z_1` becomes :math:`-3 z_1` (u becomes u^3), which is far enough out
   to change an adaptive step or a scaling by the batch's largest value;
-- side effects: none on the noise, on earlier samples, or on the global random states of numpy, Python and torch.
+- side effects: a call changes neither its noise nor earlier samples, nor the global random states of numpy, Python and
+  torch.
 
-Gaps are relative to the largest sample. Gaps that rounding explains pass: matrix products of another batch size differ
-in their last bits. No batch of more than n samples is tried; laws that are broken only in larger ones go unseen.
+Gaps are relative to the largest sample. Gaps of the size of rounding errors pass, since matrix products of another
+batch size differ in their last bits. Batches have at most n samples, so the check misses laws that only larger batches
+break.
 """
 
 from __future__ import annotations
@@ -49,7 +52,10 @@ Arrays = dict[str, NDArray[Any]]
 def check_generator(
     generator: Generator, *, condition: Any = None, n: int = 8, seed: Seed = 0, tolerance: float | None = None
 ) -> Report:
-    """Return a report on the laws of a generator, each tried on some noise; runs eight small batches in all.
+    """Return a report on whether a generator keeps the laws that an interval needs.
+
+    Use it before long runs with a model of your own. Each law is tried on some noise. The check runs eight small
+    batches.
 
     Parameters
     ----------
@@ -80,7 +86,7 @@ def check_generator(
     Examples
     --------
     >>> import mcgen
-    >>> from mcgen.validation.conformance import check_generator
+    >>> from mcgen.validation import check_generator
     >>> generator = mcgen.as_generator(lambda z: z / abs(z).max(), noise=(4,), name="scaled by the batch")
     >>> print(check_generator(mcgen.as_generator(lambda z: z.clip(-1, 1), noise=(4,), name="clipped")).passed)
     True

@@ -106,6 +106,8 @@ def law_checks(thing: Any) -> tuple[LawCheck, ...]:
 def parametrize_with_checks(things: Iterable[Any]) -> Callable[[Callable[..., None]], Any]:
     """Return a decorator that makes a pytest test of every law of some generators, designs and statistics.
 
+    Use it in the test suite of a package with generators, designs or statistics of its own.
+
     Parameters
     ----------
     things : iterable

@@ -1,4 +1,4 @@
-"""What a check found, law by law: `Check`, `Report`, and how laws are tried."""
+"""The outcome of a check, law by law (`Check`, `Report`), and the code that tries laws."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Check:
     law : str
         Name of the law, a word or two.
     gap : float
-        How far the law was missed: relative to the largest sample or value for generators and statistics, in standard
-        errors for the statistical laws of designs. It is 0 or infinity for a law that either holds or not, and NaN for
-        one that was not judged.
+        The deviation from the law. For generators and statistics it is relative to the largest sample or value. For
+        the statistical laws of designs it is in standard errors. A law that either holds or not has 0 or infinity, and
+        a law that was not judged has NaN.
     limit : float
         The largest gap that passes; NaN if the law was not judged.
     meaning : str
-        What the law says.
+        The statement of the law.
     advice : str
-        What breaks it, and what to do.
+        Usual causes of a failure, and what to do.
     not_judged : str
         Why the law was not tried; empty if it was. Laws that compare samples of several calls need samples that repeat.
     found : str
-        Where the gap is largest, or what was seen.
+        The place of the largest gap, or another observation.
     """
 
     law: str
@@ -54,20 +54,20 @@ class Check:
 
     @property
     def explanation(self) -> str:
-        """What was found, and what to do."""
+        """The finding, and the advice."""
         return f"{self.law}: {self.found and f'{self.found}; '}{self.advice}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found, law by law.
+    """The outcome of a check, law by law. Print it, or call `require`.
 
     Attributes
     ----------
     name : str
         Name of the generator or statistic, or text form of the design.
     tried_on : str
-        What the laws were tried on.
+        The noise or the samples on which the laws were tried.
     checks : tuple of Check
         One for each law.
     """

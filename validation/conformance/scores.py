@@ -6,9 +6,9 @@ For noise z ~ N(0, 1), with u = Phi(z) ~ U(0, 1) and v = 2u - 1, the tests use
 - counts of u in 64 equal cells, chi-squared, and in the two outer 2048ths, binomial;
 - the scores :math:`s_1 = \sqrt 3\, v` and :math:`s_2 = \sqrt 5\, (3 v^2 - 1) / 2`, orthonormal Legendre polynomials:
   bounded, so that the sum of N products of independent standardized scores is N(0, N) far into the tails;
-- ranks of one number from each replicate, whose serial correlation has the same law whatever the law of the numbers.
+- ranks of one number from each replicate. Their serial correlation has the same law whatever the law of the numbers.
 
-m tests share the probability of a false alarm: each has the z limit that belongs to 1/m of it.
+The probability of a false alarm is divided among the m tests: the z limit of each belongs to 1/m of it.
 
 .. rubric:: References
 

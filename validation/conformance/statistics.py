@@ -1,18 +1,19 @@
 r"""Check of the laws of a statistic: `check_statistic`.
 
-An interval for E[S(G(z))] needs the values of n samples :math:`S(x_1, \ldots, x_n)` to be n values :math:`s(x_i)`, row
-by row, with s a fixed function. These are tried:
+An interval for E[S(G(z))] needs a statistic S that maps each sample by the same fixed function s. So
+:math:`S(x_1, \ldots, x_n)` must be the n values :math:`s(x_i)`. The check tries these laws:
 
-- values: n of them, each one or more real numbers, as many for 1 sample and for n / 2; finite; the same when the same
-  samples come again;
+- values: there are n, each one or more finite real numbers, as many for 1 sample and for n / 2; they are the same when
+  the same samples come again;
 - place: moving each row on by one moves its value on by one;
 - batch size: the first sample alone, and the first half alone, have the same values as among all samples;
 - rows apart: no other value changes when :math:`x_1` becomes another sample of the batch, and a value does not change
   when all other samples become equal to its own;
 - precision: values of samples in float32 and in float64 differ by at most 1e-4 of the largest;
-- side effects: none on the samples, on earlier values, or on the global random states of numpy, Python and torch.
+- side effects: a call changes neither its samples nor earlier values, nor the global random states of numpy, Python and
+  torch.
 
-Gaps are relative to the largest value; between batches, to that of each component.
+Gaps are relative to the largest value. Gaps between batches are relative to the largest value of each component.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def check_statistic(
     seed: Seed = 0,
     tolerance: float | None = None,
 ) -> Report:
-    """Return a report on the laws of a statistic, each tried on some samples.
+    """Return a report on whether a statistic keeps the laws that an interval needs.
+
+    Use it before long runs with a statistic of your own. Each law is tried on some samples.
 
     Parameters
     ----------
@@ -97,15 +100,16 @@ def check_statistic(
 
     Raises
     ------
-    TypeError, ValueError
-        If `statistic` is no statistic, there are fewer than 3 samples, samples and generator are both given, there is a
-        condition that neither the generator nor the statistic takes, or none for a statistic that needs one, or the
-        tolerance is below 0 or not finite.
+    TypeError
+        If `statistic` is no statistic, or `generator` no generator.
+    ValueError
+        If there are fewer than 3 samples, or samples and a generator are both given. If a condition is given that
+        neither the generator nor the statistic takes, or is missing. If the tolerance is below 0 or not finite.
 
     Examples
     --------
     >>> import mcgen
-    >>> from mcgen.validation.conformance import check_statistic
+    >>> from mcgen.validation import check_statistic
     >>> check_statistic(mcgen.statistics.contrast).passed
     True
     >>> [check.law for check in check_statistic(lambda x: x.mean((1, 2, 3)) - x.mean()).failures]

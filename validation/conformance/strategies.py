@@ -1,6 +1,6 @@
 """Hypothesis strategies for noise specs, designs, generators and statistics, for property-based tests.
 
-Everything drawn keeps the laws of its kind, is cheap, and prints as the code that makes it again.
+Each object that is drawn keeps the laws of its kind, is cheap to run, and prints as the code that makes it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def noise_specs(
 
 
 def designs(*, max_points: int = 64, noise: NoiseSpec | Shape | None = None) -> SearchStrategy[Design]:
-    """Return a strategy for the designs of this package, with a largest number of points in a replicate.
+    """Return a strategy for the designs of this package, with at most `max_points` points in a replicate.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ JOURNEYS: Mapping[str, Callable[[], None]] = {
 
 @dataclass
 class Counted:
-    """What a journey met.
+    """Counts of one journey.
 
     Attributes
     ----------

@@ -72,7 +72,7 @@ class _Planned:
 
 
 def _planned(family: Family, name: str, function: Function, n_evaluations: int, seed: int) -> _Planned:
-    """Return what comes of one plan."""
+    """Return the outcome of one plan."""
     made, result = _made(family, name, function, seed, n_evaluations=n_evaluations)
     half, low, high = (float(one) for one in (result.half_width, result.interval.low, result.interval.high))
     predicted = bool(np.all((made.prediction.low <= half) & (half <= made.prediction.high)))

@@ -158,7 +158,7 @@ def designs_of(n_evaluations: int) -> list[Design]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the default intervals of some runs were, arrays of shape (runs, k).
+    """The default intervals of some runs, arrays of shape (runs, k).
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Benchmarks, mostly as ratios in one process: noise against scipy, torch and QMCPy, the loop, memory, the import.
 
-Machines are shared and noisy, so both sides of a ratio run in turn for several rounds, and the fastest round of each
-counts. Nothing here asserts: tables are printed for people to judge.
+Machines are shared and noisy. So both sides of a ratio run in turn for several rounds, and the fastest round of each
+side counts. The benchmarks print tables and assert nothing.
 """
 
 from __future__ import annotations

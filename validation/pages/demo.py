@@ -81,7 +81,7 @@ def _introduction(n_evaluations: int) -> str:
 
 
 def _about_designs(table: mcgen.Comparison) -> str:
-    """Return in a sentence how many independent samples a sample of each design is worth."""
+    """Return a sentence with the efficiency of each design, in independent samples per sample."""
     frame = table.to_frame()
     rows = frame[frame["design"] != str(mcgen.MonteCarlo())]
     told = [

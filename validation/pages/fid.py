@@ -117,7 +117,7 @@ def _of_runs(runs: Sequence[Any], scores: Mapping[str, Any]) -> dict[str, list[d
 
 
 def _by_design(pictures: Path) -> Numbers:
-    """Return what an evaluation of each design is worth for both distances."""
+    """Return the efficiency of each design over Monte Carlo for both distances."""
     found: Numbers = {}
     for name in ("mnist-vae", "mnist-consistency"):
         for score in scores_by(_DIGITS):
@@ -226,7 +226,7 @@ def runs_table(found: Numbers) -> str:
 
 
 def designs_table(found: Numbers) -> str:
-    """Return what one evaluation of each design is worth, in independent samples."""
+    """Return the table of efficiencies of designs over Monte Carlo."""
     rows = [
         [label, *("{} [{}, {}]".format(*map(_rounded, by_design[str(design)])) for design in _DESIGNS[1:])]
         for label, by_design in found.items()

@@ -241,7 +241,7 @@ def _as_colours(picture: Any) -> torch.Tensor:
 
 
 def _scores(pictures: Path) -> Numbers:
-    """Return the efficiency of pairs of patches for scores of quality by a network, and for the mean of the pixels."""
+    """Return the efficiency of pairs for quality scores of patches by a network, and for the mean of the pixels."""
     network = features("efficientnet-lite0")
     scores = statistics.stack(
         *(statistics.pixel_mean, ClassifierScore(network), ClassifierScore(network, "entropy"), sharpness),
@@ -262,7 +262,7 @@ def sharpness(images: torch.Tensor) -> torch.Tensor:
 
 
 def _worth(found: PairAnalysis) -> Numbers:
-    """Return the efficiency of negated pairs, by component."""
+    """Return the efficiency of negated pairs over Monte Carlo, by component."""
     rows = found.efficiencies().to_dict("records")
     return {row["component"]: _plain(row) for row in rows if row["kind"] == "negated"}
 
@@ -407,12 +407,12 @@ def _of_problem(name: str, found: Numbers) -> list[str]:
 
 
 def _worth_cell(row: Numbers, digits: int = 1) -> str:
-    """Return an efficiency with its interval."""
+    """Return the efficiency of pairs with its interval."""
     return f"{row['predicted']:.{digits}f} [{row['predicted_low']:.{digits}f}, {row['predicted_high']:.{digits}f}]"
 
 
 def score_table(numbers: Numbers) -> str:
-    """Return the efficiency of pairs for scores of quality, and the tests that they keep the means."""
+    """Return the efficiency of pairs for scores of quality, and whether pairs leave the means unchanged."""
     rows = []
     for name, row in numbers.get("scores", {}).items():
         same = row["same"]

@@ -1,8 +1,8 @@
 """Problems with known truth, for coverage studies and tests.
 
-A problem is a generator and a statistic whose expectation is known. It has a closed form, comes from a quadrature, or
-was simulated once and stored. The standard error of a simulated truth is at most 5 % of that of the runs that it
-judges. The truth of a discretized sampler is that sampler's own expectation, at its number of steps.
+A problem is a generator and a statistic whose expectation, the truth, is known. The truth has a closed form, comes from
+a quadrature, or was simulated once and stored. The standard error of a simulated truth is at most 5 % of that of the
+runs that it judges. The truth of a discretized sampler is that sampler's own expectation, at its number of steps.
 """
 
 from __future__ import annotations
@@ -38,6 +38,6 @@ def _problems() -> dict[str, Problem]:
 
 
 def table() -> pd.DataFrame:
-    """Return a table of all problems: name, family, dimension, truth, its standard error and source, what is hard."""
+    """Return a table of all problems: name, family, dimension, truth, its error and source, the difficulty."""
     columns = ("name", "family", "dimension", "truth", "truth_error", "source", "hard")
     return pd.DataFrame([{c: getattr(problem, c) for c in columns} for problem in _problems().values()])

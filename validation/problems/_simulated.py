@@ -1,7 +1,7 @@
 """Simulated truths: each is simulated once, by large Sobol' nets, and stored in ``truths.json``.
 
 The standard error of a truth is at most a twentieth of that of any run that it judges. A truth is stored with a
-fingerprint: what its problem makes of eight fixed points of noise. A problem that was changed since does not match it.
+fingerprint: the values of its problem at eight fixed points of noise. A problem that was changed later does not match.
 """
 
 from __future__ import annotations

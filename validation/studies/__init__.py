@@ -1,1 +1,1 @@
-"""Studies: simulations that judge what is promised, each by a rule that was declared before."""
+"""Simulations that judge the package's promises, each by a rule that was declared before the run."""

@@ -1,8 +1,8 @@
-"""How often intervals cover, simulated by the package's own loop and intervals.
+"""Coverage of intervals, simulated by the package's own loop and intervals.
 
 A study simulates many runs of one problem and counts how many of their intervals hold the truth. Replicates are
 independent, so a study is one long run that is cut into runs of consecutive replicates. Thousands of intervals are made
-in one pass, as components of one array. `verdicts.acceptance_band` is the rule that a share is judged by.
+in one pass, as components of one array. `verdicts.acceptance_band` is the rule by which a share of hits is judged.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _RUNS = 2000
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a study measured.
+    """The result of a coverage study.
 
     Attributes
     ----------
     problem, design, interval : str
-        What was studied.
+        Names of the problem, the design and the method.
     n_points, n_replicates : int
         Points of a replicate, and replicates of a run.
     repetitions : int
@@ -117,7 +117,7 @@ class Replicates:
     rows : ReplicateMeans
         The replicates, of one component.
     facts : Facts
-        What was found out about the statistic: its rounding error, and whether it is boolean.
+        Properties of the statistic: its rounding error, and whether it is boolean.
     """
 
     problem: Problem
@@ -229,7 +229,10 @@ def coverage_study(
     executor: Executor | None = None,
     progress: bool = False,
 ) -> Coverage:
-    """Simulate `repetitions` runs of `n_replicates` and count how many of their intervals hold the truth.
+    """Return how often intervals cover: the share of simulated runs whose interval holds the known truth.
+
+    Use it to choose a method and a number of replicates for problems like yours. `repetitions` runs of `n_replicates`
+    replicates are simulated.
 
     Parameters
     ----------
@@ -257,8 +260,7 @@ def coverage_study(
     Examples
     --------
     >>> from mcgen import Antithetic
-    >>> from mcgen.validation.studies.coverage import coverage_study
-    >>> from mcgen.validation.problems import PROBLEMS
+    >>> from mcgen.validation import PROBLEMS, coverage_study
     >>> options = dict(n_replicates=5, repetitions=2000, seed=0)
     >>> study = coverage_study(PROBLEMS["normal-pairs"], Antithetic(), "student-t", **options)
     >>> study.low < 0.95 < study.high

@@ -1,8 +1,8 @@
 """Studies of differences of two models: Welch's interval on independent noise, and blocks of noise that are shared.
 
-Intervals are made by the code that `mcgen.difference` uses, `mcgen.results.sums.weighted_sum`, for thousands of runs at
-once: each run is a component. Negative controls are Student's t with a pooled variance, where variances and numbers of
-replicates differ, and intervals that take models on the same noise as independent.
+The code that `mcgen.difference` uses, `mcgen.results.sums.weighted_sum`, makes the intervals of thousands of runs at
+once: each run is a component. There are two negative controls. Student's t with a pooled variance fails where variances
+and numbers of replicates differ. Intervals for independent models fail for models on the same noise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Simulated runs of distances: how often their intervals hold the truth, how wide they are, what bias is left."""
+"""Simulated runs of distances: the coverage and the width of their intervals, and the bias of the estimates."""
 
 from __future__ import annotations
 

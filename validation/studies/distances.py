@@ -1,13 +1,13 @@
-"""Studies of the squared Fréchet distance: how often its intervals cover, and that what is simpler does not.
+"""Studies of the squared Fréchet distance: the coverage of its intervals, and that simpler intervals cover too little.
 
-Declared before the runs. The intervals are those of `mcgen.estimate` and `mcgen.difference`, of nominally 95 %. The
-promise is a coverage of 0.93 or more in each cell from the number of samples on from which no warning is given
-(`FeatureMoments.enough_samples`) and from 20 replicates on; and of all cells together that have the same law and the
-same distance in standard errors. A verdict rejects a true promise with a probability of
-3.1e-6, shared among its cells. The seed is 0, and each cell has random numbers of its own. No problem, reference or
-number of samples is one of those with which the intervals were developed: `mcgen.validation.problems.feature_laws` has
-other networks, spectra, tails and dimensions. References are at about 0, 1, 2, 5 and 10 standard errors of Monte Carlo,
-or as far as they go.
+The promises and their rules were declared before the runs. The intervals are those of `mcgen.estimate` and
+`mcgen.difference`, of nominally 95 %. They must cover the truth in a share of 0.93 or more of the runs. This holds for
+each cell with 20 replicates or more and so many samples that no warning is given (`FeatureMoments.enough_samples`). It
+also holds for all cells together that have the same law and the same distance in standard errors. A verdict rejects a
+true promise with a probability of 3.1e-6, divided among its cells. The seed is 0, and each cell has random numbers of
+its own. No problem, reference or number of samples is one of those with which the intervals were developed:
+`mcgen.validation.problems.feature_laws` has other networks, spectra, tails and dimensions. References are at about 0,
+1, 2, 5 and 10 standard errors of Monte Carlo, or at the largest distance that a law allows.
 
 ``python -m mcgen.validation distances`` writes the page.
 """
@@ -297,10 +297,10 @@ def with_both_seconds(change: float, errors: float, runs: int, seed: int) -> Out
 
 
 def differences(full: bool, seed: int) -> list[Verdict]:
-    """Return verdicts on differences of two models' distances, of alike models and of others.
+    """Return verdicts on differences of the distances of two models, both for similar models and for different ones.
 
-    Intervals must cover, and on common noise they must be no wider than twice what the estimates' spread asks for. The
-    control adds the variances of second order of both models.
+    Intervals must cover. On common noise they must be at most twice as wide as the spread of the estimates requires.
+    The control adds the variances of second order of both models.
     """
     runs = 100 if full else 40
     cells = [

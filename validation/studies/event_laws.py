@@ -1,8 +1,8 @@
-"""Laws of the number of events in a replicate, which intervals for probabilities are tried on.
+"""Laws of the number of events in a replicate, for studies of intervals for probabilities.
 
-A run of R replicates is a draw of how many replicates have 0, 1, ..., n events. So thousands of runs of 10,000
-replicates take a moment. The laws of pairs and of clusters are exact. Those of designs are replicates that designs of
-this package gave, drawn with replacement; their mean is the truth.
+A run of R replicates is one multinomial draw: the numbers of replicates with 0, 1, ..., n events. So thousands of runs
+of 10,000 replicates take a moment. The laws of pairs and of clusters are exact. The laws of designs draw, with
+replacement, from replicates that the designs of this package gave; the mean of these replicates is the truth.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROBABILITIES = (1e-4, 0.001, 0.004, 0.02, 0.1, 0.3, 0.5)
 """Probabilities of the events under designs, nearly."""
 DIMENSION = 8
 """Dimension of the noise of the events under designs."""
-# Points that are simulated of each design: some hundred events for the rarest.
+# Number of simulated points of each design. It gives a few hundred of the rarest events.
 _POOL_POINTS = 2**20
 
 

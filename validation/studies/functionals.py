@@ -1,4 +1,4 @@
-"""Studies of functionals that are functions of means: how often their intervals cover, and that no bias is left.
+"""Studies of functionals that are functions of means: the coverage of their intervals, and that no bias remains.
 
 All intervals are those of `mcgen.estimate`: thousands of independent runs are components of one statistic, whose noise
 `SideBySide` draws. ``python -m mcgen.validation functionals`` writes the page.
@@ -295,7 +295,7 @@ def inception_scores(full: bool, seed: int) -> list[Verdict]:
         found = Cell(f"{design}, R = 50", hits, runs, math.nan, math.nan)
         verdicts.append(covering(f"the {what} under {design}", [found]))
     *_, means, plain = _scores(MonteCarlo(), 20, 2 * runs, seed)
-    # What is left is of third order; 0.001 allows for it.
+    # The bias that remains is of third order; 0.001 allows for it.
     verdicts.append(mean(f"E of the {what}, R = 20", means, truth, 1e-3))
     return [*verdicts, control(mean(f"E of the {what}, as it is usually computed", plain, truth, 1e-3))]
 

@@ -1,4 +1,4 @@
-"""Studies of what intervals promise: on normal and skewed replicate means, samplers, averages, sums of levels, fields.
+"""Studies of the coverage of intervals: for normal and skewed means, samplers, averages, sums of levels, and fields.
 
 Each study returns its verdicts; the full form has more cells. Negative controls are methods that are known to cover too
 little.
@@ -98,8 +98,8 @@ def skewed_statistics(full: bool, seed: int) -> list[Verdict]:
 
     The skewness-safe one covers at least its level from 25 replicates on, and 0.945 at 16.
 
-    Hall's correction restores the nominal level to first order. What it leaves was measured in 600,000 runs: 25 and 50
-    pairs of exp(w/2) covered 0.9425 and 0.9446.
+    Hall's correction restores the nominal level to first order. The remaining error was measured in 600,000 runs: 25
+    and 50 pairs of exp(w/2) covered 0.9425 and 0.9446.
     """
     study = partial(_study, "exponential", Antithetic(), seed=seed)
     safe = [

@@ -1,8 +1,8 @@
-r"""Studies of distances by a kernel (KID, energy distance): coverage, no bias, and that what is simpler fails.
+r"""Studies of distances by a kernel (KID, energy distance): coverage, no bias, and that simpler methods fail.
 
-Declared before the runs, as in `mcgen.validation.studies.distances`: intervals of nominally 95 % cover 0.93 or more in
-each cell, and the mean of the estimates is the truth. The features, references and numbers of samples are not those
-with which the intervals were developed. True values:
+Two promises were declared before the runs, as in `mcgen.validation.studies.distances`. Intervals of nominally 95 %
+cover 0.93 or more in each cell, and the mean of the estimates is the truth. The features, references and numbers of
+samples are not those with which the intervals were developed. True values:
 
 - cubic kernel: :math:`\sum_k \binom{3}{k} d^{-k} |E x^{\otimes k} - E y^{\otimes k}|^2`, k from 1 to 3, with the third
   moments of normal features in closed form and those of a network from 2^20 points of nets;

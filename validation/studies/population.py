@@ -1,10 +1,10 @@
 """Studies of populations of conditions: coverage of their mean, and efficiencies of comparisons under conditions.
 
-Intervals are made by the code that `mcgen.estimate` uses, `mcgen.results.population.of_population`, for thousands of
-samples at once: each sample is a component. Conditions have expectations by a normal, an exponential or a lognormal
-law, of variance 1, and are run with noise of a fifth of that variance; a cluster takes half of the variance between
-conditions. Negative controls are the average over exactly these conditions, and clusters that are taken for single
-conditions.
+The code that `mcgen.estimate` uses, `mcgen.results.population.of_population`, makes the intervals of thousands of
+samples at once: each sample is a component. The expectations of conditions have a normal, an exponential or a lognormal
+law of variance 1. Their noise has a fifth of that variance, and a cluster has half of the variance between conditions.
+There are two negative controls: the average over exactly these conditions, and clusters whose members are treated as
+single conditions.
 """
 
 from __future__ import annotations

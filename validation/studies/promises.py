@@ -1,9 +1,9 @@
-"""`validate`: all studies of the package's promises, as ``mcgen validate`` runs and prints them.
+"""All studies of the package's promises, as ``mcgen validate`` runs and prints them: `validate`.
 
-The short form takes a minute or two; the full form (``mcgen validate --full``) has more cells of the same studies. A
-rule rejects a true promise with a probability of about three in a million if the measured quantity has a known or
-nearly normal law; for means of skewed values it is more. Every study has a negative control: something broken that its
-rule must reject.
+The short form takes a minute or two. The full form (``mcgen validate --full``) has more cells of the same studies. If
+the measured quantity has a known or nearly normal law, a rule rejects a true promise with a probability of about three
+in a million. For means of skewed values the probability is larger. Every study has a negative control: something broken
+that its rule must reject.
 """
 
 from __future__ import annotations
@@ -184,9 +184,10 @@ STUDIES: dict[str, Study] = {
 
 
 def validate(full: bool = False, only: str = "", seed: int = 0, page: Path | str | None = None) -> bool:
-    """Run the studies, print each promise with what was measured and the verdict, and return whether all hold.
+    """Run the studies of the package's promises, print the verdicts, and return whether all promises hold.
 
-    A study that raises an exception, or has no negative control, counts as a promise that fails; the others still run.
+    Use it to check an installation. The short form takes a minute or two. A study that raises an exception, or has no
+    negative control, counts as a promise that fails. The others still run.
 
     Parameters
     ----------
@@ -206,6 +207,16 @@ def validate(full: bool = False, only: str = "", seed: int = 0, page: Path | str
         If no study has such a title, or the seed or the page can't be used; nothing has been run then.
     KeyboardInterrupt
         If the studies are interrupted; the finished ones are summarized first, and the message has their number.
+
+    Examples
+    --------
+    >>> from mcgen.validation import validate
+    >>> validate(only="the same bits")
+    the same bits (... s)
+      holds  replicates of MonteCarlo() differ when run in parts by: ...; wanted at most 0
+      ...
+    ... promises hold
+    True
     """
     as_seed_sequence(seed)
     titles = chosen(STUDIES, only, "study")

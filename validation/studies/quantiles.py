@@ -1,9 +1,9 @@
-"""Studies of quantiles and expected shortfalls: how often their intervals cover.
+"""Studies of quantiles and expected shortfalls: the coverage of their intervals.
 
-Runs of ten laws with known quantiles are simulated by the package's own loop. A study is one long run that is cut into
-runs of consecutive replicates, whose intervals are made together, a run a component. Sums, simultaneous intervals and
-runs that stop are calls of `mcgen.estimate` and `mcgen.difference`. ``python -m mcgen.validation quantiles`` writes the
-tables of the page "A 95 % quantile".
+The package's own loop simulates runs of ten laws with known quantiles. A study is one long run that is cut into runs of
+consecutive replicates. Their intervals are made together, with a component for each run. Sums, simultaneous intervals
+and runs that stop are calls of `mcgen.estimate` and `mcgen.difference`. ``python -m mcgen.validation quantiles`` writes
+the tables of the page "A 95 % quantile".
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _by_influence(evaluated: Evaluated, method: Method | None) -> tuple[Floats, 
 
 @dataclass(frozen=True)
 class Cell:
-    """What was found of simulated runs of one law under one design.
+    """The results of simulated runs of one law under one design.
 
     Attributes
     ----------

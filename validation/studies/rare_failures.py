@@ -4,10 +4,12 @@ The fine generator gives the mean of exp(z_j / 2) over four entries, and the coa
 z_0 is above a threshold, its value is smaller by some standard deviations of a value. It costs a twentieth. A pilot of
 16 replicates mostly sees no failure, and then the optimal number of replicates of the difference is the least of 25.
 
-The table has, by the number of evaluations and the size and probability of failures, the coverage of nominal 95 %
-intervals where 25 replicates of the difference are run, and where `mcgen.multilevel` shares them out; the root of the
-mean squared error over that of antithetic pairs of the fine generator alone; and the share of runs that warned of
-failures which may go unseen.
+A row of the table has a number of evaluations, and a size and probability of failures. Its columns are
+
+- the coverage of nominal 95 % intervals with 25 replicates of the difference, and with the number that
+  `mcgen.multilevel` chooses;
+- the root of the mean squared error, over that of antithetic pairs of the fine generator alone;
+- the share of runs that warned of failures that the pilot may have missed.
 """
 
 from __future__ import annotations

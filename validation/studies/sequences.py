@@ -1,4 +1,4 @@
-"""Studies of confidence sequences: how often they miss the truth at any look, and how wide they are.
+"""Studies of confidence sequences: the share of runs that miss the truth at any look, and the widths.
 
 Runs are looked at after every replicate up to the last. ``python -m mcgen.validation stopping`` writes the tables.
 """

@@ -1,10 +1,10 @@
-"""Study of the intervals of variance shares: how often they hold indices that are known exactly.
+"""Study of the intervals of variance shares: their coverage of indices that are known exactly.
 
-Many runs are cut from one long one, and their intervals are made by the code of `mcgen.analysis.variance_shares`, a
-column for each run. With 100 replicates and more, 95 % intervals are promised to cover 0.93 to 0.97 of the time, and
-those of coordinates, which are drawn at random, 0.91 or more. Statistics with heavy tails are promised 0.88: there a
-result warns. The negative control takes the two estimates in a replicate, which depend on each other, for independent
-ones.
+Many runs are cut from one long run. The code of `mcgen.analysis.variance_shares` makes their intervals, with a column
+for each run. With 100 replicates and more, 95 % intervals must cover in a share of 0.93 to 0.97. Intervals of
+coordinates, which are drawn at random, must cover in 0.91 or more. For statistics with heavy tails, where a result
+warns, the promise is 0.88. The negative control treats the two estimates in a replicate as independent, which they are
+not.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """`Verdict`: a promise, the rule declared beforehand, what was measured, and whether the promise holds.
 
-Each rule rejects a true promise with probability `FALSE_ALARM`, so that a table of some hundred verdicts on a correct
-package fails less than once in a thousand. For shares this probability is an exact bound. Means are judged by the
-normal law, their limit: for thousands of strongly skewed values the probability may be some hundred times as large.
+Each rule rejects a true promise with probability `FALSE_ALARM`. So a table of a few hundred verdicts on a correct
+package fails less than once in a thousand times. For shares this probability is an exact bound. Means are judged by
+their limit, the normal law. For thousands of strongly skewed values the probability may be a hundred times as large.
 
-A negative control judges something broken, whose promise must be rejected: it shows that the rule can fail. A measured
-value that is not a finite number holds neither as a promise nor as a control.
+A negative control judges something broken, whose promise must be rejected. It shows that the rule can fail. If the
+measured value is not a finite number, a promise does not hold, and neither does a control.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mcgen._lib.arrays import Floats
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.inference.interval_input import Interval
 
-# Probability that a rule rejects a true promise: some hundred verdicts then fail less than once in a thousand.
+# Probability that a rule rejects a true promise. A few hundred verdicts then fail less than once in a thousand times.
 FALSE_ALARM = 3.1e-6
 Z_LIMIT = float(-ndtri(FALSE_ALARM / 2))
 _CONTROL = "control: "
@@ -34,15 +34,15 @@ class Verdict:
     Attributes
     ----------
     promise : str
-        What is promised; for a negative control, the broken promise.
+        The promise; for a negative control, the broken promise.
     rule : str
         The condition under which it holds, declared before the measurement.
     measured : str
-        What was measured, as text.
+        The measured value, as text.
     holds : bool
         Whether the promise holds; False if `value` is not finite.
     value : float
-        What was measured, as a number, such as the middle of an interval; NaN if nothing was measured.
+        The measured value, as a number, such as the middle of an interval; NaN if nothing was measured.
     """
 
     promise: str
