@@ -157,10 +157,10 @@ def _by_condition(
         shown = [(row, places[label]) for row, label in zip(rows, _labels(one), strict=True) if label in places]
         y = np.array([place for _, place in shown]) - step * (i - (len(by_model) - 1) / 2)
         middle, low, high = np.array([(row.middle, row.low, row.high) for row, _ in shown]).reshape(-1, 3).T
-        finite = [np.where(np.isinf(end), middle, end) for end in (low, high)]
+        left, right = (np.where(np.isinf(end), middle, end) for end in (low, high))
         marker, name = _MARKERS[i % len(_MARKERS)], legend_text(model)
         panel.plot(middle, y, marker, color=_colour(i), ms=4.5, label=name)
-        panel.hlines(y, *finite, color=_colour(i), lw=1.6)
+        panel.hlines(y, left, right, color=_colour(i), lw=1.6)
         open_ends += [(height, end, row) for height, (row, _) in zip(y, shown, strict=True) for end in row[2:4]]
     _draw_open_ends(panel, open_ends)
     panel.set_yticks([-float(place) for place in range(len(labels))], [wrapped(label) for label in labels])
