@@ -189,7 +189,7 @@ class PosteriorSampler(Diffusion):
 
     def image(self, x_0: torch.Tensor, measurement: torch.Tensor) -> torch.Tensor:
         """Return predicted samples on the scale of the prior's images, in the measurement's dtype."""
-        return self._scale * x_0.to(measurement.dtype) + self._shift
+        return self._scale * x_0.to(measurement.dtype) + self._shift.to(x_0.device)
 
     def _measurement(self, condition: object) -> torch.Tensor:
         """Return the measurement in the condition, or refuse a condition that has none.
@@ -373,7 +373,8 @@ class DDS(PosteriorSampler):
     def step(self, x: torch.Tensor, i: int, noise: TensorNoise, condition: Any) -> torch.Tensor:
         """Return the state at step i + 1 from the state at step i."""
         x_0, epsilon = self.prior.denoise(x, i, self.prior_condition)
-        x_0 = ((self.consistent(self.image(x_0, condition), condition, i) - self._shift) / self._scale).to(x.dtype)
+        consistent = self.consistent(self.image(x_0, condition), condition, i)
+        x_0 = ((consistent - self._shift.to(x.device)) / self._scale).to(x.dtype)
         if self.noise_sd is not None:
             signal = float(self.signals[i])
             epsilon = (x - math.sqrt(signal) * x_0) / math.sqrt(1 - signal)

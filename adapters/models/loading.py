@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mcgen._lib.checks import checked_real
+from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters.decoders.glow import Glow
 from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models import held_out
@@ -99,7 +99,7 @@ def _diffusion(
 
 def _consistency(name: str, *, steps: int = 1) -> Consistency:
     """Return the consistency model with one or two steps."""
-    if steps not in _CONSISTENCY_STEPS:
+    if checked_integer("steps", steps) not in _CONSISTENCY_STEPS:
         raise ValueError(f"{name} takes steps=1 or 2; got {steps!r}")
     return Consistency.from_schedule(
         trained(name),
@@ -246,12 +246,12 @@ def load(
         ...
     TypeError: mnist-vae takes no options but device; got steps=10
     """
-    if name in CLASSIFIERS:
+    if _checked_name(name) in CLASSIFIERS:
         raise ValueError(
             f"{name} is a feature network and no generator; use mcgen.adapters.features({name!r}). Generators are "
             f"{', '.join(_MODELS)}"
         )
-    make = _MODELS[_checked_name(name)]
+    make = _MODELS[name]
     asked = {
         "steps": steps,
         "eta": eta,
@@ -259,7 +259,8 @@ def load(
         "sampler": sampler,
         "temperature": temperature,
     }
-    options = {key: value for key, value in {**asked, **others}.items() if value is not None}
+    # An option of another name is refused even where it is None.
+    options = {key: value for key, value in asked.items() if value is not None} | others
     known = {key: one.default for key, one in inspect.signature(make).parameters.items() if key != "name"}
     if "guidance" in options and "guidance_scale" in known:
         weight = options.pop("guidance")
@@ -316,7 +317,7 @@ def log(name: str) -> dict[str, Any]:
 
 
 def _checked_name(name: str) -> str:
-    if name not in _NETWORKS:
+    if not isinstance(name, str) or name not in _NETWORKS:
         raise ValueError(f"no model {name!r} ships with mcgen; there are {', '.join(_MODELS)}")
     return name
 

@@ -183,7 +183,7 @@ class Fitted(TorchGenerator):
         if found is None:
             return None
         with torch.no_grad():
-            fine, own = (self.fine.finish(x) for x in found)
+            fine, own = (self.fine.finish(x.to(self.device)) for x in found)
         return fine, own
 
     def sample(self, noise: TensorNoise, condition: object = None) -> torch.Tensor:

@@ -6,9 +6,10 @@ become numpy arrays. No library but numpy is imported; the attributes of an obje
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -232,3 +233,26 @@ def gap_between(a: NDArray[Any], b: NDArray[Any]) -> float:
     if difference == 0:
         return 0.0
     return difference / largest if largest and np.isfinite(difference) else np.inf
+
+
+_T = TypeVar("_T")
+
+
+def read_only(value: _T) -> _T:
+    """Return a dataclass, tuple or dict with read-only views of its arrays, at any depth; nothing is copied.
+
+    The arrays of the value itself stay writable.
+    """
+    made: Any = value
+    if isinstance(value, np.ndarray):
+        made = value.view()
+        made.flags.writeable = False
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.init}
+        made = dataclasses.replace(value, **{name: read_only(one) for name, one in named.items()})
+    elif isinstance(value, tuple):
+        each = [read_only(one) for one in value]
+        made = type(value)(*each) if hasattr(value, "_fields") else tuple(each)
+    elif isinstance(value, dict):
+        made = {key: read_only(one) for key, one in value.items()}
+    return cast(_T, made)

@@ -99,11 +99,17 @@ class Ranking:
         if not others:
             start = f"{self._labels[first]} is the most efficient of {count} designs{about}"
             return f"{start}{gain}; this is clear at {percent} confidence."
-        start = f"{self._labels[first]} has the highest estimated efficiency of {count} designs{about}"
         alike = [i for i in others if not np.isnan(self._values[i, j])]
         still = [i for i in others if i not in alike]
-        doubts = [f"it can't be told from {self._listed(alike)} at {percent} confidence"] if alike else []
+        together = " for all comparisons together" if self._values.size > len(self.best) + 1 else ""
+        doubts = [f"it can't be told from {self._listed(alike)} at {percent} confidence{together}"] if alike else []
         doubts += [f"it can't be compared with {self._listed(still)}, without variance in this run"] if still else []
+        defined = count - int(np.isnan(self._values[:, j]).sum())
+        if defined == 1:
+            start = f"{self._labels[first]} is the only one of {count} designs with an efficiency{about}"
+        else:
+            among = f"the {defined} that have one{about}, of {count} designs" if still else f"{count} designs{about}"
+            start = f"{self._labels[first]} has the highest estimated efficiency of {among}"
         return f"{start}{gain}; {'; '.join(doubts)}."
 
     def _listed(self, numbers: Sequence[int]) -> str:

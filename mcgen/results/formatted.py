@@ -52,10 +52,11 @@ def _component(mean: float, low: float, high: float, half_width: float, *, spec:
 
 
 def _width(half_width: float, spec: str, unit: float) -> str:
-    """Return a half-width as text: one unit of the last digit where one that is not 0 would round to 0."""
-    text = f"{half_width:{spec}}"
-    rounds_to_zero = half_width > 0 and not re.search("[1-9a-z]", text)
-    return f"{unit:{spec}}" if rounds_to_zero else text
+    """Return a half-width as text: at least one unit of the last digit of its mean, unless it is 0.
+
+    The mean is rounded to that digit, so that a shorter interval about it would not hold the mean itself.
+    """
+    return f"{max(half_width, unit) if half_width > 0 else half_width:{spec}}"
 
 
 def _unit(value: float, kind: str, digits: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from mcgen._lib.arrays import read_only
 from mcgen.errors import RunError, held_warnings
 from mcgen.results.estimate import Estimate
 
@@ -31,7 +32,8 @@ class Reading:
             try:
                 # The estimate keeps its warnings; they are given once, when the run ends.
                 with held_warnings():
-                    self._made = self._make()
+                    # The run goes on with the same arrays: what a callback writes into them would change its numbers.
+                    self._made = read_only(dict(self._make()))
             except RunError as error:
                 self.error = error
                 raise
@@ -93,9 +95,9 @@ class RunState:
     def estimate(self) -> Estimate:
         """The estimate so far, marked as partial; in the last call the finished estimate of the run.
 
-        It is made when it is read, and can be read only inside the callback. Its interval covers at a number of
-        replicates that was fixed beforehand. To stop when you like what you see, use ``interval="anytime"`` or
-        ``interval="betting"``, or let ``atol`` and ``rtol`` stop the run.
+        It is made when it is read, and can be read only inside the callback. Its arrays are read-only: copy one to
+        change it. Its interval covers at a number of replicates that was fixed beforehand. To stop when you like what
+        you see, use ``interval="anytime"`` or ``interval="betting"``, or let ``atol`` and ``rtol`` stop the run.
 
         Raises
         ------

@@ -14,9 +14,11 @@ import mcgen  # noqa: E402
 from mcgen._lib.fingerprints import fingerprint_of  # noqa: E402
 from mcgen.adapters import (  # noqa: E402
     DDIM,
+    DDS,
     DPS,
     VAE,
     Chain,
+    Edit,
     FeatureNetwork,
     Flow,
     FlowEdit,
@@ -24,6 +26,7 @@ from mcgen.adapters import (  # noqa: E402
     Inpainting,
     Partial,
     Schedule,
+    Start,
     Truncate,
     capture,
     features,
@@ -62,13 +65,30 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "VAE": lambda: VAE(torch.nn.Linear(4, 6).eval(), (4,)),
     "coarse": lambda: ddim().coarse(2),
     "DPS": lambda: DPS(ddim(), Inpainting((1, 4, 4), np.ones((4, 4), bool))),
+    "DDS": lambda: DDS(ddim(), Inpainting((1, 4, 4), np.ones((4, 4), bool))),
     "Partial": lambda: Partial(ddim(), 2),
     "Chain": lambda: Chain(from_torch(torch.nn.Linear(4, 4).eval(), (4,)), from_torch(Both().eval(), (4,))),
     "Truncate": lambda: Truncate(VAE(Image().eval(), (4,)), ddim(), 2),
     "FlowEdit": lambda: FlowEdit(Denoiser().eval(), (4,), steps=3),
     "Fitted": lambda: ddim().fitted(3, pairs=4, seed=0),
 }
-NEEDS_CONDITION = {"DPS", "Partial", "FlowEdit", "guided"}
+# What the others are given as their condition.
+CONDITIONS: dict[str, Any] = {
+    "DPS": np.zeros(16, np.float32),
+    "DDS": np.zeros(16, np.float32),
+    "Partial": Start(np.zeros((1, 4, 4), np.float32)),
+    "FlowEdit": Edit(np.zeros(4, np.float32), 0, 1),
+    "guided": 1,
+}
+
+
+class Times(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Any) -> Any:
+        return self.factor * x
 
 
 class Both(torch.nn.Module):
@@ -107,17 +127,22 @@ def test_all_networks_of_a_generator_move_with_it(name: str) -> None:
     assert model.device.type == "meta"
     assert {p.device.type for module in model.modules for p in module.parameters()} == {"meta"}
     assert model.modules
-    if name not in NEEDS_CONDITION:
-        samples = model(noise_of(model))
-        assert samples.device.type == "meta"
-        assert len(samples) == 2
+    samples = model(noise_of(model), CONDITIONS.get(name))
+    assert samples.device.type == "meta"
+    assert len(samples) == 2
 
 
 def test_networks_on_the_same_device_give_the_same_samples() -> None:
-    for name in MAKERS.keys() - NEEDS_CONDITION:
-        model = MAKERS[name]()
+    for name, make in MAKERS.items():
+        model, condition = make(), CONDITIONS.get(name)
         z = noise_of(model)
-        assert torch.equal(model(z), model.to("cpu")(z))
+        assert torch.equal(model(z, condition), model.to("cpu")(z, condition))
+
+
+def test_samples_of_a_pilot_follow_their_sampler_to_a_device() -> None:
+    fitted = ddim(decode=Times().eval()).fitted(3, pairs=4, seed=0)
+    fine, own = fitted.to("meta").pilot_samples()
+    assert fine.device.type == own.device.type == "meta"
 
 
 def test_generators_on_shared_networks_move_by_themselves() -> None:

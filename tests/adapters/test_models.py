@@ -277,3 +277,17 @@ def test_the_page_is_made_from_its_numbers(tmp_path) -> None:
     assert all(f"<!-- {title} -->" in before for title in TABLES)
     write_tables(tmp_path)
     assert page.read_text() == before
+
+
+@pytest.mark.parametrize("steps", [True, 1.0, [1], "1"])
+def test_steps_of_a_consistency_model_are_a_whole_number(steps: object) -> None:
+    """They are in the name of the model, which stores and results keep."""
+    with pytest.raises(TypeError, match="steps must be an int"):
+        models.load("mnist-consistency", steps=steps)
+
+
+def test_options_and_models_of_other_names_are_refused() -> None:
+    with pytest.raises(TypeError, match="mnist-vae takes no options but device; got stepz=None"):
+        models.load("mnist-vae", stepz=None)
+    with pytest.raises(ValueError, match=r"no model \['mnist-vae'\] ships with mcgen"):
+        models.load(["mnist-vae"])

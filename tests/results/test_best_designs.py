@@ -111,11 +111,29 @@ def test_intervals_of_components_and_designs_hold_together() -> None:
     assert len(many.best("copy 0")) == 2
 
 
+def test_a_doubt_beside_an_interval_above_1_says_that_all_intervals_hold_together() -> None:
+    """The interval in the sentence is that of the table, for one efficiency by itself."""
+    for n in range(20, 2000, 10):
+        made = compared(EQUAL, stack(pixel_mean, largest), MonteCarlo(), Antithetic(), n=n, confidence_level=0.5)
+        row = made.to_frame().iloc[2]
+        if len(made.best("pixel_mean")) == 2 and row["efficiency_low"] > 1:
+            break
+    said = "it can't be told from MonteCarlo() at 50 % confidence for all comparisons together."
+    assert made.notes()[0].endswith(said)
+
+
 def test_a_design_without_variance_is_not_left_out() -> None:
     odd = mcgen.as_generator(lambda z: z, noise=(4,), name="odd")
     made = compared(odd, pixel_mean, MonteCarlo(), Antithetic(), Sobol(16))
     assert made.best() == ("Sobol(n_points=16)", "Antithetic()")
+    said = "Sobol(n_points=16) has the highest estimated efficiency of the 2 that have one, of 3 designs: one evaluation is"
+    assert made.notes()[0].startswith(said)
     assert "it can't be compared with Antithetic(), without variance in this run." in made.notes()[0]
+    alone = compared(odd, pixel_mean, MonteCarlo(), Antithetic(), KAntithetic(2))
+    assert alone.notes()[0] == (
+        "MonteCarlo() is the only one of 3 designs with an efficiency; it can't be compared with Antithetic() or "
+        "KAntithetic(k=2), without variance in this run."
+    )
     exact = compared(odd, pixel_mean, Antithetic(), KAntithetic(2))
     assert exact.best() == ("Antithetic()", "KAntithetic(k=2)")
     assert exact.notes()[0] == "No efficiency is defined, so no design can be told from the others."

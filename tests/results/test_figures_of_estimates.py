@@ -353,3 +353,54 @@ def test_samples_of_images_are_drawn_in_pairs() -> None:
         mcgen.plots.samples(MODEL, 3, seed=SEED)
     with pytest.raises(ValueError, match="n must be a number of pairs of samples, 1 or more; got 0"):
         mcgen.plots.samples(images, 0, seed=SEED)
+
+
+def test_names_that_begin_with_an_underscore_and_empty_ones_are_in_the_legend() -> None:
+    one = mcgen.estimate(MODEL, pixel_mean, **OPTIONS)
+    figure = mcgen.plots.convergence({"_a": one, "b": one, "": one})
+    assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["_a", "b", ""]
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_two_replicates_are_drawn_against_evaluations() -> None:
+    """There is one number of evaluations, so that a line and a band have no length."""
+    result = mcgen.estimate(MODEL, pixel_mean, **OPTIONS | {"n_evaluations": 4})
+    (panel,) = mcgen.plots.convergence(result).axes
+    assert (4.0, result.mean) in [
+        tuple(np.ravel(line.get_xydata())) for line in panel.lines if line.get_marker() == "o"
+    ]
+    (segment,) = panel.collections[0].get_segments()
+    assert segment.tolist() == [[4, result.interval.low], [4, result.interval.high]]
+    assert panel.get_xlim()[0] < 4 < panel.get_xlim()[1]
+
+
+@pytest.mark.parametrize("draw", [mcgen.Estimate.plot, mcgen.plots.convergence])
+def test_axes_of_another_kind_are_refused_and_other_scales_are_reset(draw: Callable[..., Any]) -> None:
+    from matplotlib.figure import Figure
+
+    result = mcgen.estimate(MODEL, pixel_mean, **OPTIONS)
+    for projection in ("polar", "3d"):
+        with pytest.raises(ValueError, match=f"ax must have straight axes at right angles; got a {projection} proj"):
+            draw(result, Figure().add_subplot(projection=projection))
+    ax = Figure().subplots()
+    ax.set_yscale("log")
+    # Rows leave tick labels that are texts.
+    result.plot(ax)
+    draw(result, ax)
+    assert ax.get_yscale() == "linear"
+
+
+def test_efficiencies_beyond_a_logarithmic_axis_are_arrows_at_its_edges() -> None:
+    from mcgen.results.figures.forest import Panel, Row, forests
+
+    rows = [Row("a", 2.0, 0.0, 1e308, ""), Row("b", math.inf, 0.1, math.inf, ""), Row("c", 0.0, 0.0, 5.0, "")]
+    (panel,) = forests([Panel("", rows, "", line=1.0, log=True)]).axes
+    low, high = panel.get_xlim()
+    drawn = {(line.get_marker(), line.get_ydata()[0], *line.get_xdata()) for line in panel.lines[:-1]}
+    assert drawn == {
+        ("None", 0, low, high), ("<", 0, low), (">", 0, high), ("o", 0, 2.0),
+        ("None", -1, 0.1, high), (">", -1, high),
+        ("None", -2, low, 5.0), ("<", -2, low),
+    }  # fmt: skip
+    assert 0 < low < 0.1
+    assert 5 < high < 100

@@ -131,6 +131,28 @@ def test_infinite_and_missing_ends_are_drawn(ends: tuple[float, float]) -> None:
     assert made.to_latex()
 
 
+@pytest.mark.parametrize("ends", [(0.0, np.inf), (-np.inf, np.inf), (np.nan, np.nan), (1.5, 2.0)])
+def test_conditions_of_models_have_their_own_ends(card: Scorecard, ends: tuple[float, float]) -> None:
+    """An infinite end reaches the edge, a missing interval is not drawn, and no end moves to the estimate."""
+    score = "frechet_distance"
+    model = next(iter(card.models))
+    one = card.estimates[score][model]
+    parts = tuple(replace(part, interval=Interval(*ends)) for part in one.conditions)
+    made = Scorecard({score: {model: replace(one, parts=parts)}})
+    (panel,) = made.plot_conditions(score).axes
+    edges = panel.get_xlim()
+    lengths = [line.get_segments() for line in panel.collections]
+    drawn = [[x for x, _ in segment] for segments in lengths for segment in segments]
+    drawn += [[*line.get_xdata()] for line in panel.lines if len(line.get_xdata()) == 2 and line.get_marker() == "None"]
+    arrows = [line.get_marker() for line in panel.lines if line.get_marker() in ("<", ">")]
+    if np.isnan(ends).any():
+        assert not any(map(len, drawn))
+        return
+    assert arrows == [arrow for arrow, end in zip("<>", ends, strict=True) if np.isinf(end)] * len(parts)
+    wanted = np.clip(ends, *edges)
+    assert [min(map(min, drawn)), max(map(max, drawn))] == wanted.tolist()
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 12, 1, 8, 6), (2, 4, 3, 5, 5)])
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (-1.0, 1.0), (-3.0, 300.0), (2.0, 2.0)])
 def test_samples_of_z_and_of_its_negation_are_a_grid(shape: tuple[int, ...], ends: tuple[float, float]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +74,7 @@ def test_a_callback_sees_the_run_from_two_replicates_to_its_estimate(at_each_bat
     assert seconds[0] > 0
     *running, last = (found["pixel_mean"] for found in log.estimates)
     assert all(one.partial for one in running)
-    assert last is result
+    assert last == result
     assert not result.partial
 
 
@@ -359,3 +361,34 @@ def test_warnings_come_once_and_not_by_reading(recwarn: pytest.WarningsRecorder,
     estimate(n_evaluations=16, batch_size=2, design=mcgen.MonteCarlo(), callback=log)
     assert any(found["pixel_mean"].warnings for found in log.estimates)
     assert len(recwarn) <= 1
+
+
+def _arrays(value: Any) -> list[np.ndarray]:
+    """All arrays of an estimate."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    return [array for part in parts for array in _arrays(part)]
+
+
+@pytest.mark.usefixtures("at_each_batch")
+@pytest.mark.parametrize("options", [{"keep_samples": True}, {"keep_replicates": False}])
+def test_a_callback_cannot_change_the_numbers_of_the_run(options: dict[str, bool]) -> None:
+    """The estimate that a callback gets shares its arrays with the run, which goes on with them."""
+    refused = []
+
+    def spoil(state: mcgen.RunState) -> None:
+        for array in _arrays(state.estimate):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 77
+            refused.append(state.n_replicates)
+
+    plain = estimate(n_evaluations=640, batch_size=64, **options)
+    watched = estimate(n_evaluations=640, batch_size=64, callback=spoil, **options)
+    assert len({*refused}) > 2
+    assert same(plain, watched)
+    assert watched == plain
+    # The result itself is the user's own.
+    assert all(array.flags.writeable for array in _arrays(watched.replicate_means))

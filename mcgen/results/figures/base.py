@@ -32,8 +32,8 @@ WIDTH = 4.2
 """Width of a panel in inches: text keeps its size on a narrow screen, which is as wide."""
 LABEL_WIDTH, LABEL_LINES = 18, 2
 """Characters in a line of a label, and the most lines."""
-ROW_TEXT = "text of a row"
-"""Label, as an artist, of the text beside a row."""
+ROW_TEXT = "_text of a row"
+"""Label, as an artist, of the text beside a row; legends leave out labels that begin with an underscore."""
 MOST_PANELS = 12
 """Panels above which a figure is cut, and says so."""
 # Space between the labels of two ticks, as a share of the first: text is up to a quarter wider, and panels narrower, at
@@ -110,7 +110,7 @@ def panels_on(
     TypeError
         If `ax` holds something else than Axes of matplotlib.
     ValueError
-        If there are more or fewer Axes than panels.
+        If there are more or fewer Axes than panels, or one is polar or in three dimensions.
     """
     if ax is not None:
         return _given_panels(ax, n_panels)
@@ -132,11 +132,21 @@ def _given_panels(ax: AxesLike, n_panels: int) -> tuple[Figure, list[Axes]]:
         raise TypeError(
             f"ax must be one Axes of matplotlib, or a sequence of them; got {ax!r}. Leave it out for a new figure"
         )
+    other = next((one.name for one in given if one.name != "rectilinear"), None)
+    if other is not None:
+        raise ValueError(
+            f"ax must have straight axes at right angles; got a {other} projection. Make it without projection=..., or "
+            "leave ax out for a new figure"
+        )
     if len(given) != n_panels:
         raise ValueError(
             f"this figure has {n_panels} panel{'s' * (n_panels > 1)}; got {len(given)} Axes as ax. Give one for each, "
             "choose components=..., or leave ax out for a new figure and take its axes from figure.axes"
         )
+    for one in given:
+        # Another scale, or the tick labels of another figure on the same Axes, would hide or misplace what is drawn.
+        one.set_xscale("linear")
+        one.set_yscale("linear")
     # The figure of a subfigure is the whole figure.
     return given[0].figure.figure, given
 
@@ -157,10 +167,10 @@ def chosen_components(names: Sequence[str], components: Components | None, most:
     k = len(names)
     if components is None:
         return [*range(min(k, most))]
-    if isinstance(components, int) and not isinstance(components, bool):
+    if isinstance(components, int | np.integer) and not isinstance(components, bool):
         if components < 1:
             raise ValueError(f"components must be 1 or more, the first so many; got {components}")
-        return [*range(min(k, components))]
+        return [*range(min(k, int(components)))]
     wanted = [components] if isinstance(components, str) else components
     if not isinstance(wanted, Iterable) or any(
         isinstance(one, bool) or not isinstance(one, int | np.integer | str) for one in wanted
@@ -347,6 +357,12 @@ def ticks_of_counts(panel: Axes, counts: NDArray[np.int64]) -> None:
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.grid()
+
+
+def legend_text(label: str) -> str:
+    """Return the label of a legend; matplotlib would leave out those that are empty or begin with an underscore."""
+    text = wrapped(label, 30)
+    return f" {text}" if not text or text.startswith("_") else text
 
 
 def legend_below(figure: Figure, panels: Sequence[Axes], ax: AxesLike | None) -> None:

@@ -35,6 +35,8 @@ _CAPTION_WIDTH, _TITLE_WIDTH = 52, 44
 _TEXT_WIDTH = 30
 # Narrower axes would be at the limit of double precision: least length, relative to the numbers on it.
 _LEAST_LENGTH = 1e-12
+# Logarithms of larger size don't fit a logarithmic axis with space beside them.
+_LARGEST_LOG = 600.0
 
 
 class Row(NamedTuple):
@@ -134,6 +136,8 @@ def _draw(panel: Axes, drawn: Panel) -> None:
     rows = drawn.rows
     if drawn.log:
         panel.set_xscale("log")
+        # Numbers without a place on the axis lie beyond its edge.
+        rows = [row._replace(low=_placed(row.low), middle=_placed(row.middle), high=_placed(row.high)) for row in rows]
     panel.set_xlim(*_limits(drawn))
     panel.set_ylim(0.6 - len(rows), 0.6)
     for place, row in enumerate(rows):
@@ -173,8 +177,15 @@ def _limits(drawn: Panel) -> tuple[float, float]:
     each = [x for row in drawn.rows for x in (row.middle, row.low, row.high, row.plug_in)]
     numbers = [x for x in [*each, *special] if x is not None and math.isfinite(x)]
     if drawn.log:
-        numbers = [math.log(x) for x in numbers if x > 0]
+        numbers = [math.log(x) for x in map(_placed, numbers) if math.isfinite(x)]
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
     space = max(0.07 * (high - low), _LEAST_LENGTH * max(abs(low), abs(high))) if high > low else 0.1 * abs(low) or 0.1
     low, high = (0.0 if drawn.bars and low >= 0 else low - space), high + space
-    return (math.exp(low), math.exp(high)) if drawn.log else (low, high)
+    return (math.exp(max(low, -_LARGEST_LOG)), math.exp(min(high, _LARGEST_LOG))) if drawn.log else (low, high)
+
+
+def _placed(value: float) -> float:
+    """Return a number for a logarithmic axis: beyond its edge where it is 0, or nearly the largest or smallest one."""
+    if value <= 0 or (math.isfinite(value) and abs(math.log(value)) > _LARGEST_LOG):
+        return math.copysign(math.inf, value - 1)
+    return value

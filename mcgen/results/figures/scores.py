@@ -17,6 +17,7 @@ from mcgen.results.figures.base import (
     keep_ticks_apart,
     left_out_text,
     legend_below,
+    legend_text,
     panels_on,
     rows_of,
     spaced,
@@ -149,22 +150,35 @@ def _by_condition(
     panel: Axes, by_model: Mapping[str, Estimate], labels: Sequence[str], column: Column, caption: str
 ) -> None:
     """Draw one component of each model under each condition, the models of a condition below each other."""
-    step = 0.7 / len(by_model)
+    open_ends: list[tuple[float, float, Row]] = []
+    step, places = 0.7 / len(by_model), {label: -place for place, label in enumerate(labels)}
     for i, (model, one) in enumerate(by_model.items()):
-        rows = [_row("", part, column.number, "") for part in one.conditions]
-        places = {label: -place for place, label in enumerate(labels)}
+        rows = [_row("", part, column.number, _colour(i)) for part in one.conditions]
         shown = [(row, places[label]) for row, label in zip(rows, _labels(one), strict=True) if label in places]
         y = np.array([place for _, place in shown]) - step * (i - (len(by_model) - 1) / 2)
-        middle = np.array([row.middle for row, _ in shown])
-        ends = np.array([[row.middle - row.low, row.high - row.middle] for row, _ in shown]).T
-        ends = np.where(np.isfinite(ends), np.maximum(ends, 0), 0)
-        marker, name = _MARKERS[i % len(_MARKERS)], wrapped(model, 30)
-        panel.errorbar(middle, y, xerr=ends, label=name, color=_colour(i), fmt=marker, ms=4.5, lw=1.6)
+        middle, low, high = np.array([(row.middle, row.low, row.high) for row, _ in shown]).reshape(-1, 3).T
+        left, right = (np.where(np.isinf(end), middle, end) for end in (low, high))
+        marker, name = _MARKERS[i % len(_MARKERS)], legend_text(model)
+        panel.plot(middle, y, marker, color=_colour(i), ms=4.5, label=name)
+        panel.hlines(y, left, right, color=_colour(i), lw=1.6)
+        open_ends += [(height, end, row) for height, (row, _) in zip(y, shown, strict=True) for end in row[2:4]]
+    _draw_open_ends(panel, open_ends)
     panel.set_yticks([-float(place) for place in range(len(labels))], [wrapped(label) for label in labels])
     panel.set_ylim(0.55 - len(labels), 0.55)
     panel.set_title(wrapped(column.header, 44))
     panel.set_xlabel(caption)
     panel.grid(axis="x")
+
+
+def _draw_open_ends(panel: Axes, ends: Sequence[tuple[float, float, Row]]) -> None:
+    """Draw the infinite ends of rows at some heights as arrows at the edges of the panel."""
+    edges = panel.get_xlim()
+    panel.set_xlim(edges)
+    for y, end, row in ends:
+        if np.isinf(end):
+            edge, arrow = (edges[0], "<") if end < 0 else (edges[1], ">")
+            panel.plot([row.middle, edge], [y, y], color=row.colour, lw=1.6)
+            panel.plot([edge], [y], arrow, color=row.colour, ms=4.5, clip_on=False)
 
 
 @style()
@@ -178,7 +192,7 @@ def plot_curves(card: ShownScorecard, score: str, ax: AxesLike | None = None) ->
     for i, (model, frame) in enumerate(curves.items()):
         n, plug_in, middle, low, high = (frame[name].to_numpy() for name in ("n", "plug_in", "estimate", "low", "high"))
         panel.fill_between(n, low, high, color=_colour(i), alpha=0.2, lw=0)
-        panel.plot(n, middle, color=_colour(i), marker=_MARKERS[i % len(_MARKERS)], ms=4.5, label=wrapped(model, 30))
+        panel.plot(n, middle, color=_colour(i), marker=_MARKERS[i % len(_MARKERS)], ms=4.5, label=legend_text(model))
         if biased:
             marker = _MARKERS[i % len(_MARKERS)]
             panel.plot(n, plug_in, color=_colour(i), ls="--", lw=1.2, marker=marker, mfc="white", ms=5)

@@ -17,6 +17,7 @@ from mcgen.results.figures.base import (
     chosen_components,
     left_out_text,
     legend_below,
+    legend_text,
     log_ticks,
     panels_on,
     rows_of,
@@ -162,7 +163,8 @@ def _draw(panel: Axes, runs: Mapping[str, Running], number: int) -> None:
     panel.set_xscale("log")
     low, high = _heights([*runs.values()], number)
     panel.set_ylim(low, high)
-    panel.set_xlim(min(run.evaluations[0] for run in runs.values()), max(run.evaluations[-1] for run in runs.values()))
+    first, last = min(run.evaluations[0] for run in runs.values()), max(run.evaluations[-1] for run in runs.values())
+    panel.set_xlim(*((first, last) if first < last else (first / 2, 2 * last)))
     beyond = high - low
     for place, (label, run) in enumerate(runs.items()):
         colour = COLOURS[1 + place % (len(COLOURS) - 1)]
@@ -171,10 +173,14 @@ def _draw(panel: Axes, runs: Mapping[str, Running], number: int) -> None:
             np.where(np.isfinite(end[:, number]), end[:, number], edge)
             for end, edge in ((run.low, low - beyond), (run.high, high + beyond))
         ]
+        if len(run.evaluations) == 1:
+            # A single place has no line and no band.
+            panel.vlines(run.evaluations, ends[0], ends[1], color=colour, lw=2)
+            panel.plot(run.evaluations, run.mean[:, number], "o", color=colour, ms=6)
         panel.fill_between(run.evaluations, ends[0], ends[1], color=colour, alpha=0.22, lw=0)
         for end in ends:
             panel.plot(run.evaluations, end, color=colour, lw=0.7)
-        panel.plot(run.evaluations, run.mean[:, number], color=colour, lw=1.6, label=wrapped(label, 30))
+        panel.plot(run.evaluations, run.mean[:, number], color=colour, lw=1.6, label=legend_text(label))
     panel.ticklabel_format(axis="y", useOffset=False)
     panel.locator_params(axis="y", nbins=6)
     panel.grid()
