@@ -186,8 +186,15 @@ class Evaluated:
 class Functional(ABC):
     """A number that belongs to the law of a model's samples, such as a variance or a quantile.
 
-    `mcgen.functionals` makes them; `mcgen.estimate`, `difference`, `compare` and `plan` take them in place of a
-    statistic.
+    `mcgen.functionals` makes them. `mcgen.estimate`, `difference`, `compare`, `evaluate` and `plan` take them in place
+    of a statistic.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> spread = mcgen.functionals.std(mcgen.statistics.pixel_mean)
+    >>> isinstance(spread, mcgen.functionals.Functional), spread.name
+    (True, 'standard deviation of pixel_mean')
     """
 
     @property

@@ -53,7 +53,7 @@ _ABOUT_CONDITIONS = (
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Estimates of the same quantity by several designs; made by `compare`.
+    """Estimates of the same quantity by several designs, with their efficiencies; made by `compare`.
 
     Attributes
     ----------
@@ -63,6 +63,18 @@ class Comparison:
         Number of the estimate that the efficiencies are relative to.
     designs : tuple of str
         The designs as they were asked for, such as "auto"; empty in files of older versions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> generator = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="lognormal")
+    >>> designs = [mcgen.MonteCarlo(), mcgen.Antithetic()]
+    >>> table = mcgen.compare(generator, mcgen.statistics.pixel_mean, designs=designs, n_evaluations=3200, seed=0)
+    >>> table.labels, table.best()
+    (('MonteCarlo()', 'Antithetic()'), ('Antithetic()',))
+    >>> table.to_frame()[["design", "half_width", "relative_efficiency"]].shape
+    (2, 3)
     """
 
     estimates: tuple[Estimate, ...]
@@ -71,7 +83,7 @@ class Comparison:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The name of each row: its design, or such as ``auto: sobol 128`` for one that a pilot chose."""
+        """The name of each row: its design, or for example ``auto: sobol 128`` where a pilot chose."""
         asked = self.designs or [one.provenance.design for one in self.estimates]
         return tuple(map(label_of_design, asked, self.estimates))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Result(Protocol):
-    """What every result can do: `Estimate`, `Comparison`, `Scorecard`, `Plan` and others keep this protocol.
+    """The protocol of all results: what `Estimate`, `Comparison`, `Scorecard`, `Plan` and the others can do.
 
     ``str`` and ``print`` give the short form, with a marked line for each warning. `mcgen.load` reads what `save`
     wrote.

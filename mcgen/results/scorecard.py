@@ -49,10 +49,10 @@ _MOST_PANELS, _MOST_OF_SCORE = 12, 6
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scorecard:
-    """Estimates of many scores of many models, and of the differences between the models.
+    """Estimates of many scores of many models, and of the differences between the models; made by `evaluate`.
 
-    ``card["model", "score"]`` is an `Estimate`. `differences` compares the models by one score, and `best` has those
-    that cannot be told from the best one.
+    ``card["model", "score"]`` is an `Estimate`. `differences` compares the models by one score. `best` returns the
+    models that cannot be told from the best one.
 
     Attributes
     ----------
@@ -60,11 +60,11 @@ class Scorecard:
         The estimates, by score and then by model.
     pairs : mapping of mapping of Estimate
         By score and then by the names of two models: the first model minus the second. The models share their noise
-        where ``provenance.models_noise`` says so. Each has its own interval; `differences` has those that hold
+        where ``provenance.models_noise`` says so. Each has its own interval; `differences` has intervals that hold
         together.
     curves : mapping of mapping of DataFrame
-        By score and then by model: a distance against the number of samples, with the columns ``n``, ``plug_in``,
-        ``estimate``, ``low`` and ``high``; empty where there are none.
+        By score and then by model: a distance against the number of samples. Columns ``n``, ``plug_in``, ``estimate``,
+        ``low`` and ``high``; empty where there are none.
     pictures : mapping of ndarray of shape (2, k, C, H, W) or (2, k, H, W)
         By model: samples of z, and samples of -z; empty where there are none. They are not in files, and don't count
         for equality.
@@ -73,16 +73,13 @@ class Scorecard:
     --------
     >>> import numpy as np
     >>> import mcgen
-    >>> from mcgen.results.scorecard import Scorecard
-    >>> a = mcgen.as_generator(np.tanh, noise=(4,), name="a")
-    >>> b = mcgen.as_generator(lambda z: np.tanh(z + 0.1), noise=(4,), name="b")
-    >>> mean = mcgen.statistics.pixel_mean
-    >>> run = dict(design=mcgen.MonteCarlo(), n_evaluations=400, seed=0)
-    >>> estimates = {"a": mcgen.estimate(a, mean, **run), "b": mcgen.estimate(b, mean, **run)}
-    >>> pairs = {("a", "b"): mcgen.difference(a, b, mean, **run)}
-    >>> card = Scorecard({"mean": estimates}, {"mean": pairs})
-    >>> card.best("mean", largest=True)
-    ('b',)
+    >>> models = {
+    ...     "a": mcgen.as_generator(lambda z: np.tanh(z + 1.0), noise=(4,), name="a"),
+    ...     "b": mcgen.as_generator(lambda z: np.tanh(z + 1.1), noise=(4,), name="b"),
+    ... }
+    >>> card = mcgen.evaluate(models, {"mean": mcgen.statistics.pixel_mean}, n_evaluations=2000, seed=0)
+    >>> card.best("mean", largest=True), card["b", "mean"].n_evaluations
+    (('b',), 2000)
     >>> card.differences("mean")["verdict"].tolist()
     ['lower']
     """

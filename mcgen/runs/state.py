@@ -44,11 +44,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run is, as a `callback` gets it.
+    """The progress of a run, which a `callback` gets.
 
-    A call of `estimate` is one run. With several conditions each of them is a run; so is each design of `compare`, each
-    model of `evaluate`, each level of `multilevel`, and each model of a `difference` on independent noise. The texts
-    say which run this is.
+    A call of `estimate` is one run. With several conditions each of them is a run. So is each design of `compare`,
+    each model of `evaluate`, each level of `multilevel`, and each model of a `difference` on independent noise. The
+    texts say which run this is.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class RunState:
     condition : str or None
         Name of the condition, where there is one.
     n_replicates, n_evaluations : int
-        Finished replicates, and the samples in them; those that a store had are included.
+        Finished replicates, and the samples in them. Those that the store already had are included.
     target : int or None
         Replicates that were asked for; None where a tolerance decides.
     seconds : float
