@@ -194,7 +194,7 @@ def estimate(
     Several conditions, each with its interval; all of them hold together:
 
     >>> shifted = mcgen.as_generator(lambda z, shift: 1 / (1 + np.exp(-z - shift)), noise=(16,), name="shifted")
-    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=3200, seed=0, simultaneous=True)
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0, simultaneous=True)
     >>> result = mcgen.estimate(shifted, mcgen.statistics.pixel_mean, condition={"low": 0.5, "high": 1}, **options)
     >>> low, high = result["high"].interval
     >>> bool(result["low"].mean < low < high)
