@@ -111,6 +111,13 @@ class RunArguments(_HowMuch, _CommonNoise, _How):
     >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), **options)
     >>> result.confidence_level
     0.99
+
+    To a type checker the dict may hold every argument, so that none can stand beside it. Make a second dict for a call
+    that differs:
+
+    >>> longer: mcgen.RunArguments = {**options, "n_evaluations": 6400}
+    >>> mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), **longer).n_evaluations
+    6400
     """
 
 

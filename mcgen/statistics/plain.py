@@ -15,7 +15,6 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics.values import (
     LARGEST_VALUE,
-    Statistic,
     boolean_components,
     called,
     checked_callable,
@@ -177,7 +176,7 @@ def as_statistic(
     bounds: tuple[ArrayLike, ArrayLike] | None = None,
     uses_condition: bool = False,
     **unknown: Never,
-) -> Statistic:
+) -> NamedStatistic:
     """Return a function of the samples as a statistic with a name.
 
     Any function from n samples to values of shape (n,) or (n, ...) is a statistic already. This gives it names for
