@@ -42,11 +42,11 @@ def estimate(
     design: Design | Auto | Literal["auto"],
     **run: Unpack[RunArguments],
 ) -> Estimate:
-    r"""Estimate E[score(generator(noise))] with a confidence interval.
+    """Estimate E[score(generator(noise))] with a confidence interval.
 
     The score is a statistic of one sample, such as its brightness, or a functional of the samples' law, such as a
-    variance or a Fréchet distance. The interval covers the model's own value. It does not contain the distance from
-    the model to the data, nor that from a sampler to its limit of many steps.
+    variance. The interval is about the model's own value. The distance from the model to the data is not in it, nor is
+    the distance from a sampler to its limit of many steps.
 
     A call needs the `generator`, the `score`, a `design`, a `seed`, and how much to run. All other arguments have
     defaults. They are:
@@ -77,9 +77,9 @@ def estimate(
     n_replicates : int
         The number of replicates, 2 or more, in place of `n_evaluations`; not with ``"auto"``.
     atol, rtol : float, optional
-        A tolerance, in place of a number. The run goes on until every half-width is at most ``max(atol, rtol *
-        |estimate|)``. `Estimate.stopping` says what was reached. The run has two stages, or looks at any time with
-        interval="anytime"; see `mcgen.inference.stopping`. Each of several conditions stops by itself.
+        A tolerance, in place of a number. The run goes on until every half-width is at most
+        ``max(atol, rtol * |estimate|)``. `Estimate.stopping` says what was reached. The run has two stages, or looks at
+        any time with interval="anytime"; see `mcgen.inference.stopping`. Each of several conditions stops by itself.
     components : sequence of str, optional
         Names of the components whose half-widths count for `atol` and `rtol`; by default all.
     max_evaluations, min_replicates : int, optional

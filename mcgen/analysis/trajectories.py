@@ -114,8 +114,8 @@ def along_time(
     TypeError
         If the model does not show its steps, or an argument has another type.
     ValueError
-        If an argument is not as described, states have a single number, or a state or prediction is constant over its
-        pixels, so that it has no correlation.
+        If an argument is not as described, or states have a single number. Also if a state or prediction is constant
+        over its pixels, so that it has no correlation.
     NonFiniteError
         If a state or a prediction has a NaN or an infinity.
 

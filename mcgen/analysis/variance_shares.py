@@ -80,8 +80,8 @@ def variance_shares(
         As for `mcgen.estimate`, for one condition. A functional is replaced by its influence values, whose mean varies
         as the functional does; a pilot of 128 or more evaluations finds them.
     n_evaluations : int
-        Upper limit of the evaluations, a pilot included. A replicate takes 4, 2 for each part of the noise (2 in all
-        where there are two parts), 2 for each entry of `n_directions`, and 2 for each of `coordinates`.
+        Upper limit of the evaluations, a pilot included. A replicate takes 4. It takes 2 more for each part of the
+        noise (2 in all for two parts), for each entry of `n_directions`, and for each of `coordinates`.
     blocks : "each", sequence of str, or mapping of str to str or sequence of str, optional
         The parts of the noise: names of blocks, such as "start"; patterns, such as ``"step *"``, for several blocks
         that are one part; or entries along the first axis of a block, such as "steps[3]" and "steps[0:10]". A mapping

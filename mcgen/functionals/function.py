@@ -159,7 +159,7 @@ def function_of_means(
     """Return g(E[S]) as a functional, for a smooth function g of the means of a statistic's components.
 
     Its bias of second order is removed. Its interval is that of the delta method, from influence values of the
-    replicates, for up to 32 means and enough replicates for the calls of g. Otherwise it comes from a jackknife.
+    replicates. With more than 32 means, or fewer replicates than this takes calls of g, it comes from a jackknife.
 
     Parameters
     ----------

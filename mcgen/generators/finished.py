@@ -35,9 +35,9 @@ class FinishedSamples:
     TypeError
         If the source is neither numbers nor a path, such as an array of Python objects.
     ValueError
-        If there are fewer than 2 samples, they differ in shape or type, a number is NaN or infinite, or a file is
-        damaged or of a kind that is not read. The message names the file or the row. Errors that only show when a file
-        is read are raised by `batches`.
+        If there are fewer than 2 samples, they differ in shape or type, or a number is NaN or infinite. Also if a file
+        is damaged, or of a kind that is not read. The message names the file or the row. Errors that only show when a
+        file is read are raised by `batches`.
     FileNotFoundError
         If there is no such path.
     ImportError

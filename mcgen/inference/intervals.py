@@ -101,7 +101,7 @@ def make_interval(
     method: Method | None = None,
     simultaneous: bool | SimultaneousMethod = False,
 ) -> tuple[Interval, str]:
-    r"""Return the interval of each component, and the name of the method that made it.
+    """Return the interval of each component, and the name of the method that made it.
 
     Use it to make intervals from replicate means of your own. `Estimate.with_interval` does it for a result.
 

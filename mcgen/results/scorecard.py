@@ -168,18 +168,18 @@ class Scorecard:
         Returns
         -------
         DataFrame
-            A row for each pair of models and each component, with the columns ``first``, ``second``, ``component``,
+            A row for each pair of models and each component. Columns: ``first``, ``second``, ``component``,
             ``difference`` (first minus second), ``low``, ``high``, ``noise`` (which noise the models share) and
-            ``verdict``: the first model is "lower" or "higher" than the second, or they "cannot be told apart". A
-            difference without an interval at the shared level has NaN for its ends and the verdict "no interval"; the
-            warnings say why.
+            ``verdict``. The verdict is that the first model is "lower" or "higher" than the second, or that they
+            "cannot be told apart". A difference without an interval at the shared level has NaN for its ends and the
+            verdict "no interval"; the warnings say why.
 
         Notes
         -----
-        With the probability of the confidence level all intervals of the table contain their differences. For that,
-        each of n pairs with k components has Bonferroni's level 1 - (1 - c) / (n k), or k components of a pair share
-        1 - (1 - c) / n by resampling. The methods are those of ``simultaneous=True``; runs that stopped by themselves
-        keep theirs. The intervals of several scores do not hold together.
+        With the probability of the confidence level c all intervals of the table contain their differences. Each of n
+        pairs with k components has Bonferroni's level 1 - (1 - c) / (n k). Where the k components of a pair are
+        resampled together, they share 1 - (1 - c) / n. The methods are those of ``simultaneous=True``; runs that
+        stopped by themselves keep theirs. The intervals of several scores do not hold together.
         """
         return differences_frame(self.shared(score))
 

@@ -55,7 +55,7 @@ class NoiseSpecFunction(ABC):
 
 @dataclass(frozen=True, repr=False)
 class Controls:
-    """Functions of the noise with known expectations.
+    """Functions of the noise with known expectations, as control variates: pass them as ``controls=``.
 
     `quadratic` and `surrogate` make them, and any function can be one; ``a + b`` has the controls of both.
 

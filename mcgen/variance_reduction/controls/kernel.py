@@ -30,8 +30,8 @@ _DRAWN = 2**22
 def kernel(basis: Basis | None = None) -> KernelControl:
     """Return a control that learns the even part of a statistic from the run's own antithetic pairs.
 
-    Use it where quadratic controls leave much variance, for smooth statistics of noise in at most 16 dimensions, or
-    that depend on at most 16 directions. A kernel regression over the noise predicts the pair means, and its
+    Use it where quadratic controls leave much variance. It suits smooth statistics of noise in at most 16 dimensions,
+    or those that depend on at most 16 directions. A kernel regression over the noise predicts the pair means, and its
     expectation is known. It is cross-fitted over ten folds, so that the estimate stays unbiased. Length and ridge are
     chosen for each component. A component that the regression does not predict is not changed.
 

@@ -152,16 +152,16 @@ def multilevel(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, if a coarser generator does not take blocks of the finer one's noise, or if
-        the budget is too small.
+        If an argument is not as described, the budget is too small, or a coarser generator does not take blocks of the
+        finer one's noise.
     RunError
         As for `estimate`. It has a ``partial`` only if the last level fails, since a sum without a level is biased.
 
     Warns
     -----
     CoverageWarning
-        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone,
-        and if the evaluations are too few to see rare failures of a coarse generator.
+        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone.
+        Also if the evaluations are too few to see rare failures of a coarse generator.
 
     Examples
     --------
