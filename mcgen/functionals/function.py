@@ -159,7 +159,8 @@ def function_of_means(
     """Return g(E[S]) as a functional, for a smooth function g of the means of a statistic's components.
 
     Its bias of second order is removed. Its interval is that of the delta method, from influence values of the
-    replicates. With more than 32 means, or fewer replicates than this takes calls of g, it comes from a jackknife.
+    replicates. For more than 32 means, or where the delta method needs more calls of g than there are replicates, it
+    comes from a jackknife.
 
     Parameters
     ----------
