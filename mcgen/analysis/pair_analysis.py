@@ -117,7 +117,7 @@ class PairAnalysis:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """How many pairs were left out."""
+        """The numbers of pairs that are not counted, with the reason."""
         found = []
         for (kind, measure), values in self.values.items():
             n = int(np.isnan(values).sum())
@@ -346,7 +346,7 @@ class PairAnalysis:
         return found if self.conditions else found.drop(columns="condition")
 
     def summary(self) -> str:
-        """Return the long form: the table, the tests, what the pairs are worth, and the warnings."""
+        """Return the long form: the table, the tests, the efficiencies of the pairs, and the warnings."""
         a = self.about
         lines = [str(self)]
         if len(self.kinds) > 1:

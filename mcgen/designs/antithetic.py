@@ -109,13 +109,14 @@ class Antithetic(PointsDesign):
 
     @property
     def n_pilot_evaluations(self) -> int:
-        """Cost of making the base, in evaluations of the generator, which the run itself does not include."""
+        """Cost of making the base, in evaluations of the generator; the run itself does not include it."""
         return int(getattr(self.base, "n_pilot_evaluations", 0))
 
     def net_dimension(self, spec: NoiseSpec) -> int:
         """Return the dimension of the net that the base is, where it has 64 points or more; else 0.
 
-        With bases of 32 points Student's intervals covered down to 0.933 of nearly linear statistics.
+        With bases of 32 points, 95 % Student intervals covered as rarely as 93.3 % of the time for nearly linear
+        statistics.
         """
         large = self.base is not None and self.base.n_points >= _LEAST_NET
         return net_dimension(self.base, spec) if self.base is not None and large else 0
@@ -129,7 +130,7 @@ class Antithetic(PointsDesign):
         stream: Path = (),
         points: range | None = None,
     ) -> Noise:
-        """Return the noise of some replicates; see `PointsDesign.draw`. Point 2i is the base's, 2i + 1 its negation."""
+        """Return the noise of some replicates; see `PointsDesign.draw`. Point 2i is the base's, point 2i + 1 its negation."""
         spec = as_noise_spec(spec)
         if self.only is not None:
             return self._kept_in_part(spec, replicates, seed, stream, points)

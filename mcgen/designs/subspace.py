@@ -106,7 +106,7 @@ class Subspace:
 
     @property
     def n_pilot_evaluations(self) -> int:
-        """Cost of finding the basis, in evaluations of the generator, which the run itself does not include."""
+        """Cost of finding the basis, in evaluations of the generator; the run itself does not include it."""
         return self.basis.n_evaluations
 
     def draw(

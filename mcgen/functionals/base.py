@@ -200,7 +200,7 @@ class Functional(ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What it is, such as "variance"."""
+        """The functional's own name, such as "variance"."""
 
     @property
     @abstractmethod
@@ -209,7 +209,7 @@ class Functional(ABC):
 
     @property
     def gatherers(self) -> tuple[Gatherer, ...]:
-        """What a run gathers of each sample."""
+        """The gatherers that a run needs for each sample."""
         return ()
 
     @property
@@ -229,7 +229,7 @@ class Functional(ABC):
 
     @abstractmethod
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
-        """Return the names of the components, of this shape, from those of the statistic's."""
+        """Return the names of the components, of this shape, from those of the statistic's components."""
 
     @abstractmethod
     def evaluated(self, found: Replicates) -> Evaluated:
@@ -248,9 +248,9 @@ class Functional(ABC):
     def combinations(
         self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats
     ) -> list[Evaluated] | None:
-        """Return combinations of this functional of several laws on the same noise, where they are more than sums.
+        """Return combinations of this functional of several laws on the same noise.
 
-        None where a combination follows from the functional of each law.
+        None where a combination follows from the functional of each law, as a sum does.
 
         Parameters
         ----------

@@ -99,24 +99,24 @@ class Comparison:
         - ``relative_efficiency_width``: the same ratio with the squared widths of Student's t intervals in place of the
           variances, so that the t quantile of few replicates counts;
         - ``seconds_per_evaluation``;
-        - ``efficiency_per_second``: the ratio of variance times seconds, a pilot's evaluations taken to last as long
-          as others; with its interval ``per_second_low``, ``per_second_high``. The interval allows for seconds that
-          vary from batch to batch. The designs run one after another: where other work on the machine begins or ends
-          meanwhile, this ratio is off by as much as ``seconds_per_evaluation`` shows.
+        - ``efficiency_per_second``: the ratio of variance times seconds; with its interval ``per_second_low``,
+          ``per_second_high``. A pilot's evaluations are taken to last as long as others. The interval allows for
+          seconds that vary from batch to batch. The designs run one after another: if other work on the machine begins
+          or ends meanwhile, this ratio is wrong by as much as ``seconds_per_evaluation`` shows.
 
         Efficiencies are NaN where the replicate means vary by rounding alone. They are jackknife estimates, which
-        remove the bias of a ratio of variances of few replicates; so they differ a little from the ratio of the printed
-        standard errors. A sum of levels has the jackknife's estimate for independent levels
-        (`mcgen.inference.efficiency`); its numbers of replicates and points are those of the finest level.
+        remove the bias of a ratio of variances of few replicates. So they differ a little from the ratio of the
+        printed standard errors. A sum of levels has the jackknife's estimate for independent levels
+        (`mcgen.inference.efficiency`). Its numbers of replicates and points are those of the finest level.
 
         An average over conditions on independent random numbers is such a sum too. Its rows have further columns:
 
         - ``mean_half_width``: the average over the conditions of the half-width of each condition's Student t interval;
-        - ``relative_efficiency_mean_width``: the squared ratio of these averages, baseline over design, at equal
-          numbers of evaluations;
+        - ``relative_efficiency_mean_width``: the squared ratio of these averages, baseline over design, at equal numbers
+          of evaluations;
         - ``efficiency_geometric_mean``, with ``geometric_mean_low`` and ``geometric_mean_high``: the geometric mean of
-          the efficiencies under each condition (`by_condition`) and its t interval over the conditions, as if they were
-          a sample. It leaves out conditions under which an efficiency is NaN.
+          the efficiencies under each condition (`by_condition`), and its t interval over the conditions as if they were
+          a sample. Conditions under which an efficiency is NaN are not in it.
         """
         import pandas as pd
 
@@ -170,11 +170,12 @@ class Comparison:
 
         Notes
         -----
-        A design is left out where the interval of its efficiency, relative to the design with the highest estimated
-        one, lies below 1. Efficiencies are those of `to_frame`: by evaluations, with their cost and pilots. The
-        intervals hold together for all designs and components, by Bonferroni's level. So the most efficient design is
-        among those returned with about the probability of the confidence level or more; the intervals are approximate
-        for few, skewed replicate means. Nothing is claimed of the others beside it: more evaluations may separate them.
+        A design is excluded if the interval of its efficiency, relative to the design with the highest estimated one,
+        lies below 1. Efficiencies are those of `to_frame`: by evaluations, with their cost and pilots. The intervals
+        hold together for all designs and components, by Bonferroni's level. So the most efficient design is among
+        those returned with about the probability of the confidence level or more. The intervals are approximate for
+        few, skewed replicate means. Several designs in the answer are not proved equal: more evaluations may separate
+        them.
 
         Examples
         --------
@@ -268,12 +269,12 @@ class Comparison:
 
     @property
     def provenance(self) -> Provenance:
-        """What was done to get the estimate of the baseline."""
+        """The record of the estimate of the baseline."""
         return self.estimates[self.baseline].provenance
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the runs warned of: one warning for each kind, with the number and the names of its designs."""
+        """The warnings of the runs: one for each kind, with the number and the names of its designs."""
         parts = [(label, one.warnings) for label, one in zip(self.labels, self.estimates, strict=True)]
         return merged_warnings(parts, "design", self.estimates[0].names)
 

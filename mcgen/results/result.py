@@ -35,12 +35,12 @@ class Result(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What there was to warn of, each once."""
+        """Reasons for doubt, each once."""
         ...
 
     @property
     def provenance(self) -> Any:
-        """What was done, as a record: it has `generator`, `statistic`, `condition`, `seed_text`, `n_evaluations`."""
+        """The record of what was done; it has `generator`, `statistic`, `condition`, `seed_text`, `n_evaluations`."""
         ...
 
     def to_frame(self) -> pd.DataFrame:
@@ -48,7 +48,7 @@ class Result(Protocol):
         ...
 
     def summary(self) -> str:
-        """Return the long form, with what was done and the warnings."""
+        """Return the long form: the numbers, what was done, and the warnings."""
         ...
 
     def plot(self, ax: AxesLike | None = None) -> Figure:

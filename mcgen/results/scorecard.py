@@ -112,12 +112,12 @@ class Scorecard:
 
     @property
     def provenance(self) -> Provenance:
-        """What was done to get the first score of the first model; each estimate and each pair has its own record."""
+        """The record of the first score of the first model; each estimate and each pair has its own."""
         return self._first.provenance
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What the runs warned of: one warning for each kind, with the number and the names of what it is about."""
+        """The warnings of the runs: one for each kind, with the number and the names of what it is about."""
         return scorecard_warnings(self)
 
     @property
@@ -209,11 +209,11 @@ class Scorecard:
 
         Notes
         -----
-        A model is left out if its difference to some other model, in `differences`, shows that it is worse. If all
-        these intervals contain their differences, no model that is left out is the best one. So the best model is among
-        those returned with at least the probability of the confidence level, for all components of the score at once.
-        Nothing is claimed of the models that are returned beyond that: more evaluations may separate them. Intervals
-        that contradict each other, by which each model is worse than another one, leave no model out.
+        A model is excluded if its difference to some other model, in `differences`, shows that it is worse. If all
+        these intervals contain their differences, no excluded model is the best one. So the best model is among those
+        returned with at least the probability of the confidence level, for all components of the score at once.
+        Several models in the answer are not proved equal: more evaluations may separate them. If the intervals
+        contradict each other, so that each model is worse than another one, no model is excluded.
         """
         self._require_score(score)
         by_model = self.estimates[score]
@@ -241,7 +241,7 @@ class Scorecard:
     def plot(self, ax: AxesLike | None = None, score: str | None = None) -> Figure:
         """Draw each model's number with its own interval, a panel for each score and component (up to twelve).
 
-        Of distances, the models that cannot be told from the best are blue, and the plug-in is a hollow marker. Needs
+        For distances, models that cannot be told from the best are blue, and the plug-in is a hollow marker. Needs
         matplotlib (the extra ``[plot]``).
 
         Parameters
@@ -282,7 +282,7 @@ class Scorecard:
     def to_markdown(self) -> str:
         """Return the table for a paper as Markdown: models as rows, scores as columns.
 
-        Of distances, the models that cannot be told from the best are in bold.
+        For distances, models that cannot be told from the best are in bold.
         """
         return cut_table(self).markdown()
 

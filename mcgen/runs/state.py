@@ -94,7 +94,7 @@ class RunState:
         """The estimate so far, marked as partial; in the last call the finished estimate of the run.
 
         It is made when it is read, and can be read only inside the callback. Its interval covers at a number of
-        replicates that was fixed beforehand. To stop when you like what you see, use ``interval="anytime"`` or
+        replicates that was fixed beforehand. To stop when you like the numbers, use ``interval="anytime"`` or
         ``interval="betting"``, or let ``atol`` and ``rtol`` stop the run.
 
         Raises

@@ -79,8 +79,8 @@ class Candidate:
     def caution(self) -> Floats:
         """Factor of the predicted efficiencies that leaves a margin for their errors, shape (k,).
 
-        It is exp(-e) for the error e of the log half-width, which is half of that of the log efficiency; 1 for Monte
-        Carlo and for pairs, which are what others are compared with.
+        It is exp(-e) for the error e of the log half-width, which is half the error of the log efficiency. It is 1 for
+        Monte Carlo and for pairs, with which the others are compared.
         """
         alone = self.coarse is None and self.controls is None
         plain = alone and self.designs[0].n_points == (2 if isinstance(self.designs[0], Antithetic) else 1)

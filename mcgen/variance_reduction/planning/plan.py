@@ -105,12 +105,12 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A warning if rare failures of the coarse generator may go unseen; all else is in the `reasons`."""
+        """A warning if rare failures of the coarse generator may go unseen; everything else is in the `reasons`."""
         return (self.chosen.unseen,) if self.chosen.unseen else ()
 
     @property
     def n_evaluations(self) -> int:
-        """What pilot and run cost together, in evaluations of the generator, for whole replicates."""
+        """The cost of pilot and run together, in evaluations of the generator, for whole replicates."""
         return self.pilot_evaluations + self.chosen.n_evaluations
 
     @property
@@ -125,7 +125,7 @@ class Plan:
         return Interval(self.half_width / spread, self.half_width * spread)
 
     def estimate(self) -> Estimate:
-        """Run what was chosen, on random numbers that the pilot did not use.
+        """Run the chosen candidate, on random numbers that the pilot did not use.
 
         Raises
         ------
@@ -318,7 +318,7 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
-        """Read a plan that `save` wrote; it shows what the saved one did, and its `estimate` refuses.
+        """Read a plan that `save` wrote. It shows the same as the saved one, and its `estimate` raises ValueError.
 
         Raises
         ------
