@@ -130,7 +130,7 @@ class Antithetic(PointsDesign):
         stream: Path = (),
         points: range | None = None,
     ) -> Noise:
-        """Return the noise of some replicates; see `PointsDesign.draw`. Point 2i is the base's, point 2i + 1 its negation."""
+        """Return the noise of some replicates; see `PointsDesign.draw`. Point 2i is the base's, 2i + 1 its negation."""
         spec = as_noise_spec(spec)
         if self.only is not None:
             return self._kept_in_part(spec, replicates, seed, stream, points)

@@ -112,8 +112,8 @@ class Comparison:
         An average over conditions on independent random numbers is such a sum too. Its rows have further columns:
 
         - ``mean_half_width``: the average over the conditions of the half-width of each condition's Student t interval;
-        - ``relative_efficiency_mean_width``: the squared ratio of these averages, baseline over design, at equal numbers
-          of evaluations;
+        - ``relative_efficiency_mean_width``: the squared ratio of these averages, baseline over design, at equal
+          numbers of evaluations;
         - ``efficiency_geometric_mean``, with ``geometric_mean_low`` and ``geometric_mean_high``: the geometric mean of
           the efficiencies under each condition (`by_condition`), and its t interval over the conditions as if they were
           a sample. Conditions under which an efficiency is NaN are not in it.
