@@ -36,6 +36,7 @@ from mcgen.results.comparison import Comparison
 from mcgen.results.estimate import Estimate
 from mcgen.results.result import Result
 from mcgen.results.scorecard import Scorecard
+from mcgen.runs.arguments import RunArguments
 from mcgen.runs.export import export
 from mcgen.runs.state import RunState
 from mcgen.runs.stored import read_store, status
@@ -65,6 +66,7 @@ __all__ = [
     "OrthogonalAntithetic",
     "Plan",
     "Result",
+    "RunArguments",
     "RunError",
     "RunState",
     "Scorecard",

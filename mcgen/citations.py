@@ -73,6 +73,11 @@ _OF_SHARES = ("sobol1993sensitivity", "saltelli2010variance", "owen2013better", 
 def citation(result: Estimate | Comparison | Scorecard | VarianceShares) -> str:
     """Return BibTeX entries for the methods of a result: its designs, controls, levels, intervals, and mcgen itself.
 
+    Parameters
+    ----------
+    result : Estimate, Comparison, Scorecard or VarianceShares
+        The result that you publish.
+
     Examples
     --------
     >>> import numpy as np

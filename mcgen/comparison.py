@@ -58,9 +58,9 @@ def compare(
 ) -> Comparison:
     """Estimate the same quantity by several designs at equal numbers of evaluations.
 
-    Use it to choose a design. Efficiencies are per evaluation spent: evaluations of a design's pilot
-    (``n_pilot_evaluations``, as a `Subspace` has them) come on top of the run and count. With ``"auto"`` the pilot and
-    the run together cost at most `n_evaluations`, and all of it counts.
+    Use it to choose a design. Efficiencies are per evaluation spent. The pilot of a design, such as that of a
+    `Subspace`, comes on top of the run and counts. With ``"auto"`` pilot and run together cost at most
+    `n_evaluations`, and all of it counts.
 
     Parameters
     ----------
@@ -69,20 +69,20 @@ def compare(
     designs : sequence of Design, Auto or "auto"
         Different designs; their random numbers are independent. Each needs 5 replicates or more for its efficiency.
         Each `Auto` runs under a seed of its own, which follows from `seed` and from its arguments. The provenance of
-        its estimate has it, and ``estimate(..., design="auto", seed=that)`` gives the same numbers.
+        its estimate has this seed: ``estimate(..., design="auto", seed=that)`` gives the same numbers.
     n_evaluations : int
-        Evaluations of each design; a multiple of the points of each. The message about another number names the nearest
-        ones that suit all designs. With ``Sobol()``, whose points follow from it, it is rounded down to such a number.
+        Evaluations of each design: a multiple of the points of each. The error message names the nearest numbers that
+        suit all designs. With ``Sobol()``, whose points follow from it, it is rounded down to such a number.
     seed : int or SeedSequence
         As for `estimate`.
     baseline : Design, Auto, "auto" or int, optional
-        The design that the efficiencies are relative to, or its position; by default ``MonteCarlo()`` if it is one of
+        The design that the efficiencies are relative to, or its position. By default ``MonteCarlo()`` if it is one of
         the designs, else the first.
     **run
         Other arguments of `estimate`. Several conditions run on random numbers of their own, or on the same with
-        ``common_random_numbers=True``, which does not go with ``"auto"``. `Comparison.by_condition` has a row for each.
-        ``across="population"`` is for `estimate`: the spread between conditions is the same for all designs. Replicate
-        means are always kept.
+        ``common_random_numbers=True``, which is refused with ``"auto"``. `Comparison.by_condition` has a row for each.
+        ``across="population"`` is refused: the spread between conditions is the same for all designs. Replicate means
+        are always kept.
 
     Returns
     -------

@@ -40,28 +40,32 @@ def difference(
     common_random_numbers: bool | str | Sequence[str] | Mapping[str, str] | None = None,
     **run: Unpack[DifferenceArguments],
 ) -> Estimate:
-    """Estimate E[score(a(noise))] - E[score(b(noise))] of two models, with a confidence interval.
+    """Estimate the difference E[score(a(noise))] - E[score(b(noise))] of two models, with a confidence interval.
 
-    On the same noise the interval is that of the differences, replicate by replicate: for models that are much alike it
-    is far narrower than that of two runs. Models whose noise has nothing in common run on independent noise.
+    Use it to compare two models. By default they get the same noise, and the interval is that of the differences,
+    replicate by replicate. For models that are much alike it is far narrower than that of two runs. Models whose noise
+    has nothing in common run on independent noise.
 
     Parameters
     ----------
     a, b : Generator
         Two models.
     score : callable or Functional
-        As for `estimate`; of a functional it is the difference of its values for both models.
+        As for `estimate`; for a functional the result is the difference of its values for both models.
     design : Design, Auto or "auto"
         As for `estimate`.
     common_random_numbers : bool, str, sequence of str or dict, optional
-        Which noise both models get. By default the same noise where the blocks of both agree in order by shape, law and
-        type, whatever their names; otherwise independent noise. True: the same noise, or an error where they do not
-        agree. False: independent noise. Names of blocks: these are shared, and all others are independent. A dictionary
-        has names of blocks in `a` and what the same blocks are called in `b`, such as ``{"start": "noise"}``.
-        Several conditions are independent of each other, but with True they have the same noise too.
+        Which noise the models share:
+
+        - None: the same noise if the blocks of both agree in order by shape, law and type, whatever their names;
+          otherwise independent noise;
+        - True: the same noise, or an error if the blocks do not agree; several conditions then share their noise too;
+        - False: independent noise;
+        - names of blocks: these are shared, and all others are independent;
+        - a dictionary: names of blocks in `a`, and the names of the same blocks in `b`, such as ``{"start": "noise"}``.
     **run
-        The other arguments of `estimate`. `n_evaluations` counts evaluations of each model. On independent noise `atol`
-        is for the difference, and each model runs to half-widths of ``0.97 atol / sqrt(2)``.
+        The other arguments of `estimate`. `n_evaluations` counts evaluations of each model. On independent noise
+        `atol` is for the difference, and each model runs to half-widths of ``0.97 atol / sqrt(2)``.
 
     Returns
     -------
@@ -74,11 +78,11 @@ def difference(
     Raises
     ------
     ValueError
-        If `common_random_numbers` is True and the models want different noise, or names a block that not both have;
-        the message lists what differs, or the blocks that both have. On independent noise also for `rtol`, for
+        If `common_random_numbers` is True and the models need different noise, or names a block that not both have.
+        The message lists the differences, or the blocks that both have. On independent noise also for `rtol`, for
         intervals that are made from replicate means, and for confidence sequences.
     TypeError, RunError, StoreError, WorkerError
-        As for `estimate`. On independent noise a ``partial`` is there only if the second model fails.
+        As for `estimate`. On independent noise there is a ``partial`` only if the second model fails.
     KeyboardInterrupt
         If the first of two models on independent noise is interrupted: there is no difference then.
 
@@ -93,6 +97,9 @@ def difference(
     >>> alone = mcgen.estimate(b, mean, design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
     >>> paired.half_width < alone.half_width / 5
     True
+
+    Two models with different noise:
+
     >>> other = mcgen.as_generator(lambda z: np.tanh(z).mean(axis=1), noise=(9, 4), name="other")
     >>> result = mcgen.difference(b, other, mean, design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
     >>> result.provenance.models_noise, [model.provenance.model for model in result.models]

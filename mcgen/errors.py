@@ -1,4 +1,7 @@
-"""Errors and warnings of mcgen. Each message says what was given, what is allowed, and what to do."""
+"""Errors and warnings of mcgen.
+
+Each message says what was got, what is allowed, and what to do.
+"""
 
 from __future__ import annotations
 
@@ -14,51 +17,168 @@ T = TypeVar("T")
 
 
 class RunError(ValueError):
-    """A run cannot go on because the generator or the statistic broke one of its laws.
+    """Raised when a run cannot go on because the generator or the statistic broke one of its laws.
+
+    An example is a statistic that returns a wrong number of values. A kind of ValueError. The replicates that were
+    finished before are not lost: `partial` holds their result.
 
     Attributes
     ----------
-    partial : Estimate, Comparison or None
-        Result of the finished replicates (for `compare`: of the finished designs), where there are enough.
+    partial : Estimate, Comparison, Scorecard or None
+        The result of the finished replicates; for `compare` of the finished designs, for `evaluate` of the finished
+        models. None where there are too few.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z, noise=(16,), name="model")
+    >>> halves = mcgen.as_statistic(lambda x: x[:, :3], components=["left", "right"], name="halves")
+    >>> try:
+    ...     mcgen.estimate(model, halves, design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    ... except mcgen.RunError as error:
+    ...     print(str(error).split(";")[0])
+    ...     print(error.partial)
+    statistic 'halves' has 2 component names (left, right) and returned 3 values for each sample
+    None
     """
 
     partial: Any = None
 
 
 class NonFiniteError(RunError):
-    """A NaN or an infinity among the samples or the values of the statistic."""
+    """Raised when a sample, or a value of the statistic, is NaN or infinite.
+
+    A kind of `RunError`. The message names the first such sample by its replicate and point, so that you can draw it
+    again. `partial` holds the result of the replicates before.
+
+    Examples
+    --------
+    The square root has no value for samples below -3.3, which are rare:
+
+    >>> import numpy as np
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z[:, 0], noise=(1,), name="model")
+    >>> @np.errstate(invalid="ignore")
+    ... def root(x):
+    ...     return np.sqrt(x + 3.3)
+    >>> try:
+    ...     mcgen.estimate(model, root, design=mcgen.MonteCarlo(), n_evaluations=20_000, seed=0)
+    ... except mcgen.NonFiniteError as error:
+    ...     print(error.partial.n_replicates > 64, error.partial.provenance.partial)
+    True True
+    """
 
 
 class StoreError(RuntimeError):
-    """A store cannot be used: it is damaged, in use, belongs to another run, or its disk is full.
+    """Raised when a store cannot be used.
+
+    The store is damaged, in use by another process, belongs to another run, or its disk is full. A kind of
+    RuntimeError.
 
     Attributes
     ----------
     partial : Estimate or None
-        Result of the finished replicates, where a run had begun.
+        The result of the finished replicates, where a run had begun.
+
+    Examples
+    --------
+    A store belongs to one run. Another seed is another run:
+
+    >>> import tempfile
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> path = tempfile.mkdtemp() + "/run.sqlite"
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, store=path)
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, seed=0, **options)
+    >>> try:
+    ...     mcgen.estimate(model, mcgen.statistics.pixel_mean, seed=1, **options)
+    ... except mcgen.StoreError as error:
+    ...     print("seed" in str(error))
+    True
     """
 
     partial: Any = None
 
 
 class WorkerError(RuntimeError):
-    """An executor cannot go on: it is shut down, or its workers died, hang, or lack a module or a file.
+    """Raised when an executor cannot go on.
+
+    It is shut down, or its workers died, hang, or lack a module or a file. A kind of RuntimeError.
 
     Attributes
     ----------
     partial : Estimate or None
-        Result of the finished replicates, where there are enough.
+        The result of the finished replicates, where there are enough.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> executor = ThreadPoolExecutor(2)
+    >>> executor.shutdown()
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> try:
+    ...     mcgen.estimate(model, mcgen.statistics.pixel_mean, executor=executor, **options)
+    ... except mcgen.WorkerError as error:
+    ...     print(error.partial)
+    None
     """
 
     partial: Any = None
 
 
 class CoverageWarning(UserWarning):
-    """The interval may cover less often than its confidence level says."""
+    """Warns that an interval may contain the truth less often than its confidence level says.
+
+    Typical reasons are few replicates, or replicate means that are too skewed for their number. The message says
+    which, and what to do. The result's ``warnings`` keep it.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=20, seed=0)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    >>> [one.category.__name__ for one in caught], len(result.warnings)
+    (['CoverageWarning'], 1)
+
+    In a test or a benchmark, turn it into an error:
+
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", mcgen.CoverageWarning)
+    ...     mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    Traceback (most recent call last):
+    ...
+    mcgen.errors.CoverageWarning: ...
+    """
 
 
 class GeneratorWarning(UserWarning):
-    """The generator seems to break a law that the interval needs; for example, it draws random numbers itself."""
+    """Warns that the generator seems to break a law that the interval needs.
+
+    A generator must make its samples from the noise that it is given. It must draw no random numbers itself, and must
+    treat each sample alone. The message says which law is broken, and how to repair the generator.
+
+    Examples
+    --------
+    This model draws numbers of its own, which no design can control:
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> import mcgen
+    >>> rng = np.random.default_rng(0)
+    >>> model = mcgen.as_generator(lambda z: z + rng.standard_normal(z.shape), noise=(16,), name="own numbers")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    >>> {one.category.__name__ for one in caught}
+    {'GeneratorWarning'}
+    """
 
 
 def with_partial(error: BaseException, made: Any) -> None:

@@ -1,4 +1,4 @@
-"""`estimate`: from a generator and a statistic to an estimate with its interval."""
+"""`estimate`: from a generator and a score to an estimate with its interval."""
 
 from __future__ import annotations
 
@@ -42,101 +42,115 @@ def estimate(
     design: Design | Auto | Literal["auto"],
     **run: Unpack[RunArguments],
 ) -> Estimate:
-    """Estimate E[statistic(generator(noise))], or a functional of the samples' law, with a confidence interval.
+    """Estimate E[score(generator(noise))] with a confidence interval.
 
-    The interval covers the model's own expectation. The distance from the model to the data is outside it, and so is
+    The score is a statistic of one sample, such as its brightness, or a functional of the samples' law, such as a
+    variance. The interval is about the model's own value. The distance from the model to the data is not in it, nor is
     the distance from a sampler to its limit of many steps.
+
+    A call needs the `generator`, the `score`, a `design`, a `seed`, and how much to run. All other arguments have
+    defaults. They are:
+
+    - how much to run: `n_evaluations` or `n_replicates`; or a tolerance, `atol` and `rtol`, with `components`,
+      `max_evaluations` and `min_replicates`; or `replicates`, a part of a longer run;
+    - which interval: `confidence_level`, `interval`, `simultaneous`;
+    - conditions: `condition`, `weights`, `across`, `clusters`, `common_random_numbers`;
+    - how to run: `seed`, `controls`, `batch_size`, `keep_replicates`, `keep_samples`, `store`, `executor`,
+      `range_timeout`, `progress`, `callback`.
+
+    Write options for several calls once as `mcgen.RunArguments`.
 
     Parameters
     ----------
     generator : Generator
-        The model. `as_generator` makes one from a plain function.
+        The model. `as_generator` makes one from a plain function, and `mcgen.adapters` from torch models.
     score : callable or Functional
-        A statistic: from n samples to values of shape (n,) or (n, ...), in numpy or torch. `mcgen.statistics` has some,
-        and `as_statistic` gives a function a name. Or a functional of the law of such values, such as a variance or a
-        quantile: `mcgen.functionals`.
+        A statistic takes n samples, in numpy or torch, and returns values of shape (n,) or (n, ...).
+        `mcgen.statistics` has some, and `as_statistic` gives a function a name. `mcgen.functionals` has the
+        functionals.
     design : Design, Auto or "auto"
-        How the noise is drawn, such as ``Antithetic()``. With ``Auto()``, or ``"auto"`` for short, a pilot chooses.
-        ``Sobol()`` takes its number of points from `n_evaluations`, for 16 to 31 replicates.
-    n_evaluations, n_replicates : int
-        One of them: the number of samples (a multiple of the design's points), or of replicates (2 or more); for each
-        of several conditions. With a pilot only `n_evaluations`: it includes the pilot, and is rounded down. With
-        ``Sobol()`` it is rounded down to whole replicates.
-    seed : int or SeedSequence
-        The same seed gives the same numbers.
+        How the noise is drawn. Begin with ``Antithetic()``. With ``Auto()``, or ``"auto"`` for short, a pilot chooses.
+        ``Sobol()`` takes its number of points from `n_evaluations`.
+    n_evaluations : int
+        The number of samples: a multiple of the design's points. With several conditions it is for each of them. For
+        ``"auto"`` it includes the pilot. For ``"auto"`` and ``Sobol()`` it is rounded down to whole replicates.
+    n_replicates : int
+        The number of replicates, 2 or more, in place of `n_evaluations`; not with ``"auto"``.
+    atol, rtol : float, optional
+        A tolerance, in place of a number. The run goes on until every half-width is at most
+        ``max(atol, rtol * |estimate|)``. `Estimate.stopping` says what was reached. The run has two stages, or looks at
+        any time with interval="anytime"; see `mcgen.inference.stopping`. Each of several conditions stops by itself.
+    components : sequence of str, optional
+        Names of the components whose half-widths count for `atol` and `rtol`; by default all.
+    max_evaluations, min_replicates : int, optional
+        Limits of a run by `atol` or `rtol`, for each condition: the most rows that the model may run, and the fewest
+        replicates. The few rows that test the model's laws come on top.
+    replicates : range, optional
+        Only these replicates of a longer run, such as ``range(1000, 2000)`` on the second of several machines.
+        `merge_stores` joins the stores.
     confidence_level : float
         A number in (0, 1).
     interval : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion", \
             "anytime", "asymptotic-anytime", "betting"}, optional
-        The method; see `mcgen.intervals`. By default it is chosen for each component: "proportion" for boolean ones;
-        "skewness-safe-t" from 10 replicates on; "student-t" below, and for large nets in four dimensions or more whose
-        values are hardly skewed. "anytime" and "asymptotic-anytime" are for runs that are watched, and may be stopped
-        at any time. "betting" is too, and is proved to cover; it needs bounds of the values (`as_statistic`).
-        Functionals have the first five, and quantiles one of their own.
+        The method; see `mcgen.intervals`. By default it is chosen for each component: "proportion" for boolean ones,
+        and "skewness-safe-t" from 10 replicates on. "student-t" is the default below 10 replicates, and for large nets
+        in four dimensions or more whose values are hardly skewed. Use "anytime" or "asymptotic-anytime" for runs that
+        you watch and may stop at any time. "betting" is for them too, and is proved to cover; it needs bounds of the
+        values (`as_statistic`). Functionals have the first five methods; quantiles have a method of their own.
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
-        Make all intervals of the result cover together, those of all components, all conditions and their average,
-        instead of each alone.
+        True if all intervals of the result are to cover together: those of all components, all conditions and their
+        average. By default each covers alone.
     condition : object, or a list, range, dict or pandas Series of them, optional
-        Passed to the generator, and to a statistic that takes it (`as_statistic` with ``uses_condition=True``). Several
-        conditions give an estimate for each (`Estimate.conditions`) and their average.
-        Each has its own random numbers unless `common_random_numbers`. The keys of a dict, or the index of a Series,
-        are their names in results. An array or a tuple is one condition.
+        Passed to the generator, and to a statistic that takes it (`as_statistic` with ``uses_condition=True``).
+        Several conditions give an estimate for each (`Estimate.conditions`) and their average. The keys of a dict, or
+        the index of a Series, are their names in results. An array or a tuple is one condition.
     weights : sequence of float or dict, optional
-        Weights of the conditions in the average: numbers that sum to 1, in the order of the conditions or by their
-        names. They are equal by default. Weights of fewer bits, such as float32, are divided by their sum.
+        Weights of the conditions in the average, by default equal: numbers that sum to 1, in the order of the
+        conditions or by their names. Weights of lower precision, such as float32, are divided by their sum.
     across : {"average", "mixture", "population"}
-        What several conditions are joined to. "average" is the weighted average of the score over exactly these
-        conditions. "mixture" is the score of their pooled law, in which each condition has its weight; for the mean of
-        a statistic both are the same. "population" is the mean over a population, of which the conditions are a random
-        sample: its interval has the spread between the conditions beside the noise, and needs 10 conditions or more.
+        How several conditions are joined. "average" is the weighted average of the score over exactly these
+        conditions. "mixture" is the score of their pooled law, in which each condition has its weight. (For the mean
+        of a statistic both are the same.) "population" is the mean over a population of which the conditions are a
+        random sample. Its interval includes the spread between the conditions, and needs 10 conditions or more.
     clusters : sequence or dict, optional
-        With ``across="population"``: a label for each condition, in their order or by their names, where conditions
-        with the same label were drawn together, such as several prompts of one template. The clusters are then the
+        With ``across="population"``: a label for each condition, in their order or by their names. Give conditions
+        that were drawn together the same label, such as several prompts of one template. The clusters are then the
         sample, and each counts the same.
     common_random_numbers : bool
-        Give all conditions the same noise. The average is then taken replicate by replicate.
+        Give all conditions the same noise. By default each has its own random numbers.
+    seed : int or SeedSequence
+        The same seed gives the same numbers.
+    controls : Controls, FittedControls or KernelControl, optional
+        Functions of the noise with known expectations, which reduce the variance; see `mcgen.controls`. Their
+        coefficients come from cross-fitting, or from a pilot by ``controls.fit(...)``.
     batch_size : int, optional
-        The most rows that the model sees at a time; by default about 64, evened out over the run. The last batch is
-        filled up with further rows, which `Estimate.executed_evaluations` counts.
+        The most rows that the model sees at a time. By default about 64, so that batches are nearly equal. The last
+        batch is filled up with further rows, which `Estimate.executed_evaluations` counts.
     keep_replicates : bool, optional
         Keep the replicate means in the result, for bootstraps, jackknives and plots; by default up to 2^20 numbers.
     keep_samples : bool
         Keep the samples in the result (`Estimate.samples`) and in the store, up to 512 MB.
-    controls : Controls, FittedControls or KernelControl, optional
-        Functions of the noise with known expectations, which reduce the variance; see `mcgen.controls`. Their
-        coefficients come from cross-fitting, or from a pilot by ``controls.fit(...)``.
-    atol, rtol : float, optional
-        In place of a number: run until the half-width of every component is at most ``max(atol, rtol * |estimate|)``.
-        `Estimate.stopping` says what was reached. The run has two stages, or looks at any time with
-        interval="anytime"; see `mcgen.inference.stopping`. Each of several conditions stops by itself.
-    components : sequence of str, optional
-        Names of the components whose half-widths count for `atol` and `rtol`; all by default.
-    max_evaluations, min_replicates : int, optional
-        Beside `atol` or `rtol`: the most rows that the model may run, without the few that try its laws, and the fewest
-        replicates; for each of several conditions.
-    replicates : range, optional
-        In place of a number: only these replicates of a longer run, such as ``range(1000, 2000)`` on the second of
-        several machines. ``mcgen merge`` makes one store of their stores.
     store : str or Path, optional
-        A file that receives the finished replicates about once a second. The same call continues where it stopped, a
+        A file that receives the finished replicates about once a second. The same call continues where it stopped. A
         call with more evaluations extends the run, and a finished one returns at once.
     executor : concurrent.futures.Executor or distributed.Client, optional
-        Runs ranges of replicates: on threads, on processes (also those of mpi4py and loky), or on the workers of a
-        Dask client. The numbers are the same to the last bit. A generator that can't be pickled comes as
+        Runs ranges of replicates on threads, on processes (also those of mpi4py and loky), or on the workers of a Dask
+        client. The numbers are the same to the last bit. Wrap a generator that can't be pickled by
         `mcgen.from_factory`.
     range_timeout : float, optional
-        Seconds after which a range of the executor, which takes about one, is run elsewhere; never by default.
+        Seconds after which a range of the executor is run elsewhere; by default never. A range takes about one second.
     progress : bool
         Show a bar with the estimate so far.
     callback : callable, optional
         Called as ``callback(state)`` with a `RunState` in this process: first at two replicates, then at most once a
-        second, and once with the finished estimate. It changes no number. An exception that it raises ends the run; its
-        ``partial`` is the estimate so far.
+        second, and once with the finished estimate. It changes no number. An exception that it raises ends the run;
+        its ``partial`` is the estimate so far.
 
     Returns
     -------
     Estimate
-        A run that is interrupted from the keyboard returns the estimate of its finished replicates, marked as partial.
+        The estimate, its standard error and its interval. A run that is interrupted from the keyboard returns the
+        estimate of its finished replicates, marked as partial.
 
     Raises
     ------
@@ -145,8 +159,8 @@ def estimate(
     RunError
         If the generator or the statistic breaks a law, or uses a network in training mode; if a functional has no
         finite value or derivative at what the run gave; or if more values or samples are to be kept than 512 MB. Its
-        ``partial`` is the estimate from the replicates before, where there are two; so it is for any exception of the
-        generator or the statistic.
+        ``partial`` is the estimate from the replicates before, where there are two. Any exception of the generator or
+        the statistic has such a ``partial`` too.
     StoreError
         If the store is damaged, belongs to another run, is in use by another process, or its disk is full.
     WorkerError
@@ -162,11 +176,29 @@ def estimate(
 
     Examples
     --------
+    A model of 16 logistic numbers, and the mean over them:
+
     >>> import numpy as np
     >>> import mcgen
     >>> generator = mcgen.as_generator(lambda z: 1 / (1 + np.exp(-z - 1)), noise=(16,), name="logistic")
     >>> mcgen.estimate(generator, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=0)
     0.69673 ± 0.00047 (95 % skewness-safe t, 1600 replicates of 2 points, Antithetic(), seed 0)
+
+    The probability of an event, from a run that goes on until the half-width is at most 0.02:
+
+    >>> bright = mcgen.as_statistic(lambda x: x.mean(axis=1) > 0.7, name="bright")
+    >>> result = mcgen.estimate(generator, bright, design=mcgen.Antithetic(), atol=0.02, seed=0)
+    >>> result.half_width <= 0.02, result.stopping.reached
+    (True, True)
+
+    Several conditions, each with its interval; all of them hold together:
+
+    >>> shifted = mcgen.as_generator(lambda z, shift: 1 / (1 + np.exp(-z - shift)), noise=(16,), name="shifted")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0, simultaneous=True)
+    >>> result = mcgen.estimate(shifted, mcgen.statistics.pixel_mean, condition={"low": 0.5, "high": 1}, **options)
+    >>> low, high = result["high"].interval
+    >>> bool(result["low"].mean < low < high)
+    True
     """
     return estimated((generator,), score, design, run)
 

@@ -60,33 +60,32 @@ def evaluate(
     pictures: int = 0,
     **run: Unpack[RunArguments],
 ) -> Scorecard:
-    """Measure models by scores: every number with its interval, from one pass over each model.
+    """Estimate several scores of several models, each number with its interval, from one pass over each model.
 
     Samples are made once for all scores, and features once for all distances. Models that take the same noise get the
-    same numbers, so that their differences are known far better than each of them; other models are independent. The
-    estimates of the first model, and of those on the same noise, are the ones that `estimate` gives by the same
-    arguments.
+    same numbers, so their differences are known far better than each of them. Other models are independent. The first
+    model, and those on the same noise, get the estimates that `estimate` gives with the same arguments.
 
     Parameters
     ----------
     models : Generator, array_like, str or Path, or several of them
         One model, a list, or a dict from names to models. In place of a model: samples that exist already, as an array
         or tensor, a folder of images or an ``.npy`` file (`mcgen.generators.FinishedSamples`). They count as
-        independent samples: no design, and all of them are used.
+        independent samples. No design is used for them, and all of them are used.
     scores : callable or Functional, or several of them
         One score, a list, or a dict from names to scores: statistics, or functionals such as
         ``mcgen.functionals.frechet_distance(reference, features)``.
     design : Design
         How the noise is drawn; ``Antithetic()`` by default.
     curves : bool
-        Also evaluate distances at smaller numbers of samples, for the picture of the distance against n; a few times
-        the work of one evaluation, and no more samples.
+        Also evaluate distances at smaller numbers of samples, for the picture of the distance against n. It takes a
+        few times the work of one evaluation, and no more samples.
     pictures : int
         Also keep this number of antithetic pairs of samples of each generator of images, for the report.
     **run
-        Further arguments of `estimate`. `components` are names of scores here: those whose half-widths count for `atol`
-        and `rtol`. `store` is a folder, which gets a file for each model, so that models can be added later. With
-        ``simultaneous=True`` all intervals of the scorecard hold together.
+        Further arguments of `estimate`. `components` are names of scores here: those whose half-widths count for
+        `atol` and `rtol`. `store` is a folder, which gets a file for each model, so that models can be added later.
+        With ``simultaneous=True`` all intervals of the scorecard hold together.
 
     Returns
     -------

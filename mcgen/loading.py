@@ -31,7 +31,7 @@ _ADVICE = (
 
 
 def load(path: str | Path) -> Result:
-    """Return the result that a file holds: an `Estimate`, a `Scorecard`, or one of the others.
+    """Return the result that a file holds: an `Estimate`, a `Scorecard`, or another kind of result.
 
     Parameters
     ----------

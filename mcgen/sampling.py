@@ -29,16 +29,17 @@ def sample(
     design: Design | None = None,
     batch_size: int | None = None,
 ) -> Any:
-    """Return samples of a generator.
+    """Return n samples of a generator.
 
-    They are the first ones that `mcgen.estimate` looks at with the same seed, condition and design.
+    Use it to look at a model. The samples are the first ones that `mcgen.estimate` uses with the same seed, condition
+    and design.
 
     Parameters
     ----------
     generator : Generator
         The model; see `as_generator` for plain functions.
     n : int
-        How many samples: a multiple of the design's points.
+        The number of samples: a multiple of the design's points.
     seed : int or SeedSequence
         The same seed gives the same samples.
     condition : object, optional

@@ -74,6 +74,8 @@ def test_docstring_examples(name: str) -> None:
             pytest.importorskip(optional)
     if name.startswith("mcgen.adapters.onnx"):
         pytest.importorskip("onnxruntime")
+    if name == "mcgen.analysis.measures":
+        pytest.importorskip("skimage")
     result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert result.failed == 0
 

@@ -134,12 +134,13 @@ def symmetry(
     model : sampler
         A sampler that shows predictions at its steps, such as `mcgen.adapters.DDIM`, ``Heun`` or ``Flow``.
     n_base : int
-        Number of bases: noises z whose lines c z are looked at, and whose trajectories give the sampler's own states.
-        At least 5; bands are narrower from 25 on.
+        Number of bases, at least 5; bands are narrower from 25 on. A basis is a noise vector z. Predictions are taken
+        along the line c z, and its trajectory gives the sampler's own states.
     seed : int or SeedSequence
         Seed of the noise, the coordinates and the bootstrap.
     coordinates : int or sequence of int
-        How many coordinates of the prediction have slices, drawn by the seed; or which, counted in C order.
+        The coordinates of the prediction that have slices: their number, drawn by the seed, or themselves, counted in
+        C order.
     steps : sequence of int, optional
         Numbers of the steps; by default 10 of them, evenly spaced.
     condition : object, optional
@@ -156,11 +157,11 @@ def symmetry(
     Returns
     -------
     Profile
-        Its curves have the label ``measure``: the antisymmetry score of slices, averaged over coordinates; the odd
-        share at normal states; and that at the sampler's own states. ``numbers`` has the mean, the least score, some
-        quantiles and the median over all slices: the mean with an interval over bases, quantiles with the percentile
-        bootstrap over bases. The least score has none, since a bootstrap of a minimum does not cover. ``scores`` and
-        ``slices`` hold all scores, and the slices of up to 10 bases and coordinates.
+        Its curves have the label ``measure``. They are the antisymmetry score of slices, averaged over coordinates;
+        the odd share at normal states; and the odd share at the sampler's own states. ``numbers`` has the mean, the
+        least score, some quantiles and the median over all slices. The mean has an interval over bases, quantiles the
+        percentile bootstrap over bases. The least score has none, since a bootstrap of a minimum does not cover.
+        ``scores`` has all scores, and ``slices`` the slices of up to 10 bases and coordinates.
 
     Raises
     ------
@@ -173,13 +174,13 @@ def symmetry(
 
     Warns
     -----
-    A slice of values that are all the same has no score. The profile's ``warnings`` say how many were left out.
+    A slice of values that are all the same has no score. The profile's ``warnings`` say how many such slices there
+    were.
 
     Notes
     -----
     The network is evaluated ``points`` + 2 + min(`n_base`, 100) times for each base and step, and along 2 `n_base`
-    trajectories. The states
-    of the chosen steps, one for each base, are held in memory.
+    trajectories. The states of the chosen steps, one for each base, are held in memory.
 
     Examples
     --------

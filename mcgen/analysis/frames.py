@@ -40,10 +40,10 @@ def samples_frame(
 ) -> pd.DataFrame:
     """Return a table of the values of a statistic, a row for each sample.
 
-    The samples are the first ones that `mcgen.estimate` looks at with the same seed, condition and design. Rows of one
-    replicate depend on each other, and different replicates are independent: models of other software take
-    ``replicate`` as the group, or the cluster, such as
-    ``smf.ols("y ~ 1", frame).fit(cov_type="cluster", cov_kwds={"groups": frame["replicate"]})`` of statsmodels.
+    Use it for models of other software. The samples are the first ones that `mcgen.estimate` uses with the same seed,
+    condition and design. Rows of one replicate depend on each other, and different replicates are independent. So take
+    ``replicate`` as the group or the cluster, for example in statsmodels by
+    ``smf.ols("y ~ 1", frame).fit(cov_type="cluster", cov_kwds={"groups": frame["replicate"]})``.
 
     Parameters
     ----------
@@ -52,8 +52,7 @@ def samples_frame(
     n_replicates : int
         How many replicates under each condition, 1 or more.
     condition : object, or a list, range, dict or Series of them, optional
-        Passed to the generator. Several conditions have `n_replicates` of their own each, on random numbers of their
-        own.
+        Passed to the generator. Several conditions have `n_replicates` each, on random numbers of their own.
     batch_size : int, optional
         The most rows that the model sees at a time; about 64 by default.
 

@@ -62,6 +62,7 @@ def ssim(x: Any, y: Any, *, data_range: float = 1.0) -> Floats:
     """Return the structural similarity of each pair of images, shape (n,): 1 where they are equal.
 
     It is `skimage.metrics.structural_similarity` with its defaults (a uniform window of 7 x 7), over all channels.
+    Pass it among the `measures` of `mcgen.analysis.pairs`.
 
     Parameters
     ----------
@@ -75,8 +76,16 @@ def ssim(x: Any, y: Any, *, data_range: float = 1.0) -> Floats:
     ImportError
         If scikit-image is not installed (the extra ``[analysis]``).
     ValueError
-        If the images have other shapes, are smaller than the window, hold NaN, infinities or complex numbers, or if
-        `data_range` is no number above 0 or clearly less than what they span.
+        If the images have other shapes, are smaller than the window, or hold NaN, infinities or complex numbers. Also
+        if `data_range` is no number above 0, or clearly less than the range of the images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.analysis import ssim
+    >>> images = np.random.default_rng(0).random((2, 16, 16))
+    >>> ssim(images, images).tolist(), bool((ssim(images, 1 - images) < 0).all())
+    ([1.0, 1.0], True)
     """
     try:
         from skimage.metrics import structural_similarity

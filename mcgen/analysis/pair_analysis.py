@@ -19,7 +19,7 @@ from mcgen.inference.efficiency import FEWEST_FOR_JACKKNIFE, log_variance, over_
 from mcgen.inference.functional_intervals import summed
 from mcgen.inference.interval_input import IntervalInput
 from mcgen.inference.intervals import make_interval
-from mcgen.results.figures.base import COLOURS, keep_ticks_apart, legend_below, panels_on, style
+from mcgen.results.figures.profiles import plot_histograms
 from mcgen.results.provenance import percent_of
 from mcgen.results.tables import Table
 from mcgen.results.text import component_text, frame_html
@@ -63,7 +63,7 @@ class About:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PairAnalysis:
-    """How alike the samples of a pair are, by kind of pair and measure; made by `pairs`.
+    """How alike the two samples of a pair are, by kind of pair and measure; made by `pairs`.
 
     Attributes
     ----------
@@ -86,8 +86,16 @@ class PairAnalysis:
     rounding : float
         Relative rounding error of the samples.
     influence : dict of (str, str) to ndarray of shape (conditions, n)
-        What each pair adds to the mean of centralized correlations by its part in the mean sample, by kind and measure.
-        Standard errors, intervals and tests hold it.
+        What each pair adds to the mean of centralized correlations by its part in the mean sample, by kind and
+        measure.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: 1 / (1 + 2.7**-z), noise=(8, 8), name="pixels")
+    >>> found = mcgen.analysis.pairs(model, n_pairs=50, seed=0, measures=["centralized"])
+    >>> found.kinds, bool(found.test()["p"][0] < 1e-6)
+    (('negated', 'independent'), True)
     """
 
     about: About
@@ -109,7 +117,7 @@ class PairAnalysis:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """How many pairs were left out."""
+        """The numbers of pairs that are not counted, with the reason."""
         found = []
         for (kind, measure), values in self.values.items():
             n = int(np.isnan(values).sum())
@@ -170,10 +178,10 @@ class PairAnalysis:
     def test(self) -> pd.DataFrame:
         """Return tests that the mean of each measure is that of the last kind; a row for each measure and other kind.
 
-        Welch's t-test, or the paired one where first samples are shared; conditions are strata with equal weights.
-        Columns: measure, kind, against, difference, its interval (low, high), t, degrees_of_freedom, p, log10_p (also
-        where p is too small for a number) and holm: the p-value that allows for all tests of the table (S. Holm, 1979,
-        Scand. J. Statist. 6, 65-70).
+        They are Welch's t-tests, or paired ones where first samples are shared. Conditions are strata with equal
+        weights. Columns: measure, kind, against, difference, its interval (low, high), t, degrees_of_freedom, p,
+        log10_p (also where p is too small for a number) and holm: the p-value that allows for all tests of the table
+        (S. Holm, 1979, Scand. J. Statist. 6, 65-70).
 
         Raises
         ------
@@ -217,12 +225,12 @@ class PairAnalysis:
         return Difference.of(samples, float(np.nanmax(np.abs([a, b]))))
 
     def efficiencies(self) -> pd.DataFrame:
-        """Return what the pairs are worth for the statistic, over Monte Carlo, by kind and component.
+        """Return the efficiency of the pairs over Monte Carlo for the statistic, by kind and component.
 
-        Columns: kind, component, correlation (of the statistic in a pair), predicted with its interval
-        (predicted_low, predicted_high): 1 / (1 + correlation) from the kind's own pairs; and measured with its
-        interval (measured_low, measured_high): the ratio of the variances of pair means, those of the last kind over
-        the kind's, as `mcgen.compare` measures it.
+        Columns: kind, component, correlation (of the statistic in a pair), predicted and measured, each with its
+        interval. predicted is 1 / (1 + correlation) from the kind's own pairs (predicted_low, predicted_high).
+        measured is the ratio of the variances of pair means, those of the last kind over the kind's (measured_low,
+        measured_high), as `mcgen.compare` measures it.
 
         Raises
         ------
@@ -276,11 +284,11 @@ class PairAnalysis:
     def equivalence(self, margin: float | Sequence[float]) -> pd.DataFrame:
         """Return tests that the mean of the statistic differs from that of the last kind by less than a margin.
 
-        A test of a difference that does not reject proves nothing. Two one-sided t-tests [1]_ of pair means do: where p
-        is small, the means differ by less than the margin. They are Welch's, or paired where first samples are shared;
-        conditions are strata with equal weights. Columns: kind, component, difference, its interval (low,
-        high: of level 1 - 2 (1 - confidence_level), so that it lies inside the margin where p < 1 - confidence_level),
-        margin, p.
+        A test of a difference that does not reject proves nothing. Two one-sided t-tests [1]_ of pair means do: a
+        small p shows that the means differ by less than the margin. They are Welch's, or paired where first samples
+        are shared; conditions are strata with equal weights. Columns: kind, component, difference, its interval (low,
+        high), margin, p. The interval has level 1 - 2 (1 - confidence_level): it lies inside the margin where p < 1 -
+        confidence_level.
 
         Parameters
         ----------
@@ -338,7 +346,7 @@ class PairAnalysis:
         return found if self.conditions else found.drop(columns="condition")
 
     def summary(self) -> str:
-        """Return the long form: the table, the tests, what the pairs are worth, and the warnings."""
+        """Return the long form: the table, the tests, the efficiencies of the pairs, and the warnings."""
         a = self.about
         lines = [str(self)]
         if len(self.kinds) > 1:
@@ -352,30 +360,13 @@ class PairAnalysis:
         lines += [f"noise {a.noise}", f"seed {a.seed_text}", f"samples {a.n_evaluations:,}"]
         return "\n".join(lines)
 
-    @style()
     def plot(self, ax: AxesLike | None = None) -> Figure:
-        """Draw the histograms of each measure, the kinds over one another, a panel a measure.
+        """Draw the histograms of each measure, the kinds over one another, a panel a measure; needs matplotlib.
 
-        Lines mark the means. `ax` is one Axes for each measure; needs matplotlib (the extra ``[plot]``).
+        Lines mark the means. `ax` is one Axes for each measure.
         """
-        n = len(self.measures)
-        figure, axes = panels_on(ax, n, n, 3.6 * n, [3.0])
-        for panel, measure in zip(axes, self.measures, strict=True):
-            finite = [one[np.isfinite(one)] for one in (self.values[kind, measure] for kind in self.kinds)]
-            edges = _edges(np.concatenate(finite), min(60, max(10, len(finite[0]) // 8)))
-            for number, (kind, values) in enumerate(zip(self.kinds, finite, strict=True)):
-                # Grey is the last kind, which the others are compared with.
-                colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1:][number % len(COLOURS[1:])]
-                panel.hist(values, edges.tolist(), density=True, alpha=0.55, color=colour, label=kind)
-                panel.axvline(values.mean(), color=colour, linewidth=1.2)
-            panel.set_xlabel(f"{measure} correlation" if measure in ("standard", "centralized") else measure)
-            panel.set_ylabel("density of pairs")
-            panel.set_yticks([])
-        legend_below(figure, axes, ax)
-        keep_ticks_apart(figure, axes)
-        if ax is None:
-            figure.suptitle(f"{self.about.generator}: {self.values[self.kinds[0], self.measures[0]].size} pairs")
-        return figure
+        n_pairs = self.values[self.kinds[0], self.measures[0]].size
+        return plot_histograms(self.values, self.kinds, self.measures, f"{self.about.generator}: {n_pairs} pairs", ax)
 
     def to_markdown(self) -> str:
         """Return the table for reading (`readable`) as Markdown."""
@@ -482,14 +473,6 @@ class PairAnalysis:
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html.escape(text)}</p>" for text in self.warnings)
         return f"<p>{html.escape(self.about.generator)}</p>{frame_html(self.readable())}{notes}"
-
-
-def _edges(values: Floats, bins: int) -> Floats:
-    """Return the edges of a histogram; where values differ by rounding alone, of bins around them."""
-    low, high = float(values.min()), float(values.max())
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        low, high = low - 0.5, high + 0.5
-    return np.histogram_bin_edges(values, bins, (low, high))
 
 
 def _few(n: int) -> str:

@@ -58,8 +58,8 @@ def pairs(
 ) -> PairAnalysis:
     """Measure how alike the two samples of a pair are, for noise and its negation and for independent noise.
 
-    In every generative model tried, z and -z give negatively correlated samples [1]_. This says by how much they do in
-    yours, with an interval, a test against independent pairs, and what it is worth for a statistic.
+    In every generative model tried, z and -z give negatively correlated samples [1]_. This measures the correlation in
+    your model, with an interval, a test against independent pairs, and the efficiency of the pairs for a statistic.
 
     Parameters
     ----------
@@ -70,32 +70,33 @@ def pairs(
     seed : int or SeedSequence
         The same seed gives the same samples.
     condition : object, or a list, range, dict or Series of them, optional
-        Passed to the generator. Several conditions have pairs of their own, and count alike.
+        Passed to the generator. Several conditions have pairs of their own, with equal weights.
     reference : array, or one for each condition, optional
         A truth of a sample's shape. Correlations are then those of the errors, sample less truth.
     measures : sequence of str or callable
-        "standard": Pearson's correlation over the entries of both samples. "centralized": the same once the mean sample
-        is taken away. "wasserstein": the Wasserstein-1 distance of their values, wherever they stand. Or functions of
-        two batches of samples that return a number for each pair.
+        "standard": Pearson's correlation over the entries of both samples. "centralized": the same after the mean
+        sample is subtracted. "wasserstein": the Wasserstein-1 distance of their values, wherever they stand. Or
+        functions of two batches of samples that return a number for each pair.
     kinds : sequence of str or Design
-        "negated" (z and -z), "independent" (two draws), or designs, of whose replicates the first two points are a
-        pair, such as ``KAntithetic(4)`` or ``Antithetic(only=mask)``. Tests are against the last kind.
+        "negated" (z and -z), "independent" (two draws), or designs, such as ``KAntithetic(4)`` or
+        ``Antithetic(only=mask)``. The first two points of a design's replicate are a pair. Tests are against the last
+        kind.
     statistic : callable, optional
-        Of a sample. Its correlation in pairs says what antithetic pairs are worth: 1 / (1 + correlation) times the
-        evaluations of Monte Carlo.
+        A statistic of a sample. Its correlation in pairs gives the efficiency of antithetic pairs over Monte Carlo:
+        1 / (1 + correlation).
     region : array of bool, optional
-        The entries of a sample that correlations and distances look at; all by default.
+        The entries of a sample that enter correlations and distances; all by default.
     centre : {"unbiased", "leave-pair-out", "all"}
-        The mean samples of "centralized". By default the first samples of a kind have a mean of their own, and the
-        second ones too. Then products of deviations of independent samples have expectation 0. "all", as in reference
-        1, is the mean of all 2 n samples of the kind, which moves correlations of independent pairs down by about 1 /
-        (2 n). "leave-pair-out" is that of all those but the pair's own, which moves them up.
+        The mean samples of "centralized". By default the first samples of a kind have a mean of their own, and so have
+        the second ones. Products of deviations of independent samples then have expectation 0. "all", as in reference
+        1, is the mean of all 2 n samples of the kind; it moves correlations of independent pairs down by about 1 / (2
+        n). "leave-pair-out" is the mean of all but the pair's own; it moves them up.
     share_first : bool
-        Let the independent pairs have the first samples of the first kind: a quarter of the evaluations is saved, and
-        the tests are paired.
+        Let the independent pairs have the first samples of the first kind. This saves a quarter of the evaluations,
+        and the tests are paired.
     undefined : {"error", "drop"}
-        What to do where a sample is constant, so that it has no correlation: refuse, or leave the pair out and count
-        it.
+        What to do where a sample is constant, so that it has no correlation: raise an error, or drop the pair and
+        count it.
     confidence_level : float
         Of the intervals.
     batch_size : int, optional

@@ -53,15 +53,16 @@ class Share(NamedTuple):
 class VarianceShares:
     """Shares of the variance of a statistic by parts of the noise, each with an interval; made by `variance_shares`.
 
-    Estimates and intervals lie in the range that an index can have: 0 to 1 for shares, 1 to the number of parts or of
-    coordinates for mean dimensions. They are NaN for components that do not vary.
+    Estimates and intervals lie in the range that an index can have. That is 0 to 1 for shares, and 1 to the number of
+    parts or of coordinates for mean dimensions. They are NaN for components that do not vary.
 
     Attributes
     ----------
     parts, indices : tuple of str
-        What each of the q numbers is of, such as "start", and which index it is, such as "total".
+        For each of the q numbers: the part of the noise, such as "start", and the index, such as "total".
     names : tuple of str
-        Names of the components; of several, the last is "all components", whose variance is the sum of theirs.
+        Names of the components. Where there are several, the last is "all components", whose variance is the sum of
+        theirs.
     estimate, standard_error : ndarray of shape (q, components)
         The numbers and their standard errors.
     interval : Interval
@@ -76,6 +77,15 @@ class VarianceShares:
         What was done.
     warnings : tuple of str
         Reasons for doubt.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z + z**2 / 4, noise=(4,), name="model")
+    >>> shares = mcgen.analysis.variance_shares(model, mcgen.statistics.pixel_mean, n_evaluations=4000, seed=0)
+    >>> odd = shares.share("all noise", "odd")
+    >>> odd.estimate > 0.8, 8 / 9 in odd.interval
+    (True, True)
     """
 
     parts: tuple[str, ...]
@@ -96,8 +106,8 @@ class VarianceShares:
         Parameters
         ----------
         part : str
-            "all noise" for the indices "odd" and "even"; a part of the noise, or such as "3 directions", for
-            "first-order" and "total"; "blocks" or "coordinates" for "additive" and "mean dimension".
+            A part of the noise, or for example "3 directions", for the indices "first-order" and "total". "all noise"
+            for "odd" and "even". "blocks" or "coordinates" for "additive" and "mean dimension".
         index : str
             The index.
         component : str, optional

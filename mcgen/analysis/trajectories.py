@@ -78,8 +78,8 @@ def along_time(
     """Return the correlation of pairs of trajectories at each step of a sampler, with intervals.
 
     Use it to see where on the way from noise to sample the negative correlation of z and -z is lost: in the network's
-    predictions, in the states, or at the end. At step 0 it is -1. It stays there as long as the network is affine in
-    the state.
+    predictions, in the states, or at the end. At step 0 it is -1, and it stays there as long as the network is affine
+    in the state.
 
     Parameters
     ----------
@@ -88,12 +88,13 @@ def along_time(
     n_pairs : int
         Pairs of each kind, 3 or more. Bands are narrower from 25 on.
     seed : int or SeedSequence
-        Seed of the noise. The trajectories end at the samples that `mcgen.estimate` looks at with this seed.
+        Seed of the noise. The trajectories end at the samples that `mcgen.estimate` uses with this seed.
     condition : object, optional
         One condition of the model.
     of : str or sequence of str, optional
-        What is correlated: "state" and the predictions that the model shows, "noise" and "sample" of diffusion models
-        or "velocity" of flows. By default all of them. Predictions end a step before the states.
+        The quantities whose correlation is computed: "state" and the predictions that the model shows, "noise" and
+        "sample" of diffusion models or "velocity" of flows. By default all of them. Predictions end a step before the
+        states.
     kinds : str, Design, or sequence of them
         "negated" pairs z, -z; "independent" pairs; or any design of two points, such as ``Antithetic(only=mask)``.
     measures : str or sequence of str
@@ -113,8 +114,8 @@ def along_time(
     TypeError
         If the model does not show its steps, or an argument has another type.
     ValueError
-        If an argument is not as described, states have a single number, or a state or prediction is constant over its
-        pixels, so that it has no correlation.
+        If an argument is not as described, or states have a single number. Also if a state or prediction is constant
+        over its pixels, so that it has no correlation.
     NonFiniteError
         If a state or a prediction has a NaN or an infinity.
 

@@ -68,10 +68,11 @@ def variance_shares(
     simultaneous: bool = False,
     batch_size: int | None = None,
 ) -> VarianceShares:
-    """Return which noise the variance of a statistic is due to, each share with an interval.
+    """Return which noise the variance of a statistic is due to: the share of each part, with an interval.
 
-    Use it to see which noise matters, and why a design gains: antithetic pairs remove the odd share, Latin hypercubes
-    what is additive in the coordinates, and `Subspace` what is due to the directions of its basis.
+    Use it to see which noise matters, and why a design gains. Antithetic pairs remove the odd share. Latin hypercubes
+    remove the share that is additive in the coordinates. `Subspace` removes most of the share of the directions of its
+    basis.
 
     Parameters
     ----------
@@ -79,21 +80,21 @@ def variance_shares(
         As for `mcgen.estimate`, for one condition. A functional is replaced by its influence values, whose mean varies
         as the functional does; a pilot of 128 or more evaluations finds them.
     n_evaluations : int
-        Upper limit of the evaluations, a pilot included. A replicate takes 4, 2 for each part of the noise (2 in all
-        where there are two parts), 2 for each entry of `n_directions`, and 2 for each of `coordinates`.
+        Upper limit of the evaluations, a pilot included. A replicate takes 4. It takes 2 more for each part of the
+        noise (2 in all for two parts), for each entry of `n_directions`, and for each of `coordinates`.
     blocks : "each", sequence of str, or mapping of str to str or sequence of str, optional
-        The parts of the noise. Names of blocks, such as "start"; patterns, such as ``"step *"``, for several blocks
+        The parts of the noise: names of blocks, such as "start"; patterns, such as ``"step *"``, for several blocks
         that are one part; or entries along the first axis of a block, such as "steps[3]" and "steps[0:10]". A mapping
-        gives the parts names. What is left is one more part. "each" takes each block. By default each of up to 4
-        blocks; of more, blocks whose names differ in a number at the end are one part. Noise of one block has no parts
-        by default.
+        gives the parts names. The rest is one more part. "each" takes each block. By default each of up to 4 blocks is
+        a part. Of more blocks, those whose names differ in a number at the end are one part. Noise of one block has no
+        parts by default.
     basis : Basis, optional
         Directions of the noise, such as those of `mcgen.bases.active_subspace`; its pilot counts in the provenance.
     n_directions : int or sequence of int, optional
-        How many leading directions of the basis are looked at together; by default all of them.
+        How many leading directions of the basis form a part together; by default all of them.
     coordinates : int
-        How many coordinates of the noise are drawn in each replicate, for the share that is additive in the coordinates
-        and for the mean dimension; all of them, where they are fewer. 0 leaves both out. More make both more precise.
+        How many coordinates of the noise are drawn in each replicate, for the additive share and the mean dimension.
+        If the noise has fewer, all of them are. More make both more precise; 0 omits both.
     confidence_level, simultaneous
         As for `mcgen.estimate`; simultaneous intervals cover all numbers of the result together.
 

@@ -37,7 +37,21 @@ Replicates = int | range
 
 @runtime_checkable
 class Design(Protocol):
-    """A way to draw independent replicates of `n_points` noise vectors; a frozen, hashable and picklable value."""
+    """A way to draw independent replicates of `n_points` noise vectors each.
+
+    Any object with the two members below is a design; it need not be a subclass. It must be a frozen value that can be
+    hashed and pickled. `mcgen.validation.check_design` tests a design of your own. `PointsDesign` does most of the
+    work for designs that draw one block at a time.
+
+    Laws: each point alone has exactly the declared law. Different replicates are independent. The noise of replicate r
+    follows from (design, seed, stream, r) alone, to the last bit.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> isinstance(mcgen.Antithetic(), mcgen.Design), mcgen.Antithetic().n_points
+    (True, 2)
+    """
 
     @property
     def n_points(self) -> int:
@@ -58,9 +72,29 @@ class Design(Protocol):
 
 
 class PointsDesign(ABC):
-    """Base class of the designs of this package: it checks arguments, draws i.i.d. blocks, and draws blocks lazily.
+    """Base class of the designs of this package: it checks arguments, and draws the noise block by block.
 
-    A subclass draws one block. Your own design need not be a subclass: `estimate` needs only the `Design` protocol.
+    Use it for a design of your own. A subclass is a frozen dataclass with `n_points` and a method ``_draw_block``.
+    That method returns one block of noise, shape (replicates, points, size). I.i.d. blocks never reach it. Your own
+    design need not be a subclass: `estimate` needs only the `Design` protocol.
+
+    Examples
+    --------
+    Two pairs z, -z of the same noise; it shows the form, and gains nothing over one pair:
+
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> import mcgen
+    >>> @dataclass(frozen=True)
+    ... class Signs(mcgen.designs.PointsDesign):
+    ...     n_points: int = 4
+    ...
+    ...     def _draw_block(self, pieces, replicates, points):
+    ...         signs = np.array([1, -1, 1, -1], pieces.dtype)[points.start : points.stop]
+    ...         return pieces.independent(replicates, 1) * signs[:, None]
+    >>> noise = Signs().draw((3,), replicates=10, seed=0)
+    >>> noise.shape, bool((noise[:, 0] == -noise[:, 1]).all())
+    ((10, 4, 3), True)
     """
 
     n_points: int

@@ -28,34 +28,36 @@ _LEAST_NET = 64
 
 @dataclass(frozen=True, repr=False)
 class Antithetic(PointsDesign):
-    r"""Antithetic pairs z, -z of normal noise and u, 1 - u of uniform noise [1]_ [2]_.
+    r"""Antithetic pairs: z and -z of normal noise, u and 1 - u of uniform noise [1]_ [2]_.
 
-    With rho the correlation of the statistic between the two points of a pair, the mean over a pair has variance
+    The design to begin with: it costs nothing, and in most generative models z and -z give opposite samples.
+
+    Let rho be the correlation of the statistic between the two points of a pair. The mean over a pair has variance
     :math:`\sigma^2 (1 + \rho) / 2`, so the efficiency relative to Monte Carlo is 1 / (1 + rho). The part of the
-    statistic that is odd in the noise cancels entirely; the variance of the even part stays.
+    statistic that is odd in the noise cancels entirely. The variance of the even part stays.
 
-    With a `base` each point of its replicates comes with its negation: ``Antithetic(Sobol(32))`` has 32 Sobol' points
-    and their 32 negations, 64 in all. What is odd in the noise cancels, which it does not in the points of the base
-    alone; the base integrates what is even.
+    With a `base` each point of its replicates comes with its negation. ``Antithetic(Sobol(32))`` has 32 Sobol' points
+    and their 32 negations, 64 in all. The odd part cancels, and the base integrates the even part.
 
-    With `only` a part of the noise is negated, and the rest of a pair is the same: the top half of an image's noise, or
-    the steps of a sampler but not its start. Statistics of the kept part are then positively correlated, so that the
-    efficiency may be as low as 1/2: it shows which noise does what, and saves no evaluations.
+    With `only` a part of the noise is negated, and the rest of a pair is the same. Examples are the top half of an
+    image's noise, or the steps of a sampler but not its start. This shows which part of the noise does what. It saves
+    no evaluations: statistics of the kept part are positively correlated, and the efficiency may be as low as 1/2.
 
     Parameters
     ----------
     base : Design, optional
-        Design whose points are negated. By default one point.
+        Design whose points are negated. By default one independent point.
     only : str, sequence of str, array of bool, or mapping, optional
-        What is negated: blocks by name; a mask, True where noise is negated, for the blocks of its shape; or masks by
-        the names of blocks, with True for a whole block. By default everything. Blocks of i.i.d. points are drawn
-        afresh in any case.
+        What is negated, by default everything. Names of blocks; a mask for the blocks of its shape, True where noise
+        is negated; or a mapping from names of blocks to masks, or to True for a whole block. Blocks of i.i.d. points
+        are always drawn independently.
 
     Raises
     ------
     TypeError, ValueError
-        If the base is no design, has no number of points, or has negations of its own; or if `only` is none of these,
-        or negates nothing. A run raises ValueError for blocks that the noise does not have, and masks of other shapes.
+        If the base is no design, has no number of points, or has negations already; or if `only` is none of these, or
+        negates nothing. A run raises ValueError for blocks that the noise does not have, and for masks of other
+        shapes.
 
     References
     ----------
@@ -67,6 +69,9 @@ class Antithetic(PointsDesign):
     Examples
     --------
     >>> from mcgen import Antithetic, Sobol
+    >>> noise = Antithetic().draw((3,), replicates=10, seed=0)
+    >>> noise.shape, bool((noise[:, 0] == -noise[:, 1]).all())
+    ((10, 2, 3), True)
     >>> noise = Antithetic(Sobol(32)).draw((3,), replicates=10, seed=0)
     >>> noise.shape, bool((noise[:, ::2] == -noise[:, 1::2]).all())
     ((10, 64, 3), True)
@@ -104,13 +109,14 @@ class Antithetic(PointsDesign):
 
     @property
     def n_pilot_evaluations(self) -> int:
-        """Cost of making the base, in evaluations of the generator, which the run itself does not include."""
+        """Cost of making the base, in evaluations of the generator; the run itself does not include it."""
         return int(getattr(self.base, "n_pilot_evaluations", 0))
 
     def net_dimension(self, spec: NoiseSpec) -> int:
         """Return the dimension of the net that the base is, where it has 64 points or more; else 0.
 
-        With bases of 32 points Student's intervals covered down to 0.933 of nearly linear statistics.
+        With bases of 32 points, 95 % Student intervals covered as rarely as 93.3 % of the time for nearly linear
+        statistics.
         """
         large = self.base is not None and self.base.n_points >= _LEAST_NET
         return net_dimension(self.base, spec) if self.base is not None and large else 0

@@ -48,19 +48,34 @@ _CHUNK = 2**15
 
 @dataclass(frozen=True)
 class LatinHypercube(PointsDesign):
-    """Latin hypercube samples of `n_points` points per replicate, in any dimension.
+    """Latin hypercube samples: `n_points` points in each replicate, in any dimension.
 
-    Each replicate has its own permutations. The part of a statistic that is additive in the coordinates of the noise is
-    integrated almost exactly. Interactions of coordinates gain nothing, and lose at most a factor n / (n - 1).
+    Use it for statistics that are nearly a sum of functions of single noise entries. That part is integrated almost
+    exactly. Interactions of entries gain nothing, and lose at most a factor n / (n - 1). Each replicate has its own
+    permutations.
 
     Parameters
     ----------
     n_points : int
-        From 2 to 2^22.
+        Points in a replicate, from 2 to 2^22.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the number of points is no integer in this range.
 
     Notes
     -----
     The mathematics and its references open the module `mcgen.designs.latin_hypercube`.
+
+    Examples
+    --------
+    Each of the 8 equal intervals has one point, in every coordinate:
+
+    >>> import mcgen
+    >>> noise = mcgen.LatinHypercube(8).draw(mcgen.NoiseSpec.uniform((3,)), replicates=10, seed=0)
+    >>> sorted((noise[0, :, 0] * 8).astype(int).tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7]
     """
 
     n_points: int

@@ -10,7 +10,17 @@ from mcgen.noise import Array
 
 @dataclass(frozen=True)
 class MonteCarlo(PointsDesign):
-    """Independent noise with one point per replicate: the baseline of every comparison."""
+    """Independent noise, one point in each replicate: the baseline of every comparison.
+
+    Use it to see what the other designs gain, and where a model's samples must be independent.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> design = mcgen.MonteCarlo()
+    >>> design.n_points, design.draw((3,), replicates=100, seed=0).shape
+    (1, (100, 1, 3))
+    """
 
     n_points: int = field(default=1, init=False, repr=False)
 

@@ -65,20 +65,33 @@ _SURPLUS = 16
 
 @dataclass(frozen=True)
 class OrthogonalAntithetic(PointsDesign):
-    """Random orthogonal directions with independent lengths, and their negations; points 2i and 2i + 1 are a pair.
+    """Orthogonal directions with independent lengths, and their negations; points 2i and 2i + 1 are a pair.
 
-    As with antithetic pairs, the odd part of a statistic cancels. Quadratic forms without trace are integrated better
-    too, the more so the nearer n_points / 2 is to the dimension. Uniform blocks are the normal distribution function of
-    such points.
+    Use it where the even part of a statistic is nearly quadratic. The odd part cancels, as with antithetic pairs.
+    Quadratic parts without trace are integrated better too, and best where n_points / 2 is near the dimension. Uniform
+    blocks are the normal distribution function of such points.
 
     Parameters
     ----------
     n_points : int
-        Number of points in a replicate: even, from 2 to twice the size of the smallest block.
+        Points in a replicate: even, from 2 to twice the size of the smallest block.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the number of points is no even integer of at least 2. A run raises ValueError for too small blocks.
 
     Notes
     -----
     The mathematics and its references open the module `mcgen.designs.orthogonal`.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> noise = mcgen.OrthogonalAntithetic(4).draw((8,), replicates=10, seed=0)
+    >>> first, negated, second, _ = noise[0]
+    >>> bool((first == -negated).all()), bool(abs(first @ second) < 1e-5)
+    (True, True)
     """
 
     n_points: int

@@ -45,17 +45,24 @@ _CHUNK = 2**15
 
 @dataclass(frozen=True)
 class Sobol(PointsDesign):
-    """Scrambled Sobol' points, `n_points` per replicate; each replicate has its own scramble and shift.
+    """Scrambled Sobol' points, `n_points` in each replicate; each replicate has its own scramble and shift.
 
-    An interval needs several replicates, and one large replicate gives none. Without `n_points` a run of n_evaluations
-    has 16 to 31 replicates: see `for_evaluations`. More replicates show better whether their means are skewed; fewer
-    and larger ones have the smaller variance, for smooth statistics in few dimensions above all.
+    Use it for smooth statistics, of noise in few dimensions above all: there its gains are the largest of all designs.
+
+    An interval needs several replicates, so the evaluations are shared out over them. Without `n_points` a run by
+    `n_evaluations` has 16 to 31 replicates (`for_evaluations`). Fewer and larger replicates have the smaller variance.
+    More replicates show better whether their means are skewed.
 
     Parameters
     ----------
     n_points : int, optional
-        Number of points in a replicate: a power of two from 2 to 2^24. By default it follows from the n_evaluations of
-        `estimate`, `difference` or `compare`, and is 64 for a run by `atol` or `rtol`.
+        Points in a replicate: a power of two from 2 to 2^24. By default it follows from the `n_evaluations` of
+        `estimate`, `difference` or `compare`. It is 64 for a run by `atol` or `rtol`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the number of points is no such power of two.
 
     Notes
     -----
@@ -95,9 +102,9 @@ class Sobol(PointsDesign):
     def for_evaluations(self, n_evaluations: int) -> Sobol:
         r"""Return the design with its number of points; without one, :math:`n = 2^{\lfloor \log_2 (N / 16) \rfloor}`.
 
-        N evaluations then have 16 to 31 replicates, or fewer if N is below 32: few and large replicates have the
-        smaller variance, but fewer than 16 have a large Student t quantile. In simulations of 13 integrands 16
-        replicates had 0.64 to 0.90 of the half-width of 64 (medians).
+        A run of N evaluations then has 16 to 31 replicates, or fewer if N is below 32. Fewer and larger replicates
+        have the smaller variance, but with fewer than 16 the quantile of Student's t is large. In simulations of 13
+        integrands, 16 replicates had 0.64 to 0.90 of the half-width of 64 replicates (medians).
         """
         if self.n_points is not None:
             return self

@@ -48,19 +48,26 @@ _LEADING, _REST = Sobol(64), Antithetic()
 
 @dataclass(frozen=True)
 class Subspace:
-    """A design that uses one design along the directions of a basis, and another orthogonal to them.
+    """One design along the directions of a basis, another on the rest of the noise.
 
-    The other design draws blocks without directions, and i.i.d. blocks, alone.
+    Use it where the statistic depends mostly on a few directions of many-dimensional noise. Nets are good in few
+    dimensions, and the pairs on the rest cancel its odd part. A poor basis costs efficiency; the interval stays valid.
 
     Parameters
     ----------
     basis : Basis
         The directions, such as those of `mcgen.bases.active_subspace` or `mcgen.bases.dct_basis`.
     leading : Design
-        Design of the coordinates along the directions; a replicate has as many points as one of this design.
+        The design along the directions. A replicate has as many points as one of this design.
     rest : Design
-        Design of everything else. Its number of points must divide that of `leading`; several of its replicates
-        together have the points of one.
+        The design of everything else, also of blocks without directions and of i.i.d. blocks. Its number of points
+        must divide that of `leading`; several of its replicates together have the points of one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the basis is no `Basis`, a design is none, or the numbers of points do not fit. A run raises ValueError if
+        the basis does not fit the noise.
 
     Notes
     -----
@@ -99,7 +106,7 @@ class Subspace:
 
     @property
     def n_pilot_evaluations(self) -> int:
-        """Cost of finding the basis, in evaluations of the generator, which the run itself does not include."""
+        """Cost of finding the basis, in evaluations of the generator; the run itself does not include it."""
         return self.basis.n_evaluations
 
     def draw(

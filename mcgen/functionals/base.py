@@ -186,14 +186,21 @@ class Evaluated:
 class Functional(ABC):
     """A number that belongs to the law of a model's samples, such as a variance or a quantile.
 
-    `mcgen.functionals` makes them; `mcgen.estimate`, `difference`, `compare` and `plan` take them in place of a
-    statistic.
+    `mcgen.functionals` makes them. `mcgen.estimate`, `difference`, `compare`, `evaluate` and `plan` take them in place
+    of a statistic.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> spread = mcgen.functionals.std(mcgen.statistics.pixel_mean)
+    >>> isinstance(spread, mcgen.functionals.Functional), spread.name
+    (True, 'standard deviation of pixel_mean')
     """
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """What it is, such as "variance"."""
+        """The functional's own name, such as "variance"."""
 
     @property
     @abstractmethod
@@ -202,7 +209,7 @@ class Functional(ABC):
 
     @property
     def gatherers(self) -> tuple[Gatherer, ...]:
-        """What a run gathers of each sample."""
+        """The gatherers that a run needs for each sample."""
         return ()
 
     @property
@@ -222,7 +229,7 @@ class Functional(ABC):
 
     @abstractmethod
     def component_names(self, base: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
-        """Return the names of the components, of this shape, from those of the statistic's."""
+        """Return the names of the components, of this shape, from those of the statistic's components."""
 
     @abstractmethod
     def evaluated(self, found: Replicates) -> Evaluated:
@@ -241,9 +248,9 @@ class Functional(ABC):
     def combinations(
         self, laws: Sequence[Sequence[Replicates]], weights: Floats, factors: Floats
     ) -> list[Evaluated] | None:
-        """Return combinations of this functional of several laws on the same noise, where they are more than sums.
+        """Return combinations of this functional of several laws on the same noise.
 
-        None where a combination follows from the functional of each law.
+        None where a combination follows from the functional of each law, as a sum does.
 
         Parameters
         ----------

@@ -197,10 +197,12 @@ def frechet_distance(reference: Any, features: Callable[[Any], Any] | None = Non
     r"""Return the squared Fréchet distance from a reference as a functional; FID for features of the Inception network.
 
     With means and covariances of the features it is
-    :math:`|m - \mu|^2 + \operatorname{tr}(S + \Sigma - 2 (S \Sigma)^{1/2})`. `Estimate.plug_in` is this formula at the
-    run's samples, as other packages print it; it is too large by about c / n, and has no interval. `Estimate.mean` has
-    the bias removed. It estimates the distance of the model itself, which does not depend on the number of samples,
-    and may be negative near 0. `mcgen.inference.distances.frechet` has the formulas.
+    :math:`|m - \mu|^2 + \operatorname{tr}(S + \Sigma - 2 (S \Sigma)^{1/2})`.
+
+    `Estimate.mean` has the bias removed. It estimates the distance of the model itself, which does not depend on the
+    number of samples n, and may be negative near 0. `Estimate.plug_in` is the formula at the run's samples, as other
+    packages print it. It is too large by about c / n, and has no interval. `mcgen.inference.distances.frechet` has the
+    formulas.
 
     Parameters
     ----------
@@ -338,9 +340,9 @@ def kernel_distance(
 ) -> KernelDistance:
     r"""Return the squared distance by a kernel (MMD) from a reference as a functional; KID for Inception's features.
 
-    It is :math:`E k(x, x') - 2 E k(x, y) + E k(y, y')` for features x of the model and y of the reference, by default
-    with the cubic kernel :math:`(x \cdot y / d + 1)^3` of KID. The estimate has no bias under any design, since pairs
-    of points of one replicate do not enter. `mcgen.inference.distances.kernel_distances` has the formulas.
+    It is :math:`E k(x, x') - 2 E k(x, y) + E k(y, y')` for features x of the model and y of the reference. The default
+    is the cubic kernel :math:`(x \cdot y / d + 1)^3` of KID. The estimate has no bias under any design: two points of
+    one replicate never form a pair. `mcgen.inference.distances.kernel_distances` has the formulas.
 
     Parameters
     ----------
@@ -349,12 +351,12 @@ def kernel_distance(
     features : callable, optional
         From n samples to features of shape (n, d). By default the numbers of a sample are its features.
     kernel : callable, optional
-        From features of shapes (n, d) and (m, d) to kernel values of shape (n, m): any symmetric positive definite
-        kernel. Values of it are in double precision.
+        From features of shapes (n, d) and (m, d) to kernel values of shape (n, m), in double precision. Any symmetric
+        positive definite kernel.
     block_size : int, optional
-        Average independent estimates from blocks of so many samples. Time is then proportional to n, and features are
-        let go block by block, so that n has no limit. The variance is larger near a distance of 0. Use 1,000 or more,
-        and 20 blocks or more.
+        Average independent estimates from blocks of this number of samples. Time is then proportional to n, and
+        features are freed block by block, so that n has no limit. The variance is larger near a distance of 0. Use
+        1,000 or more, and 20 blocks or more.
 
     Raises
     ------
@@ -380,7 +382,7 @@ def kernel_distance(
 def energy_distance(
     reference: Any, features: Callable[[Any], Any] | None = None, *, block_size: int | None = None
 ) -> KernelDistance:
-    r"""Return the energy distance from a reference as a functional: :math:`2 E|x - y| - E|x - x'| - E|y - y'|`.
+    """Return the energy distance from a reference as a functional: :math:`2 E|x - y| - E|x - x'| - E|y - y'|`.
 
     It is `kernel_distance` with the kernel :math:`-|x - y|`, and is 0 only where both laws are equal. Choose it for
     features with heavy tails, whose third powers vary too much for the cubic kernel.
@@ -389,6 +391,17 @@ def energy_distance(
     ----------
     reference, features, block_size
         As for `kernel_distance`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z + 0.5, noise=(4,), name="model")
+    >>> real = np.random.default_rng(0).standard_normal((500, 4))
+    >>> score = mcgen.functionals.energy_distance(real)
+    >>> result = mcgen.estimate(model, score, design=mcgen.Antithetic(), n_evaluations=1000, seed=0)
+    >>> result.interval.low > 0
+    True
     """
     return _of_kernel(reference, features, energy_kernel, "energy distance", block_size)
 

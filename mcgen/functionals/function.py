@@ -158,19 +158,19 @@ def function_of_means(
 ) -> Functional:
     """Return g(E[S]) as a functional, for a smooth function g of the means of a statistic's components.
 
-    Its bias of second order is taken away, and its interval is that of the delta method: from influence values of the
-    replicates where there are up to 32 means and more replicates than that takes calls of g; from a jackknife
-    otherwise.
+    Its bias of second order is removed. Its interval is that of the delta method, from influence values of the
+    replicates. For more than 32 means, or where the delta method needs more calls of g than there are replicates, it
+    comes from a jackknife.
 
     Parameters
     ----------
     statistic : callable
         From n samples to values of shape (n,) or (n, ...); `mcgen.statistics.stack` joins several.
     g : callable
-        From the means, an array of the components' shape (a number for a statistic of one number), to a number or an
-        array of them. Twice differentiable near the means.
+        From the means to a number or an array of them. The means are an array of the components' shape, or a number
+        for a statistic of one number. Twice differentiable near the means.
     gradient : callable, optional
-        From the means to the derivatives of g by each of them, the shape of g's values before that of the means; by
+        From the means to the derivatives of g by each of them: the shape of g's values before that of the means. By
         default differences of g over one standard error.
     name : str, optional
         The name in results.

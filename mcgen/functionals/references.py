@@ -106,27 +106,32 @@ class ReferenceFeatures:
 def reference(source: Any, *, n_images: int | None = None, fixed: bool = True) -> Reference:
     """Return a reference for distances: real features, real images, or a file.
 
-    Several distances that are given the same reference and the same network share its features, which are computed
+    Give several distances the same reference: those with the same network then share its features, which are computed
     once.
 
     Parameters
     ----------
     source : array_like, str, Path or FinishedSamples
-        An array of shape (N, d) is taken for features. An array of more axes, a folder of images, or `FinishedSamples`
-        are images, whose features the distance computes. A file ``.npz`` has ``mu`` and ``sigma``, the mean and the
-        covariance of features, as pytorch-fid and clean-fid write them, or one array; a file ``.npy`` has one array,
-        which is taken as it would be without the file. For samples of shape (d,) pass `FinishedSamples`.
+        One of these:
+
+        - an array of shape (N, d): features;
+        - an array of more axes, a folder of images, or `FinishedSamples`: images, whose features the distance computes;
+        - a file ``.npz`` with ``mu`` and ``sigma``, mean and covariance of features, as pytorch-fid and clean-fid write
+          them, or with one array;
+        - a file ``.npy`` with one array, which is taken as it would be without the file.
+
+        For samples of shape (d,) pass `FinishedSamples`.
     n_images : int, optional
         The number of images behind ``mu`` and ``sigma``, which such a file does not hold; only results show it.
     fixed : bool
-        True for a distance to exactly these images: their own sampling error is then outside the interval. False where
-        they are a sample of what the distance is to: the bias that they add is removed, and the interval is wider by
-        their error. This needs the features themselves.
+        True for the distance to exactly these images; their own sampling error is then outside the interval. False
+        where they are a sample from the law of interest. The bias that they add is then removed, and the interval is
+        wider by their error. This needs the features themselves.
 
     Raises
     ------
     TypeError, ValueError
-        If `n_images` is no number of images, or a reference by its moments is said to be a sample.
+        If `n_images` is no number of images, or `fixed` is False for a reference by its moments.
 
     Examples
     --------

@@ -21,12 +21,32 @@ from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 
 @runtime_checkable
 class Generator(Protocol):
-    """A model that turns noise into samples: any object with these two members; no base class is needed.
+    """A model that turns noise into samples: any object with the two members below. No base class is needed.
 
-    It may also have a ``name``, which results show, and a ``fingerprint``: a text that identifies its weights and
-    settings. A store then compares this text, instead of the content of the model. A generator that was made by a pilot
-    may have ``pilot_evaluations``, what the pilot cost in evaluations of another generator, and ``cost``, the cost of
-    its own evaluation in the same unit; results then count the pilot.
+    `as_generator` makes one from a function, and `mcgen.adapters` from torch models. Write a class of your own where
+    the model has weights or settings to keep.
+
+    Further members are optional. ``name`` is shown in results. ``fingerprint`` is a text that identifies the weights
+    and settings; a store then compares this text instead of the model's content. A generator made by a pilot may have
+    ``pilot_evaluations``, the cost of the pilot, and ``cost``, the cost of one evaluation. Both are in evaluations of
+    the original generator. Results then count the pilot.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> class Decoder:
+    ...     name = "decoder"
+    ...     noise = mcgen.NoiseSpec.normal((16,))
+    ...
+    ...     def __init__(self, weights):
+    ...         self.weights = weights
+    ...
+    ...     def __call__(self, noise, condition=None):
+    ...         return np.tanh(noise @ self.weights)
+    >>> model = Decoder(np.ones((16, 4)) / 4)
+    >>> isinstance(model, mcgen.Generator), mcgen.sample(model, 3, seed=0).shape
+    (True, (3, 4))
     """
 
     @property
@@ -71,18 +91,20 @@ def as_generator(
 ) -> Generator:
     """Return a generator that calls a function.
 
+    Use it for any model that is a function of a numpy array. For torch models see `mcgen.adapters.from_torch`.
+
     Parameters
     ----------
     function : callable
-        ``function(noise)`` takes a numpy array of shape (n, ...) and returns n samples of any library. It is called as
-        ``function(noise, condition)`` where there is a condition. For torch models see `mcgen.adapters.from_torch`.
+        ``function(noise)`` takes a numpy array of shape (n, ...) and returns n samples, in any library. With a
+        condition it is called as ``function(noise, condition)``.
     noise : tuple of int, NoiseSpec, Block or mapping of Block
         Noise of one sample; a shape means standard normal noise in float32.
     name : str, optional
-        Name of the generator in results.
+        Name of the generator in results; by default that of the function.
     fingerprint : str, optional
         Text that changes with the weights and settings of `function`. A store then identifies the generator by this
-        text; by default it compares the function's code and all values that the function uses.
+        text. By default it compares the function's code and all values that the function uses.
 
     Raises
     ------
@@ -96,6 +118,13 @@ def as_generator(
     >>> generator = mcgen.as_generator(lambda z: np.tanh(z), noise=(16,), name="tanh")
     >>> generator(np.zeros((2, 16))).shape
     (2, 16)
+
+    A model with two arrays of noise, and a condition:
+
+    >>> noise = {"start": mcgen.Block((4,)), "steps": mcgen.Block((10, 4))}
+    >>> walk = mcgen.as_generator(lambda z, drift: z["start"] + drift + z["steps"].mean(axis=1), noise, name="walk")
+    >>> mcgen.sample(walk, 5, seed=0, condition=2.0).shape
+    (5, 4)
     """
     if not callable(function):
         raise TypeError(

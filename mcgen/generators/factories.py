@@ -42,16 +42,16 @@ def from_factory(
     Parameters
     ----------
     load : callable
-        ``load(*args, **kwargs)`` returns the generator. It is called once in each process that needs the model, and is
-        pickled instead of it. It must be a function at the top level of a module; where cloudpickle is installed, any
-        function will do.
+        ``load(*args, **kwargs)`` returns the generator. It is pickled instead of the model, and called once in each
+        process that needs the model. It must be a function at the top level of a module. Where cloudpickle is
+        installed, any function will do.
     *args, **kwargs
         Arguments of `load`; small, such as a path. The content of files and folders that they name is part of the
         model's identity, so make a new factory after a change. Where `load` has arguments that are called noise, name
         or fingerprint, use `functools.partial`.
     noise : NoiseSpec, tuple of int, Block or mapping of Block, optional
-        Noise of one sample. Where it is given, the process that starts the run need not load the model; by default it
-        is taken from the loaded generator.
+        Noise of one sample. If it is given, the process that starts the run need not load the model. By default it is
+        taken from the loaded generator.
     name : str, optional
         Name of the generator in results; by default that of `load`.
     fingerprint : str, optional
@@ -74,8 +74,7 @@ def from_factory(
     --------
     >>> import numpy as np
     >>> import mcgen
-    >>> from mcgen.generators.factories import from_factory
-    >>> generator = from_factory(mcgen.as_generator, np.tanh, (16,), name="tanh")
+    >>> generator = mcgen.from_factory(mcgen.as_generator, np.tanh, (16,), name="tanh")
     >>> generator
     Factory(tanh, noise=not loaded yet)
     >>> generator(np.zeros((2, 16))).shape

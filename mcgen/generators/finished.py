@@ -16,13 +16,16 @@ from mcgen.generators.sample_sources import ArraySource, Source
 class FinishedSamples:
     """n independent samples that exist already, such as images that another program wrote.
 
+    `mcgen.evaluate` and `mcgen.functionals.reference` take arrays and paths directly. Make this object to give them a
+    name, or to use samples of shape (d,) as a reference.
+
     Parameters
     ----------
     source : array_like or path
         - An array or tensor of any library, shape (n, ...): one sample a row.
         - A path of a ``.npy`` file with such an array, or of a ``.npz`` file with one array.
         - A path of a folder of images (png, jpg, jpeg, bmp, webp), also in subfolders, sorted by name. They need Pillow
-          (the extra ``[images]``) and are read when they are asked for.
+          (the extra ``[images]``) and are read when they are needed.
         - A path of a folder of ``.npy`` files of one sample each.
     name : str, optional
         The name in results. By default that of the file or folder, or ``"samples"`` for an array.
@@ -32,9 +35,9 @@ class FinishedSamples:
     TypeError
         If the source is neither numbers nor a path, such as an array of Python objects.
     ValueError
-        If there are fewer than 2 samples, they differ in shape or type, a number is NaN or infinite, or a file is
-        damaged or of a kind that is not read. The message names the file or the row. What only reading a file can
-        show is raised by `batches`.
+        If there are fewer than 2 samples, they differ in shape or type, or a number is NaN or infinite. Also if a file
+        is damaged, or of a kind that is not read. The message names the file or the row. Errors that only show when a
+        file is read are raised by `batches`.
     FileNotFoundError
         If there is no such path.
     ImportError
@@ -45,14 +48,15 @@ class FinishedSamples:
     Images become float32 arrays of shape (channels, height, width) with values in [0, 1]: one channel for grey images
     and three for all others. Colour images of other modes, such as palettes or CMYK, are converted to RGB by Pillow;
     transparency is dropped. All images of a folder must have one size and as many channels. In a folder, hidden files
-    and files of other kinds, such as texts, are left out; images and arrays of formats that are not read are refused.
+    and files of other kinds, such as texts, are ignored. Images and arrays of formats that are not read are refused.
     Arrays keep their type and range, so that an array of bytes stays one of bytes from 0 to 255.
 
-    The samples must be independent: this can't be seen from them. Rows made from pairs z and -z are not.
+    The samples must be independent, which mcgen cannot check. Rows made from pairs z and -z are not.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from mcgen.generators import FinishedSamples
     >>> samples = FinishedSamples(np.linspace(0, 1, 10).reshape(5, 2))
     >>> samples
     FinishedSamples('samples', 5 samples of shape (2,))

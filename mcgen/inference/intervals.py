@@ -101,32 +101,46 @@ def make_interval(
     method: Method | None = None,
     simultaneous: bool | SimultaneousMethod = False,
 ) -> tuple[Interval, str]:
-    """Return the interval of each component and the name of the method that made it.
+    """Return the interval of each component, and the name of the method that made it.
+
+    Use it to make intervals from replicate means of your own. `Estimate.with_interval` does it for a result.
 
     Parameters
     ----------
     sampled : IntervalInput
-        The estimate.
+        The numbers that the interval is computed from.
     confidence_level : float
         In (0, 1).
     method : {"student-t", "normal", "skewness-safe-t", "skewness-adjusted-t", "bootstrap-t", "proportion", \
             "two-stage-t", "anytime", "asymptotic-anytime", "betting"}, optional
-        For each component alone. The last four allow for runs that stopped at what they gave. By default the method is
-        chosen for each component: "proportion" for boolean ones, "skewness-safe-t" from 10 replicates on, and
-        "student-t" below and where it is known to cover (`IntervalInput.student_holds`).
+        For each component alone. The last four are for runs whose length depended on their own numbers. By default the
+        method is chosen for each component: "proportion" for boolean ones, and "skewness-safe-t" from 10 replicates
+        on. "student-t" is the default below, and where it is known to cover (`IntervalInput.student_holds`).
     simultaneous : bool or {"skewness-safe", "bonferroni", "bootstrap-max-t", "gaussian-multiplier"}
-        Cover all components together. True is the bootstrap max-t from 25 replicates on, where their means were kept,
-        and skewness-safe t at Bonferroni's level otherwise; also where a component varies in so few replicates that the
-        bootstrap has no finite interval, or is boolean: it then has the interval of a probability at Bonferroni's
-        level. "bonferroni" is Student's t at that level, which covers too rarely where replicate means are skewed.
-        Beside "proportion" and one of the last four methods True is Bonferroni's form of it, whose name is
-        "bonferroni-two-stage-t", and alike.
+        Cover all components together. True is the bootstrap max-t, from 25 replicates whose means were kept. Otherwise
+        True is skewness-safe t at Bonferroni's level. The same holds for a component that varies in too few replicates
+        for a finite bootstrap interval. A boolean component then has the interval of a probability at Bonferroni's
+        level. "bonferroni" is Student's t at that level; it covers too rarely where replicate means are skewed. With
+        "proportion" or one of the last four methods, True is Bonferroni's form of it, named for example
+        "bonferroni-two-stage-t".
 
     Raises
     ------
     ValueError
-        If the level or a method is not one of those allowed, replicate means are needed that were not kept, or what
-        a run that stopped by itself would have left; or if "proportion" is asked for values that are not all 0 or 1.
+        If the level or a method is not one of those allowed; if the method needs replicate means that were not kept,
+        or what only a run by a tolerance has; or if "proportion" is asked for values that are not all 0 or 1.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.intervals import IntervalInput, make_interval
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    >>> sampled = IntervalInput.of(result.moments, result.replicate_means, seed=0)
+    >>> interval, method = make_interval(sampled, 0.95)
+    >>> method, float(interval.low[0]) == result.interval.low
+    ('skewness-safe-t', True)
     """
     interval, _, made_by = interval_of(sampled, IntervalOptions(confidence_level, method, simultaneous))
     return interval, made_by
@@ -224,7 +238,30 @@ def _student_suffices(sampled: IntervalInput) -> NDArray[np.bool_]:
 
 
 def studentized_ends(sampled: IntervalInput, confidence_level: float, method: Method | None) -> tuple[Floats, Floats]:
-    """Return the ends of each component's interval in standard errors from the mean; infinite where it has none."""
+    """Return the ends of each component's interval, in standard errors from the mean; infinite where it has none.
+
+    Parameters
+    ----------
+    sampled : IntervalInput
+        The numbers that the interval is computed from.
+    confidence_level : float
+        In (0, 1).
+    method : str or None
+        The method for each component alone; None for the default of each.
+
+    Returns
+    -------
+    low, high : ndarray of shape (k,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen.intervals import IntervalInput, studentized_ends
+    >>> sampled = IntervalInput(np.array([2.0]), np.array([0.1]), np.array([9.0]), None, seed=0)
+    >>> low, high = studentized_ends(sampled, 0.95, "student-t")
+    >>> low.round(3).tolist(), high.round(3).tolist()
+    ([-2.262], [2.262])
+    """
     return _POINTWISE[method](sampled, confidence_level)
 
 

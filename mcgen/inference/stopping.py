@@ -74,7 +74,7 @@ _MOST = 2**60
 
 @dataclass(frozen=True, eq=False)
 class Stopping:
-    """Record of how a stopping rule ended a run.
+    """The record of how a run by a tolerance, or with an interval for any time, ended: `Estimate.stopping`.
 
     Attributes
     ----------
@@ -87,12 +87,22 @@ class Stopping:
     first_standard_deviation : ndarray of shape (k,), or None
         Standard deviation of the first stage's replicate means, for all components; None for confidence sequences.
     planned : int or None
-        Number of replicates at which the confidence sequence is narrowest; None for two stages, and for betting to a
+        Number of replicates at which the confidence sequence is narrowest. None for two stages, and for betting to a
         tolerance.
     reached : bool
-        Whether every half-width that counts is within its tolerance and no guard asks for more replicates.
+        Whether every half-width that counts is within its tolerance, and no guard asks for more replicates.
     reason : str
         Why the run stopped, in words.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), atol=0.02, seed=0)
+    >>> result.stopping.rule, result.stopping.reached
+    ('two-stage', True)
+    >>> result.stopping.reason
+    'reached: every half-width is at most 0.02'
     """
 
     rule: str

@@ -35,15 +35,16 @@ _SCHEMA = 1
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Basis:
-    """r orthonormal directions of noise, and how they were found.
+    """r orthonormal directions of noise, with the way in which they were found.
 
-    Two bases are equal when all their numbers, to nine decimals, and their texts are equal.
+    `mcgen.bases` finds them; `Subspace` and `mcgen.controls` use them. Two bases are equal when all their numbers, to
+    nine decimals, and their texts are equal.
 
     Attributes
     ----------
     matrices : mapping of str to ndarray of shape (size, r), or such an array
         The matrix B_b for the name of each block, with the block's entries in C order. Blocks that are zero in all
-        directions may be left out. One matrix fits a single block of its size, whatever the block's name.
+        directions may be omitted. One matrix fits a single block of its size, whatever the block's name.
     importance : tuple of float or None
         Share of each direction in the mean squared gradient, measured in the pilot; None where it is not known.
     made : str
@@ -105,7 +106,7 @@ class Basis:
         Raises
         ------
         ValueError
-            If a column is a combination of those before it.
+            If a column is a combination of earlier ones.
         """
         given = _checked_matrices(matrices)
         q, r = np.linalg.qr(np.concatenate([*given.values()]))

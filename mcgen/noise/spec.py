@@ -33,15 +33,30 @@ Noise = Array | Mapping[str, Array]
 class Block:
     """One array of noise that a sample needs.
 
+    Use blocks where a model takes several arrays of noise, uniform noise, or noise that a design must not touch. A
+    `NoiseSpec` gives them names. A shape such as ``(3, 32, 32)`` is short for one block of normal noise.
+
     Attributes
     ----------
     shape : tuple of int
-        Shape for one sample; ``()`` is a single number.
+        The shape for one sample; ``()`` is a single number.
     law : {"normal", "uniform"}
         N(0, 1) or U(0, 1), independently for every entry.
     iid : bool
-        Whether this block is drawn independently for every point, whatever the design; for noise that a design must
-        not control.
+        True if this block is drawn independently for every point, whatever the design. Use it for noise that a design
+        must not control.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape is no tuple of positive integers, the law is another one, or `iid` is no flag.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> block = mcgen.Block((10, 4), law="uniform")
+    >>> print(block, block.size)
+    uniform(10x4) 40
     """
 
     shape: Shape
@@ -66,15 +81,23 @@ class Block:
 
 @dataclass(frozen=True)
 class NoiseSpec:
-    """The noise that one sample needs: named blocks and the floating-point type they are drawn in.
+    """The noise that one sample needs: named blocks, and the floating-point type that they are drawn in.
+
+    Use it for models that take more than one array of normal noise. `NoiseSpec.normal` and `NoiseSpec.uniform` make a
+    spec of one block.
 
     Attributes
     ----------
     blocks : tuple of (str, Block)
-        Blocks in the order in which the generator uses them; a mapping is accepted too. The generator gets one block as
-        an array, several as a mapping.
+        The blocks, in the order in which the generator uses them. A mapping is accepted too. The generator gets one
+        block as an array, and several as a mapping from names to arrays.
     dtype : {"float32", "float64"}
-        Type of all blocks.
+        The type of all blocks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no block, two have the same name, or the type is another one.
 
     Examples
     --------

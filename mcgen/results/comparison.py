@@ -53,7 +53,7 @@ _ABOUT_CONDITIONS = (
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Estimates of the same quantity by several designs; made by `compare`.
+    """Estimates of the same quantity by several designs, with their efficiencies; made by `compare`.
 
     Attributes
     ----------
@@ -63,6 +63,18 @@ class Comparison:
         Number of the estimate that the efficiencies are relative to.
     designs : tuple of str
         The designs as they were asked for, such as "auto"; empty in files of older versions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> generator = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="lognormal")
+    >>> designs = [mcgen.MonteCarlo(), mcgen.Antithetic()]
+    >>> table = mcgen.compare(generator, mcgen.statistics.pixel_mean, designs=designs, n_evaluations=3200, seed=0)
+    >>> table.labels, table.best()
+    (('MonteCarlo()', 'Antithetic()'), ('Antithetic()',))
+    >>> table.to_frame()[["design", "half_width", "relative_efficiency"]].shape
+    (2, 3)
     """
 
     estimates: tuple[Estimate, ...]
@@ -71,7 +83,7 @@ class Comparison:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The name of each row: its design, or such as ``auto: sobol 128`` for one that a pilot chose."""
+        """The name of each row: its design, or for example ``auto: sobol 128`` where a pilot chose."""
         asked = self.designs or [one.provenance.design for one in self.estimates]
         return tuple(map(label_of_design, asked, self.estimates))
 
@@ -87,15 +99,15 @@ class Comparison:
         - ``relative_efficiency_width``: the same ratio with the squared widths of Student's t intervals in place of the
           variances, so that the t quantile of few replicates counts;
         - ``seconds_per_evaluation``;
-        - ``efficiency_per_second``: the ratio of variance times seconds, a pilot's evaluations taken to last as long
-          as others; with its interval ``per_second_low``, ``per_second_high``. The interval allows for seconds that
-          vary from batch to batch. The designs run one after another: where other work on the machine begins or ends
-          meanwhile, this ratio is off by as much as ``seconds_per_evaluation`` shows.
+        - ``efficiency_per_second``: the ratio of variance times seconds; with its interval ``per_second_low``,
+          ``per_second_high``. A pilot's evaluations are taken to last as long as others. The interval allows for
+          seconds that vary from batch to batch. The designs run one after another: if other work on the machine begins
+          or ends meanwhile, this ratio is wrong by as much as ``seconds_per_evaluation`` shows.
 
         Efficiencies are NaN where the replicate means vary by rounding alone. They are jackknife estimates, which
-        remove the bias of a ratio of variances of few replicates; so they differ a little from the ratio of the printed
-        standard errors. A sum of levels has the jackknife's estimate for independent levels
-        (`mcgen.inference.efficiency`); its numbers of replicates and points are those of the finest level.
+        remove the bias of a ratio of variances of few replicates. So they differ a little from the ratio of the
+        printed standard errors. A sum of levels has the jackknife's estimate for independent levels
+        (`mcgen.inference.efficiency`). Its numbers of replicates and points are those of the finest level.
 
         An average over conditions on independent random numbers is such a sum too. Its rows have further columns:
 
@@ -103,8 +115,8 @@ class Comparison:
         - ``relative_efficiency_mean_width``: the squared ratio of these averages, baseline over design, at equal
           numbers of evaluations;
         - ``efficiency_geometric_mean``, with ``geometric_mean_low`` and ``geometric_mean_high``: the geometric mean of
-          the efficiencies under each condition (`by_condition`) and its t interval over the conditions, as if they were
-          a sample. It leaves out conditions under which an efficiency is NaN.
+          the efficiencies under each condition (`by_condition`), and its t interval over the conditions as if they were
+          a sample. Conditions under which an efficiency is NaN are not in it.
         """
         import pandas as pd
 
@@ -158,11 +170,12 @@ class Comparison:
 
         Notes
         -----
-        A design is left out where the interval of its efficiency, relative to the design with the highest estimated
-        one, lies below 1. Efficiencies are those of `to_frame`: by evaluations, with their cost and pilots. The
-        intervals hold together for all designs and components, by Bonferroni's level. So the most efficient design is
-        among those returned with about the probability of the confidence level or more; the intervals are approximate
-        for few, skewed replicate means. Nothing is claimed of the others beside it: more evaluations may separate them.
+        A design is excluded if the interval of its efficiency, relative to the design with the highest estimated one,
+        lies below 1. Efficiencies are those of `to_frame`: by evaluations, with their cost and pilots. The intervals
+        hold together for all designs and components, by Bonferroni's level. So the most efficient design is among
+        those returned with about the probability of the confidence level or more. The intervals are approximate for
+        few, skewed replicate means. Several designs in the answer are not proved equal: more evaluations may separate
+        them.
 
         Examples
         --------
@@ -256,12 +269,12 @@ class Comparison:
 
     @property
     def provenance(self) -> Provenance:
-        """What was done to get the estimate of the baseline."""
+        """The record of the estimate of the baseline."""
         return self.estimates[self.baseline].provenance
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the runs warned of: one warning for each kind, with the number and the names of its designs."""
+        """The warnings of the runs: one for each kind, with the number and the names of its designs."""
         parts = [(label, one.warnings) for label, one in zip(self.labels, self.estimates, strict=True)]
         return merged_warnings(parts, "design", self.estimates[0].names)
 

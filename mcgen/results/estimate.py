@@ -29,7 +29,7 @@ from mcgen.results.figures.base import Components
 from mcgen.results.figures.estimates import plot_estimate
 from mcgen.results.formatted import formatted
 from mcgen.results.frames import estimate_frame
-from mcgen.results.inputs import CROSS_FITTED, STOPPED_BY_ITSELF, bets_for, input_of_run
+from mcgen.results.inputs import CROSS_FITTED, STOPPED_BY_ITSELF, bets_for, input_of_run, input_of_sum
 from mcgen.results.notes import with_marks
 from mcgen.results.parts import n_intervals, no_subtraction, number_of_part
 from mcgen.results.provenance import Provenance
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Estimate:
-    """E[statistic(generator(noise))] with a confidence interval.
+    """An estimate of E[score(generator(noise))] with its confidence interval; made by `estimate` and `difference`.
 
-    It prints in one line, with a marked line for each warning; `summary` is the long form. Two estimates are equal when
-    all their numbers and their provenance are equal; seconds and versions do not count.
+    It prints in one line, with a marked line for each warning. `summary` is the long form. Two estimates are equal
+    when all their numbers and their provenance are equal; seconds and versions do not count.
 
     Attributes
     ----------
@@ -60,10 +60,10 @@ class Estimate:
     interval : Interval
         The confidence interval, of the same shape: ``low, high = result.interval``.
     half_width : float or ndarray
-        Half the width of the interval, from the standard error: exact also where the mean is far larger.
+        Half the width of the interval. It is exact also where the mean is far larger.
     degrees_of_freedom : float or ndarray
-        R - 1, less the rank of cross-fitted controls; Welch-Satterthwaite's for an average over independent conditions,
-        a sum of levels and a difference of models on independent noise.
+        R - 1 for R replicates, less the rank of cross-fitted controls. For an average over independent conditions, a
+        sum of levels, and a difference of models on independent noise: those of Welch and Satterthwaite.
     confidence_level : float
         Such as 0.95.
     method : str
@@ -73,23 +73,21 @@ class Estimate:
     provenance : Provenance
         What was done.
     moments : Moments or None
-        Moments of the replicate means; None for an average over independent conditions, a sum of levels and a
+        Moments of the replicate means. None for an average over independent conditions, a sum of levels, and a
         difference of models on independent noise.
     replicate_means, within : ndarray of shape (R, k), or None
-        The replicate means and the mean squared deviations inside each replicate, where they were kept. With controls
-        the means are the corrected ones, and `within` is adjusted so that both still add up to the variance of one
-        value.
+        The replicate means, and the mean squared deviations inside each replicate, where they were kept. With controls
+        the means are the corrected ones. `within` is adjusted so that both still add up to the variance of one value.
     parts : tuple of Estimate
-        The estimates that it is made of: those of its `conditions`, its `levels` or its `models`; empty for a single
-        run.
+        The estimates that it is made of: its `conditions`, its `levels` or its `models`. Empty for a single run.
     warnings : tuple of str
         What the run warned of. An average or a sum has one warning for all parts with a warning of a kind.
     skewness : float or ndarray, or None
-        Skewness of the estimate: its third central moment over the cubed standard error, from the replicate means. None
-        in files of older versions.
+        Skewness of the estimate: its third central moment over the cubed standard error. None in files of older
+        versions.
     stopping : Stopping or None
-        How a run that stops by its own numbers ended, and what its interval is made from. For an average over
-        independent conditions: whether all reached their tolerance, and how each ended.
+        How a run by a tolerance, or with an interval for any time, ended. For an average over independent conditions:
+        whether all reached their tolerance, and how each ended.
     boolean : tuple of bool
         Which components are boolean, so that their means are probabilities; empty where none is.
     weights : tuple of float
@@ -97,15 +95,27 @@ class Estimate:
     bounds : tuple of tuple of two float
         Declared bounds of each component's values (`as_statistic`); empty where none are.
     plug_in : float or ndarray, or None
-        A functional's value for all samples as they are; `mean` has the bias of second order taken away. Its
-        `replicate_means` are jackknife pseudo-values.
+        A functional's value for all samples as they are. `mean` has the bias of second order removed. The
+        `replicate_means` of a functional are jackknife pseudo-values.
     scale, quantiles : Scale, Lengthened, Quantiles, QuantileSum, or None
-        From what a functional's interval is made: on another scale, for a distance, or by inversion.
+        What a functional's interval is made from: another scale, a distance, or inversion.
     samples : ndarray of shape (R, n_points, ...), or None
         The samples by replicate and point, with ``keep_samples=True``; not in files.
     variance_components : VarianceComponents or None
-        With ``across="population"``: the variances between conditions and of the noise, and what to run next. The
-        values of the conditions, or the means of their clusters, then stand for replicate means.
+        With ``across="population"``: the variances between conditions and of the noise. The values of the conditions,
+        or the means of their clusters, are then the replicate means.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=6400, seed=0)
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    >>> result
+    1.004 ± 0.012 (95 % skewness-safe t, 3200 replicates of 2 points, Antithetic(), seed 0)
+    >>> low, high = result.interval
+    >>> low < result.mean < high, result.n_replicates
+    (True, 3200)
     """
 
     mean: float | Floats
@@ -145,11 +155,11 @@ class Estimate:
 
     @property
     def executed_evaluations(self) -> int:
-        """Number of rows that the model ran for the estimate: `n_evaluations`, and those that fill its batches.
+        """Number of rows that the model ran for the estimate: `n_evaluations`, and the rows that fill its batches.
 
-        For several conditions it is the sum of theirs; for levels too, in evaluations of the finest generator. It
-        follows from the batch size and the replicates alone. Pilots, the few rows that test the laws of a generator,
-        and rows that an interruption repeated are not in it.
+        For several conditions it is the sum of theirs. For levels it is their sum too, in evaluations of the finest
+        generator. It follows from the batch size and the replicates alone. It does not include pilots, the few rows
+        that test the laws of a generator, and rows that an interruption repeated.
         """
         if self.parts:
             costs = (part.executed_evaluations * part.provenance.cost for part in self.parts)
@@ -336,11 +346,11 @@ class Estimate:
         return shaped(value, self.shape), shaped_interval(made, self.shape)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with a row for each component; those of each condition, level or model first.
+        """Return a table with a row for each component; those of each condition, level or model come first.
 
-        Columns: level, model, condition, coefficient (where there are any), component, mean, standard_error, low, high,
-        half_width, degrees_of_freedom, n_replicates, n_evaluations. Coefficient times mean, summed over the levels, is
-        the estimate.
+        Columns: level, model, condition, coefficient (where there are any), component, mean, standard_error, low,
+        high, half_width, degrees_of_freedom, n_replicates, n_evaluations. The sum of coefficient times mean over the
+        levels is the estimate.
         """
         return estimate_frame(self)
 
@@ -364,7 +374,7 @@ class Estimate:
         return estimate_from_plain(read_json("estimate", path))
 
     def to_markdown(self) -> str:
-        """Return a table for reading as Markdown: a row for each component, of each part before all."""
+        """Return a table for reading as Markdown: a row for each component, the parts first."""
         return estimate_table(self).markdown()
 
     def to_latex(self) -> str:
@@ -372,11 +382,11 @@ class Estimate:
         return estimate_table(self).latex()
 
     def plot(self, ax: AxesLike | None = None, *, components: Components | None = None) -> Figure:
-        """Draw the estimate with the numbers of `interval`; needs matplotlib (the extra ``[plot]``).
+        """Draw the estimate and its interval, and return the figure; needs matplotlib (the extra ``[plot]``).
 
-        Components have a row each, images a map of the mean and one of the half-width. Conditions, levels and models
-        have rows of their own: see `mcgen.results.figures.estimates.plot_estimate`. `ax` is one Axes for each panel;
-        `components` is the first so many, or those of some names or numbers. `mcgen.plots.convergence` draws the
+        Each component has a row. An image is a map of the mean and one of the half-width. Conditions, levels and
+        models have rows of their own; see `mcgen.results.figures.estimates.plot_estimate`. `ax` is one Axes for each
+        panel. `components` is the first so many, or some names or numbers. `mcgen.plots.convergence` draws the
         estimate against the evaluations.
         """
         return plot_estimate(self, ax, components)
@@ -436,7 +446,7 @@ class Estimate:
         if self.moments is not None:
             sampled = input_of_run(self.moments, kept, self.provenance, self.boolean, self.bounds)
         else:
-            sampled = input_of_sum(self.parts, self.weights, self.boolean)
+            sampled = input_of_sum([part._sampled() for part in self.parts], self.weights, self.boolean)
         return replace(
             sampled,
             mean=np.ravel(self.mean),
@@ -448,37 +458,6 @@ class Estimate:
             planned=None if self.stopping is None else self.stopping.planned,
             bets_for=bets_for(self.stopping),
         )
-
-
-def input_of_sum(parts: tuple[Estimate, ...], weights: tuple[float, ...], boolean: tuple[bool, ...]) -> IntervalInput:
-    """Return what the interval of a sum of independent estimates is computed from; see `IntervalInput`.
-
-    Parameters
-    ----------
-    parts : tuple of Estimate
-        The estimates.
-    weights : tuple of float
-        A weight above 0 for each, where the sum is an average; empty for other sums.
-    boolean : tuple of bool
-        Which components are boolean in all parts; empty where none is, or the sum is no average.
-    """
-    each = [part._sampled() for part in parts]
-    first = each[0]
-    holds = [one.student_holds for one in each if one.student_holds is not None]
-    counts = tuple(
-        replace(one, weight=weight) for sampled, weight in zip(each, weights, strict=False) for one in sampled.counts
-    )
-    known = [one.indicators for one in each if one.indicators is not None]
-    return replace(
-        first,
-        replicate_means=None,
-        counts=counts if len(counts) == len(parts) else (),
-        indicators=np.all(known, axis=0) if boolean and len(known) == len(parts) else None,
-        student_holds=np.all(holds, axis=0) if len(holds) == len(parts) else None,
-        first_stage=None,
-        planned=None,
-        constant=None,
-    )
 
 
 def shaped(values: Any, shape: tuple[int, ...]) -> float | Floats:

@@ -1,6 +1,11 @@
-"""The input of the interval of one run, from what its estimate keeps, and why some intervals are refused."""
+"""The input of the interval of a run or of a sum of runs, and the reasons why some intervals are refused."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from mcgen._lib.arrays import Floats
 from mcgen.inference.interval_input import IntervalInput
@@ -39,6 +44,35 @@ def input_of_run(
         net=provenance.net,
         rounding=provenance.rounding,
         bounds=bounds,
+    )
+
+
+def input_of_sum(each: Sequence[IntervalInput], weights: tuple[float, ...], boolean: tuple[bool, ...]) -> IntervalInput:
+    """Return what the interval of a sum of independent estimates is computed from; see `IntervalInput`.
+
+    Parameters
+    ----------
+    each : sequence of IntervalInput
+        What the interval of each estimate is computed from.
+    weights : tuple of float
+        A weight above 0 for each, where the sum is an average; empty for other sums.
+    boolean : tuple of bool
+        Which components are boolean in all estimates; empty where none is, or the sum is no average.
+    """
+    holds = [one.student_holds for one in each if one.student_holds is not None]
+    counts = tuple(
+        replace(one, weight=weight) for sampled, weight in zip(each, weights, strict=False) for one in sampled.counts
+    )
+    known = [one.indicators for one in each if one.indicators is not None]
+    return replace(
+        each[0],
+        replicate_means=None,
+        counts=counts if len(counts) == len(each) else (),
+        indicators=np.all(known, axis=0) if boolean and len(known) == len(each) else None,
+        student_holds=np.all(holds, axis=0) if len(holds) == len(each) else None,
+        first_stage=None,
+        planned=None,
+        constant=None,
     )
 
 

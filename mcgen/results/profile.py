@@ -101,7 +101,7 @@ class Slices:
 
 @dataclass(frozen=True, repr=False)
 class Profile:
-    """Curves by the steps of a sampler; made by `mcgen.analysis.along_time` and `mcgen.analysis.symmetry`.
+    """Curves over the steps of a sampler; made by `mcgen.analysis.along_time` and `mcgen.analysis.symmetry`.
 
     Attributes
     ----------
@@ -120,9 +120,18 @@ class Profile:
     scores : ndarray of shape (steps, bases, coordinates), or None
         The score of each slice, NaN where it is not defined.
     warnings : tuple of str
-        What there was to warn of.
+        Reasons for doubt.
     provenance : Provenance
         What was done. A replicate is a pair, or a base; `n_evaluations` counts the work in samples of the model.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.adapters import models
+    >>> digits = models.load("digits-diffusion", steps=5)
+    >>> found = mcgen.analysis.along_time(digits, n_pairs=10, seed=0, of="state", kinds="negated")
+    >>> found.to_frame()["step"].nunique(), len(found.curves)
+    (6, 2)
     """
 
     title: str

@@ -98,7 +98,7 @@ def text_of_seed(seed: SeedSequence) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """What was done to get an estimate.
+    """The record of what was done to get an estimate.
 
     Attributes
     ----------
@@ -120,8 +120,8 @@ class Provenance:
     first_replicate : int
         Number of the first replicate; not 0 only for a part of a run.
     pilot_evaluations : int
-        Evaluations before the run that made the design, the controls and a fitted generator (once for all conditions),
-        or that plans and levels needed (for all conditions together). They are not in `n_evaluations`.
+        Evaluations before the run; they are not in `n_evaluations`. The pilots of the design, of the controls and of a
+        fitted generator count once for all conditions. Those of plans and levels are for all conditions together.
     partial : bool
         Whether the run was interrupted.
     common_random_numbers : bool
@@ -132,12 +132,12 @@ class Provenance:
         Wall time of the run; it does not count for equality.
     seconds_per_evaluation, timing_error : float
         Seconds of a row that the model ran, whether it counts or fills a batch, and their relative standard error. The
-        first batch, in which models warm up, is left out. They do not count for equality.
+        first batch, in which models warm up, is not included. They do not count for equality.
     versions : dict of str
         Versions of Python and the libraries; they do not count for equality.
     level : str or None
         Name of the level of `mcgen.multilevel`, or of the sum. The `n_evaluations` of a sum are those of all levels,
-        weighted by their cost; its `n_points` and `n_replicates` are those of the finest level.
+        weighted by their cost. Its `n_points` and `n_replicates` are those of the finest level.
     cost : float
         Cost of an evaluation, in evaluations of the generator whose expectation is estimated; not 1 only for levels.
     coefficients : tuple of float or None
@@ -145,21 +145,30 @@ class Provenance:
     plan : str or None
         What `mcgen.plan` chose, and why.
     controls : str or None
-        The control variates, and where their coefficients are from.
+        The control variates, and the source of their coefficients.
     net : int
         Dimension of the randomized net that each replicate is; 0 for other designs.
     functional : str or None
         What is estimated of the statistic, such as "variance"; None for its mean.
     features, reference : str or None
-        For a distance: which features it compares, with a text that changes with their network, and with what. Only
-        distances of the same features from the same reference can be compared.
+        For a distance: the features that it compares, with a text that changes with their network, and the reference.
+        Only distances of the same features from the same reference can be compared.
     across : str or None
-        "mixture" for a functional of the pooled law of several conditions, "population" for the mean of a population of
-        which they are a sample.
+        "mixture" for a functional of the pooled law of several conditions. "population" for the mean of a population
+        of which the conditions are a sample.
     model : str or None
         Name of the model, for the estimate of one of two models on independent noise (`Estimate.models`).
     models_noise : str or None
         For a difference of two models: "same noise", "independent noise", or which blocks they share.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> done = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options).provenance
+    >>> done.generator, done.design, done.n_evaluations, done.seed_text
+    ('square', 'Antithetic()', 640, '0')
     """
 
     generator: str
@@ -197,5 +206,5 @@ class Provenance:
 
     @property
     def seed_text(self) -> str:
-        """The seed as one would pass it again."""
+        """The seed as you would pass it again."""
         return text_of_seed(self.seed)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Result(Protocol):
-    """What every result can do: `Estimate`, `Comparison`, `Scorecard`, `Plan` and others keep this protocol.
+    """The protocol of all results: what `Estimate`, `Comparison`, `Scorecard`, `Plan` and the others can do.
 
     ``str`` and ``print`` give the short form, with a marked line for each warning. `mcgen.load` reads what `save`
     wrote.
@@ -35,12 +35,12 @@ class Result(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What there was to warn of, each once."""
+        """Reasons for doubt, each once."""
         ...
 
     @property
     def provenance(self) -> Any:
-        """What was done, as a record: it has `generator`, `statistic`, `condition`, `seed_text`, `n_evaluations`."""
+        """The record of what was done; it has `generator`, `statistic`, `condition`, `seed_text`, `n_evaluations`."""
         ...
 
     def to_frame(self) -> pd.DataFrame:
@@ -48,7 +48,7 @@ class Result(Protocol):
         ...
 
     def summary(self) -> str:
-        """Return the long form, with what was done and the warnings."""
+        """Return the long form: the numbers, what was done, and the warnings."""
         ...
 
     def plot(self, ax: AxesLike | None = None) -> Figure:

@@ -49,10 +49,10 @@ _MOST_PANELS, _MOST_OF_SCORE = 12, 6
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scorecard:
-    """Estimates of many scores of many models, and of the differences between the models.
+    """Estimates of many scores of many models, and of the differences between the models; made by `evaluate`.
 
-    ``card["model", "score"]`` is an `Estimate`. `differences` compares the models by one score, and `best` has those
-    that cannot be told from the best one.
+    ``card["model", "score"]`` is an `Estimate`. `differences` compares the models by one score. `best` returns the
+    models that cannot be told from the best one.
 
     Attributes
     ----------
@@ -60,11 +60,11 @@ class Scorecard:
         The estimates, by score and then by model.
     pairs : mapping of mapping of Estimate
         By score and then by the names of two models: the first model minus the second. The models share their noise
-        where ``provenance.models_noise`` says so. Each has its own interval; `differences` has those that hold
+        where ``provenance.models_noise`` says so. Each has its own interval; `differences` has intervals that hold
         together.
     curves : mapping of mapping of DataFrame
-        By score and then by model: a distance against the number of samples, with the columns ``n``, ``plug_in``,
-        ``estimate``, ``low`` and ``high``; empty where there are none.
+        By score and then by model: a distance against the number of samples. Columns ``n``, ``plug_in``, ``estimate``,
+        ``low`` and ``high``; empty where there are none.
     pictures : mapping of ndarray of shape (2, k, C, H, W) or (2, k, H, W)
         By model: samples of z, and samples of -z; empty where there are none. They are not in files, and don't count
         for equality.
@@ -73,16 +73,13 @@ class Scorecard:
     --------
     >>> import numpy as np
     >>> import mcgen
-    >>> from mcgen.results.scorecard import Scorecard
-    >>> a = mcgen.as_generator(np.tanh, noise=(4,), name="a")
-    >>> b = mcgen.as_generator(lambda z: np.tanh(z + 0.1), noise=(4,), name="b")
-    >>> mean = mcgen.statistics.pixel_mean
-    >>> run = dict(design=mcgen.MonteCarlo(), n_evaluations=400, seed=0)
-    >>> estimates = {"a": mcgen.estimate(a, mean, **run), "b": mcgen.estimate(b, mean, **run)}
-    >>> pairs = {("a", "b"): mcgen.difference(a, b, mean, **run)}
-    >>> card = Scorecard({"mean": estimates}, {"mean": pairs})
-    >>> card.best("mean", largest=True)
-    ('b',)
+    >>> models = {
+    ...     "a": mcgen.as_generator(lambda z: np.tanh(z + 1.0), noise=(4,), name="a"),
+    ...     "b": mcgen.as_generator(lambda z: np.tanh(z + 1.1), noise=(4,), name="b"),
+    ... }
+    >>> card = mcgen.evaluate(models, {"mean": mcgen.statistics.pixel_mean}, n_evaluations=2000, seed=0)
+    >>> card.best("mean", largest=True), card["b", "mean"].n_evaluations
+    (('b',), 2000)
     >>> card.differences("mean")["verdict"].tolist()
     ['lower']
     """
@@ -115,12 +112,12 @@ class Scorecard:
 
     @property
     def provenance(self) -> Provenance:
-        """What was done to get the first score of the first model; each estimate and each pair has its own record."""
+        """The record of the first score of the first model; each estimate and each pair has its own."""
         return self._first.provenance
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What the runs warned of: one warning for each kind, with the number and the names of what it is about."""
+        """The warnings of the runs: one for each kind, with the number and the names of what it is about."""
         return scorecard_warnings(self)
 
     @property
@@ -171,18 +168,18 @@ class Scorecard:
         Returns
         -------
         DataFrame
-            A row for each pair of models and each component, with the columns ``first``, ``second``, ``component``,
+            A row for each pair of models and each component. Columns: ``first``, ``second``, ``component``,
             ``difference`` (first minus second), ``low``, ``high``, ``noise`` (which noise the models share) and
-            ``verdict``: the first model is "lower" or "higher" than the second, or they "cannot be told apart". A
-            difference without an interval at the shared level has NaN for its ends and the verdict "no interval"; the
-            warnings say why.
+            ``verdict``. The verdict is that the first model is "lower" or "higher" than the second, or that they
+            "cannot be told apart". A difference without an interval at the shared level has NaN for its ends and the
+            verdict "no interval"; the warnings say why.
 
         Notes
         -----
-        With the probability of the confidence level all intervals of the table contain their differences. For that,
-        each of n pairs with k components has Bonferroni's level 1 - (1 - c) / (n k), or k components of a pair share
-        1 - (1 - c) / n by resampling. The methods are those of ``simultaneous=True``; runs that stopped by themselves
-        keep theirs. The intervals of several scores do not hold together.
+        With the probability of the confidence level c all intervals of the table contain their differences. Each of n
+        pairs with k components has Bonferroni's level 1 - (1 - c) / (n k). Where the k components of a pair are
+        resampled together, they share 1 - (1 - c) / n. The methods are those of ``simultaneous=True``; runs that
+        stopped by themselves keep theirs. The intervals of several scores do not hold together.
         """
         return differences_frame(self.shared(score))
 
@@ -212,11 +209,11 @@ class Scorecard:
 
         Notes
         -----
-        A model is left out if its difference to some other model, in `differences`, shows that it is worse. If all
-        these intervals contain their differences, no model that is left out is the best one. So the best model is among
-        those returned with at least the probability of the confidence level, for all components of the score at once.
-        Nothing is claimed of the models that are returned beyond that: more evaluations may separate them. Intervals
-        that contradict each other, by which each model is worse than another one, leave no model out.
+        A model is excluded if its difference to some other model, in `differences`, shows that it is worse. If all
+        these intervals contain their differences, no excluded model is the best one. So the best model is among those
+        returned with at least the probability of the confidence level, for all components of the score at once.
+        Several models in the answer are not proved equal: more evaluations may separate them. If the intervals
+        contradict each other, so that each model is worse than another one, no model is excluded.
         """
         self._require_score(score)
         by_model = self.estimates[score]
@@ -244,7 +241,7 @@ class Scorecard:
     def plot(self, ax: AxesLike | None = None, score: str | None = None) -> Figure:
         """Draw each model's number with its own interval, a panel for each score and component (up to twelve).
 
-        Of distances, the models that cannot be told from the best are blue, and the plug-in is a hollow marker. Needs
+        For distances, models that cannot be told from the best are blue, and the plug-in is a hollow marker. Needs
         matplotlib (the extra ``[plot]``).
 
         Parameters
@@ -285,7 +282,7 @@ class Scorecard:
     def to_markdown(self) -> str:
         """Return the table for a paper as Markdown: models as rows, scores as columns.
 
-        Of distances, the models that cannot be told from the best are in bold.
+        For distances, models that cannot be told from the best are in bold.
         """
         return cut_table(self).markdown()
 

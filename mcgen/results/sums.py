@@ -21,8 +21,9 @@ from mcgen.inference.methods import IntervalOptions
 from mcgen.inference.quantile_sums import QuantileSum
 from mcgen.inference.quantiles import Quantiles
 from mcgen.inference.stopping import Stopping
-from mcgen.results.estimate import Estimate, input_of_sum, shaped
+from mcgen.results.estimate import Estimate, shaped
 from mcgen.results.from_moments import EvaluatedFunctional, estimate_from_sampled
+from mcgen.results.inputs import input_of_sum
 from mcgen.results.provenance import Provenance
 
 
@@ -74,7 +75,7 @@ def weighted_sum(
     shares = tuple(weights[:, 0].tolist()) if is_average else ()
     boolean = _boolean_in_all(parts) if is_average else ()
     sampled = replace(
-        input_of_sum(parts, shares, boolean),
+        input_of_sum([part._sampled() for part in parts], shares, boolean),
         mean=mean,
         standard_error=standard_error,
         degrees_of_freedom=df,
@@ -144,7 +145,7 @@ def of_mixture(
     """
     found, shares = summed(evaluated.strata), tuple(weights.tolist())
     sampled = replace(
-        input_of_sum(parts, shares, ()),
+        input_of_sum([part._sampled() for part in parts], shares, ()),
         mean=found.mean,
         standard_error=found.standard_error,
         degrees_of_freedom=found.degrees_of_freedom,

@@ -69,7 +69,56 @@ class _How(TypedDict, total=False):
 
 
 class RunArguments(_HowMuch, _CommonNoise, _How):
-    """The keyword arguments of `mcgen.estimate` that say how much to run, and how; other verbs take them too."""
+    """The keyword arguments that `mcgen.estimate` and the other verbs share, as a TypedDict.
+
+    Use it to write options once and pass them to several calls, with types that editors and type checkers know.
+    `mcgen.estimate` describes each argument in full. Only `seed` is required.
+
+    Attributes
+    ----------
+    seed
+        The same seed gives the same numbers.
+    n_evaluations, n_replicates
+        How much to run: samples, or replicates.
+    atol, rtol, components, max_evaluations, min_replicates
+        A tolerance in place of a number, the components that must reach it, and limits of the run.
+    replicates
+        Only these replicates of a longer run.
+    confidence_level, interval, simultaneous
+        The level, the method, and whether all intervals hold together.
+    condition, weights, across, clusters
+        One condition or several, and how they are joined.
+    common_random_numbers
+        Whether several conditions, or the models of a `difference`, share their noise.
+    controls
+        Functions of the noise that reduce the variance.
+    batch_size
+        The most rows that the model sees at a time.
+    keep_replicates, keep_samples
+        What the result keeps.
+    store
+        A file that receives the finished replicates.
+    executor, range_timeout
+        Where replicates run, and how long one range may take.
+    progress, callback
+        What shows the run while it goes on.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> options: mcgen.RunArguments = {"n_evaluations": 3200, "seed": 0, "confidence_level": 0.99}
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), **options)
+    >>> result.confidence_level
+    0.99
+
+    To a type checker the dict may hold every argument, so that none can stand beside it. Make a second dict for a call
+    that differs:
+
+    >>> longer: mcgen.RunArguments = {**options, "n_evaluations": 6400}
+    >>> mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), **longer).n_evaluations
+    6400
+    """
 
 
 class DifferenceArguments(_HowMuch, _How):

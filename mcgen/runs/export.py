@@ -29,14 +29,15 @@ EXPORTS = {
 
 
 def export(path: str | Path, kind: str, output: str | Path) -> None:
-    """Write what a store holds.
+    """Write the content of a store to a file: the estimate so far, or a table of replicates.
 
     Parameters
     ----------
     path : str or Path
         The store.
     kind : {"json", "csv", "parquet"}
-        The estimate so far, or the table of `replicates_frame`.
+        "json" for the estimate so far, which `load` reads. "csv" or "parquet" for the table of replicates: a row for
+        each, with the mean of each component and its mean squared deviation inside the replicate.
     output : str or Path
         The file to write.
 
@@ -46,6 +47,18 @@ def export(path: str | Path, kind: str, output: str | Path) -> None:
         If there is nothing to write yet, or the store has several runs where JSON holds one.
     ImportError
         If Parquet is asked for without pyarrow.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import mcgen
+    >>> folder = tempfile.mkdtemp()
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0, store=f"{folder}/run.sqlite")
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    >>> mcgen.export(f"{folder}/run.sqlite", "json", f"{folder}/run.json")
+    >>> mcgen.load(f"{folder}/run.json") == result
+    True
     """
     require_no_store(output)
     if kind in EXPORTS:

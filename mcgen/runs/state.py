@@ -46,11 +46,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run is, as a `callback` gets it.
+    """The progress of a run, which a `callback` gets.
 
-    A call of `estimate` is one run. With several conditions each of them is a run; so is each design of `compare`, each
-    model of `evaluate`, each level of `multilevel`, and each model of a `difference` on independent noise. The texts
-    say which run this is.
+    A call of `estimate` is one run. With several conditions each of them is a run. So is each design of `compare`,
+    each model of `evaluate`, each level of `multilevel`, and each model of a `difference` on independent noise. The
+    texts say which run this is.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class RunState:
     condition : str or None
         Name of the condition, where there is one.
     n_replicates, n_evaluations : int
-        Finished replicates, and the samples in them; those that a store had are included.
+        Finished replicates, and the samples in them. Those that the store already had are included.
     target : int or None
         Replicates that were asked for; None where a tolerance decides.
     seconds : float
@@ -96,8 +96,8 @@ class RunState:
         """The estimate so far, marked as partial; in the last call the finished estimate of the run.
 
         It is made when it is read, and can be read only inside the callback. Its arrays are read-only: copy one to
-        change it. Its interval covers at a number of replicates that was fixed beforehand. To stop when you like what
-        you see, use ``interval="anytime"`` or ``interval="betting"``, or let ``atol`` and ``rtol`` stop the run.
+        change it. Its interval covers at a number of replicates that was fixed beforehand. To stop when you like the
+        numbers, use ``interval="anytime"`` or ``interval="betting"``, or let ``atol`` and ``rtol`` stop the run.
 
         Raises
         ------

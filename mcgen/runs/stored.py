@@ -156,10 +156,10 @@ def _receding_in(run: StoredRun, about: About) -> tuple[str, ...]:
 
 
 def read_store(path: str | Path) -> list[StoredProgress]:
-    """Return the runs of a store, each with its progress and its estimate so far; no model is needed.
+    """Return the runs of a store, each with its progress and its estimate so far; the model is not needed.
 
-    A call has one run, or one for each condition and each level. A run is there from its beginning on, with
-    ``n_finished`` 0 and no estimate at first.
+    A call has one run, or one for each condition and each level. A run is in the list from its beginning on. At first
+    its ``n_finished`` is 0 and it has no estimate.
 
     Raises
     ------
@@ -197,6 +197,19 @@ def status(path: str | Path, verbose: bool = False) -> str:
     ------
     StoreError
         If there is no such store, or it is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import mcgen
+    >>> path = tempfile.mkdtemp() + "/run.sqlite"
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0, store=path)
+    >>> result = mcgen.estimate(model, mcgen.statistics.pixel_mean, **options)
+    >>> print(mcgen.status(path))
+    /.../run.sqlite: pixel_mean of square, Antithetic()
+    320 of 320 replicates (100%)
+    1.013 [0.977, 1.051] (95 % skewness-safe t, 320 replicates of 2 points, Antithetic(), seed 0)
     """
     with Store.open_read(path) as store:
         header, found = store.header, progress_of(store)

@@ -1,13 +1,13 @@
-"""Statistics of images.
+"""Statistics of images: one number, or one array, for each sample.
 
-A statistic is any callable that takes n samples and returns an array of shape (n,) or (n, ...), in the samples' own
-library: torch samples give a torch tensor with its gradient. The statistics here take images in [0, 1], of shape
-(n, H, W) or (n, C, H, W) with one channel (grey) or three (red, green, blue).
+A statistic is any callable that takes n samples and returns an array of shape (n,) or (n, ...). The array is in the
+samples' own library: torch samples give a torch tensor with its gradient. The statistics here take images in [0, 1],
+of shape (n, H, W) or (n, C, H, W), with one channel (grey) or three (red, green, blue).
 
-The brightness of a pixel is its relative luminance, Y = 0.2126 R + 0.7152 G + 0.0722 B, with the weights of CIE 1931
-for the primaries of ITU-R BT.709. The brightness of a grey pixel is its value. `contrast` and `centroid` can take the
-mean over the channels in its place, as the paper "Antithetic Noise in Diffusion Models" (arXiv:2506.06185) does for
-these two; it changes the numbers of colour images alone.
+The brightness of a pixel is its relative luminance, Y = 0.2126 R + 0.7152 G + 0.0722 B. The weights are those of CIE
+1931 for the primaries of ITU-R BT.709. The brightness of a grey pixel is its value. `contrast` and `centroid` can take
+the mean over the channels instead, as the paper "Antithetic Noise in Diffusion Models" (arXiv:2506.06185) does. This
+changes the numbers of colour images alone.
 """
 
 from __future__ import annotations
@@ -27,18 +27,60 @@ LUMA = (0.2126, 0.7152, 0.0722)
 
 
 def pixel_mean(samples: Any) -> Any:
-    """Return the mean over all entries of each sample, shape (n,)."""
+    """Return the mean over all entries of each sample, shape (n,).
+
+    Use it for samples of any shape, also those that are no images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen import statistics
+    >>> statistics.pixel_mean(np.array([[0.0, 1.0], [2.0, 4.0]])).tolist()
+    [0.5, 3.0]
+    """
     samples = _real(samples)
     return samples.reshape(len(samples), -1).mean(1)
 
 
 def identity(samples: Any) -> Any:
-    """Return the samples themselves, for per-pixel maps of the mean and its half-width."""
+    """Return the samples themselves, for maps of the mean of each entry and of its half-width.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: 1 / (1 + z**2), noise=(8, 8), name="pixels")
+    >>> options = dict(design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> mcgen.estimate(model, mcgen.statistics.identity, **options).mean.shape
+    (8, 8)
+    """
     return samples
 
 
 def brightness(samples: Any) -> Any:
-    """Return the mean of the luminance Y over the pixels, shape (n,)."""
+    """Return the mean luminance Y over the pixels of each image, shape (n,).
+
+    Parameters
+    ----------
+    samples : array
+        Images of shape (n, H, W), (n, 1, H, W) or (n, 3, H, W), in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the samples are no such images.
+
+    Examples
+    --------
+    A red image, and a white one:
+
+    >>> import numpy as np
+    >>> from mcgen import statistics
+    >>> images = np.zeros((2, 3, 4, 4))
+    >>> images[0, 0] = 1
+    >>> images[1] = 1
+    >>> statistics.brightness(images).round(4).tolist()
+    [0.2126, 1.0]
+    """
     return luminance(samples).reshape(len(samples), -1).mean(1)
 
 
@@ -50,10 +92,22 @@ def contrast(samples: Any, *, grey: Grey = "luminance") -> Any:
     Parameters
     ----------
     samples : array
-        Images.
+        Images of shape (n, H, W), (n, 1, H, W) or (n, 3, H, W), in [0, 1].
     grey : {"luminance", "mean"}
-        What the brightness of a pixel is; "mean" is the paper's. As a statistic:
-        ``functools.partial(contrast, grey="mean")``.
+        The brightness of a pixel: its luminance, or the mean over its channels, which the paper takes. As a statistic
+        write ``functools.partial(contrast, grey="mean")``.
+
+    Raises
+    ------
+    ValueError
+        If the samples are no such images, have a single row, or `grey` is another word.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen import statistics
+    >>> statistics.contrast(np.array([[[1.0, 1.0], [0.5, 0.0]]])).tolist()
+    [0.75]
     """
     y = _grey(samples, grey)
     half = y.shape[1] // 2
@@ -64,7 +118,9 @@ def contrast(samples: Any, *, grey: Grey = "luminance") -> Any:
 
 
 def centroid(samples: Any, *, grey: Grey = "luminance") -> Any:
-    """Return the vertical centre of brightness, sum_h h Y_h / sum_h Y_h in rows from the top (0), shape (n,).
+    """Return the vertical centre of brightness, sum_h h Y_h / sum_h Y_h, shape (n,).
+
+    It is counted in rows from the top row, which is 0.
 
     Parameters
     ----------
@@ -74,7 +130,16 @@ def centroid(samples: Any, *, grey: Grey = "luminance") -> Any:
     Raises
     ------
     ValueError
-        If an image has negative values, or is black, where the centre is not defined.
+        If an image has negative values, or is black: its centre is not defined then.
+
+    Examples
+    --------
+    The lower of two rows is three times as bright as the upper:
+
+    >>> import numpy as np
+    >>> from mcgen import statistics
+    >>> statistics.centroid(np.array([[[0.2, 0.2], [0.6, 0.6]]])).round(3).tolist()
+    [0.75]
     """
     y = _grey(samples, grey)
     least = float(as_numpy(y.min()))
@@ -103,12 +168,22 @@ def _grey(samples: Any, grey: Grey) -> Any:
 
 
 def luminance(samples: Any) -> Any:
-    """Return the luminance Y of images, shape (n, H, W).
+    """Return the luminance Y of each pixel, shape (n, H, W).
+
+    Use it to make statistics of your own for images that may be grey or in colour.
 
     Raises
     ------
     ValueError
         If the samples are not images of shape (n, H, W), (n, 1, H, W) or (n, 3, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> brightest = mcgen.as_statistic(lambda x: mcgen.statistics.luminance(x).max(axis=(1, 2)), name="brightest")
+    >>> brightest(np.full((5, 3, 8, 8), 0.5)).round(3).tolist()
+    [0.5, 0.5, 0.5, 0.5, 0.5]
     """
     samples = _real(samples)
     shape = tuple(samples.shape)

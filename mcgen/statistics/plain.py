@@ -15,7 +15,6 @@ from mcgen._lib.names import name_of
 from mcgen.errors import RunError
 from mcgen.statistics.values import (
     LARGEST_VALUE,
-    Statistic,
     boolean_components,
     called,
     checked_callable,
@@ -27,10 +26,31 @@ from mcgen.statistics.values import (
 
 @dataclass(frozen=True)
 class NamedStatistic:
-    """A function of the samples with a name, and with names for its components; made by `as_statistic`.
+    """A statistic with a name, and with names for its components; made by `as_statistic`.
 
-    With `uses_condition` it is a function of the samples and the condition; `for_condition` returns the statistic of
-    samples alone under one condition.
+    Call it with n samples to get its values, shape (n,) or (n, ...). With `uses_condition` it is called with the
+    samples and the condition. `for_condition` then returns the statistic of samples alone under one condition.
+
+    Attributes
+    ----------
+    function : callable
+        The function that computes the values.
+    name : str
+        The name in results.
+    names : tuple of str, or None
+        Names of the components; None where they have none.
+    bounds : tuple of two tuples of float, or None
+        The least and the largest value of each component, or one for all; None where none are declared.
+    uses_condition : bool
+        Whether the function takes the condition too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mcgen
+    >>> above = mcgen.as_statistic(lambda x: x > 0.5, name="above 0.5", components=["left", "right"])
+    >>> above.name, above.names, above(np.array([[0.2, 0.7]])).tolist()
+    ('above 0.5', ('left', 'right'), [[False, True]])
     """
 
     function: Callable[..., Any]
@@ -156,37 +176,42 @@ def as_statistic(
     bounds: tuple[ArrayLike, ArrayLike] | None = None,
     uses_condition: bool = False,
     **unknown: Never,
-) -> Statistic:
+) -> NamedStatistic:
     """Return a function of the samples as a statistic with a name.
 
-    Any function from n samples to values of shape (n,) or (n, ...) is a statistic already; this gives it the words that
-    results use. Boolean values are an indicator: the estimate is a probability.
+    Any function from n samples to values of shape (n,) or (n, ...) is a statistic already. This gives it names for
+    results, bounds, or the condition. Boolean values are an indicator: the estimate is a probability.
 
     Parameters
     ----------
     function : callable
-        From n samples to one number, or one array, for each; with `uses_condition` it is called as
+        From n samples to one number, or one array, for each. With `uses_condition` it is called as
         ``function(samples, condition)``.
     name : str, optional
-        The name in results; by default the function's own, which for a lambda is ``<lambda>``.
+        The name in results. By default the function's own, which for a lambda is ``<lambda>``.
     components : sequence of str, optional
         Names of the values of one sample, in their order; all different.
     bounds : tuple of two numbers, or of two lists of numbers
         The least and the largest value that the function can return: for all values of one sample, or one for each.
-        ``interval="betting"`` needs them for its proof. Booleans lie between 0 and 1 without it.
+        ``interval="betting"`` needs them. Booleans lie between 0 and 1 by themselves.
     uses_condition : bool
         Call the function with the condition too: the same object that the generator gets. Use it where each condition
-        has a truth of its own, as each measurement of an inverse problem has. ``for_condition(condition)`` of the
-        statistic returns the statistic of samples alone.
+        has a truth of its own, as each measurement of an inverse problem has.
+
+    Returns
+    -------
+    NamedStatistic
+        A callable with ``name``, ``names`` and ``bounds``. Its ``for_condition(condition)`` is the statistic of
+        samples alone.
 
     Raises
     ------
     TypeError, ValueError
-        If the function can't be called, the names are no different texts, or the bounds are no finite numbers, the
-        first below the second. ValueError in a run without a condition, if the function takes one.
+        If the function can't be called, the names are no different texts, or the bounds are no finite numbers, each
+        low below its high. ValueError in a run without a condition, if the function takes one.
     RunError
-        In a run: if the function returns another number of values than there are names, or a value out of bounds, or
-        changes the condition.
+        In a run: if the function returns another number of values than there are names, returns a value out of bounds,
+        or changes the condition.
 
     Examples
     --------
@@ -198,7 +223,8 @@ def as_statistic(
     >>> result.names, bool((abs(result.mean - 0.3085) < 0.02).all())
     (('left', 'right'), True)
 
-    Each condition, here a number of which the samples are noisy copies, is the truth of its own samples:
+    Here each condition is a number, and the samples are noisy copies of it. The statistic compares them with this
+    truth:
 
     >>> noisy = mcgen.as_generator(lambda z, truth: truth + 0.1 * z, noise=(64,), name="noisy")
     >>> psnr = lambda x, truth: -10 * np.log10(((x - truth) ** 2).mean(axis=1))

@@ -21,13 +21,20 @@ _ROUNDINGS = 8
 
 @dataclass(frozen=True, eq=False)
 class L1:
-    """Mean absolute difference to a reference, mean abs(x - reference), shape (n,).
+    """The mean absolute difference between each sample and a reference, mean abs(x - reference), shape (n,).
 
     Parameters
     ----------
     reference : array of the shape of one sample
-        Reference, such as the true image of an inverse problem. It is the same for all conditions; `PSNR` shows how
-        each condition gets its own.
+        The reference, such as the true image of an inverse problem. It is the same for all conditions; `PSNR` shows
+        how each condition gets its own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen import statistics
+    >>> statistics.L1(np.zeros((2, 2)))(np.array([[[1.0, -1.0], [0.5, 0.0]]])).tolist()
+    [0.625]
     """
 
     reference: Any
@@ -40,14 +47,16 @@ class L1:
 
 @dataclass(frozen=True, eq=False)
 class PSNR:
-    """Peak signal-to-noise ratio, 10 log10(data_range^2 / mean (x - reference)^2) in decibels, shape (n,).
+    """The peak signal-to-noise ratio of each sample over a reference, in decibels, shape (n,).
+
+    It is 10 log10(data_range^2 / mean (x - reference)^2).
 
     Parameters
     ----------
     reference : array of the shape of one sample
-        Reference, such as the true image of an inverse problem. It is the same for all conditions.
+        The reference, such as the true image of an inverse problem. It is the same for all conditions.
     data_range : float
-        Largest possible value minus the smallest: 1 for images in [0, 1], 2 in [-1, 1], 255 for bytes.
+        The largest possible value minus the smallest: 1 for images in [0, 1], 2 in [-1, 1], 255 for bytes.
 
     Raises
     ------
@@ -56,11 +65,14 @@ class PSNR:
 
     Examples
     --------
-    Several measurements have a truth each. Let a condition be the pair of both; the model uses the measurement, and the
-    statistic the truth:
-
     >>> import numpy as np
     >>> import mcgen
+    >>> mcgen.statistics.PSNR(np.zeros(16))(np.full((1, 16), 0.1)).round(3).tolist()
+    [20.0]
+
+    With several measurements, each has a truth of its own. Let a condition be the pair of measurement and truth. The
+    model uses the measurement, and the statistic the truth:
+
     >>> model = mcgen.as_generator(lambda z, pair: pair[0] + 0.1 * z, noise=(16,), name="model")
     >>> psnr = lambda x, pair: mcgen.statistics.PSNR(pair[1], data_range=4)(x)
     >>> statistic = mcgen.as_statistic(psnr, name="psnr", uses_condition=True)
@@ -71,7 +83,7 @@ class PSNR:
     >>> [round(float(part.mean), 1) for part in own.conditions]
     [29.2, 29.2]
 
-    With the first truth for both, the second number is that of another question:
+    With the first truth for both, the second number answers another question:
 
     >>> first = mcgen.estimate(model, mcgen.statistics.PSNR(truths["dark"], data_range=4), **options)
     >>> [round(float(part.mean), 1) for part in first.conditions]

@@ -24,7 +24,23 @@ from mcgen.statistics.values import (
 
 @dataclass(frozen=True)
 class Stack:
-    """A statistic with k components, each of which is a statistic of one number; made by `stack`."""
+    """A statistic with k components, each of which is a statistic of one number; made by `stack`.
+
+    Attributes
+    ----------
+    statistics : tuple of callable
+        The statistics.
+    names : tuple of str
+        The names of the components.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mcgen import statistics
+    >>> both = statistics.stack(statistics.brightness, statistics.contrast)
+    >>> both.names, both(np.ones((5, 8, 8))).shape
+    (('brightness', 'contrast'), (5, 2))
+    """
 
     statistics: tuple[Statistic, ...]
     names: tuple[str, ...]
@@ -69,7 +85,9 @@ class Stack:
 
 
 def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = None) -> Stack:
-    """Return a statistic whose components are several statistics, to estimate them in one run.
+    """Return one statistic whose components are several statistics, so that one run estimates them all.
+
+    The components share their samples. `mcgen.evaluate` does this by itself for several scores.
 
     Parameters
     ----------
@@ -85,9 +103,13 @@ def stack(*statistics: Statistic, names: tuple[str, ...] | list[str] | None = No
 
     Examples
     --------
+    >>> import mcgen
     >>> from mcgen import statistics
-    >>> statistics.stack(statistics.brightness, statistics.contrast).names
-    ('brightness', 'contrast')
+    >>> both = statistics.stack(statistics.brightness, statistics.contrast)
+    >>> model = mcgen.as_generator(lambda z: 1 / (1 + z**2), noise=(8, 8), name="pixels")
+    >>> result = mcgen.estimate(model, both, design=mcgen.Antithetic(), n_evaluations=640, seed=0)
+    >>> result.names, result.mean.shape
+    (('brightness', 'contrast'), (2,))
     """
     for statistic in statistics:
         if not callable(statistic):
@@ -113,9 +135,19 @@ class Combined:
     Parameters
     ----------
     statistic : callable
-        Statistic with k components.
+        A statistic with k components.
     matrix : ndarray of shape (k, m)
         Coefficients; column j has those of combination j.
+
+    Examples
+    --------
+    The sum and the difference of two components:
+
+    >>> import numpy as np
+    >>> from mcgen import statistics
+    >>> sums = statistics.Combined(lambda x: x, np.array([[1.0, 1.0], [1.0, -1.0]]))
+    >>> sums(np.array([[3.0, 1.0]])).tolist()
+    [[4.0, 2.0]]
     """
 
     statistic: Statistic

@@ -68,9 +68,14 @@ def main(folder: Path) -> None:
     assert mcgen.status(folder / "a.sqlite")
     assert mcgen.read_store(folder / "a.sqlite")
 
-    several = mcgen.estimate(conditional, score, design=pair, n_evaluations=640, seed=0, condition={"a": 0.9, "b": 1.0})
+    options: mcgen.RunArguments = {"n_evaluations": 640, "seed": 0}
+    conditions: mcgen.RunArguments = {**options, "condition": {"a": 0.9, "b": 1.0}}
+    several = mcgen.estimate(conditional, score, design=pair, **conditions)
     one: mcgen.Estimate = several["a"]
     assert one.n_replicates == 320
+    assert mcgen.compare(model, score, designs=[mcgen.MonteCarlo(), pair], **options).labels[1] == str(pair)
+    named: str = score.name
+    assert named == one.provenance.statistic
 
     change = mcgen.difference(
         model,

@@ -22,21 +22,39 @@ PART = "replicates"
 
 
 def merge_stores(paths: Sequence[str | Path], output: str | Path) -> None:
-    """Write the store of a run from the stores of its parts; the whole store or nothing.
+    """Write the store of a whole run from the stores of its parts.
 
-    Rows of a leaf that two parts share are joined. Replicate means are kept where every part has kept them.
+    Use it after several machines have each run a part, by ``mcgen.estimate(..., replicates=range(...), store=...)``.
+    The whole store is written, or nothing. Replicate means are kept where every part has kept them.
 
     Parameters
     ----------
     paths : sequence of str or Path
         Stores of finished parts, in any order.
     output : str or Path
-        The new store. It holds the bits that one run of all replicates would have stored.
+        The new store. It is the same, to the last bit, as the store of one run of all replicates.
 
     Raises
     ------
+    TypeError
+        If `paths` is a single path.
     StoreError
-        If the parts are of different runs, overlap, leave a gap or are not finished, or the output is there already.
+        If the parts are of different runs, overlap, have a gap between them or are not finished, or the output exists.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import mcgen
+    >>> folder = tempfile.mkdtemp()
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> options = dict(design=mcgen.Antithetic(), seed=0)
+    >>> for number, part in enumerate([range(0, 100), range(100, 320)]):
+    ...     store = f"{folder}/{number}.sqlite"
+    ...     _ = mcgen.estimate(model, mcgen.statistics.pixel_mean, replicates=part, store=store, **options)
+    >>> mcgen.merge_stores([f"{folder}/0.sqlite", f"{folder}/1.sqlite"], f"{folder}/all.sqlite")
+    >>> [run] = mcgen.read_store(f"{folder}/all.sqlite")
+    >>> run.estimate == mcgen.estimate(model, mcgen.statistics.pixel_mean, n_replicates=320, **options)
+    True
     """
     if isinstance(paths, str | os.PathLike):
         raise TypeError(f"paths must be a list of the stores of all parts; got the one path {str(paths)!r}")

@@ -1,4 +1,4 @@
-"""Figures of profiles: curves by the steps of a sampler, and predictions along lines."""
+"""Figures of analyses: curves by the steps of a sampler, predictions along lines, and histograms of pairs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.results.figures.base import COLOURS, keep_ticks_apart, new_figure, panels_on, style
+from mcgen.results.figures.base import COLOURS, keep_ticks_apart, legend_below, new_figure, panels_on, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,3 +117,52 @@ def plot_slices(grid: Floats, steps: NDArray[np.int64], values: Floats) -> Figur
     figure.supylabel("one number of the prediction", fontsize=8)
     keep_ticks_apart(figure, [*axes.flat][: len(chosen)])
     return figure
+
+
+@style()
+def plot_histograms(
+    values: Mapping[tuple[str, str], Floats],
+    kinds: Sequence[str],
+    measures: Sequence[str],
+    title: str,
+    ax: AxesLike | None,
+) -> Figure:
+    """Draw the histograms of the measures of pairs, a panel a measure; `PairAnalysis.plot` describes them.
+
+    Parameters
+    ----------
+    values : mapping of (str, str) to ndarray
+        The measure of each pair, by kind and measure; NaN where it is not defined.
+    kinds, measures : sequence of str
+        Their names. The last kind, which the others are compared with, is grey.
+    title : str
+        The title of a new figure.
+    ax
+        As for every plot of a result.
+    """
+    n = len(measures)
+    figure, axes = panels_on(ax, n, n, 3.6 * n, [3.0])
+    for panel, measure in zip(axes, measures, strict=True):
+        every = [values[kind, measure].ravel() for kind in kinds]
+        finite = [one[np.isfinite(one)] for one in every]
+        edges = _edges(np.concatenate(finite), min(60, max(10, len(finite[0]) // 8)))
+        for number, (kind, own) in enumerate(zip(kinds, finite, strict=True)):
+            colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1 + number % (len(COLOURS) - 1)]
+            panel.hist(own, edges.tolist(), density=True, alpha=0.55, color=colour, label=kind)
+            panel.axvline(own.mean(), color=colour, linewidth=1.2)
+        panel.set_xlabel(f"{measure} correlation" if measure in ("standard", "centralized") else measure)
+        panel.set_ylabel("density of pairs")
+        panel.set_yticks([])
+    legend_below(figure, axes, ax)
+    keep_ticks_apart(figure, axes)
+    if ax is None:
+        figure.suptitle(title)
+    return figure
+
+
+def _edges(values: Floats, bins: int) -> Floats:
+    """Return the edges of a histogram; where values differ by rounding alone, of bins around them."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - 0.5, high + 0.5
+    return np.histogram_bin_edges(values, bins, (low, high))

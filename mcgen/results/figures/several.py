@@ -71,7 +71,7 @@ def forest(
     --------
     >>> import mcgen
     >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
-    >>> options = dict(n_evaluations=640, seed=0)
+    >>> options = dict(n_evaluations=1600, seed=0)
     >>> pairs = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.Antithetic(), **options)
     >>> single = mcgen.estimate(model, mcgen.statistics.pixel_mean, design=mcgen.MonteCarlo(), **options)
     >>> figure = mcgen.plots.forest({"pairs": pairs, "independent noise": single})

@@ -15,9 +15,9 @@ from mcgen.variance_reduction.bases.pilot import Values, checked_directions, ste
 def dct_basis(noise: NoiseSpec | Shape, n_directions: int, *, blocks: Sequence[str] | None = None) -> Basis:
     r"""Return cosines of the lowest frequencies over all axes of the noise as a basis.
 
-    Use it for statistics of images and sounds that depend on large structures; it needs no pilot. Entry m of axis i, of
-    length :math:`n_i`, has the factor :math:`\cos(\pi k_i (m + 1/2) / n_i)`, the discrete cosine transform II. The
-    directions are in order of their frequency :math:`\sum_i (k_i / n_i)^2`.
+    Use it for statistics of images and sounds that depend on large structures; it needs no pilot. The directions are
+    in order of their frequency :math:`\sum_i (k_i / n_i)^2`. Entry m of axis i, of length :math:`n_i`, has the factor
+    :math:`\cos(\pi k_i (m + 1/2) / n_i)` of the discrete cosine transform II.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def dct_basis(noise: NoiseSpec | Shape, n_directions: int, *, blocks: Sequence[s
     n_directions : int
         Number of directions over all blocks.
     blocks : sequence of str, optional
-        Blocks in which the directions lie; by default all that are not i.i.d., the lowest frequencies of each first.
+        Blocks in which the directions lie, the lowest frequencies of each first. By default all that are not i.i.d.
 
     Examples
     --------

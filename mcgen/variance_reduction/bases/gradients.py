@@ -39,10 +39,11 @@ def active_subspace(
     batch_size: int = 8,
     at_most: bool = False,
 ) -> Basis:
-    """Return the directions along which a statistic of the samples varies most, from gradients.
+    """Return the directions of noise along which a statistic of the samples varies most, from gradients.
 
     Use it for `mcgen.Subspace` and `mcgen.controls.quadratic`. If the generator or the statistic has no gradient, it
-    warns and returns the directions of `regression_basis`, from values at as many points as gradients would have cost.
+    warns and returns the directions of `regression_basis`. These come from values at as many points as the gradients
+    would have cost.
 
     Parameters
     ----------
@@ -63,12 +64,12 @@ def active_subspace(
         A cheaper generator whose gradients are taken instead, such as ``generator.coarse(5)``, on the same noise or
         some of its blocks.
     cost : float
-        Cost of an evaluation of the generator whose gradients are taken, in evaluations of `generator`: 0.1 for 5 steps
-        of 50.
+        Cost of an evaluation of the generator whose gradients are taken, in evaluations of `generator`: 0.1 for 5
+        steps of 50.
     winsorize : float
         Quantile of the gradient norms; larger norms are scaled down to it. 1 changes none.
     batch_size : int
-        Points in a batch. Memory grows with it: backpropagation keeps what all steps computed.
+        Points in a batch. Memory grows with it: backpropagation keeps the results of all steps.
     at_most : bool
         If the gradients span fewer directions, return those instead of raising an error. If there are no gradients,
         raise `NoGradientError` instead of using regression.
@@ -76,7 +77,7 @@ def active_subspace(
     Returns
     -------
     Basis
-        Its importances are computed from the pilot's own gradients, and too high if these are few. A sample counts as 1
+        Its importances come from the pilot's own gradients, and are too high if these are few. A sample counts as 1
         evaluation and the gradient of each component as 2 more: 3 a point for a statistic of one number.
 
     Raises

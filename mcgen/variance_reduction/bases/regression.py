@@ -27,14 +27,15 @@ def regression_basis(
     cost: float = 1.0,
     batch_size: int = 64,
 ) -> Basis:
-    """Return directions of a statistic from its values at antithetic pairs alone.
+    """Return directions along which a statistic varies, from its values at antithetic pairs alone.
 
-    Use `active_subspace` where there are gradients, and `dct_basis` where evaluations are few for the dimension.
+    Use it where the model has no gradients; `active_subspace` is better where it has, and `dct_basis` where
+    evaluations are few for the dimension.
 
     The first directions are the average gradients of the components, the others principal Hessian directions. Both are
-    averages over the pairs, with an error over all d dimensions of about sqrt(d / pairs) standard deviations of the
+    averages over the pairs. Their error over all d dimensions is about sqrt(d / pairs) standard deviations of the
     statistic. With more dimensions than pairs the directions are mostly noise: 400 evaluations found nothing at 256
-    dimensions. An odd part without a mean slope and an even part without a mean curvature are not found.
+    dimensions. It does not find an odd part without a mean slope, or an even part without a mean curvature.
 
     Parameters
     ----------

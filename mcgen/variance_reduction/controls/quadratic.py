@@ -16,11 +16,12 @@ from mcgen.variance_reduction.controls.coordinates import coordinates, require_c
 
 
 def quadratic(basis: Basis, degree: int = 2) -> Controls:
-    """Return as controls the coordinates along directions of the noise, their squares less 1 and their products.
+    """Return controls from directions of the noise: the coordinates along them, their squares and their products.
 
-    They remove what is linear and quadratic in the directions; antithetic pairs remove the odd part already. With
-    a = B'z the coordinates are a_i. For degree 2 the controls also include a_i^2 - 1, and a_i a_j for i < j. With r
-    directions these are r + r (r + 1) / 2 controls, all of expectation 0. For uniform blocks z is the normal score.
+    They remove the linear and quadratic parts of a statistic in these directions. Antithetic pairs remove the odd part
+    already. With a = B'z the coordinates are a_i. For degree 2 the controls also include a_i^2 - 1, and a_i a_j for i
+    < j. With r directions these are r + r (r + 1) / 2 controls, all of expectation 0. For uniform blocks z is the
+    normal score.
 
     Parameters
     ----------

@@ -25,13 +25,13 @@ def surrogate(
 ) -> Controls:
     """Return a statistic of a cheap generator's samples, with known expectation, as control variates.
 
-    Use `mcgen.multilevel` where the expectation is not known. Evaluations of the surrogate are not counted; its seconds
-    are.
+    Use `mcgen.multilevel` where the expectation is not known. Evaluations of the surrogate are not counted; its
+    seconds are.
 
     Parameters
     ----------
     generator : Generator
-        The surrogate, on the noise of the generator that is estimated, or some of its blocks.
+        The surrogate. Its noise is that of the generator that is estimated, or some of its blocks.
     statistic : callable
         As for `mcgen.estimate`. Each component becomes a control.
     mean : float or array

@@ -110,7 +110,7 @@ def multilevel(
 
     A cheaper generator is the same sampler with fewer steps (``generator.coarse(steps)``), a distilled or smaller
     model, one in half precision, or a consistency model. Use `multilevel` where the cheaper samples are close to the
-    fine ones: variance x cost of the difference must be well below that of the fine generator alone.
+    fine ones. Variance times cost of the difference must be well below that of the fine generator alone.
 
     Parameters
     ----------
@@ -122,8 +122,8 @@ def multilevel(
     designs : Design or sequence of Design, optional
         One design for all levels, or one for each; ``Antithetic()`` by default.
     n_evaluations : int
-        Upper limit of the cost of pilot and run together, in evaluations of the fine generator. What made the designs
-        and the generators before this call, such as the fit of a `mcgen.adapters.Fitted`, comes on top, and is in
+        Upper limit of the cost of pilot and run together, in evaluations of the fine generator. The cost of making
+        designs and generators before this call, such as the fit of a `mcgen.adapters.Fitted`, comes on top. It is in
         ``provenance.pilot_evaluations``.
     seed, confidence_level, batch_size, keep_replicates, progress, callback
         As for `estimate`. Each level is a run of its own.
@@ -137,31 +137,31 @@ def multilevel(
         The factor of the coarser generator in each level but the first: a number, or one for each component. A single
         number is for all levels. By default the slopes that minimize the variance in the pilot.
     n_pilot : int
-        Replicates of each level in the pilot, 4 or more. The pilot gives the coefficients and the numbers of replicates
-        of the run, at least 25 for each level. A level whose differences are nearly 0 gets more, in search of rare
-        failures of the coarser generator; ``result.summary()`` says so.
+        Replicates of each level in the pilot, 4 or more. The pilot gives the coefficients and the numbers of
+        replicates of the run, at least 25 for each level. A level whose differences are nearly 0 gets more, in search
+        of rare failures of the coarser generator; ``result.summary()`` says so.
     store, executor, range_timeout : optional
         As for `estimate`. The pilot runs in this process, and runs again when a call continues a stored run.
 
     Returns
     -------
     Estimate
-        Its ``levels`` are those of the sum. If the last level is interrupted, the estimate is made from its finished
-        replicates.
+        The sum of the levels, which are its ``levels``. If the last level is interrupted, the estimate is made from
+        its finished replicates.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, if a coarser generator does not take blocks of the finer one's noise, or if
-        the budget is too small.
+        If an argument is not as described, the budget is too small, or a coarser generator does not take blocks of the
+        finer one's noise.
     RunError
         As for `estimate`. It has a ``partial`` only if the last level fails, since a sum without a level is biased.
 
     Warns
     -----
     CoverageWarning
-        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone,
-        and if the evaluations are too few to see rare failures of a coarse generator.
+        As for `estimate`, for each level. Also if the pilot predicts a smaller variance for the fine generator alone.
+        Also if the evaluations are too few to see rare failures of a coarse generator.
 
     Examples
     --------
@@ -170,8 +170,8 @@ def multilevel(
     >>> fine = mcgen.as_generator(lambda z: np.exp(z / 4), noise=(16,), name="fine")
     >>> coarse = mcgen.as_generator(lambda z: 1 + z / 4 + z**2 / 32, noise=(16,), name="coarse")
     >>> mean = mcgen.statistics.pixel_mean
-    >>> result = mcgen.multilevel([(coarse, 1), (fine, 20)], mean, n_evaluations=3200, seed=1)
-    >>> alone = mcgen.estimate(fine, mean, design=mcgen.Antithetic(), n_evaluations=3200, seed=1)
+    >>> result = mcgen.multilevel([(coarse, 1), (fine, 20)], mean, n_evaluations=1600, seed=1)
+    >>> alone = mcgen.estimate(fine, mean, design=mcgen.Antithetic(), n_evaluations=1600, seed=1)
     >>> result.half_width < alone.half_width / 2, round(np.exp(1 / 32), 4) in result.interval
     (True, True)
     >>> [part.provenance.generator for part in result.levels]

@@ -14,10 +14,10 @@ from mcgen.variance_reduction.planning.promises import checked_protect
 
 @dataclass(frozen=True)
 class Auto:
-    """Let a pilot choose the design; `mcgen.plan` makes the same choice and shows it before it runs.
+    """A pilot that chooses the design: pass it in place of a design.
 
-    Pass it to `mcgen.estimate` as ``design=Auto()``, or ``"auto"`` for short, with `n_evaluations`, which pilot and run
-    share.
+    Pass it to `mcgen.estimate` as ``design=mcgen.Auto()``, or ``design="auto"`` for short, with `n_evaluations`. Pilot
+    and run share these evaluations. `mcgen.plan` makes the same choice and shows it before it runs.
 
     Attributes
     ----------
@@ -25,12 +25,12 @@ class Auto:
         Cheaper generators on the same noise, each with its cost as a share of the model's. By default those that the
         model itself offers: a sampler with fewer steps.
     correlation : float or sequence of float, optional
-        Known correlation between antithetic pair means of the model and of the first coarse generator, for all
-        components or for each. It is used below 1,000 evaluations, which are too few for a pilot.
+        Known correlation between antithetic pair means of the model and of the first coarse generator: for all
+        components, or for each. It is used below 1,000 evaluations, which are too few for a pilot.
     protect : "all" or sequence of str
-        Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, but for those
-        that the pilot says nothing reliable of, which the plan names. An empty sequence stands for none: the choice
-        then looks at the geometric mean alone.
+        Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, except those
+        for which the pilot is unreliable; the plan names them. An empty sequence protects none: the choice then looks
+        at the geometric mean of the efficiencies alone.
 
     Examples
     --------

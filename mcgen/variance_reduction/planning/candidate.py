@@ -24,7 +24,7 @@ _MOST_EFFICIENT = 1e6
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One way of spending the evaluations.
+    """One way of spending the evaluations, with its predicted half-widths; `Plan.candidates` has them.
 
     Attributes
     ----------
@@ -49,7 +49,17 @@ class Candidate:
     unseen : str
         Warning that rare failures of the coarse generator may go unseen; empty where there is none.
     left : ndarray of shape (k,) or None
-        Share of the variance of pair means that the coarse generator leaves, for two levels without a pilot.
+        Share of the variance of pair means that remains after the coarse generator, for two levels without a pilot.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> made = mcgen.plan(model, mcgen.statistics.pixel_mean, n_evaluations=3200, seed=0)
+    >>> [one.name for one in made.candidates]
+    ['Monte Carlo', 'pairs', 'sobol ± 128', 'sobol 128']
+    >>> made.chosen.designs, made.chosen.n_replicates
+    ((Sobol(n_points=128),), (23,))
     """
 
     name: str
@@ -69,8 +79,8 @@ class Candidate:
     def caution(self) -> Floats:
         """Factor of the predicted efficiencies that leaves a margin for their errors, shape (k,).
 
-        It is exp(-e) for the error e of the log half-width, which is half of that of the log efficiency; 1 for Monte
-        Carlo and for pairs, which are what others are compared with.
+        It is exp(-e) for the error e of the log half-width, which is half the error of the log efficiency. It is 1 for
+        Monte Carlo and for pairs, with which the others are compared.
         """
         alone = self.coarse is None and self.controls is None
         plain = alone and self.designs[0].n_points == (2 if isinstance(self.designs[0], Antithetic) else 1)

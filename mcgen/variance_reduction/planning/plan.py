@@ -54,7 +54,9 @@ _FAR_OFF = 4.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan:
-    """What a pilot found, and the way of spending the evaluations that was chosen; made by `plan`.
+    """What a pilot found, and the design that it chose; made by `plan`.
+
+    ``print(plan)`` shows all candidates and the reasons for the choice. ``plan.estimate()`` runs the chosen one.
 
     Attributes
     ----------
@@ -63,13 +65,24 @@ class Plan:
     chosen : Candidate
         The one that `estimate` runs.
     pilot_evaluations : int
-        What the pilot cost.
+        The cost of the pilot.
     reasons : tuple of str
         Why it was chosen.
     names : tuple of str
         Names of the components; empty where there was no pilot.
     correlations : tuple of ndarray of shape (k,)
-        Correlation of antithetic pair means of the generator and of each coarse one in the pilot.
+        Correlation in the pilot of antithetic pair means, between the generator and each coarse one.
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> model = mcgen.as_generator(lambda z: z**2, noise=(16,), name="square")
+    >>> made = mcgen.plan(model, mcgen.statistics.pixel_mean, n_evaluations=3200, seed=0)
+    >>> made.chosen.name, made.pilot_evaluations
+    ('sobol 128', 246)
+    >>> result = made.estimate()
+    >>> result.n_evaluations
+    2944
     """
 
     candidates: tuple[Candidate, ...]
@@ -92,12 +105,12 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A warning if rare failures of the coarse generator may go unseen; all else is in the `reasons`."""
+        """A warning if rare failures of the coarse generator may go unseen; everything else is in the `reasons`."""
         return (self.chosen.unseen,) if self.chosen.unseen else ()
 
     @property
     def n_evaluations(self) -> int:
-        """What pilot and run cost together, in evaluations of the generator, for whole replicates."""
+        """The cost of pilot and run together, in evaluations of the generator, for whole replicates."""
         return self.pilot_evaluations + self.chosen.n_evaluations
 
     @property
@@ -112,7 +125,7 @@ class Plan:
         return Interval(self.half_width / spread, self.half_width * spread)
 
     def estimate(self) -> Estimate:
-        """Run what was chosen, on random numbers that the pilot did not use.
+        """Run the chosen candidate, on random numbers that the pilot did not use.
 
         Raises
         ------
@@ -305,7 +318,7 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
-        """Read a plan that `save` wrote; it shows what the saved one did, and its `estimate` refuses.
+        """Read a plan that `save` wrote. It shows the same as the saved one, and its `estimate` raises ValueError.
 
         Raises
         ------

@@ -110,32 +110,34 @@ def plan(
     protect: Literal["all"] | Sequence[str] = "all",
     **run: Unpack[RunArguments],
 ) -> Plan:
-    """Choose a design by a pilot of at most a tenth of the evaluations, and predict the half-width.
+    """Choose a design by a pilot, and predict the half-width that it will reach.
+
+    Use it to see what a run will cost before it begins. The pilot takes at most a tenth of the evaluations.
 
     Parameters
     ----------
     generator, score, seed, condition, confidence_level, interval, simultaneous, batch_size
-        As for `estimate`, for one condition. A functional is planned by its influence values, which a first small pilot
-        makes known, and is run by one design.
+        As for `estimate`, for one condition. A functional is planned by its influence values, which a first small
+        pilot finds, and is run by one design.
     n_evaluations : int, optional
         Upper limit of the cost of pilot and run together, in evaluations of the generator. It is rounded down to whole
         replicates.
     atol : float, optional
-        Half-width that every component is to have, in place of n_evaluations. The run is as long as the pilot predicts;
-        its half-widths may be somewhat greater. A pilot that predicts a much longer run than it was for is followed by
-        a larger one.
+        The half-width that every component is to reach, in place of n_evaluations. The run is as long as the pilot
+        predicts; its half-widths may be somewhat greater. If a pilot predicts a much longer run than it was made for,
+        a larger pilot follows.
     coarse : sequence of (Generator, float), optional
-        Cheaper generators on the same noise, or some of its blocks, each with its cost in evaluations of the generator.
-        By default samplers of 3, 5 and 8 network evaluations that are fitted to the sampler's own trajectories, if it
-        shows them (`mcgen.adapters.DDIM` and its kin), else the sampler with a tenth and a fifth of its steps, if it
-        has ``coarse(steps)``. An empty list stands for none.
+        Cheaper generators on the same noise, or some of its blocks, each with its cost in evaluations of the
+        generator. An empty list stands for none. By default they are made from a sampler that shows its trajectories
+        (`mcgen.adapters.DDIM` and others): samplers of 3, 5 and 8 network evaluations that are fitted to them. For
+        another sampler with ``coarse(steps)`` they are the sampler with a tenth and a fifth of its steps.
     correlation : float or sequence of float, optional
-        Known correlation between antithetic pair means of the generator and of the first of `coarse`, for all
-        components or for each, such as `Plan.correlations` of an earlier plan. It is used below 1,000 evaluations,
+        Known correlation between antithetic pair means of the generator and of the first of `coarse`: for all
+        components, or for each, such as `Plan.correlations` of an earlier plan. It is used below 1,000 evaluations,
         where there is no pilot. It is also taken as the slope, so both generators should have similar variances.
     protect : "all" or sequence of str
-        Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, but for those
-        that the pilot says nothing reliable of, which the plan names. An empty sequence stands for none.
+        Names of the components that must keep 0.9 of the efficiency of antithetic pairs. By default all, except those
+        for which the pilot is unreliable; the plan names them. An empty sequence protects none.
     keep_replicates, progress, callback
         As for `estimate`, for the run.
 
