@@ -162,3 +162,12 @@ def test_a_pilot_as_large_as_the_gain_takes_it_away() -> None:
     pairs = made.estimates[1]
     paid = replace(pairs, provenance=replace(pairs.provenance, pilot_evaluations=1000 * pairs.n_evaluations))
     assert Ranking([made.estimates[0], paid], 0, made.labels).best == [[0]]
+
+
+def test_a_design_that_any_other_beats_is_left_out() -> None:
+    """Few replicates leave the first design in doubt, and the second is clearly better than the third all the same."""
+    made = compared(BETTER, pixel_mean, MonteCarlo(), Antithetic(), Sobol(256), n=1280)
+    row = made.to_frame().iloc[2]
+    assert row["relative_efficiency"] > 20
+    assert row["efficiency_low"] < 1
+    assert made.best() == ("Sobol(n_points=256)", "Antithetic()")
