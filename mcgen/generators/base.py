@@ -79,7 +79,14 @@ class CallableGenerator:
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Return the samples of the function, called with the noise and, where there is one, the condition."""
-        return self.function(noise) if condition is None else self.function(noise, condition)
+        try:
+            return self.function(noise) if condition is None else self.function(noise, condition)
+        except (IndexError, TypeError, ValueError) as error:
+            error.add_note(
+                f"{self.name!r} was given noise of {self.noise} for each sample, as its spec says, with a leading axis for "
+                "the samples; check that the function takes these shapes"
+            )
+            raise
 
 
 def as_generator(

@@ -86,12 +86,12 @@ def _about_two(by_model: Mapping[str, Estimate], shared: SharedPairs, number: in
     if said not in (LOWER, HIGHER):
         return f"The {what} of {a} is {told[a]}, that of {b} is {told[b]}; their difference has no interval."
     lower = is_distance(by_model)
-    if (said == LOWER) != lower:
-        first, second, mean, low, high = second, first, -mean, -high, -low
-    value = number_pair(mean, half)[0]
+    better, other = (first, second) if (said == LOWER) == lower else (second, first)
+    # In the order of the table of differences, so that the signs agree.
+    pair = difference_text((first, second))
     return (
-        f"{first} has the {'lower' if lower else 'higher'} {what}: {told[first]} against {told[second]} of {second}; "
-        f"the difference {value} {_between(low, high, half)} is clear at {level} confidence."
+        f"{better} has the {'lower' if lower else 'higher'} {what}: {told[better]} against {told[other]} of {other}; "
+        f"the difference {pair}, {number_pair(mean, half)[0]} {_between(low, high, half)}, is clear at {level} confidence."
     )
 
 

@@ -146,6 +146,12 @@ _MEANT = dict.fromkeys(("n", "N", "n_samples", "num_samples", "samples", "size",
 _MEANT |= {"confidence": "confidence_level", "level": "confidence_level", "alpha": "confidence_level"}
 _MEANT |= {"random_state": "seed", "rng": "seed", "tol": "atol", "method": "interval", "conditions": "condition"}
 
+# Arguments of verbs that have no default, and what to write for each.
+_NEEDED = {
+    "design": "a design, such as design=mcgen.Antithetic() or design='auto': it says how the noise is drawn",
+    "designs": "designs, such as designs=[mcgen.MonteCarlo(), mcgen.Antithetic()]: they are compared with each other",
+}
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -254,6 +260,10 @@ def showing_arguments(without: Collection[str] = ()) -> Callable[[Callable[_P, _
             if "score" in by_position and "score" not in kwargs and "statistic" in kwargs:
                 # The name before scores could be functionals; it stays right for a statistic.
                 kwargs["score"] = kwargs.pop("statistic")
+            for name, advice in _NEEDED.items():
+                if name in own.parameters and own.parameters[name].default is inspect.Parameter.empty:
+                    if name not in kwargs:
+                        raise TypeError(f"mcgen.{function.__name__} needs {advice}")
             return function(*args, **kwargs)
 
         called.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]

@@ -243,7 +243,7 @@ def test_the_headline_is_in_words() -> None:
 
     numbers = r"\d\.\d+ \[\d\.\d+, \d\.\d+\]"
     for kind, pattern in {
-        "two": rf"A has the lower Fréchet distance: {numbers} against {numbers} of B; the difference -.* is clear at 95 % confidence\.",
+        "two": rf"A has the lower Fréchet distance: {numbers} against {numbers} of B; the difference A - B, -.*, is clear at 95 % confidence\.",
         "three": rf"A has the lowest Fréchet distance of 3 models: {numbers}, before B with {numbers}; this is clear at 95 %",
         "one": rf"The Fréchet distance of A is {numbers} at 95 % confidence\.",
         "alike": rf"A and B cannot be told apart by fid: {numbers} and {numbers}; the 95 % interval of their difference, .*contains 0",
@@ -251,7 +251,7 @@ def test_the_headline_is_in_words() -> None:
         assert pd.Series([first(kind)]).str.fullmatch(rf"{pattern}.*").all(), first(kind)
     text = card("two").summary()
     assert "B has the higher quality (spread)" in text
-    assert "of A; the difference 0.0" in text
+    assert "of A; the difference A - B, 0.0" in text
 
 
 def test_the_headline_tells_those_that_share_the_first_place() -> None:

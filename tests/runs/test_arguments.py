@@ -47,6 +47,13 @@ def test_unknown_words_and_missing_seeds_are_refused(verb: str) -> None:
         VERBS[verb](n_evaluations=100)
 
 
+def test_a_missing_design_is_refused_with_an_example() -> None:
+    with pytest.raises(TypeError, match=r"mcgen.estimate needs a design, such as design=mcgen.Antithetic\(\)"):
+        mcgen.estimate(model, mean, n_evaluations=100, seed=0)
+    with pytest.raises(TypeError, match=r"mcgen.compare needs designs, such as designs=\[mcgen.MonteCarlo\(\), "):
+        mcgen.compare(model, mean, n_evaluations=100, seed=0)
+
+
 @pytest.mark.parametrize(
     ("verb", "run", "message"),
     [
