@@ -83,8 +83,8 @@ class CallableGenerator:
             return self.function(noise) if condition is None else self.function(noise, condition)
         except (IndexError, TypeError, ValueError) as error:
             error.add_note(
-                f"{self.name!r} was given noise of {self.noise} for each sample, as its spec says, with a leading axis for "
-                "the samples; check that the function takes these shapes"
+                f"{self.name!r} was given noise of {self.noise} for each sample, as its spec says, with a leading axis "
+                "for the samples; check that the function takes these shapes"
             )
             raise
 

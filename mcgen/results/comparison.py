@@ -170,7 +170,8 @@ class Comparison:
 
         Notes
         -----
-        A design is excluded if the interval of its efficiency relative to some other design lies below 1. Efficiencies are those of `to_frame`: by evaluations, with their cost and pilots. The intervals
+        A design is excluded if the interval of its efficiency relative to some other design lies below 1. Efficiencies
+        are those of `to_frame`: by evaluations, with their cost and pilots. The intervals
         hold together for all designs and components, by Bonferroni's level. So the most efficient design is among
         those returned with about the probability of the confidence level or more. The intervals are approximate for
         few, skewed replicate means. Several designs in the answer are not proved equal: more evaluations may separate

@@ -142,8 +142,8 @@ def _add_curves(report: Report, card: ShownScorecard) -> None:
     if any(has_bias(card.estimates[score]) for score in card.curves):
         report.text(
             "The plug-in is the Fréchet distance of the samples as they are. Its bias falls as samples are added, so "
-            "plug-ins of different numbers of samples can't be compared. The corrected estimate has no such bias, once there "
-            "are several times as many samples as directions in which the features vary."
+            "plug-ins of different numbers of samples can't be compared. The corrected estimate has no such bias, once "
+            "there are several times as many samples as directions in which the features vary."
         )
     figures: _Figures = []
     for score, curves in card.curves.items():

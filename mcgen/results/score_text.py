@@ -91,7 +91,8 @@ def _about_two(by_model: Mapping[str, Estimate], shared: SharedPairs, number: in
     pair = difference_text((first, second))
     return (
         f"{better} has the {'lower' if lower else 'higher'} {what}: {told[better]} against {told[other]} of {other}; "
-        f"the difference {pair}, {number_pair(mean, half)[0]} {_between(low, high, half)}, is clear at {level} confidence."
+        f"the difference {pair}, {number_pair(mean, half)[0]} {_between(low, high, half)}, is clear at {level} "
+        "confidence."
     )
 
 

@@ -261,9 +261,9 @@ def showing_arguments(without: Collection[str] = ()) -> Callable[[Callable[_P, _
                 # The name before scores could be functionals; it stays right for a statistic.
                 kwargs["score"] = kwargs.pop("statistic")
             for name, advice in _NEEDED.items():
-                if name in own.parameters and own.parameters[name].default is inspect.Parameter.empty:
-                    if name not in kwargs:
-                        raise TypeError(f"mcgen.{function.__name__} needs {advice}")
+                declared = own.parameters.get(name)
+                if declared is not None and declared.default is declared.empty and name not in kwargs:
+                    raise TypeError(f"mcgen.{function.__name__} needs {advice}")
             return function(*args, **kwargs)
 
         called.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]

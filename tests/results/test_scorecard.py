@@ -251,7 +251,7 @@ def test_the_headline_is_in_words() -> None:
         assert pd.Series([first(kind)]).str.fullmatch(rf"{pattern}.*").all(), first(kind)
     text = card("two").summary()
     assert "B has the higher quality (spread)" in text
-    assert "of A; the difference A - B, 0.0" in text
+    assert "of A; the difference A - B, -0.0" in text
 
 
 def test_the_headline_tells_those_that_share_the_first_place() -> None:
