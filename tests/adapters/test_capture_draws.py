@@ -462,7 +462,7 @@ def test_every_random_operation_of_torch_is_judged() -> None:
             lambda z: 1 + 2 * z.mean(1),
             "normal(6x3), batch axis 1",
         ),
-        (lambda n, c: torch.randn(n, 4) + 0 * torch.randn(n, 0).sum() + torch.randn(0).sum(), lambda z: z, "1 draws"),
+        (lambda n, c: torch.randn(n, 4) + 0 * torch.randn(n, 0).sum() + torch.randn(0).sum(), lambda z: z, "1 draw"),
         (
             lambda n, c: torch.randn(2, n * 2, dtype=torch.complex64).view(2, n, 2).sum(0).real,
             lambda z: z[..., 0].sum(2) * 0.5**0.5,
