@@ -76,6 +76,8 @@ def test_docstring_examples(name: str) -> None:
         pytest.importorskip("onnxruntime")
     if name == "mcgen.analysis.measures":
         pytest.importorskip("skimage")
+    if name == "mcgen.plots" or name.startswith("mcgen.results.figures"):
+        pytest.importorskip("matplotlib")
     result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert result.failed == 0
 
