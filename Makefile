@@ -41,7 +41,7 @@ picture: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m mcgen.validation benchmarks
 
-# The whole of what is promised, into docs/validation: up to an hour on two cores. In a minute or two: mcgen validate.
+# The whole of what is promised, into docs/validation: up to an hour on two cores. In several minutes: mcgen validate.
 validate: coverage
 	$(BIN)/mcgen validate --full --page docs/validation/promises.md
 	$(BIN)/mcgen validate --only differences --page docs/how-to/two-models.md

@@ -293,7 +293,7 @@ def _add_validate(found: Any) -> None:
         ["mcgen validate --only 'same bits'", "mcgen validate --full"],
     )
     promises.add_argument(
-        "--full", action="store_true", help="all replicates, up to an hour, instead of a minute or two"
+        "--full", action="store_true", help="all replicates, up to an hour, instead of several minutes"
     )
     promises.add_argument("--only", default="", help="only studies whose title contains this")
     promises.add_argument("--seed", type=whole_number, default=0, help="of all studies, at least 0 (default: 0)")
