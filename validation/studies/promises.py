@@ -1,6 +1,6 @@
 """All studies of the package's promises, as ``mcgen validate`` runs and prints them: `validate`.
 
-The short form takes a minute or two. The full form (``mcgen validate --full``) has more cells of the same studies. If
+The short form takes several minutes. The full form (``mcgen validate --full``) has more cells of the same studies. If
 the measured quantity has a known or nearly normal law, a rule rejects a true promise with a probability of about three
 in a million. For means of skewed values the probability is larger. Every study has a negative control: something broken
 that its rule must reject.
@@ -186,7 +186,7 @@ STUDIES: dict[str, Study] = {
 def validate(full: bool = False, only: str = "", seed: int = 0, page: Path | str | None = None) -> bool:
     """Run the studies of the package's promises, print the verdicts, and return whether all promises hold.
 
-    Use it to check an installation. The short form takes a minute or two. A study that raises an exception, or has no
+    Use it to check an installation. The short form takes several minutes. A study that raises an exception, or has no
     negative control, counts as a promise that fails. The others still run.
 
     Parameters
