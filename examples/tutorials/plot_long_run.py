@@ -186,7 +186,7 @@ print(longer)
 # %%
 # The plot shows the interval against the number of evaluations:
 
-figure = longer.plot()
+figure = mcgen.plots.convergence(longer)
 figure
 
 # %%
