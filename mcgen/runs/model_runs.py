@@ -113,13 +113,8 @@ class ModelRuns:
             if outcome.stopping is None or outcome.evaluated is None:
                 return replace(made, warnings=outcome.warnings)
             # A run that stops by itself looks at the interval of each score.
-            each = [
-                kept.estimate(
-                    one.under(own.condition), self.asked.options[one.name], None if one.functional is None else part
-                )
-                for one, part in zip(self.asked.scores, outcome.evaluated.parts, strict=True)
-            ]
-            halves = [np.ravel(one.half_width) for one in each]
+            each = self._estimates(kept, outcome.evaluated.parts)
+            halves = [np.ravel(one.half_width) for one in each.values()]
             return replace(made, half_width=np.concatenate(halves), warnings=outcome.warnings)
 
         functional = None
@@ -131,13 +126,18 @@ class ModelRuns:
     def _each_score(self, task: Task, outcome: Outcome) -> dict[str, Estimate]:
         """Return the estimate of each score from a run that may still go on."""
         so_far = FinishedRun(task, outcome, tuple(score.name for score in self.asked.scores))
+        parts = [
+            None if one.functional is None else one.functional.evaluated(so_far.of(one)) for one in self.asked.scores
+        ]
+        return self._estimates(so_far, parts)
+
+    def _estimates(self, kept: FinishedRun, parts: Sequence[Evaluated | None]) -> dict[str, Estimate]:
+        """Return the estimate of each score of a run, from what its functional gave where it is one."""
         return {
-            one.name: so_far.estimate(
-                one.under(task.condition),
-                self.asked.options[one.name],
-                None if one.functional is None else one.functional.evaluated(so_far.of(one)),
+            one.name: kept.estimate(
+                one.under(kept.task.condition), self.asked.options[one.name], None if one.functional is None else part
             )
-            for one in self.asked.scores
+            for one, part in zip(self.asked.scores, parts, strict=True)
         }
 
     def add_finished(self, model: str, task: Task, samples: FinishedSamples, options: RunOptions) -> None:

@@ -359,6 +359,11 @@ def ticks_of_counts(panel: Axes, counts: NDArray[np.int64]) -> None:
     panel.grid()
 
 
+def colour_of(place: int) -> str:
+    """Return the colour of one of several lines, by its place among them; grey is left for what stands apart."""
+    return COLOURS[1 + place % (len(COLOURS) - 1)]
+
+
 def legend_text(label: str) -> str:
     """Return the label of a legend; matplotlib would leave out those that are empty or begin with an underscore."""
     text = wrapped(label, 30)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
-from mcgen.results.figures.base import COLOURS, keep_ticks_apart, legend_below, new_figure, panels_on, style
+from mcgen.results.figures.base import COLOURS, colour_of, keep_ticks_apart, legend_below, new_figure, panels_on, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,7 +147,7 @@ def plot_histograms(
         finite = [one[np.isfinite(one)] for one in every]
         edges = _edges(np.concatenate(finite), min(60, max(10, len(finite[0]) // 8)))
         for number, (kind, own) in enumerate(zip(kinds, finite, strict=True)):
-            colour = COLOURS[0] if number == len(finite) - 1 else COLOURS[1 + number % (len(COLOURS) - 1)]
+            colour = COLOURS[0] if number == len(finite) - 1 else colour_of(number)
             panel.hist(own, edges.tolist(), density=True, alpha=0.55, color=colour, label=kind)
             panel.axvline(own.mean(), color=colour, linewidth=1.2)
         panel.set_xlabel(f"{measure} correlation" if measure in ("standard", "centralized") else measure)

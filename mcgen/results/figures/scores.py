@@ -11,9 +11,9 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen.results.estimate import Estimate
 from mcgen.results.figures.base import (
-    COLOURS,
     LABEL_WIDTH,
     WIDTH,
+    colour_of,
     keep_ticks_apart,
     left_out_text,
     legend_below,
@@ -25,6 +25,7 @@ from mcgen.results.figures.base import (
     ticks_of_counts,
     wrapped,
 )
+from mcgen.results.figures.estimates import row_of
 from mcgen.results.figures.forest import MOST_ROWS, PALE, STRONG, Panel, Row, forests
 from mcgen.results.provenance import percent_of
 from mcgen.results.score_pairs import (
@@ -41,7 +42,6 @@ from mcgen.results.score_pairs import (
     verdict,
 )
 from mcgen.results.score_tables import Column
-from mcgen.results.text import ends_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,16 +62,7 @@ def _rows_of_models(card: ShownScorecard, column: Column) -> list[Row]:
     by_model, number = card.estimates[column.score], column.number
     lower = is_distance(by_model)
     best = best_models(by_model, card.shared(column.score), number, False) if lower else tuple(by_model)
-    return [
-        _row(model, one, number, STRONG if model in best else PALE, with_plug_in=has_bias(by_model))
-        for model, one in by_model.items()
-    ]
-
-
-def _row(label: str, one: Estimate, number: int, colour: str, *, with_plug_in: bool = False) -> Row:
-    plug_in = float(np.ravel(one.plug_in)[number]) if with_plug_in and one.plug_in is not None else None
-    middle = float(np.ravel(one.mean)[number])
-    return Row(label, middle, *ends_of(one, number), ends_text(one, number), colour, plug_in)
+    return [row_of(model, one, number, STRONG if model in best else PALE) for model, one in by_model.items()]
 
 
 def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: AxesLike | None = None) -> Figure:
@@ -97,12 +88,13 @@ def plot_differences(card: ShownScorecard, columns: Sequence[Column], ax: AxesLi
 
 def _rows_of_pairs(shared: SharedPairs, number: int) -> list[Row]:
     return [
-        _row(
+        # Plug-ins of differences are left out.
+        row_of(
             _pair_label(names),
             one,
             number,
             STRONG if verdict(*ends_of(one, number)) in (LOWER, HIGHER) else PALE,
-        )
+        )._replace(plug_in=None)
         for names, one in [*shared.pairs.items()][:MOST_ROWS]
     ]
 
@@ -153,14 +145,14 @@ def _by_condition(
     open_ends: list[tuple[float, float, Row]] = []
     step, places = 0.7 / len(by_model), {label: -place for place, label in enumerate(labels)}
     for i, (model, one) in enumerate(by_model.items()):
-        rows = [_row("", part, column.number, _colour(i)) for part in one.conditions]
+        rows = [row_of("", part, column.number, colour_of(i)) for part in one.conditions]
         shown = [(row, places[label]) for row, label in zip(rows, _labels(one), strict=True) if label in places]
         y = np.array([place for _, place in shown]) - step * (i - (len(by_model) - 1) / 2)
         middle, low, high = np.array([(row.middle, row.low, row.high) for row, _ in shown]).reshape(-1, 3).T
         left, right = (np.where(np.isinf(end), middle, end) for end in (low, high))
         marker, name = _MARKERS[i % len(_MARKERS)], legend_text(model)
-        panel.plot(middle, y, marker, color=_colour(i), ms=4.5, label=name)
-        panel.hlines(y, left, right, color=_colour(i), lw=1.6)
+        panel.plot(middle, y, marker, color=colour_of(i), ms=4.5, label=name)
+        panel.hlines(y, left, right, color=colour_of(i), lw=1.6)
         open_ends += [(height, end, row) for height, (row, _) in zip(y, shown, strict=True) for end in row[2:4]]
     _draw_open_ends(panel, open_ends)
     panel.set_yticks([-float(place) for place in range(len(labels))], [wrapped(label) for label in labels])
@@ -191,11 +183,11 @@ def plot_curves(card: ShownScorecard, score: str, ax: AxesLike | None = None) ->
     biased = has_bias(card.estimates[score])
     for i, (model, frame) in enumerate(curves.items()):
         n, plug_in, middle, low, high = (frame[name].to_numpy() for name in ("n", "plug_in", "estimate", "low", "high"))
-        panel.fill_between(n, low, high, color=_colour(i), alpha=0.2, lw=0)
-        panel.plot(n, middle, color=_colour(i), marker=_MARKERS[i % len(_MARKERS)], ms=4.5, label=legend_text(model))
+        panel.fill_between(n, low, high, color=colour_of(i), alpha=0.2, lw=0)
+        panel.plot(n, middle, color=colour_of(i), marker=_MARKERS[i % len(_MARKERS)], ms=4.5, label=legend_text(model))
         if biased:
             marker = _MARKERS[i % len(_MARKERS)]
-            panel.plot(n, plug_in, color=_colour(i), ls="--", lw=1.2, marker=marker, mfc="white", ms=5)
+            panel.plot(n, plug_in, color=colour_of(i), ls="--", lw=1.2, marker=marker, mfc="white", ms=5)
     ends = _heights_of([*curves.values()], biased)
     panel.set_ylim(*ends) if np.isfinite(ends).all() and ends[0] < ends[1] else None
     panel.set_title(wrapped(score, 44))
@@ -222,7 +214,3 @@ def _late_bands(curve: Any) -> list[Floats]:
     """Return the ends of the band for the larger half of the numbers of samples: those of few may hide the rest."""
     late = curve["n"] >= curve["n"].median()
     return [curve["low"][late].to_numpy(), curve["high"][late].to_numpy()]
-
-
-def _colour(i: int) -> str:
-    return COLOURS[1:][i % len(COLOURS[1:])]

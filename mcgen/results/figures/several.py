@@ -10,11 +10,11 @@ import numpy as np
 from mcgen._lib.arrays import Floats
 from mcgen.results.estimate import Estimate
 from mcgen.results.figures.base import (
-    COLOURS,
     MOST_PANELS,
     WIDTH,
     Components,
     chosen_components,
+    colour_of,
     left_out_text,
     legend_below,
     legend_text,
@@ -167,7 +167,7 @@ def _draw(panel: Axes, runs: Mapping[str, Running], number: int) -> None:
     panel.set_xlim(*((first, last) if first < last else (first / 2, 2 * last)))
     beyond = high - low
     for place, (label, run) in enumerate(runs.items()):
-        colour = COLOURS[1 + place % (len(COLOURS) - 1)]
+        colour = colour_of(place)
         # An infinite end lies beyond the edge of the panel.
         ends = [
             np.where(np.isfinite(end[:, number]), end[:, number], edge)
