@@ -27,19 +27,18 @@ if TYPE_CHECKING:
     from mcgen.adapters.samplers.flow import Flow, from_zuko
     from mcgen.adapters.samplers.guidance import Guided
     from mcgen.adapters.samplers.pipelines import from_pipeline
-    from mcgen.adapters.samplers.schedule import Schedule
     from mcgen.adapters.samplers.velocity import velocity_of
     from mcgen.adapters.tensors.torch_generator import TorchGenerator, from_torch
+    from mcgen.generators.schedule import Schedule
 
 _FAMILIES = {
     "tensors.torch_generator": ("TorchGenerator", "from_torch"),
     "capturing.captured": ("CapturedGenerator", "capture"),
     "composed.combinators": ("Chain", "Partial", "Start", "Truncate"),
     "samplers.consistency": ("Consistency", "Level"),
-    "samplers.diffusion": ("DDIM", "Diffusion", "Heun"),
+    "samplers.diffusion": ("DDIM", "Diffusion", "Heun", "Schedule"),
     "samplers.fitted": ("Fitted",),
     "samplers.guidance": ("Guided",),
-    "samplers.schedule": ("Schedule",),
     "samplers.velocity": ("velocity_of",),
     "composed.editing": ("Edit", "FlowEdit"),
     "samplers.flow": ("Flow", "from_zuko"),

@@ -8,7 +8,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mcgen import analysis, bases, controls, functionals, intervals, plots, statistics
+from mcgen import analysis, bases, controls, functionals, generators, intervals, plots, statistics
 from mcgen._version import __version__
 from mcgen.citations import citation
 from mcgen.comparison import compare
@@ -88,6 +88,7 @@ __all__ = [
     "export",
     "from_factory",
     "functionals",
+    "generators",
     "intervals",
     "load",
     "merge_stores",

@@ -25,8 +25,8 @@ from mcgen.adapters.samplers.consistency import Consistency
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
 from mcgen.adapters.samplers.flow import Flow
 from mcgen.adapters.samplers.guidance import Guided, checked_guidance_scale, scale_of_old_word
-from mcgen.adapters.samplers.schedule import Schedule
 from mcgen.adapters.tensors.torch_generator import TorchGenerator
+from mcgen.generators.schedule import Schedule
 
 _FOLDER = Path(__file__).parent
 

@@ -58,8 +58,8 @@ from mcgen.adapters.samplers.paths import (
     fresh_shares,
     start_of,
 )
-from mcgen.adapters.samplers.schedule import Schedule, checked_schedule
 from mcgen.adapters.tensors.torch_generator import TensorNoise
+from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
 
 Prediction = Literal["noise", "sample", "velocity"]

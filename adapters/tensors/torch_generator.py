@@ -15,7 +15,7 @@ import numpy as np
 
 from mcgen._lib.arrays import as_numpy
 from mcgen._lib.names import name_of
-from mcgen.generators import checked_fingerprint
+from mcgen.generators.base import checked_fingerprint
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.statistics.values import with_condition
 

@@ -46,10 +46,8 @@ from mcgen._lib.arrays import Floats, rounding_of
 from mcgen._lib.checks import checked_integer, checked_level
 from mcgen._lib.names import name_of
 from mcgen.analysis.stepwise import (
-    Stepwise,
     checked_names,
     checked_rows,
-    checked_stepwise,
     flat_rows,
     intervals_of,
     is_constant,
@@ -59,6 +57,7 @@ from mcgen.analysis.stepwise import (
 )
 from mcgen.designs import Antithetic
 from mcgen.generators import Generator
+from mcgen.generators.stepwise import Stepwise, checked_stepwise
 from mcgen.inference.interval_input import Interval
 from mcgen.inference.resampling import BOOTSTRAP_RESAMPLES, FEWEST_FOR_BOOTSTRAP
 from mcgen.noise import as_rows

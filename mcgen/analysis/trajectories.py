@@ -40,10 +40,8 @@ from mcgen._lib.checks import checked_integer, checked_level
 from mcgen.analysis.measures import correlation, gradients
 from mcgen.analysis.pair_arguments import checked_kinds
 from mcgen.analysis.stepwise import (
-    Stepwise,
     checked_names,
     checked_rows,
-    checked_stepwise,
     flat_rows,
     intervals_of,
     is_constant,
@@ -52,6 +50,7 @@ from mcgen.analysis.stepwise import (
 )
 from mcgen.designs import Design
 from mcgen.generators import Generator
+from mcgen.generators.stepwise import Stepwise, checked_stepwise
 from mcgen.inference.interval_input import Interval
 from mcgen.noise import as_rows
 from mcgen.noise.random import Seed, as_seed_sequence

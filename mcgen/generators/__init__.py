@@ -1,6 +1,7 @@
-"""Generators: the protocol, plain functions, models that each process loads for itself, and finished samples."""
+"""Generators: the protocol, plain functions, finished samples, and the noise schedules of diffusion models."""
 
-from mcgen.generators.base import CallableGenerator, Generator, as_generator, checked_fingerprint
+from mcgen.generators.base import Generator, as_generator
 from mcgen.generators.finished import FinishedSamples
+from mcgen.generators.schedule import Schedule
 
-__all__ = ["CallableGenerator", "FinishedSamples", "Generator", "as_generator", "checked_fingerprint"]
+__all__ = ["FinishedSamples", "Generator", "Schedule", "as_generator"]

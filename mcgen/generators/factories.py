@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from mcgen._lib.fingerprints import FINGERPRINT, Content, changes_of_globals, content_of, differences, is_file, shown
 from mcgen._lib.names import name_of
 from mcgen._lib.pickling import pickled
-from mcgen.generators import Generator, checked_fingerprint
+from mcgen.generators.base import Generator, checked_fingerprint
 from mcgen.noise import Block, Noise, NoiseSpec, Shape, as_noise_spec
 from mcgen.noise.spec import differences_of
 

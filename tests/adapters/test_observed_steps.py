@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 import mcgen  # noqa: E402
 from mcgen.adapters import DDIM, DPS, Consistency, Flow, Heun, Inpainting, Schedule, from_torch, models  # noqa: E402
-from mcgen.analysis.stepwise import Stepwise  # noqa: E402
+from mcgen.generators.stepwise import Stepwise  # noqa: E402
 from mcgen.noise import as_rows  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

@@ -17,7 +17,7 @@ from mcgen.adapters.models.training.data import mnist
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.adapters.models.training.record import Settings, follow, optimize, sampler_of, ship
 from mcgen.adapters.samplers.diffusion import Heun
-from mcgen.adapters.samplers.schedule import Schedule
+from mcgen.generators.schedule import Schedule
 
 SETTINGS: Settings = {
     "seed": 0,

@@ -14,7 +14,7 @@ from mcgen.adapters.models.training import data
 from mcgen.adapters.models.training.data import Images
 from mcgen.adapters.models.training.quality import Judge
 from mcgen.adapters.models.training.record import Settings, optimize, sampler_of, ship
-from mcgen.adapters.samplers.schedule import Schedule
+from mcgen.generators.schedule import Schedule
 
 _COMMON: Settings = {
     "seed": 0,
