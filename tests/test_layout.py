@@ -43,7 +43,7 @@ FLOORS: list[set[str]] = [
     {"adapters.models"},
     {"adapters"},
     {"validation.problems", "validation.conformance", "validation.writing"},
-    {"validation.studies", "validation.measurements"},
+    {"validation.studies", "validation.measurements", "validation.systems"},
     {"validation.pages"},
     {"validation"},
     {"validation.__main__"},

@@ -134,6 +134,12 @@ def _soak(options: argparse.Namespace) -> None:
     write_page(options.folder)
 
 
+def _systems(options: argparse.Namespace) -> None:
+    from mcgen.validation.pages.systems import write_page
+
+    write_page(options.folder, options.only)
+
+
 def _truths(options: argparse.Namespace) -> None:
     from mcgen.validation.problems import simulate_truths
     from mcgen.validation.problems.mixtures import unknown
@@ -196,6 +202,7 @@ _KINDS = {
     "soak": _soak,
     "steps": _steps,
     "stopping": _stopping,
+    "systems": _systems,
     "truths": _truths,
 }
 
