@@ -6,6 +6,7 @@ The studies themselves run in their short form in `test_verdicts`.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -139,6 +140,24 @@ def test_ddim_is_monotone_on_mixtures_with_ordered_means(data: Mixture, steps: i
         assert NODES.pair_covariance(x @ c) <= ROUNDING
         assert NODES.pair_covariance(x @ -c) <= ROUNDING
     assert ddim(monotone.mirrored(data), monotone.signals(steps), NODES.z)[1].min() < -ROUNDING
+
+
+def test_two_components_have_the_samples_of_their_closed_form() -> None:
+    """The score of N(m + c, v I) and N(-m + c, v I) is -y / w + k m tanh(k m'y); the covariances are negative."""
+    m, c, v, nodes = np.array([1.2, 0.6]), np.array([0.4, -0.2]), 0.3, Nodes.normal(24, 2)
+    data = Mixture(np.array([0.5, 0.5]), np.stack([c + m, c - m]), np.full((1, 2), v))
+    covariances = []
+    for steps in monotone.STEPS:
+        x, path = nodes.z, monotone.signals(steps)
+        for t, s in pairwise(path):
+            y, w = x - math.sqrt(t) * c, t * v + 1 - t
+            k = math.sqrt(t) / w
+            score = -y / w + k * m * np.tanh(k * y @ m)[:, None]
+            a = math.sqrt(s / t)
+            x = a * x + (a * (1 - t) - math.sqrt((1 - s) * (1 - t))) * score
+        assert ddim(data, path, nodes.z)[0] == pytest.approx(x, abs=ROUNDING)
+        covariances.append(nodes.covariance(x.sum(axis=1), x[::-1].sum(axis=1)))
+    assert np.round(covariances, 3).tolist() == [-0.018, -1.529, -2.261, -2.834, -3.573, -3.797]
 
 
 def test_jacobian_is_the_derivative_of_the_samples() -> None:

@@ -34,7 +34,7 @@ coordinate, f = S o F has Cov(f(Z), f(-Z)) <= 0, by the argument of `many_dimens
 
 **One sign.** For S(x) = c'x this needs coefficients c of one sign. [1]_ states it for any linear statistic, but that
 does not follow from a monotone F: F(x) = (max(x_1, x_2), min(x_1, x_2)) rises in both coordinates, and for c = (1, -1)
-the statistic |x_1 - x_2| is even. It does not follow from MTP2 data either. The means
+the statistic :math:`|x_1 - x_2|` is even. It does not follow from MTP2 data either. The means
 :math:`(-a + r, -a - r), (-r, r), (a + r, a - r)` with 0 < 2 r < a rise in both coordinates, so a mixture of
 N(mean, v I) is MTP2. Along this bent chain x_1 - x_2 is 2r, -2r, 2r: the same at both ends. So it is nearly even in the
 noise of the sampler, and pairs lose (`bent_chain`).
@@ -189,7 +189,8 @@ def gaussian_data(full: bool, seed: int) -> list[Verdict]:
     F is affine here, so pairs cancel every linear statistic, whatever the signs of its coefficients.
     """
     rng, d = np.random.default_rng([seed, 2]), 5
-    precision, jacobian, wrong_sign = -math.inf, -math.inf, -math.inf
+    nodes = Nodes.normal(3, d)
+    precision, jacobian, wrong_sign, apart = -math.inf, -math.inf, -math.inf, 0.0
     n = 100 if full else 10
     for _ in range(n):
         r, distance = float(rng.uniform(0.05, 0.95)), np.abs(np.subtract.outer(np.arange(d), np.arange(d)))
@@ -197,13 +198,16 @@ def gaussian_data(full: bool, seed: int) -> list[Verdict]:
             path = signals(steps)
             matrices = [np.linalg.inv(t * r**distance + (1 - t) * np.eye(d)) for t in path]
             precision = max(precision, *(float(np.max(k - np.diag(np.diag(k)))) for k in matrices))
-            jacobian = max(jacobian, -float(_affine(r**distance, path).min()))
+            matrix = _affine(r**distance, path)
+            jacobian = max(jacobian, -float(matrix.min()))
+            apart = max(apart, abs(1 + nodes.pair_correlation(nodes.z @ matrix.T @ rng.normal(size=d))))
             wrong_sign = max(wrong_sign, -float(_affine((-r) ** distance, path).min()))
     what = f"of {n} autoregressive processes with r > 0, {_after()}"
     return [
         at_most(f"off-diagonal entries of noised precisions {what}, the largest", precision, ROUNDING),
         at_most(f"minus the entries of the Jacobian {what}, the largest", jacobian, ROUNDING),
         control(at_most("the same with r < 0", wrong_sign, ROUNDING)),
+        at_most("1 + Corr(f(Z), f(-Z)), f = c'F and c of any signs, the largest", apart, ROUNDING),
     ]
 
 
@@ -211,9 +215,9 @@ def mixture_data(full: bool, seed: int) -> list[Verdict]:
     """Mixtures of N(m_k, v I) whose means rise in each coordinate are MTP2, and DDIM is monotone on them.
 
     N(x_i; m_ki, v) is totally positive in x_i and k, so the joint density of x and the component is MTP2, and so is the
-    marginal density of x. Noise keeps this form. For two components at +-m, log p_t is a quadratic
-    without mixed terms plus log cosh(sqrt(t) m'x / (t v + 1 - t)). Its mixed derivatives are m_i m_j times a positive
-    function. If two coordinates of m have different signs, the posterior covariance is negative somewhere.
+    marginal density of x. Noise keeps this form. For two components at +-m, log p_t is a quadratic without mixed terms
+    plus log cosh(sqrt(t) m'x / (t v + 1 - t)). Its mixed derivatives are m_i m_j times a positive function. If two
+    coordinates of m have different signs, their posterior covariance is negative everywhere.
 
     Covariances of the samples are on symmetric nodes, for which the argument holds exactly. The controls have data with
     one coordinate mirrored, and coefficients of both signs: the map to (max, min), and a sampler on MTP2 data.
@@ -266,6 +270,7 @@ def _one_sign() -> list[Verdict]:
 
 
 def _of_both_signs(name: str, x: Floats, nodes: Nodes) -> list[Verdict]:
+    """Return verdicts on samples x: pairs gain with c = (1, 1), and lose with c = (1, -1)."""
     one, both = (nodes.pair_covariance(x @ np.array(c)) for c in ((1.0, 1.0), (1.0, -1.0)))
     return [
         at_most(f"Cov(f(Z), f(-Z)) of {name}, c = (1, 1)", one, ROUNDING),
