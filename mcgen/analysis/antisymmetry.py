@@ -1,4 +1,4 @@
-r"""How nearly odd the predictions of a network are: the reason why noise and its negation give opposite samples.
+r"""How nearly odd the predictions of a network are: the reason why noise and its negation give unlike samples.
 
 The conjecture of [1]_: for each step there is a vector c with :math:`f(x) + f(-x) \approx 2 c`, where f is the
 network's prediction. Then a step of the sampler maps states that are opposite to each other to such states.
@@ -125,7 +125,7 @@ def symmetry(
 ) -> Profile:
     """Return how nearly odd a sampler's network is at some of its steps, with intervals.
 
-    Use it to see why z and -z give opposite samples, and at which noise levels the network is not odd. Scores near 1
+    Use it to see why z and -z give unlike samples, and at which noise levels the network is not odd. Scores near 1
     mean that a negated state has the negated prediction, up to a constant.
 
     Parameters

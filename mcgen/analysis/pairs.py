@@ -58,8 +58,9 @@ def pairs(
 ) -> PairAnalysis:
     """Measure how alike the two samples of a pair are, for noise and its negation and for independent noise.
 
-    In every generative model tried, z and -z give negatively correlated samples [1]_. This measures the correlation in
-    your model, with an interval, a test against independent pairs, and the efficiency of the pairs for a statistic.
+    In every generative model that [1]_ tried, z and -z give samples that are negatively correlated about the mean
+    sample. This measures the correlation in your model, with an interval, a test against independent pairs, and the
+    efficiency of the pairs for a statistic.
 
     Parameters
     ----------

@@ -30,7 +30,8 @@ _LEAST_NET = 64
 class Antithetic(PointsDesign):
     r"""Antithetic pairs: z and -z of normal noise, u and 1 - u of uniform noise [1]_ [2]_.
 
-    The design to begin with: it costs nothing, and in most generative models z and -z give opposite samples.
+    The design to begin with: it costs nothing, and in most generative models z and -z give negatively correlated
+    samples.
 
     Let rho be the correlation of the statistic between the two points of a pair. The mean over a pair has variance
     :math:`\sigma^2 (1 + \rho) / 2`, so the efficiency relative to Monte Carlo is 1 / (1 + rho). The part of the

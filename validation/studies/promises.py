@@ -31,11 +31,13 @@ from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.studies import (
     antithetic_theory,
     differences,
+    diffusion_theory,
     distances,
     efficiency_formulas,
     functionals,
     intervals,
     kernel_distances,
+    monotone_samplers,
     population,
     proportions,
     quantiles,
@@ -179,6 +181,8 @@ STUDIES: dict[str, Study] = {
     **sequences.STUDIES,
     **efficiency_formulas.STUDIES,
     **antithetic_theory.STUDIES,
+    **diffusion_theory.STUDIES,
+    **monotone_samplers.STUDIES,
     **variance_shares.STUDIES,
 }
 
