@@ -36,6 +36,7 @@ from mcgen.validation.studies import (
     functionals,
     intervals,
     kernel_distances,
+    path_functionals,
     population,
     proportions,
     quantiles,
@@ -180,6 +181,7 @@ STUDIES: dict[str, Study] = {
     **efficiency_formulas.STUDIES,
     **antithetic_theory.STUDIES,
     **variance_shares.STUDIES,
+    **path_functionals.STUDIES,
 }
 
 
