@@ -118,7 +118,7 @@ class VariationalBound:
     def __mcgen_content__(self, load: bool) -> Any:
         return type(self).__name__, self.model, self.condition, self.encode, self.levels
 
-    def __call__(self, noise: Noise, condition: Any = None) -> Floats:
+    def __call__(self, noise: Noise, condition: Any = None) -> Array:
         """Return the terms (n, steps + 1) of the bound on the datum `condition`, in bits per dimension."""
         x_0 = self._states_of(condition)
         assert not isinstance(noise, np.ndarray) or self.model.steps == 1
@@ -133,7 +133,9 @@ class VariationalBound:
             )
             columns.append(self._decoder(x_0, sample) if i == last else self._step(i, x_0 - sample, z - predicted))
         start = np.full(len(columns[0]), _start_term(x_0, float(a[0])))
-        return np.stack([start, *columns], axis=1) / (x_0.size * math.log(2))
+        terms = np.stack([start, *columns], axis=1) / (x_0.size * math.log(2))
+        # Not more digits than the predictions have, whose rounding depends on the batch.
+        return terms.astype(self.noise.dtype)
 
     def _step(self, i: int, sample_error: Floats, noise_error: Floats) -> Floats:
         """Return the divergence of step i, in nats, shape (n,)."""
