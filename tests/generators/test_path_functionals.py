@@ -18,7 +18,8 @@ from mcgen.generators import EmpiricalDiffusion, GaussianDiffusion, Paths, Sched
 from mcgen.noise import as_rows
 from mcgen.statistics import paths as functionals
 from mcgen.validation import check_generator
-from mcgen.validation.studies.path_functionals import STUDIES, AffinePath, models
+from mcgen.validation.problems.affine_paths import AffinePath
+from mcgen.validation.studies.path_functionals import STUDIES, models
 
 ONE, OTHER = models()
 FLOW = GaussianDiffusion(ONE.mean, ONE.covariance, steps=9)
