@@ -75,16 +75,15 @@ def control_table() -> Table:
             parts.append(functionals.action_gap(network(guidance_scale=3.0)))
             own.append(functionals.action_gap(normal(None)))
             exact.append(law.divergence(AffinePath(normal(None))))
-        score = mcgen.statistics.stack(
-            *parts, names=("kinetic", "fisher_action", "action gap to guidance 3")[: len(parts)]
-        )
+        names = ("kinetic", "fisher_action", "action gap to guidance 3")[: len(parts)]
+        score = mcgen.statistics.stack(*parts, names=names)
         surrogate = mcgen.controls.surrogate(Paths(fitted), mcgen.statistics.stack(*own), exact)
         quadratic = mcgen.controls.quadratic(leading(law, _DIRECTIONS))
         ways = [(None, 1), (quadratic, 1), (surrogate, 1), (surrogate, 32)]
         model = Paths(network(eta=eta))
         squares = [_squared_error(model, score, controls, n) for controls, n in ways]
         for j, name in enumerate(score.names):
-            rows.append([f"eta = {eta:g}", name, *(f"{squares[0][j] / one[j]:#.2g}" for one in squares[1:])])
+            rows.append([f"eta = {eta:g}", name, *(_gain(squares[0][j] / one[j]) for one in squares[1:])])
     head = ["model", "mean of", f"quadratic in {_DIRECTIONS} directions", "normal fit", "normal fit, Sobol(32)"]
     return Table(head, rows)
 
@@ -114,7 +113,7 @@ def gap_table() -> Table:
             condition=condition,
             **_options(mcgen.Sobol(32), 1600),
         )
-        for name, mean, half in zip(found.names, found.mean, found.half_width, strict=True):
+        for name, mean, half in zip(found.names, np.ravel(found.mean), np.ravel(found.half_width), strict=True):
             rows.append(["any" if condition is None else str(condition), name, f"{mean:.3g} ± {half:.2g}"])
     return Table(["class", "other sampler", "divergence of paths (nats)"], rows)
 
@@ -151,7 +150,13 @@ def _options(design: Any, n: int) -> dict[str, Any]:
     return {"design": design, "n_evaluations": n, "seed": SEED}
 
 
+def _gain(x: float) -> str:
+    """Return two digits of a gain, without an exponent."""
+    return f"{float(f'{x:.2g}'):,g}"
+
+
 def _squared_error(model: Paths, score: Any, controls: Any, n_points: int) -> Any:
+    """Return the squared half-width of each component."""
     design = mcgen.MonteCarlo() if n_points == 1 else mcgen.Sobol(n_points)
     found = mcgen.estimate(model, score, condition=_CLASS, controls=controls, **_options(design, 3200))
     return np.square(found.half_width)
