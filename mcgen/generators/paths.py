@@ -67,9 +67,6 @@ class Paths:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({name_of(self.model)}, noise={self.noise})"
 
-    def __mcgen_content__(self, load: bool) -> Any:
-        return type(self).__name__, self.model
-
     def __call__(self, noise: Noise, condition: Any = None) -> Path:
         """Return the paths of n samples."""
         seen: dict[str, list[Array]] = {"state": [], "noise": [], "sample": []}

@@ -115,9 +115,6 @@ class VariationalBound:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({name_of(self.model)})"
 
-    def __mcgen_content__(self, load: bool) -> Any:
-        return type(self).__name__, self.model, self.condition, self.encode, self.levels
-
     def __call__(self, noise: Noise, condition: Any = None) -> Array:
         """Return the terms (n, steps + 1) of the bound on the datum `condition`, in bits per dimension."""
         x_0 = self._states_of(condition)

@@ -1,4 +1,4 @@
-"""Statistics: functions of samples whose expectation is estimated; see `mcgen.statistics.images`."""
+"""Statistics: functions of samples whose expectation is estimated; see `images` and `paths` of this package."""
 
 from mcgen.statistics import paths
 from mcgen.statistics.images import LUMA, brightness, centroid, contrast, identity, luminance, pixel_mean

@@ -190,9 +190,6 @@ class _OfSampler:
     uses_condition: bool = True
     condition: Any = None
 
-    def __mcgen_content__(self, load: bool) -> Any:
-        return type(self).__name__, self.other, self.uses_condition, self.condition
-
     def for_condition(self, condition: Any) -> Self:
         """Return the statistic under a condition."""
         if self.other is None or not self.uses_condition or condition is None:

@@ -16,8 +16,8 @@ The forward process :math:`dx = -\tfrac12 g^2 x\, dt + g\, dw` keeps the varianc
     \text{kinetic} = \sum_i \frac{\lVert x_{i+1} - x_i \rVert^2}{2 \ln(a_{i+1}/a_i)}, \qquad
     \text{Fisher action} = \sum_i \tfrac12 \ln(a_{i+1}/a_i)\, \lVert s(x_i) \rVert^2.
 
-The Fisher action is the cost of the control :math:`u = g\, s`, which turns the forward drift into that of the reverse
-process [2]_. For a sampler with fresh noise the density of a path is known. With another sampler's mean
+The Fisher action is the cost of the control :math:`u = g\, s`, which takes the place of the noise that the forward
+process adds [2]_. For a sampler with fresh noise the density of a path is known. With another sampler's mean
 :math:`\mu'`, sums being over the steps with :math:`\sigma_i > 0`,
 
 .. math::
@@ -33,7 +33,7 @@ second is the Kullback-Leibler divergence between the laws of the two paths, Gir
 .. [1] J. Song, C. Meng, S. Ermon (2021). Denoising diffusion implicit models. ICLR. Equations (12) and (16).
 .. [2] J. Berner, L. Richter, K. Ullrich (2024). An optimal control perspective on diffusion-based generative modeling.
    Transactions on Machine Learning Research. Section 3.
-.. [3] B. Øksendal (2003). Stochastic differential equations, 6th edition. Springer. Theorem 8.6.5.
+.. [3] B. Øksendal (2003). Stochastic differential equations, 6th edition. Springer. Section 8.6.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ from typing import Any
 import numpy as np
 
 from mcgen._lib.arrays import Floats, as_numpy
-from mcgen.statistics.path_actions import ReverseSteps, action_gap, coarse_gap, onsager_machlup
+from mcgen.statistics.path_actions import action_gap, coarse_gap, onsager_machlup
 from mcgen.statistics.path_arrays import Path, clock_of, flat, path_of, require_predictions, row_of, steps_of
 
 __all__ = [
     "Path",
-    "ReverseSteps",
     "action_gap",
     "bits_per_dimension",
     "coarse_gap",

@@ -14,6 +14,7 @@ from stepwise_samplers import Sampler
 
 import mcgen
 from mcgen import Antithetic, MonteCarlo
+from mcgen._lib.fingerprints import fingerprint_of
 from mcgen.generators import EmpiricalDiffusion, GaussianDiffusion, Paths, Schedule, VariationalBound
 from mcgen.noise import as_rows
 from mcgen.statistics import paths as functionals
@@ -58,6 +59,30 @@ def test_bounds_keep_the_laws_of_generators(levels: int | None) -> None:
     bound = VariationalBound(POINTS, levels=levels)
     check_generator(bound, condition=np.array([0.25, -1.0, 1.0])).require()
     assert [name for name, _ in bound.noise.blocks] == [f"forward {i}" for i in range(1, 7)]
+
+
+def test_a_bound_of_one_step_has_one_block() -> None:
+    options: dict[str, Any] = {"sampler": "ddim", "eta": 1.0, "steps": 1}
+    model = GaussianDiffusion(ONE.mean, ONE.covariance, schedule=Schedule((0.4,)), **options)
+    bound = VariationalBound(model)
+    check_generator(bound, condition=DATUM).require()
+    assert mcgen.sample(bound, 3, seed=SEED, condition=DATUM).shape == (3, 2)
+
+
+def test_stores_tell_paths_bounds_and_functionals_apart() -> None:
+    one, other = models()
+    made: list[Callable[[], Any]] = [
+        *(lambda: Paths(one), lambda: Paths(other), lambda: VariationalBound(one), lambda: VariationalBound(other)),
+        *(lambda: VariationalBound(one, levels=5), lambda: VariationalBound(one, condition=2)),
+        *(lambda: functionals.action_gap(one), lambda: functionals.action_gap(other)),
+        lambda: functionals.action_gap(other, uses_condition=False),
+        lambda: functionals.action_gap(other).for_condition(2),
+        *(lambda: functionals.onsager_machlup(), lambda: functionals.onsager_machlup(of=other)),
+        *(lambda: functionals.coarse_gap(3), lambda: functionals.coarse_gap(4)),
+    ]
+    prints = [fingerprint_of(make()) for make in made]
+    assert prints == [fingerprint_of(make()) for make in made]
+    assert len({*prints}) == len(made)
 
 
 def test_all_functionals_are_estimated_together() -> None:
