@@ -150,7 +150,7 @@ def coarse_gap(steps: int) -> _CoarseGap:
     Parameters
     ----------
     steps : int
-        Steps of the coarse sampler, a divisor of the path's own steps.
+        Steps of the coarse sampler, a divisor of the path's own steps, at least 2.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def coarse_gap(steps: int) -> _CoarseGap:
     Raises
     ------
     TypeError, ValueError
-        If `steps` is no integer above 0. On a call, if it is no divisor of the path's steps, or the path's sampler is
+        If `steps` is no integer above 1. On a call, if it is no divisor of the path's steps, or the path's sampler is
         not ancestral (eta = 1).
 
     Notes
@@ -177,8 +177,8 @@ def coarse_gap(steps: int) -> _CoarseGap:
     >>> bool(mcgen.estimate(mcgen.generators.Paths(model), gap, **options).mean > 0)
     True
     """
-    if checked_integer("steps", steps) < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}")
+    if checked_integer("steps", steps) < 2:
+        raise ValueError(f"steps must be at least 2, since the last one has no fresh noise; got {steps}")
     return _CoarseGap(steps)
 
 

@@ -217,8 +217,8 @@ def test_samplers_that_do_not_show_their_steps_are_refused() -> None:
 
 
 def test_coarse_gaps_refuse_steps_that_do_not_compose() -> None:
-    with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
-        functionals.coarse_gap(0)
+    with pytest.raises(ValueError, match="steps must be at least 2, .*; got 1"):
+        functionals.coarse_gap(1)
     with pytest.raises(ValueError, match="steps must divide the 12 steps of the path; got 5"):
         functionals.coarse_gap(5)(path_of(ONE))
     with pytest.raises(ValueError, match="only steps of the ancestral sampler compose"):
