@@ -355,8 +355,8 @@ class DDIM(Diffusion):
                 f"{steps} steps need fresh noise {wanted} times, of which {self.name!r} has only {own} to share out; "
                 "use fewer steps, or with_steps, on other noise"
             )
-        variances = np.array([self._variance(i) for i in range(own)])
-        for i, shares in enumerate(fresh_shares(self.signals[: own + 1], variances, made.signals[: wanted + 1])):
+        fine, coarse = self.signals[: own + 1], made.signals[: wanted + 1]
+        for i, shares in enumerate(fresh_shares(fine, self.step_variances[:own], coarse)):
             made.fresh[i] = {name: w * v for j, w in shares.items() for name, v in self.fresh[j].items()}
         made.noise = self.noise
         return made
@@ -388,6 +388,11 @@ class DDIM(Diffusion):
             assert not isinstance(noise, torch.Tensor)
             x = x + math.sqrt(variance) * weight * noise[name]
         return x
+
+    @property
+    def step_variances(self) -> NDArray[np.float64]:
+        r"""The variance :math:`\sigma^2` of the fresh noise of each step, shape (steps,)."""
+        return np.array([self._variance(i) for i in range(self.steps)])
 
     def _variance(self, i: int) -> float:
         r"""Return the variance :math:`\sigma^2` of the fresh noise of step i."""

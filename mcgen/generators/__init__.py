@@ -1,10 +1,12 @@
-"""Generators: the protocol, plain functions, finished samples, and diffusion models in closed form."""
+"""Generators: the protocol, plain functions, finished samples, diffusion models in closed form, and paths."""
 
 from mcgen.generators.analytic import EmpiricalDiffusion, GaussianDiffusion
 from mcgen.generators.base import Generator, as_generator
 from mcgen.generators.finished import FinishedSamples
+from mcgen.generators.paths import Paths
 from mcgen.generators.reverse_steps import AnalyticDiffusion
 from mcgen.generators.schedule import Schedule
+from mcgen.generators.variational import VariationalBound
 
 __all__ = [
     "AnalyticDiffusion",
@@ -12,6 +14,8 @@ __all__ = [
     "FinishedSamples",
     "GaussianDiffusion",
     "Generator",
+    "Paths",
     "Schedule",
+    "VariationalBound",
     "as_generator",
 ]

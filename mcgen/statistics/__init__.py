@@ -1,5 +1,6 @@
-"""Statistics: functions of samples whose expectation is estimated; see `mcgen.statistics.images`."""
+"""Statistics: functions of samples whose expectation is estimated; see `images` and `paths` of this package."""
 
+from mcgen.statistics import paths
 from mcgen.statistics.images import LUMA, brightness, centroid, contrast, identity, luminance, pixel_mean
 from mcgen.statistics.plain import NamedStatistic, as_statistic
 from mcgen.statistics.references import L1, PSNR
@@ -20,6 +21,7 @@ __all__ = [
     "contrast",
     "identity",
     "luminance",
+    "paths",
     "pixel_mean",
     "stack",
 ]

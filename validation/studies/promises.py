@@ -38,6 +38,7 @@ from mcgen.validation.studies import (
     intervals,
     kernel_distances,
     monotone_samplers,
+    path_functionals,
     population,
     proportions,
     quantiles,
@@ -184,6 +185,7 @@ STUDIES: dict[str, Study] = {
     **diffusion_theory.STUDIES,
     **monotone_samplers.STUDIES,
     **variance_shares.STUDIES,
+    **path_functionals.STUDIES,
 }
 
 
