@@ -305,9 +305,9 @@ class _Blocks:
 
 def _noise_of_episode(actors: Mapping[str, Generator], environment: Environment, horizon: int) -> NoiseSpec:
     """Return the spec of an episode, its blocks in the order in which they are used."""
-    dtypes = {name_of(actor): actor.noise.dtype for actor in actors.values()}
+    dtypes = {role: actor.noise.dtype for role, actor in actors.items()}
     if len({*dtypes.values()}) > 1:
-        found = " and ".join(f"{dtype} in {name!r}" for name, dtype in dtypes.items())
+        found = " and ".join(f"{dtype} in the {role}" for role, dtype in dtypes.items())
         raise ValueError(f"the noise of the policy and the pilot must have one type; got {found}")
     blocks = [("start", environment.start_noise)]
     for step in range(1, horizon + 1):

@@ -204,13 +204,11 @@ def test_without_help_the_pilot_acts_and_alone_the_policy_forgets_it() -> None:
 
 def test_some_help_is_better_than_none_and_than_too_much() -> None:
     """Of a blind pilot, who runs into the obstacle; the policy alone goes to a goal, half the time the wrong one."""
-    rates = []
-    for step in (None, 8, 2):
-        found = mcgen.sample(reaching("blind", step), 300, seed=SEED)
-        rates.append(found.success.mean())
-    assert rates[1] - max(rates[0], rates[2]) > 0.15
-    final = mcgen.sample(reaching("blind", 0), 300, seed=SEED).states[:, -1]
-    assert reaches_any(final).mean() > 0.9
+    found = [mcgen.sample(reaching("blind", step), 250, seed=SEED) for step in (None, 8, 0)]
+    alone, helped, without = (float(one.success.mean()) for one in found)
+    # The rates are 0.16, 0.87 and 0.5, so that a false alarm is a deviation of more than five standard errors.
+    assert helped - max(alone, without) > 0.15
+    assert reaches_any(found[2].states[:, -1]).mean() > 0.9
 
 
 def test_a_success_rate_is_a_proportion_and_a_gain_needs_shared_noise() -> None:
@@ -221,11 +219,13 @@ def test_a_success_rate_is_a_proportion_and_a_gain_needs_shared_noise() -> None:
         return rollout.success
 
     rate = mcgen.estimate(alone, success, **options)
-    assert rate.provenance.interval != "student-t"
+    assert rate.method == "proportion"
     assert 0 < rate.low < rate.mean < rate.high < 0.4
     shared = [name for name, _ in alone.noise.blocks]
     gain = mcgen.difference(helped, alone, success, common_random_numbers=shared, **options)
     assert gain.low > 0.5
+    assert "start, pilot 1/hand, " in gain.provenance.models_noise
+    assert gain.provenance.models_noise.endswith("... (68 more)")
 
 
 def test_policies_may_be_of_torch_on_numpy_environments() -> None:
@@ -250,7 +250,11 @@ class WithoutEnd(Linear):
         ({"policy": None}, ValueError, "needs a policy, a pilot or both; got neither"),
         ({"policy": len}, TypeError, "policy must satisfy mcgen.Generator"),
         ({"pilot": len}, TypeError, "pilot must satisfy mcgen.Generator"),
-        ({"pilot": gaussian_policy("float32")}, ValueError, "must have one type; got float64 in .* and float32 in"),
+        (
+            {"pilot": gaussian_policy("float32")},
+            ValueError,
+            "must have one type; got float64 in the policy and float32 in",
+        ),
         ({"join": 3}, TypeError, "join must be a callable of action and observation; got 3"),
         ({"horizon": 0}, ValueError, "horizon must be at least 1 step; got 0"),
         ({"horizon": 2.0}, TypeError, "horizon must be an int; got 2.0"),
