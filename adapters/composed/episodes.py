@@ -146,8 +146,8 @@ class Episode:
     11 policy 1/noise
     >>> options = dict(design=mcgen.MonteCarlo(), n_evaluations=1000, seed=0)
     >>> rate = mcgen.estimate(episode, lambda rollout: rollout.success, **options)
-    >>> bool(0.3 < rate.low < rate.high < 0.7)
-    True
+    >>> rate.method, bool(0.1 < rate.mean < 0.9)
+    ('proportion', True)
     """
 
     def __init__(

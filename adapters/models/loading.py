@@ -119,9 +119,13 @@ def _flow(name: str, *, steps: int = 20) -> Flow:
 
 
 def _policy(name: str, *, steps: int = 10, eta: float = 0.0) -> DDIM:
-    """Return the diffusion of actions, given an observation."""
-    options: dict[str, Any] = {"steps": steps, "eta": eta, "prediction": "velocity"}
-    return DDIM(trained(name), Schedule.cosine(), (2,), name=f"{name} ddim-{steps}", **options)
+    """Return the diffusion of actions, given an observation.
+
+    It computes in double precision. In single precision matrix products of another batch size round differently, and
+    an episode can amplify such errors until it ends elsewhere.
+    """
+    network, words = trained(name).double(), f"{name} ddim-{steps}" + (f" eta {eta}" if eta else "")
+    return DDIM(network, Schedule.cosine(), (2,), steps=steps, eta=eta, prediction="velocity", name=words)
 
 
 def _vae(name: str) -> VAE:

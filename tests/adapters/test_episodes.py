@@ -204,7 +204,7 @@ def test_without_help_the_pilot_acts_and_alone_the_policy_forgets_it() -> None:
 
 def test_some_help_is_better_than_none_and_than_too_much() -> None:
     """Of a blind pilot, who runs into the obstacle; the policy alone goes to a goal, half the time the wrong one."""
-    found = [mcgen.sample(reaching("blind", step), 250, seed=SEED) for step in (None, 8, 0)]
+    found = [mcgen.sample(reaching("blind", step), 250, seed=SEED, batch_size=250) for step in (None, 8, 0)]
     alone, helped, without = (float(one.success.mean()) for one in found)
     # The rates are 0.16, 0.87 and 0.5, so that a false alarm is a deviation of more than five standard errors.
     assert helped - max(alone, without) > 0.15
@@ -213,17 +213,17 @@ def test_some_help_is_better_than_none_and_than_too_much() -> None:
 
 def test_a_success_rate_is_a_proportion_and_a_gain_needs_shared_noise() -> None:
     alone, helped = reaching("blind", None), reaching("blind")
-    options: dict[str, Any] = {"design": MonteCarlo(), "n_evaluations": 400, "seed": SEED}
+    options: dict[str, Any] = {"design": MonteCarlo(), "n_evaluations": 400, "seed": SEED, "batch_size": 400}
 
     def success(rollout: Any) -> np.ndarray:
         return rollout.success
 
     rate = mcgen.estimate(alone, success, **options)
     assert rate.method == "proportion"
-    assert 0 < rate.low < rate.mean < rate.high < 0.4
+    assert 0 < rate.interval.low < rate.mean < rate.interval.high < 0.4
     shared = [name for name, _ in alone.noise.blocks]
     gain = mcgen.difference(helped, alone, success, common_random_numbers=shared, **options)
-    assert gain.low > 0.5
+    assert gain.interval.low > 0.5
     assert "start, pilot 1/hand, " in gain.provenance.models_noise
     assert gain.provenance.models_noise.endswith("... (68 more)")
 
