@@ -50,6 +50,23 @@ class Situation(NamedTuple):
         The pilot's own actions at the step before; zeros at the first step.
     step : int
         Number of the step, from 1.
+
+    Examples
+    --------
+    A pilot that repeats its last action in half of the steps; its coin flips are noise too:
+
+    >>> import mcgen
+    >>> import numpy as np
+    >>> from mcgen.adapters import Situation
+    >>> def act(noise, seen):
+    ...     fresh = 1 - seen.state + 0.1 * noise["hand"]
+    ...     repeats = (noise["coin"] < 0.5)[:, None] & (seen.step > 1)
+    ...     return np.where(repeats, seen.last_action, fresh)
+    >>> noise = {"hand": mcgen.Block((1,)), "coin": mcgen.Block((), "uniform")}
+    >>> pilot = mcgen.as_generator(act, noise, name="hesitant")
+    >>> drawn = {"hand": np.zeros((2, 1)), "coin": np.array([0.2, 0.8])}
+    >>> pilot(drawn, Situation(np.zeros((2, 1)), np.full((2, 1), 5.0), 2)).ravel().tolist()
+    [5.0, 1.0]
     """
 
     state: Array
@@ -72,6 +89,16 @@ class Rollout(NamedTuple):
         The actions; zeros after the end.
     pilot_actions : ndarray of shape (n, H, ...)
         The pilot's actions; zeros after the end. Without a pilot the shape is (n, 0, ...).
+
+    Examples
+    --------
+    >>> import mcgen
+    >>> from mcgen.adapters import Episode, models
+    >>> from mcgen.adapters.models.training.reaching_task import Reaching
+    >>> episode = Episode(models.load("reaching-policy", steps=5), Reaching(), horizon=25)
+    >>> rollout = mcgen.sample(episode, 20, seed=0)
+    >>> rollout.success.shape, rollout.states.shape, rollout.actions.shape
+    ((20,), (20, 26, 3), (20, 25, 2))
     """
 
     success: NDArray[np.bool_]
@@ -119,7 +146,7 @@ class Episode:
 
     Examples
     --------
-    A policy that pushes a number to the right, with `Line` from the example of `Environment`:
+    A policy pushes a number to the right, and succeeds where the number leaves the interval (-2, 2) on that side:
 
     >>> import mcgen
     >>> from mcgen.adapters import Episode
@@ -204,8 +231,8 @@ class Episode:
             # Copies, so that an environment that writes into its arguments changes no episode that has ended.
             moved = self._state("step", environment.step(state.copy(), action.copy(), fresh), *state.shape)
             lengths.append(running)
-            actions.append(_where(running, action, 0))
-            proposals.append(_where(running, last, 0))
+            actions.append(_where(running, action, np.zeros_like(action)))
+            proposals.append(_where(running, last, np.zeros_like(last)))
             state = _where(running, moved, state)
             running = running & ~self._flags("ended", state)
             states.append(state)
@@ -265,11 +292,14 @@ class Episode:
         return found
 
     def _require_rows(self, method: str, found: Any, n_rows: int) -> None:
-        length = leading_length(found) if np.ndim(found) else None
+        try:
+            rows = f"{(length := leading_length(found))} rows"
+        except TypeError:
+            length, rows = -1, f"{type(found).__name__} without a leading axis"
         if length != n_rows:
             raise ValueError(
                 f"{self._method(method)} must return an array whose leading axis has the {n_rows} rows of the batch; "
-                f"got {'a single number' if length is None else f'{length} rows'}"
+                f"got {rows}"
             )
 
     def _method(self, method: str) -> str:
@@ -319,9 +349,9 @@ def _noise_of_episode(actors: Mapping[str, Generator], environment: Environment,
     return NoiseSpec(tuple(blocks), next(iter(actors.values())).noise.dtype)
 
 
-def _where(running: NDArray[np.bool_], new: Array, old: Array | int) -> Array:
+def _where(running: NDArray[np.bool_], new: Array, old: Array) -> Array:
     """Return the new rows where episodes run, and the old ones elsewhere."""
-    return np.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old).astype(new.dtype)
+    return np.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def _require_finite(found: Array, what: str) -> None:

@@ -238,6 +238,10 @@ def test_policies_may_be_of_torch_on_numpy_environments() -> None:
     assert episode.noise == other.noise
     assert repr(episode).startswith("Episode(torch policy, 6 steps, noise=start: normal(1)")
     assert isinstance(Linear(), Environment)
+    # The cost of a fit is counted in episodes, which run the policy at each step.
+    assert episode.pilot_evaluations == 0
+    linear.pilot_evaluations = 30.0
+    assert episode.pilot_evaluations == 30 / STEPS
 
 
 class WithoutEnd(Linear):
@@ -279,7 +283,7 @@ def test_what_an_episode_refuses(changes: dict[str, Any], error: type, message: 
     ("method", "wrong", "message"),
     [
         ("start", lambda noise: noise[:1], r"Linear.start must return an array whose leading axis has the 4 rows"),
-        ("start", lambda noise: 3.0, "rows of the batch; got a single number"),
+        ("start", lambda noise: 3.0, "rows of the batch; got float without a leading axis"),
         ("start", lambda noise: noise / 0, "states of .*Linear.start must be finite; got NaN or infinity in 4 of 4"),
         ("step", lambda *given: given[0] * np.nan, "states of .*Linear.step must be finite"),
         ("step", lambda *given: given[0][:, 0], r"Linear.step must return states of one shape, \(4, 1\); got \(4,\)"),
