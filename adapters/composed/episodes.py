@@ -18,7 +18,7 @@ Every random number of an episode is noise of a named block: "start", "policy t/
 .. rubric:: References
 
 .. [1] T. Yoneda, L. Sun, G. Yang, B. Stadie, M. Walter (2023). To the noise and back: diffusion for shared autonomy.
-   Robotics: Science and Systems. Algorithm 1.
+   Robotics: Science and Systems.
 """
 
 from __future__ import annotations

@@ -324,7 +324,9 @@ def test_actions_and_noise_of_another_shape_are_refused() -> None:
         good(noise | {"environment 2": noise["start"][:3]})
 
 
-def test_what_the_shipped_policy_refuses() -> None:
+def test_what_the_shipped_policy_and_its_pilots_refuse() -> None:
+    with pytest.raises(ValueError, match="a pilot is one of expert, noisy, laggy, blind; got 'drunk'"):
+        pilot("drunk")
     policy = models.load("reaching-policy", steps=2)
     noise = np.zeros((3, 2), np.float32)
     assert policy(noise, np.zeros(2)).shape == policy(noise, torch.zeros(3, 2)).shape == (3, 2)

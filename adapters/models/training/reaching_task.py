@@ -13,12 +13,12 @@ goal's side, the direction is
 
 .. math:: \frac{g - p}{|g - p|} + 2 e^{-(|p| - 0.45) / 0.15} (r + r').
 
-The pilots are shaped after the corrupted pilots of reference [1]_.
+The noisy and the laggy pilot resemble those of [1]_.
 
 .. rubric:: References
 
 .. [1] T. Yoneda, L. Sun, G. Yang, B. Stadie, M. Walter (2023). To the noise and back: diffusion for shared autonomy.
-   Robotics: Science and Systems. Section V.
+   Robotics: Science and Systems.
 """
 
 from __future__ import annotations
@@ -109,21 +109,21 @@ def _unit(vector: Array) -> Array:
     return np.asarray(vector / np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-6))
 
 
-def _pilot(
-    field: Callable[[Array], Array], sd: float, lag: float, noise: Mapping[str, Array], seen: Situation
+def _act(
+    direction: Callable[[Array], Array], sd: float, lag: float, noise: Mapping[str, Array], seen: Situation
 ) -> Array:
-    """Return actions (n, 2): the field with noise, or with probability `lag` the last action again."""
-    fresh = field(seen.state) + sd * noise["hand"]
+    """Return actions (n, 2): the direction with noise, or with probability `lag` the last action again."""
+    fresh = direction(seen.state) + sd * noise["hand"]
     # The first action of an episode is always fresh.
     repeats = (noise["lag"] < lag)[:, None] & (seen.step > 1)
     return np.asarray(np.where(repeats, seen.last_action, fresh))
 
 
 _PILOTS: dict[str, Callable[..., Array]] = {
-    "expert": partial(_pilot, field, TREMOR_SD, 0.0),
-    "noisy": partial(_pilot, field, 0.5, 0.0),
-    "laggy": partial(_pilot, field, TREMOR_SD, 0.85),
-    "blind": partial(_pilot, straight, TREMOR_SD, 0.0),
+    "expert": partial(_act, field, TREMOR_SD, 0.0),
+    "noisy": partial(_act, field, 0.5, 0.0),
+    "laggy": partial(_act, field, TREMOR_SD, 0.85),
+    "blind": partial(_act, straight, TREMOR_SD, 0.0),
 }
 PILOTS = tuple(_PILOTS)
 
@@ -136,6 +136,13 @@ def pilot(name: str) -> Generator:
     name : {"expert", "noisy", "laggy", "blind"}
         The expert; the expert with noise of standard deviation 0.5; the expert who repeats the last action with
         probability 0.85; and a pilot who does not see the obstacle and goes straight to the goal.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pilot.
     """
+    if name not in _PILOTS:
+        raise ValueError(f"a pilot is one of {', '.join(PILOTS)}; got {name!r}")
     noise = NoiseSpec({"hand": Block((2,)), "lag": Block((), "uniform")})
     return as_generator(_PILOTS[name], noise, name=f"{name} pilot")
