@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mcgen.adapters.capturing.captured import CapturedGenerator, capture
     from mcgen.adapters.composed.combinators import Chain, Partial, Start, Truncate
     from mcgen.adapters.composed.editing import Edit, FlowEdit
+    from mcgen.adapters.composed.environments import Environment
+    from mcgen.adapters.composed.episodes import Episode, Rollout, Situation
     from mcgen.adapters.decoders.glow import Glow
     from mcgen.adapters.decoders.vae import VAE
     from mcgen.adapters.feature_networks import ClassifierScore, FeatureDistance, FeatureNetwork, features
@@ -41,6 +43,8 @@ _FAMILIES = {
     "samplers.guidance": ("Guided",),
     "samplers.velocity": ("velocity_of",),
     "composed.editing": ("Edit", "FlowEdit"),
+    "composed.environments": ("Environment",),
+    "composed.episodes": ("Episode", "Rollout", "Situation"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),
     "feature_networks": ("ClassifierScore", "FeatureDistance", "FeatureNetwork", "features"),
@@ -63,6 +67,8 @@ __all__ = [
     "Consistency",
     "Diffusion",
     "Edit",
+    "Environment",
+    "Episode",
     "FeatureDistance",
     "FeatureNetwork",
     "Fitted",
@@ -78,7 +84,9 @@ __all__ = [
     "Operator",
     "Partial",
     "PosteriorSampler",
+    "Rollout",
     "Schedule",
+    "Situation",
     "Start",
     "SuperResolution",
     "TorchGenerator",

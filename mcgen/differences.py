@@ -127,8 +127,10 @@ def difference(
 
 
 def _in_words(shared: Mapping[str, str]) -> str:
-    """Return the names of shared blocks, with both names where they differ."""
-    return ", ".join(in_a if in_a == in_b else f"{in_a} = {in_b}" for in_a, in_b in shared.items())
+    """Return the names of shared blocks, with both names where they differ; the first of them where there are many."""
+    names = [in_a if in_a == in_b else f"{in_a} = {in_b}" for in_a, in_b in shared.items()]
+    more = [f"... ({len(names) - _MOST_LISTED} more)"] if len(names) > _MOST_LISTED else []
+    return ", ".join(names[:_MOST_LISTED] + more)
 
 
 def _shared(a: Generator, b: Generator, wanted: Any) -> str | dict[str, str]:

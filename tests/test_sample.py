@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -41,6 +41,21 @@ def test_tuples_and_lists_of_the_generators_own() -> None:
     first, second = mcgen.sample(both, 100, seed=0)
     assert first.shape == (100, 3)
     assert np.array_equal(second, first[:, :1])
+
+
+class Both(NamedTuple):
+    whole: np.ndarray
+    first: np.ndarray
+
+
+def test_named_tuples_keep_their_names() -> None:
+    both = mcgen.as_generator(lambda z: Both(z, z[:, :1]), noise=(3,), name="both")
+    found = mcgen.sample(both, 100, seed=0, batch_size=7)
+    assert isinstance(found, Both)
+    assert np.array_equal(found.first, found.whole[:, :1])
+    options = {"design": mcgen.MonteCarlo(), "n_evaluations": 100, "seed": 0}
+    result = mcgen.estimate(both, lambda samples: samples.first[:, 0], **options)
+    assert result.mean == pytest.approx(found.first.mean(), abs=1e-6)
 
 
 def test_torch_samples_stay_in_torch() -> None:

@@ -304,7 +304,7 @@ def rows_of(sample: Any, noise: torch.Tensor, encode: Encode | None = None) -> t
 
 def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:
     """Return the samples of a part, run on its own blocks of noise and in its own library."""
-    condition = _in_library_of(part, condition)
+    condition = in_library_of(part, condition)
     require_condition_taken(getattr(part, "function", part), condition, name_of(part))
     own = _PartNoise(part, prefix, noise)
     lone = len(own) == 1
@@ -320,14 +320,14 @@ def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], c
     return part(array(next(iter(own))) if lone else BlockNoise(array, tuple(own)), condition)
 
 
-def _in_library_of(part: Generator, thing: Any) -> Any:
+def in_library_of(part: Generator, thing: Any) -> Any:
     """Return a condition with all arrays in it, also nested ones, converted to the library of a part."""
     if isinstance(thing, tuple) and hasattr(thing, "_fields"):
-        return type(thing)(*(_in_library_of(part, one) for one in thing))
+        return type(thing)(*(in_library_of(part, one) for one in thing))
     if type(thing) in (tuple, list):
-        return type(thing)(_in_library_of(part, one) for one in thing)
+        return type(thing)(in_library_of(part, one) for one in thing)
     if type(thing) is dict:
-        return {key: _in_library_of(part, one) for key, one in thing.items()}
+        return {key: in_library_of(part, one) for key, one in thing.items()}
     if not hasattr(thing, "dtype") or not hasattr(thing, "shape") or isinstance(thing, np.generic):
         return thing
     if not isinstance(part, TorchGenerator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -81,6 +82,43 @@ class ResidualMLP(nn.Module):
             h = block(h, embedding)
         prediction: torch.Tensor = self.leave(nn.functional.silu(self.norm(h)))
         return prediction.reshape(x.shape)
+
+
+class ObservedMLP(nn.Module):
+    """A denoiser of a small vector, such as an action, given an observation: a `ResidualMLP` of both in a row.
+
+    Parameters
+    ----------
+    size, n_observed : int
+        Lengths of the vector and of the observation.
+    width, depth, dropout
+        As in `ResidualMLP`.
+    """
+
+    def __init__(self, size: int, n_observed: int, width: int, depth: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.size, self.n_observed = size, n_observed
+        self.network = ResidualMLP(size + n_observed, width, depth, n_classes=0, dropout=dropout)
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
+        """Return the prediction (n, size) at x (n, size) and time (n,).
+
+        The condition is one observation (n_observed,) for all rows, or one for each row (n, n_observed).
+        """
+        if not isinstance(condition, torch.Tensor | np.ndarray):
+            raise TypeError(
+                f"this model needs an observation as its condition, an array of shape ({self.n_observed},) or (n, "
+                f"{self.n_observed}); got {condition!r}"
+            )
+        observed = torch.as_tensor(condition).to(device=x.device, dtype=x.dtype)
+        if observed.shape not in ((self.n_observed,), (len(x), self.n_observed)):
+            raise ValueError(
+                f"the observation must have shape ({self.n_observed},) for all rows, or ({len(x)}, {self.n_observed}) "
+                f"for one each; got {tuple(observed.shape)}"
+            )
+        both = torch.cat([x, observed.expand(len(x), self.n_observed)], dim=1)
+        prediction: torch.Tensor = self.network(both, time)
+        return prediction[:, : self.size]
 
 
 class _Block(nn.Module):

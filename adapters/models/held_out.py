@@ -60,6 +60,8 @@ def real_images(name: str) -> NDArray[np.float32]:
             "moons-flow makes points of the plane, so there are no real images for it. Its held-out points are "
             "sklearn.datasets.make_moons(10_000, noise=0.05, random_state=0)[0][8000:]"
         )
+    if name == "reaching-policy":
+        raise ValueError("reaching-policy makes actions of a policy, so there are no real images for it")
     if name not in _DATA:
         raise ValueError(f"there are real images for {', '.join(_DATA)}; got {name!r}. Give the name of one of these")
     with np.load(_checked_path(_DATA[name])) as file:

@@ -20,7 +20,7 @@ from mcgen.adapters.decoders.glow import Glow
 from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models import held_out
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
-from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet, small_classifier
+from mcgen.adapters.models._networks import DiT, ObservedMLP, ResidualMLP, UNet, small_classifier
 from mcgen.adapters.samplers.consistency import Consistency
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
 from mcgen.adapters.samplers.flow import Flow
@@ -37,6 +37,7 @@ _NETWORKS: dict[str, Callable[[float], nn.Module]] = {
     "patches-diffusion": lambda dropout: UNet(3, 64, 2, n_classes=0, dropout=dropout),
     "mnist-consistency": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
     "moons-flow": lambda dropout: ResidualMLP(2, 64, 3, n_classes=0, dropout=dropout),
+    "reaching-policy": lambda dropout: ObservedMLP(2, 2, 64, 3, dropout),
     "mnist-vae": lambda dropout: ConvolutionalVAE(16, 32, dropout),
     "mnist-glow": lambda dropout: multiscale_glow(32, (16, 12, 6), (128, 96, 48), n_classes=10),
     "digits-classifier": lambda dropout: small_classifier(1, 10),
@@ -117,6 +118,16 @@ def _flow(name: str, *, steps: int = 20) -> Flow:
     return Flow(trained(name), (2,), steps=steps, name=f"{name}-{steps}")
 
 
+def _policy(name: str, *, steps: int = 10, eta: float = 0.0) -> DDIM:
+    """Return the diffusion of actions, given an observation.
+
+    It computes in double precision. In single precision matrix products of another batch size round differently, and
+    an episode can amplify such errors until it ends elsewhere.
+    """
+    network, words = trained(name).double(), f"{name} ddim-{steps}" + (f" eta {eta}" if eta else "")
+    return DDIM(network, Schedule.cosine(), (2,), steps=steps, eta=eta, prediction="velocity", name=words)
+
+
 def _vae(name: str) -> VAE:
     """Return a VAE."""
     network: Any = trained(name)
@@ -132,6 +143,7 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
     **dict.fromkeys(_SHAPES, _diffusion),
     "mnist-consistency": _consistency,
     "moons-flow": _flow,
+    "reaching-policy": _policy,
     "mnist-vae": _vae,
     "mnist-glow": _glow,
 }
@@ -168,6 +180,14 @@ def load(
 def load(
     name: Literal["moons-flow"], *, steps: int | None = None, device: torch.device | str | None = None
 ) -> Flow: ...
+@overload
+def load(
+    name: Literal["reaching-policy"],
+    *,
+    steps: int | None = None,
+    eta: float | None = None,
+    device: torch.device | str | None = None,
+) -> DDIM: ...
 @overload
 def load(name: Literal["mnist-vae"], *, device: torch.device | str | None = None) -> VAE: ...
 @overload
@@ -206,7 +226,8 @@ def load(
     name : str
         One of the names in `list()`.
     steps : int, optional
-        Steps of the sampler: 50 for diffusion models, 1 (or 2) for ``"mnist-consistency"``, 20 for ``"moons-flow"``.
+        Steps of the sampler: 50 for diffusion models, 1 (or 2) for ``"mnist-consistency"``, 20 for ``"moons-flow"``,
+        10 for ``"reaching-policy"``.
     eta : float, optional
         Diffusion models only: the share of fresh noise in each step of DDIM, by default 0. With 1 the sampler is DDPM.
     guidance_scale : float, optional
@@ -225,6 +246,7 @@ def load(
     Notes
     -----
     The condition of a model with classes is a class, 0 to 9, or None for any class. With guidance it must be a class.
+    The condition of ``"reaching-policy"``, which makes actions, is an observation of shape (2,), or (n, 2) for n rows.
 
     Raises
     ------

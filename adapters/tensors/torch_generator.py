@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import as_numpy, tuple_like
 from mcgen._lib.names import name_of
 from mcgen.generators.base import checked_fingerprint
 from mcgen.noise import Noise, NoiseSpec, Shape, as_noise_spec
@@ -452,7 +452,7 @@ def _slopes_of(total: torch.Tensor, tensors: list[torch.Tensor], last: bool) -> 
 def _widened(samples: Any) -> Any:
     """Return half-precision samples in float32. In half precision a mean over pixels would keep three digits only."""
     if isinstance(samples, tuple):
-        return tuple(map(_widened, samples))
+        return tuple_like(samples, map(_widened, samples))
     half = isinstance(samples, torch.Tensor) and samples.dtype in _HALF
     return samples.float() if half else samples
 

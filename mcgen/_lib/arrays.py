@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any, TypeVar, cast
 
@@ -141,10 +142,15 @@ def rounding_of(array: Any) -> float:
     return {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(text, 2.0**-52)
 
 
+def tuple_like(example: tuple[Any, ...], parts: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the parts as a tuple; where `example` is a named tuple, they keep its names."""
+    return type(example)(*parts) if hasattr(example, "_fields") else tuple(parts)
+
+
 def take_rows(samples: Any, rows: slice) -> Any:
     """Return some rows of the samples; where samples are a tuple, the rows of each array."""
     if isinstance(samples, tuple):
-        return tuple(take_rows(part, rows) for part in samples)
+        return tuple_like(samples, (take_rows(part, rows) for part in samples))
     return samples[rows]
 
 
@@ -152,7 +158,7 @@ def concatenated(parts: list[Any]) -> Any:
     """Return samples, or tuples of samples, one after the other along their leading axis, in their own library."""
     first = parts[0]
     if isinstance(first, tuple):
-        return tuple(concatenated([*column]) for column in zip(*parts, strict=True))
+        return tuple_like(first, (concatenated([*column]) for column in zip(*parts, strict=True)))
     if isinstance(first, list):
         return [item for part in parts for item in part]
     library = type(first).__module__.partition(".")[0]
@@ -251,8 +257,7 @@ def read_only(value: _T) -> _T:
         named = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.init}
         made = dataclasses.replace(value, **{name: read_only(one) for name, one in named.items()})
     elif isinstance(value, tuple):
-        each = [read_only(one) for one in value]
-        made = type(value)(*each) if hasattr(value, "_fields") else tuple(each)
+        made = tuple_like(value, (read_only(one) for one in value))
     elif isinstance(value, dict):
         made = {key: read_only(one) for key, one in value.items()}
     return cast(_T, made)

@@ -98,6 +98,7 @@ def models_command(options: argparse.Namespace) -> None:
         "\nUse a name in place of a generator; --condition 3 asks for the class 3 where a model has classes.\n"
         "Options follow the name: mnist-ddpm:steps=10,guidance_scale=2. The diffusion models and mnist-dit take\n"
         "steps, eta, guidance_scale and sampler (ddim or heun); mnist-consistency and moons-flow take steps;\n"
+        "reaching-policy takes steps and eta, and needs an array as its condition, from Python alone;\n"
         "mnist-glow takes temperature, and needs the extra [glow]."
     )
 

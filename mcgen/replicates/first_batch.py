@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import Floats, as_numpy, gap_between, rounding_of, take_rows, tolerance_of
+from mcgen._lib.arrays import Floats, as_numpy, gap_between, rounding_of, take_rows, tolerance_of, tuple_like
 from mcgen._lib.fingerprints import networks_in_training
 from mcgen._lib.names import name_of
 from mcgen.errors import RunError
@@ -100,7 +100,7 @@ def _copied_parts(samples: Any, n: int) -> list[tuple[slice, Any]]:
 def _copied(samples: Any) -> Any:
     """Return a copy of some samples in their own library; samples that can't be copied are returned themselves."""
     if isinstance(samples, tuple):
-        return tuple(map(_copied, samples))
+        return tuple_like(samples, map(_copied, samples))
     try:
         return samples.clone() if hasattr(samples, "clone") else copy.deepcopy(samples)
     except Exception:

@@ -59,11 +59,12 @@ def test_every_model_has_a_recipe_and_together_they_fit_a_wheel() -> None:
 
 
 @pytest.mark.parametrize("name", models.list())
-def test_samples_are_images_or_points(name: str) -> None:
+def test_samples_are_images_points_or_actions(name: str) -> None:
     model = models.load(name)
-    samples = model(noise_of(model, 3), 3 if name == "mnist-glow" else None)
-    assert samples.dtype == torch.float32
-    if name == "moons-flow":
+    conditions = {"mnist-glow": 3, "reaching-policy": np.zeros(2)}
+    samples = model(noise_of(model, 3), conditions.get(name))
+    assert samples.dtype == (torch.float64 if name == "reaching-policy" else torch.float32)
+    if name in ("moons-flow", "reaching-policy"):
         assert samples.shape == (3, 2)
         return
     sides = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "patches": (3, 32, 32)}[name.partition("-")[0]]

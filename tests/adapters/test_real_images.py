@@ -41,7 +41,7 @@ def test_every_model_of_images_has_some() -> None:
     pytest.importorskip("torch")
     from mcgen.adapters import models
 
-    assert {*SHAPES, "moons-flow"} == {*models.list()}
+    assert {*SHAPES, "moons-flow", "reaching-policy"} == {*models.list()}
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -94,6 +94,8 @@ def test_the_log_has_source_licence_and_hash() -> None:
 def test_other_names_are_refused() -> None:
     with pytest.raises(ValueError, match="moons-flow makes points of the plane, .*make_moons"):
         real_images("moons-flow")
+    with pytest.raises(ValueError, match="reaching-policy makes actions of a policy, so there are no real images"):
+        real_images("reaching-policy")
     with pytest.raises(ValueError, match="there are real images for digits-diffusion, .*; got 'mnist'. Give the name"):
         real_images("mnist")
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import as_numpy, gap_between, tolerance_of
+from mcgen._lib.arrays import as_numpy, gap_between, tolerance_of, tuple_like
 from mcgen.validation.conformance.reports import AdvisedError, Finding, NotJudgedError
 
 
 def frozen(samples: Any) -> Any:
     """Return copies as numpy arrays, which later calls can't change; samples that are no arrays come back unchanged."""
     if isinstance(samples, tuple):
-        return tuple(map(frozen, samples))
+        return tuple_like(samples, map(frozen, samples))
     try:
         array = as_numpy(samples).copy()
     except (TypeError, ValueError):
@@ -31,7 +31,7 @@ def are_arrays(samples: Any) -> bool:
 def rows_of(samples: Any, chosen: Any) -> Any:
     """Return some rows, by a slice or an array of indices, in the samples' own library."""
     if isinstance(samples, tuple):
-        return tuple(rows_of(part, chosen) for part in samples)
+        return tuple_like(samples, (rows_of(part, chosen) for part in samples))
     if isinstance(samples, list):
         return [samples[i] for i in np.arange(len(samples))[chosen]]
     return samples[chosen]

@@ -14,6 +14,7 @@ RECIPES = {
     "mnist-vae": "vae",
     "mnist-glow": "glow",
     "moons-flow": "flow",
+    "reaching-policy": "reaching",
     "digits-classifier": "classifier",
     "mnist-classifier": "classifier",
     "real-images": "real_images",
