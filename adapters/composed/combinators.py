@@ -1,14 +1,7 @@
-"""Two generators in a row; their noise has the blocks of both.
+"""Two generators in a row (`Chain`): the samples of the first are the condition of the second.
 
-A second generator takes the samples of a first one as its condition (`Chain`), such as a diffusion model that improves
-a prediction [1]_.
-
-The names of the blocks begin with the part: "first/noise", "second/mix". A block is made when the part accesses it.
-
-.. rubric:: References
-
-.. [1] J.-M. Lemercier, J. Richter, S. Welker, T. Gerkmann (2023). StoRM: a diffusion-based stochastic regeneration
-   model for speech enhancement and dereverberation. IEEE/ACM Transactions on Audio, Speech, and Language Processing 31.
+The noise has the blocks of both parts. Their names begin with the part: "first/noise", "second/mix". A block is made
+when the part accesses it.
 """
 
 from __future__ import annotations
@@ -104,16 +97,16 @@ class Chain(TorchGenerator):
 
     def sample(self, noise: Mapping[str, torch.Tensor], condition: object = None) -> Any:
         """Return the second generator's samples (n, ...)."""
-        samples = _run_part(self.first, "first", noise, condition)
+        samples = run_part(self.first, "first", noise, condition)
         joined = samples if self.join is None else self.join(samples, condition)
-        return _run_part(self.second, "second", noise, joined)
+        return run_part(self.second, "second", noise, joined)
 
 
-def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:
+def run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], condition: Any) -> Any:
     """Return the samples of a part, run on its own blocks of noise and in its own library."""
-    condition = _in_library_of(part, condition)
+    condition = in_library_of(part, condition)
     require_condition_taken(getattr(part, "function", part), condition, name_of(part))
-    own = _PartNoise(part, prefix, noise)
+    own = PartNoise(part, prefix, noise)
     lone = len(own) == 1
     if isinstance(part, TorchGenerator):
         given = own[next(iter(own))] if lone else own
@@ -127,14 +120,14 @@ def _run_part(part: Generator, prefix: str, noise: Mapping[str, torch.Tensor], c
     return part(array(next(iter(own))) if lone else BlockNoise(array, tuple(own)), condition)
 
 
-def _in_library_of(part: Generator, thing: Any) -> Any:
+def in_library_of(part: Generator, thing: Any) -> Any:
     """Return a condition with all arrays in it, also nested ones, converted to the library of a part."""
     if isinstance(thing, tuple) and hasattr(thing, "_fields"):
-        return type(thing)(*(_in_library_of(part, one) for one in thing))
+        return type(thing)(*(in_library_of(part, one) for one in thing))
     if type(thing) in (tuple, list):
-        return type(thing)(_in_library_of(part, one) for one in thing)
+        return type(thing)(in_library_of(part, one) for one in thing)
     if type(thing) is dict:
-        return {key: _in_library_of(part, one) for key, one in thing.items()}
+        return {key: in_library_of(part, one) for key, one in thing.items()}
     if not hasattr(thing, "dtype") or not hasattr(thing, "shape") or isinstance(thing, np.generic):
         return thing
     if not isinstance(part, TorchGenerator):
@@ -147,7 +140,7 @@ def _in_library_of(part: Generator, thing: Any) -> Any:
     return thing.to(device=part.device, dtype=part.dtype if thing.is_floating_point() else None)
 
 
-class _PartNoise(Mapping[str, torch.Tensor]):
+class PartNoise(Mapping[str, torch.Tensor]):
     """The noise of one part by its own names of blocks, as tensors on the part's device and in its type."""
 
     def __init__(self, part: Generator, prefix: str, noise: Mapping[str, torch.Tensor]) -> None:
