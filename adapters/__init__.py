@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mcgen.adapters.capturing.captured import CapturedGenerator, capture
     from mcgen.adapters.composed.combinators import Chain
     from mcgen.adapters.composed.editing import Edit, FlowEdit
+    from mcgen.adapters.composed.regeneration import StoRM
     from mcgen.adapters.composed.truncation import Partial, Start, Truncate
     from mcgen.adapters.decoders.glow import Glow
     from mcgen.adapters.decoders.vae import VAE
@@ -42,6 +43,7 @@ _FAMILIES = {
     "samplers.guidance": ("Guided",),
     "samplers.velocity": ("velocity_of",),
     "composed.editing": ("Edit", "FlowEdit"),
+    "composed.regeneration": ("StoRM",),
     "composed.truncation": ("Partial", "Start", "Truncate"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),
@@ -82,6 +84,7 @@ __all__ = [
     "PosteriorSampler",
     "Schedule",
     "Start",
+    "StoRM",
     "SuperResolution",
     "TorchGenerator",
     "Truncate",
