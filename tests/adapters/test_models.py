@@ -39,6 +39,11 @@ def noise_of(model: mcgen.Generator, n: int):
     return drawn[:, 0] if isinstance(drawn, np.ndarray) else {name: block[:, 0] for name, block in drawn.items()}
 
 
+def condition_of(model):
+    """A measurement of a real digit."""
+    return model.operator.measure(models.real_images("mnist-storm")[0])
+
+
 @pytest.mark.parametrize("name", [*models.list(), *loading.CLASSIFIERS])
 def test_the_log_tells_how_a_model_was_made(name: str) -> None:
     log = models.log(name)
@@ -61,7 +66,8 @@ def test_every_model_has_a_recipe_and_together_they_fit_a_wheel() -> None:
 @pytest.mark.parametrize("name", models.list())
 def test_samples_are_images_or_points(name: str) -> None:
     model = models.load(name)
-    samples = model(noise_of(model, 3), 3 if name == "mnist-glow" else None)
+    condition = condition_of(model) if name == "mnist-storm" else 3 if name == "mnist-glow" else None
+    samples = model(noise_of(model, 3), condition)
     assert samples.dtype == torch.float32
     if name == "moons-flow":
         assert samples.shape == (3, 2)
@@ -79,6 +85,7 @@ def test_samples_are_images_or_points(name: str) -> None:
         ("mnist-ddpm", {"steps": 10}),
         ("mnist-dit", {"steps": 10}),
         ("mnist-consistency", {"steps": 2}),
+        ("digits-truncated", {}),
         ("mnist-glow", {}),
     ],
 )
@@ -120,6 +127,8 @@ def test_what_load_refuses() -> None:
     taken = r"digits-diffusion takes steps=50, eta=0.0, guidance_scale=1.0, sampler='ddim' and device; got num_steps=5"
     with pytest.raises(TypeError, match=taken):
         models.load("digits-diffusion", num_steps=5)
+    with pytest.raises(TypeError, match="mnist-storm takes steps=10 and device; got eta=1.0"):
+        models.load("mnist-storm", eta=1.0)
     with pytest.raises(TypeError, match="mnist-vae takes no options but device; got guidance=1.0"):
         models.load("mnist-vae", guidance=1.0)
     with pytest.raises(TypeError, match="mnist-glow takes temperature=0.7 and device; got steps=5, eta=1.0"):
