@@ -101,25 +101,28 @@ def to_states(x: torch.Tensor) -> torch.Tensor:
 
 def truncated(network: nn.Module, diffusion: DDIM, steps: int, name: str) -> Truncate:
     """Return a diffusion model that goes back from the states of a network, in a number of steps."""
-    step = _step_at(diffusion, TRUNCATED_AT, 2 * checked_integer("steps", steps), steps, name)
+    step = _step_at(diffusion, TRUNCATED_AT, 2, steps, name)
     start = from_torch(network, diffusion.shape, name=f"{name} start")
     return Truncate(start, diffusion.with_steps(2 * steps), step, mix=False, name=f"{name}-{steps}")
 
 
 def regenerating(network: nn.Module, prior: DDIM, steps: int, name: str) -> StoRM:
     """Return a sampler that regenerates the restorations of a network, in a number of steps."""
-    step = _step_at(prior, _REGENERATED_AT, 5 * checked_integer("steps", steps), steps, name)
+    step = _step_at(prior, _REGENERATED_AT, 5, steps, name)
     operator = hidden_rows()
     sampler = DDS(prior.with_steps(5 * steps), operator, noise_sd=NOISE_SD)
     predictor: Any = Restoration(network, operator).eval()
     return StoRM(predictor, sampler, step, encode=to_states, name=f"{name}-{steps}")
 
 
-def _step_at(diffusion: DDIM, time: int, whole: int, steps: int, name: str) -> int:
-    """Return the step at which a sampler of `whole` steps reaches a training time, or refuse a number of steps."""
-    largest = len(diffusion.schedule.alpha_bar) * steps // whole if whole else 0
-    if not 1 <= steps <= largest:
+def _step_at(diffusion: DDIM, time: int, share: int, steps: int, name: str) -> int:
+    """Return the step that starts at a training time, in a sampler whose last 1 / `share` of steps are `steps`.
+
+    Any such sampler reaches this time exactly, since its steps are spaced evenly.
+    """
+    largest = len(diffusion.schedule.alpha_bar) // share
+    if not 1 <= checked_integer("steps", steps) <= largest:
         raise ValueError(
             f"{name} starts at training time {time} and takes steps from 1 to {largest} after it; got steps={steps}"
         )
-    return int(np.flatnonzero(diffusion.schedule.times(whole) == time)[0])
+    return int(np.flatnonzero(diffusion.schedule.times(share * steps) == time)[0])
