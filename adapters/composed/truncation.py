@@ -10,8 +10,8 @@ generator it is an early-stopped diffusion [3]_ (`Truncate`), which saves the ea
 
 A truncated diffusion [2]_ needs no :math:`x_0`: the other generator makes :math:`x_t` itself, by a law of its own
 (``Truncate(..., mix=False)``). If that law is the forward process's, which is
-:math:`\int N(x_t; \sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I)\, p(x_0)\, dx_0`, the samples have the law of the
-full model.
+:math:`\int N(x_t; \sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I)\, p(x_0)\, dx_0`, the samples have the law of a
+full model whose earlier steps are exact.
 
 .. rubric:: References
 
