@@ -13,10 +13,12 @@ if __name__ != "mcgen.adapters":
 
 if TYPE_CHECKING:
     from mcgen.adapters.capturing.captured import CapturedGenerator, capture
-    from mcgen.adapters.composed.combinators import Chain, Partial, Start, Truncate
+    from mcgen.adapters.composed.combinators import Chain
     from mcgen.adapters.composed.editing import Edit, FlowEdit
     from mcgen.adapters.composed.environments import Environment
     from mcgen.adapters.composed.episodes import Episode, Rollout, Situation
+    from mcgen.adapters.composed.regeneration import StoRM
+    from mcgen.adapters.composed.truncation import Partial, Start, Truncate
     from mcgen.adapters.decoders.glow import Glow
     from mcgen.adapters.decoders.vae import VAE
     from mcgen.adapters.feature_networks import ClassifierScore, FeatureDistance, FeatureNetwork, features
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 _FAMILIES = {
     "tensors.torch_generator": ("TorchGenerator", "from_torch"),
     "capturing.captured": ("CapturedGenerator", "capture"),
-    "composed.combinators": ("Chain", "Partial", "Start", "Truncate"),
+    "composed.combinators": ("Chain",),
     "samplers.consistency": ("Consistency", "Level"),
     "samplers.diffusion": ("DDIM", "Diffusion", "Heun", "Schedule"),
     "samplers.fitted": ("Fitted",),
@@ -45,6 +47,8 @@ _FAMILIES = {
     "composed.editing": ("Edit", "FlowEdit"),
     "composed.environments": ("Environment",),
     "composed.episodes": ("Episode", "Rollout", "Situation"),
+    "composed.regeneration": ("StoRM",),
+    "composed.truncation": ("Partial", "Start", "Truncate"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),
     "feature_networks": ("ClassifierScore", "FeatureDistance", "FeatureNetwork", "features"),
@@ -88,6 +92,7 @@ __all__ = [
     "Schedule",
     "Situation",
     "Start",
+    "StoRM",
     "SuperResolution",
     "TorchGenerator",
     "Truncate",

@@ -738,7 +738,8 @@ def test_models_are_listed_with_options_that_they_take(capsys) -> None:
     for name in ("mnist-ddpm", "mnist-dit", "digits-diffusion", "patches-diffusion"):
         assert models.load(name, steps=2, eta=0, guidance_scale=1, sampler="ddim")
     assert models.load("mnist-consistency", steps=2)
-    assert models.load("moons-flow", steps=2)
+    for name in ("moons-flow", "digits-truncated", "mnist-storm"):
+        assert models.load(name, steps=2)
 
 
 def test_shipped_models_say_which_extra_they_need(tmp_path: Path) -> None:

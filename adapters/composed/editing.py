@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mcgen._lib.checks import checked_integer
-from mcgen.adapters.composed.combinators import rows_of
+from mcgen.adapters.composed.truncation import rows_of
 from mcgen.adapters.samplers.paths import Decode, LoopGenerator, Modules, Network, time_grid
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.noise import Block, NoiseSpec

@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from mcgen._lib.arrays import as_numpy, leading_length, non_finite_rows, numbers_of
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
-from mcgen.adapters.composed.combinators import Start, in_library_of
+from mcgen.adapters.composed.combinators import in_library_of
 from mcgen.adapters.composed.environments import Environment, checked_environment
+from mcgen.adapters.composed.truncation import Start
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.noise import Array, BlockNoise, Noise, NoiseSpec

@@ -177,7 +177,7 @@ class PosteriorSampler(Diffusion):
         """
         # The misfit is a small difference of large numbers, which half precision would lose.
         wide = torch.promote_types(x.dtype, torch.float32)
-        measurement = self._measurement(condition).to(device=x.device, dtype=wide)
+        measurement = self.measurement_of(condition).to(device=x.device, dtype=wide)
         return super().reverse(x, noise, measurement, first=first)
 
     @abstractmethod
@@ -191,7 +191,7 @@ class PosteriorSampler(Diffusion):
         """Return predicted samples on the scale of the prior's images, in the measurement's dtype."""
         return self._scale * x_0.to(measurement.dtype) + self._shift.to(x_0.device)
 
-    def _measurement(self, condition: object) -> torch.Tensor:
+    def measurement_of(self, condition: object) -> torch.Tensor:
         """Return the measurement in the condition, or refuse a condition that has none.
 
         A condition may be a pair, since a statistic with `uses_condition` gets the same condition and needs the truth.

@@ -20,6 +20,8 @@ _DATA = {
     "mnist-dit": "mnist",
     "patches-diffusion": "patches",
     "mnist-consistency": "mnist",
+    "digits-truncated": "digits",
+    "mnist-storm": "mnist",
     "mnist-vae": "mnist",
     "mnist-glow": "mnist",
 }

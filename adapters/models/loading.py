@@ -16,9 +16,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen.adapters.composed.regeneration import StoRM
+from mcgen.adapters.composed.truncation import Truncate
 from mcgen.adapters.decoders.glow import Glow
 from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models import held_out
+from mcgen.adapters.models._composed import TRUNCATED_AT, OnePassStates, regenerating, truncated
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
 from mcgen.adapters.models._networks import DiT, ObservedMLP, ResidualMLP, UNet, small_classifier
 from mcgen.adapters.samplers.consistency import Consistency
@@ -36,6 +39,8 @@ _NETWORKS: dict[str, Callable[[float], nn.Module]] = {
     "mnist-dit": lambda dropout: DiT(1, 28, 4, 128, 6, 4, n_classes=10, dropout=dropout),
     "patches-diffusion": lambda dropout: UNet(3, 64, 2, n_classes=0, dropout=dropout),
     "mnist-consistency": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
+    "digits-truncated": lambda dropout: OnePassStates(64, 160, 3, n_classes=10, time=TRUNCATED_AT, dropout=dropout),
+    "mnist-storm": lambda dropout: UNet(1, 24, 1, n_classes=0, dropout=dropout),
     "moons-flow": lambda dropout: ResidualMLP(2, 64, 3, n_classes=0, dropout=dropout),
     "reaching-policy": lambda dropout: ObservedMLP(2, 2, 64, 3, dropout),
     "mnist-vae": lambda dropout: ConvolutionalVAE(16, 32, dropout),
@@ -113,6 +118,16 @@ def _consistency(name: str, *, steps: int = 1) -> Consistency:
     )
 
 
+def _truncated(name: str, *, steps: int = 25) -> Truncate:
+    """Return the diffusion of digits that starts at half of the training time, with a number of steps after it."""
+    return truncated(trained(name), load("digits-diffusion"), steps, name)
+
+
+def _storm(name: str, *, steps: int = 10) -> StoRM:
+    """Return the predictor of MNIST digits and the sampler that improves its predictions in a number of steps."""
+    return regenerating(trained(name), load("mnist-ddpm"), steps, name)
+
+
 def _flow(name: str, *, steps: int = 20) -> Flow:
     """Return the flow on the plane, integrated by a number of midpoint steps."""
     return Flow(trained(name), (2,), steps=steps, name=f"{name}-{steps}")
@@ -142,6 +157,8 @@ def _glow(name: str, *, temperature: float = 0.7) -> Glow:
 _MODELS: dict[str, Callable[..., TorchGenerator]] = {
     **dict.fromkeys(_SHAPES, _diffusion),
     "mnist-consistency": _consistency,
+    "digits-truncated": _truncated,
+    "mnist-storm": _storm,
     "moons-flow": _flow,
     "reaching-policy": _policy,
     "mnist-vae": _vae,
@@ -176,6 +193,14 @@ def load(
 def load(
     name: Literal["mnist-consistency"], *, steps: int | None = None, device: torch.device | str | None = None
 ) -> Consistency: ...
+@overload
+def load(
+    name: Literal["digits-truncated"], *, steps: int | None = None, device: torch.device | str | None = None
+) -> Truncate: ...
+@overload
+def load(
+    name: Literal["mnist-storm"], *, steps: int | None = None, device: torch.device | str | None = None
+) -> StoRM: ...
 @overload
 def load(
     name: Literal["moons-flow"], *, steps: int | None = None, device: torch.device | str | None = None
@@ -219,7 +244,8 @@ def load(
 ) -> TorchGenerator:
     """Return a shipped model as a generator. Options that are None are the model's own defaults.
 
-    A type checker knows the type of each model: a `DDIM` or a `Heun`, a `Consistency`, a `Flow`, a `VAE`, or a `Glow`.
+    A type checker knows the type of each model: a `DDIM` or a `Heun`, a `Consistency`, a `Truncate`, a `StoRM`, a
+    `Flow`, a `VAE`, or a `Glow`.
 
     Parameters
     ----------
@@ -227,7 +253,8 @@ def load(
         One of the names in `list()`.
     steps : int, optional
         Steps of the sampler: 50 for diffusion models, 1 (or 2) for ``"mnist-consistency"``, 20 for ``"moons-flow"``,
-        10 for ``"reaching-policy"``.
+        10 for ``"reaching-policy"``. For models that start later it is the number of steps after the start: 25 for
+        ``"digits-truncated"``, at most 500, and 10 for ``"mnist-storm"``, at most 200.
     eta : float, optional
         Diffusion models only: the share of fresh noise in each step of DDIM, by default 0. With 1 the sampler is DDPM.
     guidance_scale : float, optional
@@ -247,6 +274,8 @@ def load(
     -----
     The condition of a model with classes is a class, 0 to 9, or None for any class. With guidance it must be a class.
     The condition of ``"reaching-policy"``, which makes actions, is an observation of shape (2,), or (n, 2) for n rows.
+    The condition of ``"mnist-storm"`` is a measurement; see `mcgen.adapters.StoRM`. Its ``operator`` simulates one with
+    the noise that the model expects: ``model.operator.measure(image, model.sampler.noise_sd, noise)``.
 
     Raises
     ------

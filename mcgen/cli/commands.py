@@ -97,9 +97,9 @@ def models_command(options: argparse.Namespace) -> None:
     print(
         "\nUse a name in place of a generator; --condition 3 asks for the class 3 where a model has classes.\n"
         "Options follow the name: mnist-ddpm:steps=10,guidance_scale=2. The diffusion models and mnist-dit take\n"
-        "steps, eta, guidance_scale and sampler (ddim or heun); mnist-consistency and moons-flow take steps;\n"
-        "reaching-policy takes steps and eta, and needs an array as its condition, from Python alone;\n"
-        "mnist-glow takes temperature, and needs the extra [glow]."
+        "steps, eta, guidance_scale and sampler (ddim or heun); mnist-consistency, digits-truncated and moons-flow\n"
+        "take steps; mnist-glow takes temperature, and needs the extra [glow]. The conditions of mnist-storm, a\n"
+        "measurement, and of reaching-policy, a position, can be given in Python alone."
     )
 
 

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 import mcgen  # noqa: E402
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec  # noqa: E402
 from mcgen.adapters import DDIM, Heun, Schedule, from_torch, models  # noqa: E402
-from mcgen.adapters.composed.combinators import Chain, Partial, Start, Truncate  # noqa: E402
+from mcgen.adapters.composed.combinators import Chain  # noqa: E402
+from mcgen.adapters.composed.truncation import Partial, Start, Truncate  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Pairs under an affine map are equal but for rounding, which is warned of.

@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def noise_of(model: mcgen.Generator, n: int):
     return drawn[:, 0] if isinstance(drawn, np.ndarray) else {name: block[:, 0] for name, block in drawn.items()}
 
 
+def condition_of(model):
+    """A measurement of a real digit."""
+    return model.operator.measure(models.real_images("mnist-storm")[0])
+
+
 @pytest.mark.parametrize("name", [*models.list(), *loading.CLASSIFIERS])
 def test_the_log_tells_how_a_model_was_made(name: str) -> None:
     log = models.log(name)
@@ -54,15 +60,16 @@ def test_every_model_has_a_recipe_and_together_they_fit_a_wheel() -> None:
     assert {*trained, "real-images"} == set(RECIPES)
     assert len({*trained}) == len(trained)
     real = sum(file["bytes"] for file in models.log("real-images")["files"].values())
-    # The wheel is a little smaller than what it has inside, and .ci/run wants it below 20 MB.
-    assert sum(models.log(name)["bytes"] for name in trained) + real < 20_300_000
+    # The wheel is a little smaller than what it has inside, and .ci/run wants it below 25 MB.
+    assert sum(models.log(name)["bytes"] for name in trained) + real < 25_300_000
 
 
 @pytest.mark.parametrize("name", models.list())
 def test_samples_are_images_points_or_actions(name: str) -> None:
     model = models.load(name)
-    conditions = {"mnist-glow": 3, "reaching-policy": np.zeros(2)}
-    samples = model(noise_of(model, 3), conditions.get(name))
+    conditions: dict[str, Any] = {"mnist-glow": 3, "reaching-policy": np.zeros(2)}
+    condition = condition_of(model) if name == "mnist-storm" else conditions.get(name)
+    samples = model(noise_of(model, 3), condition)
     assert samples.dtype == (torch.float64 if name == "reaching-policy" else torch.float32)
     if name in ("moons-flow", "reaching-policy"):
         assert samples.shape == (3, 2)
@@ -80,6 +87,7 @@ def test_samples_are_images_points_or_actions(name: str) -> None:
         ("mnist-ddpm", {"steps": 10}),
         ("mnist-dit", {"steps": 10}),
         ("mnist-consistency", {"steps": 2}),
+        ("digits-truncated", {}),
         ("mnist-glow", {}),
     ],
 )
@@ -121,6 +129,8 @@ def test_what_load_refuses() -> None:
     taken = r"digits-diffusion takes steps=50, eta=0.0, guidance_scale=1.0, sampler='ddim' and device; got num_steps=5"
     with pytest.raises(TypeError, match=taken):
         models.load("digits-diffusion", num_steps=5)
+    with pytest.raises(TypeError, match="mnist-storm takes steps=10 and device; got eta=1.0"):
+        models.load("mnist-storm", eta=1.0)
     with pytest.raises(TypeError, match="mnist-vae takes no options but device; got guidance=1.0"):
         models.load("mnist-vae", guidance=1.0)
     with pytest.raises(TypeError, match="mnist-glow takes temperature=0.7 and device; got steps=5, eta=1.0"):

@@ -19,6 +19,8 @@ SHAPES = {
     "mnist-ddpm": (1000, 1, 28, 28),
     "mnist-dit": (1000, 1, 28, 28),
     "mnist-consistency": (1000, 1, 28, 28),
+    "digits-truncated": (360, 1, 8, 8),
+    "mnist-storm": (1000, 1, 28, 28),
     "mnist-vae": (1000, 1, 28, 28),
     "mnist-glow": (1000, 1, 28, 28),
     "patches-diffusion": (1978, 3, 32, 32),

@@ -328,7 +328,7 @@ def test_a_jax_sampler_with_a_key_inside_is_seen() -> None:
     assert "place" in failures(keyed)
 
 
-WITH_CLASSES = ["digits-diffusion", "mnist-consistency", "mnist-glow"]
+WITH_CLASSES = ["digits-diffusion", "mnist-consistency", "digits-truncated", "mnist-glow"]
 TORCH = ["from_torch", "DDIM eta 1", "Heun", "capture"]
 
 
@@ -406,7 +406,10 @@ def test_shipped_models(name: str, condition: Any) -> None:
     pytest.importorskip("torch")
     from mcgen.adapters import models
 
-    check_generator(models.load(name), condition=condition, n=4, seed=SEED).require()
+    model = models.load(name)
+    if name == "mnist-storm":
+        condition = model.operator.measure(models.real_images(name)[0])
+    check_generator(model, condition=condition, n=4, seed=SEED).require()
 
 
 def test_it_needs_no_torch() -> None:

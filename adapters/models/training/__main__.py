@@ -11,6 +11,8 @@ RECIPES = {
     "mnist-dit": "diffusion",
     "patches-diffusion": "diffusion",
     "mnist-consistency": "consistency",
+    "digits-truncated": "truncated",
+    "mnist-storm": "storm",
     "mnist-vae": "vae",
     "mnist-glow": "glow",
     "moons-flow": "flow",
