@@ -27,13 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
+from mcgen._lib.batches import by_slices
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.generators.schedule import Schedule
 from mcgen.noise import Array, Block, DType, Noise, NoiseSpec, Shape
-
-# Numbers in a slice of noise: 256 KiB in float64, so that a core's second-level cache holds it with some intermediate
-# results.
-_IN_CACHE = 2**15
 
 
 class Step(NamedTuple):
@@ -136,9 +133,7 @@ class AnalyticDiffusion(ABC):
         self._refuse(condition)
         if not isinstance(noise, np.ndarray):
             return self._last(noise["start"], noise)
-        rows = max(1, _IN_CACHE // max(1, noise[0].size)) if len(noise) else 1
-        parts = [self._last(noise[start : start + rows], {}) for start in range(0, len(noise), rows)]
-        return np.concatenate(parts) if parts else np.empty_like(noise)
+        return by_slices(lambda part: self._last(part, {}), noise)
 
     @property
     def shape(self) -> Shape:
