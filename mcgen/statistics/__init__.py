@@ -1,6 +1,7 @@
 """Statistics: functions of samples whose expectation is estimated; see `mcgen.statistics.images`."""
 
 from mcgen.statistics.images import LUMA, brightness, centroid, contrast, identity, luminance, pixel_mean
+from mcgen.statistics.neighbours import Nearest, nearest
 from mcgen.statistics.plain import NamedStatistic, as_statistic
 from mcgen.statistics.references import L1, PSNR
 from mcgen.statistics.stacks import Combined, Stack, stack
@@ -12,6 +13,7 @@ __all__ = [
     "PSNR",
     "Combined",
     "NamedStatistic",
+    "Nearest",
     "Stack",
     "Statistic",
     "as_statistic",
@@ -20,6 +22,7 @@ __all__ = [
     "contrast",
     "identity",
     "luminance",
+    "nearest",
     "pixel_mean",
     "stack",
 ]
