@@ -61,7 +61,7 @@ def test_distances_of_a_kernel_density_are_known() -> None:
     truth = h * math.sqrt(2 / d) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
     z = (found.mean[0] - truth) / found.standard_error[0]
     assert abs(z) < Z_LIMIT
-    assert abs((found.mean[0] - 1.1 * truth) / found.standard_error[0]) > Z_LIMIT
+    assert abs((found.mean[0] - 1.2 * truth) / found.standard_error[0]) > Z_LIMIT
     assert found.mean[2] < 0.01
 
 
@@ -70,7 +70,7 @@ def test_the_tolerance_is_a_share_of_the_second_distance() -> None:
     for tolerance, copies in ((0.01, [0, 0]), (1 / 3, [1, 0]), (0.5, [1, 1])):
         assert mcgen.statistics.nearest(data, tolerance=tolerance)(samples)[:, 2].tolist() == copies
     repeated = np.array([[0.0], [0.0], [1.0]])
-    np.testing.assert_allclose(mcgen.statistics.nearest(repeated)([*samples][0][None]), [[0.2, 0.8, 0.0]])
+    np.testing.assert_allclose(mcgen.statistics.nearest(repeated)(samples[:1]), [[0.2, 0.8, 0.0]])
 
 
 @pytest.mark.parametrize(
