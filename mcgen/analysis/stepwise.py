@@ -130,16 +130,25 @@ def require_one_condition(condition: Any) -> None:
 
 
 def provenance_of_steps(
-    model: Stepwise, seed: Seed, condition: Any, *, what: str, design: str, n: int, evaluations: int, batch_size: int
+    model: Stepwise,
+    seed: Seed,
+    condition: Any,
+    *,
+    what: str,
+    design: str,
+    n: int,
+    evaluations: int,
+    batch_size: int,
+    n_points: int = 2,
 ) -> Provenance:
-    """Return what was done: n replicates of two points each, at the work of so many samples."""
+    """Return what was done: n replicates of some points each, at the work of so many samples."""
     return Provenance(
         generator=name_of(model),
         statistic=what,
         noise=str(model.noise),
         dimension=model.noise.dimension,
         design=design,
-        n_points=2,
+        n_points=n_points,
         n_replicates=n,
         n_evaluations=evaluations,
         seed=as_seed_sequence(seed),

@@ -227,7 +227,7 @@ class GaussianDiffusion(AnalyticDiffusion):
         """Return, by principal direction, the factor of the start, the offset from the mean, and the variance."""
         u_mean = self._directions.T @ self.mean.ravel()
         if self.sampler == "flow":
-            factors = self._flow_factors(self.steps)
+            factors = self._flow_factors(0, self.steps)
             start = math.sqrt(self.signal_shares[0])
             return factors, (math.sqrt(self.signal_shares[-1]) - 1 - start * factors) * u_mean, factors**2
         factors, mean, variance = np.ones_like(u_mean), np.zeros_like(u_mean), np.ones_like(u_mean)
@@ -243,9 +243,9 @@ class GaussianDiffusion(AnalyticDiffusion):
         gains: Floats = math.sqrt(signal) * self._variances / (signal * self._variances + 1 - signal)
         return gains
 
-    def _flow_factors(self, i: int) -> Floats:
-        """Return the factors of the start's deviation in state i of the flow, by principal direction."""
-        start, now = self.signal_shares[0], self.signal_shares[i]
+    def _flow_factors(self, first: int, i: int) -> Floats:
+        """Return the factors of the deviation of state `first` in state i of the flow, by principal direction."""
+        start, now = self.signal_shares[first], self.signal_shares[i]
         factors: Floats = np.sqrt((now * self._variances + 1 - now) / (start * self._variances + 1 - start))
         return factors
 
@@ -259,13 +259,13 @@ class GaussianDiffusion(AnalyticDiffusion):
         moved = ((deviations @ self._directions) * factors) @ self._directions.T + new_centre.ravel()
         return np.asarray(moved.reshape(x.shape).astype(x.dtype, copy=False))
 
-    def _last(self, x: Array, fresh: Mapping[str, Array]) -> Array:
-        return super()._last(x, fresh) if self.sampler == "ddim" else self._flow(x, self.steps)
+    def _last(self, x: Array, fresh: Mapping[str, Array], first: int = 0) -> Array:
+        return super()._last(x, fresh, first) if self.sampler == "ddim" else self._flow(x, first, self.steps)
 
-    def _flow(self, x: Array, i: int) -> Array:
-        """Return state i of the flow from its start."""
-        start, now = np.sqrt(self.signal_shares[[0, i]])
-        return self._moved(x, start * self.mean, self._flow_factors(i), now * self.mean)
+    def _flow(self, x: Array, first: int, i: int) -> Array:
+        """Return state i of the flow from its states at step `first`."""
+        start, now = np.sqrt(self.signal_shares[[first, i]])
+        return self._moved(x, start * self.mean, self._flow_factors(first, i), now * self.mean)
 
     def observe(self, noise: Noise, condition: Any = None) -> Iterator[dict[str, Array]]:
         """Yield each of steps + 1 states (n, ...), with the predictions at all but the last one."""
@@ -275,9 +275,9 @@ class GaussianDiffusion(AnalyticDiffusion):
         self._refuse(condition)
         assert isinstance(noise, np.ndarray)
         for i in range(self.steps):
-            x = self._flow(noise, i)
+            x = self._flow(noise, 0, i)
             yield {"state": x} | self.predictions(x, i)
-        yield {"state": self._flow(noise, self.steps)}
+        yield {"state": self._flow(noise, 0, self.steps)}
 
     def _remade(self, **changed: Any) -> Self:
         return type(self)(self.mean, self.covariance, sampler=self.sampler, **self._options() | changed)
