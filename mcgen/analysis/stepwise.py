@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 from mcgen.errors import NonFiniteError
 from mcgen.generators.stepwise import Stepwise
@@ -21,6 +22,9 @@ from mcgen.replicates.sizes import checked_batch_size, require_single
 from mcgen.replicates.streams import condition_text
 from mcgen.results.provenance import Provenance
 from mcgen.runs.outcome import library_versions
+
+# Steps that are looked at where the caller chooses none.
+_DEFAULT_STEPS = 10
 
 
 def listed(argument: str, given: Any, wanted: str) -> list[Any]:
@@ -122,6 +126,22 @@ def checked_rows(batch_size: int | None, n_pairs: int | None = None) -> int:
     if rows < 2:
         raise ValueError(f"batch_size must be at least 2, a pair; got {batch_size}. Leave it out for about 64")
     return rows
+
+
+def checked_steps(steps: Any, n: int) -> NDArray[np.int64]:
+    """Return different steps of a sampler of n steps in their order; where none are given, ten that are evenly spaced.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, one twice, or one that the sampler does not have.
+    """
+    if steps is None:
+        return np.unique(np.rint(np.linspace(0, n - 1, _DEFAULT_STEPS)).astype(np.int64))
+    given = [checked_integer("each of steps", one) for one in listed("steps", steps, "a list of numbers of steps")]
+    if not given or min(given) < 0 or max(given) >= n or len({*given}) < len(given):
+        raise ValueError(f"steps must be different steps of the model, 0 to {n - 1}; got {steps}")
+    return np.array(sorted(given), np.int64)
 
 
 def require_one_condition(condition: Any) -> None:
