@@ -30,6 +30,7 @@ from mcgen.validation.conformance import Report, check_design, check_generator, 
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.studies import (
     antithetic_theory,
+    closed_forms,
     differences,
     distances,
     efficiency_formulas,
@@ -179,6 +180,7 @@ STUDIES: dict[str, Study] = {
     **sequences.STUDIES,
     **efficiency_formulas.STUDIES,
     **antithetic_theory.STUDIES,
+    **closed_forms.STUDIES,
     **variance_shares.STUDIES,
 }
 
