@@ -37,7 +37,7 @@ _SUPPORT = 1e-3
 # Largest gap of the two forms of the bridge, relative to the largest number: rounding.
 _ROUNDING = 1e-12
 # Steps after which all data are equally frequent, and so few that some are far more frequent.
-_MANY, _FEW = 200, 5
+_MANY, _FEW = 200, 3
 
 
 def finite_data(full: bool, seed: int) -> list[Verdict]:
