@@ -223,6 +223,18 @@ class GaussianDiffusion(AnalyticDiffusion):
         """The exact covariance of the samples, shape (d, d)."""
         return np.asarray((self._directions * self._sample_variances) @ self._directions.T)
 
+    def coarse(self, steps: int) -> Self:
+        """Return the same model with fewer steps of DDIM on the same noise.
+
+        Raises
+        ------
+        ValueError
+            As for all models, and for the probability flow: it is one map whatever the steps, and none is cheaper.
+        """
+        if self.sampler == "flow":
+            raise ValueError("the probability flow is one map whatever its steps; use sampler='ddim' for coarse steps")
+        return super().coarse(steps)
+
     def _law(self) -> tuple[Floats, Floats, Floats]:
         """Return, by principal direction, the factor of the start, the offset from the mean, and the variance."""
         u_mean = self._directions.T @ self.mean.ravel()
