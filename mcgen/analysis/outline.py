@@ -116,7 +116,7 @@ def path_dimension(
     components, plane, rotation, whole = (np.concatenate(part) for part in zip(*found, strict=True))
     steps = np.arange(plane.shape[1])
     curves = {PLANE: (steps, plane)} | ({} if signals is None else {ROTATION: (steps, rotation)})
-    names = [f"first {k + 1} component{'s' * (k > 0)}" for k in range(components.shape[1])]
+    names = ["first component", *(f"first {k} components" for k in range(2, components.shape[1] + 1))]
     numbers = paths.numbers([*names, *curves], np.column_stack([components, whole[:, : len(curves)]]), (-math.inf, 1.0))
     return paths.profile("share of a path", curves, limits=(-math.inf, 1.0), numbers=numbers)
 
@@ -149,7 +149,7 @@ def emergence(
         of the predicted on the final sample. ``numbers`` has the step at which each gain passes 1/2, between two steps
         by a straight line, and with three directions or more Spearman's rank correlation of these steps with the
         variances of the samples in these directions. It is -1 where larger variances always come first. Intervals of
-        numbers are basic bootstrap intervals over paths.
+        numbers hold both the percentile and the basic bootstrap interval over paths.
 
     Raises
     ------
@@ -298,8 +298,10 @@ def _half_gains(paths: SinglePaths, a: Floats, b: Floats) -> list[Number]:
     chunk = max(1, _RESAMPLED_VALUES // max(n, flat.shape[1]))
     sizes = [min(chunk, BOOTSTRAP_RESAMPLES - start) for start in range(0, BOOTSTRAP_RESAMPLES, chunk)]
     resampled = np.concatenate([numbers(rng.multinomial(n, np.full(n, 1 / n), size) / n) for size in sizes])
-    # Basic intervals: resamples add as much noise to ranks, and so as much bias, as the sample has itself.
-    high, low = 2 * values - np.quantile(resampled, [(1 - paths.level) / 2, (1 + paths.level) / 2], axis=0)
+    # Noise moves ranks towards no correlation, and resamples have more noise: neither kind of interval alone is safe.
+    ends_of_resamples = np.quantile(resampled, [(1 - paths.level) / 2, (1 + paths.level) / 2], axis=0)
+    both = np.concatenate([ends_of_resamples, 2 * values - ends_of_resamples])
+    low, high = both.min(axis=0), both.max(axis=0)
     names = [f"half gain, direction {j}" for j in range(k)]
     ends = [(0.0, float(paths.model.steps))] * k
     if k >= _FEWEST_DIRECTIONS:
