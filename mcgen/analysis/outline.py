@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats, as_values
+from mcgen._lib.arrays import Floats, as_numpy, as_values
 from mcgen._lib.names import name_of
 from mcgen.analysis.single_paths import SinglePaths, path_of, ratio_of_means
 from mcgen.analysis.stepwise import flat_rows, require_one_condition
@@ -145,10 +145,10 @@ def emergence(
     Returns
     -------
     Profile
-        A curve for each direction, with the label ``direction`` ("0", "1", ...): its gain, the slope of the regression
-        of the predicted on the final sample. ``numbers`` has the step at which each gain passes 1/2, between two steps
-        by a straight line, and with three directions or more Spearman's rank correlation of these steps with the
-        variances of the samples in these directions. It is -1 where larger variances always come first. Intervals of
+        A curve for each direction, with the label ``measure`` ("direction 0", ...): its gain, the slope of the
+        regression of the predicted on the final sample. ``numbers`` has the step at which each gain passes 1/2, by a
+        straight line between two steps. With three directions or more it has Spearman's rank correlation of these steps
+        with the variances of the samples in these directions, -1 where larger variances always come first. Intervals of
         numbers hold both the percentile and the basic bootstrap interval over paths.
 
     Raises
@@ -179,8 +179,8 @@ def emergence(
         raise ValueError(f"samples do not vary in direction {int(np.argmax(flat))}; leave it out of the directions")
     gains = ratio_of_means(a * b[:, None], np.broadcast_to((b**2)[:, None], a.shape), paths.n / (paths.n - 1))
     steps = np.arange(paths.model.steps)
-    curves = {str(k): (steps, gains[:, :, k]) for k in range(len(u))}
-    return paths.profile("gain", curves, label="direction", numbers=_half_gains(paths, a, b))
+    curves = {f"direction {k}": (steps, gains[:, :, k]) for k in range(len(u))}
+    return paths.profile("gain", curves, numbers=_half_gains(paths, a, b))
 
 
 def similarity(
@@ -244,7 +244,7 @@ def similarity(
         for i, one in enumerate(shown):
             if "sample" in one:
                 mine = flat_rows(one["sample"], f"the predicted sample at step {i}")
-                theirs = second.predictions(np.asarray(one["state"]), i, other_condition)["sample"]
+                theirs = second.predictions(as_numpy(one["state"]), i, other_condition)["sample"]
                 gap = flat_rows(theirs, f"the other model's predicted sample at step {i}") - mine
                 error[own, i], square[own, i] = (gap**2).sum(axis=1), (mine**2).sum(axis=1)
     values = {f"relative error of {name_of(second)}": (np.arange(paths.model.steps), ratio_of_means(error, square))}
@@ -291,6 +291,8 @@ def _half_gains(paths: SinglePaths, a: Floats, b: Floats) -> list[Number]:
     def numbers(weights: Floats) -> Floats:
         covariance = weights @ products - (weights @ flat) * np.tile(weights @ b, a.shape[1])
         variance = weights @ squares - (weights @ b) ** 2
+        # A resample of few different paths may have no variance, and then no gain.
+        variance = np.where(variance > _ROUNDING * squares.mean(axis=0), variance, np.nan)
         steps = half_steps(covariance.reshape(-1, *a.shape[1:]) / variance[:, None])
         return np.column_stack([steps, rank_correlation(steps, variance)] if k >= _FEWEST_DIRECTIONS else [steps])
 
@@ -299,7 +301,7 @@ def _half_gains(paths: SinglePaths, a: Floats, b: Floats) -> list[Number]:
     sizes = [min(chunk, BOOTSTRAP_RESAMPLES - start) for start in range(0, BOOTSTRAP_RESAMPLES, chunk)]
     resampled = np.concatenate([numbers(rng.multinomial(n, np.full(n, 1 / n), size) / n) for size in sizes])
     # Noise moves ranks towards no correlation, and resamples have more noise: neither kind of interval alone is safe.
-    ends_of_resamples = np.quantile(resampled, [(1 - paths.level) / 2, (1 + paths.level) / 2], axis=0)
+    ends_of_resamples = np.nanquantile(resampled, [(1 - paths.level) / 2, (1 + paths.level) / 2], axis=0)
     both = np.concatenate([ends_of_resamples, 2 * values - ends_of_resamples])
     low, high = both.min(axis=0), both.max(axis=0)
     names = [f"half gain, direction {j}" for j in range(k)]

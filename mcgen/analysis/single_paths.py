@@ -113,7 +113,6 @@ class SinglePaths:
         title: str,
         columns: Mapping[str, tuple[NDArray[np.int64], Floats]],
         *,
-        label: str = "measure",
         limits: tuple[float, float] = (-math.inf, math.inf),
         numbers: Iterable[Number] = (),
         runs: float = 1.0,
@@ -125,9 +124,7 @@ class SinglePaths:
         title : str
             What was measured.
         columns : mapping of str to (steps, values)
-            For each curve, by its label, the numbers of k steps and values (n, k).
-        label : str
-            The name of the label of the curves.
+            For each curve, by its label "measure", the numbers of k steps and values (n, k).
         limits : tuple of float
             Ends of the possible values; intervals end there.
         numbers : iterable of Number
@@ -142,7 +139,7 @@ class SinglePaths:
             own = slice(first, first + found.shape[1])
             first = own.stop
             ends = [np.clip(np.asarray(end)[own], *limits) for end in (*each, *band)]
-            curves.append(Curve({label: name}, steps, np.clip(mean[own], *limits), *ends))
+            curves.append(Curve({"measure": name}, steps, np.clip(mean[own], *limits), *ends))
         done = provenance_of_steps(
             self.model,
             self.seed,

@@ -80,7 +80,7 @@ def test_gains_are_those_of_the_closed_form() -> None:
     # The flow starts from N(0, I), whose directions all have variance 1.
     truth = np.sqrt(a * VARIANCES) / np.sqrt(a * VARIANCES + 1 - a)
     for k in range(5):
-        np.testing.assert_allclose(found.curve(direction=str(k)).mean, truth[:, k], atol=1e-9)
+        np.testing.assert_allclose(found.curve(measure=f"direction {k}").mean, truth[:, k], atol=1e-9)
     steps = half_steps(truth)
     assert [number.value for number in found.numbers[:-1]] == pytest.approx(steps, abs=1e-6)
     assert (np.diff(steps) > 0).all()
@@ -108,8 +108,8 @@ def test_gains_with_fresh_noise_have_intervals() -> None:
     found = emergence(model, U.T, n_paths=300, seed=SEED)
     truth = _gains_with_fresh_noise(model)[:, ::-1]
     for k in range(5):
-        assert holds(found.curve(direction=str(k)), truth[:, k])
-    assert not holds(found.curve(direction="0"), truth[:, 2])
+        assert holds(found.curve(measure=f"direction {k}"), truth[:, k])
+    assert not holds(found.curve(measure="direction 0"), truth[:, 2])
     numbers_of_half = found.numbers[:-1]
     assert all(number.low <= number.value <= number.high for number in numbers_of_half)
     assert sum(n.low <= s <= n.high for n, s in zip(numbers_of_half, half_steps(truth), strict=True)) >= 3
@@ -121,10 +121,16 @@ def test_intervals_of_gains_cover(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = _gains_with_fresh_noise(model)[2, -1]
     hits = 0
     for k in range(100):
-        curve = emergence(model, U.T[:2], n_paths=60, seed=SEED + k).curve(direction="0")
+        curve = emergence(model, U.T[:2], n_paths=60, seed=SEED + k).curve(measure="direction 0")
         hits += curve.low[2] <= truth <= curve.high[2]
     # Binomial(100, 0.93) falls below 79 about once in a million times.
     assert hits >= 79
+
+
+def test_few_paths_have_intervals_too() -> None:
+    """Some resamples of five paths have one path alone, without a variance."""
+    found = emergence(normal(sampler="ddim", eta=1.0), U.T, n_paths=5, seed=SEED)
+    assert all(number.low <= number.value <= number.high for number in found.numbers)
 
 
 def test_an_order_of_ones_own_is_found() -> None:

@@ -59,7 +59,10 @@ def row_means(images: Any) -> Any:
 
 
 def normal_law() -> GaussianDiffusion:
-    """Return the normal law of the training digits, with the network's steps and schedule."""
+    """Return the normal law of the training digits, with the network's steps and schedule.
+
+    A thousandth of its covariance is spread evenly, since some pixels of the digits never vary.
+    """
     return GaussianDiffusion.fit(states(), shrink=0.001, steps=_STEPS, schedule=network().schedule, name="normal law")
 
 
