@@ -92,7 +92,8 @@ def path_dimension(
         Its curves have the label ``measure``: the share of the square of a state that lies in the plane of start and
         sample, and the share that :math:`\sqrt{a_t} x_0 + \sqrt{1 - a_t} x_T` explains, where the signal's share is
         known. ``numbers`` has both over whole paths, and the shares of a path's variance about its mean that are in its
-        first one, two and three principal components. All are means over paths.
+        first one, two and three principal components. All are means over paths. What the rotation explains is below 0
+        where a state is farther from the rotation than from 0.
 
     Raises
     ------
