@@ -150,7 +150,14 @@ class Flow(PathGenerator):
 
     def states(self, noise: TensorNoise, condition: object = None) -> Iterator[torch.Tensor]:
         """Yield the states (n, ...) from the noise to the last one, steps + 1 in all."""
-        return (shown["state"] for shown in self._observed(noise, condition))
+        assert isinstance(noise, torch.Tensor)
+        return self.reverse(noise, noise, condition)
+
+    def reverse(
+        self, x: torch.Tensor, noise: TensorNoise, condition: object = None, *, first: int = 0
+    ) -> Iterator[torch.Tensor]:
+        """Yield the states from `x`, the state at step number `first`, to the last one; flows have no fresh noise."""
+        return (shown["state"] for shown in self._observed_from(x, condition, first))
 
     @property
     def signal_shares(self) -> NDArray[np.float64]:
@@ -160,8 +167,10 @@ class Flow(PathGenerator):
 
     def _observed(self, noise: TensorNoise, condition: object) -> Iterator[dict[str, torch.Tensor]]:
         assert isinstance(noise, torch.Tensor)
-        x = noise
-        for i in range(self.steps):
+        return self._observed_from(noise, condition, 0)
+
+    def _observed_from(self, x: torch.Tensor, condition: object, first: int) -> Iterator[dict[str, torch.Tensor]]:
+        for i in range(first, self.steps):
             velocity = self.predict(x, i, condition)
             yield {"state": x, "velocity": velocity}
             x = self._step(x, i, velocity, condition)

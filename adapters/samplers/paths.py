@@ -297,12 +297,38 @@ class PathGenerator(LoopGenerator):
         ValueError
             If the states do not have the sampler's shape, or there is no such step.
         """
+        return self._predictions(self.checked_states(x, i), i, condition)
+
+    def checked_states(self, x: NDArray[Any], i: int) -> torch.Tensor:
+        """Return states (n, ...) at step i as a tensor of the sampler, or refuse another shape or step."""
         if x.shape[1:] != self.shape or x.ndim != 1 + len(self.shape):
             raise ValueError(f"states of {self.name!r} must have shape (n, {str(self.shape)[1:]}; got {x.shape}")
         if not 0 <= i < self.steps:
             raise ValueError(f"i must be a step of the sampler, 0 to {self.steps - 1}; got {i}")
         self.require_evaluation_mode()
-        return self._predictions(torch.as_tensor(x).to(device=self.device, dtype=self.dtype), i, condition)
+        return torch.as_tensor(x).to(device=self.device, dtype=self.dtype)
+
+    @torch.no_grad()
+    def resume(self, x: NDArray[Any], i: int, noise: Noise, condition: object = None) -> torch.Tensor:
+        """Return the last states (n, ...) of the paths that go on from states `x` (n, ...) at step i, not decoded.
+
+        Fresh noise of the steps that remain is read from `noise`, that of whole paths as designs draw it.
+
+        Raises
+        ------
+        TypeError
+            If the sampler can't start in the middle.
+        ValueError
+            If the states do not have the sampler's shape, or there is no such step.
+        """
+        path = self.reverse(self.checked_states(x, i), self.tensors_of(noise), condition, first=i)
+        return deque(path, maxlen=1)[0]
+
+    def reverse(
+        self, x: torch.Tensor, noise: TensorNoise, condition: object = None, *, first: int = 0
+    ) -> Iterator[torch.Tensor]:
+        """Yield the states from `x`, the state at step number `first`, to the last one."""
+        raise TypeError(f"{type(self).__name__} can't start in the middle of a path; DDIM, Heun and Flow can")
 
     def _observed(self, noise: TensorNoise, condition: object) -> Iterator[dict[str, torch.Tensor]]:
         for x in self.states(noise, condition):

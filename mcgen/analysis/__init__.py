@@ -3,8 +3,10 @@
 from mcgen.analysis.antisymmetry import symmetry
 from mcgen.analysis.frames import samples_frame
 from mcgen.analysis.measures import ssim
+from mcgen.analysis.outline import emergence, path_dimension, similarity
 from mcgen.analysis.pair_analysis import PairAnalysis
 from mcgen.analysis.pairs import pairs
+from mcgen.analysis.perturbations import sensitivity
 from mcgen.analysis.shares import VarianceShares
 from mcgen.analysis.trajectories import along_time
 from mcgen.analysis.variance_shares import variance_shares
@@ -15,8 +17,12 @@ __all__ = [
     "Profile",
     "VarianceShares",
     "along_time",
+    "emergence",
     "pairs",
+    "path_dimension",
     "samples_frame",
+    "sensitivity",
+    "similarity",
     "ssim",
     "symmetry",
     "variance_shares",

@@ -48,6 +48,7 @@ from mcgen._lib.names import name_of
 from mcgen.analysis.stepwise import (
     checked_names,
     checked_rows,
+    checked_steps,
     flat_rows,
     intervals_of,
     is_constant,
@@ -69,8 +70,6 @@ SCORE, NORMAL, OWN = "antisymmetry score of slices", "odd share, normal states",
 """The measures of the three curves."""
 QUANTILES = {"1 % quantile": 0.01, "2 % quantile": 0.02, "5 % quantile": 0.05, "10 % quantile": 0.1, "median": 0.5}
 """The quantiles of the scores that are shown, as in table 10 of reference 1."""
-# Steps at which a network is looked at where the caller chooses none, evenly spaced.
-_DEFAULT_STEPS = 10
 # Most groups of bases that are left out of the mean state in turn.
 _GROUPS = 100
 # The bases and the coordinates whose slices are kept for pictures.
@@ -200,7 +199,7 @@ def symmetry(
         sampler,
         name,
         condition,
-        _checked_steps(steps, sampler.steps),
+        checked_steps(steps, sampler.steps),
         _checked_coordinates(coordinates, math.prod(sampler.noise.blocks[0][1].shape), seed),
         np.linspace(-1, 1, _checked_points(points)),
         rows,
@@ -446,15 +445,6 @@ def _checked_bases(n_base: int) -> int:
     if checked_integer("n_base", n_base) < FEWEST_FOR_BOOTSTRAP:
         raise ValueError(f"n_base must be at least {FEWEST_FOR_BOOTSTRAP}, to resample bases; got {n_base}. Use 25")
     return int(n_base)
-
-
-def _checked_steps(steps: Any, n: int) -> NDArray[np.int64]:
-    if steps is None:
-        return np.unique(np.rint(np.linspace(0, n - 1, _DEFAULT_STEPS)).astype(np.int64))
-    given = [checked_integer("each of steps", one) for one in listed("steps", steps, "a list of numbers of steps")]
-    if not given or min(given) < 0 or max(given) >= n or len({*given}) < len(given):
-        raise ValueError(f"steps must be different steps of the model, 0 to {n - 1}; got {steps}")
-    return np.array(sorted(given), np.int64)
 
 
 def _checked_coordinates(coordinates: Any, size: int, seed: Seed) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 from mcgen.errors import NonFiniteError
 from mcgen.generators.stepwise import Stepwise
@@ -21,6 +22,9 @@ from mcgen.replicates.sizes import checked_batch_size, require_single
 from mcgen.replicates.streams import condition_text
 from mcgen.results.provenance import Provenance
 from mcgen.runs.outcome import library_versions
+
+# Steps that are looked at where the caller chooses none.
+_DEFAULT_STEPS = 10
 
 
 def listed(argument: str, given: Any, wanted: str) -> list[Any]:
@@ -124,22 +128,47 @@ def checked_rows(batch_size: int | None, n_pairs: int | None = None) -> int:
     return rows
 
 
+def checked_steps(steps: Any, n: int) -> NDArray[np.int64]:
+    """Return different steps of a sampler of n steps in their order; where none are given, ten that are evenly spaced.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, one twice, or one that the sampler does not have.
+    """
+    if steps is None:
+        return np.unique(np.rint(np.linspace(0, n - 1, _DEFAULT_STEPS)).astype(np.int64))
+    given = [checked_integer("each of steps", one) for one in listed("steps", steps, "a list of numbers of steps")]
+    if not given or min(given) < 0 or max(given) >= n or len({*given}) < len(given):
+        raise ValueError(f"steps must be different steps of the model, 0 to {n - 1}; got {steps}")
+    return np.array(sorted(given), np.int64)
+
+
 def require_one_condition(condition: Any) -> None:
     """Refuse several conditions."""
     require_single(condition, "a profile is of one condition; got {}. Make one for each of them")
 
 
 def provenance_of_steps(
-    model: Stepwise, seed: Seed, condition: Any, *, what: str, design: str, n: int, evaluations: int, batch_size: int
+    model: Stepwise,
+    seed: Seed,
+    condition: Any,
+    *,
+    what: str,
+    design: str,
+    n: int,
+    evaluations: int,
+    batch_size: int,
+    n_points: int = 2,
 ) -> Provenance:
-    """Return what was done: n replicates of two points each, at the work of so many samples."""
+    """Return what was done: n replicates of some points each, at the work of so many samples."""
     return Provenance(
         generator=name_of(model),
         statistic=what,
         noise=str(model.noise),
         dimension=model.noise.dimension,
         design=design,
-        n_points=2,
+        n_points=n_points,
         n_replicates=n,
         n_evaluations=evaluations,
         seed=as_seed_sequence(seed),

@@ -125,7 +125,7 @@ class GaussianDiffusion(AnalyticDiffusion):
 
     Use it in place of a network whose truth must be known, as the coarsest level of `mcgen.multilevel`, or by
     `mcgen.controls.surrogate` as a control variate of a network on the same noise. Such a control takes out what is
-    linear in the noise, as antithetic pairs do, so combine it with Sobol' points and not with pairs.
+    linear in the noise. Antithetic pairs do so too, so together with pairs it brings nothing more.
 
     Parameters
     ----------
@@ -223,11 +223,23 @@ class GaussianDiffusion(AnalyticDiffusion):
         """The exact covariance of the samples, shape (d, d)."""
         return np.asarray((self._directions * self._sample_variances) @ self._directions.T)
 
+    def coarse(self, steps: int) -> Self:
+        """Return the same model with fewer steps of DDIM on the same noise.
+
+        Raises
+        ------
+        ValueError
+            As for all models, and for the probability flow: it is one map whatever the steps, and none is cheaper.
+        """
+        if self.sampler == "flow":
+            raise ValueError("the probability flow is one map whatever its steps; use sampler='ddim' for coarse steps")
+        return super().coarse(steps)
+
     def _law(self) -> tuple[Floats, Floats, Floats]:
         """Return, by principal direction, the factor of the start, the offset from the mean, and the variance."""
         u_mean = self._directions.T @ self.mean.ravel()
         if self.sampler == "flow":
-            factors = self._flow_factors(self.steps)
+            factors = self._flow_factors(0, self.steps)
             start = math.sqrt(self.signal_shares[0])
             return factors, (math.sqrt(self.signal_shares[-1]) - 1 - start * factors) * u_mean, factors**2
         factors, mean, variance = np.ones_like(u_mean), np.zeros_like(u_mean), np.ones_like(u_mean)
@@ -243,9 +255,9 @@ class GaussianDiffusion(AnalyticDiffusion):
         gains: Floats = math.sqrt(signal) * self._variances / (signal * self._variances + 1 - signal)
         return gains
 
-    def _flow_factors(self, i: int) -> Floats:
-        """Return the factors of the start's deviation in state i of the flow, by principal direction."""
-        start, now = self.signal_shares[0], self.signal_shares[i]
+    def _flow_factors(self, first: int, i: int) -> Floats:
+        """Return the factors of the deviation of state `first` in state i of the flow, by principal direction."""
+        start, now = self.signal_shares[first], self.signal_shares[i]
         factors: Floats = np.sqrt((now * self._variances + 1 - now) / (start * self._variances + 1 - start))
         return factors
 
@@ -259,13 +271,13 @@ class GaussianDiffusion(AnalyticDiffusion):
         moved = ((deviations @ self._directions) * factors) @ self._directions.T + new_centre.ravel()
         return np.asarray(moved.reshape(x.shape).astype(x.dtype, copy=False))
 
-    def _last(self, x: Array, fresh: Mapping[str, Array]) -> Array:
-        return super()._last(x, fresh) if self.sampler == "ddim" else self._flow(x, self.steps)
+    def _last(self, x: Array, fresh: Mapping[str, Array], first: int = 0) -> Array:
+        return super()._last(x, fresh, first) if self.sampler == "ddim" else self._flow(x, first, self.steps)
 
-    def _flow(self, x: Array, i: int) -> Array:
-        """Return state i of the flow from its start."""
-        start, now = np.sqrt(self.signal_shares[[0, i]])
-        return self._moved(x, start * self.mean, self._flow_factors(i), now * self.mean)
+    def _flow(self, x: Array, first: int, i: int) -> Array:
+        """Return state i of the flow from its states at step `first`."""
+        start, now = np.sqrt(self.signal_shares[[first, i]])
+        return self._moved(x, start * self.mean, self._flow_factors(first, i), now * self.mean)
 
     def observe(self, noise: Noise, condition: Any = None) -> Iterator[dict[str, Array]]:
         """Yield each of steps + 1 states (n, ...), with the predictions at all but the last one."""
@@ -275,9 +287,9 @@ class GaussianDiffusion(AnalyticDiffusion):
         self._refuse(condition)
         assert isinstance(noise, np.ndarray)
         for i in range(self.steps):
-            x = self._flow(noise, i)
+            x = self._flow(noise, 0, i)
             yield {"state": x} | self.predictions(x, i)
-        yield {"state": self._flow(noise, self.steps)}
+        yield {"state": self._flow(noise, 0, self.steps)}
 
     def _remade(self, **changed: Any) -> Self:
         return type(self)(self.mean, self.covariance, sampler=self.sampler, **self._options() | changed)

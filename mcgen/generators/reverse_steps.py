@@ -27,13 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcgen._lib.arrays import Floats
+from mcgen._lib.batches import by_slices
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.generators.schedule import Schedule
 from mcgen.noise import Array, Block, DType, Noise, NoiseSpec, Shape
-
-# Numbers in a slice of noise: 256 KiB in float64, so that a core's second-level cache holds it with some intermediate
-# results.
-_IN_CACHE = 2**15
 
 
 class Step(NamedTuple):
@@ -136,9 +133,7 @@ class AnalyticDiffusion(ABC):
         self._refuse(condition)
         if not isinstance(noise, np.ndarray):
             return self._last(noise["start"], noise)
-        rows = max(1, _IN_CACHE // max(1, noise[0].size)) if len(noise) else 1
-        parts = [self._last(noise[start : start + rows], {}) for start in range(0, len(noise), rows)]
-        return np.concatenate(parts) if parts else np.empty_like(noise)
+        return by_slices(lambda part: self._last(part, {}), noise)
 
     @property
     def shape(self) -> Shape:
@@ -192,14 +187,30 @@ class AnalyticDiffusion(ABC):
         ValueError
             If the states do not have the model's shape, or there is no such step.
         """
+        self._require_states(x, i, condition)
+        signal = float(self.signal_shares[i])
+        sample = self.posterior_mean(x, signal)
+        return {"noise": (x - math.sqrt(signal) * sample) / math.sqrt(1 - signal), "sample": sample}
+
+    def resume(self, x: NDArray[Any], i: int, noise: Noise, condition: Any = None) -> Array:
+        """Return the samples (n, ...) of the paths that go on from states x (n, ...) at step i.
+
+        For eta > 0 the fresh noise of the steps that remain is read from `noise`, that of whole paths.
+
+        Raises
+        ------
+        ValueError
+            As `predictions` does.
+        """
+        self._require_states(x, i, condition)
+        return self._last(x, {} if isinstance(noise, np.ndarray) else noise, i)
+
+    def _require_states(self, x: NDArray[Any], i: int, condition: Any) -> None:
         self._refuse(condition)
         if x.shape[1:] != self.shape or x.ndim != 1 + len(self.shape):
             raise ValueError(f"states of {self.name!r} must have shape (n, {str(self.shape)[1:]}; got {x.shape}")
         if not 0 <= i < self.steps:
             raise ValueError(f"i must be a step of the sampler, 0 to {self.steps - 1}; got {i}")
-        signal = float(self.signal_shares[i])
-        sample = self.posterior_mean(x, signal)
-        return {"noise": (x - math.sqrt(signal) * sample) / math.sqrt(1 - signal), "sample": sample}
 
     def _refuse(self, condition: Any) -> None:
         if condition is not None:
@@ -209,9 +220,10 @@ class AnalyticDiffusion(ABC):
         """Return the states that noise starts from, in the type that is computed in."""
         return x
 
-    def _last(self, x: Array, fresh: Mapping[str, Array]) -> Array:
+    def _last(self, x: Array, fresh: Mapping[str, Array], first: int = 0) -> Array:
+        """Return the last states of paths that go on from states x at step `first`, in the type of x."""
         dtype, x = x.dtype, self._start(x)
-        for i in range(self.steps):
+        for i in range(first, self.steps):
             x = self._step(x, i, fresh)
         return x.astype(dtype, copy=False)
 

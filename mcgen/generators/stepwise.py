@@ -48,6 +48,18 @@ class Stepwise(Protocol):
         ...
 
 
+@runtime_checkable
+class Resumable(Stepwise, Protocol):
+    """A sampler whose paths can also go on from any state, such as one that was changed on the way."""
+
+    def resume(self, x: NDArray[Any], i: int, noise: Noise, condition: Any = None) -> Any:
+        """Return the last states (n, ...) of the paths that go on from states x (n, ...) at step i.
+
+        Fresh noise of the steps that remain is read from the noise of whole paths.
+        """
+        ...
+
+
 def checked_stepwise(model: Any) -> Stepwise:
     """Return a sampler that shows its steps, or refuse another model with what to wrap it by.
 

@@ -2,6 +2,7 @@
 
 from mcgen.statistics import paths
 from mcgen.statistics.images import LUMA, brightness, centroid, contrast, identity, luminance, pixel_mean
+from mcgen.statistics.neighbours import Nearest, nearest
 from mcgen.statistics.plain import NamedStatistic, as_statistic
 from mcgen.statistics.references import L1, PSNR
 from mcgen.statistics.stacks import Combined, Stack, stack
@@ -13,6 +14,7 @@ __all__ = [
     "PSNR",
     "Combined",
     "NamedStatistic",
+    "Nearest",
     "Stack",
     "Statistic",
     "as_statistic",
@@ -21,6 +23,7 @@ __all__ = [
     "contrast",
     "identity",
     "luminance",
+    "nearest",
     "paths",
     "pixel_mean",
     "stack",

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 import mcgen  # noqa: E402
 from mcgen.adapters import DDIM, DPS, Consistency, Flow, Heun, Inpainting, Schedule, from_torch, models  # noqa: E402
-from mcgen.generators.stepwise import Stepwise  # noqa: E402
+from mcgen.generators.stepwise import Resumable, Stepwise  # noqa: E402
 from mcgen.noise import as_rows  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -69,6 +69,26 @@ def test_samplers_show_their_trajectory_and_predictions(name: str) -> None:
     assert torch.is_grad_enabled()
     next(sampler.observe(noise))
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "consistency"])
+def test_paths_go_on_from_any_of_their_states(name: str) -> None:
+    sampler = SAMPLERS[name]
+    assert isinstance(sampler, Resumable)
+    noise = as_rows(mcgen.MonteCarlo().draw(sampler.noise, 5, SEED))
+    path = sampler.trajectory(noise)
+    for i in (0, 4, 6):
+        assert torch.equal(sampler.resume(path[:, i].numpy(), i, noise), path[:, -1])
+        assert not torch.equal(sampler.resume(path[:, i].numpy() + 1, i, noise), path[:, -1])
+    with pytest.raises(ValueError, match="i must be a step of the sampler, 0 to 6; got 7"):
+        sampler.resume(path[:, 0].numpy(), 7, noise)
+
+
+def test_a_sampler_that_does_not_start_in_the_middle_says_so() -> None:
+    sampler = SAMPLERS["consistency"]
+    noise = as_rows(mcgen.MonteCarlo().draw(sampler.noise, 5, SEED))
+    with pytest.raises(TypeError, match="Consistency can't start in the middle of a path; DDIM, Heun and Flow can"):
+        sampler.resume(np.zeros((5, 6), np.float32), 1, noise)
 
 
 def test_what_is_no_state_is_refused() -> None:

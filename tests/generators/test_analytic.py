@@ -13,7 +13,7 @@ from helpers import SEED, Z_LIMIT
 import mcgen
 from mcgen import Antithetic, MonteCarlo
 from mcgen.generators import EmpiricalDiffusion, GaussianDiffusion, Schedule
-from mcgen.generators.stepwise import Stepwise
+from mcgen.generators.stepwise import Resumable, Stepwise
 from mcgen.validation import check_generator
 
 POINTS = np.random.default_rng(3).normal(0, 2, (40, 2, 3))
@@ -50,6 +50,17 @@ def test_its_path_ends_in_its_sample(name: str) -> None:
         mixed = math.sqrt(signal) * found["sample"] + math.sqrt(1 - signal) * found["noise"]
         np.testing.assert_allclose(mixed, seen[i]["state"], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(found["sample"], seen[i]["sample"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_path_goes_on_from_any_of_its_states(name: str) -> None:
+    model = MODELS[name]()
+    assert isinstance(model, Resumable)
+    noise = mcgen.noise.as_rows(MonteCarlo().draw(model.noise, 5, SEED))
+    states = [shown["state"] for shown in model.observe(noise)]
+    for i in (0, 3, model.steps - 1):
+        np.testing.assert_allclose(model.resume(states[i], i, noise), states[-1], rtol=1e-5, atol=1e-6)
+        assert abs(model.resume(states[i] + 1, i, noise) - states[-1]).max() > 1e-4 or name.startswith("points")
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -152,8 +163,10 @@ def test_a_model_can_be_pickled_and_stored(tmp_path: Any) -> None:
         (lambda: mcgen.sample(MODELS["points"](), 3, seed=0, condition=3), "takes no condition"),
         (lambda: MODELS["points"]().coarse(30), "between 1 and"),
         (lambda: MODELS["points, eta 1"]().coarse(5), "fresh noise"),
+        (lambda: MODELS["flow"]().coarse(5), "one map whatever its steps"),
         (lambda: MODELS["points"]().predictions(np.zeros((2, 6)), 0), "must have shape"),
         (lambda: MODELS["points"]().predictions(np.zeros((2, 2, 3)), 20), "must be a step"),
+        (lambda: MODELS["points"]().resume(np.zeros((2, 2, 3)), 20, np.zeros((2, 2, 3))), "must be a step"),
     ],
 )
 def test_what_it_refuses(make: Any, message: str) -> None:

@@ -32,7 +32,7 @@ from mcgen.validation.problems import (
 from mcgen.validation.problems._simulated import fingerprint, with_truth
 from mcgen.validation.problems.basic import keister_truth
 from mcgen.validation.problems.quadrature import density, normal_rule
-from mcgen.validation.problems.samplers import Sampler, cosine_signals, steps_of
+from mcgen.validation.problems.samplers import MixtureDiffusion
 from mcgen.validation.studies.coverage import simulate
 
 SIMULATED = [problem.name for problem in PROBLEMS.values() if problem.truth_error > 0]
@@ -159,8 +159,7 @@ def test_closed_forms_of_normal_data() -> None:
 
 def test_many_steps_follow_the_probability_flow() -> None:
     z = np.random.default_rng(SEED).standard_normal((4, 16))
-    mean, variance = gaussians.spectrum(16)
-    flow = gaussians._flow(mean, variance, cosine_signals(1)[0], z)
+    flow = gaussians.normal_law(16, steps=1)(z)
     gaps = [np.abs(gaussians.normal_sampler(16, n)(z) - flow).max() for n in (100, 1000)]
     assert gaps[1] < gaps[0] / 5 < 0.1
 
@@ -217,8 +216,6 @@ def test_the_sampler_is_that_of_the_adapters(eta: float, prediction: str, tolera
     from mcgen.adapters import DDIM, Schedule
 
     schedule, data = Schedule.cosine(), mixtures.image_mixture(4)
-    signals = cosine_signals(10)
-    assert signals == pytest.approx([schedule.signal(t) for t in schedule.times(10).tolist()], rel=1e-13)
     means, variances, weights = map(torch.from_numpy, (data.means, data.variances, data.weights))
 
     def denoiser(x: torch.Tensor, time: torch.Tensor, condition: object) -> torch.Tensor:
@@ -236,14 +233,14 @@ def test_the_sampler_is_that_of_the_adapters(eta: float, prediction: str, tolera
     rng = np.random.default_rng(SEED)
     blocks = {name: rng.standard_normal((20, 16)) for name, _ in theirs.noise.blocks}
     noise = BlockNoise(blocks.__getitem__, tuple(blocks)) if eta else blocks["noise"]
-    ours = Sampler(data.predict, signals, eta)(noise)
-    assert len(blocks) == 1 + sum(step.fresh > 0 for step in steps_of(signals, eta))
-    assert np.abs(ours - theirs(noise).numpy()).max() < tolerance
+    ours = MixtureDiffusion(data, steps=10, eta=eta, dtype="float64")
+    assert ours.noise.blocks == theirs.noise.blocks
+    assert np.abs(ours(noise) - theirs(noise).numpy()).max() < tolerance
 
 
 def test_slices_do_not_show() -> None:
     z = np.random.default_rng(SEED).standard_normal((3000, 64))
-    sampler = Sampler(mixtures.image_mixture(8).predict, cosine_signals(3))
+    sampler = MixtureDiffusion(mixtures.image_mixture(8), steps=3)
     assert np.allclose(sampler(z)[2500:], sampler(z[2500:]), atol=1e-10)
 
 

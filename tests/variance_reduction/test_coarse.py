@@ -17,10 +17,10 @@ import torch
 import mcgen
 from mcgen import Antithetic, MonteCarlo
 from mcgen.adapters import DDIM, DDS, DPS, Consistency, Flow, Guided, Heun, Inpainting, Partial, Schedule, models
+from mcgen.generators import GaussianDiffusion
 from mcgen.noise import Array, BlockNoise
 from mcgen.statistics import pixel_mean
 from mcgen.validation.conformance import check_generator
-from mcgen.validation.problems.samplers import affine_moments, cosine_signals
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
 pytestmark = [pytest.mark.filterwarnings("ignore:.*the replicate means"), pytest.mark.usefixtures("one_torch_thread")]
@@ -78,11 +78,11 @@ def test_samples_have_the_law_of_so_many_steps_on_their_own_noise(name: str) -> 
     assert len(set(used)) == len(used)
     assert coarse.fresh[-1] == {}
     assert {"start", *used} <= {block for block, _ in coarse.noise.blocks}
-    mean, variance = affine_moments(np.array([0.7]), np.array([0.25]), cosine_signals(steps), coarse.eta)
+    law = GaussianDiffusion([0.7], [[0.25]], sampler="ddim", steps=steps, eta=coarse.eta)
     slopes = slopes_of(coarse)
     zeros = {block: np.zeros((1, 1), np.float32) for block, _ in coarse.noise.blocks}
-    assert slopes @ slopes == pytest.approx(variance[0], rel=1e-5)
-    assert coarse(zeros).item() == pytest.approx(mean[0], rel=1e-5)
+    assert slopes @ slopes == pytest.approx(law.sample_covariance[0, 0], rel=1e-5)
+    assert coarse(zeros).item() == pytest.approx(law.sample_mean[0], rel=1e-5)
 
 
 def test_weights_are_what_fine_noises_are_in_the_state_with_the_predicted_sample_held_fixed() -> None:

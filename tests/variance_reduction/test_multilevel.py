@@ -12,12 +12,13 @@ from helpers import SEED, Z_LIMIT, logistic, logistic_until
 
 import mcgen
 from mcgen import Antithetic, Block, MonteCarlo, NoiseSpec
+from mcgen.generators import GaussianDiffusion
 from mcgen.inference.log_ratios import welch_satterthwaite
 from mcgen.statistics import pixel_mean
 from mcgen.validation.problems.gaussians import energy
 from mcgen.validation.problems.lines import mixture, patterns
 from mcgen.validation.problems.quadrature import normal_rule
-from mcgen.validation.problems.samplers import Sampler, affine_moments, cosine_signals
+from mcgen.validation.problems.samplers import MixtureDiffusion
 from mcgen.variance_reduction.levels.allocation import allocation
 from mcgen.variance_reduction.levels.sum_of_levels import slopes, weights_of
 
@@ -32,17 +33,15 @@ TRUTH = np.exp(1 / 32)
 
 def line(n_steps: int) -> mcgen.Generator:
     """DDIM of three clusters on a line in 64 dimensions."""
-    sampler = Sampler(mixture(POSITIONS, WEIGHTS, patterns(64)[:1]).predict, cosine_signals(n_steps))
-    return mcgen.as_generator(sampler, noise=(64,), name=f"line-{n_steps}")
+    return MixtureDiffusion(mixture(POSITIONS, WEIGHTS, patterns(64)[:1]), steps=n_steps, name=f"line-{n_steps}")
 
 
 @functools.cache
 def line_truth(n_steps: int) -> float:
     """The expected energy of its samples: on the line by quadrature, across it by recursion."""
-    signals = cosine_signals(n_steps)
     nodes, probabilities = normal_rule(0.02)
-    p = Sampler(mixture(POSITIONS, WEIGHTS, np.eye(1)).predict, signals)(nodes[:, None])
-    across = affine_moments(np.zeros(1), np.full(1, VARIANCE), signals)[1][0]
+    p = MixtureDiffusion(mixture(POSITIONS, WEIGHTS, np.eye(1)), steps=n_steps)(nodes[:, None])
+    across = GaussianDiffusion([0.0], [[VARIANCE]], sampler="ddim", steps=n_steps).sample_covariance[0, 0]
     return float((probabilities @ p[:, 0] ** 2 + 63 * across) / 64)
 
 

@@ -16,6 +16,8 @@ _MODULES: tuple[str, ...] = (
     "truncation",
     "regeneration",
     "autonomy",
+    "finite_data",
+    "outline",
     "paths",
 )
 

@@ -13,10 +13,6 @@ from mcgen.designs import MonteCarlo
 from mcgen.generators import Generator
 from mcgen.noise import Array, NoiseSpec
 
-# Numbers in a slice of noise: 256 KiB in float64, so that a core's second-level cache holds it with some intermediate
-# results.
-_IN_CACHE = 2**15
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -91,11 +87,3 @@ def parameters(seed: int, *shape: int) -> Floats:
     drawn = MonteCarlo().draw(NoiseSpec.normal(shape, "float64"), 1, seed, stream=("problems",))
     numbers: Floats = drawn[0, 0] if not hasattr(drawn, "keys") else drawn["noise"][0, 0]
     return numbers
-
-
-def by_slices(function: Callable[[Array], Array], noise: Array) -> Array:
-    """Return function(noise) for a function that acts on each row alone, by slices that stay in a core's cache."""
-    rows = max(1, _IN_CACHE // max(1, noise[0].size))
-    if len(noise) <= rows:
-        return function(noise)
-    return np.concatenate([function(noise[start : start + rows]) for start in range(0, len(noise), rows)])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from mcgen._lib.arrays import Floats
-from mcgen.generators import as_generator
+from mcgen.generators import GaussianDiffusion, as_generator
 from mcgen.noise import Array, NoiseSpec
 from mcgen.statistics import pixel_mean
 from mcgen.validation.problems._base import Problem, parameters
 from mcgen.validation.problems.quadrature import density
-from mcgen.validation.problems.samplers import Sampler, affine_moments, cosine_signals, noise_of
+from mcgen.validation.problems.samplers import Mixture, MixtureDiffusion
 
 
 def energy(x: Array) -> Array:
@@ -42,33 +41,21 @@ def spectrum(d: int) -> tuple[Floats, Floats]:
     return parameters(11, d) * np.sqrt(decay), decay
 
 
-def normal_sampler(d: int, n_steps: int, eta: float = 0.0) -> Sampler:
+def normal_sampler(d: int, steps: int, **options: Any) -> MixtureDiffusion:
     """Return DDIM with the exact score of normal data with means and variances `spectrum(d)`."""
     mean, variance = spectrum(d)
-    return Sampler(partial(_posterior_mean, mean, variance), cosine_signals(n_steps), eta)
+    # As a mixture of one component its steps are elementwise, in the type of the noise.
+    return MixtureDiffusion(Mixture(np.ones(1), mean[None], variance[None]), steps=steps, **options)
 
 
-def _posterior_mean(mean: Floats, variance: Floats, x: Array, signal: float) -> Array:
-    gain = math.sqrt(signal) * variance / (signal * variance + 1 - signal)
-    x_0: Array = gain.astype(x.dtype) * x
-    x_0 += ((1 - math.sqrt(signal) * gain) * mean).astype(x.dtype)
-    return x_0
+def normal_law(d: int, **options: Any) -> GaussianDiffusion:
+    """Return the model of the same data whose samples have a known mean and covariance."""
+    mean, variance = spectrum(d)
+    return GaussianDiffusion(mean, np.diag(variance), **options)
 
 
 def _affine(mean: Floats, factor: Floats, z: Array) -> Array:
     return z @ factor + mean
-
-
-def _flow(mean: Floats, variance: Floats, signal: float, z: Array) -> Array:
-    """Return the end of the probability flow from z; the standardized state is constant along it."""
-    return mean + np.sqrt(variance / (signal * variance + 1 - signal)) * (z - math.sqrt(signal) * mean)
-
-
-def _problem(
-    name: str, sampler: Sampler, statistic: Callable[[Array], Array], d: int, truth: float, source: str, hard: str
-) -> Problem:
-    generator = as_generator(sampler, noise_of(d, sampler.signals, sampler.eta, "float32"), name=name)
-    return Problem(name, generator, statistic, truth, source, hard, family="normal data")
 
 
 def problems() -> list[Problem]:
@@ -86,25 +73,19 @@ def problems() -> list[Problem]:
             family="normal data",
         )
     ]
-    recursion = "the sampler is affine in its noise: mean and variance of its samples by `affine_moments`"
-    for name, d, n_steps, eta, hard in (
+    recursion = "the sampler is affine in its noise: mean and variance of its samples by `GaussianDiffusion`"
+    for name, d, steps, eta, hard in (
         ("normal-ddim-energy", 64, 20, 0.0, "quadratic with a linear part"),
         ("normal-ddpm-energy", 16, 10, 1.0, "a block of noise for every step but the last"),
     ):
-        sampler = normal_sampler(d, n_steps, eta)
-        mean, variance = affine_moments(*spectrum(d), sampler.signals, eta)
-        truth = float(np.mean(mean**2 + variance))
-        found.append(_problem(name, sampler, energy, d, truth, f"E x^2 = mean^2 + variance; {recursion}", hard))
-    d = 64
-    mean, variance = spectrum(d)
-    signal = cosine_signals(1)[0]
-    # The flow starts from N(0, 1), although the noised data at that time follow N(sqrt(t) m, t v + 1 - t).
-    factor = np.sqrt(variance / (signal * variance + 1 - signal))
-    ends = (1 - math.sqrt(signal) * factor) * mean
-    generator = as_generator(partial(_flow, mean, variance, signal), NoiseSpec.normal((d,), "float64"), name="flow")
+        law = normal_law(d, sampler="ddim", steps=steps, eta=eta)
+        truth = float(np.mean(law.sample_mean**2 + np.diag(law.sample_covariance)))
+        source = f"E x^2 = mean^2 + variance; {recursion}"
+        model = normal_sampler(d, steps, eta=eta, name=name)
+        found.append(Problem(name, model, energy, truth, source, hard, family="normal data"))
+    flow = normal_law(64, steps=1, dtype="float64", name="flow")
+    truth = lit_truth(flow.sample_mean, np.diag(flow.sample_covariance))
     source = "the solution of the probability flow of normal data; E max(x, 0) = m Phi(m / s) + s phi(m / s)"
     hard = "a kink in every coordinate"
-    found.append(
-        Problem("normal-flow-lit", generator, lit, lit_truth(ends, factor**2), source, hard, family="normal data")
-    )
+    found.append(Problem("normal-flow-lit", flow, lit, truth, source, hard, family="normal data"))
     return found

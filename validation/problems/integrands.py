@@ -38,9 +38,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from mcgen._lib.arrays import Floats
+from mcgen._lib.batches import by_slices
 from mcgen.generators import as_generator
 from mcgen.noise import Array, NoiseSpec
-from mcgen.validation.problems._base import Problem, by_slices, first
+from mcgen.validation.problems._base import Problem, first
 
 # The threshold tau of the study.
 _TAU = 1.0

@@ -2,7 +2,7 @@ r"""Mixtures whose means lie in a line or a plane: nonlinear samplers in any dim
 
 With u the direction of the line, a sample is :math:`x = p\,u + q`. Here p is the output of the sampler of the
 one-dimensional mixture for the noise :math:`u \cdot z`. The rest q is normal and independent of p, with variance c^2
-in every direction across the line; c follows from `affine_moments`. So E h(x) is an integral over p of an expectation
+in every direction across the line; c is that of a single normal law. So E h(x) is an integral over p of an expectation
 over q. For deterministic samplers p = F(w) with w ~ N(0, 1), where F is the sampler on the line. For the ancestral
 sampler the density of p follows from step to step by
 
@@ -14,18 +14,20 @@ on the grid of the trapezoidal rule, where A is the sampler's step without its n
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from mcgen._lib.arrays import Floats
-from mcgen.generators import as_generator
+from mcgen.generators import GaussianDiffusion, as_generator
+from mcgen.generators.reverse_steps import steps_of
 from mcgen.noise import Array
 from mcgen.statistics import contrast
 from mcgen.validation.problems._base import Problem
 from mcgen.validation.problems.gaussians import energy
 from mcgen.validation.problems.quadrature import density, normal_rule
-from mcgen.validation.problems.samplers import Mixture, Sampler, affine_moments, cosine_signals, noise_of, steps_of
+from mcgen.validation.problems.samplers import Mixture, MixtureDiffusion, as_images
 
 # Steps of each sampler, and the variance of each component in every direction.
 _N_STEPS = 10
@@ -51,14 +53,15 @@ def mixture(positions: Floats, weights: Floats, directions: Floats) -> Mixture:
     return Mixture(weights, positions @ directions, np.full((1, directions.shape[1]), _VARIANCE))
 
 
-def sampler_of(positions: Floats, weights: Floats, directions: Floats, eta: float = 0.0) -> Sampler:
+def sampler_of(positions: Floats, weights: Floats, directions: Floats, **options: Any) -> MixtureDiffusion:
     """Return the sampler of that mixture; with the identity as directions, the sampler in the line or the plane."""
-    return Sampler(mixture(positions, weights, directions).predict, cosine_signals(_N_STEPS), eta)
+    return MixtureDiffusion(mixture(positions, weights, directions), steps=_N_STEPS, **options)
 
 
 def across(eta: float = 0.0) -> float:
     """Return c^2, the variance of the samples across the line."""
-    return float(affine_moments(np.zeros(1), np.full(1, _VARIANCE), cosine_signals(_N_STEPS), eta)[1][0])
+    law = GaussianDiffusion([0.0], [[_VARIANCE]], sampler="ddim", steps=_N_STEPS, eta=eta)
+    return float(law.sample_covariance[0, 0])
 
 
 def inside(positions: Floats, weights: Floats, step: float = 0.02) -> tuple[Floats, Floats]:
@@ -74,10 +77,10 @@ def inside(positions: Floats, weights: Floats, step: float = 0.02) -> tuple[Floa
 
 def inside_ancestral(positions: Floats, weights: Floats, step: float = 0.05) -> tuple[Floats, Floats]:
     """Return nodes (n, 1) and weights (n,) for the outputs of the ancestral sampler on a line."""
-    line = sampler_of(positions, weights, np.eye(1), 1.0)
+    line = sampler_of(positions, weights, np.eye(1), eta=1.0)
     nodes, probabilities = normal_rule(step)
-    for signal, move in zip(line.signals, steps_of(line.signals, 1.0), strict=False):
-        ends = (move.state * nodes[:, None] + move.sample * line.predict(nodes[:, None], signal))[:, 0]
+    for signal, move in zip(line.signal_shares.tolist(), steps_of(line.signal_shares, 1.0), strict=False):
+        ends = (move.state * nodes[:, None] + move.sample * line.posterior_mean(nodes[:, None], signal))[:, 0]
         if move.fresh > 0:
             kernel = density((nodes[:, None] - ends) / move.fresh) * (step / move.fresh)
             probabilities = kernel @ probabilities
@@ -105,10 +108,6 @@ def _positive_part(a: Floats) -> Floats:
     return values
 
 
-def _images(sampler: Sampler, side: int, z: Array) -> Array:
-    return sampler(z).reshape(-1, side, side)
-
-
 def problems() -> list[Problem]:
     """Return the problems of this module."""
     p, probabilities = inside(_LINE, _LINE_WEIGHTS)
@@ -116,8 +115,7 @@ def problems() -> list[Problem]:
     exact = "the sampler on the line by the trapezoidal rule, the normal rest across it in closed form"
     for d in (64, 256):
         direction = patterns(d)[:1]
-        sampler = sampler_of(_LINE, _LINE_WEIGHTS, direction)
-        generator = as_generator(sampler, noise_of(d, sampler.signals, dtype="float32"), name=f"line-{d}")
+        generator = sampler_of(_LINE, _LINE_WEIGHTS, direction, name=f"line-{d}")
         truth = clipped_truth(p, probabilities, direction[0], variance)
         hard = "three clusters, kinks in every pixel"
         found.append(Problem(f"line-{d}-clipped", generator, clipped, truth, exact, hard, family="line"))
@@ -130,8 +128,7 @@ def problems() -> list[Problem]:
 
 def _ancestral() -> list[Problem]:
     d = 16
-    sampler = sampler_of(_LINE, _LINE_WEIGHTS, patterns(d)[:1], 1.0)
-    generator = as_generator(sampler, noise_of(d, sampler.signals, 1.0), name=f"line-ddpm-{d}")
+    generator = sampler_of(_LINE, _LINE_WEIGHTS, patterns(d)[:1], eta=1.0, dtype="float64", name=f"line-ddpm-{d}")
     p, probabilities = inside_ancestral(_LINE, _LINE_WEIGHTS)
     truth = (float(probabilities @ p[:, 0] ** 2) + (d - 1) * across(1.0)) / d
     source = "the density on the line from step to step by the trapezoidal rule, the normal rest across it by recursion"
@@ -143,9 +140,7 @@ def _in_plane() -> list[Problem]:
     d, side = 64, 8
     directions = patterns(d)
     sampler = sampler_of(_PLANE, _PLANE_WEIGHTS, directions)
-    generator = as_generator(
-        partial(_images, sampler, side), noise_of(d, sampler.signals, dtype="float32"), name=f"plane-{d}"
-    )
+    generator = as_generator(partial(as_images, sampler, side), sampler.noise, name=f"plane-{d}")
     p, probabilities = inside(_PLANE, _PLANE_WEIGHTS, 0.1)
     source = "the sampler in the plane by the trapezoidal rule, the normal rest across it in closed form"
     mean = probabilities @ p @ directions

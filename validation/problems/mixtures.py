@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from mcgen._lib.arrays import Floats
+from mcgen._lib.batches import by_slices
 from mcgen.generators import Generator, as_generator
-from mcgen.noise import Array, DType, NoiseSpec
+from mcgen.noise import Array, DType
 from mcgen.statistics import contrast, pixel_mean
-from mcgen.validation.problems._base import Problem, by_slices, parameters
-from mcgen.validation.problems.samplers import Mixture, Sampler, cosine_signals
+from mcgen.validation.problems._base import Problem, parameters
+from mcgen.validation.problems.samplers import Mixture, MixtureDiffusion, as_images
 
 N_STEPS = 10
 # Pixels from which samplers compute in float64.
@@ -73,31 +74,27 @@ def image_mixture(side: int) -> Mixture:
 
 def image_generator(side: int, n_steps: int = N_STEPS) -> Generator:
     """Return DDIM with the exact score of `image_mixture(side)`: noise (side^2,) to images (n, side, side)."""
-    sampler = Sampler(image_mixture(side).predict, cosine_signals(n_steps))
     # Sums over many pixels decide between clusters. In float32 their rounding, which varies with the batch, could too.
     dtype: DType = "float32" if side * side < _LARGE else "float64"
+    sampler = MixtureDiffusion(image_mixture(side), steps=n_steps, dtype=dtype)
     function = partial(_in_pixels, basis(side).astype(dtype), sampler, side)
-    return as_generator(function, NoiseSpec.normal((side * side,), dtype), name=f"mixture-{side * side}")
+    return as_generator(function, sampler.noise, name=f"mixture-{side * side}")
 
 
 def digit_generator(n_steps: int = N_STEPS) -> Generator:
     """Return DDIM with the exact score of the ten digits: noise (64,) to images (n, 8, 8)."""
     points = digits()
     data = Mixture(np.full(len(points), 1 / len(points)), points, np.zeros((1, 64)))
-    function = partial(_as_images, Sampler(data.predict, cosine_signals(n_steps)), 8)
-    return as_generator(function, NoiseSpec.normal((64,)), name="digits")
+    sampler = MixtureDiffusion(data, steps=n_steps)
+    return as_generator(partial(as_images, sampler, 8), sampler.noise, name="digits")
 
 
-def _in_pixels(to_images: Array, sampler: Sampler, side: int, z: Array) -> Array:
+def _in_pixels(to_images: Array, sampler: MixtureDiffusion, side: int, z: Array) -> Array:
     def run(part: Array) -> Array:
         images: Array = sampler(part @ to_images.T.astype(part.dtype)) @ to_images.astype(part.dtype)
         return images
 
     return by_slices(run, z).reshape(-1, side, side)
-
-
-def _as_images(sampler: Sampler, side: int, z: Array) -> Array:
-    return sampler(z).reshape(-1, side, side)
 
 
 def maximum(x: Array) -> Array:

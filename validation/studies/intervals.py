@@ -169,8 +169,7 @@ def sums_of_levels(full: bool, seed: int) -> list[Verdict]:
     ]
     if full:
         problem = PROBLEMS["normal-ddim-energy"]
-        few_steps = mcgen.as_generator(normal_sampler(64, 5), problem.generator.noise, name="5 steps")
-        levels = [(few_steps, 5.0), (problem.generator, 20.0)]
+        levels = [(normal_sampler(64, 5, name="5 steps"), 5.0), (problem.generator, 20.0)]
         found += _levels_judged(levels, problem.statistic, problem.truth, Antithetic(), 200, REPETITIONS, seed)
     return found
 

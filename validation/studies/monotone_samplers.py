@@ -50,6 +50,7 @@ noise of the sampler, and pairs lose (`bent_chain`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,7 +58,8 @@ import numpy as np
 from scipy.special import softmax
 
 from mcgen._lib.arrays import Floats
-from mcgen.validation.problems.samplers import Mixture, Sampler, Signals
+from mcgen.generators import Schedule
+from mcgen.validation.problems.samplers import Mixture, MixtureDiffusion
 from mcgen.validation.studies.antithetic_theory import ROUNDING, Nodes, random_mixture
 from mcgen.validation.studies.verdicts import Study, Verdict, at_most, control
 
@@ -87,7 +89,7 @@ class Step:
         return self.state - self.score * curvature
 
 
-def signals(n_steps: int, first: float = 1e-3, last: float = 0.999) -> Signals:
+def signals(n_steps: int, first: float = 1e-3, last: float = 0.999) -> tuple[float, ...]:
     """Return n_steps + 1 shares of the signal, with equal steps of the angle whose squared cosine they are."""
     angles = np.linspace(math.acos(math.sqrt(first)), math.acos(math.sqrt(last)), n_steps + 1)
     return tuple((np.cos(angles) ** 2).tolist())
@@ -120,7 +122,7 @@ def posterior_covariance(data: Mixture, t: float, x: Floats) -> Floats:
     return np.asarray(across + (shares @ own)[:, :, None] * np.eye(x.shape[1]))
 
 
-def ddim(data: Mixture, shares: Signals, z: Floats) -> tuple[Floats, Floats]:
+def ddim(data: Mixture, shares: Sequence[float], z: Floats) -> tuple[Floats, Floats]:
     """Return the samples (n, d) of DDIM from noise z, and the Jacobians (n, d, d) of the samples in the noise."""
     x, jacobian = z, np.broadcast_to(np.eye(z.shape[1]), (len(z), z.shape[1], z.shape[1]))
     for step in (Step(t, s) for t, s in pairwise(shares)):
@@ -233,7 +235,9 @@ def mixture_data(full: bool, seed: int) -> list[Verdict]:
             covariances += [nodes.pair_covariance(x @ c) for c in directions]
         mixed.append(max(-float(posterior_covariance(p, t, nodes.z)[:, 0, 1].min()) for t in signals(20)))
         mirror.append(-float(ddim(mirrored(p), signals(20), nodes.z)[1].min()))
-    problem = Sampler(data[0].predict, signals(20))
+    *shares, end = signals(20)
+    schedule = Schedule(shares[::-1], end=end)
+    problem = MixtureDiffusion(data[0], schedule=schedule, steps=20, dtype="float64")
     gap = float(np.max(np.abs(problem(nodes.z) - ddim(data[0], signals(20), nodes.z)[0])))
     what = f"of {len(data)} ordered mixtures {_after()}"
     return [
@@ -288,7 +292,7 @@ def _shares(p: Mixture, x: Floats) -> Floats:
     return np.asarray(softmax(np.log(p.weights) - z2.sum(axis=2) / 2, axis=1))
 
 
-def _affine(covariance: Floats, shares: Signals) -> Floats:
+def _affine(covariance: Floats, shares: Sequence[float]) -> Floats:
     """Return the matrix of DDIM on data N(0, covariance), by its steps."""
     one = np.eye(len(covariance))
     matrix = one

@@ -30,6 +30,7 @@ from mcgen.validation.conformance import Report, check_design, check_generator, 
 from mcgen.validation.problems import PROBLEMS
 from mcgen.validation.studies import (
     antithetic_theory,
+    closed_forms,
     differences,
     diffusion_theory,
     distances,
@@ -184,6 +185,7 @@ STUDIES: dict[str, Study] = {
     **antithetic_theory.STUDIES,
     **diffusion_theory.STUDIES,
     **monotone_samplers.STUDIES,
+    **closed_forms.STUDIES,
     **variance_shares.STUDIES,
     **path_functionals.STUDIES,
 }
