@@ -36,14 +36,13 @@ from mcgen._lib.arrays import as_numpy
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 from mcgen.adapters.samplers.diffusion import Diffusion
+from mcgen.adapters.samplers.paths import Encode
 from mcgen.adapters.tensors.floats import require_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator, require_condition_taken
 from mcgen.generators import Generator
 from mcgen.generators.base import checked_generator
 from mcgen.generators.joint import OnSameNoise, pilot_evaluations_of
 from mcgen.noise import Block, BlockNoise, NoiseSpec
-
-Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Start(NamedTuple):
@@ -87,9 +86,9 @@ class Partial(TorchGenerator):
     step : int
         Number of the step to start at: 0 is the sampler's own start, `diffusion.steps` - 1 its last step.
     encode : callable, optional
-        Maps samples (n, ...) back to the sampler's states (n, ...), the inverse of the model's `decode`. It is needed
-        if the model has a `decode`, and receives the type of the networks as `decode` does. One sample for all rows is
-        encoded once, with n = 1.
+        Maps samples (n, ...) back to the sampler's states (n, ...), the inverse of the model's `decode`. By default the
+        `encode` of the diffusion model, which all shipped ones have. It receives the type of the networks as `decode`
+        does. One sample for all rows is encoded once, with n = 1.
     name : str, optional
         The generator's name in results.
 
@@ -102,7 +101,7 @@ class Partial(TorchGenerator):
     TypeError
         If `diffusion` is not a `Diffusion`, or `encode` can't be called.
     ValueError
-        If there is no such step, or the model has a `decode` and no `encode` is given. In a call, if there is no
+        If there is no such step, or the model has a `decode` and there is no `encode`. In a call, if there is no
         sample, or its shape does not fit.
 
     Examples
@@ -125,6 +124,7 @@ class Partial(TorchGenerator):
             raise ValueError(f"step must be one of the sampler's, 0 to {diffusion.steps - 1}; got {step}")
         if not (encode is None or callable(encode)):
             raise TypeError(f"encode must be a callable from samples to states, or None; got {encode!r}")
+        encode = diffusion.encode if encode is None else encode
         if encode is None and diffusion.decode is not None:
             raise ValueError(
                 f"{diffusion.name!r} decodes its states, so that a sample is not on their scale: give the inverse by "
