@@ -138,7 +138,7 @@ def test_the_log_of_two_trainings_counts_on() -> None:
 
 
 def test_the_tables_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"STEPS": 2, "_PAIRS": 4, "_GUIDED_PAIRS": 3, "_SCALES": (3.0,)}.items():
+    for name, value in {"STEPS": 2, "CLASSES": (0, 3), "_PAIRS": 4, "_GUIDED_PAIRS": 3, "_SCALES": (3.0,)}.items():
         monkeypatch.setattr(latents, name, value)
     latents.measured_pairs.cache_clear()
     plain, guided = latents.correlations(), latents.guidance()

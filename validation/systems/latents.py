@@ -26,7 +26,7 @@ STEPS = 25
 CLASSES = tuple(range(6))
 SPACES = ("latents", "images")
 # Pairs of each class without guidance, and at each scale of guidance.
-_PAIRS, _GUIDED_PAIRS = 134, 40
+_PAIRS, _GUIDED_PAIRS = 134, 30
 _SCALES = (3.0, 5.0, 7.0, 9.0)
 _KINDS = [(kind, measure) for kind in ("negated", "independent") for measure in ("standard", "centralized")]
 # Table 1 of reference 1 for Stable Diffusion, whose correlations are of decoded images.
@@ -84,7 +84,7 @@ def measured_pairs(space: str, guidance_scale: float, n_pairs: int) -> PairAnaly
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mcgen.CoverageWarning)
         # A patch of night sky can be black everywhere, and has no correlation then.
-        return pairs(generator, n_pairs=n_pairs, seed=SEED, condition=CLASSES, undefined="drop", **options)
+        return pairs(generator, n_pairs=n_pairs, seed=SEED, condition=[*CLASSES], undefined="drop", **options)
 
 
 def cells(found: PairAnalysis) -> list[str]:
