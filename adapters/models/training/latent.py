@@ -81,7 +81,8 @@ def reconstruction_loss(autoencoder: Any, images: Images) -> torch.Tensor:
     z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
     divergence = (mean**2 + log_variance.exp() - log_variance - 1).mean() / 2
     misfit = nn.functional.mse_loss(autoencoder.decode(z).float(), x)
-    return misfit + float(AUTOENCODER["divergence_weight"]) * divergence
+    loss: torch.Tensor = misfit + AUTOENCODER["divergence_weight"] * divergence
+    return loss
 
 
 @torch.no_grad()
