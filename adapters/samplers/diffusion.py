@@ -178,7 +178,7 @@ class Diffusion(PathGenerator):
             decode=decode,
             device=device,
             dtype=dtype,
-            modules=[*dict.fromkeys([*owners_of(encode), *modules_of(modules)])],
+            modules=[*owners_of(encode), *modules_of(modules)],
             name=name,
         )
 
@@ -270,13 +270,8 @@ class Diffusion(PathGenerator):
         return {"noise": epsilon, "sample": x_0}
 
     def _options(self) -> dict[str, Any]:
-        own = {
-            "prediction": self.prediction,
-            "clip": self.clip,
-            "keep_noise": self.keep_noise,
-            "encode": self.encode,
-        }
-        return super()._options() | own
+        own = {"prediction": self.prediction, "clip": self.clip, "keep_noise": self.keep_noise}
+        return super()._options() | own | {"encode": self.encode}
 
 
 class DDIM(Diffusion):
