@@ -22,7 +22,7 @@ from mcgen.analysis import PairAnalysis, pairs
 from mcgen.noise import Noise, NoiseSpec
 from mcgen.validation.systems._base import SEED, Case, System, Table
 
-STEPS = 25
+STEPS = 10
 CLASSES = tuple(range(6))
 SPACES = ("latents", "images")
 # Pairs of each class without guidance, and at each scale of guidance.
