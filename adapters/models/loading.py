@@ -231,7 +231,7 @@ def load(
     Notes
     -----
     The condition of a model with classes is a class, or None for any class. With guidance it must be a class. Classes
-    are the digits 0 to 9, and of ``"patches-latent"`` the six photographs 0 to 5: china, flower, astronaut, chelsea,
+    are the digits 0 to 9. Those of ``"patches-latent"`` are six photographs, 0 to 5: china, flower, astronaut, chelsea,
     coffee, rocket.
 
     Diffusion models have ``decode`` and ``encode``, from states to images and back. The states of ``"patches-latent"``
