@@ -25,9 +25,9 @@ import torch
 
 from mcgen._lib.arrays import as_numpy
 from mcgen.adapters.composed.combinators import in_library_of
-from mcgen.adapters.composed.truncation import Encode, Partial, Start
+from mcgen.adapters.composed.truncation import Partial, Start
 from mcgen.adapters.samplers.diffusion import Diffusion
-from mcgen.adapters.samplers.paths import Modules
+from mcgen.adapters.samplers.paths import Encode, Modules
 from mcgen.adapters.tensors.floats import require_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise, modules_of, owners_of
 
@@ -74,7 +74,7 @@ class StoRM(Partial):
         If the predictor can't be called, or the sampler is not a `Diffusion`. In a call, if the prediction or the
         measurement is not an array of floats.
     ValueError
-        If there is no such step, the sampler decodes and no `encode` is given, or a module is in training mode. In a
+        If there is no such step, the sampler decodes and there is no `encode`, or a module is in training mode. In a
         call, if there is no measurement, or the measurement or the prediction has another shape.
 
     Examples
@@ -89,7 +89,7 @@ class StoRM(Partial):
     >>> def predictor(y):
     ...     return operator.adjoint(y[None])
     >>> sampler = DDS(models.load("digits-diffusion", steps=10), operator, noise_sd=0.05)
-    >>> storm = StoRM(predictor, sampler, 6, encode=lambda x: 2 * x - 1)
+    >>> storm = StoRM(predictor, sampler, 6)
     >>> mcgen.sample(storm, 3, seed=0, condition=y).shape, storm.network_evaluations
     (torch.Size([3, 1, 8, 8]), 5)
     """

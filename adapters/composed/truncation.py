@@ -26,7 +26,7 @@ full model whose earlier steps are exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -36,12 +36,11 @@ from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 from mcgen.adapters.composed.combinators import Chain, PartNoise, in_library_of, run_part
 from mcgen.adapters.samplers.diffusion import Diffusion
+from mcgen.adapters.samplers.paths import Encode
 from mcgen.adapters.tensors.floats import require_floats
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator
 from mcgen.generators import Generator
 from mcgen.noise import Block, NoiseSpec
-
-Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Start(NamedTuple):
@@ -62,7 +61,7 @@ class Start(NamedTuple):
     >>> import numpy as np
     >>> from mcgen.adapters import Partial, Start, models
     >>> digits = models.load("digits-diffusion", steps=10)
-    >>> partial = Partial(digits, 6, encode=lambda x: 2 * x - 1)
+    >>> partial = Partial(digits, 6)
     >>> start = Start(np.full((1, 8, 8), 0.5), 3)
     >>> mcgen.sample(partial, 2, seed=0, condition=start).shape
     torch.Size([2, 1, 8, 8])
@@ -85,9 +84,9 @@ class Partial(TorchGenerator):
     step : int
         Number of the step to start at: 0 is the sampler's own start, `diffusion.steps` - 1 its last step.
     encode : callable, optional
-        Maps samples (n, ...) back to the sampler's states (n, ...), the inverse of the model's `decode`. It is needed
-        if the model has a `decode`, and receives the type of the networks as `decode` does. One sample for all rows is
-        encoded once, with n = 1.
+        Maps samples (n, ...) back to the sampler's states (n, ...), the inverse of the model's `decode`. By default the
+        `encode` of the diffusion model, which all shipped ones have. It receives the type of the networks as `decode`
+        does. One sample for all rows is encoded once, with n = 1.
     name : str, optional
         The generator's name in results.
 
@@ -100,7 +99,7 @@ class Partial(TorchGenerator):
     TypeError
         If `diffusion` is not a `Diffusion`, or `encode` can't be called.
     ValueError
-        If there is no such step, or the model has a `decode` and no `encode` is given. In a call, if there is no
+        If there is no such step, or the model has a `decode` and there is no `encode`. In a call, if there is no
         sample, or its shape does not fit.
 
     Examples
@@ -108,7 +107,7 @@ class Partial(TorchGenerator):
     >>> import numpy as np
     >>> from mcgen.adapters import Partial, models
     >>> digits = models.load("digits-diffusion", steps=10)
-    >>> partial = Partial(digits, 6, encode=lambda x: 2 * x - 1)
+    >>> partial = Partial(digits, 6)
     >>> partial.noise.dimension, partial(np.zeros((2, 1, 8, 8), np.float32), np.zeros((1, 8, 8))).shape
     (64, torch.Size([2, 1, 8, 8]))
     """
@@ -119,6 +118,7 @@ class Partial(TorchGenerator):
         step = _checked_step(diffusion, step)
         if not (encode is None or callable(encode)):
             raise TypeError(f"encode must be a callable from samples to states, or None; got {encode!r}")
+        encode = diffusion.encode if encode is None else encode
         if encode is None and diffusion.decode is not None:
             raise ValueError(
                 f"{diffusion.name!r} decodes its states, so that a sample is not on their scale: give the inverse by "
@@ -197,7 +197,7 @@ class Truncate(Chain):
     >>> from mcgen.adapters import Truncate, models
     >>> first = mcgen.as_generator(lambda z: 0.5 + 0.1 * z, noise=(1, 8, 8))
     >>> digits = models.load("digits-diffusion", steps=10)
-    >>> model = Truncate(first, digits, 6, encode=lambda x: 2 * x - 1)
+    >>> model = Truncate(first, digits, 6)
     >>> print(model.noise)
     first/noise: normal(1x8x8), second/mix: normal(1x8x8) float32
     >>> mcgen.sample(model, 2, seed=0).shape

@@ -22,6 +22,7 @@ _DATA = {
     "mnist-consistency": "mnist",
     "digits-truncated": "digits",
     "mnist-storm": "mnist",
+    "patches-latent": "patches",
     "mnist-vae": "mnist",
     "mnist-glow": "mnist",
 }
@@ -39,7 +40,8 @@ def real_images(name: str) -> NDArray[np.float32]:
     ----------
     name : str
         The name of a model of images. ``"digits-diffusion"`` has 360 images of 8 x 8 pixels, and each model of MNIST
-        the same 1,000 images of 28 x 28. ``"patches-diffusion"`` has 1,978 colour patches of 32 x 32, which overlap.
+        the same 1,000 images of 28 x 28. The models of patches have the same 1,978 colour patches of 32 x 32, which
+        overlap.
 
     Returns
     -------

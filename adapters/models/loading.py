@@ -23,6 +23,7 @@ from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models import held_out
 from mcgen.adapters.models._composed import TRUNCATED_AT, OnePassStates, regenerating, truncated
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
+from mcgen.adapters.models._latents import LATENT_SHAPE, LatentDiffusion
 from mcgen.adapters.models._networks import DiT, ObservedMLP, ResidualMLP, UNet, small_classifier
 from mcgen.adapters.samplers.consistency import Consistency
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
@@ -38,6 +39,7 @@ _NETWORKS: dict[str, Callable[[float], nn.Module]] = {
     "mnist-ddpm": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
     "mnist-dit": lambda dropout: DiT(1, 28, 4, 128, 6, 4, n_classes=10, dropout=dropout),
     "patches-diffusion": lambda dropout: UNet(3, 64, 2, n_classes=0, dropout=dropout),
+    "patches-latent": lambda dropout: LatentDiffusion(n_classes=6, dropout=dropout),
     "mnist-consistency": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
     "digits-truncated": lambda dropout: OnePassStates(64, 160, 3, n_classes=10, time=TRUNCATED_AT, dropout=dropout),
     "mnist-storm": lambda dropout: UNet(1, 24, 1, n_classes=0, dropout=dropout),
@@ -59,6 +61,7 @@ _SHAPES = {
     "mnist-ddpm": (1, 28, 28),
     "mnist-dit": (1, 28, 28),
     "patches-diffusion": (3, 32, 32),
+    "patches-latent": LATENT_SHAPE,
 }
 
 
@@ -82,7 +85,9 @@ def _diffusion(
         raise ValueError(f"sampler must be 'ddim' (DDPM for eta=1) or 'heun'; got {sampler!r}")
     if sampler == "heun" and eta != 0:
         raise ValueError(f"Heun's sampler is deterministic and takes no eta; got eta={eta}. Use sampler='ddim'")
-    denoiser: Any = trained(name)
+    network: Any = trained(name)
+    latent = isinstance(network, LatentDiffusion)
+    denoiser = network.denoiser if latent else network
     guided = checked_guidance_scale(guidance_scale) > 1
     if guided and not denoiser.embed.n_classes:
         raise ValueError(
@@ -94,13 +99,14 @@ def _diffusion(
     options: dict[str, Any] = {
         "steps": steps,
         "prediction": "velocity",
-        "decode": to_images,
+        "decode": network.decode if latent else to_images,
+        "encode": network.encode if latent else to_states,
         "name": " ".join(words),
     }
-    network = Guided(denoiser, guidance_scale=guidance_scale) if guided else denoiser
+    denoiser = Guided(denoiser, guidance_scale=guidance_scale) if guided else denoiser
     if sampler == "heun":
-        return Heun(network, Schedule.cosine(), _SHAPES[name], **options)
-    return DDIM(network, Schedule.cosine(), _SHAPES[name], eta=eta, **options)
+        return Heun(denoiser, Schedule.cosine(), _SHAPES[name], **options)
+    return DDIM(denoiser, Schedule.cosine(), _SHAPES[name], eta=eta, **options)
 
 
 def _consistency(name: str, *, steps: int = 1) -> Consistency:
@@ -166,7 +172,7 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 }
 
 
-DiffusionName = Literal["digits-diffusion", "mnist-ddpm", "mnist-dit", "patches-diffusion"]
+DiffusionName = Literal["digits-diffusion", "mnist-ddpm", "mnist-dit", "patches-diffusion", "patches-latent"]
 
 
 # One overload for each type of model, so that a type checker knows what a name written in the code gives.
@@ -272,7 +278,14 @@ def load(
 
     Notes
     -----
-    The condition of a model with classes is a class, 0 to 9, or None for any class. With guidance it must be a class.
+    The condition of a model with classes is a class, or None for any class. With guidance it must be a class. Classes
+    are the digits 0 to 9. Those of ``"patches-latent"`` are six photographs, 0 to 5: china, flower, astronaut, chelsea,
+    coffee, rocket.
+
+    Diffusion models have ``decode`` and ``encode``, from states to images and back. The states of ``"patches-latent"``
+    are latents of 4 x 8 x 8. A sampler of latents is
+    ``DDIM(model.denoiser, model.schedule, model.shape, prediction=model.prediction)``.
+
     The condition of ``"reaching-policy"``, which makes actions, is an observation of shape (2,), or (n, 2) for n rows.
     The condition of ``"mnist-storm"`` is a measurement; see `mcgen.adapters.StoRM`. Its ``operator`` simulates one with
     the noise that the model expects: ``model.operator.measure(image, model.sampler.noise_sd, noise)``.
@@ -393,6 +406,11 @@ def _weights(name: str) -> dict[str, torch.Tensor]:
 def to_images(x: torch.Tensor) -> torch.Tensor:
     """Return images in [0, 1] from states in [-1, 1]."""
     return ((x + 1) / 2).clamp(0, 1)
+
+
+def to_states(x: torch.Tensor) -> torch.Tensor:
+    """Return states in [-1, 1] from images in [0, 1]."""
+    return 2 * x - 1
 
 
 def weights_path(name: str) -> Path:

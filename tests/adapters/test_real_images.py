@@ -24,6 +24,7 @@ SHAPES = {
     "mnist-vae": (1000, 1, 28, 28),
     "mnist-glow": (1000, 1, 28, 28),
     "patches-diffusion": (1978, 3, 32, 32),
+    "patches-latent": (1978, 3, 32, 32),
 }
 DATA = {"digits": "digits-diffusion", "mnist": "mnist-ddpm", "patches": "patches-diffusion"}
 

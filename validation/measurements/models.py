@@ -74,6 +74,7 @@ class Shown:
 _UNCONDITIONAL = "-0.34 to -0.76, centralized -0.77 to -0.86"
 SHOWN = {
     "patches-diffusion": Shown("patches-diffusion", {"steps": 25}, False, False, _UNCONDITIONAL),
+    "patches-latent": Shown("patches-latent", {"steps": 25}, False, False, "-0.47, centralized -0.54"),
     "mnist-ddpm": Shown("mnist-ddpm", {}, True, False, _UNCONDITIONAL),
     "digits-diffusion": Shown("digits-diffusion", {}, True, False, _UNCONDITIONAL),
     "mnist-consistency, 1 step": Shown("mnist-consistency", {"steps": 1}, True, False, "-0.71 to -0.88"),

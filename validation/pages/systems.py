@@ -16,6 +16,7 @@ _MODULES: tuple[str, ...] = (
     "truncation",
     "regeneration",
     "autonomy",
+    "latents",
     "finite_data",
     "outline",
     "paths",

@@ -10,6 +10,7 @@ RECIPES = {
     "mnist-ddpm": "diffusion",
     "mnist-dit": "diffusion",
     "patches-diffusion": "diffusion",
+    "patches-latent": "latent",
     "mnist-consistency": "consistency",
     "digits-truncated": "truncated",
     "mnist-storm": "storm",

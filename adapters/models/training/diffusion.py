@@ -51,7 +51,6 @@ def train(name: str) -> None:
 
 def velocity_loss(network: nn.Module, images: Images, settings: Settings, mirrored: bool) -> torch.Tensor:
     """Return the mean squared error of the velocity on a random batch."""
-    alpha_bar = torch.tensor(Schedule.cosine().alpha_bar, dtype=torch.float32)
     rows = torch.randint(len(images.x), (settings["batch"],))
     x_0, classes = 2 * images.x[rows] - 1, images.y[rows]
     if mirrored:
@@ -59,7 +58,13 @@ def velocity_loss(network: nn.Module, images: Images, settings: Settings, mirror
     # The last class means any class. A network without classes (patches) has this class alone, number 0.
     any_class = torch.tensor(images.n_classes if settings["share_without_class"] < 1 else 0)
     classes = torch.where(torch.rand(len(rows)) < settings["share_without_class"], any_class, classes)
-    t = torch.randint(len(alpha_bar), (len(rows),))
+    return velocity_error(network, x_0, classes)
+
+
+def velocity_error(network: nn.Module, x_0: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error of the velocity on samples x_0 (n, channels, H, W), noised at random times."""
+    alpha_bar = torch.tensor(Schedule.cosine().alpha_bar, dtype=torch.float32)
+    t = torch.randint(len(alpha_bar), (len(x_0),))
     share = alpha_bar[t].reshape(-1, 1, 1, 1)
     noise = torch.randn_like(x_0)
     x_t = share.sqrt() * x_0 + (1 - share).sqrt() * noise
