@@ -14,7 +14,9 @@ if __name__ != "mcgen.adapters":
 if TYPE_CHECKING:
     from mcgen.adapters.capturing.captured import CapturedGenerator, capture
     from mcgen.adapters.composed.combinators import Chain, Partial, Start, Truncate
+    from mcgen.adapters.composed.compose import Compose
     from mcgen.adapters.composed.editing import Edit, FlowEdit
+    from mcgen.adapters.composed.energies import Energy, EnergyDenoiser
     from mcgen.adapters.decoders.glow import Glow
     from mcgen.adapters.decoders.vae import VAE
     from mcgen.adapters.feature_networks import ClassifierScore, FeatureDistance, FeatureNetwork, features
@@ -40,7 +42,9 @@ _FAMILIES = {
     "samplers.fitted": ("Fitted",),
     "samplers.guidance": ("Guided",),
     "samplers.velocity": ("velocity_of",),
+    "composed.compose": ("Compose",),
     "composed.editing": ("Edit", "FlowEdit"),
+    "composed.energies": ("Energy", "EnergyDenoiser"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),
     "feature_networks": ("ClassifierScore", "FeatureDistance", "FeatureNetwork", "features"),
@@ -60,9 +64,12 @@ __all__ = [
     "CapturedGenerator",
     "Chain",
     "ClassifierScore",
+    "Compose",
     "Consistency",
     "Diffusion",
     "Edit",
+    "Energy",
+    "EnergyDenoiser",
     "FeatureDistance",
     "FeatureNetwork",
     "Fitted",

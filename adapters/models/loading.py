@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen.adapters.composed.energies import Energy
 from mcgen.adapters.decoders.glow import Glow
 from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models import held_out
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
+from mcgen.adapters.models._energies import NoiseEnergy, linear_schedule
 from mcgen.adapters.models._networks import DiT, ResidualMLP, UNet, small_classifier
 from mcgen.adapters.samplers.consistency import Consistency
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
@@ -32,6 +34,7 @@ _FOLDER = Path(__file__).parent
 
 _NETWORKS: dict[str, Callable[[float], nn.Module]] = {
     "digits-diffusion": lambda dropout: ResidualMLP(64, 256, 4, n_classes=10, dropout=dropout),
+    "digits-energy": lambda dropout: NoiseEnergy(ResidualMLP(64, 192, 3, n_classes=10, dropout=dropout)),
     "mnist-ddpm": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
     "mnist-dit": lambda dropout: DiT(1, 28, 4, 128, 6, 4, n_classes=10, dropout=dropout),
     "patches-diffusion": lambda dropout: UNet(3, 64, 2, n_classes=0, dropout=dropout),
@@ -50,6 +53,7 @@ CLASSIFIERS = {"digits-classifier": (1, 8, 8), "mnist-classifier": (1, 28, 28)}
 _CONSISTENCY_STEPS = {1: [991], 2: [991, 438]}
 _SHAPES = {
     "digits-diffusion": (1, 8, 8),
+    "digits-energy": (1, 8, 8),
     "mnist-ddpm": (1, 28, 28),
     "mnist-dit": (1, 28, 28),
     "patches-diffusion": (3, 32, 32),
@@ -76,9 +80,12 @@ def _diffusion(
         raise ValueError(f"sampler must be 'ddim' (DDPM for eta=1) or 'heun'; got {sampler!r}")
     if sampler == "heun" and eta != 0:
         raise ValueError(f"Heun's sampler is deterministic and takes no eta; got eta={eta}. Use sampler='ddim'")
-    denoiser: Any = trained(name)
+    trained_network: Any = trained(name)
+    energy = isinstance(trained_network, NoiseEnergy)
+    schedule = linear_schedule() if energy else Schedule.cosine()
+    denoiser = Energy(trained_network).denoiser(schedule) if energy else trained_network
     guided = checked_guidance_scale(guidance_scale) > 1
-    if guided and not denoiser.embed.n_classes:
+    if guided and not _has_classes(trained_network):
         raise ValueError(
             f"{name} was trained without classes, and guidance_scale={guidance_scale} has nothing to act on. Leave it "
             "out, or take a model with classes"
@@ -87,14 +94,20 @@ def _diffusion(
     words += [f"guidance_scale {guidance_scale:g}"] if guided else []
     options: dict[str, Any] = {
         "steps": steps,
-        "prediction": "velocity",
+        "prediction": "noise" if energy else "velocity",
         "decode": to_images,
         "name": " ".join(words),
     }
     network = Guided(denoiser, guidance_scale=guidance_scale) if guided else denoiser
     if sampler == "heun":
-        return Heun(network, Schedule.cosine(), _SHAPES[name], **options)
-    return DDIM(network, Schedule.cosine(), _SHAPES[name], eta=eta, **options)
+        return Heun(network, schedule, _SHAPES[name], **options)
+    return DDIM(network, schedule, _SHAPES[name], eta=eta, **options)
+
+
+def _has_classes(network: Any) -> bool:
+    """Return whether a network was trained with classes."""
+    denoiser: Any = network.network if isinstance(network, NoiseEnergy) else network
+    return bool(denoiser.embed.n_classes)
 
 
 def _consistency(name: str, *, steps: int = 1) -> Consistency:
@@ -137,7 +150,7 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 }
 
 
-DiffusionName = Literal["digits-diffusion", "mnist-ddpm", "mnist-dit", "patches-diffusion"]
+DiffusionName = Literal["digits-diffusion", "digits-energy", "mnist-ddpm", "mnist-dit", "patches-diffusion"]
 
 
 # One overload for each type of model, so that a type checker knows what a name written in the code gives.
