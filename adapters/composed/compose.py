@@ -215,9 +215,7 @@ class Compose(PathGenerator):
 
     def coarse(self, steps: int) -> NoReturn:
         """Refuse: a chain of fewer levels has other moves, and no noise in common with this one."""
-        raise TypeError(
-            f"{self.name!r} has no coarse version on the same noise; use with_steps({steps}), on other noise"
-        )
+        raise TypeError(f"{self.name!r} has no coarse version on its own noise; use with_steps({steps})")
 
     def sample(self, noise: TensorNoise, condition: object = None) -> Any:
         """Return the samples (n, ...), with the shares of accepted proposals where `with_acceptance` asks for them."""
@@ -245,7 +243,7 @@ class Compose(PathGenerator):
                 x = self._step(here, i, self.operator.total)
             target, signal = self._level(i + 1, conditions), float(self.signals[i + 1])
             here, share = self.moves.run(target, x, signal, noise, i)
-            self._require_finite(here.x, i)
+            self._require_finite(here, i)
             accepted = accepted + (share - accepted) / (i + 1)
             yield here.x, accepted
 
@@ -256,8 +254,9 @@ class Compose(PathGenerator):
         ones = torch.ones(len(x), dtype=x.dtype, device=x.device)
         yield x, ones
         for i in range(self.steps):
-            x = self._step(self._level(i, conditions).at(x), i, 1.0, noise)
-            self._require_finite(x, i)
+            here = self._level(i, conditions).at(x)
+            self._require_finite(here, i)
+            x = self._step(here, i, 1.0, noise)
             yield x, ones
 
     def _step(self, here: Point, i: int, total: float, noise: TensorNoise | None = None) -> torch.Tensor:
@@ -308,11 +307,13 @@ class Compose(PathGenerator):
             )
         return condition
 
-    def _require_finite(self, x: torch.Tensor, i: int) -> None:
-        if not bool(torch.isfinite(x).all()):
+    def _require_finite(self, here: Point, i: int) -> None:
+        undefined = here.density is not None and bool(here.density.isnan().any())
+        if undefined or not bool(torch.isfinite(here.x).all() and torch.isfinite(here.score).all()):
             raise ValueError(
-                f"a state of {self.name!r} is not finite at level {i}, so that its samples would be no numbers. Give "
-                f"a smaller step_size (it is {self.moves.step_size:g}), more steps, or a sampler with accept steps"
+                f"a state of {self.name!r} or its score is not finite at level {i}, so that its samples would be no "
+                f"numbers. Look at the parts, or give a smaller step_size (it is {self.moves.step_size:g}), more "
+                "steps, or a sampler with accept steps"
             )
 
     def _check_words(self) -> None:
