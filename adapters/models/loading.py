@@ -53,10 +53,10 @@ CLASSIFIERS = {"digits-classifier": (1, 8, 8), "mnist-classifier": (1, 28, 28)}
 _CONSISTENCY_STEPS = {1: [991], 2: [991, 438]}
 _SHAPES = {
     "digits-diffusion": (1, 8, 8),
-    "digits-energy": (1, 8, 8),
     "mnist-ddpm": (1, 28, 28),
     "mnist-dit": (1, 28, 28),
     "patches-diffusion": (3, 32, 32),
+    "digits-energy": (1, 8, 8),
 }
 
 
@@ -150,7 +150,7 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 }
 
 
-DiffusionName = Literal["digits-diffusion", "digits-energy", "mnist-ddpm", "mnist-dit", "patches-diffusion"]
+DiffusionName = Literal["digits-diffusion", "mnist-ddpm", "mnist-dit", "patches-diffusion", "digits-energy"]
 
 
 # One overload for each type of model, so that a type checker knows what a name written in the code gives.
@@ -238,6 +238,9 @@ def load(
     Notes
     -----
     The condition of a model with classes is a class, 0 to 9, or None for any class. With guidance it must be a class.
+
+    The denoiser of ``"digits-energy"`` is the gradient of a log density, its ``energy``. `mcgen.adapters.Compose` takes
+    it as a part that has log densities.
 
     Raises
     ------

@@ -48,7 +48,8 @@ class MarkovChain:
 
     def __call__(self, noise: Noise, condition: Any = None) -> Any:
         """Return the last states (n, ...), or paths (n, steps + 1, ...), with the means of what a kernel records."""
-        states, records = [], []
+        states: list[NDArray[Any]] = []
+        records: list[Any] = []
         for x, record in self._walk(noise, condition):
             states = [*states, x] if self.keep == "path" else [x]
             records.append(record)

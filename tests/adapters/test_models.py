@@ -76,6 +76,7 @@ def test_samples_are_images_or_points(name: str) -> None:
     ("name", "options"),
     [
         ("digits-diffusion", {}),
+        ("digits-energy", {"steps": 25}),
         ("mnist-ddpm", {"steps": 10}),
         ("mnist-dit", {"steps": 10}),
         ("mnist-consistency", {"steps": 2}),

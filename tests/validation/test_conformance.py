@@ -327,7 +327,7 @@ def test_a_jax_sampler_with_a_key_inside_is_seen() -> None:
     assert "place" in failures(keyed)
 
 
-WITH_CLASSES = ["digits-diffusion", "mnist-consistency", "mnist-glow"]
+WITH_CLASSES = ["digits-diffusion", "digits-energy", "mnist-consistency", "mnist-glow"]
 TORCH = ["from_torch", "DDIM eta 1", "Heun", "capture"]
 
 

@@ -72,7 +72,7 @@ def threes_and_eights(sampler: str = "mala", *, n_moves: int = 8, **options: Any
 
 def cases() -> Sequence[Case]:
     """Return the compositions whose designs are compared."""
-    few = {"steps": 20}
+    few: dict[str, Any] = {"steps": 20}
     return [
         Case("product of two mixtures, MALA", product(sampler="mala", **few), MOMENTS),
         Case("product of two mixtures, U-HMC", product(sampler="uhmc", **few), MOMENTS),
