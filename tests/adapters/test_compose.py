@@ -50,6 +50,24 @@ def z_scores(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.array([z_score(values, one) for values, one in zip(found, truth, strict=True)])
 
 
+def test_closed_forms_agree_with_quadrature() -> None:
+    line = np.linspace(-6, 6, 301)
+    points = np.stack([one.ravel() for one in np.meshgrid(line, line)], axis=1)
+    values = np.column_stack([points, (points**2).sum(1)])
+
+    def density(law: Isotropic) -> np.ndarray:
+        return np.exp(law.log_components(points)).sum(1)
+
+    for law, expected in (
+        (ring().times(two_spots()), density(ring()) * density(two_spots())),
+        (two_spots().times(wide(), power=-1), density(two_spots()) / density(wide())),
+        (ring().pooled(wide(), 0.3), 0.3 * density(ring()) + 0.7 * density(wide())),
+    ):
+        weights = expected / expected.sum()
+        assert np.allclose(law.moments(), weights @ values, atol=1e-6)
+        assert np.allclose(density(law) / density(law).sum(), weights, atol=1e-12)
+
+
 class Normal:
     """The standard normal law as a target, with or without log densities."""
 

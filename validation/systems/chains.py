@@ -143,8 +143,8 @@ def cases() -> Sequence[Case]:
         lambda samples: of_coefficients(samples)[:, :3], components=["intercept", "texture", "squared length"]
     )
     return [
-        Case("logistic regression, MALA, 20 steps", model(mala, 20), statistic, n_evaluations=1600),
-        Case("logistic regression, random walk, 40 steps", model(random_walk, 40), statistic, n_evaluations=1600),
+        Case("logistic regression, MALA, 20 steps", model(mala, 20), statistic),
+        Case("logistic regression, random walk, 40 steps", model(random_walk, 40), statistic),
     ]
 
 

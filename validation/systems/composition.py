@@ -22,12 +22,12 @@ MOMENTS = mcgen.statistics.stack(
 # The local width of the product, sqrt(0.0375), rounded.
 WIDTH = 0.2
 SAMPLERS: dict[str, dict[str, Any]] = {
-    "reverse diffusion, 20 steps": {"sampler": "reverse", "eta": 1.0},
-    "reverse diffusion, 100 steps": {"sampler": "reverse", "steps": 100, "eta": 1.0},
+    "reverse diffusion, 30 steps": {"sampler": "reverse", "eta": 1.0},
+    "reverse diffusion, 300 steps": {"sampler": "reverse", "steps": 300, "eta": 1.0},
     "ULA, 4 moves": {"sampler": "ula", "n_moves": 4},
     "MALA, 10 moves": {"sampler": "mala", "n_moves": 10},
-    "U-HMC, 2 moves": {"sampler": "uhmc", "n_moves": 2},
-    "HMC, 2 moves": {"sampler": "hmc", "n_moves": 2},
+    "U-HMC, 3 moves": {"sampler": "uhmc", "n_moves": 3},
+    "HMC, 3 moves": {"sampler": "hmc", "n_moves": 3},
 }
 
 
@@ -58,7 +58,7 @@ def product(law: Isotropic | None = None, other: Isotropic | None = None, **opti
     """Return the composition of two mixtures, by default the product of the ring and the two spots."""
     schedule = Schedule.cosine()
     parts = [Energy(MixtureEnergy(one, schedule)) for one in (law or ring(), other or two_spots())]
-    given: dict[str, Any] = {"steps": 20, "width": WIDTH, "dtype": torch.float64} | options
+    given: dict[str, Any] = {"steps": 30, "width": WIDTH, "dtype": torch.float64} | options
     return Compose(parts, schedule, (2,), **given)
 
 
@@ -74,7 +74,7 @@ def cases() -> Sequence[Case]:
     """Return the compositions whose designs are compared."""
     return [
         Case("product of two mixtures, MALA", product(sampler="mala"), MOMENTS),
-        Case("product of two mixtures, U-HMC", product(sampler="uhmc", n_moves=2), MOMENTS),
+        Case("product of two mixtures, U-HMC", product(sampler="uhmc", n_moves=3), MOMENTS),
         Case(
             "digits, class 3 times class 8, MALA",
             threes_and_eights(n_moves=2, steps=20),
