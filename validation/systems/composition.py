@@ -65,8 +65,8 @@ def product(law: Isotropic | None = None, other: Isotropic | None = None, **opti
 def threes_and_eights(sampler: str = "mala", *, n_moves: int = 6, **options: Any) -> Compose:
     """Return the product of the energy of digits with itself, for a condition of two classes."""
     model: Any = models.load("digits-energy")
-    given: dict[str, Any] = {"sampler": sampler, "n_moves": n_moves, "width": 0.1} | options
-    name = f"class 3 x class 8, {sampler}"
+    given: dict[str, Any] = {"sampler": sampler, "n_moves": n_moves, "width": 0.1, "step_size": 0.1} | options
+    name = f"class 3 times class 8, {sampler}"
     return Compose([model.denoiser] * 2, model.schedule, model.shape, decode=model.decode, name=name, **given)
 
 
@@ -82,7 +82,6 @@ def cases() -> Sequence[Case]:
                 mcgen.statistics.brightness, mcgen.statistics.contrast, names=("brightness", "contrast")
             ),
             condition=(3, 8),
-            n_evaluations=1600,
         ),
     ]
 
