@@ -62,12 +62,18 @@ def product(law: Isotropic | None = None, other: Isotropic | None = None, **opti
     return Compose(parts, schedule, (2,), **given)
 
 
-def threes_and_eights(sampler: str = "mala", *, n_moves: int = 6, **options: Any) -> Compose:
-    """Return the product of the energy of digits with itself, for a condition of two classes."""
+def threes_and_eights(sampler: str = "mala", *, n_moves: int = 6, over_any: bool = False, **options: Any) -> Compose:
+    """Return the product of the energy of digits with itself, for a condition of two classes.
+
+    With `over_any` the product is divided by the energy under the third condition, which is None for any class. Its
+    weights have the sum 1.
+    """
     model: Any = models.load("digits-energy")
     given: dict[str, Any] = {"sampler": sampler, "n_moves": n_moves, "width": 0.1, "step_size": 0.1} | options
     name = f"class 3 times class 8, {sampler}"
-    return Compose([model.denoiser] * 2, model.schedule, model.shape, decode=model.decode, name=name, **given)
+    weights = (1, 1, -1) if over_any else (1, 1)
+    parts = [model.denoiser] * len(weights)
+    return Compose(parts, model.schedule, model.shape, weights=weights, decode=model.decode, name=name, **given)
 
 
 def cases() -> Sequence[Case]:
@@ -117,6 +123,8 @@ def digits_table() -> Table:
         ("product, reverse diffusion", threes_and_eights("reverse"), (3, 8)),
         ("product, ULA", threes_and_eights("ula"), (3, 8)),
         ("product, MALA", threes_and_eights("mala"), (3, 8)),
+        ("product over any class, reverse diffusion", threes_and_eights("reverse", over_any=True), (3, 8, None)),
+        ("product over any class, MALA", threes_and_eights("mala", over_any=True), (3, 8, None)),
     ]
     for name, model, condition in listed:
         found = mcgen.estimate(
