@@ -73,7 +73,7 @@ class Compose(PathGenerator):
         of the second and third part.
     sampler : {"mala", "ula", "hmc", "uhmc", "reverse"}
         The moves at each level: Langevin or Hamiltonian, with or without the accept step. "reverse" is DDIM with the
-        composed score, which is biased.
+        composed score, which is biased. With weights whose sum is not 1 its states may leave the data's range.
     steps : int or sequence of int
         Number of noise levels, or their training steps.
     n_moves : int
