@@ -17,6 +17,8 @@ For data at one point it is exact if the noise prediction is. At the highest noi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -46,6 +48,11 @@ class NoiseEnergy(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network, self.schedule = network, linear_schedule()
+
+    @property
+    def embed(self) -> Any:
+        """The embedding of times and classes, as denoisers have it."""
+        return self.network.embed
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, condition: object = None) -> torch.Tensor:
         """Return the log densities (n,) of states x (n, ...); the condition is that of the network."""

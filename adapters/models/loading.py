@@ -85,7 +85,7 @@ def _diffusion(
     schedule = linear_schedule() if energy else Schedule.cosine()
     denoiser = Energy(trained_network).denoiser(schedule) if energy else trained_network
     guided = checked_guidance_scale(guidance_scale) > 1
-    if guided and not _has_classes(trained_network):
+    if guided and not trained_network.embed.n_classes:
         raise ValueError(
             f"{name} was trained without classes, and guidance_scale={guidance_scale} has nothing to act on. Leave it "
             "out, or take a model with classes"
@@ -102,12 +102,6 @@ def _diffusion(
     if sampler == "heun":
         return Heun(network, schedule, _SHAPES[name], **options)
     return DDIM(network, schedule, _SHAPES[name], eta=eta, **options)
-
-
-def _has_classes(network: Any) -> bool:
-    """Return whether a network was trained with classes."""
-    denoiser: Any = network.network if isinstance(network, NoiseEnergy) else network
-    return bool(denoiser.embed.n_classes)
 
 
 def _consistency(name: str, *, steps: int = 1) -> Consistency:
