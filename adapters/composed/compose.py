@@ -354,6 +354,7 @@ class Compose(PathGenerator):
             )
 
 
+# The options that `with_steps` passes on as they were given.
 _OPTIONS = (
     *("operator", "weights", "sampler", "n_moves", "step_size", "width", "leapfrog", "damping", "eta", "energy"),
     *("accept_iid", "with_acceptance", "prediction"),
