@@ -14,7 +14,9 @@ if __name__ != "mcgen.adapters":
 if TYPE_CHECKING:
     from mcgen.adapters.capturing.captured import CapturedGenerator, capture
     from mcgen.adapters.composed.combinators import Chain
+    from mcgen.adapters.composed.compose import Compose
     from mcgen.adapters.composed.editing import Edit, FlowEdit
+    from mcgen.adapters.composed.energies import Energy, EnergyDenoiser
     from mcgen.adapters.composed.environments import Environment
     from mcgen.adapters.composed.episodes import Episode, Rollout, Situation
     from mcgen.adapters.composed.regeneration import StoRM
@@ -44,11 +46,13 @@ _FAMILIES = {
     "samplers.fitted": ("Fitted",),
     "samplers.guidance": ("Guided",),
     "samplers.velocity": ("velocity_of",),
+    "composed.compose": ("Compose",),
     "composed.editing": ("Edit", "FlowEdit"),
     "composed.environments": ("Environment",),
     "composed.episodes": ("Episode", "Rollout", "Situation"),
     "composed.regeneration": ("StoRM",),
     "composed.truncation": ("Partial", "Start", "Truncate"),
+    "composed.energies": ("Energy", "EnergyDenoiser"),
     "samplers.flow": ("Flow", "from_zuko"),
     "decoders.glow": ("Glow",),
     "feature_networks": ("ClassifierScore", "FeatureDistance", "FeatureNetwork", "features"),
@@ -68,9 +72,12 @@ __all__ = [
     "CapturedGenerator",
     "Chain",
     "ClassifierScore",
+    "Compose",
     "Consistency",
     "Diffusion",
     "Edit",
+    "Energy",
+    "EnergyDenoiser",
     "Environment",
     "Episode",
     "FeatureDistance",

@@ -16,6 +16,7 @@ LOG = "real-images"
 # The data of each model of images.
 _DATA = {
     "digits-diffusion": "digits",
+    "digits-energy": "digits",
     "mnist-ddpm": "mnist",
     "mnist-dit": "mnist",
     "patches-diffusion": "patches",
@@ -39,8 +40,8 @@ def real_images(name: str) -> NDArray[np.float32]:
     Parameters
     ----------
     name : str
-        The name of a model of images. ``"digits-diffusion"`` has 360 images of 8 x 8 pixels, and each model of MNIST
-        the same 1,000 images of 28 x 28. The models of patches have the same 1,978 colour patches of 32 x 32, which
+        The name of a model of images. Each model of digits has the same 360 images of 8 x 8 pixels, and each model of
+        MNIST the same 1,000 images of 28 x 28. The models of patches have the same 1,978 patches of 32 x 32, which
         overlap.
 
     Returns

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mcgen._lib.checks import checked_integer, checked_real
+from mcgen.adapters.composed.energies import Energy
 from mcgen.adapters.composed.regeneration import StoRM
 from mcgen.adapters.composed.truncation import Truncate
 from mcgen.adapters.decoders.glow import Glow
@@ -23,6 +24,7 @@ from mcgen.adapters.decoders.vae import VAE
 from mcgen.adapters.models import held_out
 from mcgen.adapters.models._composed import TRUNCATED_AT, OnePassStates, regenerating, truncated
 from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscale_glow
+from mcgen.adapters.models._energies import NoiseEnergy
 from mcgen.adapters.models._latents import LATENT_SHAPE, LatentDiffusion
 from mcgen.adapters.models._networks import DiT, ObservedMLP, ResidualMLP, UNet, small_classifier
 from mcgen.adapters.samplers.consistency import Consistency
@@ -36,6 +38,7 @@ _FOLDER = Path(__file__).parent
 
 _NETWORKS: dict[str, Callable[[float], nn.Module]] = {
     "digits-diffusion": lambda dropout: ResidualMLP(64, 256, 4, n_classes=10, dropout=dropout),
+    "digits-energy": lambda dropout: NoiseEnergy(ResidualMLP(64, 192, 3, n_classes=10, dropout=dropout)),
     "mnist-ddpm": lambda dropout: UNet(1, 48, 2, n_classes=10, dropout=dropout),
     "mnist-dit": lambda dropout: DiT(1, 28, 4, 128, 6, 4, n_classes=10, dropout=dropout),
     "patches-diffusion": lambda dropout: UNet(3, 64, 2, n_classes=0, dropout=dropout),
@@ -62,6 +65,7 @@ _SHAPES = {
     "mnist-dit": (1, 28, 28),
     "patches-diffusion": (3, 32, 32),
     "patches-latent": LATENT_SHAPE,
+    "digits-energy": (1, 8, 8),
 }
 
 
@@ -86,8 +90,7 @@ def _diffusion(
     if sampler == "heun" and eta != 0:
         raise ValueError(f"Heun's sampler is deterministic and takes no eta; got eta={eta}. Use sampler='ddim'")
     network: Any = trained(name)
-    latent = isinstance(network, LatentDiffusion)
-    denoiser = network.denoiser if latent else network
+    denoiser, schedule, options = _diffusion_parts(network)
     guided = checked_guidance_scale(guidance_scale) > 1
     if guided and not denoiser.embed.n_classes:
         raise ValueError(
@@ -96,17 +99,22 @@ def _diffusion(
         )
     words = [name, f"{sampler}-{steps}", *([f"eta {eta}"] if eta else [])]
     words += [f"guidance_scale {guidance_scale:g}"] if guided else []
-    options: dict[str, Any] = {
-        "steps": steps,
-        "prediction": "velocity",
-        "decode": network.decode if latent else to_images,
-        "encode": network.encode if latent else to_states,
-        "name": " ".join(words),
-    }
+    options |= {"steps": steps, "name": " ".join(words)}
     denoiser = Guided(denoiser, guidance_scale=guidance_scale) if guided else denoiser
     if sampler == "heun":
-        return Heun(denoiser, Schedule.cosine(), _SHAPES[name], **options)
-    return DDIM(denoiser, Schedule.cosine(), _SHAPES[name], eta=eta, **options)
+        return Heun(denoiser, schedule, _SHAPES[name], **options)
+    return DDIM(denoiser, schedule, _SHAPES[name], eta=eta, **options)
+
+
+def _diffusion_parts(network: Any) -> tuple[Any, Schedule, dict[str, Any]]:
+    """Return the denoiser of a trained network, its schedule, and the options of its samplers."""
+    images = {"decode": to_images, "encode": to_states}
+    if isinstance(network, NoiseEnergy):
+        return Energy(network).denoiser(network.schedule), network.schedule, {"prediction": "noise"} | images
+    if isinstance(network, LatentDiffusion):
+        latents = {"decode": network.decode, "encode": network.encode}
+        return network.denoiser, Schedule.cosine(), {"prediction": "velocity"} | latents
+    return network, Schedule.cosine(), {"prediction": "velocity"} | images
 
 
 def _consistency(name: str, *, steps: int = 1) -> Consistency:
@@ -172,7 +180,9 @@ _MODELS: dict[str, Callable[..., TorchGenerator]] = {
 }
 
 
-DiffusionName = Literal["digits-diffusion", "mnist-ddpm", "mnist-dit", "patches-diffusion", "patches-latent"]
+DiffusionName = Literal[
+    "digits-diffusion", "digits-energy", "mnist-ddpm", "mnist-dit", "patches-diffusion", "patches-latent"
+]
 
 
 # One overload for each type of model, so that a type checker knows what a name written in the code gives.
@@ -289,6 +299,9 @@ def load(
     The condition of ``"reaching-policy"``, which makes actions, is an observation of shape (2,), or (n, 2) for n rows.
     The condition of ``"mnist-storm"`` is a measurement; see `mcgen.adapters.StoRM`. Its ``operator`` simulates one with
     the noise that the model expects: ``model.operator.measure(image, model.sampler.noise_sd, noise)``.
+
+    The denoiser of ``"digits-energy"`` is the gradient of a log density, its ``energy``. `mcgen.adapters.Compose` takes
+    it as a part that has log densities.
 
     Raises
     ------

@@ -1,7 +1,8 @@
-"""Generators: the protocol, plain functions, finished samples, diffusion models in closed form, and paths."""
+"""Generators: the protocol, functions, chains, finished samples, diffusion models in closed form, and their paths."""
 
 from mcgen.generators.analytic import EmpiricalDiffusion, GaussianDiffusion
 from mcgen.generators.base import Generator, as_generator
+from mcgen.generators.chains import chain
 from mcgen.generators.finished import FinishedSamples
 from mcgen.generators.paths import Paths
 from mcgen.generators.reverse_steps import AnalyticDiffusion
@@ -18,4 +19,5 @@ __all__ = [
     "Schedule",
     "VariationalBound",
     "as_generator",
+    "chain",
 ]

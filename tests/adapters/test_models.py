@@ -84,6 +84,7 @@ def test_samples_are_images_points_or_actions(name: str) -> None:
     ("name", "options"),
     [
         ("digits-diffusion", {}),
+        ("digits-energy", {"steps": 25}),
         ("mnist-ddpm", {"steps": 10}),
         ("mnist-dit", {"steps": 10}),
         ("mnist-consistency", {"steps": 2}),

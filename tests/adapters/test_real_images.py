@@ -16,6 +16,7 @@ from mcgen.adapters.models import held_out, real_images
 
 SHAPES = {
     "digits-diffusion": (360, 1, 8, 8),
+    "digits-energy": (360, 1, 8, 8),
     "mnist-ddpm": (1000, 1, 28, 28),
     "mnist-dit": (1000, 1, 28, 28),
     "mnist-consistency": (1000, 1, 28, 28),

@@ -328,7 +328,7 @@ def test_a_jax_sampler_with_a_key_inside_is_seen() -> None:
     assert "place" in failures(keyed)
 
 
-WITH_CLASSES = ["digits-diffusion", "mnist-consistency", "digits-truncated", "mnist-glow"]
+WITH_CLASSES = ["digits-diffusion", "digits-energy", "mnist-consistency", "digits-truncated", "mnist-glow"]
 TORCH = ["from_torch", "DDIM eta 1", "Heun", "capture"]
 
 

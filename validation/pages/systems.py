@@ -13,6 +13,8 @@ from mcgen.validation.writing.markdown import chosen, fill_page, markdown_table,
 EFFICIENCIES = "efficiencies"
 # The modules of `mcgen.validation.systems`, in the order of the page; each has a SYSTEM.
 _MODULES: tuple[str, ...] = (
+    "composition",
+    "chains",
     "truncation",
     "regeneration",
     "autonomy",

@@ -7,6 +7,7 @@ from importlib import import_module
 
 RECIPES = {
     "digits-diffusion": "diffusion",
+    "digits-energy": "energy",
     "mnist-ddpm": "diffusion",
     "mnist-dit": "diffusion",
     "patches-diffusion": "diffusion",
