@@ -44,8 +44,8 @@ from mcgen.adapters.composed.annealing import ADJUSTED, Moves, Sampler, default_
 from mcgen.adapters.composed.levels import PATH_EVALUATIONS, Level, energy_of
 from mcgen.adapters.composed.moves import Point
 from mcgen.adapters.composed.operators import operator_of
-from mcgen.adapters.samplers.diffusion import Prediction
 from mcgen.adapters.samplers.paths import Decode, Modules, PathGenerator, start_of
+from mcgen.adapters.samplers.predictions import Prediction
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec

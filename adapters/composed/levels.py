@@ -21,8 +21,8 @@ import torch
 from mcgen.adapters.composed.energies import Energy, EnergyDenoiser
 from mcgen.adapters.composed.moves import Point
 from mcgen.adapters.composed.operators import Linear, Nonlinear
-from mcgen.adapters.samplers.diffusion import Prediction, split_prediction
 from mcgen.adapters.samplers.paths import OUTPUT_ADVICE, Network, times_of
+from mcgen.adapters.samplers.predictions import Prediction, split_prediction
 
 # Gauss points of the unit interval; both have the weight 1/2.
 _GAUSS = (0.5 - math.sqrt(3) / 6, 0.5 + math.sqrt(3) / 6)

@@ -33,8 +33,8 @@ import numpy as np
 import torch
 
 from mcgen._lib.checks import checked_real
-from mcgen.adapters.samplers.diffusion import Prediction, split_prediction
 from mcgen.adapters.samplers.paths import Decode, Modules, Network, PathGenerator, checked_clip, start_of
+from mcgen.adapters.samplers.predictions import Prediction, split_prediction
 from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 import torch
@@ -62,8 +62,6 @@ from mcgen.adapters.samplers.paths import (
 from mcgen.adapters.tensors.torch_generator import TensorNoise, modules_of, owners_of
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
-
-Prediction = Literal["noise", "sample", "velocity"]
 
 # Largest noise-to-signal ratio at which Heun's method starts, from reference 4. There the noise hides the signal; the
 # cosine schedule goes up to 20,000.
@@ -486,20 +484,3 @@ class Heun(Diffusion):
             _, slope_there = self.denoise(math.sqrt(signal_s) * (y + step * slope), i + 1, condition)
             slope = (slope + slope_there) / 2
         return math.sqrt(signal_s) * (y + step * slope)
-
-
-def split_prediction(
-    prediction: Prediction, x: torch.Tensor, output: torch.Tensor, alpha_bar: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    r"""Return the predicted sample and noise for a network's output, reference 2 of the module.
-
-    With :math:`a = \sqrt{\bar\alpha}` and :math:`b = \sqrt{1 - \bar\alpha}` they solve
-    :math:`x = a\, x_0 + b\, \varepsilon`. For a velocity v they are :math:`x_0 = a x - b v` and
-    :math:`\varepsilon = b x + a v`.
-    """
-    signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    if prediction == "noise":
-        return (x - noise * output) / signal, output
-    if prediction == "sample":
-        return output, (x - signal * output) / noise
-    return signal * x - noise * output, noise * x + signal * output

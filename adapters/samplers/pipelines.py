@@ -34,8 +34,9 @@ import torch
 
 from mcgen._lib.checks import checked_integer, checked_real
 from mcgen.adapters.capturing.captured import PIPELINE_ADVICE
-from mcgen.adapters.samplers.diffusion import DDIM, Heun, Prediction
+from mcgen.adapters.samplers.diffusion import DDIM, Heun
 from mcgen.adapters.samplers.guidance import Guided, checked_guidance_scale, scale_of_old_word
+from mcgen.adapters.samplers.predictions import Prediction
 from mcgen.adapters.tensors.torch_generator import checked_class
 from mcgen.generators.schedule import Schedule
 

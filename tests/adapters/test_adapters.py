@@ -15,7 +15,7 @@ from half_precision import HalfNetwork  # noqa: E402
 import mcgen  # noqa: E402
 from mcgen import Antithetic, Block, NoiseSpec  # noqa: E402
 from mcgen.adapters import DDIM, Guided, Heun, Schedule, from_torch, models  # noqa: E402
-from mcgen.adapters.samplers.diffusion import split_prediction  # noqa: E402
+from mcgen.adapters.samplers.predictions import split_prediction  # noqa: E402
 from mcgen.validation.conformance import check_generator  # noqa: E402
 
 # Whether few replicates look skewed is chance, and another seed may bring the warning.
