@@ -59,6 +59,7 @@ from mcgen.adapters.samplers.paths import (
     fresh_shares,
     start_of,
 )
+from mcgen.adapters.samplers.predictions import Prediction, split_prediction
 from mcgen.adapters.tensors.torch_generator import TensorNoise, modules_of, owners_of
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
