@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from mcgen._lib.checks import checked_integer, checked_real
@@ -27,6 +26,7 @@ from mcgen.adapters.models._decoders import ConvolutionalVAE, cropped, multiscal
 from mcgen.adapters.models._energies import NoiseEnergy
 from mcgen.adapters.models._latents import LATENT_SHAPE, LatentDiffusion
 from mcgen.adapters.models._networks import DiT, ObservedMLP, ResidualMLP, UNet, small_classifier
+from mcgen.adapters.models._weight_files import read_weights
 from mcgen.adapters.samplers.consistency import Consistency
 from mcgen.adapters.samplers.diffusion import DDIM, Diffusion, Heun
 from mcgen.adapters.samplers.flow import Flow
@@ -413,7 +413,7 @@ def trained(name: str) -> nn.Module:
 
 @lru_cache(maxsize=8)
 def _weights(name: str) -> dict[str, torch.Tensor]:
-    return {key: value.float() for key, value in load_file(checked_weights(name)).items()}
+    return read_weights(checked_weights(name))
 
 
 def to_images(x: torch.Tensor) -> torch.Tensor:

@@ -60,8 +60,8 @@ def test_every_model_has_a_recipe_and_together_they_fit_a_wheel() -> None:
     assert {*trained, "real-images"} == set(RECIPES)
     assert len({*trained}) == len(trained)
     real = sum(file["bytes"] for file in models.log("real-images")["files"].values())
-    # The wheel is a little smaller than what it has inside, and .ci/run wants it below 25 MB.
-    assert sum(models.log(name)["bytes"] for name in trained) + real < 25_500_000
+    # Compression takes an eighth off the weights, code adds 1.3 MB, and .ci/run wants the wheel below 25 MB.
+    assert sum(models.log(name)["bytes"] for name in trained) + real < 26_800_000
 
 
 @pytest.mark.parametrize("name", models.list())
@@ -303,3 +303,20 @@ def test_options_and_models_of_other_names_are_refused() -> None:
         models.load("mnist-vae", stepz=None)
     with pytest.raises(ValueError, match=r"no model \['mnist-vae'\] ships with mcgen"):
         models.load(["mnist-vae"])
+
+
+def test_weights_come_back_from_their_files(tmp_path) -> None:
+    from mcgen.adapters.models._weight_files import read_weights, save_weights
+
+    numbers = torch.tensor([0.0, -0.0, 1 / 3, -65504.0, 6e-8, float("inf")])
+    given = {
+        "matrix": numbers.reshape(2, 3),
+        "number": torch.tensor(0.1),
+        "one": torch.ones(1),
+        "none": torch.ones(0, 2),
+    }
+    save_weights(given, tmp_path / "file")
+    found = read_weights(tmp_path / "file")
+    assert found.keys() == given.keys()
+    for name, value in given.items():
+        torch.testing.assert_close(found[name], value.half().float(), rtol=0, atol=0)

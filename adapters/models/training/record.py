@@ -13,10 +13,10 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from mcgen.adapters.models import loading
+from mcgen.adapters.models._weight_files import save_weights
 from mcgen.adapters.models.training.data import Images
 from mcgen.designs import MonteCarlo
 from mcgen.noise import as_rows
@@ -83,7 +83,7 @@ def ship(
 ) -> None:
     """Store the weights in half precision, measure the quality of the stored model, and write its log."""
     weights = loading.weights_path(name)
-    save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, weights)
+    save_weights(network.state_dict(), weights)
     # safetensors makes files that only their owner can read, and the wheel would keep this mode.
     weights.chmod(0o644)
     record: dict[str, Any] = {
