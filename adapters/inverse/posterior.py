@@ -405,17 +405,20 @@ def conjugate_gradients(
     b, x : tensors of shape (n, ...)
         The right sides, and the starts of the iterations.
     n_iterations : int
-        Number of iterations, the same for all rows, even where a row has converged.
+        Number of iterations, the same for all rows. A row that has converged up to rounding stays as it is.
     """
+    # Below this a residual is rounding. Its squares underflow, and a gradient through their ratio would not be finite.
+    rounding = torch.finfo(b.dtype).eps ** 2 * _inner(b, b)
     residual = b - matrix(x)
     direction, square = residual, _inner(residual, residual)
     for _ in range(n_iterations):
+        going = square > rounding
         image = matrix(direction)
-        length = square / _divisor(_inner(direction, image))
+        length = _ratio(square, _inner(direction, image), going)
         x = x + length * direction
         residual = residual - length * image
         before, square = square, _inner(residual, residual)
-        direction = residual + square / _divisor(before) * direction
+        direction = residual + _ratio(square, before, going) * direction
     return x
 
 
@@ -424,9 +427,9 @@ def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a * b).flatten(1).sum(1).reshape(-1, *[1] * (a.ndim - 1))
 
 
-def _divisor(square: torch.Tensor) -> torch.Tensor:
-    """Return the squares with 1 in place of 0, so that a row that has converged does not change."""
-    return torch.where(square > 0, square, 1.0)
+def _ratio(a: torch.Tensor, b: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Return a / b where that is wanted, and 0 elsewhere, with the gradient 0 there too."""
+    return torch.where(where, a, 0.0) / torch.where(where, b, 1.0)
 
 
 def _affine_decoding(prior: DDIM) -> tuple[float, torch.Tensor]:

@@ -151,6 +151,19 @@ def test_operators_refuse(make, message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize("n_iterations", [1, 2, 5, 20])
+def test_a_gradient_goes_through_rows_that_have_converged(n_iterations: int) -> None:
+    """For hidden pixels one iteration is exact, and further residuals are rounding."""
+    a = torch.diag(torch.tensor([1.0, 1.0, 4.0, 4.0]))
+    b = torch.tensor([[0.3, -0.7, 2.0, 0.1], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
+    start = torch.tensor([[0.3, -0.7, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    found = conjugate_gradients(lambda x: x @ a, b, start, n_iterations)
+    torch.testing.assert_close(found, b @ torch.linalg.inv(a))
+    (slope,) = torch.autograd.grad(found[0, 2], b)
+    assert bool(slope.isfinite().all())
+    assert float(slope[0, 2]) == pytest.approx(0.25, rel=1e-3)
+
+
 def test_conjugate_gradients_solve_each_row_by_itself(rng: np.random.Generator) -> None:
     half = normal(rng, 6, 6)
     a = half @ half.T + torch.eye(6, dtype=torch.float64)
