@@ -44,9 +44,10 @@ from mcgen.adapters.composed.annealing import ADJUSTED, Moves, Sampler, default_
 from mcgen.adapters.composed.levels import PATH_EVALUATIONS, Level, energy_of
 from mcgen.adapters.composed.moves import Point
 from mcgen.adapters.composed.operators import operator_of
+from mcgen.adapters.samplers.diffusion import DDIM, Heun
 from mcgen.adapters.samplers.paths import Decode, Modules, PathGenerator, start_of
 from mcgen.adapters.samplers.predictions import Prediction
-from mcgen.adapters.tensors.torch_generator import TensorNoise
+from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
 
@@ -61,6 +62,7 @@ class Compose(PathGenerator):
     parts : sequence of callable or Energy
         The models: denoisers as for `Diffusion`, energies, or denoisers made by `Energy.denoiser`. A denoiser has a
         score and no log density. So it serves in products and negations, for the samplers "reverse", "ula" and "uhmc".
+        A sampler such as a `DDIM` stands for its denoiser; it must have this schedule and this `prediction`.
     schedule : Schedule
         The schedule of all parts.
     shape : tuple of int
@@ -97,7 +99,7 @@ class Compose(PathGenerator):
     with_acceptance : bool
         Return a tuple: the samples, and for each the share (n,) of its proposals that were accepted.
     prediction : {"noise", "sample", "velocity"}
-        What the denoisers predict.
+        What the denoisers predict; for a denoiser of a shipped model, ``model.prediction``.
     decode, modules, name, device, dtype
         See `Diffusion`. With dtype ``torch.float64`` the noise is drawn in float64.
 
@@ -168,7 +170,8 @@ class Compose(PathGenerator):
     ) -> None:
         own = {**locals()}
         self._arguments = {key: own[key] for key in _OPTIONS}
-        self.parts, self.schedule, self.prediction = tuple(parts), checked_schedule(schedule), prediction
+        self.schedule, self.prediction = checked_schedule(schedule), prediction
+        self.parts = tuple(_denoiser_of(part, self.schedule, prediction) for part in parts)
         self.sampler, self.energy = sampler, energy
         self._check_words()
         self.operator = operator_of(operator, weights, len(self.parts))
@@ -359,6 +362,21 @@ _OPTIONS = (
     *("operator", "weights", "sampler", "n_moves", "step_size", "width", "leapfrog", "damping", "eta", "energy"),
     *("accept_iid", "with_acceptance", "prediction"),
 )
+
+
+def _denoiser_of(part: Any, schedule: Schedule, prediction: str) -> Any:
+    """Return the denoiser of a `DDIM` or `Heun` that fits; functions and energies are returned as they are."""
+    if not isinstance(part, TorchGenerator):
+        return part
+    if not isinstance(part, DDIM | Heun) or part.clip is not None:
+        what = "it clips its predictions" if isinstance(part, DDIM | Heun) else "it is a generator"
+        raise TypeError(f"parts are denoisers, energies, DDIM or Heun; got {part!r}: {what}. Give the denoiser itself")
+    if part.prediction != prediction or part.schedule != schedule:
+        raise ValueError(
+            f"{part.name!r} predicts the {part.prediction} and has the {part.schedule}; got {prediction=} and "
+            f"{schedule!r}. Give prediction={part.prediction!r} and the schedule of the model"
+        )
+    return part.denoiser
 
 
 def _levels(schedule: Schedule, steps: int | Sequence[int], sampler: str) -> np.ndarray[Any, np.dtype[np.int64]]:

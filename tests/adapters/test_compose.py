@@ -348,3 +348,26 @@ def test_the_shipped_energy_has_its_gradient_as_its_prediction() -> None:
     rise = wide_energy(x + step, time, 3) - wide_energy(x - step, time, 3)
     noise = -math.sqrt(1 - model.schedule.alpha_bar[300]) * rise / 2e-5
     assert torch.allclose(model.denoiser(x.double(), time, 3)[:, 0, 3, 4], noise, rtol=1e-4)
+
+
+def test_a_sampler_stands_for_its_denoiser() -> None:
+    model = models.load("digits-diffusion", steps=5)
+    options = {"sampler": "ula", "steps": 2, "n_moves": 1, "prediction": "velocity"}
+    by_sampler, by_denoiser = (
+        Compose([part] * 2, model.schedule, model.shape, **options) for part in (model, model.denoiser)
+    )
+    noise = drawn(by_sampler, 3)
+    assert torch.equal(by_sampler(noise, (3, 8)), by_denoiser(noise, (3, 8)))
+    for part, changed, error, message in (
+        (model, {"prediction": "noise"}, ValueError, "Give prediction='velocity'"),
+        (model.with_steps(3), {"schedule": SCHEDULE}, None, ""),
+        (model, {"schedule": Schedule.cosine(500)}, ValueError, "the schedule of the model"),
+        (models.load("mnist-vae"), {}, TypeError, "Give the denoiser itself"),
+        (DDIM(model.denoiser, model.schedule, model.shape, clip=1.0), {}, TypeError, "it clips its predictions"),
+    ):
+        given = {"schedule": model.schedule, "shape": model.shape} | options | changed
+        if error is None:
+            Compose([part], **given)
+            continue
+        with pytest.raises(error, match=message):
+            Compose([part], **given)
