@@ -79,10 +79,10 @@ def threes_and_eights(sampler: str = "mala", *, n_moves: int = 6, over_any: bool
 def cases() -> Sequence[Case]:
     """Return the compositions whose designs are compared."""
     return [
-        Case("product of two mixtures, MALA", product(sampler="mala"), MOMENTS),
-        Case("product of two mixtures, U-HMC", product(sampler="uhmc", n_moves=3), MOMENTS),
+        Case("product of two mixtures, MALA, 4 moves", product(sampler="mala"), MOMENTS),
+        Case("product of two mixtures, U-HMC, 3 moves", product(sampler="uhmc", n_moves=3), MOMENTS),
         Case(
-            "digits, class 3 times class 8, MALA",
+            "digits, class 3 times class 8, MALA, 20 levels, 2 moves",
             threes_and_eights(n_moves=2, steps=20),
             mcgen.statistics.stack(
                 mcgen.statistics.brightness, mcgen.statistics.contrast, names=("brightness", "contrast")

@@ -20,7 +20,7 @@ from mcgen.validation.systems._base import SEED, Case, System, Table
 _NOISE_SD = 0.3
 # Held-out images of the table, and samples of each.
 _N_IMAGES, _N_SAMPLES = 64, 2
-_QUALITY = ["PSNR", "L1", "contrast by truth's", "accuracy"]
+_QUALITY = ["PSNR", "L1", "contrast / truth's", "accuracy"]
 
 
 class Restored:
