@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 # Steps in tables for reading, evenly spaced among those that all curves have; the last step of all comes after them.
 _SHOWN_STEPS = 5
-# Width below which texts leave an interval out, since its ends would not differ from the value in two decimals.
-_NO_WIDTH = 0.01
+# Width, relative to the value, below which an interval is rounding, and texts leave it out.
+_NO_WIDTH = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,9 +311,11 @@ def _texts(curve: Curve, steps: Sequence[int]) -> dict[str, str]:
 
 
 def _number_text(value: float, low: float | None, high: float | None) -> str:
-    if low is None or high is None or high - low < _NO_WIDTH:
+    """Return a number with its interval, in decimals that show the interval's width; without one that has no width."""
+    if low is None or high is None or high - low <= _NO_WIDTH * max(1.0, abs(value)):
         return f"{value:.3f}"
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    decimals = max(2, 1 - math.floor(math.log10((high - low) / 2)))
+    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def _compared(content: dict[str, Any]) -> Any:
