@@ -48,7 +48,7 @@ from mcgen.adapters.samplers.diffusion import DDIM, Heun
 from mcgen.adapters.samplers.paths import Decode, Modules, PathGenerator, start_of
 from mcgen.adapters.samplers.predictions import Prediction
 from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator
-from mcgen.generators.schedule import Schedule, checked_schedule
+from mcgen.generators.schedule import Schedule, checked_schedule, require_own_schedule
 from mcgen.noise import Block, NoiseSpec
 
 
@@ -176,6 +176,8 @@ class Compose(PathGenerator):
         self._check_words()
         self.operator = operator_of(operator, weights, len(self.parts))
         c = default_step_size(sampler) if step_size is None else step_size
+        if shape == ():
+            raise ValueError("shape must have at least one axis; got (). For states of one number write (1,)")
         self.moves = Moves(sampler, n_moves, c, width, leapfrog, damping, accept_iid)
         self.eta = eta
         if not 0 <= checked_real("eta", eta) <= 1:
@@ -367,6 +369,7 @@ _OPTIONS = (
 def _denoiser_of(part: Any, schedule: Schedule, prediction: str) -> Any:
     """Return the denoiser of a `DDIM` or `Heun` that fits; functions and energies are returned as they are."""
     if not isinstance(part, TorchGenerator):
+        require_own_schedule(part, schedule)
         return part
     if not isinstance(part, DDIM | Heun) or part.clip is not None:
         what = "it clips its predictions" if isinstance(part, DDIM | Heun) else "it is a generator"

@@ -93,7 +93,7 @@ class Energy(torch.nn.Module):
             if not density.requires_grad:
                 raise ValueError(
                     f"the log density of the energy {self.name!r} carries no gradient: it is constant, or computed "
-                    "under torch.no_grad or outside torch. Compute it from x by torch operations"
+                    "under torch.no_grad, torch.inference_mode or outside torch. Compute it from x by torch operations"
                 )
             (score,) = torch.autograd.grad(density.sum(), x, create_graph=differentiable)
         return (density, score) if differentiable else (density.detach(), score)

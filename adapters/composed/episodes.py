@@ -222,7 +222,8 @@ class Episode:
         if condition is not None:
             raise TypeError(f"{self.name!r} takes no condition; got {condition!r}. Make an environment for each one")
         blocks, environment = _Blocks(self.name, self.noise, noise), self.environment
-        state = self._state("start", environment.start(blocks["start"]), blocks.n_rows)
+        state = self._shaped("start", environment.start(blocks["start"]), blocks.n_rows)
+        _require_finite(state, f"states of {self._method('start')}")
         running = ~self._flags("ended", state)
         last = np.zeros((len(state), *environment.action_shape), self.noise.dtype)
         states, lengths, actions, proposals = [state], [], [], []
@@ -230,11 +231,12 @@ class Episode:
             action, last = self._act(blocks, state, last, step)
             fresh = None if environment.step_noise is None else blocks[f"environment {step}"]
             # Copies, so that an environment that writes into its arguments changes no episode that has ended.
-            moved = self._state("step", environment.step(state.copy(), action.copy(), fresh), *state.shape)
+            moved = self._shaped("step", environment.step(state.copy(), action.copy(), fresh), *state.shape)
             lengths.append(running)
             actions.append(_where(running, action, np.zeros_like(action)))
             proposals.append(_where(running, last, np.zeros_like(last)))
             state = _where(running, moved, state)
+            _require_finite(state, f"states of {self._method('step')}")
             running = running & ~self._flags("ended", state)
             states.append(state)
         made = np.stack(actions, axis=1)
@@ -271,15 +273,14 @@ class Episode:
         _require_finite(found, f"actions of {name_of(actor)!r}")
         return found.astype(self.noise.dtype)
 
-    def _state(self, method: str, found: Any, n_rows: int, *shape: int) -> Array:
-        """Return states (n, ...) that a method of the environment made; refuse another shape, NaN and infinity."""
+    def _shaped(self, method: str, found: Any, n_rows: int, *shape: int) -> Array:
+        """Return states (n, ...) that a method of the environment made; refuse another shape."""
         self._require_rows(method, found, n_rows)
         state = numbers_of(found)
         if shape and state.shape[1:] != shape:
             raise ValueError(
                 f"{self._method(method)} must return states of one shape, {(n_rows, *shape)}; got {state.shape}"
             )
-        _require_finite(state, f"states of {self._method(method)}")
         return state
 
     def _flags(self, method: str, state: Array) -> NDArray[np.bool_]:

@@ -249,18 +249,18 @@ class Truncate(Chain):
         if self.mix:
             return super().sample(blocks, condition)
         given = Start(run_part(self.first, "first", blocks, condition), condition)
-        x = self._checked_states(given.sample)
+        x = self._checked_states(given.sample, len(blocks[self.noise.blocks[0][0]]))
         rest = PartNoise(self.diffusion, "second", blocks)
         receives = in_library_of(self.diffusion, condition)
         return self.diffusion.finished(self.diffusion.reverse(x, rest, receives, first=self.start))
 
-    def _checked_states(self, states: Any) -> torch.Tensor:
+    def _checked_states(self, states: Any, n: int) -> torch.Tensor:
         require_floats(states, f"the samples of {name_of(self.first)!r}, states at step {self.start},")
         x = states if isinstance(states, torch.Tensor) else torch.tensor(as_numpy(states))
-        if tuple(x.shape[1:]) != self.diffusion.shape:
+        if tuple(x.shape) != (n, *self.diffusion.shape):
             raise ValueError(
                 f"the samples of {name_of(self.first)!r} are states at step {self.start} of {self.diffusion.name!r} "
-                f"and must have shape (n, {str(self.diffusion.shape)[1:]}; got {tuple(x.shape)}. For samples that need "
+                f"and must have shape {(n, *self.diffusion.shape)}; got {tuple(x.shape)}. For samples that need "
                 "noise mixed in, leave mix=False out"
             )
         return x.to(device=self.diffusion.device, dtype=self.diffusion.dtype)

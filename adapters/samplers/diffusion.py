@@ -61,7 +61,7 @@ from mcgen.adapters.samplers.paths import (
 )
 from mcgen.adapters.samplers.predictions import Prediction, split_prediction
 from mcgen.adapters.tensors.torch_generator import TensorNoise, modules_of, owners_of
-from mcgen.generators.schedule import Schedule, checked_schedule
+from mcgen.generators.schedule import Schedule, checked_schedule, require_own_schedule
 from mcgen.noise import Block, NoiseSpec
 
 # Largest noise-to-signal ratio at which Heun's method starts, from reference 4. There the noise hides the signal; the
@@ -164,6 +164,7 @@ class Diffusion(PathGenerator):
             raise TypeError(f"{type(self).__name__} takes no option {option!r}{_OPTION_ADVICE.get(option, '')}")
         if prediction not in get_args(Prediction):
             raise ValueError(f"prediction must be one of {get_args(Prediction)}; got {prediction!r}")
+        require_own_schedule(getattr(denoiser, "denoiser", denoiser), schedule)
         self.denoiser, self.schedule, self.prediction = denoiser, schedule, prediction
         if not (encode is None or callable(encode)):
             raise TypeError(f"encode must be a callable from samples to states, or None; got {encode!r}")

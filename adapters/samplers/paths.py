@@ -81,6 +81,8 @@ class LoopGenerator(TorchGenerator, ABC):
         for role, function in (*networks.items(), *([] if decode is None else [("decode", decode)])):
             if not callable(function):
                 raise TypeError(f"{role} must be callable: a torch module, its method or a function; got {function!r}")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"dtype must be a torch type of floats, such as torch.float64; got {dtype!r}")
         found = dict.fromkeys([*owners_of(*networks.values(), decode), *modules_of(modules)])
         self._decode, self._given_name = decode, name
         super().__init__(self.sample, noise, device=device, dtype=dtype, modules=[*found], name=name or label)

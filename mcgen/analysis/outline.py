@@ -93,7 +93,8 @@ def path_dimension(
         sample, and the share that :math:`\sqrt{a_t} x_0 + \sqrt{1 - a_t} x_T` explains, where the signal's share is
         known. ``numbers`` has both over whole paths, and the shares of a path's variance about its mean that are in its
         first one, two and three principal components. All are means over paths. What the rotation explains is below 0
-        where a state is farther from the rotation than from 0.
+        where a state is farther from the rotation than from 0. It is relative to the squared length of the state: in a
+        few dimensions a state can come near 0, and the mean is then unstable.
 
     Raises
     ------

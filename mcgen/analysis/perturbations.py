@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from mcgen._lib.arrays import rounding_of
 from mcgen._lib.checks import checked_real
 from mcgen._lib.names import name_of
 from mcgen.analysis.single_paths import SinglePaths, states_of
@@ -35,6 +36,9 @@ from mcgen.generators.stepwise import Resumable, Stepwise
 from mcgen.noise import NoiseSpec, as_rows
 from mcgen.noise.random import Seed, as_seed_sequence
 from mcgen.results.profile import Profile
+
+# Smallest perturbation in units of the states' rounding error. There rounding adds a thousandth to the mean square.
+_ROUNDINGS = 30
 
 
 def sensitivity(
@@ -111,12 +115,24 @@ def sensitivity(
         states, last = states_of(shown, chosen)
         xi = _perturbations(paths, rows)
         for column, (i, x) in enumerate(zip(chosen, states, strict=True)):
-            moved = (x + size * np.sqrt(1 - signals[i]) * xi).astype(x.dtype)
+            scale = size * np.sqrt(1 - signals[i])
+            _require_above_rounding(scale, x, size, i)
+            moved = (x + scale * xi).astype(x.dtype)
             changed = flat_rows(sampler.resume(moved, i, noise, condition), f"the last state after step {i}")
             values[rows.start : rows.stop, column] = ((changed - last) ** 2).mean(axis=1) / size**2
     runs = 1 + sum(sampler.steps - i for i in chosen) / sampler.steps
     curves = {"change of the sample": (np.asarray(chosen), values)}
     return paths.profile("mean square", curves, limits=(0.0, np.inf), runs=runs)
+
+
+def _require_above_rounding(scale: float, x: Any, size: float, i: int) -> None:
+    """Refuse perturbations that the type of the states would round away."""
+    rounding = rounding_of(x)
+    if scale < _ROUNDINGS * rounding:
+        raise ValueError(
+            f"size={size} changes states at step {i} by {scale:.2g}, near the rounding of {x.dtype}, {rounding:.1g}; "
+            f"take at least {size * _ROUNDINGS * rounding / scale:.2g}, or leave late steps out by steps="
+        )
 
 
 def _perturbations(paths: SinglePaths, rows: range) -> Any:

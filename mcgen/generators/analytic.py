@@ -42,7 +42,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, numbers_of
 from mcgen._lib.checks import checked_real
 from mcgen.generators.reverse_steps import AnalyticDiffusion
 from mcgen.noise import Array, Noise
@@ -96,7 +96,10 @@ class EmpiricalDiffusion(AnalyticDiffusion):
         if checked_real("bandwidth", bandwidth) < 0:
             raise ValueError(f"bandwidth must be at least 0; got {bandwidth}")
         self.data, self.bandwidth = values, float(bandwidth)
-        self._rows = values.reshape(len(values), -1)
+        rows = values.reshape(len(values), -1)
+        # Rows about their mean, so that squares lose no digits to a large mean.
+        self._mean = rows.mean(axis=0)
+        self._rows = rows - self._mean
         self._squares = np.einsum("kd,kd->k", self._rows, self._rows)
         super().__init__(values.shape[1:], **options)
 
@@ -104,12 +107,12 @@ class EmpiricalDiffusion(AnalyticDiffusion):
         """Return the posterior mean of x_0 for states x (n, ...), in their dtype."""
         flat, root = x.reshape(len(x), -1).astype(np.float64, copy=False), math.sqrt(signal)
         spread = signal * self.bandwidth**2 + 1 - signal
-        logs = (root * (flat @ self._rows.T) - signal / 2 * self._squares) / spread
+        logs = (root * ((flat - root * self._mean) @ self._rows.T) - signal / 2 * self._squares) / spread
         logs -= logs.max(axis=1, keepdims=True)
         weights = np.exp(logs)
         weights /= weights.sum(axis=1, keepdims=True)
         gain = root * self.bandwidth**2 / spread
-        mean = (1 - gain * root) * (weights @ self._rows) + gain * flat
+        mean = (1 - gain * root) * (self._mean + weights @ self._rows) + gain * flat
         return np.asarray(mean.reshape(x.shape).astype(x.dtype, copy=False))
 
     def _start(self, x: Array) -> Array:
@@ -298,7 +301,7 @@ class GaussianDiffusion(AnalyticDiffusion):
 def _checked_numbers(name: str, value: Any) -> Floats:
     """Return an array of finite real numbers in float64."""
     try:
-        array = as_numpy(value).astype(np.float64)
+        array = numbers_of(value).astype(np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of real numbers; got {type(value).__name__}") from error
     if not np.isfinite(array).all():

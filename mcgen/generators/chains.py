@@ -94,7 +94,7 @@ class MarkovChain:
         for i in range(1, self.steps + 1):
             blocks = {name: noise[f"{name} {i}"] for name in self.step_blocks}
             given = blocks[self.step_blocks[0]] if len(blocks) == 1 else blocks
-            # A copy, since a kernel may write into the states that it receives.
+            # Copies, since a kernel may write into the states that it receives, or return one array at all steps.
             x, record = self._checked(self.kernel(x.copy(), given, i, *more), x, i)
             yield x, record
 
@@ -107,7 +107,7 @@ class MarkovChain:
                 f"a tuple of {len(made)}"
             )
         after, record = made if pair else (made, None)
-        after = np.asarray(after)
+        after = np.array(after)
         if after.shape != x.shape or after.dtype.kind not in "fiu":
             raise ValueError(
                 f"the kernel {name_of(self.kernel)!r} must return states of shape {x.shape}, as it was given; got "
@@ -119,7 +119,7 @@ class MarkovChain:
                 f"the kernel {name_of(self.kernel)!r} must record one value for each of {len(x)} rows; got shape "
                 f"{np.shape(record)} at step {i}"
             )
-        return after, None if record is None else np.asarray(record, dtype=np.float64)
+        return after, None if record is None else np.array(record, dtype=np.float64)
 
     def _require_finite(self, x: NDArray[Any], i: int) -> None:
         if not np.isfinite(x).all():

@@ -17,6 +17,7 @@ E(x_0 \mid x_t)`; here it is a formula. DDIM's step [1]_ from t to s is linear i
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -189,6 +190,7 @@ class AnalyticDiffusion(ABC):
         """
         self._require_states(x, i, condition)
         signal = float(self.signal_shares[i])
+        x = x if x.dtype.kind == "f" else x.astype(np.float64)
         sample = self.posterior_mean(x, signal)
         return {"noise": (x - math.sqrt(signal) * sample) / math.sqrt(1 - signal), "sample": sample}
 
@@ -236,7 +238,10 @@ class AnalyticDiffusion(ABC):
         return following
 
     def _remade(self, **changed: Any) -> Self:
-        return type(self)(self.shape, **self._options() | changed)
+        # A copy, so that a subclass keeps what it was made with.
+        made = copy.copy(self)
+        AnalyticDiffusion.__init__(made, self.shape, **self._options() | changed)
+        return made
 
     def _options(self) -> dict[str, Any]:
         """Return the options that the model was made with."""

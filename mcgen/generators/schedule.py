@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcgen._lib.arrays import as_numpy
+from mcgen._lib.arrays import numbers_of
 from mcgen._lib.checks import checked_integer, checked_real
 
 # Largest signal share at the last training step. Above 0.5 a state is more sample than noise, which a usual schedule
@@ -66,7 +66,7 @@ class Schedule:
     end: float = 1.0
 
     def __post_init__(self) -> None:
-        values = np.asarray(as_numpy(self.alpha_bar), dtype=np.float64)
+        values = numbers_of(self.alpha_bar).astype(np.float64)
         if values.ndim != 1 or values.size == 0:
             raise ValueError(f"alpha_bar must be a decreasing sequence inside (0, 1); got shape {values.shape}")
         fits = (values > 0) & (values < 1) & (np.diff(values, prepend=np.inf) < 0)
@@ -94,7 +94,7 @@ class Schedule:
     @classmethod
     def from_betas(cls, betas: Sequence[float] | NDArray[Any], end: float = 1.0) -> Schedule:
         r"""Return the schedule :math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)` of betas in (0, 1)."""
-        values = np.asarray(as_numpy(betas), dtype=np.float64)
+        values = numbers_of(betas).astype(np.float64)
         if not ((values > 0) & (values < 1)).all():
             raise ValueError(f"betas must lie inside (0, 1); got values from {values.min()} to {values.max()}")
         return cls(tuple(np.cumprod(1 - values).tolist()), end)
@@ -134,6 +134,16 @@ class Schedule:
         values = np.asarray(self.alpha_bar)
         sigmas: NDArray[np.float64] = np.sqrt((1 - values) / values)
         return sigmas
+
+
+def require_own_schedule(denoiser: Any, schedule: Schedule) -> None:
+    """Refuse a denoiser that was made for another schedule, such as the gradient of an energy."""
+    own = getattr(denoiser, "schedule", None)
+    if isinstance(own, Schedule) and own != schedule:
+        raise ValueError(
+            f"the denoiser was made for {own!r}; got {schedule!r}, another schedule. Give the denoiser's own: "
+            "schedule=denoiser.schedule"
+        )
 
 
 def checked_schedule(schedule: Any) -> Schedule:

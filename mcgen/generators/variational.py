@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr
 
-from mcgen._lib.arrays import Floats, as_numpy
+from mcgen._lib.arrays import Floats, as_numpy, numbers_of
 from mcgen._lib.checks import checked_integer
 from mcgen._lib.names import name_of
 from mcgen.generators.stepwise import checked_stepwise
@@ -156,8 +156,8 @@ class VariationalBound:
         """Return the datum as a flat state, or refuse what is none."""
         if datum is None:
             raise ValueError(f"{self.name!r} bounds the likelihood of a datum: give it as the condition")
-        x = as_numpy(datum)[None]
-        x = as_numpy(x if self.encode is None else self.encode(x)).astype(np.float64)
+        x = numbers_of(datum)[None]
+        x = numbers_of(x if self.encode is None else self.encode(x)).astype(np.float64)
         if x.shape != (1, *self.shape):
             raise ValueError(
                 f"the datum has shape {x.shape[1:]} where the states of {self.name!r} have {self.shape}; give one "

@@ -14,7 +14,7 @@ datum is at most a share of that to the second nearest. Such a rule needs no sca
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,14 +53,6 @@ class Nearest:
     tolerance: float
     name: ClassVar[str] = "nearest datum"
     names: ClassVar[tuple[str, ...]] = ("nearest", "second nearest", "copy")
-    # Rows about their mean, so that squares lose no digits to a large mean.
-    _mean: Floats = field(init=False, repr=False)
-    _rows: Floats = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        rows = self.data.reshape(len(self.data), -1)
-        object.__setattr__(self, "_mean", rows.mean(axis=0))
-        object.__setattr__(self, "_rows", rows - self._mean)
 
     def __mcgen_content__(self, load: bool) -> Any:
         return self.data, self.tolerance
@@ -76,10 +68,13 @@ class Nearest:
         rows = numbers_of(_real(samples)).astype(np.float64)
         if rows.shape[1:] != self.data.shape[1:]:
             raise ValueError(f"samples must have the shape of the data, {self.data.shape[1:]}; got {rows.shape[1:]}")
-        flat = rows.reshape(len(rows), len(self._mean)) - self._mean
-        step = max(1, _AT_ONCE // len(self._rows))
-        parts = [self._distances(flat[first : first + step]) for first in range(0, len(flat), step)]
+        data = self.data.reshape(len(self.data), -1)
+        flat = rows.reshape(len(rows), data.shape[1])
+        step = max(1, _AT_ONCE // len(data))
+        parts = [_two_least(flat[first : first + step], data) for first in range(0, len(flat), step)]
         distances = np.concatenate(parts) if parts else np.empty((0, 2))
+        if not np.isfinite(distances).all():
+            raise ValueError("a distance from a sample to a datum is not finite; look at the samples' size")
         copies = distances[:, 0] <= self.tolerance * distances[:, 1]
         return np.column_stack([distances, copies])
 
@@ -91,13 +86,14 @@ class Nearest:
         """Return the least and the largest possible values, shape (2, k)."""
         return np.array([[0.0, 0.0, 0.0], [np.inf, np.inf, 1.0]])
 
-    def _distances(self, flat: Floats) -> Floats:
-        """Return distances (n, 2) of centred rows (n, d)."""
-        scores = flat @ self._rows.T - np.einsum("kd,kd->k", self._rows, self._rows) / 2
-        best = np.argpartition(-scores, 1, axis=1)[:, :2]
-        # By differences: a small distance from squares and products would be rounding.
-        gaps = flat[:, None] - self._rows[best]
-        return np.sort(np.sqrt((gaps**2).mean(axis=2)), axis=1)
+
+def _two_least(rows: Floats, data: Floats) -> Floats:
+    """Return the two least distances (n, 2) of rows (n, d) to data (N, d)."""
+    # Its distances are from differences: those from squares and products would be rounding for close pairs.
+    from scipy.spatial.distance import cdist
+
+    distances: Floats = np.sort(np.partition(cdist(rows, data), 1, axis=1)[:, :2], axis=1) / math.sqrt(data.shape[1])
+    return distances
 
 
 def nearest(data: Any, *, tolerance: float = 0.01) -> Nearest:

@@ -371,3 +371,20 @@ def test_a_sampler_stands_for_its_denoiser() -> None:
             continue
         with pytest.raises(error, match=message):
             Compose([part], **given)
+
+
+def test_a_denoiser_of_another_schedule_is_refused() -> None:
+    other = Schedule.from_betas(np.linspace(1e-4, 0.02, 1000))
+    denoiser = Energy(lambda x, t, c: -(x**2).sum(1) / 2).denoiser(other)
+    assert DDIM(denoiser, other, (2,), steps=3).schedule == other
+    for make in (DDIM, Heun, lambda part, *rest, steps: Compose([part], *rest, steps=steps)):
+        with pytest.raises(ValueError, match="another schedule. Give the denoiser's own"):
+            make(denoiser, SCHEDULE, (2,), steps=3)
+
+
+def test_shapes_and_types_that_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"For states of one number write \(1,\)"):
+        Compose([energy(wide())], SCHEDULE, ())
+    for dtype in ("float64", torch.int32):
+        with pytest.raises(TypeError, match="dtype must be a torch type of floats"):
+            composed(wide(), dtype=dtype)

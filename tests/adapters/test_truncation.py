@@ -159,9 +159,9 @@ def test_what_is_refused() -> None:
         (
             lambda z: z[:, None],
             ValueError,
-            r"states at step 4 of 'model' and must have shape \(n, 1,\); got \(2, 1, 1\)",
+            r"states at step 4 of 'model' and must have shape \(2, 1\); got \(2, 1, 1\)",
         ),
-        (lambda z: z[:, 0], ValueError, r"must have shape \(n, 1,\); got \(2,\). For samples that need noise mixed in"),
+        (lambda z: z[:, 0], ValueError, r"must have shape \(2, 1\); got \(2,\). For samples that need noise mixed in"),
         (lambda z: z.astype(int), TypeError, "states at step 4, must be an array of floats; got int64"),
         (lambda z: [*z], TypeError, "states at step 4, must be an array of floats; got list"),
     ],
@@ -202,3 +202,11 @@ def test_the_energy_distance_is_unbiased() -> None:
         assert abs(z_score(found, truth)) < Z_LIMIT
         # With 1/n^2 in place of 1/(n (n - 1)) the inner distances are an eighth smaller.
         assert z_score(found + 4 / math.sqrt(math.pi) / 8, truth) > Z_LIMIT
+
+
+def test_one_state_for_all_rows_is_refused() -> None:
+    one = mcgen.as_generator(lambda z: z[:1], (1,), name="one")
+    model = Truncate(one, diffusion(steps=10, eta=1.0), 4, mix=False)
+    noise = mcgen.noise.as_rows(mcgen.MonteCarlo().draw(model.noise, 3, SEED))
+    with pytest.raises(ValueError, match=r"must have shape \(3, 1\); got \(1, 1\)"):
+        model(noise)

@@ -238,3 +238,9 @@ ASKED: dict[str, Any] = {"n_paths": 5, "seed": 0}
 def test_what_it_refuses(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError, NonFiniteError), match=message):
         make()
+
+
+def test_perturbations_below_rounding_are_refused() -> None:
+    model = GaussianDiffusion(np.zeros(3), np.eye(3) / 2)
+    with pytest.raises(ValueError, match="near the rounding of float32"):
+        mcgen.analysis.sensitivity(model, n_paths=10, seed=SEED, steps=[49], size=1e-6)

@@ -180,3 +180,51 @@ def test_a_schedule_of_ones_own_decides_the_steps() -> None:
     assert model.signal_shares[0] == pytest.approx(schedule.alpha_bar[-1])
     assert model.coarse(5).noise == model.noise
     assert model.coarse(5).schedule is schedule
+
+
+class OneNormal(mcgen.generators.AnalyticDiffusion):
+    """Data N(0, sd^2), whose sd is an argument of the subclass alone."""
+
+    def __init__(self, shape: tuple[int, ...], sd: float, **options: Any) -> None:
+        self.sd = sd
+        super().__init__(shape, **options)
+
+    def posterior_mean(self, x: Any, signal: float) -> Any:
+        return math.sqrt(signal) * self.sd**2 / (signal * self.sd**2 + 1 - signal) * x
+
+
+def test_a_subclass_keeps_what_it_was_made_with() -> None:
+    model = OneNormal((2,), 5.0, steps=40)
+    for made, steps in ((model.with_steps(80), 80), (model.coarse(8), 8)):
+        assert (made.sd, made.steps, len(made.signal_shares)) == (5.0, steps, steps + 1)
+    assert model.steps == 40
+    z = np.ones((1, 2), np.float32)
+    np.testing.assert_allclose(model.with_steps(40)(z), model(z))
+
+
+def test_data_far_from_zero_lose_no_digits() -> None:
+    gap = np.array([[0.0], [0.01]])
+    near, far = EmpiricalDiffusion(gap, steps=5), EmpiricalDiffusion(gap + 1e6, steps=5)
+    for x, signal in ((0.004, 0.999), (0.3, 0.9)):
+        moved = np.array([[x + math.sqrt(signal) * 1e6]])
+        expected = near.posterior_mean(np.array([[x]]), signal)
+        np.testing.assert_allclose(far.posterior_mean(moved, signal) - 1e6, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GaussianDiffusion([1 + 5j, 2j], np.eye(2)),
+        lambda: EmpiricalDiffusion([[1j], [0.0]]),
+        lambda: Schedule([0.9 + 1j, 0.1]),
+    ],
+)
+def test_imaginary_parts_are_refused(make: Any) -> None:
+    with pytest.raises(TypeError, match=r"real numbers|no real"):
+        make()
+
+
+def test_states_of_integers_have_the_posterior_mean_of_floats() -> None:
+    model = MODELS["flow"]()
+    whole = np.array([[[1, 2], [0, -1]]])
+    np.testing.assert_allclose(model.predictions(whole, 9)["sample"], model.predictions(whole * 1.0, 9)["sample"])

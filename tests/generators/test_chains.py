@@ -175,3 +175,15 @@ def test_a_start_without_rows_is_refused() -> None:
     model = chain(langevin, 3, (2,), start=lambda z: z.sum())
     with pytest.raises(ValueError, match="start must return one state for each of 5 rows of noise"):
         model(drawn(model, 5))
+
+
+def test_a_kernel_may_return_the_same_array_at_all_steps() -> None:
+    made = np.empty((100, 1))
+
+    def kernel(x, noise, i):
+        return np.add(0.5 * x, noise, out=made[: len(x)])
+
+    own = chain(kernel, 5, (1,), keep="path")
+    fresh = chain(lambda x, noise, i: 0.5 * x + noise, 5, (1,), keep="path")
+    noise = mcgen.noise.as_rows(mcgen.MonteCarlo().draw(own.noise, 20, SEED))
+    np.testing.assert_array_equal(own(noise), fresh(noise))

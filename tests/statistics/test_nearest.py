@@ -88,3 +88,15 @@ def test_the_tolerance_is_a_share_of_the_second_distance() -> None:
 def test_what_it_refuses(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def test_close_data_are_told_apart_beside_far_ones() -> None:
+    """Distances by squares and products would be rounding here."""
+    rng = np.random.default_rng(SEED)
+    base = rng.normal(size=(1, 64))
+    close = base + 1e-9 * rng.normal(size=(6, 64))
+    found = mcgen.statistics.nearest(np.vstack([close, rng.normal(size=(20, 64)), np.full((1, 64), 1e9)]))(close)
+    np.testing.assert_array_equal(found[:, 0], 0.0)
+    np.testing.assert_array_equal(found[:, 2], 1.0)
+    with pytest.raises(ValueError, match="distance from a sample to a datum is not finite"):
+        mcgen.statistics.nearest(np.eye(3))(np.full((2, 3), 1e200))
