@@ -65,7 +65,7 @@ TORCH_ITSELF = tuple(
 
 @pytest.mark.parametrize("name", module_names())
 def test_docstring_examples(name: str) -> None:
-    if name.startswith("mcgen.adapters.") or name.endswith(TORCH_ITSELF):
+    if name.startswith(("mcgen.adapters.", "mcgen.validation.systems.")) or name.endswith(TORCH_ITSELF):
         pytest.importorskip("torch")
     if NEEDS_TORCH & set(example_lines(name)):
         pytest.importorskip("torch")
