@@ -41,14 +41,13 @@ import torch
 from mcgen._lib.checks import checked_flag, checked_integer, checked_real
 from mcgen._lib.names import name_of
 from mcgen.adapters.composed.annealing import ADJUSTED, Moves, Sampler, default_step_size
-from mcgen.adapters.composed.levels import PATH_EVALUATIONS, Level, energy_of
+from mcgen.adapters.composed.levels import PATH_EVALUATIONS, Level, denoiser_of, energy_of
 from mcgen.adapters.composed.moves import Point
 from mcgen.adapters.composed.operators import operator_of
-from mcgen.adapters.samplers.diffusion import DDIM, Heun
 from mcgen.adapters.samplers.paths import Decode, Modules, PathGenerator, start_of
 from mcgen.adapters.samplers.predictions import Prediction
-from mcgen.adapters.tensors.torch_generator import TensorNoise, TorchGenerator
-from mcgen.generators.schedule import Schedule, checked_schedule, require_own_schedule
+from mcgen.adapters.tensors.torch_generator import TensorNoise
+from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
 
 
@@ -171,7 +170,7 @@ class Compose(PathGenerator):
         own = {**locals()}
         self._arguments = {key: own[key] for key in _OPTIONS}
         self.schedule, self.prediction = checked_schedule(schedule), prediction
-        self.parts = tuple(_denoiser_of(part, self.schedule, prediction) for part in parts)
+        self.parts = tuple(denoiser_of(part, self.schedule, prediction) for part in parts)
         self.sampler, self.energy = sampler, energy
         self._check_words()
         self.operator = operator_of(operator, weights, len(self.parts))
@@ -364,22 +363,6 @@ _OPTIONS = (
     *("operator", "weights", "sampler", "n_moves", "step_size", "width", "leapfrog", "damping", "eta", "energy"),
     *("accept_iid", "with_acceptance", "prediction"),
 )
-
-
-def _denoiser_of(part: Any, schedule: Schedule, prediction: str) -> Any:
-    """Return the denoiser of a `DDIM` or `Heun` that fits; functions and energies are returned as they are."""
-    if not isinstance(part, TorchGenerator):
-        require_own_schedule(part, schedule)
-        return part
-    if not isinstance(part, DDIM | Heun) or part.clip is not None:
-        what = "it clips its predictions" if isinstance(part, DDIM | Heun) else "it is a generator"
-        raise TypeError(f"parts are denoisers, energies, DDIM or Heun; got {part!r}: {what}. Give the denoiser itself")
-    if part.prediction != prediction or part.schedule != schedule:
-        raise ValueError(
-            f"{part.name!r} predicts the {part.prediction} and has the {part.schedule}; got {prediction=} and "
-            f"{schedule!r}. Give prediction={part.prediction!r} and the schedule of the model"
-        )
-    return part.denoiser
 
 
 def _levels(schedule: Schedule, steps: int | Sequence[int], sampler: str) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -21,8 +21,11 @@ import torch
 from mcgen.adapters.composed.energies import Energy, EnergyDenoiser
 from mcgen.adapters.composed.moves import Point
 from mcgen.adapters.composed.operators import Linear, Nonlinear
+from mcgen.adapters.samplers.diffusion import DDIM, Heun
 from mcgen.adapters.samplers.paths import OUTPUT_ADVICE, Network, times_of
 from mcgen.adapters.samplers.predictions import Prediction, split_prediction
+from mcgen.adapters.tensors.torch_generator import TorchGenerator
+from mcgen.generators.schedule import Schedule, require_own_schedule
 
 # Gauss points of the unit interval; both have the weight 1/2.
 _GAUSS = (0.5 - math.sqrt(3) / 6, 0.5 + math.sqrt(3) / 6)
@@ -48,6 +51,22 @@ def energy_of(part: Any) -> Energy | None:
     """Return the energy of a part, or None for a denoiser that has a score only."""
     found = part.energy if isinstance(part, EnergyDenoiser) else part
     return found if isinstance(found, Energy) else None
+
+
+def denoiser_of(part: Any, schedule: Schedule, prediction: str) -> Any:
+    """Return the denoiser of a `DDIM` or `Heun` that fits; functions and energies are returned as they are."""
+    if not isinstance(part, TorchGenerator):
+        require_own_schedule(part, schedule)
+        return part
+    if not isinstance(part, DDIM | Heun) or part.clip is not None:
+        what = "it clips its predictions" if isinstance(part, DDIM | Heun) else "it is a generator"
+        raise TypeError(f"parts are denoisers, energies, DDIM or Heun; got {part!r}: {what}. Give the denoiser itself")
+    if part.prediction != prediction or part.schedule != schedule:
+        raise ValueError(
+            f"{part.name!r} predicts the {part.prediction} and has the {part.schedule}; got {prediction=} and "
+            f"{schedule!r}. Give prediction={part.prediction!r} and the schedule of the model"
+        )
+    return part.denoiser
 
 
 @dataclass(frozen=True)
