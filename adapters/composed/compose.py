@@ -50,6 +50,9 @@ from mcgen.adapters.tensors.torch_generator import TensorNoise
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
 
+# Largest rounding of a log density. It changes the probability of an accept step by as much.
+_ROUNDING = 0.05
+
 
 class Compose(PathGenerator):
     """A composition of models of one data space: their product, mixture or negation, sampled by annealed MCMC.
@@ -319,6 +322,15 @@ class Compose(PathGenerator):
                 f"numbers. Look at the parts, or give a smaller step_size (it is {self.moves.step_size:g}), more "
                 "steps, or a sampler with accept steps"
             )
+
+        if here.density is not None and self.sampler in ADJUSTED:
+            finite = here.density[here.density.isfinite()].abs()
+            largest = float(finite.max()) if len(finite) else 0.0
+            if largest * torch.finfo(here.density.dtype).eps > _ROUNDING:
+                raise ValueError(
+                    f"log densities of {self.name!r} reach {largest:.2g}, so that {here.density.dtype} rounds the "
+                    "differences that accept steps compare; leave constants out, or give dtype=torch.float64"
+                )
 
     def _check_words(self) -> None:
         """Refuse unknown words and empty parts."""

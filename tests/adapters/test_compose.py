@@ -388,3 +388,16 @@ def test_shapes_and_types_that_are_refused() -> None:
     for dtype in ("float64", torch.int32):
         with pytest.raises(TypeError, match="dtype must be a torch type of floats"):
             composed(wide(), dtype=dtype)
+
+
+def test_log_densities_that_rounding_changes_are_refused() -> None:
+    def energy_with(constant: float) -> Energy:
+        return Energy(lambda x, t, c: constant - (x**2).sum(1) / 2)
+
+    options = {"steps": 2, "n_moves": 1}
+    single = Compose([energy_with(1e8)], SCHEDULE, (2,), **options)
+    with pytest.raises(ValueError, match="log densities of .* reach 1e\\+08.*give dtype=torch.float64"):
+        single(drawn(single, 3))
+    for constant, dtype in ((1e4, torch.float32), (1e8, torch.float64)):
+        fine = Compose([energy_with(constant)], SCHEDULE, (2,), dtype=dtype, **options)
+        assert fine(drawn(fine, 3)).isfinite().all()
