@@ -102,6 +102,11 @@ class Nonlinear:
         with torch.enable_grad():
             densities = densities if differentiable else densities.detach().requires_grad_()
             total = self.combined(densities).sum()
+            if not total.requires_grad:
+                raise ValueError(
+                    "operator must be a differentiable function of the log densities; what it returned carries no "
+                    "gradient. Compute it from them by torch operations"
+                )
             return torch.autograd.grad(total, densities, create_graph=differentiable)[0]  # type: ignore[return-value]
 
     @property

@@ -326,6 +326,9 @@ def test_calls_that_are_refused() -> None:
             Compose([Energy(function)], SCHEDULE, (2,), **options)(noise)
     with pytest.raises(ValueError, match=r"operator must map log densities \(1, 1\), a row for each part"):
         composed(wide(), operator=lambda logs: logs)
+    for constant in (lambda logs: logs.detach().sum(0), lambda logs: torch.zeros(logs.shape[1])):
+        with pytest.raises(ValueError, match="what it returned carries no gradient"):
+            composed(wide(), operator=constant)
     short = Compose([lambda x, t, c: x[:, :1]], SCHEDULE, (2,), sampler="ula", **options)
     with pytest.raises(ValueError, match="part 1 of .* must return a tensor of the shape of its states"):
         short(drawn(short, 3))
