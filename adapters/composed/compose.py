@@ -47,6 +47,7 @@ from mcgen.adapters.composed.operators import operator_of
 from mcgen.adapters.samplers.paths import Decode, Modules, PathGenerator, start_of
 from mcgen.adapters.samplers.predictions import Prediction
 from mcgen.adapters.tensors.torch_generator import TensorNoise
+from mcgen.generators.reverse_steps import fresh_variance
 from mcgen.generators.schedule import Schedule, checked_schedule
 from mcgen.noise import Block, NoiseSpec
 
@@ -284,7 +285,7 @@ class Compose(PathGenerator):
         signal, next_signal = float(self.signals[i]), float(self.signals[i + 1])
         if self.sampler != "reverse" or not signal < next_signal < 1:
             return 0.0
-        return self.eta**2 * (1 - next_signal) / (1 - signal) * (1 - signal / next_signal)
+        return fresh_variance(signal, next_signal, self.eta)
 
     def _level(self, i: int, conditions: tuple[Any, ...]) -> Level:
         """Return the composed density at state i."""

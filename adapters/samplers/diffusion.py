@@ -61,6 +61,7 @@ from mcgen.adapters.samplers.paths import (
 )
 from mcgen.adapters.samplers.predictions import Prediction, split_prediction
 from mcgen.adapters.tensors.torch_generator import TensorNoise, modules_of, owners_of
+from mcgen.generators.reverse_steps import fresh_variance
 from mcgen.generators.schedule import Schedule, checked_schedule, require_own_schedule
 from mcgen.noise import Block, NoiseSpec
 
@@ -402,8 +403,7 @@ class DDIM(Diffusion):
 
     def _variance(self, i: int) -> float:
         r"""Return the variance :math:`\sigma^2` of the fresh noise of step i."""
-        signal_t, signal_s = float(self.signals[i]), float(self.signals[i + 1])
-        return self.eta**2 * (1 - signal_s) / (1 - signal_t) * (1 - signal_t / signal_s)
+        return fresh_variance(float(self.signals[i]), float(self.signals[i + 1]), self.eta)
 
 
 class Heun(Diffusion):

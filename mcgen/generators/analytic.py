@@ -119,9 +119,6 @@ class EmpiricalDiffusion(AnalyticDiffusion):
         # Differences of squared distances decide between data; in float32 their rounding could too.
         return x.astype(np.float64)
 
-    def _remade(self, **changed: Any) -> Self:
-        return type(self)(self.data, bandwidth=self.bandwidth, **self._options() | changed)
-
 
 class GaussianDiffusion(AnalyticDiffusion):
     r"""The exact diffusion model of normal data: its samples are a linear map of the noise, with a known law.

@@ -254,11 +254,16 @@ class AnalyticDiffusion(ABC):
         }
 
 
+def fresh_variance(t: float, s: float, eta: float) -> float:
+    r"""Return the variance :math:`\sigma^2` of the fresh noise in a step from signal share t to s, see the module."""
+    return eta**2 * (1 - s) / (1 - t) * (1 - t / s)
+
+
 def steps_of(signals: Floats, eta: float = 0.0) -> list[Step]:
     """Return the steps of DDIM, or of the ancestral sampler for eta = 1, between signal shares (steps + 1,)."""
     steps = []
     for t, s in pairwise(signals.tolist()):
-        variance = eta**2 * (1 - s) / (1 - t) * (1 - t / s)
+        variance = fresh_variance(t, s, eta)
         state = math.sqrt(max(0.0, 1 - s - variance) / (1 - t))
         steps.append(Step(state, math.sqrt(s) - state * math.sqrt(t), math.sqrt(variance)))
     return steps

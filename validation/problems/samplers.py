@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import logsumexp
@@ -138,9 +138,6 @@ class MixtureDiffusion(AnalyticDiffusion):
     def posterior_mean(self, x: Array, signal: float) -> Array:
         """Return the posterior mean of x_0 for states x (n, d), in their dtype."""
         return self.data.predict(x, signal)
-
-    def _remade(self, **changed: Any) -> Self:
-        return type(self)(self.data, **self._options() | changed)
 
 
 def as_images(model: MixtureDiffusion, side: int, z: Array) -> Array:
